@@ -1,0 +1,340 @@
+//! The configuration of a node: defaults, then `eyot.toml`, then `EYOT_*`, then flags.
+//!
+//! Every option has one name: `gateway.listen` in the file is `EYOT_GATEWAY__LISTEN` in the
+//! environment and `--set gateway.listen=…` on the command line. A name that does not exist is an
+//! error wherever it stands, so that a misspelt limit is not a missing limit.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ByteCount, Error, Period, Result, ResultExt};
+
+/// All options of a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Where state and back ends lie.
+    pub data: Data,
+    /// The control plane: API and registry.
+    pub api: Api,
+    /// The data plane: predictions.
+    pub gateway: Gateway,
+    /// Limits of one prediction.
+    pub handlers: Limits,
+    /// Limits of one step run.
+    pub steps: Steps,
+    /// Inference.
+    pub inference: Inference,
+}
+
+/// Where things are on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Data {
+    /// The folder of all state: database, blobs, caches.
+    pub dir: PathBuf,
+    /// The folder of installed back ends such as ONNX Runtime; shared by all data folders of a user.
+    pub backends: PathBuf,
+}
+
+/// The control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Api {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// The data plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Gateway {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The largest request body; a larger one is answered 413.
+    pub max_body: ByteCount,
+    /// Requests that one deployment works on at the same time.
+    pub concurrency: usize,
+    /// Requests that wait for a deployment before the next is answered 429.
+    pub queue: usize,
+    /// How long a drain waits for requests in flight after SIGTERM.
+    pub drain: Period,
+}
+
+/// Limits of one call into a component that answers predictions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    /// Linear memory of one instance.
+    pub memory: ByteCount,
+    /// Wall time of one call.
+    pub timeout: Period,
+    /// Resource handles that one instance may hold.
+    pub handles: usize,
+    /// Calls that one instance serves before it is replaced by a fresh one; 1 is a fresh one each.
+    pub reuse: u64,
+}
+
+/// Limits of one step run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Steps {
+    /// Linear memory of one step.
+    pub memory: ByteCount,
+    /// Wall time of one step, where the pipeline does not say.
+    pub timeout: Period,
+    /// Resource handles that one step may hold.
+    pub handles: usize,
+    /// Steps that run at the same time; 0 is one for each processor.
+    pub parallel: usize,
+}
+
+/// Inference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Inference {
+    /// Which back end runs models: `auto` takes ONNX Runtime when it is installed, else tract.
+    pub backend: BackendChoice,
+    /// Threads that run inferences; 0 is one for each processor.
+    pub threads: usize,
+}
+
+/// Which back end runs models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendChoice {
+    #[default]
+    Auto,
+    Onnxruntime,
+    Tract,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        let home = data_home();
+        Self { dir: home.join("data"), backends: home.join("backends") }
+    }
+}
+
+/// `$XDG_DATA_HOME/eyot`, or `~/.local/share/eyot`, or `.eyot` where there is no home.
+fn data_home() -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .map_or_else(|| PathBuf::from(".eyot"), |base| base.join("eyot"))
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8090)) }
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            max_body: ByteCount(64 << 20),
+            concurrency: 64,
+            queue: 1024,
+            drain: Period(std::time::Duration::from_secs(30)),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: ByteCount(256 << 20),
+            timeout: Period(std::time::Duration::from_secs(30)),
+            handles: 10_000,
+            reuse: 1000,
+        }
+    }
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self {
+            memory: ByteCount(2 << 30),
+            timeout: Period(std::time::Duration::from_secs(3600)),
+            handles: 100_000,
+            parallel: 0,
+        }
+    }
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self { backend: BackendChoice::Auto, threads: 0 }
+    }
+}
+
+/// One setting from outside of the file: a dotted name and its value as text.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// `gateway.listen`.
+    pub name: String,
+    /// The value, unquoted: text, number or boolean, whichever the option wants.
+    pub value: String,
+    /// Where it was said, for errors: a variable's name or the flag.
+    pub origin: String,
+}
+
+impl Setting {
+    /// `NAME=VALUE`, as the flag `--set` takes it.
+    pub fn from_flag(text: &str) -> Result<Self> {
+        let (name, value) = text.split_once('=').ok_or_else(|| {
+            Error::invalid(format!("'{text}' is no setting"))
+                .hint("write --set NAME=VALUE, as in --set gateway.queue=100")
+        })?;
+        Ok(Self { name: name.to_owned(), value: value.to_owned(), origin: format!("--set {text}") })
+    }
+
+    /// The settings among environment variables: `EYOT_SECTION__OPTION`. Variables with other
+    /// meanings, such as `EYOT_SERVER`, have no double underscore.
+    pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Vec<Self> {
+        variables
+            .filter_map(|(variable, value)| {
+                let name = variable.strip_prefix("EYOT_").filter(|name| name.contains("__"))?;
+                let name = name.to_lowercase().replace("__", ".").replace('_', "-");
+                Some(Self { name, value, origin: variable })
+            })
+            .collect()
+    }
+}
+
+impl Config {
+    /// Reads the file, if there is one, and lays the settings over it, later ones over earlier.
+    ///
+    /// Fails when the file cannot be read or parsed, when an option is unknown or a value does not fit.
+    pub fn load(file: Option<&Path>, settings: &[Setting]) -> Result<Self> {
+        let mut table = match file {
+            Some(path) => read(path)?,
+            None => toml::Table::new(),
+        };
+        for setting in settings {
+            apply(&mut table, setting)?;
+        }
+        let config = Self::deserialize(table).map_err(|error| invalid(error.message()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("gateway.concurrency", self.gateway.concurrency as u64),
+            ("gateway.max-body", self.gateway.max_body.0),
+            ("handlers.memory", self.handlers.memory.0),
+            ("handlers.reuse", self.handlers.reuse),
+            ("handlers.timeout", self.handlers.timeout.0.as_micros() as u64),
+            ("steps.memory", self.steps.memory.0),
+            ("steps.timeout", self.steps.timeout.0.as_micros() as u64),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => {
+                Err(Error::invalid(format!("{name} is 0")).hint(format!("{name} must be more than 0")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The whole configuration as a file that [`Config::load`] reads back.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+fn invalid(message: &str) -> Error {
+    Error::invalid(format!("configuration: {message}")).hint("eyot config --defaults lists every option")
+}
+
+fn read(path: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(path).context(|| format!("cannot read {}", path.display()))?;
+    // Parsing into the final type first gives errors with line and column; the table is for merging.
+    toml::from_str::<Config>(&text).map_err(|error| {
+        Error::invalid(format!("{}: {}", path.display(), error.to_string().trim_end()))
+            .hint("eyot config --defaults lists every option")
+    })?;
+    toml::from_str(&text).map_err(|error| invalid(error.message()))
+}
+
+fn apply(table: &mut toml::Table, setting: &Setting) -> Result<()> {
+    let unknown = || {
+        Error::invalid(format!("{}: there is no option '{}'", setting.origin, setting.name))
+            .hint("eyot config --defaults lists every option")
+    };
+    let (section, option) = setting.name.split_once('.').ok_or_else(unknown)?;
+    let known = toml::Table::try_from(Config::default()).map_err(|error| invalid(&error.to_string()))?;
+    let default = known.get(section).and_then(|section| section.get(option)).ok_or_else(unknown)?;
+    let text = setting.value.clone();
+    let value = match default {
+        toml::Value::Integer(_) => text
+            .parse()
+            .map(toml::Value::Integer)
+            .map_err(|_| Error::invalid(format!("{}: '{text}' is no whole number", setting.origin)))?,
+        toml::Value::Boolean(_) => text
+            .parse()
+            .map(toml::Value::Boolean)
+            .map_err(|_| Error::invalid(format!("{}: '{text}' is neither true nor false", setting.origin)))?,
+        _ => toml::Value::String(text),
+    };
+    let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    section.as_table_mut().ok_or_else(unknown)?.insert(option.to_owned(), value);
+    let checked = Config::deserialize(table.clone());
+    checked.map(drop).map_err(|error| Error::invalid(format!("{}: {}", setting.origin, error.message())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(name: &str, value: &str) -> Setting {
+        Setting { name: name.into(), value: value.into(), origin: "test".into() }
+    }
+
+    #[test]
+    fn later_layers_win_and_unknown_names_are_refused() {
+        let dir = std::env::temp_dir().join(crate::new_id());
+        std::fs::create_dir(&dir).unwrap();
+        let file = dir.join("eyot.toml");
+        std::fs::write(&file, "[gateway]\nqueue = 7\nmax-body = \"1 MiB\"\n").unwrap();
+        let config =
+            Config::load(Some(&file), &[setting("gateway.queue", "8"), setting("gateway.queue", "9")])
+                .unwrap();
+        assert_eq!((config.gateway.queue, config.gateway.max_body), (9, ByteCount(1 << 20)));
+        assert_eq!(Config::load(None, &[]).unwrap(), Config::default());
+
+        std::fs::write(&file, "[gateway]\nqueu = 7\n").unwrap();
+        let error = Config::load(Some(&file), &[]).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("unknown field `queu`"), "{error}");
+        std::fs::remove_dir_all(&dir).unwrap();
+
+        for (name, value) in [
+            ("gateway.queu", "1"),
+            ("queue", "1"),
+            ("gateway.queue", "many"),
+            ("gateway.listen", "nowhere"),
+            ("handlers.memory", "0"),
+            ("inference.backend", "magic"),
+        ] {
+            assert!(Config::load(None, &[setting(name, value)]).is_err(), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        let config = Config::load(None, &[setting("api.listen", "127.0.0.1:0")]).unwrap();
+        assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+    }
+
+    #[test]
+    fn environment_names_map_to_options() {
+        let variables = [("EYOT_GATEWAY__MAX_BODY", "5 MB"), ("EYOT_SERVER", "http://x"), ("HOME", "/")];
+        let settings = Setting::from_environment(variables.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        assert_eq!(settings.len(), 1);
+        assert_eq!(settings[0].name, "gateway.max-body");
+    }
+}

@@ -1,0 +1,341 @@
+//! The interface of a component as data: which functions it exports, what they take and give. The
+//! engine reads it off the component; pipelines and the API check values and documents against it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// A WIT type. `Artifact` is a handle of `eyot:ml/artifacts`; every other resource is `Resource`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Type {
+    Bool,
+    U8,
+    U16,
+    U32,
+    U64,
+    S8,
+    S16,
+    S32,
+    S64,
+    F32,
+    F64,
+    Char,
+    String,
+    List(Box<Type>),
+    Tuple(Vec<Type>),
+    Record(Vec<Field>),
+    Variant(Vec<Case>),
+    Enum(Vec<String>),
+    Flags(Vec<String>),
+    Option(Box<Type>),
+    Result { ok: Option<Box<Type>>, err: Option<Box<Type>> },
+    Artifact,
+    Resource(String),
+}
+
+/// A field of a record, or a parameter of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub ty: Type,
+}
+
+/// A case of a variant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub ty: Option<Type>,
+}
+
+/// An exported function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// `train`, or `package:interface/name@version#function` inside of an interface.
+    pub name: String,
+    pub params: Vec<Field>,
+    pub result: Option<Type>,
+}
+
+/// All that a component asks for and offers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Imported interfaces and functions, by full name.
+    pub imports: Vec<String>,
+    /// Exported interfaces, by full name.
+    pub exports: Vec<String>,
+    /// Exported functions, those inside of interfaces too.
+    pub functions: Vec<Function>,
+}
+
+/// How a function is called as a step: its outputs by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outputs(pub Vec<Field>);
+
+impl Function {
+    /// What the function gives as a step: the fields of a record, or one output named `output`.
+    /// `result<T, E>` gives what `T` gives.
+    pub fn outputs(&self) -> Outputs {
+        let ok = match &self.result {
+            Some(Type::Result { ok, .. }) => ok.as_deref(),
+            other => other.as_ref(),
+        };
+        Outputs(match ok {
+            None => Vec::new(),
+            Some(Type::Record(fields)) => fields.clone(),
+            Some(ty) => vec![Field { name: "output".to_owned(), ty: ty.clone() }],
+        })
+    }
+}
+
+impl Type {
+    /// Whether a value may be left out.
+    pub fn is_optional(&self) -> bool {
+        matches!(self, Type::Option(_))
+    }
+
+    /// Whether the type is, or holds, an artifact.
+    pub fn has_artifact(&self) -> bool {
+        match self {
+            Type::Artifact => true,
+            Type::List(ty) | Type::Option(ty) => ty.has_artifact(),
+            Type::Tuple(types) => types.iter().any(Type::has_artifact),
+            Type::Record(fields) => fields.iter().any(|field| field.ty.has_artifact()),
+            Type::Variant(cases) => cases.iter().filter_map(|case| case.ty.as_ref()).any(Type::has_artifact),
+            Type::Result { ok, err } => [ok, err].into_iter().flatten().any(|ty| ty.has_artifact()),
+            _ => false,
+        }
+    }
+
+    /// Checks that a JSON value can be passed as this type. An artifact is written as its digest.
+    ///
+    /// Numbers are exact: a value outside of an integer's range or with a fraction is refused, and
+    /// 64-bit integers may be written as strings, since many JSON writers cannot hold them.
+    pub fn check(&self, value: &Value) -> Result<()> {
+        self.check_at(value, &mut String::new())
+    }
+
+    fn check_at(&self, value: &Value, path: &mut String) -> Result<()> {
+        let good = match (self, value) {
+            (Type::Bool, Value::Bool(_)) | (Type::String, Value::String(_)) => true,
+            (Type::Char, Value::String(text)) => text.chars().count() == 1,
+            (Type::F32 | Type::F64, Value::Number(_)) => true,
+            (Type::F32 | Type::F64, Value::String(text)) => {
+                matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity")
+            }
+            (Type::Artifact, Value::String(text)) => text.parse::<crate::Digest>().is_ok(),
+            (Type::Option(_), Value::Null) => true,
+            (Type::Option(inner), value) => return inner.check_at(value, path),
+            (Type::Enum(cases), Value::String(text)) => cases.contains(text),
+            (Type::Flags(names), Value::Array(set)) => {
+                set.iter().all(|flag| flag.as_str().is_some_and(|flag| names.iter().any(|name| name == flag)))
+            }
+            (Type::List(inner), Value::Array(items)) => {
+                for (index, item) in items.iter().enumerate() {
+                    inner.check_inside(item, path, &format!("[{index}]"))?;
+                }
+                true
+            }
+            (Type::Tuple(types), Value::Array(items)) if types.len() == items.len() => {
+                for (index, (ty, item)) in types.iter().zip(items).enumerate() {
+                    ty.check_inside(item, path, &format!("[{index}]"))?;
+                }
+                true
+            }
+            (Type::Record(fields), Value::Object(map)) => {
+                for field in fields {
+                    let value = map.get(&field.name).unwrap_or(&Value::Null);
+                    field.ty.check_inside(value, path, &format!(".{}", field.name))?;
+                }
+                if let Some(extra) = map.keys().find(|key| !fields.iter().any(|field| field.name == **key)) {
+                    return Err(Error::invalid(format!("{}unknown field '{extra}'", at(path)))
+                        .hint(format!("the fields are {}", names(fields.iter().map(|f| &f.name)))));
+                }
+                true
+            }
+            (Type::Variant(cases), Value::Object(map)) if map.len() == 1 => {
+                let (name, value) = map.iter().next().unwrap_or((&EMPTY, &Value::Null));
+                match cases.iter().find(|case| case.name == *name).map(|case| &case.ty) {
+                    Some(Some(ty)) => return ty.check_inside(value, path, &format!(".{name}")),
+                    Some(None) => value.is_null(),
+                    None => false,
+                }
+            }
+            (Type::Variant(cases), Value::String(name)) => {
+                cases.iter().any(|case| case.name == *name && case.ty.is_none())
+            }
+            (Type::Result { ok, err }, Value::Object(map)) if map.len() == 1 => {
+                let arm = map.get("ok").map(|value| (ok, value)).or_else(|| map.get("err").map(|v| (err, v)));
+                match arm {
+                    Some((Some(ty), value)) => return ty.check_at(value, path),
+                    Some((None, value)) => value.is_null(),
+                    None => false,
+                }
+            }
+            (ty, value) => ty
+                .integer_range()
+                .is_some_and(|range| integer(value).is_some_and(|number| range.contains(&number))),
+        };
+        if good { Ok(()) } else { Err(self.mismatch(value, path)) }
+    }
+
+    fn check_inside(&self, value: &Value, path: &mut String, step: &str) -> Result<()> {
+        let length = path.len();
+        path.push_str(step);
+        self.check_at(value, path)?;
+        path.truncate(length);
+        Ok(())
+    }
+
+    fn mismatch(&self, value: &Value, path: &str) -> Error {
+        let mut shown = value.to_string();
+        if shown.chars().count() > 60 {
+            shown = shown.chars().take(57).chain("...".chars()).collect();
+        }
+        let error = Error::invalid(format!("{}expected {self}, found {shown}", at(path)));
+        match self.integer_range() {
+            Some(range) => {
+                error.hint(format!("{self} is a whole number from {} to {}", range.start(), range.end()))
+            }
+            None => error,
+        }
+    }
+
+    fn integer_range(&self) -> Option<std::ops::RangeInclusive<i128>> {
+        Some(match self {
+            Type::U8 => 0..=u8::MAX.into(),
+            Type::U16 => 0..=u16::MAX.into(),
+            Type::U32 => 0..=u32::MAX.into(),
+            Type::U64 => 0..=u64::MAX.into(),
+            Type::S8 => i8::MIN.into()..=i8::MAX.into(),
+            Type::S16 => i16::MIN.into()..=i16::MAX.into(),
+            Type::S32 => i32::MIN.into()..=i32::MAX.into(),
+            Type::S64 => i64::MIN.into()..=i64::MAX.into(),
+            _ => return None,
+        })
+    }
+}
+
+static EMPTY: String = String::new();
+
+fn at(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("at {path}: ") }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    names.map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The whole number that a JSON value is, written as a number or as decimal text.
+pub fn integer(value: &Value) -> Option<i128> {
+    match value {
+        Value::Number(number) => number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from)),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let join = |types: &[Type]| types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
+        let arm = |ty: &Option<Box<Type>>| ty.as_ref().map_or("_".to_owned(), |ty| ty.to_string());
+        match self {
+            Type::Bool => f.write_str("bool"),
+            Type::U8 => f.write_str("u8"),
+            Type::U16 => f.write_str("u16"),
+            Type::U32 => f.write_str("u32"),
+            Type::U64 => f.write_str("u64"),
+            Type::S8 => f.write_str("s8"),
+            Type::S16 => f.write_str("s16"),
+            Type::S32 => f.write_str("s32"),
+            Type::S64 => f.write_str("s64"),
+            Type::F32 => f.write_str("f32"),
+            Type::F64 => f.write_str("f64"),
+            Type::Char => f.write_str("char"),
+            Type::String => f.write_str("string"),
+            Type::List(ty) => write!(f, "list<{ty}>"),
+            Type::Tuple(types) => write!(f, "tuple<{}>", join(types)),
+            Type::Record(fields) => {
+                let fields: Vec<_> = fields.iter().map(|f| format!("{}: {}", f.name, f.ty)).collect();
+                write!(f, "record {{ {} }}", fields.join(", "))
+            }
+            Type::Variant(cases) => {
+                let case = |case: &Case| match &case.ty {
+                    Some(ty) => format!("{}({ty})", case.name),
+                    None => case.name.clone(),
+                };
+                write!(f, "variant {{ {} }}", cases.iter().map(case).collect::<Vec<_>>().join(", "))
+            }
+            Type::Enum(cases) => write!(f, "one of {}", names(cases.iter())),
+            Type::Flags(flags) => write!(f, "some of {}", names(flags.iter())),
+            Type::Option(ty) => write!(f, "option<{ty}>"),
+            Type::Result { ok, err } => write!(f, "result<{}, {}>", arm(ok), arm(err)),
+            Type::Artifact => f.write_str("artifact"),
+            Type::Resource(name) => write!(f, "resource {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let params: Vec<_> = self.params.iter().map(|p| format!("{}: {}", p.name, p.ty)).collect();
+        write!(f, "{}({})", self.name, params.join(", "))?;
+        self.result.as_ref().map_or(Ok(()), |ty| write!(f, " -> {ty}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn record(fields: &[(&str, Type)]) -> Type {
+        Type::Record(fields.iter().map(|(n, t)| Field { name: (*n).to_owned(), ty: t.clone() }).collect())
+    }
+
+    #[test]
+    fn values_fit_their_types_exactly() {
+        let nested = record(&[("a", Type::U8), ("b", Type::Option(Box::new(Type::String)))]);
+        let list = Type::List(Box::new(nested.clone()));
+        for (ty, value, expected) in [
+            (Type::U8, json!(255), None),
+            (Type::U8, json!(256), Some("expected u8, found 256")),
+            (Type::U8, json!(1.5), Some("expected u8, found 1.5")),
+            (Type::U8, json!("x"), Some("expected u8, found \"x\"")),
+            (Type::U64, json!(u64::MAX), None),
+            (Type::U64, json!("18446744073709551615"), None),
+            (Type::U64, json!("18446744073709551616"), Some("expected u64, found \"18446744073709551616\"")),
+            (Type::S64, json!(-1), None),
+            (Type::F64, json!(3), None),
+            (Type::F64, json!("NaN"), None),
+            (Type::F64, json!("much"), Some("expected f64, found \"much\"")),
+            (Type::Char, json!("é"), None),
+            (Type::Char, json!("ab"), Some("expected char, found \"ab\"")),
+            (nested.clone(), json!({"a": 1}), None),
+            (nested.clone(), json!({"a": 1, "c": 1}), Some("unknown field 'c'")),
+            (nested, json!({"b": "x"}), Some("at .a: expected u8, found null")),
+            (list, json!([{"a": 1}, {"a": -1}]), Some("at [1].a: expected u8, found -1")),
+            (Type::Enum(vec!["x".into()]), json!("y"), Some("expected one of x, found \"y\"")),
+            (Type::Artifact, json!("digits.csv"), Some("expected artifact, found \"digits.csv\"")),
+            (Type::Artifact, json!(crate::Digest::of("x")), None),
+        ] {
+            let found = ty.check(&value).err().map(|error| error.to_string());
+            assert_eq!(found.as_deref(), expected, "{ty} {value}");
+        }
+    }
+
+    #[test]
+    fn outputs_are_fields_or_one_named_output() {
+        let function = |result| Function { name: "f".into(), params: vec![], result };
+        let fields = vec![Field { name: "model".into(), ty: Type::Artifact }];
+        let result = Type::Result { ok: Some(Box::new(Type::Record(fields.clone()))), err: None };
+        assert_eq!(function(Some(result)).outputs().0, fields);
+        assert_eq!(function(Some(Type::U8)).outputs().0[0].name, "output");
+        assert!(function(None).outputs().0.is_empty());
+    }
+}

@@ -1,0 +1,21 @@
+//! The words that every other crate speaks: digests, names, references, units, errors, the types of a
+//! component's interface, configuration and the clock. Pure: no I/O but reading the configuration
+//! file, no async.
+
+mod clock;
+pub mod config;
+mod digest;
+mod error;
+mod id;
+pub mod interface;
+mod name;
+mod reference;
+mod units;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use digest::{Digest, Digester};
+pub use error::{Error, Kind, Result, ResultExt};
+pub use id::new_id;
+pub use name::Name;
+pub use reference::{Reference, Selector};
+pub use units::{ByteCount, Period};

@@ -1,0 +1,76 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, Result};
+
+/// The name of a deployment, a pipeline, a step, a registered model: a lower-case letter or digit,
+/// then at most 127 of lower-case letters, digits, `-`, `_` and `.`. Safe in a URL, a file name, a
+/// label and a metric.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = text.as_bytes();
+        let starts_well = bytes.first().is_some_and(|byte| plain(*byte));
+        let goes_on_well = bytes.iter().all(|byte| plain(*byte) || matches!(byte, b'-' | b'_' | b'.'));
+        if starts_well && goes_on_well && bytes.len() <= 128 {
+            return Ok(Self(text.to_owned()));
+        }
+        let shown: String = text.chars().take(80).collect();
+        Err(Error::invalid(format!("'{shown}' is no valid name")).hint(
+            "a name has 1 to 128 lower-case letters, digits, '-', '_' or '.', and starts with a letter or digit",
+        ))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for Name {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(de: D) -> std::result::Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(de)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_everywhere() {
+        for good in ["a", "digits", "a-b_c.d", "0x", &"n".repeat(128)] {
+            assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
+        }
+        for bad in ["", "A", "-a", ".a", "a/b", "a b", "ä", "a\n", "../x", &"n".repeat(129)] {
+            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+    }
+}
