@@ -1,1 +1,15 @@
-//!
+//! The control plane: Eyot's REST API under `/api/v1`, the registry under `/v2`, and the client that
+//! speaks both.
+
+mod answer;
+mod client;
+mod deployments;
+mod models;
+mod registry;
+mod runs;
+mod server;
+
+pub use client::Client;
+pub use deployments::DeployRequest;
+pub use runs::{Lineage, SubmitRequest, Submitted};
+pub use server::{ServerInfo, Services, router, serve};

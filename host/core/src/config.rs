@@ -27,6 +27,28 @@ pub struct Config {
     pub steps: Steps,
     /// Inference.
     pub inference: Inference,
+    /// The component that is built from the folder of this file, if it is one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<Component>,
+}
+
+/// A component that `eyot build` builds and `eyot push` pushes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Component {
+    /// The repository in the registry.
+    pub name: String,
+    /// The tag under which it is pushed.
+    pub version: String,
+    /// What it is written in.
+    pub language: Language,
+}
+
+/// What a component is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Language {
+    Rust,
 }
 
 /// Where things are on disk.

@@ -1,1 +1,13 @@
+//! Deployments: a named endpoint, and the revisions that served under it.
 //!
+//! A revision pins everything by digest. It is staged (loaded, checked, probed) before anything is
+//! written, written before it serves, and served only when written: whenever the process dies, what
+//! a restart restores is either the old revision or the new one, whole.
+
+mod deployments;
+mod revision;
+#[cfg(test)]
+mod tests;
+
+pub use deployments::{Deployments, Host, Staged};
+pub use revision::{Deployment, Pinned, Spec, State};

@@ -1,1 +1,42 @@
-fn main() {}
+//! The binary `eyot`: composition of every crate, the command line, nothing else.
+
+mod cli;
+mod output;
+mod platform;
+mod publisher;
+mod runner;
+mod session;
+mod staging;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // A reader that goes away (`eyot ls | head`) ends the program quietly instead of with a panic.
+    // SAFETY: called before any thread exists; restores the default that Rust's start-up changed.
+    #[cfg(unix)]
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+    let arguments = cli::Arguments::parse();
+    let output = arguments.output();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("eyot").build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(cli::run(arguments, &output));
+            // Threads that still compute (a cancelled step) do not keep a finished command waiting.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(eyot_core::Error::internal("the runtime does not start").because(error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}

@@ -1,1 +1,60 @@
+//! The Rust face of `wit/`: what `bindgen!` makes of the contracts, and nothing else.
 //!
+//! It is a crate of its own because the macro's output is slow to compile and changes only when a
+//! contract does. The resource types are markers: the engine keeps what they stand for in its own
+//! resource table.
+
+/// A handle of `eyot:ml/artifacts.artifact`.
+pub struct Artifact(());
+/// A handle of `eyot:ml/artifacts.writer`.
+pub struct ArtifactWriter(());
+/// A handle of `eyot:ml/models.model`.
+pub struct Model(());
+/// A handle of `wasi:nn/tensor.tensor`.
+pub struct NnTensor(());
+/// A handle of `wasi:nn/graph.graph`.
+pub struct NnGraph(());
+/// A handle of `wasi:nn/inference.graph-execution-context`.
+pub struct NnContext(());
+/// A handle of `wasi:nn/errors.error`.
+pub struct NnError(());
+
+/// Everything the host offers to components beside WASI.
+///
+/// Only calls that may wait are asynchronous: an asynchronous host call costs a switch of stacks,
+/// which a getter should not pay.
+pub mod imports {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "eyot:ml/host",
+        imports: {
+            "eyot:ml/artifacts.[method]artifact.read": async | trappable,
+            "eyot:ml/artifacts.[method]writer.write": async | trappable,
+            "eyot:ml/artifacts.[static]writer.finish": async | trappable,
+            "eyot:ml/models.[static]model.load": async | trappable,
+            "eyot:ml/models.[method]model.infer": async | trappable,
+            "wasi:nn/graph.load": async | trappable,
+            "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
+            default: trappable,
+        },
+        with: {
+            "eyot:ml/artifacts.artifact": crate::Artifact,
+            "eyot:ml/artifacts.writer": crate::ArtifactWriter,
+            "eyot:ml/models.model": crate::Model,
+            "wasi:nn/tensor.tensor": crate::NnTensor,
+            "wasi:nn/graph.graph": crate::NnGraph,
+            "wasi:nn/inference.graph-execution-context": crate::NnContext,
+            "wasi:nn/errors.error": crate::NnError,
+        },
+    });
+}
+
+/// The exports of a component that answers predictions.
+pub mod handler {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "eyot:ml/model-handler",
+        exports: { default: async },
+        with: { "eyot:ml": crate::imports::eyot::ml },
+    });
+}

@@ -1,1 +1,155 @@
-//!
+//! Content-addressed blobs. A blob is known by the sha256 of its bytes, is visible only when whole and
+//! durable, and is checked against its name when it is read.
+
+mod directory;
+mod memory;
+#[cfg(test)]
+mod suite;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use eyot_core::{Digest, Error, Result};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncRead;
+
+pub use directory::Directory;
+pub use memory::Memory;
+
+/// A stored blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Blob {
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// A blob's bytes, hashed on their way: the last read fails when they are not what the digest says.
+pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
+
+/// What [`BlobStore::verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// Blobs looked at.
+    pub checked: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those whose bytes are not what their digest says.
+    pub damaged: Vec<Digest>,
+}
+
+/// A place for blobs. Every implementation passes `suite.rs`.
+#[async_trait]
+pub trait BlobStore: Send + Sync + 'static {
+    /// Starts a blob of unknown length. Dropped before `finish`, it never existed.
+    async fn writer(&self) -> Result<Box<dyn BlobWriter>>;
+
+    /// The whole blob, checked.
+    ///
+    /// Fails with `NotFound`, or `Corrupt` when the bytes are not what the digest says.
+    async fn get(&self, digest: &Digest) -> Result<Bytes>;
+
+    /// The blob as a stream; the same failures, `Corrupt` as the error of its last read.
+    async fn open(&self, digest: &Digest) -> Result<Reader>;
+
+    /// Up to `length` bytes from `offset`; shorter only at the end, empty at or past it. A range is
+    /// not checked: whoever needs that reads the whole once.
+    async fn read(&self, digest: &Digest, offset: u64, length: u64) -> Result<Bytes>;
+
+    /// The length of a blob, `None` when it is not here.
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>>;
+
+    /// Every blob, by digest.
+    async fn list(&self) -> Result<Vec<Blob>>;
+
+    /// Keeps a blob from being deleted until the same owner unpins it. Pinning twice is pinning once.
+    ///
+    /// Fails with `NotFound` when there is no such blob.
+    async fn pin(&self, digest: &Digest, owner: &str) -> Result<()>;
+
+    /// Takes a pin away; a pin that is not there is gone already.
+    async fn unpin(&self, digest: &Digest, owner: &str) -> Result<()>;
+
+    /// Who pins a blob, in alphabetical order.
+    async fn pins(&self, digest: &Digest) -> Result<Vec<String>>;
+
+    /// Deletes a blob; `false` when it was not there.
+    ///
+    /// Fails with `Conflict` while somebody pins it.
+    async fn delete(&self, digest: &Digest) -> Result<bool>;
+
+    /// Where the blob lies as a file, for those who map it. `None` for a store without files.
+    fn path(&self, _digest: &Digest) -> Option<PathBuf> {
+        None
+    }
+
+    /// Stores bytes that are in memory.
+    async fn put(&self, bytes: Bytes) -> Result<Blob> {
+        let mut writer = self.writer().await?;
+        writer.write(bytes).await?;
+        writer.finish().await
+    }
+
+    /// Reads every blob again and compares it with its digest.
+    async fn verify(&self) -> Result<Verification> {
+        let mut found = Verification::default();
+        for blob in self.list().await? {
+            found.checked += 1;
+            found.bytes += blob.size;
+            let mut reader = self.open(&blob.digest).await?;
+            if tokio::io::copy(&mut reader, &mut tokio::io::sink()).await.is_err() {
+                found.damaged.push(blob.digest);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A blob that is being written.
+#[async_trait]
+pub trait BlobWriter: Send {
+    /// Appends bytes.
+    async fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Bytes written so far.
+    fn written(&self) -> u64;
+
+    /// Makes the blob durable and visible. A blob that is here already is the same blob.
+    async fn finish(self: Box<Self>) -> Result<Blob>;
+
+    /// The same, if the bytes are those of `expected`; otherwise nothing is stored.
+    ///
+    /// Fails with `Invalid` naming both digests.
+    async fn finish_as(self: Box<Self>, expected: &Digest) -> Result<Blob>;
+}
+
+fn missing(digest: &Digest) -> Error {
+    Error::not_found(format!("there is no blob {digest}")).hint("push it, or check the digest")
+}
+
+fn damaged(digest: &Digest, found: &Digest) -> Error {
+    Error::corrupt(format!("blob {digest} is damaged: its bytes hash to {found}"))
+        .hint("eyot verify names all damaged blobs; push this one again from where it came")
+}
+
+fn pinned(digest: &Digest, owners: &[String]) -> Error {
+    Error::conflict(format!("blob {digest} is in use by {}", owners.join(", ")))
+}
+
+fn check_expected(expected: Option<&Digest>, found: &Digest) -> Result<()> {
+    match expected {
+        Some(expected) if expected != found => Err(Error::invalid(format!(
+            "the bytes hash to {found}, not to the digest {expected} that was given"
+        ))
+        .hint("send the bytes that the digest was made of")),
+        _ => Ok(()),
+    }
+}
+
+/// Runs file work away from the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::internal("file work ended early").because(error))?
+}

@@ -1,0 +1,91 @@
+//! Errors over HTTP: `{"error": {"kind", "message", "hint"}}`, with the status of the kind.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use eyot_core::{Error, Kind, Result};
+use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The body of every answer that is an error.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    error: Details,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Details {
+    kind: Kind,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+/// An [`Error`] on its way out.
+pub(crate) struct Refusal(pub(crate) Error);
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response<Body> {
+        let Self(error) = self;
+        if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
+            tracing::error!(error = %error.chain(), "a request failed");
+        }
+        let status =
+            StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let hint = error.hint_text().map(str::to_owned);
+        let body = Problem { error: Details { kind: error.kind(), message: error.chain(), hint } };
+        (status, axum::Json(body)).into_response()
+    }
+}
+
+impl Problem {
+    /// The error that a server answered with.
+    pub(crate) fn into_error(self) -> Error {
+        let error = Error::new(self.error.kind, self.error.message);
+        match self.error.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// A JSON body, whatever its content type; what cannot be read is answered in our own error shape.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// No request of the control plane is larger; blobs go to `/v2`, which streams them.
+const LIMIT: usize = 8 << 20;
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let bytes = collect(request.into_body(), LIMIT).await?;
+        let value = serde_json::from_slice(&bytes);
+        value
+            .map(Json)
+            .map_err(|error| Refusal(Error::invalid(format!("the request body cannot be read: {error}"))))
+    }
+}
+
+/// A whole body of at most `limit` bytes.
+pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes> {
+    match http_body_util::Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Error::too_large(format!("the body is larger than {limit} bytes")))
+        }
+        Err(error) => Err(Error::unavailable("the body ended early").because(error)),
+    }
+}
+
+/// What a handler answers.
+pub(crate) type Answer<T> = Result<axum::Json<T>, Refusal>;

@@ -1,0 +1,216 @@
+use axum::body::Body;
+use bytes::Bytes;
+use eyot_core::{Error, Kind, Name, Result};
+use eyot_deploy::Deployment;
+use eyot_oci::{Entry, Resolved, Transport};
+use eyot_pipelines::{PipelineRun, RunEvent};
+use futures::Stream;
+use futures::StreamExt as _;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::answer::{Problem, collect};
+use crate::{DeployRequest, Lineage, ServerInfo, SubmitRequest, Submitted};
+
+/// Speaks to a control plane, over a socket or in this process.
+#[derive(Clone)]
+pub struct Client {
+    transport: Transport,
+    registry: eyot_oci::Client,
+}
+
+/// The largest answer that is read whole; blobs and events are streamed.
+const LIMIT: usize = 256 << 20;
+
+impl Client {
+    /// A client over `transport`.
+    pub fn new(transport: Transport) -> Self {
+        let registry = eyot_oci::Client::with_transport(transport.clone());
+        Self { transport, registry }
+    }
+
+    /// The registry behind the same address.
+    pub fn registry(&self) -> &eyot_oci::Client {
+        &self.registry
+    }
+
+    pub async fn server(&self) -> Result<ServerInfo> {
+        self.get("/api/v1/server").await
+    }
+
+    pub async fn artifacts(&self) -> Result<Vec<Entry>> {
+        self.get("/api/v1/artifacts").await
+    }
+
+    /// What a reference (`name:tag`, `name@digest`, `models:/name@alias`) means now.
+    pub async fn resolve(&self, reference: &str) -> Result<Resolved> {
+        self.get(&format!("/api/v1/artifacts/resolve?reference={}", escape(reference))).await
+    }
+
+    pub async fn deploy(&self, name: &Name, request: &DeployRequest) -> Result<Deployment> {
+        self.call(Method::PUT, &format!("/api/v1/deployments/{name}"), Some(request)).await
+    }
+
+    pub async fn undeploy(&self, name: &Name) -> Result<()> {
+        self.call(Method::DELETE, &format!("/api/v1/deployments/{name}"), None::<&()>).await
+    }
+
+    pub async fn deployments(&self) -> Result<Vec<Deployment>> {
+        self.get("/api/v1/deployments").await
+    }
+
+    pub async fn models(&self) -> Result<Vec<Value>> {
+        self.get("/api/v1/models").await
+    }
+
+    pub async fn model(&self, name: &str) -> Result<Value> {
+        self.get(&format!("/api/v1/models/{}", escape(name))).await
+    }
+
+    pub async fn submit(&self, request: &SubmitRequest) -> Result<Submitted> {
+        self.call(Method::POST, "/api/v1/runs", Some(request)).await
+    }
+
+    pub async fn runs(&self) -> Result<Vec<PipelineRun>> {
+        self.get("/api/v1/runs").await
+    }
+
+    pub async fn run(&self, id: &str) -> Result<PipelineRun> {
+        self.get(&format!("/api/v1/runs/{}", escape(id))).await
+    }
+
+    pub async fn lineage(&self, id: &str) -> Result<Lineage> {
+        self.get(&format!("/api/v1/runs/{}/lineage", escape(id))).await
+    }
+
+    pub async fn cancel(&self, id: &str) -> Result<()> {
+        self.call(Method::POST, &format!("/api/v1/runs/{}/cancel", escape(id)), None::<&()>).await
+    }
+
+    /// What happens in a run from now until it ends. Ask for the run first: what happened before is there.
+    pub async fn events(&self, id: &str) -> Result<impl Stream<Item = Result<RunEvent>> + Unpin + use<>> {
+        let request = request(Method::GET, &format!("/api/v1/runs/{}/events", escape(id)), Body::empty())?;
+        let response = self.transport.send(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(problem(response).await);
+        }
+        let mut pending = Vec::new();
+        let chunks = response.into_body().into_data_stream();
+        let lines = chunks.map(move |chunk| {
+            let chunk = chunk
+                .map_err(|error| Error::unavailable("the server ended the stream of events").because(error));
+            chunk.map(|chunk: Bytes| {
+                pending.extend_from_slice(&chunk);
+                complete_lines(&mut pending)
+            })
+        });
+        let events = lines.flat_map(|lines| {
+            let events: Vec<Result<RunEvent>> = match lines {
+                Ok(lines) => lines.iter().filter_map(|line| event(line)).collect(),
+                Err(error) => vec![Err(error)],
+            };
+            futures::stream::iter(events)
+        });
+        Ok(Box::pin(events))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.call(Method::GET, path, None::<&()>).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T> {
+        let body = match body {
+            Some(body) => {
+                let json = serde_json::to_vec(body);
+                Body::from(
+                    json.map_err(|error| Error::internal("a request has no JSON form").because(error))?,
+                )
+            }
+            None => Body::empty(),
+        };
+        let response = self.transport.send(request(method, path, body)?).await?;
+        if !response.status().is_success() {
+            return Err(problem(response).await);
+        }
+        let bytes = collect(response.into_body(), LIMIT).await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Error::internal(format!("the server's answer to {path} cannot be read")).because(error)
+        })
+    }
+}
+
+fn request(method: Method, path: &str, body: Body) -> Result<Request<Body>> {
+    let request =
+        Request::builder().method(method).uri(path).header("content-type", "application/json").body(body);
+    request.map_err(|error| Error::invalid(format!("'{path}' is no path")).because(error))
+}
+
+async fn problem(response: http::Response<Body>) -> Error {
+    let status = response.status();
+    let bytes = match response.into_body().collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) => return Error::unavailable("the server's answer ended early").because(error),
+    };
+    match serde_json::from_slice::<Problem>(&bytes) {
+        Ok(problem) => problem.into_error(),
+        Err(_) => {
+            Error::new(Kind::Unavailable, format!("the server answered {status} and not in Eyot's terms"))
+                .hint("is this the address of an Eyot control plane?")
+        }
+    }
+}
+
+/// Takes the whole lines out of `pending`.
+fn complete_lines(pending: &mut Vec<u8>) -> Vec<String> {
+    let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
+    let whole: Vec<u8> = pending.drain(..=end).collect();
+    String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect()
+}
+
+/// The event in a line of a stream of server-sent events.
+fn event(line: &str) -> Option<Result<RunEvent>> {
+    let data = line.strip_prefix("data:")?.trim_start();
+    Some(
+        serde_json::from_str(data).map_err(|error| Error::internal("an event cannot be read").because(error)),
+    )
+}
+
+/// Percent-encodes what a path segment or query value may not hold.
+fn escape(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(char::from(byte))
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_whole_however_chunks_are_cut() {
+        let mut pending = b"data: {\"a\"".to_vec();
+        assert!(complete_lines(&mut pending).is_empty());
+        pending.extend_from_slice(b":1}\n\ndata: x");
+        assert_eq!(complete_lines(&mut pending), ["data: {\"a\":1}", ""]);
+        assert_eq!(pending, b"data: x");
+    }
+
+    #[test]
+    fn references_survive_a_query() {
+        assert_eq!(escape("models:/a@b c"), "models%3A%2Fa%40b%20c");
+    }
+}

@@ -1,0 +1,106 @@
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use eyot_core::{Error, Name, Reference, Result};
+use eyot_deploy::{Deployment, Pinned, Spec};
+use eyot_oci::ArtifactKind;
+use serde::{Deserialize, Serialize};
+
+use crate::Services;
+use crate::answer::{Answer, Json, Refusal};
+
+/// What to serve: references as users write them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// A component or a model: `digits-image:0.1.0`, `models:/digits@champion`.
+    pub source: String,
+    /// Models granted to the component: name → reference.
+    #[serde(default)]
+    pub models: BTreeMap<String, String>,
+}
+
+/// The name under which a model that is deployed alone is granted to the built-in handler.
+const ALONE: &str = "model";
+
+pub(crate) fn routes() -> Router<Services> {
+    Router::new()
+        .route("/api/v1/deployments", get(list))
+        .route("/api/v1/deployments/{name}", get(one).put(deploy).delete(undeploy))
+}
+
+async fn list(State(services): State<Services>) -> Answer<Vec<Deployment>> {
+    Ok(axum::Json(services.deployments.list().await?))
+}
+
+async fn one(State(services): State<Services>, Path(name): Path<String>) -> Answer<Deployment> {
+    Ok(axum::Json(services.deployments.get(&name.parse()?).await?))
+}
+
+async fn deploy(
+    State(services): State<Services>,
+    Path(name): Path<String>,
+    Json(request): Json<DeployRequest>,
+) -> Answer<Deployment> {
+    let name: Name = name.parse()?;
+    let spec = resolve(&services, &request)
+        .await
+        .map_err(|error| error.context(format!("cannot deploy '{name}'")))?;
+    // A client that goes away must not leave a deployment half changed: the work is its own task.
+    let deployments = services.deployments.clone();
+    let task = tokio::spawn(async move { deployments.deploy(&name, spec).await });
+    let done = task.await.map_err(|error| Error::internal("a deployment ended early").because(error))?;
+    Ok(axum::Json(done?))
+}
+
+async fn undeploy(
+    State(services): State<Services>,
+    Path(name): Path<String>,
+) -> Result<axum::Json<()>, Refusal> {
+    services.deployments.undeploy(&name.parse()?).await?;
+    Ok(axum::Json(()))
+}
+
+/// Pins everything a request names to digests.
+async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
+    let (kind, source) = pin(services, &request.source).await?;
+    if kind == ArtifactKind::Model {
+        if let Some(name) = request.models.keys().next() {
+            return Err(Error::invalid(format!(
+                "'{}' is a model, and '{name}' is granted to it",
+                request.source
+            ))
+            .hint("models are granted to components; deploy the component and grant it both"));
+        }
+        return Ok(Spec { component: None, models: BTreeMap::from([(ALONE.to_owned(), source)]) });
+    }
+    let mut models = BTreeMap::new();
+    for (name, reference) in &request.models {
+        let (kind, pinned) = pin(services, reference).await?;
+        if kind != ArtifactKind::Model {
+            return Err(Error::invalid(format!(
+                "'{reference}' is granted as model '{name}' but is no model"
+            )));
+        }
+        models.insert(name.clone(), pinned);
+    }
+    Ok(Spec { component: Some(source), models })
+}
+
+async fn pin(services: &Services, reference: &str) -> Result<(ArtifactKind, Pinned)> {
+    let target = match reference.strip_prefix("models:/") {
+        Some(model) => services.tracking.resolve_model(model).await?.source,
+        None => reference.to_owned(),
+    };
+    let found = services.registry.artifact(&target.parse::<Reference>()?).await?;
+    if found.kind == ArtifactKind::Other {
+        return Err(Error::invalid(format!("'{reference}' is neither a component nor a model"))
+            .hint("eyot ls shows what is in the registry"));
+    }
+    Ok((
+        found.kind,
+        Pinned { reference: reference.to_owned(), manifest: found.manifest, content: found.content },
+    ))
+}

@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::routing::{get, post};
+use eyot_core::{Digest, Error, Reference, Result};
+use eyot_oci::ArtifactKind;
+use eyot_pipelines::{Edge, Pinned, PipelineRun, PlanRequest, RunEvent};
+use futures::Stream;
+use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::Services;
+use crate::answer::{Answer, Json, Refusal};
+
+/// A pipeline to run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// The pipeline file's text.
+    pub source: String,
+    /// Its name, for errors.
+    pub file: String,
+    /// Parameters in place of the file's.
+    #[serde(default)]
+    pub params: BTreeMap<String, Value>,
+    /// The input files, already in the store: name → digest.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Digest>,
+}
+
+/// A pipeline run that was accepted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Submitted {
+    pub id: String,
+}
+
+/// What a run read and wrote, and by which code.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lineage {
+    pub run: String,
+    pub edges: Vec<Edge>,
+}
+
+pub(crate) fn routes() -> Router<Services> {
+    Router::new()
+        .route("/api/v1/runs", get(list).post(submit))
+        .route("/api/v1/runs/{id}", get(one))
+        .route("/api/v1/runs/{id}/cancel", post(cancel))
+        .route("/api/v1/runs/{id}/lineage", get(lineage))
+        .route("/api/v1/runs/{id}/events", get(events))
+}
+
+async fn list(State(services): State<Services>) -> Answer<Vec<PipelineRun>> {
+    Ok(axum::Json(services.pipelines.runs().await?))
+}
+
+async fn one(State(services): State<Services>, Path(id): Path<String>) -> Answer<PipelineRun> {
+    Ok(axum::Json(services.pipelines.get(&id).await?))
+}
+
+async fn cancel(State(services): State<Services>, Path(id): Path<String>) -> Answer<()> {
+    services.pipelines.cancel(&id).await?;
+    Ok(axum::Json(()))
+}
+
+async fn lineage(State(services): State<Services>, Path(id): Path<String>) -> Answer<Lineage> {
+    let edges = services.pipelines.lineage(&id).await?;
+    Ok(axum::Json(Lineage { run: id, edges }))
+}
+
+async fn submit(State(services): State<Services>, Json(request): Json<SubmitRequest>) -> Answer<Submitted> {
+    let components = pin(&services, &request.source).await?;
+    let plan = PlanRequest {
+        source: request.source,
+        file: request.file,
+        params: request.params,
+        inputs: request.inputs,
+        components,
+    };
+    let id = services.pipelines.submit(plan).await?;
+    Ok(axum::Json(Submitted { id }))
+}
+
+/// What the component references of a pipeline mean now. One that means nothing is left out: the
+/// planner says where in the file it stands.
+async fn pin(services: &Services, source: &str) -> Result<BTreeMap<String, Pinned>> {
+    let mut components = BTreeMap::new();
+    for reference in eyot_pipelines::component_references(source) {
+        let Ok(parsed) = reference.parse::<Reference>() else { continue };
+        match services.registry.artifact(&parsed).await {
+            Ok(found) if found.kind == ArtifactKind::Component => {
+                components.insert(reference, Pinned::Found(found.content));
+            }
+            Ok(_) => {
+                let error = Error::invalid(format!("'{reference}' is no component"));
+                components.insert(reference, Pinned::Missing(error));
+            }
+            Err(error) if error.kind() == eyot_core::Kind::NotFound => {
+                components.insert(reference, Pinned::Missing(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(components)
+}
+
+type Events =
+    Sse<sse::KeepAliveStream<std::pin::Pin<Box<dyn Stream<Item = Result<sse::Event, Infallible>> + Send>>>>;
+
+async fn events(State(services): State<Services>, Path(id): Path<String>) -> Result<Events, Refusal> {
+    // Subscribed before the run is read: between the two nothing can be missed.
+    let receiver = services.pipelines.subscribe();
+    let run = services.pipelines.get(&id).await?;
+    let live =
+        futures::stream::unfold((receiver, id, run.is_over()), |(mut receiver, id, over)| async move {
+            if over {
+                return None;
+            }
+            loop {
+                match receiver.recv().await {
+                    Ok(event) if event.run_id() == id => {
+                        let over = event.is_last();
+                        return Some((event, (receiver, id, over)));
+                    }
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        });
+    let events = live.map(|event: RunEvent| {
+        Ok(sse::Event::default()
+            .json_data(&event)
+            .unwrap_or_else(|_| sse::Event::default().comment("unreadable")))
+    });
+    let events: std::pin::Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(events);
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}

@@ -1,0 +1,82 @@
+use std::future::Future;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use eyot_core::{Error, Kind, Result};
+use eyot_deploy::Deployments;
+use eyot_oci::Registry;
+use eyot_pipelines::Executor;
+use eyot_tracking::Tracking;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::answer::Refusal;
+use crate::{deployments, models, registry, runs};
+
+/// What answers requests.
+#[derive(Clone)]
+pub struct Services {
+    pub info: ServerInfo,
+    pub registry: Registry,
+    pub tracking: Tracking,
+    pub pipelines: Executor,
+    pub deployments: Deployments,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerInfo {
+    pub version: String,
+    /// The data plane's URL; none while it does not listen.
+    pub gateway: Option<String>,
+}
+
+/// Every route of the control plane.
+pub fn router(services: Services) -> Router {
+    let registry_routes = eyot_oci::router(services.registry.clone());
+    Router::new()
+        .route("/health", get(|| async { "OK" }))
+        .route("/api/v1/server", get(info))
+        .merge(deployments::routes())
+        .merge(models::routes())
+        .merge(registry::routes())
+        .merge(runs::routes())
+        .fallback(missing)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(services)
+        .merge(registry_routes)
+}
+
+/// Answers on `listener` until `shutdown`; then requests in flight end and new ones are refused.
+pub async fn serve(
+    listener: TcpListener,
+    services: Services,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let served = axum::serve(listener, router(services)).with_graceful_shutdown(shutdown).await;
+    served.map_err(|error| Error::internal("the control plane stopped").because(error))
+}
+
+async fn info(State(services): State<Services>) -> Json<ServerInfo> {
+    Json(services.info)
+}
+
+async fn missing(uri: axum::http::Uri) -> Refusal {
+    let error = Error::not_found(format!("there is no route {}", uri.path()));
+    Refusal(
+        error.hint(
+            "the API is under /api/v1, the registry under /v2; predictions are on the data plane's port",
+        ),
+    )
+}
+
+async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
+    let refusal = Refusal(Error::new(Kind::Unsupported, format!("{} takes no {method}", uri.path())));
+    let mut response = refusal.into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().remove(header::ALLOW);
+    response
+}

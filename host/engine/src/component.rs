@@ -1,0 +1,99 @@
+use std::sync::Arc;
+
+use eyot_core::interface::{Function, Interface};
+use eyot_core::{Digest, Error, Result};
+use wasmtime::component::InstancePre;
+
+use crate::engine::Flavour;
+use crate::guest::Guest;
+use crate::{Engine, Mode, fault, reflect};
+
+/// A compiled component, ready to be instantiated. Cheap to clone.
+#[derive(Clone)]
+pub struct Component {
+    pub(crate) engine: Engine,
+    parts: Arc<Parts>,
+}
+
+pub(crate) struct Parts {
+    digest: Digest,
+    mode: Mode,
+    interface: Interface,
+    instance: InstancePre<Guest>,
+}
+
+impl Parts {
+    /// Checks the imports against what this host offers and resolves them once for all instances.
+    pub(crate) fn new(
+        flavour: &Flavour,
+        mode: Mode,
+        digest: Digest,
+        component: wasmtime::component::Component,
+    ) -> Result<Self> {
+        let interface = reflect::interface(flavour, &component)?;
+        let instance = flavour.linker.instantiate_pre(&component);
+        let instance = instance.map_err(|error| fault::ungranted(&error, &interface, &digest))?;
+        Ok(Self { digest, mode, interface, instance })
+    }
+}
+
+impl Component {
+    pub(crate) fn from_parts(engine: Engine, parts: Arc<Parts>) -> Self {
+        Self { engine, parts }
+    }
+
+    /// The digest of the component's bytes.
+    pub fn digest(&self) -> Digest {
+        self.parts.digest
+    }
+
+    /// What the component imports and exports.
+    pub fn interface(&self) -> &Interface {
+        &self.parts.interface
+    }
+
+    /// The mode it was compiled for.
+    pub fn mode(&self) -> Mode {
+        self.parts.mode
+    }
+
+    pub(crate) fn instance(&self) -> &InstancePre<Guest> {
+        &self.parts.instance
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        self.parts.instance.engine()
+    }
+
+    /// The exported function of that name: the full name, or the bare one where it is unambiguous.
+    pub fn function(&self, name: &str) -> Result<&Function> {
+        find(&self.parts.interface, name)
+    }
+}
+
+/// See [`Component::function`].
+fn find<'a>(interface: &'a Interface, name: &str) -> Result<&'a Function> {
+    let functions = &interface.functions;
+    if let Some(function) = functions.iter().find(|function| function.name == name) {
+        return Ok(function);
+    }
+    let inside = |function: &&Function| function.name.rsplit_once('#').is_some_and(|(_, bare)| bare == name);
+    let found: Vec<_> = functions.iter().filter(inside).collect();
+    match found.as_slice() {
+        [function] => Ok(function),
+        [] => {
+            let names: Vec<_> = functions.iter().map(|function| function.name.as_str()).collect();
+            Err(Error::not_found(format!("the component exports no function '{name}'")).hint(
+                match names.as_slice() {
+                    [] => "it exports no function at all".to_owned(),
+                    names => format!("it exports: {}", names.join(", ")),
+                },
+            ))
+        }
+        several => {
+            let names: Vec<_> = several.iter().map(|function| function.name.as_str()).collect();
+            Err(Error::invalid(format!("the component exports several functions '{name}'"))
+                .hint(format!("write one of: {}", names.join(", "))))
+        }
+    }
+}

@@ -1,0 +1,210 @@
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use eyot_core::{Digest, Error, Result, ResultExt};
+use eyot_store::BlobStore;
+use parking_lot::Mutex;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::cache::Cache;
+use crate::component::{Component, Parts};
+use crate::guest::Guest;
+use crate::{fault, host};
+
+/// How components run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Predictions: fast to instantiate, native floating point.
+    Serving,
+    /// Steps: the same on every machine.
+    Hermetic,
+}
+
+/// Where compiled code is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A folder of this user's own.
+    pub cache: PathBuf,
+}
+
+/// The engine of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    serving: Flavour,
+    hermetic: Flavour,
+    cache: Cache,
+    /// One compiled component a digest and mode, for as long as somebody holds it.
+    loaded: Mutex<HashMap<(Digest, Mode), Arc<tokio::sync::Mutex<Weak<Parts>>>>>,
+    pooling: bool,
+}
+
+pub(crate) struct Flavour {
+    pub(crate) engine: wasmtime::Engine,
+    pub(crate) linker: Linker<Guest>,
+}
+
+/// How often a running guest looks at its deadline, and gives its thread to others.
+const TICK: Duration = Duration::from_millis(10);
+/// Address space that the pool reserves for memories; a machine that refuses it gets no pool.
+const SLOTS: u32 = 1000;
+const SLOT_BYTES: usize = 4 << 30;
+
+impl Engine {
+    /// Starts both configurations and the clock that interrupts guests.
+    ///
+    /// Fails when the cache folder cannot be made or the processor lacks what wasmtime needs.
+    pub fn new(options: &Options) -> Result<Self> {
+        let cache = Cache::open(&options.cache)?;
+        let (serving, pooling) = serving().map_err(|error| start(&error))?;
+        let hermetic = Flavour::new(&hermetic()).map_err(|error| start(&error))?;
+        let engines = [serving.engine.weak(), hermetic.engine.weak()];
+        let loaded = Mutex::new(HashMap::new());
+        let inner = Arc::new(Inner { serving, hermetic, cache, loaded, pooling });
+        let ticker = std::thread::Builder::new().name("eyot-epochs".to_owned());
+        ticker.spawn(move || tick(&engines)).context(|| "cannot start the clock of the engine".to_owned())?;
+        Ok(Self(inner))
+    }
+
+    /// Whether instances come out of a pool; if not, the machine's address space is too small.
+    pub fn pooling(&self) -> bool {
+        self.0.pooling
+    }
+
+    pub(crate) fn flavour(&self, mode: Mode) -> &Flavour {
+        match mode {
+            Mode::Serving => &self.0.serving,
+            Mode::Hermetic => &self.0.hermetic,
+        }
+    }
+
+    /// The component of that digest, compiled for `mode`: from memory, from disk, or now. Many who
+    /// ask at once wait for one compilation.
+    ///
+    /// Fails when the blob is missing or damaged, is no component, or imports what is not offered.
+    pub async fn load(&self, store: &dyn BlobStore, digest: Digest, mode: Mode) -> Result<Component> {
+        let slot = self.0.loaded.lock().entry((digest, mode)).or_default().clone();
+        let mut slot = slot.lock().await;
+        if let Some(parts) = slot.upgrade() {
+            return Ok(Component::from_parts(self.clone(), parts));
+        }
+        let parts = Arc::new(self.prepare(store, digest, mode).await?);
+        *slot = Arc::downgrade(&parts);
+        self.0.loaded.lock().retain(|key, slot| {
+            *key == (digest, mode) || slot.try_lock().map_or(true, |parts| parts.strong_count() > 0)
+        });
+        Ok(Component::from_parts(self.clone(), parts))
+    }
+
+    async fn prepare(&self, store: &dyn BlobStore, digest: Digest, mode: Mode) -> Result<Parts> {
+        let engine = self.clone();
+        let cached = blocking(move || {
+            let engine_of_mode = &engine.flavour(mode).engine;
+            engine.0.cache.load(engine_of_mode, &digest)
+        });
+        if let Some(component) = cached.await? {
+            // The code is here, but what was pushed must still be what it was compiled from.
+            if store.size(&digest).await?.is_some() {
+                return Parts::new(self.flavour(mode), mode, digest, component);
+            }
+        }
+        let bytes = store.get(&digest).await?;
+        let engine = self.clone();
+        blocking(move || {
+            let flavour = engine.flavour(mode);
+            fault::check_header(&bytes, &digest.to_string())?;
+            let component = wasmtime::component::Component::from_binary(&flavour.engine, &bytes)
+                .map_err(|error| fault::invalid_component(&error, &digest.to_string()))?;
+            engine.0.cache.store(&flavour.engine, &digest, &component);
+            Parts::new(flavour, mode, digest, component)
+        })
+        .await?
+    }
+
+    /// Reads the interface of a component that is not stored, such as a file just built. Compiles
+    /// nothing to keep.
+    pub fn inspect(&self, wasm: &[u8]) -> Result<eyot_core::interface::Interface> {
+        fault::check_header(wasm, "the file")?;
+        let component = wasmtime::component::Component::from_binary(&self.0.hermetic.engine, wasm)
+            .map_err(|error| fault::invalid_component(&error, "the file"))?;
+        crate::reflect::interface(&self.0.hermetic, &component)
+    }
+}
+
+impl Flavour {
+    fn new(config: &Config) -> wasmtime::Result<Self> {
+        let engine = wasmtime::Engine::new(config)?;
+        let mut linker = Linker::new(&engine);
+        host::link(&mut linker)?;
+        Ok(Self { engine, linker })
+    }
+}
+
+/// Runs work that computes for milliseconds away from the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("a compilation ended early").because(error))
+}
+
+fn start(error: &wasmtime::Error) -> Error {
+    Error::internal(format!("the wasm engine does not start: {error:#}"))
+}
+
+fn common() -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true).wasm_component_model(true).wasm_component_model_async(true);
+    config
+}
+
+/// The pooled configuration where the address space allows it, else the same without a pool.
+fn serving() -> wasmtime::Result<(Flavour, bool)> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(SLOTS)
+        .total_core_instances(4 * SLOTS)
+        .total_memories(SLOTS)
+        .total_tables(2 * SLOTS)
+        .total_stacks(SLOTS)
+        .max_core_instances_per_component(200)
+        .max_memories_per_component(32)
+        .max_tables_per_component(64)
+        .table_elements(100_000)
+        .max_component_instance_size(10 << 20)
+        .max_core_instance_size(10 << 20)
+        .max_memory_size(SLOT_BYTES)
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto);
+    let mut pooled = common();
+    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    match Flavour::new(&pooled) {
+        Ok(flavour) => Ok((flavour, true)),
+        Err(error) => {
+            tracing::warn!(error = %format!("{error:#}"), "instances are not pooled: the address space is limited");
+            Flavour::new(&common()).map(|flavour| (flavour, false))
+        }
+    }
+}
+
+fn hermetic() -> Config {
+    let mut config = common();
+    config.cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
+    // Threads of a guest would race, and a race is an input that no digest names.
+    config.wasm_threads(false);
+    config
+}
+
+fn tick(engines: &[wasmtime::EngineWeak; 2]) {
+    loop {
+        std::thread::sleep(TICK);
+        let alive =
+            engines.iter().filter_map(wasmtime::EngineWeak::upgrade).map(|engine| engine.increment_epoch());
+        if alive.count() == 0 {
+            return;
+        }
+    }
+}

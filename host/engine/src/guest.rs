@@ -1,0 +1,91 @@
+//! What one instance has: its WASI, its handles, its limits and what it was granted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use eyot_core::Digest;
+use eyot_nn::{LoadedModel, Models};
+use eyot_store::BlobStore;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::limits::Meter;
+use crate::logs::{Lines, Sink, Stream};
+use crate::{Limits, hermetic};
+
+/// What a component may reach. Nothing that is not named here exists for it.
+#[derive(Clone)]
+pub struct Grants {
+    /// Models by the name under which the component opens them.
+    pub models: Arc<HashMap<String, Arc<LoadedModel>>>,
+    /// Loads the models that a component brings itself as bytes or artifacts.
+    pub loader: Arc<Models>,
+    /// Where lines, metrics and tags go.
+    pub sink: Arc<dyn Sink>,
+}
+
+/// The artifacts a step may read, and where it writes.
+pub(crate) struct Artifacts {
+    pub(crate) store: Arc<dyn BlobStore>,
+    /// Media types of the artifacts handed in, and of those written since.
+    pub(crate) known: HashMap<Digest, Known>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub(crate) size: u64,
+    pub(crate) media_type: String,
+}
+
+/// The data of a wasmtime store.
+pub(crate) struct Guest {
+    wasi: WasiCtx,
+    pub(crate) table: ResourceTable,
+    pub(crate) meter: Meter,
+    pub(crate) grants: Grants,
+    pub(crate) artifacts: Option<Artifacts>,
+    pub(crate) stdout: Lines,
+    pub(crate) stderr: Lines,
+    /// When the call that runs now must have ended.
+    pub(crate) deadline: Instant,
+}
+
+impl Guest {
+    pub(crate) fn new(grants: Grants, limits: &Limits, seed: Option<&[u8; 32]>) -> Self {
+        let stdout = Lines::new(Stream::Stdout, grants.sink.clone());
+        let stderr = Lines::new(Stream::Stderr, grants.sink.clone());
+        let mut builder = WasiCtxBuilder::new();
+        builder.stdout(stdout.clone()).stderr(stderr.clone());
+        if let Some(seed) = seed {
+            hermetic::seal(&mut builder, seed);
+        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        let meter = Meter::new(limits);
+        let deadline = Instant::now() + limits.timeout;
+        Self { wasi: builder.build(), table, meter, grants, artifacts: None, stdout, stderr, deadline }
+    }
+
+    /// A store around this guest: limited, and interrupted at every tick of the engine's clock so
+    /// that a guest which computes without end neither holds its thread nor passes its deadline.
+    pub(crate) fn into_store(self, engine: &wasmtime::Engine) -> Store<Guest> {
+        let mut store = Store::new(engine, self);
+        store.limiter(|guest| &mut guest.meter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|context| {
+            if Instant::now() >= context.data().deadline {
+                return Err(wasmtime::Trap::Interrupt.into());
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

@@ -1,0 +1,73 @@
+//! The imports of `eyot:ml` and `wasi:nn`, on top of `eyot-nn` and the blob store.
+
+mod artifacts;
+mod models;
+mod nn;
+mod tracking;
+
+use eyot_core::{Error, Kind};
+use eyot_world::imports::eyot::ml::types;
+use wasmtime::component::{HasSelf, Linker, Resource};
+
+use crate::guest::Guest;
+
+/// Makes everything the host offers importable.
+pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    eyot_world::imports::Host_::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+impl types::Host for Guest {}
+
+/// The error of `eyot:ml/types` with which a guest hears of one of ours.
+pub(crate) fn to_guest(error: &Error) -> types::Error {
+    let text = match error.hint_text() {
+        Some(hint) => format!("{}; {hint}", error.chain()),
+        None => error.chain(),
+    };
+    match error.kind() {
+        Kind::Invalid | Kind::TooLarge => types::Error::InvalidInput(text),
+        Kind::NotFound => types::Error::NotFound(text),
+        Kind::Denied => types::Error::Denied(text),
+        Kind::Unsupported => types::Error::Unsupported(text),
+        Kind::Exhausted | Kind::Unavailable => types::Error::Unavailable(text),
+        Kind::Timeout => types::Error::Timeout(text),
+        _ => types::Error::Internal(text),
+    }
+}
+
+/// Our error for one that a guest answered with.
+pub(crate) fn from_guest(error: types::Error) -> Error {
+    match error {
+        types::Error::InvalidInput(text) => Error::invalid(text),
+        types::Error::NotFound(text) => Error::not_found(text),
+        types::Error::Denied(text) => Error::denied(text),
+        types::Error::Unsupported(text) => Error::unsupported(text),
+        types::Error::Unavailable(text) => Error::unavailable(text),
+        types::Error::Timeout(text) => Error::timeout(text),
+        types::Error::Internal(text) => Error::failed(text),
+    }
+}
+
+impl Guest {
+    /// Puts `value` behind a handle whose type in the bindings is the marker `M`.
+    pub(crate) fn push<M: 'static, V: Send + 'static>(&mut self, value: V) -> wasmtime::Result<Resource<M>> {
+        Ok(Resource::new_own(self.table.push(value)?.rep()))
+    }
+
+    pub(crate) fn get<M: 'static, V: Send + 'static>(&self, handle: &Resource<M>) -> wasmtime::Result<&V> {
+        Ok(self.table.get(&Resource::<V>::new_borrow(handle.rep()))?)
+    }
+
+    pub(crate) fn get_mut<M: 'static, V: Send + 'static>(
+        &mut self,
+        handle: &Resource<M>,
+    ) -> wasmtime::Result<&mut V> {
+        Ok(self.table.get_mut(&Resource::<V>::new_borrow(handle.rep()))?)
+    }
+
+    pub(crate) fn take<M: 'static, V: Send + 'static>(&mut self, handle: Resource<M>) -> wasmtime::Result<V> {
+        Ok(self.table.delete(Resource::<V>::new_own(handle.rep()))?)
+    }
+}

@@ -1,0 +1,136 @@
+use std::sync::Arc;
+
+use eyot_core::{Error, Result};
+use eyot_nn::{DataType, LoadedModel, NamedTensor, Settings, Tensor};
+use eyot_world::imports::eyot::ml::models::{Host, HostModel};
+use eyot_world::imports::eyot::ml::types::{self, Dtype};
+use eyot_world::{Artifact, Model};
+use wasmtime::component::Resource;
+
+use crate::guest::Guest;
+use crate::host::artifacts::Entry;
+use crate::host::to_guest;
+
+impl Guest {
+    /// The model granted under `name`.
+    pub(crate) fn granted(&self, name: &str) -> Result<Arc<LoadedModel>> {
+        self.grants.models.get(name).cloned().ok_or_else(|| {
+            let mut names: Vec<_> = self.grants.models.keys().map(String::as_str).collect();
+            names.sort_unstable();
+            Error::not_found(format!("no model is granted as '{name}'")).hint(match names.as_slice() {
+                [] => "no model is granted to this component; eyot deploy --model NAME=MODEL grants one"
+                    .to_owned(),
+                names => format!("granted are: {}", names.join(", ")),
+            })
+        })
+    }
+
+    async fn load_artifact(&mut self, digest: eyot_core::Digest) -> Result<Arc<LoadedModel>> {
+        self.grants.loader.load(digest, Settings::default()).await
+    }
+}
+
+impl Host for Guest {}
+
+impl HostModel for Guest {
+    fn open(&mut self, name: String) -> wasmtime::Result<Result<Resource<Model>, types::Error>> {
+        match self.granted(&name) {
+            Ok(model) => Ok(Ok(self.push(model)?)),
+            Err(error) => Ok(Err(to_guest(&error))),
+        }
+    }
+
+    async fn load(
+        &mut self,
+        weights: Resource<Artifact>,
+    ) -> wasmtime::Result<Result<Resource<Model>, types::Error>> {
+        let digest = self.get::<_, Entry>(&weights)?.digest;
+        match self.load_artifact(digest).await {
+            Ok(model) => Ok(Ok(self.push(model)?)),
+            Err(error) => Ok(Err(to_guest(&error))),
+        }
+    }
+
+    fn signature(&mut self, handle: Resource<Model>) -> wasmtime::Result<types::Signature> {
+        let model: &Arc<LoadedModel> = self.get(&handle)?;
+        let specs = |specs: &[eyot_nn::TensorSpec]| {
+            let spec = |spec: &eyot_nn::TensorSpec| types::TensorSpec {
+                name: spec.name.clone(),
+                dtype: dtype(spec.dtype),
+                shape: spec.shape.clone(),
+            };
+            specs.iter().map(spec).collect()
+        };
+        let signature = model.signature();
+        Ok(types::Signature { inputs: specs(&signature.inputs), outputs: specs(&signature.outputs) })
+    }
+
+    async fn infer(
+        &mut self,
+        handle: Resource<Model>,
+        inputs: Vec<types::Tensor>,
+    ) -> wasmtime::Result<Result<Vec<types::Tensor>, types::Error>> {
+        let model: Arc<LoadedModel> = self.get::<_, Arc<LoadedModel>>(&handle)?.clone();
+        let inputs = match inputs.into_iter().map(from_wit).collect::<Result<Vec<_>>>() {
+            Ok(inputs) => inputs,
+            Err(error) => return Ok(Err(to_guest(&error))),
+        };
+        let outputs = model.infer(inputs).await;
+        Ok(outputs.map(|tensors| tensors.into_iter().map(to_wit).collect()).map_err(|error| to_guest(&error)))
+    }
+
+    fn drop(&mut self, handle: Resource<Model>) -> wasmtime::Result<()> {
+        self.take::<_, Arc<LoadedModel>>(handle).map(drop)
+    }
+}
+
+/// A tensor from a guest: its length is checked against its shape here.
+pub(crate) fn from_wit(tensor: types::Tensor) -> Result<NamedTensor> {
+    let shape: Result<Vec<usize>, _> = tensor.shape.iter().map(|dim| usize::try_from(*dim)).collect();
+    let shape = shape
+        .map_err(|_| Error::invalid(format!("tensor '{}' is larger than this host's memory", tensor.name)))?;
+    let value = Tensor::new(data_type(tensor.dtype), shape, tensor.data)
+        .map_err(|error| error.context(format!("tensor '{}'", tensor.name)))?;
+    Ok(NamedTensor { name: tensor.name, tensor: value })
+}
+
+/// A tensor for a guest.
+pub(crate) fn to_wit(named: NamedTensor) -> types::Tensor {
+    types::Tensor {
+        name: named.name,
+        dtype: dtype(named.tensor.dtype()),
+        shape: named.tensor.shape().iter().map(|dim| *dim as u64).collect(),
+        data: named.tensor.bytes().to_vec(),
+    }
+}
+
+macro_rules! pairs {
+    ($($wit:ident <=> $nn:ident),* $(,)?) => {
+        /// The data type that the contract's `dtype` means.
+        pub(crate) fn data_type(dtype: Dtype) -> DataType {
+            match dtype { $(Dtype::$wit => DataType::$nn),* }
+        }
+
+        /// The contract's `dtype` of a data type.
+        pub(crate) fn dtype(data_type: DataType) -> Dtype {
+            match data_type { $(DataType::$nn => Dtype::$wit),* }
+        }
+    };
+}
+
+pairs! {
+    Boolean <=> Bool,
+    Uint8 <=> U8,
+    Uint16 <=> U16,
+    Uint32 <=> U32,
+    Uint64 <=> U64,
+    Int8 <=> I8,
+    Int16 <=> I16,
+    Int32 <=> I32,
+    Int64 <=> I64,
+    Fp16 <=> F16,
+    Bf16 <=> BF16,
+    Fp32 <=> F32,
+    Fp64 <=> F64,
+    Bytes <=> Bytes,
+}

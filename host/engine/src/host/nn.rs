@@ -1,0 +1,241 @@
+//! `wasi:nn@0.2.0-rc-2024-10-28` as published: every tensor type, every error as a code, no panic.
+
+use std::sync::Arc;
+
+use eyot_core::{Error, Kind};
+use eyot_nn::{DataType, LoadedModel, NamedTensor, Settings, Tensor};
+use eyot_world::imports::wasi::nn::errors::{self, ErrorCode};
+use eyot_world::imports::wasi::nn::graph::{self, ExecutionTarget, GraphEncoding};
+use eyot_world::imports::wasi::nn::{inference, tensor};
+use eyot_world::{NnContext, NnError, NnGraph, NnTensor};
+use wasmtime::component::Resource;
+
+use crate::guest::Guest;
+
+/// What stands behind a `tensor` handle. Its constructor cannot fail, so a length that does not fit
+/// the shape is kept and reported by `compute`.
+struct Value {
+    dimensions: Vec<u32>,
+    ty: tensor::TensorType,
+    content: Result<Tensor, (Vec<u8>, String)>,
+}
+
+/// What stands behind an `error` handle.
+struct Fault {
+    code: ErrorCode,
+    text: String,
+}
+
+type Answer<T> = wasmtime::Result<Result<T, Resource<NnError>>>;
+
+impl Guest {
+    fn refuse<T>(&mut self, code: ErrorCode, text: impl Into<String>) -> Answer<T> {
+        Ok(Err(self.push(Fault { code, text: text.into() })?))
+    }
+
+    fn refuse_with<T>(&mut self, error: &Error) -> Answer<T> {
+        let code = match error.kind() {
+            Kind::Invalid => ErrorCode::InvalidArgument,
+            Kind::NotFound => ErrorCode::NotFound,
+            Kind::Denied => ErrorCode::Security,
+            Kind::TooLarge => ErrorCode::TooLarge,
+            Kind::Timeout => ErrorCode::Timeout,
+            Kind::Unsupported => ErrorCode::UnsupportedOperation,
+            _ => ErrorCode::RuntimeError,
+        };
+        self.refuse(code, error.chain())
+    }
+
+    /// Takes the inputs out of their handles and names them as the model does.
+    fn gather(
+        &mut self,
+        model: &LoadedModel,
+        inputs: Vec<(String, Resource<NnTensor>)>,
+    ) -> wasmtime::Result<Result<Vec<NamedTensor>, String>> {
+        let mut named = Vec::with_capacity(inputs.len());
+        for (name, handle) in inputs {
+            let value: Value = self.take(handle)?;
+            match value.content {
+                Ok(tensor) => named.push(NamedTensor { name: canonical(model, name), tensor }),
+                Err((_, problem)) => return Ok(Err(format!("tensor '{name}': {problem}"))),
+            }
+        }
+        Ok(Ok(named))
+    }
+}
+
+/// A name that is no input of the model but a number means the input at that position: programs
+/// written for back ends without names rely on it.
+fn canonical(model: &LoadedModel, name: String) -> String {
+    let inputs = &model.signature().inputs;
+    if inputs.iter().any(|spec| spec.name == name) {
+        return name;
+    }
+    let position = name.parse::<usize>().ok().and_then(|index| inputs.get(index));
+    position.map_or(name, |spec| spec.name.clone())
+}
+
+impl tensor::Host for Guest {}
+
+impl tensor::HostTensor for Guest {
+    fn new(
+        &mut self,
+        dimensions: Vec<u32>,
+        ty: tensor::TensorType,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Resource<NnTensor>> {
+        let shape = dimensions.iter().map(|dim| *dim as usize).collect();
+        // Checked before the bytes are handed over, so that a wrong tensor still gives its data back.
+        let content = match Tensor::check(data_type(ty), &dimensions_of(&shape), data.len()) {
+            Ok(()) => Tensor::new(data_type(ty), shape, data).map_err(|error| (Vec::new(), error.chain())),
+            Err(error) => Err((data, error.chain())),
+        };
+        self.push(Value { dimensions, ty, content })
+    }
+
+    fn dimensions(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Vec<u32>> {
+        Ok(self.get::<_, Value>(&handle)?.dimensions.clone())
+    }
+
+    fn ty(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<tensor::TensorType> {
+        Ok(self.get::<_, Value>(&handle)?.ty)
+    }
+
+    fn data(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Vec<u8>> {
+        Ok(match &self.get::<_, Value>(&handle)?.content {
+            Ok(tensor) => tensor.bytes().to_vec(),
+            Err((data, _)) => data.clone(),
+        })
+    }
+
+    fn drop(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<()> {
+        self.take::<_, Value>(handle).map(drop)
+    }
+}
+
+impl graph::Host for Guest {
+    async fn load(
+        &mut self,
+        builder: Vec<Vec<u8>>,
+        encoding: GraphEncoding,
+        target: ExecutionTarget,
+    ) -> Answer<Resource<NnGraph>> {
+        if !matches!(encoding, GraphEncoding::Onnx | GraphEncoding::Autodetect) {
+            return self
+                .refuse(ErrorCode::InvalidEncoding, format!("{encoding:?} is not served here; onnx is"));
+        }
+        let count = builder.len();
+        let Ok([bytes]) = <[Vec<u8>; 1]>::try_from(builder) else {
+            return self
+                .refuse(ErrorCode::InvalidArgument, format!("an onnx graph is one buffer, not {count}"));
+        };
+        let target = match target {
+            ExecutionTarget::Cpu => eyot_nn::Target::Cpu,
+            ExecutionTarget::Gpu => eyot_nn::Target::Gpu,
+            ExecutionTarget::Tpu => eyot_nn::Target::Tpu,
+        };
+        let settings = Settings { target, ..Settings::default() };
+        match self.grants.loader.clone().load_bytes(bytes.into(), settings).await {
+            Ok(model) => Ok(Ok(self.push(model)?)),
+            Err(error) => self.refuse_with(&error),
+        }
+    }
+
+    fn load_by_name(&mut self, name: String) -> Answer<Resource<NnGraph>> {
+        match self.granted(&name) {
+            Ok(model) => Ok(Ok(self.push(model)?)),
+            Err(error) => self.refuse_with(&error),
+        }
+    }
+}
+
+impl graph::HostGraph for Guest {
+    fn init_execution_context(&mut self, handle: Resource<NnGraph>) -> Answer<Resource<NnContext>> {
+        let model = self.get::<_, Arc<LoadedModel>>(&handle)?.clone();
+        Ok(Ok(self.push(model)?))
+    }
+
+    fn drop(&mut self, handle: Resource<NnGraph>) -> wasmtime::Result<()> {
+        self.take::<_, Arc<LoadedModel>>(handle).map(drop)
+    }
+}
+
+impl inference::Host for Guest {}
+
+impl inference::HostGraphExecutionContext for Guest {
+    async fn compute(
+        &mut self,
+        handle: Resource<NnContext>,
+        inputs: Vec<(String, Resource<NnTensor>)>,
+    ) -> Answer<Vec<(String, Resource<NnTensor>)>> {
+        let model = self.get::<_, Arc<LoadedModel>>(&handle)?.clone();
+        let inputs = match self.gather(&model, inputs)? {
+            Ok(inputs) => inputs,
+            Err(problem) => return self.refuse(ErrorCode::InvalidArgument, problem),
+        };
+        let outputs = match model.infer(inputs).await {
+            Ok(outputs) => outputs,
+            Err(error) => return self.refuse_with(&error),
+        };
+        let mut answer = Vec::with_capacity(outputs.len());
+        for NamedTensor { name, tensor } in outputs {
+            let Some(ty) = tensor_type(tensor.dtype()) else {
+                let text = format!("output '{name}' is {}, which wasi:nn has no type for", tensor.dtype());
+                return self.refuse(ErrorCode::UnsupportedOperation, text);
+            };
+            let dimensions: Result<Vec<u32>, _> =
+                tensor.shape().iter().map(|dim| u32::try_from(*dim)).collect();
+            let Ok(dimensions) = dimensions else {
+                return self
+                    .refuse(ErrorCode::TooLarge, format!("output '{name}' has a dimension beyond 32 bits"));
+            };
+            answer.push((name, self.push(Value { dimensions, ty, content: Ok(tensor) })?));
+        }
+        Ok(Ok(answer))
+    }
+
+    fn drop(&mut self, handle: Resource<NnContext>) -> wasmtime::Result<()> {
+        self.take::<_, Arc<LoadedModel>>(handle).map(drop)
+    }
+}
+
+impl errors::Host for Guest {}
+
+impl errors::HostError for Guest {
+    fn code(&mut self, handle: Resource<NnError>) -> wasmtime::Result<ErrorCode> {
+        Ok(self.get::<_, Fault>(&handle)?.code)
+    }
+
+    fn data(&mut self, handle: Resource<NnError>) -> wasmtime::Result<String> {
+        Ok(self.get::<_, Fault>(&handle)?.text.clone())
+    }
+
+    fn drop(&mut self, handle: Resource<NnError>) -> wasmtime::Result<()> {
+        self.take::<_, Fault>(handle).map(drop)
+    }
+}
+
+fn data_type(ty: tensor::TensorType) -> DataType {
+    match ty {
+        tensor::TensorType::Fp16 => DataType::F16,
+        tensor::TensorType::Fp32 => DataType::F32,
+        tensor::TensorType::Fp64 => DataType::F64,
+        tensor::TensorType::Bf16 => DataType::BF16,
+        tensor::TensorType::U8 => DataType::U8,
+        tensor::TensorType::I32 => DataType::I32,
+        tensor::TensorType::I64 => DataType::I64,
+    }
+}
+
+fn tensor_type(data_type: DataType) -> Option<tensor::TensorType> {
+    Some(match data_type {
+        DataType::F16 => tensor::TensorType::Fp16,
+        DataType::F32 => tensor::TensorType::Fp32,
+        DataType::F64 => tensor::TensorType::Fp64,
+        DataType::BF16 => tensor::TensorType::Bf16,
+        DataType::U8 => tensor::TensorType::U8,
+        DataType::I32 => tensor::TensorType::I32,
+        DataType::I64 => tensor::TensorType::I64,
+        _ => return None,
+    })
+}

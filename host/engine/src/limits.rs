@@ -1,0 +1,95 @@
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+/// What one instance may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of linear memory, summed over the memories of the instance.
+    pub memory: usize,
+    /// Wall time of one call.
+    pub timeout: Duration,
+    /// Resource handles: tensors, models, artifacts and WASI's own.
+    pub handles: usize,
+}
+
+impl From<&eyot_core::config::Limits> for Limits {
+    fn from(limits: &eyot_core::config::Limits) -> Self {
+        Self { memory: bytes(limits.memory), timeout: limits.timeout.0, handles: limits.handles }
+    }
+}
+
+impl From<&eyot_core::config::Steps> for Limits {
+    fn from(limits: &eyot_core::config::Steps) -> Self {
+        Self { memory: bytes(limits.memory), timeout: limits.timeout.0, handles: limits.handles }
+    }
+}
+
+fn bytes(count: eyot_core::ByteCount) -> usize {
+    usize::try_from(count.0).unwrap_or(usize::MAX)
+}
+
+/// Elements of all tables of an instance together: far above what a compiler emits, far below what
+/// would hurt.
+const TABLE_ELEMENTS: usize = 1_000_000;
+/// Core instances, memories and tables of one component: adapters and composed components have some.
+const PARTS: usize = 200;
+
+/// Counts what an instance takes. Growth beyond the limit is refused, which guests see as a failed
+/// `memory.grow`; that it happened is kept, so that the trap which usually follows can be explained.
+pub(crate) struct Meter {
+    memory_limit: usize,
+    memory: usize,
+    table_elements: usize,
+    pub(crate) refused: Option<usize>,
+}
+
+impl Meter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { memory_limit: limits.memory, memory: 0, table_elements: 0, refused: None }
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.memory.saturating_add(desired.saturating_sub(current));
+        let allowed = total <= self.memory_limit && maximum.is_none_or(|maximum| desired <= maximum);
+        if allowed {
+            self.memory = total;
+        } else {
+            self.refused = Some(total);
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.table_elements.saturating_add(desired.saturating_sub(current));
+        let allowed = total <= TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum);
+        if allowed {
+            self.table_elements = total;
+        }
+        Ok(allowed)
+    }
+
+    fn instances(&self) -> usize {
+        PARTS
+    }
+
+    fn tables(&self) -> usize {
+        PARTS
+    }
+
+    fn memories(&self) -> usize {
+        PARTS
+    }
+}

@@ -1,0 +1,203 @@
+//! What comes out of a guest beside its answer: lines, metrics, parameters, tags.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+
+/// Where a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Takes what a guest reports. Called from the thread that runs the guest: it must not block.
+pub trait Sink: Send + Sync + 'static {
+    /// One line of output, without its end.
+    fn line(&self, stream: Stream, line: &str);
+    /// One point of a metric.
+    fn metric(&self, _key: &str, _value: f64, _step: i64) {}
+    /// A parameter.
+    fn param(&self, _key: &str, _value: &str) {}
+    /// A tag.
+    fn tag(&self, _key: &str, _value: &str) {}
+}
+
+/// Forgets everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Discard;
+
+impl Sink for Discard {
+    fn line(&self, _stream: Stream, _line: &str) {}
+}
+
+/// A longer line is cut into several: a guest that never ends its line must not grow the host.
+const LINE: usize = 8 << 10;
+/// A guest that prints more than this in one call is cut off, with a last line that says so.
+const TOTAL: usize = 4 << 20;
+
+/// A guest's stdout or stderr, cut into lines for a sink.
+#[derive(Clone)]
+pub(crate) struct Lines(Arc<Mutex<Buffer>>);
+
+struct Buffer {
+    stream: Stream,
+    sink: Arc<dyn Sink>,
+    pending: Vec<u8>,
+    written: usize,
+    last: String,
+}
+
+impl Lines {
+    pub(crate) fn new(stream: Stream, sink: Arc<dyn Sink>) -> Self {
+        Self(Arc::new(Mutex::new(Buffer {
+            stream,
+            sink,
+            pending: Vec::new(),
+            written: 0,
+            last: String::new(),
+        })))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Buffer) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Hands on what stands in the buffer without an end of line.
+    pub(crate) fn finish(&self) {
+        self.with(Buffer::flush_line);
+    }
+
+    /// The last line that was not empty: a panic's message, mostly.
+    pub(crate) fn last(&self) -> String {
+        self.with(|buffer| buffer.last.clone())
+    }
+}
+
+impl Buffer {
+    fn write(&mut self, bytes: &[u8]) {
+        let room = TOTAL.saturating_sub(self.written);
+        self.written = self.written.saturating_add(bytes.len());
+        for byte in &bytes[..bytes.len().min(room)] {
+            match byte {
+                b'\n' => self.flush_line(),
+                byte => self.pending.push(*byte),
+            }
+            if self.pending.len() >= LINE {
+                self.flush_line();
+            }
+        }
+        if room > 0 && bytes.len() > room {
+            self.flush_line();
+            self.sink.line(self.stream, &format!("(output beyond {TOTAL} bytes is dropped)"));
+        }
+    }
+
+    fn flush_line(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let line = String::from_utf8_lossy(&self.pending).into_owned();
+        self.pending.clear();
+        let line = line.trim_end_matches('\r');
+        self.sink.line(self.stream, line);
+        if !line.trim().is_empty() && !line.starts_with("note: ") {
+            line.clone_into(&mut self.last);
+        }
+    }
+}
+
+impl IsTerminal for Lines {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Lines {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn wasmtime_wasi::p2::OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+/// Writing never waits, so the guest's line is with the sink before its call returns.
+#[wasmtime_wasi::async_trait]
+impl wasmtime_wasi::p2::Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+impl wasmtime_wasi::p2::OutputStream for Lines {
+    fn write(&mut self, bytes: bytes::Bytes) -> wasmtime_wasi::p2::StreamResult<()> {
+        self.with(|buffer| buffer.write(&bytes));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> wasmtime_wasi::p2::StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> wasmtime_wasi::p2::StreamResult<usize> {
+        Ok(64 << 10)
+    }
+}
+
+impl AsyncWrite for Lines {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.with(|buffer| buffer.write(bytes));
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<String>>);
+
+    impl Sink for Kept {
+        fn line(&self, _: Stream, line: &str) {
+            self.0.lock().unwrap().push(line.to_owned());
+        }
+    }
+
+    fn lines(writes: &[&[u8]]) -> Vec<String> {
+        let kept = Arc::new(Kept::default());
+        let lines = Lines::new(Stream::Stdout, kept.clone());
+        writes.iter().for_each(|bytes| lines.with(|buffer| buffer.write(bytes)));
+        lines.finish();
+        let kept = kept.0.lock().unwrap().clone();
+        kept
+    }
+
+    #[test]
+    fn output_is_cut_into_lines_however_it_is_written() {
+        assert_eq!(lines(&[b"a\nb", b"c\r\n", b"d"]), ["a", "bc", "d"]);
+        assert_eq!(lines(&[b"\xff\n"]), ["\u{fffd}"]);
+    }
+
+    #[test]
+    fn endless_lines_and_endless_output_are_bounded() {
+        let long = vec![b'x'; LINE * 2 + 1];
+        assert_eq!(lines(&[&long]).iter().map(String::len).collect::<Vec<_>>(), [LINE, LINE, 1]);
+        let flood = vec![b'y'; TOTAL + 1];
+        let kept = lines(&[&flood, b"more\n"]);
+        assert!(kept.iter().map(String::len).sum::<usize>() < TOTAL + 100);
+        assert!(kept.last().unwrap().contains("dropped"));
+    }
+}

@@ -1,0 +1,213 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eyot_core::interface::{Function, Outputs};
+use eyot_core::{Digest, Error, Result};
+use eyot_store::BlobStore;
+use indexmap::IndexMap;
+use serde_json::Value;
+use wasmtime::Store;
+use wasmtime::component::Val;
+
+use crate::guest::{Artifacts, Guest, Known};
+use crate::{Component, Grants, Limits, Mode, fault, reflect};
+
+/// An artifact as a step knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    pub digest: Digest,
+    pub size: u64,
+    pub media_type: String,
+}
+
+/// One run of one function as a step.
+pub struct StepCall {
+    /// The exported function.
+    pub function: String,
+    /// Arguments by parameter name, checked against the parameter's type. Artifacts are digests.
+    pub arguments: IndexMap<String, Value>,
+    /// Media types of the artifacts among the arguments.
+    pub artifacts: HashMap<Digest, String>,
+    /// What randomness is drawn from.
+    pub seed: [u8; 32],
+    /// Memory, time and handles.
+    pub limits: Limits,
+    /// What the step may reach beside its artifacts.
+    pub grants: Grants,
+    /// Where artifacts are read and written.
+    pub store: Arc<dyn BlobStore>,
+}
+
+/// What a step gave.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Values by output name; artifacts as digests.
+    pub outputs: IndexMap<String, Value>,
+    /// The artifacts among the outputs.
+    pub artifacts: Vec<Artifact>,
+    /// Wall time inside of the guest.
+    pub duration: Duration,
+}
+
+impl Component {
+    /// Runs an exported function hermetically: see the crate's head. Takes a thread of its own for as
+    /// long as the guest computes. Dropping the future stops the guest at its next tick.
+    ///
+    /// Fails with `Failed` when the guest traps, runs out of memory or answers `err`, with `Timeout`
+    /// at the deadline, and with `Invalid` when an argument does not fit.
+    pub async fn run_step(&self, call: StepCall) -> Result<Outcome> {
+        if self.mode() != Mode::Hermetic {
+            return Err(Error::internal("a step was compiled for serving"));
+        }
+        let component = self.clone();
+        let runtime = tokio::runtime::Handle::current();
+        let (gone, cancelled) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    outcome = component.run_here(call) => outcome,
+                    _ = cancelled => Err(Error::cancelled("the step was cancelled")),
+                }
+            })
+        });
+        let outcome =
+            task.await.map_err(|error| Error::internal("a step's thread ended early").because(error))?;
+        drop(gone);
+        outcome
+    }
+
+    async fn run_here(&self, call: StepCall) -> Result<Outcome> {
+        let function = self.function(&call.function)?.clone();
+        let started = Instant::now();
+        let mut guest = Guest::new(call.grants, &call.limits, Some(&call.seed));
+        guest.artifacts =
+            Some(Artifacts { known: known(&call.store, &call.artifacts).await?, store: call.store });
+        let mut store = guest.into_store(self.wasmtime());
+        let arguments = arguments(&mut store, &function, &call.arguments)?;
+        let called =
+            tokio::time::timeout(call.limits.timeout, self.invoke(&mut store, &function, &arguments)).await;
+        let called = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
+        store.data().stdout.finish();
+        store.data().stderr.finish();
+        let result =
+            called.map_err(|error| fault::explain(&error, store.data(), &self.digest(), &function.name))?;
+        let mut outcome = outcome(&mut store, &function, result).map_err(|error| {
+            error.context(format!("component {}, export {}", self.digest(), function.name))
+        })?;
+        outcome.duration = started.elapsed();
+        Ok(outcome)
+    }
+
+    async fn invoke(
+        &self,
+        store: &mut Store<Guest>,
+        function: &Function,
+        arguments: &[Val],
+    ) -> wasmtime::Result<Option<Val>> {
+        let instance = self.instance().instantiate_async(&mut *store).await?;
+        let index = match function.name.split_once('#') {
+            None => instance.get_export_index(&mut *store, None, &function.name),
+            Some((interface, name)) => {
+                let outer = instance.get_export_index(&mut *store, None, interface);
+                outer.and_then(|outer| instance.get_export_index(&mut *store, Some(&outer), name))
+            }
+        };
+        let callee = index.and_then(|index| instance.get_func(&mut *store, index));
+        let callee = callee.ok_or_else(|| wasmtime::Error::msg(format!("no export {}", function.name)))?;
+        let mut results = vec![Val::Bool(false); usize::from(function.result.is_some())];
+        callee.call_async(&mut *store, arguments, &mut results).await?;
+        Ok(results.pop())
+    }
+}
+
+/// Sizes of the artifacts handed in; a missing or damaged one ends the step before it starts.
+async fn known(
+    store: &Arc<dyn BlobStore>,
+    artifacts: &HashMap<Digest, String>,
+) -> Result<HashMap<Digest, Known>> {
+    let mut known = HashMap::with_capacity(artifacts.len());
+    for (digest, media_type) in artifacts {
+        let mut reader = store.open(digest).await?;
+        let size = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
+        let size =
+            size.map_err(|error| Error::corrupt(format!("artifact {digest} cannot be read")).because(error))?;
+        known.insert(*digest, Known { size, media_type: media_type.clone() });
+    }
+    Ok(known)
+}
+
+fn arguments(
+    store: &mut Store<Guest>,
+    function: &Function,
+    given: &IndexMap<String, Value>,
+) -> Result<Vec<Val>> {
+    if let Some(extra) = given.keys().find(|name| !function.params.iter().any(|param| param.name == **name)) {
+        return Err(Error::invalid(format!("function {} has no parameter '{extra}'", function.name))
+            .hint(format!("its signature is {function}")));
+    }
+    let mut values = Vec::with_capacity(function.params.len());
+    for param in &function.params {
+        let value = given.get(&param.name).unwrap_or(&Value::Null);
+        let value = param.ty.check(value).and_then(|()| reflect::to_val(store, &param.ty, value));
+        values
+            .push(value.map_err(|error| {
+                error.context(format!("parameter '{}' of {}", param.name, function.name))
+            })?);
+    }
+    Ok(values)
+}
+
+fn outcome(store: &mut Store<Guest>, function: &Function, result: Option<Val>) -> Result<Outcome> {
+    let value = match result {
+        Some(Val::Result(Ok(value))) => value.map(|value| *value),
+        Some(Val::Result(Err(error))) => {
+            let text = match error.map(|error| reflect::from_val(store, *error)).transpose()? {
+                None | Some(Value::Null) => "an error without a text".to_owned(),
+                Some(Value::String(text)) => text,
+                Some(other) => other.to_string(),
+            };
+            return Err(Error::failed(text));
+        }
+        other => other,
+    };
+    let Outputs(fields) = function.outputs();
+    let mut outputs = IndexMap::new();
+    match value {
+        None => {}
+        Some(Val::Record(values)) => {
+            for (name, value) in values {
+                outputs.insert(name, reflect::from_val(store, value)?);
+            }
+        }
+        Some(value) => {
+            outputs.insert("output".to_owned(), reflect::from_val(store, value)?);
+        }
+    }
+    let mut artifacts = Vec::new();
+    for field in fields.iter().filter(|field| field.ty.has_artifact()) {
+        if let Some(value) = outputs.get(&field.name) {
+            collect(store.data(), value, &mut artifacts);
+        }
+    }
+    Ok(Outcome { outputs, artifacts, duration: Duration::ZERO })
+}
+
+/// The artifacts inside of an output, wherever they stand in it.
+fn collect(guest: &Guest, value: &Value, found: &mut Vec<Artifact>) {
+    match value {
+        Value::String(text) => {
+            let known = guest.artifacts.as_ref().map(|artifacts| &artifacts.known);
+            let digest = text.parse::<Digest>().ok();
+            let entry = digest.and_then(|digest| Some((digest, known?.get(&digest)?)));
+            if let Some((digest, known)) = entry
+                && !found.iter().any(|artifact| artifact.digest == digest)
+            {
+                found.push(Artifact { digest, size: known.size, media_type: known.media_type.clone() });
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(guest, item, found)),
+        Value::Object(map) => map.values().for_each(|item| collect(guest, item, found)),
+        _ => {}
+    }
+}

@@ -1,0 +1,140 @@
+//! Pure Rust, always compiled in: the back end that is there on every machine.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eyot_core::{Error, Kind, Result};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::Factoid as _;
+
+use crate::{Backend, DataType, Model, Settings, Signature, Target, Tensor, onnx};
+
+pub(crate) struct Tract;
+
+struct Plan {
+    signature: Signature,
+    plan: Arc<TypedRunnableModel>,
+}
+
+impl Backend for Tract {
+    fn name(&self) -> &'static str {
+        "tract"
+    }
+
+    fn version(&self) -> &str {
+        "0.23"
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        vec![Target::Cpu]
+    }
+
+    fn load(&self, bytes: &Bytes, settings: Settings) -> Result<Box<dyn Model>> {
+        if settings.target != Target::Cpu {
+            return Err(Error::unsupported(format!("tract does not compute on {}", settings.target))
+                .hint("it computes on cpu"));
+        }
+        let proto = onnx::parse(bytes)?;
+        let signature = onnx::signature(&proto)?;
+        let plan = guarded(Kind::Unsupported, "tract cannot load this model", || {
+            let mut model = tract_onnx::onnx().model_for_proto_model(&proto)?;
+            name_variable_dimensions(&mut model)?;
+            model.into_optimized()?.into_runnable()
+        })?;
+        Ok(Box::new(Plan { signature, plan }))
+    }
+}
+
+impl Model for Plan {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let inputs = inputs.iter().map(to_tract).collect::<Result<TVec<TValue>>>()?;
+        let outputs = guarded(Kind::Failed, "the model failed in tract", || self.plan.run(inputs))?;
+        outputs.iter().map(|output| from_tract(output)).collect()
+    }
+}
+
+/// A dimension that the file leaves open without naming it, as scikit-learn's exporter does, becomes
+/// a symbol of its own: tract reasons about symbols, not about nothing.
+fn name_variable_dimensions(model: &mut InferenceModel) -> TractResult<()> {
+    for input in 0..model.inputs.len() {
+        let mut fact = model.input_fact(input)?.clone();
+        if fact.shape.rank().concretize().is_none() {
+            continue;
+        }
+        let open: Vec<_> = fact.shape.dims().map(|dim| dim.concretize()).collect();
+        let dims =
+            open.into_iter().map(|dim| dim.unwrap_or_else(|| model.symbols.new_with_prefix("open").into()));
+        fact.shape = dims.collect::<TVec<TDim>>().into_iter().collect();
+        model.set_input_fact(input, fact)?;
+    }
+    Ok(())
+}
+
+/// tract reports most of what is wrong with a model as an error and the rest as a panic.
+fn guarded<T>(kind: Kind, what: &str, work: impl FnOnce() -> TractResult<T>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Error::new(kind, format!("{what}: {error:#}"))),
+        Err(_) => Err(Error::new(kind, format!("{what}: it met a case that tract does not handle"))),
+    }
+}
+
+macro_rules! pairs {
+    ($($ours:ident <=> $tract:ident),* $(,)?) => {
+        fn datum_type(dtype: DataType) -> Option<DatumType> {
+            match dtype { $(DataType::$ours => Some(DatumType::$tract),)* _ => None }
+        }
+
+        fn data_type(datum: DatumType) -> Option<DataType> {
+            match datum { $(DatumType::$tract => Some(DataType::$ours),)* DatumType::TDim => Some(DataType::I64), _ => None }
+        }
+    };
+}
+
+pairs! {
+    Bool <=> Bool, U8 <=> U8, U16 <=> U16, U32 <=> U32, U64 <=> U64,
+    I8 <=> I8, I16 <=> I16, I32 <=> I32, I64 <=> I64,
+    F16 <=> F16, F32 <=> F32, F64 <=> F64,
+}
+
+fn to_tract(tensor: &Tensor) -> Result<TValue> {
+    let wrong = |error: TractError| Error::internal(format!("a tensor cannot be handed to tract: {error:#}"));
+    if tensor.dtype() == DataType::Bytes {
+        let texts = tensor.strings().map(|text| std::str::from_utf8(text).map(str::to_owned));
+        let texts: Vec<String> = texts
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::invalid("a string tensor holds bytes that are no UTF-8"))?;
+        let array = tract_ndarray::ArrayD::from_shape_vec(tensor.shape(), texts);
+        return array.map(|array| array.into_tensor().into()).map_err(|error| wrong(error.into()));
+    }
+    let datum = datum_type(tensor.dtype()).ok_or_else(|| {
+        Error::unsupported(format!("tract has no {} tensors", tensor.dtype()))
+            .hint("eyot backend install onnxruntime")
+    })?;
+    // SAFETY: every pattern of bits is a value of these types; for booleans `Tensor::new` has checked it.
+    let made = unsafe { tract_onnx::prelude::Tensor::from_raw_dt(datum, tensor.shape(), tensor.bytes()) };
+    made.map(Into::into).map_err(wrong)
+}
+
+fn from_tract(value: &TValue) -> Result<Tensor> {
+    let datum = value.datum_type();
+    let unsupported = || Error::unsupported(format!("tract gave a tensor of type {datum:?}"));
+    if datum == DatumType::String {
+        let texts = value.to_plain_array_view::<String>().map_err(|_| unsupported())?;
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        return Tensor::of_strings(value.shape().to_vec(), &texts);
+    }
+    let dtype = data_type(datum).ok_or_else(unsupported)?;
+    let plain = if datum == DatumType::TDim {
+        value.cast_to_dt(DatumType::I64)
+    } else {
+        Ok(std::borrow::Cow::Borrowed(&**value))
+    };
+    let plain = plain.map_err(|_| unsupported())?;
+    Tensor::new(dtype, value.shape().to_vec(), Bytes::copy_from_slice(plain.as_bytes()))
+}

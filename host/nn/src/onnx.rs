@@ -1,0 +1,103 @@
+//! What Eyot reads off an ONNX file itself, before any back end sees it.
+
+use bytes::Bytes;
+use eyot_core::{Error, Result};
+use tract_onnx::pb::{self, tensor_shape_proto::dimension::Value as Dim, type_proto};
+use tract_onnx::prelude::*;
+
+use crate::{DataType, Signature, TensorSpec};
+
+/// Parses the file and refuses what no back end should be given.
+pub(crate) fn parse(bytes: &Bytes) -> Result<pb::ModelProto> {
+    let parsed = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_ref());
+    let model = parsed.map_err(|error| no_model(bytes, &format!("{error:#}")))?;
+    let graph = model.graph.as_ref().filter(|graph| !graph.output.is_empty());
+    let graph = graph.ok_or_else(|| no_model(bytes, "it has no graph with an output"))?;
+    inline(graph)?;
+    Ok(model)
+}
+
+fn no_model(bytes: &Bytes, why: &str) -> Error {
+    let known = match bytes.as_ref() {
+        [] => Some("an empty file"),
+        [b'\0', b'a', b's', b'm', ..] => Some("a wasm file"),
+        [0x80, ..] => Some("a pickle, which is never loaded"),
+        [b'P', b'K', ..] => Some("a zip archive"),
+        [b'{' | b'[', ..] => Some("JSON"),
+        _ => None,
+    };
+    let message = match known {
+        Some(known) => format!("the file is no ONNX model: it is {known}"),
+        None => format!("the file is no ONNX model: {why}"),
+    };
+    Error::invalid(message).hint("export the model to ONNX, as with skl2onnx or torch.onnx.export")
+}
+
+/// A tensor in another file would let a model read whatever file it names.
+fn inline(graph: &pb::GraphProto) -> Result<()> {
+    let external = pb::tensor_proto::DataLocation::External as i32;
+    let check = |tensor: &pb::TensorProto| match tensor.data_location {
+        Some(location) if location == external => {
+            Err(Error::unsupported(format!("tensor '{}' lies in another file", tensor.name)).hint(
+                "save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
+            ))
+        }
+        _ => Ok(()),
+    };
+    graph.initializer.iter().try_for_each(check)?;
+    for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
+        attribute.t.iter().chain(&attribute.tensors).try_for_each(check)?;
+        attribute.g.iter().chain(&attribute.graphs).try_for_each(inline)?;
+    }
+    Ok(())
+}
+
+/// Inputs and outputs as the file declares them. Inputs with a default in the file are not asked for.
+pub(crate) fn signature(model: &pb::ModelProto) -> Result<Signature> {
+    let Some(graph) = &model.graph else { return Ok(Signature::default()) };
+    let given = |info: &&pb::ValueInfoProto| !graph.initializer.iter().any(|tensor| tensor.name == info.name);
+    let inputs = graph.input.iter().filter(given).map(|info| spec("input", info)).collect::<Result<_>>()?;
+    let outputs = graph.output.iter().map(|info| spec("output", info)).collect::<Result<_>>()?;
+    Ok(Signature { inputs, outputs })
+}
+
+fn spec(what: &str, info: &pb::ValueInfoProto) -> Result<TensorSpec> {
+    let name = info.name.clone();
+    let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|ty| ty.value.as_ref())
+    else {
+        return Err(Error::unsupported(format!("{what} '{name}' is no tensor")).hint(
+            "export with tensors only; for scikit-learn: to_onnx(model, x, options={'zipmap': False})",
+        ));
+    };
+    let dtype = data_type(tensor.elem_type).ok_or_else(|| {
+        Error::unsupported(format!("{what} '{name}' has elements of ONNX type {}", tensor.elem_type))
+    })?;
+    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
+    let shape = dims.map(|dim| match dim.value {
+        Some(Dim::DimValue(size)) if size > 0 => size,
+        // Exporters write 0 for a dimension that they know nothing of.
+        Some(Dim::DimValue(_) | Dim::DimParam(_)) | None => -1,
+    });
+    Ok(TensorSpec { name, dtype, shape: shape.collect() })
+}
+
+/// The numbers of `TensorProto.DataType` in the ONNX specification.
+fn data_type(number: i32) -> Option<DataType> {
+    Some(match number {
+        1 => DataType::F32,
+        2 => DataType::U8,
+        3 => DataType::I8,
+        4 => DataType::U16,
+        5 => DataType::I16,
+        6 => DataType::I32,
+        7 => DataType::I64,
+        8 => DataType::Bytes,
+        9 => DataType::Bool,
+        10 => DataType::F16,
+        11 => DataType::F64,
+        12 => DataType::U32,
+        13 => DataType::U64,
+        16 => DataType::BF16,
+        _ => return None,
+    })
+}

@@ -1,0 +1,255 @@
+//! What every back end must do, run on each; and what the store of loaded models adds.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eyot_core::Kind;
+use eyot_core::config::{BackendChoice, Config, Setting};
+use eyot_store::{BlobStore as _, Memory};
+
+use crate::backends::Tract;
+use crate::{Backend, Backends, DataType, Model, Models, NamedTensor, Settings, Target, Tensor, TensorSpec};
+
+fn fixture(name: &str) -> Bytes {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/onnx")
+        .join(name)
+        .with_extension("onnx");
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
+}
+
+/// ONNX Runtime, if this machine has it. A machine of CI must.
+fn onnxruntime() -> Option<Arc<dyn Backend>> {
+    let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
+    match Backends::open(&config.data.backends, BackendChoice::Onnxruntime) {
+        Ok(backends) => Some(backends.list()[0].clone()),
+        Err(error) if std::env::var_os("CI").is_none() => {
+            eprintln!("ignored: {error:?}");
+            None
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+fn load(backend: &dyn Backend, name: &str) -> Box<dyn Model> {
+    backend
+        .load(&fixture(name), Settings::default())
+        .unwrap_or_else(|error| panic!("{} {name}: {error:?}", backend.name()))
+}
+
+/// Some elements of a type, as bytes that every back end must give back unchanged.
+fn sample(dtype: DataType) -> Tensor {
+    match dtype {
+        DataType::Bytes => Tensor::of_strings(vec![3], &["", "ä", "a longer text"]).unwrap(),
+        DataType::Bool => Tensor::new(dtype, vec![3], vec![1, 0, 1]).unwrap(),
+        DataType::F16 => Tensor::of(vec![3], &[1.5_f32, -0.0, 65504.0].map(half::f16::from_f32)).unwrap(),
+        DataType::BF16 => Tensor::of(vec![3], &[1.5_f32, -0.0, 3e38].map(half::bf16::from_f32)).unwrap(),
+        DataType::F32 => Tensor::of(vec![3], &[f32::MIN_POSITIVE, -0.0, f32::INFINITY]).unwrap(),
+        DataType::F64 => Tensor::of(vec![3], &[f64::MIN_POSITIVE, -0.0, f64::MAX]).unwrap(),
+        integer => {
+            let size = integer.size().unwrap();
+            let bytes: Vec<u8> = (0..3 * size).map(|index| [0xff, 0x00, 0x80, 0x7f][index % 4]).collect();
+            Tensor::new(integer, vec![3], bytes).unwrap()
+        }
+    }
+}
+
+fn everything(backend: &Arc<dyn Backend>, without: &[DataType]) {
+    every_type(&**backend, without);
+    arithmetic(&**backend);
+    names_and_shapes(&**backend);
+    trees(&**backend);
+    what_is_no_model(&**backend);
+    what_fails_late(&**backend);
+    many_at_once(backend);
+    assert_eq!(backend.targets(), [Target::Cpu]);
+    for target in [Target::Gpu, Target::Tpu] {
+        let refused = backend.load(&fixture("two"), Settings { target }).err().unwrap();
+        assert_eq!(refused.kind(), Kind::Unsupported);
+        assert!(refused.chain().contains(&target.to_string()), "{refused:?}");
+    }
+}
+
+fn every_type(backend: &dyn Backend, without: &[DataType]) {
+    for dtype in DataType::ALL.iter().copied() {
+        let name = if dtype == DataType::Bytes { "string".to_owned() } else { dtype.as_str().to_lowercase() };
+        let loaded = backend.load(&fixture(&format!("same-{name}")), Settings::default());
+        let ran = loaded.and_then(|model| model.run(&[sample(dtype)]));
+        if without.contains(&dtype) {
+            assert_eq!(ran.unwrap_err().kind(), Kind::Unsupported, "{dtype}");
+        } else {
+            assert_eq!(ran.unwrap(), [sample(dtype)], "{} {dtype}", backend.name());
+        }
+    }
+}
+
+fn arithmetic(backend: &dyn Backend) {
+    for rows in [1, 5, 1000] {
+        let numbers: Vec<i64> = (0..2 * rows as i64).collect();
+        let more: Vec<i64> = numbers.iter().map(|number| number + 1).collect();
+        let of = |numbers: &[i64]| Tensor::of(vec![rows, 2], numbers).unwrap();
+        assert_eq!(load(backend, "add-int64").run(&[of(&numbers)]).unwrap(), [of(&more)]);
+        let of = |numbers: &[i64]| {
+            Tensor::of(vec![rows, 2], &numbers.iter().map(|n| *n as f32).collect::<Vec<_>>()).unwrap()
+        };
+        assert_eq!(load(backend, "add-fp32").run(&[of(&numbers)]).unwrap(), [of(&more)]);
+    }
+}
+
+fn names_and_shapes(backend: &dyn Backend) {
+    let model = load(backend, "two");
+    let spec = |name: &str, shape: &[i64]| TensorSpec {
+        name: name.into(),
+        dtype: DataType::F32,
+        shape: shape.into(),
+    };
+    assert_eq!(model.signature().inputs, [spec("a", &[-1, 3]), spec("b", &[3, -1])]);
+    assert_eq!(model.signature().outputs, [spec("product", &[-1, -1]), spec("sum", &[])]);
+    let a = Tensor::of(vec![1, 3], &[1_f32, 2., 3.]).unwrap();
+    let b = Tensor::of(vec![3, 2], &[1_f32, 0., 0., 1., 1., 1.]).unwrap();
+    let outputs = model.run(&[a, b]).unwrap();
+    assert_eq!(outputs[0].to_vec::<f32>().unwrap(), [4., 5.]);
+    assert_eq!((outputs[1].shape(), outputs[1].to_vec::<f32>().unwrap()), (&[][..], vec![9.]));
+}
+
+/// The flowers are the first of each kind in scikit-learn's iris data.
+fn trees(backend: &dyn Backend) {
+    let model = load(backend, "iris-forest");
+    let flowers = [5.1_f32, 3.5, 1.4, 0.2, 7.0, 3.2, 4.7, 1.4, 6.3, 3.3, 6.0, 2.5];
+    let outputs = model.run(&[Tensor::of(vec![3, 4], &flowers).unwrap()]).unwrap();
+    assert_eq!(outputs[0].to_vec::<i64>().unwrap(), [0, 1, 2]);
+    let chances = outputs[1].to_vec::<f32>().unwrap();
+    assert!(chances.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5), "{chances:?}");
+}
+
+fn what_is_no_model(backend: &dyn Backend) {
+    let refuse = |bytes: Bytes| backend.load(&bytes, Settings::default()).err();
+    for (bytes, says) in [
+        (&b""[..], "an empty file"),
+        (b"\0asm\x0d\0\x01\0", "a wasm file"),
+        (b"\x80\x04\x95", "a pickle"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"{}", "JSON"),
+        (b"hello", "no ONNX model"),
+    ] {
+        let error = refuse(Bytes::from_static(bytes)).unwrap();
+        assert_eq!(error.kind(), Kind::Invalid, "{error:?}");
+        assert!(error.chain().contains(says), "{error:?}");
+    }
+    for (name, says) in [("external", "another file"), ("sequence", "is no tensor")] {
+        let error = refuse(fixture(name)).unwrap();
+        assert!(error.kind() == Kind::Unsupported && error.chain().contains(says), "{error:?}");
+    }
+    let unknown = refuse(fixture("unknown-op")).unwrap();
+    assert!(unknown.chain().contains("Teleport"), "{unknown:?}");
+    // Whatever is cut off or flipped, there is an answer and no panic.
+    let good = fixture("iris-forest");
+    for cut in (0..good.len()).step_by(37) {
+        drop(refuse(good.slice(..cut)));
+    }
+    for at in (0..fixture("two").len()).step_by(3) {
+        let mut bytes = fixture("two").to_vec();
+        bytes[at] ^= 0x55;
+        drop(refuse(bytes.into()));
+    }
+}
+
+fn what_fails_late(backend: &dyn Backend) {
+    let loaded = backend.load(&fixture("fails"), Settings::default());
+    let error =
+        loaded.and_then(|model| model.run(&[Tensor::of(vec![2], &[1_f32, 2.]).unwrap()])).unwrap_err();
+    assert!(matches!(error.kind(), Kind::Failed | Kind::Invalid), "{error:?}");
+}
+
+fn many_at_once(backend: &Arc<dyn Backend>) {
+    let model: Arc<dyn Model> = load(&**backend, "two").into();
+    let workers = (0..8).map(|worker| {
+        let model = model.clone();
+        std::thread::spawn(move || {
+            for round in 0..100 {
+                let value = (worker * 100 + round) as f32;
+                let a = Tensor::of(vec![1, 3], &[value, 0., 0.]).unwrap();
+                let b = Tensor::of(vec![3, 1], &[2_f32, 0., 0.]).unwrap();
+                assert_eq!(model.run(&[a, b]).unwrap()[1].to_vec::<f32>().unwrap(), [2. * value]);
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.join().unwrap();
+    }
+}
+
+#[test]
+fn tract() {
+    let backend: Arc<dyn Backend> = Arc::new(Tract);
+    everything(&backend, &[DataType::BF16]);
+}
+
+#[test]
+fn onnx_runtime() {
+    if let Some(backend) = onnxruntime() {
+        everything(&backend, &[]);
+    }
+}
+
+fn models(store: Memory) -> Arc<Models> {
+    let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Auto).unwrap();
+    Models::new(Arc::new(store), backends, 2)
+}
+
+#[tokio::test]
+async fn one_model_a_digest_for_as_long_as_it_is_held() {
+    let store = Memory::default();
+    let digest = store.put(fixture("two")).await.unwrap().digest;
+    let models = models(store.clone());
+    let loads = (0..4).map(|_| {
+        let models = models.clone();
+        tokio::spawn(async move { models.load(digest, Settings::default()).await.unwrap() })
+    });
+    let mut held = Vec::new();
+    for load in loads.collect::<Vec<_>>() {
+        held.push(load.await.unwrap());
+    }
+    let same = models.load_bytes(fixture("two"), Settings::default()).await.unwrap();
+    assert!(held.iter().all(|model| Arc::ptr_eq(model, &same)));
+    assert_eq!(same.ran_on().to_string(), "tract 0.23 (cpu)");
+    // Once nobody holds it, the next load reads the store again.
+    drop((held, same));
+    store.delete(&digest).await.unwrap();
+    assert_eq!(models.load(digest, Settings::default()).await.err().unwrap().kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn inputs_are_checked_and_matched_by_name() {
+    let model = models(Memory::default()).load_bytes(fixture("two"), Settings::default()).await.unwrap();
+    let a = NamedTensor { name: "a".into(), tensor: Tensor::of(vec![1, 3], &[1_f32, 2., 3.]).unwrap() };
+    let b = NamedTensor { name: "b".into(), tensor: Tensor::of(vec![3, 1], &[1_f32; 3]).unwrap() };
+    for _ in 0..20 {
+        let outputs = model.infer(vec![b.clone(), a.clone()]).await.unwrap();
+        assert_eq!(outputs[0].name, "product");
+        assert_eq!(outputs[1].tensor.to_vec::<f32>().unwrap(), [6.]);
+    }
+    assert_eq!(model.infer(vec![a]).await.unwrap_err().to_string(), "input 'b' is missing");
+}
+
+#[test]
+fn an_onnx_runtime_that_was_asked_for_must_be_there() {
+    let error = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Onnxruntime).err().unwrap();
+    assert_eq!(
+        (error.kind(), error.hint_text()),
+        (Kind::Unavailable, Some("eyot backend install onnxruntime"))
+    );
+}
+
+#[test]
+fn a_wheel_that_is_not_the_published_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let wheel = dir.path().join("onnxruntime.whl");
+    std::fs::write(&wheel, b"not a wheel").unwrap();
+    let error = crate::install::install_onnxruntime(dir.path(), &wheel).unwrap_err();
+    assert!(error.kind() == Kind::Corrupt && error.chain().contains("sha256"), "{error:?}");
+    assert!(crate::install::installed(dir.path()).is_none());
+}

@@ -1,0 +1,24 @@
+use clap::Args;
+use eyot_core::Result;
+use eyot_core::config::Config;
+
+use crate::cli::Global;
+use crate::output::Output;
+
+/// Prints the configuration that the other commands would use.
+///
+/// It is made of the defaults, eyot.toml, EYOT_SECTION__OPTION and the flags, in that order.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot config\n  EYOT_GATEWAY__QUEUE=10 eyot config --set api.listen=127.0.0.1:9090")]
+pub(crate) struct Show {
+    /// Prints the defaults instead, which is every option there is.
+    #[arg(long)]
+    defaults: bool,
+}
+
+impl Show {
+    pub(crate) fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let config = if self.defaults { Config::default() } else { global.config()? };
+        output.result(&config, |_| config.to_toml())
+    }
+}

@@ -1,0 +1,108 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::Args;
+use eyot_api::DeployRequest;
+use eyot_core::{Error, Name, Result};
+
+use crate::cli::Global;
+use crate::cli::deployments::serves;
+use crate::cli::push::push_file;
+use crate::output::Output;
+use crate::session::Session;
+
+/// Serves a model or a handler as an endpoint.
+///
+/// SOURCE is a file (.onnx or .wasm, pushed first), a registered model (models:/NAME@ALIAS,
+/// models:/NAME/VERSION) or a registry reference (NAME:TAG, NAME@sha256:…). What serves under that
+/// name is replaced only once the new revision is loaded and checked.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot deploy model.onnx\n  eyot deploy models:/digits@champion --name digits\n  \
+    eyot deploy digits-image:0.1.0 --model digits=models:/digits@champion")]
+pub(crate) struct Deploy {
+    /// What to serve.
+    source: String,
+    /// The deployment's name [default: the source's].
+    #[arg(long)]
+    name: Option<Name>,
+    /// Grants a model to the component under a name; may be repeated.
+    #[arg(long = "model", value_name = "NAME=SOURCE")]
+    models: Vec<String>,
+}
+
+impl Deploy {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let name = match self.name {
+            Some(name) => name,
+            None => default_name(&self.source)?,
+        };
+        let session = Session::open(global).await?;
+        let source = reference(&session, &self.source, output).await?;
+        let mut models = BTreeMap::new();
+        for grant in &self.models {
+            let (granted, model) = grant.split_once('=').ok_or_else(|| {
+                Error::invalid(format!("'{grant}' grants nothing")).hint("write --model NAME=SOURCE, as in --model digits=models:/digits@champion")
+            })?;
+            models.insert(granted.to_owned(), reference(&session, model, output).await?);
+        }
+        let spinner = output.spinner(&format!("loading {name}"));
+        let deployment = session.client().deploy(&name, &DeployRequest { source, models }).await;
+        spinner.finish_and_clear();
+        let deployment = deployment?;
+        let url = session.gateway().map(|gateway| format!("{gateway}/v2/models/{name}/infer"));
+        output.result(&deployment, |_| {
+            let first = format!("{name} revision {} serves {}", deployment.revision, serves(&deployment));
+            match url {
+                Some(url) => format!("{first}\nPOST {url}"),
+                None => format!("{first}\nit answers requests once eyot up runs"),
+            }
+        })
+    }
+}
+
+/// A reference as it is; a file is pushed first and stands for what it became.
+async fn reference(session: &Session, source: &str, output: &Output) -> Result<String> {
+    let path = Path::new(source);
+    if !looks_like_file(path) {
+        return Ok(source.to_owned());
+    }
+    let pushed = push_file(session, path, None, output).await?;
+    Ok(format!("{}@{}", pushed.repository, pushed.digest))
+}
+
+fn looks_like_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "onnx" || extension == "wasm")
+}
+
+/// `models:/digits@champion` → `digits`, `acme/scorer:1.0` → `scorer`, `dir/iris.onnx` → `iris`.
+fn default_name(source: &str) -> Result<Name> {
+    let path = Path::new(source);
+    let text = match source.strip_prefix("models:/") {
+        Some(model) => model.split(['@', '/']).next().unwrap_or_default(),
+        None if looks_like_file(path) => path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default(),
+        None => {
+            let repository = source.split(['@', ':']).next().unwrap_or_default();
+            repository.rsplit('/').next().unwrap_or_default()
+        }
+    };
+    text.to_lowercase().parse().map_err(|error: Error| error.hint("choose one with --name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deployments_are_named_after_their_source() {
+        for (source, name) in [
+            ("models:/digits@champion", "digits"),
+            ("models:/digits/3", "digits"),
+            ("acme/scorer:1.0", "scorer"),
+            ("scorer@sha256:00", "scorer"),
+            ("some/dir/Iris.onnx", "iris"),
+        ] {
+            assert_eq!(default_name(source).unwrap().as_str(), name, "{source}");
+        }
+        assert!(default_name("models:/").is_err());
+    }
+}

@@ -1,0 +1,53 @@
+use clap::Args;
+use eyot_core::Result;
+use eyot_deploy::{Deployment, State};
+
+use crate::cli::Global;
+use crate::output::{Output, Tone, table};
+use crate::session::Session;
+
+/// Lists deployments and what serves under them.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  eyot deployments --json")]
+pub(crate) struct Deployments {}
+
+impl Deployments {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let session = Session::open(global).await?;
+        let deployments = session.client().deployments().await?;
+        output.result(&deployments, |output| {
+            if deployments.is_empty() {
+                return "nothing is deployed; eyot deploy makes an endpoint".to_owned();
+            }
+            let rows: Vec<_> = deployments.iter().map(|deployment| row(output, deployment)).collect();
+            table(output, &["NAME", "REVISION", "STATE", "SERVES", "SINCE"], &rows)
+        })
+    }
+}
+
+fn row(output: &Output, deployment: &Deployment) -> Vec<String> {
+    let state = match &deployment.state {
+        State::Serving => output.paint(Tone::Good, "serving"),
+        State::Failed { error } => output.paint(Tone::Bad, &format!("failed: {error}")),
+    };
+    vec![
+        deployment.name.to_string(),
+        deployment.revision.to_string(),
+        state,
+        serves(deployment),
+        deployment.created.to_string(),
+    ]
+}
+
+/// The references that a deployment was made from.
+pub(crate) fn serves(deployment: &Deployment) -> String {
+    let models = deployment.spec.models.iter();
+    match &deployment.spec.component {
+        None => models.map(|(_, model)| model.reference.clone()).collect::<Vec<_>>().join(", "),
+        Some(component) => {
+            let models: Vec<_> = models.map(|(name, model)| format!("{name}={}", model.reference)).collect();
+            let with = if models.is_empty() { String::new() } else { format!(" with {}", models.join(", ")) };
+            format!("{}{with}", component.reference)
+        }
+    }
+}

@@ -1,0 +1,142 @@
+use clap::Args;
+use eyot_core::config::Config;
+use eyot_core::{Error, Result};
+use eyot_nn::{Backends, install};
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::output::{Output, Tone};
+use crate::toolchain::Rust;
+use crate::{cli, platform};
+
+/// Says what of this machine Eyot can use, what is missing, and how to get it.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  eyot doctor --json")]
+pub(crate) struct Doctor {}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Good,
+    /// Works without; something is slower or cannot be done.
+    Missing,
+    Broken,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    name: &'static str,
+    state: State,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn good(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, state: State::Good, found: found.into(), hint: None }
+    }
+
+    fn from_error(name: &'static str, state: State, error: &Error) -> Self {
+        Self { name, state, found: error.chain(), hint: error.hint_text().map(str::to_owned) }
+    }
+}
+
+impl Doctor {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let findings = match global.config() {
+            Ok(config) => vec![
+                Finding::good("configuration", "valid"),
+                data(&config),
+                server(global, &config).await,
+                engine(&config),
+                backend(&config),
+                toolchain(),
+            ],
+            Err(error) => vec![Finding::from_error("configuration", State::Broken, &error)],
+        };
+        output.result(&findings, |output| findings.iter().map(|one| line(output, one)).collect::<Vec<_>>().join("\n"))?;
+        match findings.iter().filter(|finding| finding.state == State::Broken).count() {
+            0 => Ok(()),
+            broken => Err(Error::unavailable(format!("{broken} of {} checks failed", findings.len()))),
+        }
+    }
+}
+
+fn line(output: &Output, finding: &Finding) -> String {
+    let (tone, word) = match finding.state {
+        State::Good => (Tone::Good, "ok"),
+        State::Missing => (Tone::Strong, "missing"),
+        State::Broken => (Tone::Bad, "broken"),
+    };
+    let hint = finding.hint.as_deref().map_or_else(String::new, |hint| format!("\n{:>24}{hint}", "-> "));
+    format!("{:<15}{}{:<9}{}{hint}", finding.name, output.paint(tone, word), "", finding.found)
+}
+
+fn data(config: &Config) -> Finding {
+    let dir = &config.data.dir;
+    let probe = std::fs::create_dir_all(dir).and_then(|()| tempfile::NamedTempFile::new_in(dir).map(drop));
+    match probe {
+        Ok(()) => Finding::good("data folder", dir.display().to_string()),
+        Err(error) => {
+            let error = Error::from(error).context(format!("cannot write to {}", dir.display()));
+            Finding::from_error("data folder", State::Broken, &error.hint("choose another folder with --data DIR"))
+        }
+    }
+}
+
+async fn server(global: &Global, config: &Config) -> Finding {
+    let url = match global.server() {
+        Some(url) => Ok(Some(url.to_owned())),
+        None => platform::running(&config.data.dir).map(|running| running.map(|running| running.api)),
+    };
+    let found = match url {
+        Ok(None) => {
+            let hint = Some("eyot up starts one".to_owned());
+            return Finding { name: "server", state: State::Missing, found: "none on this data folder".to_owned(), hint };
+        }
+        Ok(Some(url)) => cli::doctor::ask(&url).await.map(|version| format!("{url}, eyot {version}")),
+        Err(error) => Err(error),
+    };
+    found.map_or_else(|error| Finding::from_error("server", State::Broken, &error), |found| Finding::good("server", found))
+}
+
+async fn ask(url: &str) -> Result<String> {
+    let client = eyot_api::Client::new(eyot_oci::Transport::http(url)?);
+    Ok(client.server().await?.version)
+}
+
+fn engine(config: &Config) -> Finding {
+    match platform::engine(config) {
+        Ok(engine) if engine.pooling() => Finding::good("wasm engine", "wasmtime 48, pooled instances"),
+        Ok(_) => Finding {
+            name: "wasm engine",
+            state: State::Missing,
+            found: "wasmtime 48 without a pool: the address space is limited".to_owned(),
+            hint: Some("ulimit -v unlimited".to_owned()),
+        },
+        Err(error) => Finding::from_error("wasm engine", State::Broken, &error),
+    }
+}
+
+fn backend(config: &Config) -> Finding {
+    match Backends::open(&config.data.backends, config.inference.backend) {
+        Err(error) => Finding::from_error("inference", State::Broken, &error),
+        Ok(backends) => {
+            let names: Vec<_> = backends.list().iter().map(|one| format!("{} {}", one.name(), one.version())).collect();
+            let found = names.join(", ");
+            if backends.list().iter().any(|one| one.name() == "onnxruntime") {
+                return Finding::good("inference", found);
+            }
+            let hint = Some(format!("eyot backend install onnxruntime  (version {}, several times as fast)", install::VERSION));
+            Finding { name: "inference", state: State::Missing, found, hint }
+        }
+    }
+}
+
+fn toolchain() -> Finding {
+    match Rust::find() {
+        Ok(rust) => Finding::good("rust guests", rust.describe()),
+        Err(error) => Finding::from_error("rust guests", State::Missing, &error),
+    }
+}

@@ -1,0 +1,38 @@
+use clap::Args;
+use eyot_core::Result;
+
+use crate::cli::Global;
+use crate::output::{Output, size, table};
+use crate::session::Session;
+
+/// Lists components, models and other artifacts in the registry.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot ls\n  eyot ls digits --json")]
+pub(crate) struct Ls {
+    /// Only repositories that contain this text.
+    filter: Option<String>,
+}
+
+impl Ls {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let session = Session::open(global).await?;
+        let mut entries = session.client().artifacts().await?;
+        if let Some(filter) = &self.filter {
+            entries.retain(|entry| entry.repository.contains(filter.as_str()));
+        }
+        output.result(&entries, |output| {
+            if entries.is_empty() {
+                return "nothing here yet; eyot push adds a component or a model".to_owned();
+            }
+            let rows: Vec<_> = entries
+                .iter()
+                .map(|entry| {
+                    let tag = entry.tag.as_deref().map_or_else(String::new, |tag| format!(":{tag}"));
+                    let name = format!("{}{tag}", entry.repository);
+                    vec![name, entry.kind.as_str().to_owned(), size(entry.size), entry.digest.short()]
+                })
+                .collect();
+            table(output, &["NAME", "KIND", "SIZE", "DIGEST"], &rows)
+        })
+    }
+}

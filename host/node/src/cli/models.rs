@@ -1,0 +1,47 @@
+use clap::Args;
+use eyot_core::Result;
+use serde_json::Value;
+
+use crate::cli::Global;
+use crate::output::{Output, table};
+use crate::session::Session;
+
+/// Lists registered models, or one model's versions and aliases.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot models\n  eyot models digits --json")]
+pub(crate) struct Models {
+    /// A registered model.
+    name: Option<String>,
+}
+
+impl Models {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let session = Session::open(global).await?;
+        let Some(name) = self.name else {
+            let models = session.client().models().await?;
+            return output.result(&models, |output| {
+                if models.is_empty() {
+                    return "no model is registered; a pipeline's register step does that".to_owned();
+                }
+                let rows: Vec<_> = models.iter().map(|model| cells(model, &["name", "description"])).collect();
+                table(output, &["NAME", "DESCRIPTION"], &rows)
+            });
+        };
+        let model = session.client().model(&name).await?;
+        output.result(&model, |output| {
+            let versions = model["versions"].as_array().cloned().unwrap_or_default();
+            let rows: Vec<_> = versions.iter().map(|version| cells(version, &["version", "aliases", "run_id", "source"])).collect();
+            table(output, &["VERSION", "ALIASES", "RUN", "SOURCE"], &rows)
+        })
+    }
+}
+
+fn cells(value: &Value, fields: &[&str]) -> Vec<String> {
+    let text = |field: &&str| match &value[*field] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    };
+    fields.iter().map(text).collect()
+}

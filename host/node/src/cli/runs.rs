@@ -1,0 +1,64 @@
+use clap::Args;
+use eyot_core::Result;
+use eyot_pipelines::{PipelineRun, StepRun};
+
+use crate::cli::Global;
+use crate::output::{Output, Tone, table};
+use crate::session::Session;
+
+/// Lists pipeline runs, or shows one: its steps, where its outputs came from, what it reported.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot runs\n  eyot runs 3f2a… --lineage\n  eyot runs --json")]
+pub(crate) struct Runs {
+    /// A run's id, or the beginning of it.
+    id: Option<String>,
+    /// Shows what the run read and wrote, and by which code.
+    #[arg(long, requires = "id")]
+    lineage: bool,
+}
+
+impl Runs {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let session = Session::open(global).await?;
+        let client = session.client();
+        let Some(id) = self.id else {
+            let runs = client.runs().await?;
+            return output.result(&runs, |output| list(output, &runs));
+        };
+        if self.lineage {
+            let lineage = client.lineage(&id).await?;
+            return output.result(&lineage, |_| {
+                let edges = lineage.edges.iter().map(|edge| format!("{} -> {}  {}", edge.from, edge.to, edge.what));
+                edges.collect::<Vec<_>>().join("\n")
+            });
+        }
+        let run = client.run(&id).await?;
+        output.result(&run, |output| one(output, &run))
+    }
+}
+
+fn list(output: &Output, runs: &[PipelineRun]) -> String {
+    if runs.is_empty() {
+        return "nothing has run yet; eyot run starts a pipeline".to_owned();
+    }
+    let row = |run: &PipelineRun| {
+        let status = output.paint(tone(run), run.status.as_str());
+        vec![run.id.clone(), run.pipeline.to_string(), status, run.steps.len().to_string(), run.started.to_string()]
+    };
+    table(output, &["ID", "PIPELINE", "STATUS", "STEPS", "STARTED"], &runs.iter().map(row).collect::<Vec<_>>())
+}
+
+fn tone(run: &PipelineRun) -> Tone {
+    if run.outcome().is_ok() { Tone::Good } else { Tone::Bad }
+}
+
+fn one(output: &Output, run: &PipelineRun) -> String {
+    let row = |step: &StepRun| {
+        let outputs: Vec<_> = step.outputs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let what = step.error.clone().unwrap_or_else(|| outputs.join(" "));
+        vec![step.step.to_string(), step.status.as_str().to_owned(), format!("{} ms", step.milliseconds), what]
+    };
+    let rows: Vec<_> = run.steps.iter().map(row).collect();
+    let head = format!("{} {} {}", run.pipeline, run.id, output.paint(tone(run), run.status.as_str()));
+    format!("{head}\n{}", table(output, &["STEP", "STATUS", "TIME", "OUTPUTS"], &rows))
+}

@@ -1,0 +1,101 @@
+use std::time::Duration;
+
+use clap::Args;
+use eyot_core::{Error, Result, ResultExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::cli::Global;
+use crate::output::{Output, Tone};
+use crate::platform::{Announced, Platform, Running};
+
+/// Runs a server: tracking, registry, pipelines and predictions in one process.
+///
+/// On SIGTERM or Ctrl-C requests in flight end, new ones are refused, and the server stops.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot up\n  eyot up --data ./state --set gateway.listen=127.0.0.1:0 --set api.listen=127.0.0.1:0")]
+pub(crate) struct Up {}
+
+impl Up {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        log(output);
+        let config = global.config()?;
+        let platform = Platform::open(&config).await?;
+        let api = bind("api.listen", config.api.listen).await?;
+        let gateway = bind("gateway.listen", config.gateway.listen).await?;
+        let running = Running { pid: std::process::id(), api: url(&api)?, gateway: url(&gateway)? };
+        platform.deployments.restore().await?;
+
+        let (stop, stopping) = watch::channel(false);
+        let data_plane = tokio::spawn(platform.gateway.clone().serve(gateway, stopped(stopping.clone())));
+        let services = platform.services(&running.gateway);
+        let control_plane = tokio::spawn(eyot_api::serve(api, services, stopped(stopping)));
+        let announced = Announced::new(&config.data.dir, &running)?;
+        output.result(&running, |output| {
+            let data = config.data.dir.display();
+            format!(
+                "{}\n  control plane  {}\n  predictions    {}\n  data           {data}",
+                output.paint(Tone::Strong, "eyot is up"),
+                running.api,
+                running.gateway,
+            )
+        })?;
+
+        let signal = signal().await?;
+        tracing::info!(signal, "draining: requests in flight end, new ones are refused");
+        drop(announced);
+        let _ = stop.send(true);
+        // The control plane's streams of events never end by themselves; the drain time bounds them.
+        let drain = config.gateway.drain.0 + Duration::from_secs(1);
+        let ended = tokio::time::timeout(drain, async { (data_plane.await, control_plane.await) }).await;
+        platform.close().await;
+        match ended {
+            Err(_) => tracing::warn!("some requests did not end in time and were cut off"),
+            Ok((data, control)) => {
+                for served in [data, control] {
+                    served.map_err(|error| Error::internal("a server task ended early").because(error))??;
+                }
+            }
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// The server's log goes to stderr; `EYOT_LOG` filters it, as in `EYOT_LOG=eyot=debug`.
+fn log(output: &Output) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("EYOT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = output.paint(Tone::Dim, "x") != "x";
+    let _ = subscriber.with_ansi(colour).try_init();
+}
+
+async fn bind(option: &str, address: std::net::SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let in_use = error.kind() == std::io::ErrorKind::AddrInUse;
+        let error = Error::unavailable(format!("cannot listen on {address} ({option})")).because(error);
+        let hint = format!("choose another port with --set {option}=127.0.0.1:PORT; port 0 takes a free one");
+        if in_use { error.with_kind(eyot_core::Kind::Conflict).hint(hint) } else { error.hint(hint) }
+    })
+}
+
+fn url(listener: &TcpListener) -> Result<String> {
+    let address = listener.local_addr().context(|| "the socket has no address".to_owned())?;
+    Ok(format!("http://{address}"))
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop too.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn signal() -> Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context(|| "cannot wait for SIGTERM".to_owned())?;
+    let mut interrupt = signal(SignalKind::interrupt()).context(|| "cannot wait for SIGINT".to_owned())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}

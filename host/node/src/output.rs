@@ -1,0 +1,201 @@
+//! What a command prints: data to stdout, everything else to stderr, JSON on request.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use eyot_core::{Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// How this run of the program speaks.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    json: bool,
+    colour: bool,
+}
+
+/// A word that is coloured by what it means; the word alone says the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tone {
+    Good,
+    Bad,
+    Dim,
+    Strong,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, colour: Colour) -> Self {
+        let colour = match colour {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
+        Self { json, colour: colour && !json }
+    }
+
+    /// Whether the user asked for JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints the result of a command: as JSON, or in words by `human`.
+    pub(crate) fn result<T: Serialize>(&self, value: &T, human: impl FnOnce(&Self) -> String) -> Result<()> {
+        let text = if self.json {
+            serde_json::to_string_pretty(value).map_err(|error| Error::internal("no JSON").because(error))?
+        } else {
+            human(self)
+        };
+        let text = text.trim_end();
+        if !text.is_empty() {
+            print(&format!("{text}\n"))?;
+        }
+        Ok(())
+    }
+
+    /// One JSON value a line, for what goes on for a while.
+    pub(crate) fn event<T: Serialize>(&self, value: &T) -> Result<()> {
+        let text = serde_json::to_string(value).map_err(|error| Error::internal("no JSON").because(error))?;
+        print(&format!("{text}\n"))
+    }
+
+    /// Says something beside the result.
+    #[allow(clippy::print_stderr)]
+    pub(crate) fn note(&self, text: &str) {
+        eprintln!("{text}");
+    }
+
+    /// Says why the command failed: the chain of causes once, then what to do.
+    #[allow(clippy::print_stderr)]
+    pub(crate) fn error(&self, error: &Error) {
+        if self.json {
+            let body = serde_json::json!({ "error": {
+                "kind": error.kind(), "message": error.chain(), "hint": error.hint_text(),
+            }});
+            eprintln!("{body:#}");
+            return;
+        }
+        let coloured = std::io::stderr().is_terminal() && self.colour;
+        let label = if coloured { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+        eprintln!("{label} {}", error.chain());
+        if let Some(hint) = error.hint_text() {
+            eprintln!(" hint: {hint}");
+        }
+    }
+
+    /// A word in a tone.
+    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Bad => "31",
+            Tone::Dim => "2",
+            Tone::Strong => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// A progress bar on stderr; nothing where nobody watches.
+    pub(crate) fn bar(&self, total: u64, what: &str) -> ProgressBar {
+        let bar = self.progress(ProgressBar::new(total));
+        if let Ok(style) = ProgressStyle::with_template("{msg:<28} {wide_bar} {bytes}/{total_bytes} {eta:>4}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar
+    }
+
+    /// A spinner on stderr for work of unknown length.
+    pub(crate) fn spinner(&self, what: &str) -> ProgressBar {
+        let bar = self.progress(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+
+    fn progress(&self, bar: ProgressBar) -> ProgressBar {
+        if self.json {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        bar
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Error::from)
+}
+
+/// Rows under headings, columns aligned, the last one ragged.
+pub(crate) fn table(output: &Output, headings: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| plain_width(cell));
+        cells.chain(headings.get(column).map(|heading| heading.len())).max().unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..headings.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let mut text = String::new();
+        for (index, cell) in cells.iter().enumerate() {
+            text.push_str(cell);
+            if index + 1 < cells.len() {
+                text.push_str(&" ".repeat(widths[index].saturating_sub(plain_width(cell)) + 2));
+            }
+        }
+        text
+    };
+    let headings: Vec<_> = headings.iter().map(|heading| output.paint(Tone::Dim, heading)).collect();
+    let mut lines = vec![line(&headings)];
+    lines.extend(rows.iter().map(|row| line(row)));
+    lines.join("\n")
+}
+
+/// The width on screen: escape sequences take none.
+fn plain_width(text: &str) -> usize {
+    let mut width = 0;
+    let mut escaped = false;
+    for letter in text.chars() {
+        match letter {
+            '\x1b' => escaped = true,
+            'm' if escaped => escaped = false,
+            _ if escaped => {}
+            _ => width += 1,
+        }
+    }
+    width
+}
+
+/// `1.2 MB`, for people.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::DecimalBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_whatever_their_colour() {
+        let output = Output { json: false, colour: true };
+        let rows = [
+            vec![output.paint(Tone::Good, "ok"), "x".to_owned()],
+            vec!["longer".to_owned(), "y".to_owned()],
+        ];
+        let plain = Output { json: false, colour: false };
+        let expected = "STATE   NAME\n\x1b[32mok\x1b[0m      x\nlonger  y";
+        assert_eq!(table(&plain, &["STATE", "NAME"], &rows), expected);
+    }
+}

@@ -1,0 +1,53 @@
+//! Whom a command talks to: a server, or the data folder itself when no server runs on it.
+
+use eyot_api::Client;
+use eyot_core::{Error, Result};
+use eyot_oci::Transport;
+
+use crate::cli::Global;
+use crate::platform::{self, Platform, Running};
+
+/// An open connection. Every command goes through the same API, over a socket or in this process.
+pub(crate) struct Session {
+    client: Client,
+    gateway: Option<String>,
+    /// Keeps the data folder locked while it is used without a server.
+    _local: Option<Platform>,
+}
+
+impl Session {
+    /// Takes `--server` if given; else the server that runs on the data folder; else the folder.
+    pub(crate) async fn open(global: &Global) -> Result<Self> {
+        let config = global.config()?;
+        let running = match global.server() {
+            Some(url) => Some(url.to_owned()),
+            None => platform::running(&config.data.dir)?.map(|Running { api, .. }| api),
+        };
+        if let Some(url) = running {
+            let client = Client::new(Transport::http(&url)?);
+            let info = client.server().await.map_err(|error| {
+                error.context(format!("no answer from {url}")).hint("is the server up? eyot up starts one")
+            })?;
+            return Ok(Self { client, gateway: info.gateway, _local: None });
+        }
+        let platform = Platform::open(&config).await?;
+        let client = Client::new(Transport::local(platform.router()));
+        Ok(Self { client, gateway: None, _local: Some(platform) })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The data plane's URL; none without a server.
+    pub(crate) fn gateway(&self) -> Option<&str> {
+        self.gateway.as_deref()
+    }
+
+    /// The data plane's URL, or what to do to have one.
+    pub(crate) fn need_gateway(&self) -> Result<&str> {
+        self.gateway().ok_or_else(|| {
+            Error::unavailable("no server is running on this data folder").hint("start one in another terminal: eyot up")
+        })
+    }
+}

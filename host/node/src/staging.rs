@@ -1,0 +1,108 @@
+//! Serving revisions: loads what a revision pins and hands it to the gateway.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use eyot_core::config::Config;
+use eyot_core::{Name, Result};
+use eyot_deploy::{Host, Pinned, Spec, Staged};
+use eyot_engine::{Engine, Grants, Handler, Instances, Limits, Mode, Sink, Stream};
+use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
+use eyot_nn::{LoadedModel, Models, Settings};
+use eyot_store::BlobStore;
+
+/// Loads revisions for the gateway.
+pub(crate) struct Stage {
+    engine: Engine,
+    models: Arc<Models>,
+    store: Arc<dyn BlobStore>,
+    gateway: Gateway,
+    limits: Limits,
+    instances: Instances,
+}
+
+impl Stage {
+    pub(crate) fn new(
+        config: &Config,
+        engine: Engine,
+        models: Arc<Models>,
+        store: Arc<dyn BlobStore>,
+        gateway: Gateway,
+    ) -> Self {
+        let limits = Limits::from(&config.handlers);
+        let instances = Instances { reuse: config.handlers.reuse, idle: config.gateway.concurrency };
+        Self { engine, models, store, gateway, limits, instances }
+    }
+
+    async fn load(&self, model: &Pinned) -> Result<Arc<LoadedModel>> {
+        let loaded = self.models.load(model.content, Settings::default()).await;
+        loaded.map_err(|error| error.context(format!("model {}", model.reference)))
+    }
+
+    async fn predictor(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Predictor>> {
+        let mut models = HashMap::new();
+        for (granted, model) in &spec.models {
+            models.insert(granted.clone(), self.load(model).await?);
+        }
+        let Some(component) = &spec.component else {
+            let model = models.into_values().next();
+            let model = model.ok_or_else(|| eyot_core::Error::invalid("neither a component nor a model"))?;
+            return Ok(Arc::new(ModelPredictor::new(model)));
+        };
+        let wasm = self.engine.load(&*self.store, component.content, Mode::Serving).await;
+        let wasm = wasm.map_err(|error| error.context(format!("component {}", component.reference)))?;
+        let sink = Arc::new(ToLog { deployment: name.to_string() });
+        let ran_on = models.iter().map(|(name, model)| (name.clone(), model.ran_on())).collect();
+        let grants = Grants { models: Arc::new(models), loader: self.models.clone(), sink };
+        let handler = Handler::new(wasm, grants, self.limits, self.instances).await?;
+        Ok(Arc::new(ComponentPredictor::new(handler, ran_on)))
+    }
+}
+
+#[async_trait]
+impl Host for Stage {
+    async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>> {
+        let predictor = self.predictor(name, spec).await?;
+        let platform = match spec.component {
+            Some(_) => "eyot_component",
+            None => "onnx",
+        };
+        let revision = Revision {
+            deployment: name.clone(),
+            revision,
+            platform: platform.to_owned(),
+            component: spec.component.as_ref().map(|component| component.content),
+            models: spec.models.iter().map(|(name, model)| (name.clone(), model.content)).collect(),
+            predictor,
+            timeout: self.limits.timeout,
+        };
+        Ok(Box::new(Ready { gateway: self.gateway.clone(), revision }))
+    }
+
+    fn deactivate(&self, name: &Name) {
+        self.gateway.deactivate(name);
+    }
+}
+
+struct Ready {
+    gateway: Gateway,
+    revision: Revision,
+}
+
+impl Staged for Ready {
+    fn activate(self: Box<Self>) {
+        self.gateway.activate(self.revision);
+    }
+}
+
+/// What a handler prints goes to the server's log, under the deployment's name.
+struct ToLog {
+    deployment: String,
+}
+
+impl Sink for ToLog {
+    fn line(&self, stream: Stream, line: &str) {
+        tracing::info!(target: "eyot::guest", deployment = %self.deployment, ?stream, "{line}");
+    }
+}

@@ -1,0 +1,337 @@
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use eyot_core::{Digest, Digester, Error, Result, ResultExt as _};
+use parking_lot::Mutex;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::{Blob, BlobStore, BlobWriter, Reader, blocking, check_expected, damaged, missing, pinned};
+
+/// Blobs in an OCI image layout directory. Beside what the layout names lie `tmp/`, for blobs that
+/// are being written, and `pins/`, one empty file a pin. Cheap to clone.
+#[derive(Clone)]
+pub struct Directory(Arc<Inner>);
+
+struct Inner {
+    root: PathBuf,
+    /// Pinning and deleting must not pass each other.
+    pins: Mutex<()>,
+}
+
+impl Directory {
+    /// Opens the directory, and makes it an image layout if it is none. What a killed process was
+    /// still writing is removed: the caller sees to it that no other process has the directory open.
+    pub async fn open(root: &Path) -> Result<Self> {
+        let root = root.to_owned();
+        blocking(move || {
+            let tmp = root.join("tmp");
+            if tmp.exists() {
+                fs::remove_dir_all(&tmp).context(|| format!("cannot clean {}", tmp.display()))?;
+            }
+            for dir in [root.join("blobs/sha256"), root.join("pins"), tmp] {
+                fs::create_dir_all(&dir).context(|| format!("cannot create {}", dir.display()))?;
+            }
+            let layout = root.join("oci-layout");
+            if !layout.exists() {
+                write_durably(&root, &layout, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            }
+            Ok(Self(Arc::new(Inner { root, pins: Mutex::new(()) })))
+        })
+        .await
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        self.0.root.join("blobs/sha256").join(digest.hex())
+    }
+
+    fn pin_folder(&self, digest: &Digest) -> PathBuf {
+        self.0.root.join("pins").join(digest.hex())
+    }
+
+    fn owners(&self, digest: &Digest) -> Result<Vec<String>> {
+        let entries = match fs::read_dir(self.pin_folder(digest)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut owners = Vec::new();
+        for entry in entries {
+            owners.push(unescape(&entry?.file_name().to_string_lossy()));
+        }
+        owners.sort();
+        Ok(owners)
+    }
+
+    fn open_file(&self, digest: &Digest) -> Result<File> {
+        File::open(self.blob(digest)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => missing(digest),
+            _ => Error::from(error).context(format!("cannot read blob {digest}")),
+        })
+    }
+}
+
+/// Writes a small file so that a crash leaves the old one or the new one.
+fn write_durably(dir: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = NamedTempFile::new_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    sync_dir(dir)
+}
+
+/// A rename is durable only once its directory is.
+fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir)?.sync_all().map_err(Error::from)
+}
+
+#[async_trait]
+impl BlobStore for Directory {
+    async fn writer(&self) -> Result<Box<dyn BlobWriter>> {
+        let store = self.clone();
+        blocking(move || {
+            let file = NamedTempFile::new_in(store.0.root.join("tmp"))
+                .context(|| "cannot start a blob".to_owned())?;
+            Ok(Box::new(Writer { store, state: Some(State { file, digester: Digester::new() }), written: 0 })
+                as _)
+        })
+        .await
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Bytes> {
+        let (store, digest) = (self.clone(), *digest);
+        blocking(move || {
+            let mut bytes = Vec::new();
+            store.open_file(&digest)?.read_to_end(&mut bytes)?;
+            let found = Digest::of(&bytes);
+            if found == digest { Ok(bytes.into()) } else { Err(damaged(&digest, &found)) }
+        })
+        .await
+    }
+
+    async fn open(&self, digest: &Digest) -> Result<Reader> {
+        let (store, wanted) = (self.clone(), *digest);
+        let file = blocking(move || store.open_file(&wanted)).await?;
+        let (file, digester) = (tokio::fs::File::from_std(file), Some(Digester::new()));
+        Ok(Box::pin(Verified { file, digest: *digest, digester }))
+    }
+
+    async fn read(&self, digest: &Digest, offset: u64, length: u64) -> Result<Bytes> {
+        let (store, digest) = (self.clone(), *digest);
+        blocking(move || {
+            let mut file = store.open_file(&digest)?;
+            let left = file.metadata()?.len().saturating_sub(offset).min(length);
+            if left == 0 {
+                return Ok(Bytes::new());
+            }
+            let mut bytes = Vec::with_capacity(usize::try_from(left).unwrap_or_default());
+            file.seek(SeekFrom::Start(offset))?;
+            file.take(left).read_to_end(&mut bytes)?;
+            Ok(bytes.into())
+        })
+        .await
+    }
+
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        let path = self.blob(digest);
+        blocking(move || match fs::metadata(&path) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::from(error).context(format!("cannot look at {}", path.display()))),
+        })
+        .await
+    }
+
+    async fn list(&self) -> Result<Vec<Blob>> {
+        let dir = self.0.root.join("blobs/sha256");
+        blocking(move || {
+            let mut blobs = Vec::new();
+            for entry in fs::read_dir(&dir)? {
+                let entry = entry?;
+                // A file with another name is no blob of ours; other tools may share the layout.
+                if let Ok(digest) = format!("sha256:{}", entry.file_name().to_string_lossy()).parse() {
+                    blobs.push(Blob { digest, size: entry.metadata()?.len() });
+                }
+            }
+            blobs.sort();
+            Ok(blobs)
+        })
+        .await
+    }
+
+    async fn pin(&self, digest: &Digest, owner: &str) -> Result<()> {
+        let (store, digest, owner) = (self.clone(), *digest, escape(owner));
+        blocking(move || {
+            let _turn = store.0.pins.lock();
+            if !store.blob(&digest).exists() {
+                return Err(missing(&digest));
+            }
+            let dir = store.pin_folder(&digest);
+            fs::create_dir_all(&dir)?;
+            File::create(dir.join(owner))?.sync_all()?;
+            sync_dir(&dir)?;
+            sync_dir(&store.0.root.join("pins"))
+        })
+        .await
+    }
+
+    async fn unpin(&self, digest: &Digest, owner: &str) -> Result<()> {
+        let (store, digest, owner) = (self.clone(), *digest, escape(owner));
+        blocking(move || {
+            let _turn = store.0.pins.lock();
+            let dir = store.pin_folder(&digest);
+            match fs::remove_file(dir.join(owner)) {
+                Ok(()) => {
+                    // Only the last pin takes the folder away; a folder that still has one stays.
+                    let _ = fs::remove_dir(&dir);
+                    Ok(())
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
+    async fn pins(&self, digest: &Digest) -> Result<Vec<String>> {
+        let (store, digest) = (self.clone(), *digest);
+        blocking(move || store.owners(&digest)).await
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<bool> {
+        let (store, digest) = (self.clone(), *digest);
+        blocking(move || {
+            let _turn = store.0.pins.lock();
+            let owners = store.owners(&digest)?;
+            if !owners.is_empty() {
+                return Err(pinned(&digest, &owners));
+            }
+            match fs::remove_file(store.blob(&digest)) {
+                Ok(()) => sync_dir(&store.0.root.join("blobs/sha256")).map(|()| true),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
+    fn path(&self, digest: &Digest) -> Option<PathBuf> {
+        Some(self.blob(digest))
+    }
+}
+
+/// Owners are paths such as `deployment/digits/3`; a file name has no `/`.
+fn escape(owner: &str) -> String {
+    owner.replace('%', "%25").replace('/', "%2F")
+}
+
+fn unescape(name: &str) -> String {
+    name.replace("%2F", "/").replace("%25", "%")
+}
+
+struct Writer {
+    store: Directory,
+    /// `None` only while a write is under way, and after one that failed.
+    state: Option<State>,
+    written: u64,
+}
+
+struct State {
+    file: NamedTempFile,
+    digester: Digester,
+}
+
+#[async_trait]
+impl BlobWriter for Writer {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        let mut state = self.state.take().ok_or_else(broken)?;
+        let length = bytes.len() as u64;
+        let state = blocking(move || {
+            state.file.write_all(&bytes).context(|| "cannot write a blob".to_owned())?;
+            state.digester.update(&bytes);
+            Ok(state)
+        });
+        self.state = Some(state.await?);
+        self.written += length;
+        Ok(())
+    }
+
+    fn written(&self) -> u64 {
+        self.written
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Blob> {
+        self.keep(None).await
+    }
+
+    async fn finish_as(self: Box<Self>, expected: &Digest) -> Result<Blob> {
+        self.keep(Some(*expected)).await
+    }
+}
+
+fn broken() -> Error {
+    Error::internal("a write to this blob failed before")
+}
+
+impl Writer {
+    async fn keep(self, expected: Option<Digest>) -> Result<Blob> {
+        let State { file, digester } = self.state.ok_or_else(broken)?;
+        let (store, size) = (self.store, self.written);
+        blocking(move || {
+            let digest = digester.finish();
+            check_expected(expected.as_ref(), &digest)?;
+            file.as_file().sync_all()?;
+            // Over a blob that is here already too: its bytes may have been damaged since.
+            let path = store.blob(&digest);
+            file.persist(&path).map_err(|error| error.error)?;
+            sync_dir(&store.0.root.join("blobs/sha256"))?;
+            Ok(Blob { digest, size })
+        })
+        .await
+    }
+}
+
+/// A file that is hashed while it is read.
+struct Verified {
+    file: tokio::fs::File,
+    digest: Digest,
+    /// `None` once the end was reached and the hash compared.
+    digester: Option<Digester>,
+}
+
+impl AsyncRead for Verified {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.file).poll_read(context, buffer) {
+            Poll::Ready(Ok(())) => {}
+            other => return other,
+        }
+        let fresh = &buffer.filled()[before..];
+        if !fresh.is_empty() {
+            if let Some(digester) = &mut this.digester {
+                digester.update(fresh);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if buffer.remaining() > 0
+            && let Some(digester) = this.digester.take()
+        {
+            let found = digester.finish();
+            if found != this.digest {
+                return Poll::Ready(Err(std::io::Error::other(damaged(&this.digest, &found))));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

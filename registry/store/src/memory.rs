@@ -1,0 +1,116 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use eyot_core::{Digest, Result};
+use parking_lot::Mutex;
+
+use crate::{Blob, BlobStore, BlobWriter, Reader, check_expected, missing, pinned};
+
+/// Blobs in memory: for tests, and for work that keeps nothing. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    blobs: BTreeMap<Digest, Bytes>,
+    pins: BTreeMap<Digest, BTreeSet<String>>,
+}
+
+struct Writer {
+    store: Memory,
+    bytes: BytesMut,
+}
+
+#[async_trait]
+impl BlobStore for Memory {
+    async fn writer(&self) -> Result<Box<dyn BlobWriter>> {
+        Ok(Box::new(Writer { store: self.clone(), bytes: BytesMut::new() }))
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Bytes> {
+        self.0.lock().blobs.get(digest).cloned().ok_or_else(|| missing(digest))
+    }
+
+    async fn open(&self, digest: &Digest) -> Result<Reader> {
+        Ok(Box::pin(std::io::Cursor::new(self.get(digest).await?)))
+    }
+
+    async fn read(&self, digest: &Digest, offset: u64, length: u64) -> Result<Bytes> {
+        let bytes = self.get(digest).await?;
+        let end = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        Ok(bytes.slice(end(offset)..end(offset.saturating_add(length))))
+    }
+
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        Ok(self.0.lock().blobs.get(digest).map(|bytes| bytes.len() as u64))
+    }
+
+    async fn list(&self) -> Result<Vec<Blob>> {
+        let inner = self.0.lock();
+        Ok(inner
+            .blobs
+            .iter()
+            .map(|(digest, bytes)| Blob { digest: *digest, size: bytes.len() as u64 })
+            .collect())
+    }
+
+    async fn pin(&self, digest: &Digest, owner: &str) -> Result<()> {
+        let mut inner = self.0.lock();
+        if !inner.blobs.contains_key(digest) {
+            return Err(missing(digest));
+        }
+        inner.pins.entry(*digest).or_default().insert(owner.to_owned());
+        Ok(())
+    }
+
+    async fn unpin(&self, digest: &Digest, owner: &str) -> Result<()> {
+        if let Some(owners) = self.0.lock().pins.get_mut(digest) {
+            owners.remove(owner);
+        }
+        Ok(())
+    }
+
+    async fn pins(&self, digest: &Digest) -> Result<Vec<String>> {
+        Ok(self.0.lock().pins.get(digest).into_iter().flatten().cloned().collect())
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<bool> {
+        let mut inner = self.0.lock();
+        let owners: Vec<String> = inner.pins.get(digest).into_iter().flatten().cloned().collect();
+        if !owners.is_empty() {
+            return Err(pinned(digest, &owners));
+        }
+        Ok(inner.blobs.remove(digest).is_some())
+    }
+}
+
+#[async_trait]
+impl BlobWriter for Writer {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn written(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Blob> {
+        self.keep(None)
+    }
+
+    async fn finish_as(self: Box<Self>, expected: &Digest) -> Result<Blob> {
+        self.keep(Some(expected))
+    }
+}
+
+impl Writer {
+    fn keep(self, expected: Option<&Digest>) -> Result<Blob> {
+        let (digest, size) = (Digest::of(&self.bytes), self.bytes.len() as u64);
+        check_expected(expected, &digest)?;
+        self.store.0.lock().blobs.insert(digest, self.bytes.freeze());
+        Ok(Blob { digest, size })
+    }
+}

@@ -1,0 +1,159 @@
+//! What every store must do, as one table of properties run on each.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eyot_core::{Digest, Kind};
+use tokio::io::AsyncReadExt as _;
+
+use crate::{BlobStore, Directory, Memory};
+
+async fn everything(store: Arc<dyn BlobStore>) {
+    whole_and_ranges(&*store).await;
+    streams(&*store).await;
+    what_is_dropped_never_existed(&*store).await;
+    wrong_digests_store_nothing(&*store).await;
+    pins_keep(&*store).await;
+    many_writers_of_one_blob(store.clone()).await;
+    let verification = store.verify().await.unwrap();
+    assert_eq!(
+        (verification.checked, verification.damaged.len()),
+        (store.list().await.unwrap().len() as u64, 0)
+    );
+}
+
+async fn whole_and_ranges(store: &dyn BlobStore) {
+    for content in [&b""[..], b"x", b"hello world"] {
+        let blob = store.put(Bytes::from_static(content)).await.unwrap();
+        assert_eq!((blob.digest, blob.size), (Digest::of(content), content.len() as u64));
+        assert_eq!(store.get(&blob.digest).await.unwrap(), content);
+        assert_eq!(store.size(&blob.digest).await.unwrap(), Some(blob.size));
+        assert!(store.list().await.unwrap().contains(&blob));
+    }
+    let digest = Digest::of(b"hello world");
+    for (offset, length, expected) in [
+        (0, 5, "hello"),
+        (6, 100, "world"),
+        (11, 1, ""),
+        (100, 1, ""),
+        (0, u64::MAX, "hello world"),
+        (u64::MAX, u64::MAX, ""),
+    ] {
+        assert_eq!(store.read(&digest, offset, length).await.unwrap(), expected, "{offset} {length}");
+    }
+    let unknown = Digest::of(b"unknown");
+    assert_eq!(store.get(&unknown).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.read(&unknown, 0, 1).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.open(&unknown).await.err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(store.size(&unknown).await.unwrap(), None);
+}
+
+async fn streams(store: &dyn BlobStore) {
+    let mut writer = store.writer().await.unwrap();
+    let chunk = Bytes::from(vec![7; 100_000]);
+    for _ in 0..30 {
+        writer.write(chunk.clone()).await.unwrap();
+    }
+    assert_eq!(writer.written(), 3_000_000);
+    let blob = writer.finish().await.unwrap();
+    assert_eq!(blob.digest, Digest::of(vec![7; 3_000_000]));
+    let mut read = Vec::new();
+    store.open(&blob.digest).await.unwrap().read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, vec![7; 3_000_000]);
+}
+
+async fn what_is_dropped_never_existed(store: &dyn BlobStore) {
+    let before = store.list().await.unwrap();
+    let mut writer = store.writer().await.unwrap();
+    writer.write(Bytes::from_static(b"half")).await.unwrap();
+    assert_eq!(store.list().await.unwrap(), before);
+    drop(writer);
+    assert_eq!(store.list().await.unwrap(), before);
+    assert_eq!(store.size(&Digest::of(b"half")).await.unwrap(), None);
+}
+
+async fn wrong_digests_store_nothing(store: &dyn BlobStore) {
+    let expected = Digest::of(b"expected");
+    for (content, fits) in [(&b"other"[..], false), (b"expected", true)] {
+        let mut writer = store.writer().await.unwrap();
+        writer.write(Bytes::from_static(content)).await.unwrap();
+        let finished = writer.finish_as(&expected).await;
+        assert_eq!(
+            finished.map(|blob| blob.digest).map_err(|error| error.kind()),
+            if fits { Ok(expected) } else { Err(Kind::Invalid) }
+        );
+        assert_eq!(store.size(&Digest::of(content)).await.unwrap().is_some(), fits);
+    }
+}
+
+async fn pins_keep(store: &dyn BlobStore) {
+    let digest = store.put(Bytes::from_static(b"pinned")).await.unwrap().digest;
+    for owner in ["deployment/a/1", "run/50%", "deployment/a/1"] {
+        store.pin(&digest, owner).await.unwrap();
+    }
+    assert_eq!(store.pins(&digest).await.unwrap(), ["deployment/a/1", "run/50%"]);
+    let error = store.delete(&digest).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict);
+    assert!(error.chain().contains("deployment/a/1, run/50%"), "{error:?}");
+    for owner in ["deployment/a/1", "run/50%", "nobody"] {
+        store.unpin(&digest, owner).await.unwrap();
+    }
+    assert!(store.delete(&digest).await.unwrap());
+    assert!(!store.delete(&digest).await.unwrap());
+    assert_eq!(store.get(&digest).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.pin(&digest, "late").await.unwrap_err().kind(), Kind::NotFound);
+}
+
+async fn many_writers_of_one_blob(store: Arc<dyn BlobStore>) {
+    let writers = (0..8).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.put(Bytes::from_static(b"the same")).await.unwrap().digest })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        assert_eq!(writer.await.unwrap(), Digest::of(b"the same"));
+    }
+    assert_eq!(store.get(&Digest::of(b"the same")).await.unwrap(), "the same");
+}
+
+#[tokio::test]
+async fn memory() {
+    everything(Arc::new(Memory::default())).await;
+}
+
+#[tokio::test]
+async fn directory() {
+    let dir = tempfile::tempdir().unwrap();
+    everything(Arc::new(Directory::open(dir.path()).await.unwrap())).await;
+    // What is there is there for the next process too, pins included.
+    let first = Directory::open(dir.path()).await.unwrap();
+    let blob = first.put(Bytes::from_static(b"kept")).await.unwrap();
+    first.pin(&blob.digest, "me").await.unwrap();
+    let second = Directory::open(dir.path()).await.unwrap();
+    assert_eq!(second.get(&blob.digest).await.unwrap(), "kept");
+    assert_eq!(second.pins(&blob.digest).await.unwrap(), ["me"]);
+    let layout = std::fs::read_to_string(dir.path().join("oci-layout")).unwrap();
+    assert_eq!(layout, r#"{"imageLayoutVersion":"1.0.0"}"#);
+}
+
+#[tokio::test]
+async fn a_killed_write_is_swept_and_a_damaged_blob_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Directory::open(dir.path()).await.unwrap();
+    let blob = store.put(Bytes::from_static(b"good bytes")).await.unwrap();
+    let tmp = dir.path().join("tmp");
+    std::fs::write(tmp.join("left-over"), b"half a bl").unwrap();
+    let store = Directory::open(dir.path()).await.unwrap();
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0);
+
+    std::fs::write(dir.path().join("blobs/sha256").join(blob.digest.hex()), b"evil bytes").unwrap();
+    assert_eq!(store.get(&blob.digest).await.unwrap_err().kind(), Kind::Corrupt);
+    let mut sink = Vec::new();
+    let error = store.open(&blob.digest).await.unwrap().read_to_end(&mut sink).await.unwrap_err();
+    assert!(error.to_string().contains("damaged"), "{error}");
+    assert_eq!(store.verify().await.unwrap().damaged, [blob.digest]);
+    // Pushing it again repairs it.
+    store.put(Bytes::from_static(b"good bytes")).await.unwrap();
+    assert_eq!(store.get(&blob.digest).await.unwrap(), "good bytes");
+}
