@@ -6,12 +6,11 @@ use wasmtime::component::InstancePre;
 
 use crate::engine::Flavour;
 use crate::guest::Guest;
-use crate::{Engine, Mode, fault, reflect};
+use crate::{Mode, fault, reflect};
 
 /// A compiled component, ready to be instantiated. Cheap to clone.
 #[derive(Clone)]
 pub struct Component {
-    pub(crate) engine: Engine,
     parts: Arc<Parts>,
 }
 
@@ -38,8 +37,8 @@ impl Parts {
 }
 
 impl Component {
-    pub(crate) fn from_parts(engine: Engine, parts: Arc<Parts>) -> Self {
-        Self { engine, parts }
+    pub(crate) fn from_parts(parts: Arc<Parts>) -> Self {
+        Self { parts }
     }
 
     /// The digest of the component's bytes.

@@ -90,14 +90,14 @@ impl Engine {
         let slot = self.0.loaded.lock().entry((digest, mode)).or_default().clone();
         let mut slot = slot.lock().await;
         if let Some(parts) = slot.upgrade() {
-            return Ok(Component::from_parts(self.clone(), parts));
+            return Ok(Component::from_parts(parts));
         }
         let parts = Arc::new(self.prepare(store, digest, mode).await?);
         *slot = Arc::downgrade(&parts);
         self.0.loaded.lock().retain(|key, slot| {
             *key == (digest, mode) || slot.try_lock().map_or(true, |parts| parts.strong_count() > 0)
         });
-        Ok(Component::from_parts(self.clone(), parts))
+        Ok(Component::from_parts(parts))
     }
 
     async fn prepare(&self, store: &dyn BlobStore, digest: Digest, mode: Mode) -> Result<Parts> {

@@ -1,7 +1,7 @@
 //! The imports of `eyot:ml` and `wasi:nn`, on top of `eyot-nn` and the blob store.
 
-mod artifacts;
-mod models;
+pub(crate) mod artifacts;
+pub(crate) mod models;
 mod nn;
 mod tracking;
 

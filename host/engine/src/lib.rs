@@ -17,6 +17,8 @@ mod limits;
 mod logs;
 mod reflect;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use component::Component;
 pub use engine::{Engine, Mode, Options};

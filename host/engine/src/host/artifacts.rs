@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use eyot_core::{Digest, Error, Result};
-use eyot_store::BlobWriter;
+use eyot_store::{BlobStore, BlobWriter};
 use eyot_world::imports::eyot::ml::artifacts::{Host, HostArtifact, HostWriter};
 use eyot_world::imports::eyot::ml::types;
 use eyot_world::{Artifact, ArtifactWriter};
@@ -22,8 +24,15 @@ pub(crate) struct Entry {
 /// What stands behind a `writer` handle.
 struct Writing {
     media_type: String,
+    blob: Blob,
+}
+
+enum Blob {
     /// Opened at the first write, since a constructor cannot fail.
-    blob: Option<Box<dyn BlobWriter>>,
+    Unopened,
+    Open(Box<dyn BlobWriter>),
+    /// A write failed, or is under way: what would follow is not the whole.
+    Broken,
 }
 
 impl Guest {
@@ -34,38 +43,41 @@ impl Guest {
         })
     }
 
-    async fn append(
-        &mut self,
-        handle: &Resource<ArtifactWriter>,
-        chunk: Vec<u8>,
-    ) -> wasmtime::Result<Result<()>> {
-        let writing: &mut Writing = self.get_mut(handle)?;
-        let mut blob = writing.blob.take();
-        let outcome = async {
-            if blob.is_none() {
-                blob = Some(self.artifacts()?.store.writer().await?);
+    fn store(&self) -> Result<Arc<dyn BlobStore>> {
+        Ok(self.artifacts()?.store.clone())
+    }
+
+    async fn append(&mut self, handle: &Resource<ArtifactWriter>, chunk: Vec<u8>) -> wasmtime::Result<Result<()>> {
+        let store = self.store();
+        let blob = std::mem::replace(&mut self.get_mut::<_, Writing>(handle)?.blob, Blob::Broken);
+        let written = async {
+            let mut writer = open(store, blob).await?;
+            writer.write(chunk.into()).await.map(|()| writer)
+        };
+        Ok(match written.await {
+            Ok(writer) => {
+                self.get_mut::<_, Writing>(handle)?.blob = Blob::Open(writer);
+                Ok(())
             }
-            match &mut blob {
-                Some(blob) => blob.write(chunk.into()).await,
-                None => Ok(()),
-            }
-        }
-        .await;
-        self.get_mut::<_, Writing>(handle)?.blob = blob;
-        Ok(outcome)
+            Err(error) => Err(error),
+        })
     }
 
     async fn complete(&mut self, writing: Writing) -> Result<Entry> {
-        let blob = match writing.blob {
-            Some(blob) => blob,
-            None => self.artifacts()?.store.writer().await?,
-        };
-        let stored = blob.finish().await?;
+        let stored = open(self.store(), writing.blob).await?.finish().await?;
         let known = Known { size: stored.size, media_type: writing.media_type };
         if let Some(artifacts) = &mut self.artifacts {
             artifacts.known.insert(stored.digest, known.clone());
         }
         Ok(Entry { digest: stored.digest, known })
+    }
+}
+
+async fn open(store: Result<Arc<dyn BlobStore>>, blob: Blob) -> Result<Box<dyn BlobWriter>> {
+    match blob {
+        Blob::Open(writer) => Ok(writer),
+        Blob::Unopened => store?.writer().await,
+        Blob::Broken => Err(Error::invalid("an earlier write to this artifact failed").hint("start a new writer")),
     }
 }
 
@@ -91,8 +103,8 @@ impl HostArtifact for Guest {
         length: u64,
     ) -> wasmtime::Result<Result<Vec<u8>, types::Error>> {
         let digest = self.get::<_, Entry>(&handle)?.digest;
-        let store = match self.artifacts() {
-            Ok(artifacts) => artifacts.store.clone(),
+        let store = match self.store() {
+            Ok(store) => store,
             Err(error) => return Ok(Err(to_guest(&error))),
         };
         let bytes = store.read(&digest, offset, length.min(READ)).await;
@@ -106,7 +118,7 @@ impl HostArtifact for Guest {
 
 impl HostWriter for Guest {
     fn new(&mut self, media_type: String) -> wasmtime::Result<Resource<ArtifactWriter>> {
-        self.push(Writing { media_type, blob: None })
+        self.push(Writing { media_type, blob: Blob::Unopened })
     }
 
     async fn write(

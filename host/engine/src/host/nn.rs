@@ -17,7 +17,7 @@ use crate::guest::Guest;
 struct Value {
     dimensions: Vec<u32>,
     ty: tensor::TensorType,
-    content: Result<Tensor, (Vec<u8>, String)>,
+    content: Result<Tensor, (bytes::Bytes, String)>,
 }
 
 /// What stands behind an `error` handle.
@@ -85,11 +85,8 @@ impl tensor::HostTensor for Guest {
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<NnTensor>> {
         let shape = dimensions.iter().map(|dim| *dim as usize).collect();
-        // Checked before the bytes are handed over, so that a wrong tensor still gives its data back.
-        let content = match Tensor::check(data_type(ty), &dimensions_of(&shape), data.len()) {
-            Ok(()) => Tensor::new(data_type(ty), shape, data).map_err(|error| (Vec::new(), error.chain())),
-            Err(error) => Err((data, error.chain())),
-        };
+        let bytes = bytes::Bytes::from(data);
+        let content = Tensor::new(data_type(ty), shape, bytes.clone()).map_err(|error| (bytes, error.chain()));
         self.push(Value { dimensions, ty, content })
     }
 
@@ -104,7 +101,7 @@ impl tensor::HostTensor for Guest {
     fn data(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Vec<u8>> {
         Ok(match &self.get::<_, Value>(&handle)?.content {
             Ok(tensor) => tensor.bytes().to_vec(),
-            Err((data, _)) => data.clone(),
+            Err((data, _)) => data.to_vec(),
         })
     }
 

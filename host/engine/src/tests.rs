@@ -1,0 +1,219 @@
+//! Small components written by hand, each with one way to go wrong. What real guests do is tested
+//! with the components of `components/testing`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eyot_core::config::BackendChoice;
+use eyot_core::{Digest, Error, Kind, Result};
+use eyot_nn::{Backends, Models};
+use eyot_store::{BlobStore as _, Memory};
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+
+use crate::{Component, Discard, Engine, Grants, Limits, Mode, Options, Outcome, StepCall};
+
+/// Functions that add, compute without end, trap, take memory, and answer with a record or an error.
+const STEPS: &str = r#"(component
+  (core module $m
+    (memory (export "memory") 1)
+    (data (i32.const 64) "too few rows")
+    (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+    (func (export "spin") (loop $l (br $l)))
+    (func $inner unreachable)
+    (func (export "crash") (call $inner))
+    (func (export "grow") (result i32)
+      (if (i32.eq (memory.grow (i32.const 1000)) (i32.const -1)) (then unreachable))
+      (i32.const 7))
+    (func (export "pair") (param i64) (result i32)
+      (i32.store (i32.const 16) (i32.wrap_i64 (local.get 0)))
+      (i32.store8 (i32.const 20) (i32.const 1))
+      (i32.const 16))
+    (func (export "refuse") (result i32)
+      (i32.store8 (i32.const 32) (i32.const 1))
+      (i32.store (i32.const 36) (i32.const 64))
+      (i32.store (i32.const 40) (i32.const 12))
+      (i32.const 32)))
+  (core instance $i (instantiate $m))
+  (func (export "add") (param "a" u32) (param "b" u32) (result u32) (canon lift (core func $i "add")))
+  (func (export "spin") (canon lift (core func $i "spin")))
+  (func (export "crash") (canon lift (core func $i "crash")))
+  (func (export "grow") (result u32) (canon lift (core func $i "grow")))
+  (type $pair (record (field "count" u32) (field "good" bool)))
+  (export $exported "pair-of" (type $pair))
+  (func (export "pair") (param "n" u64) (result $exported) (canon lift (core func $i "pair") (memory (core memory $i "memory"))))
+  (func (export "refuse") (result (result u32 (error string))) (canon lift (core func $i "refuse") (memory (core memory $i "memory")))))"#;
+
+const UNGRANTED: &str = r#"(component
+  (import "acme:secrets/vault@1.0.0" (instance $v (export "open" (func (result u32)))))
+  (core func $open (canon lower (func $v "open")))
+  (core module $m (import "" "open" (func (result i32))) (func (export "run") (result i32) (call 0)))
+  (core instance $i (instantiate $m (with "" (instance (export "open" (func $open))))))
+  (func (export "run") (result u32) (canon lift (core func $i "run"))))"#;
+
+struct World {
+    store: Arc<Memory>,
+    engine: Engine,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::new(&Options { cache: dir.path().join("compiled") }).unwrap();
+        Self { store: Arc::default(), engine, dir }
+    }
+
+    async fn put(&self, wat: &str) -> Digest {
+        self.store.put(wat::parse_str(wat).unwrap().into()).await.unwrap().digest
+    }
+
+    async fn steps(&self) -> Component {
+        let digest = self.put(STEPS).await;
+        self.engine.load(&*self.store, digest, Mode::Hermetic).await.unwrap()
+    }
+
+    fn call(&self, function: &str, arguments: Value) -> StepCall {
+        let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let loader = Models::new(self.store.clone(), backends, 1);
+        let arguments: IndexMap<String, Value> =
+            arguments.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        StepCall {
+            function: function.to_owned(),
+            arguments,
+            artifacts: HashMap::new(),
+            seed: [0; 32],
+            limits: Limits { memory: 16 << 20, timeout: Duration::from_millis(300), handles: 100 },
+            grants: Grants { models: Arc::default(), loader, sink: Arc::new(Discard) },
+            store: self.store.clone(),
+        }
+    }
+
+    async fn run(&self, function: &str, arguments: Value) -> Result<Outcome> {
+        self.steps().await.run_step(self.call(function, arguments)).await
+    }
+}
+
+fn outputs(outcome: Result<Outcome>) -> Value {
+    serde_json::to_value(outcome.unwrap().outputs).unwrap()
+}
+
+#[tokio::test]
+async fn values_go_in_by_name_and_come_out_by_name() {
+    let world = World::new();
+    assert_eq!(outputs(world.run("add", json!({"b": 40, "a": 2})).await), json!({"output": 42}));
+    assert_eq!(outputs(world.run("pair", json!({"n": 9})).await), json!({"count": 9, "good": true}));
+    for (function, arguments, says) in [
+        ("add", json!({"a": 1}), "parameter 'b' of add: expected u32, found null"),
+        ("add", json!({"a": 1, "b": -1}), "parameter 'b' of add: expected u32, found -1"),
+        ("add", json!({"a": 1, "b": 1, "c": 1}), "function add has no parameter 'c'"),
+        ("sub", json!({}), "the component exports no function 'sub'"),
+    ] {
+        let error = world.run(function, arguments).await.unwrap_err();
+        assert_eq!(error.chain(), says);
+    }
+}
+
+#[tokio::test]
+async fn what_a_guest_does_wrong_names_component_export_and_cause() {
+    let world = World::new();
+    let digest = world.steps().await.digest();
+    for (function, kind, says) in [
+        ("crash", Kind::Failed, "trapped: wasm trap: wasm `unreachable` instruction executed"),
+        ("spin", Kind::Timeout, "did not answer before its deadline"),
+        ("grow", Kind::Failed, "ran out of memory: it wanted 65601536 bytes, more than its limit"),
+    ] {
+        let error: Error = world.run(function, json!({})).await.unwrap_err();
+        let text = error.chain();
+        assert_eq!(error.kind(), kind, "{text}");
+        assert!(text.contains(&format!("component {digest}, export {function} {says}")), "{text}");
+        assert!(text.contains("wasm backtrace:\n  0:"), "{text}");
+    }
+    let refused = world.run("refuse", json!({})).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Failed);
+    assert_eq!(refused.chain(), format!("component {digest}, export refuse: too few rows"));
+}
+
+#[tokio::test]
+async fn one_guest_in_trouble_is_nobody_elses() {
+    let world = World::new();
+    let spinning = world.run("spin", json!({}));
+    let adding = world.run("add", json!({"a": 1, "b": 1}));
+    let (spun, added) = tokio::join!(spinning, adding);
+    assert_eq!(spun.unwrap_err().kind(), Kind::Timeout);
+    assert_eq!(outputs(added), json!({"output": 2}));
+}
+
+#[tokio::test]
+async fn what_is_not_offered_is_named_before_anything_runs() {
+    let world = World::new();
+    let digest = world.put(UNGRANTED).await;
+    for mode in [Mode::Serving, Mode::Hermetic] {
+        let error = world.engine.load(&*world.store, digest, mode).await.err().unwrap();
+        assert_eq!(error.kind(), Kind::Denied);
+        assert!(error.chain().contains("imports 'acme:secrets/vault@1.0.0', which is not granted"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_component_is_refused_in_words() {
+    let world = World::new();
+    let component = wat::parse_str(STEPS).unwrap();
+    for (bytes, says) in [
+        (b"".to_vec(), "is empty"),
+        (b"#!/bin/sh".to_vec(), "does not start with \\0asm"),
+        (wat::parse_str("(module)").unwrap(), "is a core wasm module"),
+        (component[..component.len() / 2].to_vec(), "is no valid component"),
+    ] {
+        let digest = world.store.put(bytes.into()).await.unwrap().digest;
+        let error = world.engine.load(&*world.store, digest, Mode::Serving).await.err().unwrap();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.chain().contains(says) && error.chain().contains(&digest.to_string()), "{error:?}");
+    }
+    let absent = world.engine.load(&*world.store, Digest::of("absent"), Mode::Serving).await.err().unwrap();
+    assert_eq!(absent.kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn compiled_code_is_kept_and_a_damaged_entry_is_compiled_again() {
+    let world = World::new();
+    let digest = world.put(STEPS).await;
+    let cached = || {
+        let entries = std::fs::read_dir(world.dir.path().join("compiled")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    drop(world.engine.load(&*world.store, digest, Mode::Hermetic).await.unwrap());
+    drop(world.engine.load(&*world.store, digest, Mode::Serving).await.unwrap());
+    assert_eq!(cached().len(), 2, "one entry a configuration");
+
+    let again = Engine::new(&Options { cache: world.dir.path().join("compiled") }).unwrap();
+    assert!(again.load(&*world.store, digest, Mode::Hermetic).await.is_ok());
+    for path in cached() {
+        std::fs::write(path, b"\x7fELF damaged").unwrap();
+    }
+    let damaged = Engine::new(&Options { cache: world.dir.path().join("compiled") }).unwrap();
+    let component = damaged.load(&*world.store, digest, Mode::Hermetic).await.unwrap();
+    let outcome = component.run_step(world.call("add", json!({"a": 1, "b": 2}))).await;
+    assert_eq!(outputs(outcome), json!({"output": 3}));
+}
+
+#[tokio::test]
+async fn an_interface_can_be_read_off_a_file() {
+    let world = World::new();
+    let interface = world.engine.inspect(&wat::parse_str(STEPS).unwrap()).unwrap();
+    let functions: Vec<_> = interface.functions.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        functions,
+        [
+            "add(a: u32, b: u32) -> u32",
+            "spin()",
+            "crash()",
+            "grow() -> u32",
+            "pair(n: u64) -> record { count: u32, good: bool }",
+            "refuse() -> result<u32, string>",
+        ]
+    );
+}
