@@ -1,0 +1,102 @@
+//! Errors as the distribution specification writes them: `{"errors": [{"code", "message", "detail"}]}`.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use eyot_core::{Error, Kind};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Problems {
+    errors: Vec<Problem>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Problem {
+    code: String,
+    message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    detail: Option<Detail>,
+}
+
+/// What Eyot's own client reads; others show it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Detail {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<Kind>,
+}
+
+/// An error on its way out, under a code of the specification.
+pub(crate) struct Refusal {
+    code: &'static str,
+    error: Error,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: &'static str, error: Error) -> Self {
+        Self { code, error }
+    }
+}
+
+/// For errors that are nobody's request's fault.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let code = match error.kind() {
+            Kind::Denied => "DENIED",
+            Kind::Exhausted => "TOOMANYREQUESTS",
+            Kind::TooLarge => "SIZE_INVALID",
+            _ => "UNSUPPORTED",
+        };
+        Self { code, error }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { code, error } = self;
+        if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
+            tracing::error!(error = %error.chain(), "a registry request failed");
+        }
+        let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let detail = Detail { hint: error.hint_text().map(str::to_owned), kind: Some(error.kind()) };
+        let problem = Problem { code: code.to_owned(), message: error.chain(), detail: Some(detail) };
+        (status, axum::Json(Problems { errors: vec![problem] })).into_response()
+    }
+}
+
+/// The error that a registry answered with.
+pub(crate) fn read(status: StatusCode, body: &Bytes) -> Error {
+    let kind_of_status = match status.as_u16() {
+        401 | 403 => Kind::Denied,
+        404 => Kind::NotFound,
+        413 => Kind::TooLarge,
+        429 => Kind::Exhausted,
+        400..500 => Kind::Invalid,
+        _ => Kind::Unavailable,
+    };
+    let problem = serde_json::from_slice::<Problems>(body).ok().and_then(|problems| problems.errors.into_iter().next());
+    let Some(problem) = problem else {
+        return Error::new(kind_of_status, format!("the registry answered {status}"));
+    };
+    let detail = problem.detail.unwrap_or(Detail { hint: None, kind: None });
+    let error = Error::new(detail.kind.unwrap_or(kind_of_status), problem.message);
+    match detail.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// A whole body of at most `limit` bytes.
+pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes, Error> {
+    use http_body_util::BodyExt as _;
+    match http_body_util::Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Error::too_large(format!("the body is larger than {limit} bytes")))
+        }
+        Err(error) => Err(Error::unavailable("the body ended early").because(error)),
+    }
+}
