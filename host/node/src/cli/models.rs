@@ -23,14 +23,14 @@ impl Models {
                 if models.is_empty() {
                     return "no model is registered; a pipeline's register step does that".to_owned();
                 }
-                let rows: Vec<_> = models.iter().map(|model| cells(model, &["name", "description"])).collect();
-                table(output, &["NAME", "DESCRIPTION"], &rows)
+                let rows: Vec<_> = models.iter().map(|model| cells(model, &["name", "latest", "updated"])).collect();
+                table(output, &["NAME", "LATEST", "UPDATED"], &rows)
             });
         };
         let model = session.client().model(&name).await?;
         output.result(&model, |output| {
             let versions = model["versions"].as_array().cloned().unwrap_or_default();
-            let rows: Vec<_> = versions.iter().map(|version| cells(version, &["version", "aliases", "run_id", "source"])).collect();
+            let rows: Vec<_> = versions.iter().map(|version| cells(version, &["version", "aliases", "run", "source"])).collect();
             table(output, &["VERSION", "ALIASES", "RUN", "SOURCE"], &rows)
         })
     }

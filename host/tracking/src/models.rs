@@ -1,0 +1,202 @@
+use eyot_core::{Clock as _, Error, Name, Result, SystemClock, Timestamp};
+use eyot_meta::{Event, fail};
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+
+use crate::Tracking;
+
+/// A name under which versions of a model are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredModel {
+    pub name: String,
+    /// The number of its newest version.
+    pub latest: u64,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// One version of a registered model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelVersion {
+    pub name: String,
+    /// Counts up from 1.
+    pub version: u64,
+    /// Where it lies in the registry: REPOSITORY@DIGEST.
+    pub source: String,
+    /// The tracking run that made it.
+    pub run: Option<String>,
+    pub created: Timestamp,
+    /// The aliases that point to it.
+    pub aliases: Vec<String>,
+}
+
+impl Tracking {
+    /// Adds a version. The same source again is the version that has it.
+    pub async fn register(&self, name: &str, source: &str, run: Option<&str>) -> Result<ModelVersion> {
+        let name: Name = name.parse()?;
+        let now = SystemClock.now().0;
+        let mut tx = self.db.begin().await?;
+        let held = sqlx::query("SELECT version FROM model_versions WHERE name = ? AND source = ? ORDER BY version DESC")
+            .bind(name.as_str())
+            .bind(source)
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(fail)?;
+        if let Some(row) = held {
+            let version: i64 = row.try_get("version").map_err(fail)?;
+            drop(tx);
+            return self.model_version(name.as_str(), version.unsigned_abs()).await;
+        }
+        sqlx::query(
+            "INSERT INTO registered_models (name, latest, created_at, updated_at) VALUES (?, 1, ?, ?) \
+             ON CONFLICT (name) DO UPDATE SET latest = latest + 1, updated_at = excluded.updated_at",
+        )
+        .bind(name.as_str())
+        .bind(now)
+        .bind(now)
+        .execute(&mut *tx)
+        .await
+        .map_err(fail)?;
+        sqlx::query(
+            "INSERT INTO model_versions (name, version, source, run, created_at) \
+             SELECT name, latest, ?, ?, ? FROM registered_models WHERE name = ?",
+        )
+        .bind(source)
+        .bind(run)
+        .bind(now)
+        .bind(name.as_str())
+        .execute(&mut *tx)
+        .await
+        .map_err(fail)?;
+        let row = sqlx::query("SELECT latest FROM registered_models WHERE name = ?").bind(name.as_str());
+        let version: i64 = row.fetch_one(&mut *tx).await.and_then(|row| row.try_get("latest")).map_err(fail)?;
+        let payload = serde_json::json!({ "version": version, "source": source });
+        tx.emit(Event::new("model.registered", name.as_str(), payload)).await?;
+        tx.commit().await?;
+        self.model_version(name.as_str(), version.unsigned_abs()).await
+    }
+
+    /// The newest version that has this source.
+    pub async fn find_version(&self, name: &str, source: &str) -> Result<Option<ModelVersion>> {
+        let versions = self.versions(name).await?;
+        Ok(versions.into_iter().find(|version| version.source == source))
+    }
+
+    /// Points an alias to a version, away from any other.
+    pub async fn set_alias(&self, name: &str, alias: &str, version: u64) -> Result<()> {
+        let alias: Name = alias.parse()?;
+        self.model_version(name, version).await?;
+        let mut tx = self.db.begin().await?;
+        sqlx::query(
+            "INSERT INTO model_aliases (name, alias, version) VALUES (?, ?, ?) \
+             ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version",
+        )
+        .bind(name)
+        .bind(alias.as_str())
+        .bind(i64::try_from(version).unwrap_or(i64::MAX))
+        .execute(&mut *tx)
+        .await
+        .map_err(fail)?;
+        let payload = serde_json::json!({ "alias": alias, "version": version });
+        tx.emit(Event::new("model.alias-set", name, payload)).await?;
+        tx.commit().await
+    }
+
+    /// The version that `NAME@ALIAS` or `NAME/VERSION` means; `NAME` alone is the newest.
+    ///
+    /// Fails with `NotFound`, naming the aliases or versions there are.
+    pub async fn resolve_model(&self, text: &str) -> Result<ModelVersion> {
+        if let Some((name, alias)) = text.split_once('@') {
+            return self.by_alias(name, alias).await;
+        }
+        if let Some((name, version)) = text.split_once('/') {
+            let version = version.parse().map_err(|_| {
+                Error::invalid(format!("'{version}' is no version of a model"))
+                    .hint("write models:/NAME@ALIAS or models:/NAME/VERSION, as in models:/digits/3")
+            })?;
+            return self.model_version(name, version).await;
+        }
+        let model = self.get_registered_model(text).await?;
+        self.model_version(text, model.latest).await
+    }
+
+    async fn by_alias(&self, name: &str, alias: &str) -> Result<ModelVersion> {
+        let versions = self.list_model_versions(name).await?;
+        let aliases: Vec<_> = versions.iter().flat_map(|version| version.aliases.clone()).collect();
+        let found = versions.into_iter().find(|version| version.aliases.iter().any(|one| one == alias));
+        found.ok_or_else(|| {
+            Error::not_found(format!("model '{name}' has no alias '{alias}'")).hint(match aliases.as_slice() {
+                [] => "it has no alias at all; a version is models:/NAME/VERSION".to_owned(),
+                aliases => format!("its aliases are: {}", aliases.join(", ")),
+            })
+        })
+    }
+
+    /// One version.
+    pub async fn model_version(&self, name: &str, version: u64) -> Result<ModelVersion> {
+        let versions = self.list_model_versions(name).await?;
+        let newest = versions.first().map_or(0, |version| version.version);
+        versions.into_iter().find(|one| one.version == version).ok_or_else(|| {
+            Error::not_found(format!("model '{name}' has no version {version}")).hint(format!("its newest version is {newest}"))
+        })
+    }
+
+    /// Every registered model, by name.
+    pub async fn list_registered_models(&self) -> Result<Vec<RegisteredModel>> {
+        let rows = sqlx::query("SELECT name, latest, created_at, updated_at FROM registered_models ORDER BY name");
+        rows.fetch_all(self.db.pool()).await.map_err(fail)?.iter().map(model).collect()
+    }
+
+    /// One registered model.
+    pub async fn get_registered_model(&self, name: &str) -> Result<RegisteredModel> {
+        let models = self.list_registered_models().await?;
+        let names: Vec<_> = models.iter().map(|model| model.name.clone()).collect();
+        models.into_iter().find(|model| model.name == name).ok_or_else(|| {
+            Error::not_found(format!("there is no registered model '{name}'")).hint(match names.as_slice() {
+                [] => "none is registered; a pipeline's register step does that".to_owned(),
+                names => format!("registered are: {}", names.join(", ")),
+            })
+        })
+    }
+
+    /// The versions of a registered model, newest first.
+    pub async fn list_model_versions(&self, name: &str) -> Result<Vec<ModelVersion>> {
+        self.get_registered_model(name).await?;
+        self.versions(name).await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<ModelVersion>> {
+        let query = "SELECT name, version, source, run, created_at FROM model_versions WHERE name = ? ORDER BY version DESC";
+        let rows = sqlx::query(query).bind(name).fetch_all(self.db.pool()).await.map_err(fail)?;
+        let aliases = sqlx::query("SELECT alias, version FROM model_aliases WHERE name = ? ORDER BY alias").bind(name);
+        let aliases = aliases.fetch_all(self.db.pool()).await.map_err(fail)?;
+        let mut versions = rows.iter().map(version).collect::<Result<Vec<_>>>()?;
+        for row in &aliases {
+            let number: i64 = row.try_get("version").map_err(fail)?;
+            if let Some(version) = versions.iter_mut().find(|version| version.version == number.unsigned_abs()) {
+                version.aliases.push(row.try_get("alias").map_err(fail)?);
+            }
+        }
+        Ok(versions)
+    }
+}
+
+fn model(row: &sqlx::sqlite::SqliteRow) -> Result<RegisteredModel> {
+    Ok(RegisteredModel {
+        name: row.try_get("name").map_err(fail)?,
+        latest: row.try_get::<i64, _>("latest").map_err(fail)?.unsigned_abs(),
+        created: Timestamp(row.try_get("created_at").map_err(fail)?),
+        updated: Timestamp(row.try_get("updated_at").map_err(fail)?),
+    })
+}
+
+fn version(row: &sqlx::sqlite::SqliteRow) -> Result<ModelVersion> {
+    Ok(ModelVersion {
+        name: row.try_get("name").map_err(fail)?,
+        version: row.try_get::<i64, _>("version").map_err(fail)?.unsigned_abs(),
+        source: row.try_get("source").map_err(fail)?,
+        run: row.try_get("run").map_err(fail)?,
+        created: Timestamp(row.try_get("created_at").map_err(fail)?),
+        aliases: Vec::new(),
+    })
+}

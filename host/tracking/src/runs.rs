@@ -1,0 +1,230 @@
+use std::collections::BTreeMap;
+
+use eyot_core::{Clock as _, Error, Result, SystemClock, Timestamp, new_id};
+use eyot_meta::{Event, fail};
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+
+use crate::Tracking;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Outcome {
+    Finished,
+    Failed,
+    Killed,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Finished => "FINISHED",
+            Outcome::Failed => "FAILED",
+            Outcome::Killed => "KILLED",
+        }
+    }
+}
+
+/// One point of a metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    pub key: String,
+    pub value: f64,
+    pub step: i64,
+    pub timestamp: Timestamp,
+}
+
+/// A run with what it reported; of each metric the last point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub id: String,
+    pub experiment: String,
+    pub name: String,
+    /// RUNNING, FINISHED, FAILED or KILLED.
+    pub status: String,
+    pub started: Timestamp,
+    pub ended: Option<Timestamp>,
+    pub params: BTreeMap<String, String>,
+    pub metrics: Vec<Metric>,
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Tracking {
+    /// Starts a run in an experiment, which is made if it is not there; answers the run's id.
+    pub async fn create_run(&self, experiment: &str, name: &str) -> Result<String> {
+        let (id, now) = (new_id(), SystemClock.now().0);
+        let mut tx = self.db.begin().await?;
+        sqlx::query("INSERT INTO experiments (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING")
+            .bind(new_id())
+            .bind(experiment)
+            .bind(now)
+            .execute(&mut *tx)
+            .await
+            .map_err(fail)?;
+        sqlx::query(
+            "INSERT INTO runs (id, experiment, name, status, started_at) \
+             SELECT ?, id, ?, 'RUNNING', ? FROM experiments WHERE name = ?",
+        )
+        .bind(&id)
+        .bind(name)
+        .bind(now)
+        .bind(experiment)
+        .execute(&mut *tx)
+        .await
+        .map_err(fail)?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// Records a parameter. The first value stays.
+    ///
+    /// Fails with `Conflict` when the run has another value for it.
+    pub async fn log_param(&self, run: &str, key: &str, value: &str) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        sqlx::query("INSERT INTO params (run, key, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(run)
+            .bind(key)
+            .bind(value)
+            .execute(&mut *tx)
+            .await
+            .map_err(|error| unknown(run, error))?;
+        let row = sqlx::query("SELECT value FROM params WHERE run = ? AND key = ?").bind(run).bind(key);
+        let kept: String = row.fetch_one(&mut *tx).await.and_then(|row| row.try_get("value")).map_err(fail)?;
+        tx.commit().await?;
+        if kept == value {
+            return Ok(());
+        }
+        Err(Error::conflict(format!("parameter '{key}' of run {run} is '{kept}' already, not '{value}'")))
+    }
+
+    /// Records one point of a metric.
+    pub async fn log_metric(&self, run: &str, key: &str, value: f64, step: i64, at: Timestamp) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        sqlx::query("INSERT INTO metrics (run, key, value, step, logged_at) VALUES (?, ?, ?, ?, ?)")
+            .bind(run)
+            .bind(key)
+            .bind(value.to_string())
+            .bind(step)
+            .bind(at.0)
+            .execute(&mut *tx)
+            .await
+            .map_err(|error| unknown(run, error))?;
+        tx.commit().await
+    }
+
+    /// Sets a tag, replacing an earlier value.
+    pub async fn set_tag(&self, run: &str, key: &str, value: &str) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        sqlx::query(
+            "INSERT INTO run_tags (run, key, value) VALUES (?, ?, ?) \
+             ON CONFLICT (run, key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(run)
+        .bind(key)
+        .bind(value)
+        .execute(&mut *tx)
+        .await
+        .map_err(|error| unknown(run, error))?;
+        tx.commit().await
+    }
+
+    /// Ends a run.
+    pub async fn end_run(&self, run: &str, outcome: Outcome) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        let done = sqlx::query("UPDATE runs SET status = ?, ended_at = ? WHERE id = ?")
+            .bind(outcome.as_str())
+            .bind(SystemClock.now().0)
+            .bind(run)
+            .execute(&mut *tx)
+            .await
+            .map_err(fail)?;
+        if done.rows_affected() == 0 {
+            return Err(missing(run));
+        }
+        tx.emit(Event::new("tracking.run-ended", run, serde_json::json!({ "status": outcome }))).await?;
+        tx.commit().await
+    }
+
+    /// A run with what it reported.
+    pub async fn run(&self, id: &str) -> Result<Run> {
+        let pool = self.db.pool();
+        let row = sqlx::query(
+            "SELECT r.name, e.name AS experiment, r.status, r.started_at, r.ended_at FROM runs r \
+             JOIN experiments e ON e.id = r.experiment WHERE r.id = ?",
+        )
+        .bind(id)
+        .fetch_optional(pool)
+        .await
+        .map_err(fail)?;
+        let row = row.ok_or_else(|| missing(id))?;
+        let params = sqlx::query("SELECT key, value FROM params WHERE run = ?").bind(id).fetch_all(pool).await.map_err(fail)?;
+        let tags = sqlx::query("SELECT key, value FROM run_tags WHERE run = ?").bind(id).fetch_all(pool).await.map_err(fail)?;
+        Ok(Run {
+            id: id.to_owned(),
+            experiment: row.try_get("experiment").map_err(fail)?,
+            name: row.try_get("name").map_err(fail)?,
+            status: row.try_get("status").map_err(fail)?,
+            started: Timestamp(row.try_get("started_at").map_err(fail)?),
+            ended: row.try_get::<Option<i64>, _>("ended_at").map_err(fail)?.map(Timestamp),
+            params: pairs(&params)?,
+            metrics: self.last_metrics(id).await?,
+            tags: pairs(&tags)?,
+        })
+    }
+
+    /// The last point of each metric: that of the highest step, the one logged last among equals.
+    async fn last_metrics(&self, run: &str) -> Result<Vec<Metric>> {
+        let rows = sqlx::query("SELECT key, value, step, logged_at FROM metrics WHERE run = ? ORDER BY key, step, logged_at, id")
+            .bind(run)
+            .fetch_all(self.db.pool())
+            .await
+            .map_err(fail)?;
+        let mut last = BTreeMap::new();
+        for row in &rows {
+            let metric = metric(row)?;
+            last.insert(metric.key.clone(), metric);
+        }
+        Ok(last.into_values().collect())
+    }
+
+    /// Every point of a metric, by step and time.
+    pub async fn metric_history(&self, run: &str, key: &str) -> Result<Vec<Metric>> {
+        let rows = sqlx::query(
+            "SELECT key, value, step, logged_at FROM metrics WHERE run = ? AND key = ? ORDER BY step, logged_at, id",
+        )
+        .bind(run)
+        .bind(key)
+        .fetch_all(self.db.pool())
+        .await
+        .map_err(fail)?;
+        rows.iter().map(metric).collect()
+    }
+}
+
+fn metric(row: &sqlx::sqlite::SqliteRow) -> Result<Metric> {
+    let value: String = row.try_get("value").map_err(fail)?;
+    Ok(Metric {
+        key: row.try_get("key").map_err(fail)?,
+        value: value.parse().map_err(|_| Error::corrupt(format!("'{value}' is no value of a metric")))?,
+        step: row.try_get("step").map_err(fail)?,
+        timestamp: Timestamp(row.try_get("logged_at").map_err(fail)?),
+    })
+}
+
+fn pairs(rows: &[sqlx::sqlite::SqliteRow]) -> Result<BTreeMap<String, String>> {
+    let pair = |row: &sqlx::sqlite::SqliteRow| Ok((row.try_get("key").map_err(fail)?, row.try_get("value").map_err(fail)?));
+    rows.iter().map(pair).collect()
+}
+
+fn missing(run: &str) -> Error {
+    Error::not_found(format!("there is no run '{run}'"))
+}
+
+/// A foreign key that does not hold means that there is no such run.
+fn unknown(run: &str, error: sqlx::Error) -> Error {
+    match &error {
+        sqlx::Error::Database(cause) if cause.is_foreign_key_violation() => missing(run),
+        _ => fail(error),
+    }
+}

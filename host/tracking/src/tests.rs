@@ -1,0 +1,68 @@
+#![allow(clippy::unwrap_used)]
+
+use eyot_core::{Kind, Timestamp};
+use eyot_meta::Database;
+
+use crate::{Outcome, Tracking};
+
+async fn tracking() -> (Tracking, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(&dir.path().join("eyot.db")).await.unwrap();
+    (Tracking::new(db), dir)
+}
+
+#[tokio::test]
+async fn a_run_holds_what_was_reported() {
+    let (tracking, _dir) = tracking().await;
+    let run = tracking.create_run("digits", "first").await.unwrap();
+    tracking.log_param(&run, "seed", "7").await.unwrap();
+    tracking.log_param(&run, "seed", "7").await.unwrap();
+    assert_eq!(tracking.log_param(&run, "seed", "8").await.unwrap_err().kind(), Kind::Conflict);
+    for (value, step) in [(0.5, 0), (f64::NAN, 2), (0.25, 1)] {
+        tracking.log_metric(&run, "loss", value, step, Timestamp(step)).await.unwrap();
+    }
+    tracking.set_tag(&run, "stage", "a").await.unwrap();
+    tracking.set_tag(&run, "stage", "b").await.unwrap();
+    tracking.end_run(&run, Outcome::Finished).await.unwrap();
+    let found = tracking.run(&run).await.unwrap();
+    assert_eq!((found.experiment.as_str(), found.status.as_str()), ("digits", "FINISHED"));
+    assert_eq!((found.params["seed"].as_str(), found.tags["stage"].as_str()), ("7", "b"));
+    assert!(found.metrics.len() == 1 && found.metrics[0].value.is_nan() && found.metrics[0].step == 2);
+    let history = tracking.metric_history(&run, "loss").await.unwrap();
+    assert_eq!(history.iter().map(|point| point.step).collect::<Vec<_>>(), [0, 1, 2]);
+    for refused in [
+        tracking.set_tag("none", "a", "b").await,
+        tracking.log_param("none", "a", "b").await,
+        tracking.log_metric("none", "a", 0.0, 0, Timestamp(0)).await,
+        tracking.end_run("none", Outcome::Failed).await,
+    ] {
+        assert_eq!(refused.unwrap_err().to_string(), "there is no run 'none'");
+    }
+}
+
+#[tokio::test]
+async fn versions_count_up_and_aliases_move() {
+    let (tracking, _dir) = tracking().await;
+    let first = tracking.register("digits", "models/digits@sha256:1", Some("run")).await.unwrap();
+    let same = tracking.register("digits", "models/digits@sha256:1", None).await.unwrap();
+    let second = tracking.register("digits", "models/digits@sha256:2", None).await.unwrap();
+    assert_eq!((first.version, second.version), (1, 2));
+    assert_eq!(same, first);
+    tracking.set_alias("digits", "champion", 1).await.unwrap();
+    assert_eq!(tracking.resolve_model("digits@champion").await.unwrap().version, 1);
+    tracking.set_alias("digits", "champion", 2).await.unwrap();
+    for (text, version) in [("digits@champion", 2), ("digits/1", 1), ("digits", 2)] {
+        assert_eq!(tracking.resolve_model(text).await.unwrap().version, version, "{text}");
+    }
+    for (text, says, hint) in [
+        ("digits@challenger", "model 'digits' has no alias 'challenger'", "its aliases are: champion"),
+        ("digits/3", "model 'digits' has no version 3", "its newest version is 2"),
+        ("iris@champion", "there is no registered model 'iris'", "registered are: digits"),
+    ] {
+        let error = tracking.resolve_model(text).await.unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.hint_text().unwrap()), (says, hint));
+    }
+    assert_eq!(tracking.resolve_model("digits/x").await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(tracking.set_alias("digits", "champion", 9).await.unwrap_err().kind(), Kind::NotFound);
+    assert!(tracking.register("Not A Name", "x", None).await.is_err());
+}
