@@ -27,6 +27,7 @@ pub(crate) struct Platform {
     pub(crate) gateway: Gateway,
     pub(crate) deployments: Deployments,
     services: Services,
+    db: Database,
     _lock: Lock,
 }
 
@@ -57,19 +58,25 @@ impl Platform {
         let gateway = Gateway::new(config.gateway.clone());
         let stage = Stage::new(config, engine.clone(), models.clone(), store.clone(), gateway.clone());
         let deployments = Deployments::new(db.clone(), store.clone(), Arc::new(stage), clock);
-        let runner = WasmRunner::new(config, engine, models, store.clone());
-        let publisher = Publisher::new(registry.clone(), store.clone());
+        let runner = WasmRunner::new(config, engine, models.clone(), store.clone());
+        let publisher = Publisher::new(registry.clone(), models, store.clone());
         let parallel = threads(config.steps.parallel);
-        let pipelines = Executor::new(db, store, tracking.clone(), Arc::new(runner), Arc::new(publisher), parallel);
+        let pipelines = Executor::new(db.clone(), store, tracking.clone(), Arc::new(runner), Arc::new(publisher), parallel);
         pipelines.recover().await?;
         let info = ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), gateway: None };
         let services = Services { info, registry, tracking, pipelines, deployments: deployments.clone() };
-        Ok(Self { config: config.clone(), gateway, deployments, services, _lock: lock })
+        Ok(Self { config: config.clone(), gateway, deployments, services, db, _lock: lock })
     }
 
     /// The control plane, answering in this process.
     pub(crate) fn router(&self) -> axum::Router {
         eyot_api::router(self.services.clone())
+    }
+
+    /// Ends what still runs; a pipeline run that is cut off so is marked cancelled.
+    pub(crate) async fn close(&self) {
+        self.services.pipelines.close().await;
+        self.db.close().await;
     }
 
     /// The control plane of a server whose data plane listens at `gateway`.

@@ -1,6 +1,7 @@
 //! Whom a command talks to: a server, or the data folder itself when no server runs on it.
 
 use eyot_api::Client;
+use eyot_core::config::Config;
 use eyot_core::{Error, Result};
 use eyot_oci::Transport;
 
@@ -11,6 +12,7 @@ use crate::platform::{self, Platform, Running};
 pub(crate) struct Session {
     client: Client,
     gateway: Option<String>,
+    config: Config,
     /// Keeps the data folder locked while it is used without a server.
     _local: Option<Platform>,
 }
@@ -28,15 +30,20 @@ impl Session {
             let info = client.server().await.map_err(|error| {
                 error.context(format!("no answer from {url}")).hint("is the server up? eyot up starts one")
             })?;
-            return Ok(Self { client, gateway: info.gateway, _local: None });
+            return Ok(Self { client, gateway: info.gateway, config, _local: None });
         }
         let platform = Platform::open(&config).await?;
         let client = Client::new(Transport::local(platform.router()));
-        Ok(Self { client, gateway: None, _local: Some(platform) })
+        Ok(Self { client, gateway: None, config, _local: Some(platform) })
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The configuration of this side.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The data plane's URL; none without a server.

@@ -1,1 +1,21 @@
-//!
+//! Pipelines: files that say which steps there are and what flows between them, a planner that rejects
+//! everything wrong before anything runs, and an executor that runs what was not run before.
+
+mod cache;
+mod executor;
+mod file;
+mod key;
+mod plan;
+mod records;
+mod reports;
+mod run;
+mod runner;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use executor::Executor;
+pub use file::{InputFiles, component_references, input_files};
+pub use plan::{Pinned, PlanRequest};
+pub use records::{Edge, PipelineRun, RunEvent, RunStatus, StepRun, StepStatus};
+pub use runner::{Artifact, ModelPublisher, Reporter, StepOutcome, StepRunner, StepWork};

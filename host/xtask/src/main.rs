@@ -1,1 +1,66 @@
-fn main() {}
+//! Automation: `cargo xtask setup | demo | test | components | bench | tidy`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod components;
+mod demo;
+mod http;
+mod process;
+mod server;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What is done with this repository beside building it.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what building guests and running models needs: the wasm target, ONNX Runtime.
+    Setup,
+    /// Trains, registers, deploys and predicts on real data with the release binary.
+    Demo {
+        /// Starts with an empty data folder: nothing is cached.
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Sets up what is missing and runs every test.
+    Test,
+    /// Builds every component under components/ into target/components/.
+    Components,
+    /// Measures; prints median and spread.
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
+    /// Checks the house rules that a compiler does not: arrows between crates, sizes, READMEs.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Setup => setup::run(setup::Profile::Release),
+        Task::Demo { fresh } => demo::run(fresh),
+        Task::Test => test::run(),
+        Task::Components => setup::run(setup::Profile::Release).and_then(|()| components::build(setup::Profile::Release)),
+        Task::Bench { what } => bench::run(&what),
+        Task::Tidy => tidy::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -23,8 +23,8 @@ impl Models {
                 if models.is_empty() {
                     return "no model is registered; a pipeline's register step does that".to_owned();
                 }
-                let rows: Vec<_> = models.iter().map(|model| cells(model, &["name", "latest", "updated"])).collect();
-                table(output, &["NAME", "LATEST", "UPDATED"], &rows)
+                let rows: Vec<_> = models.iter().map(|model| cells(model, &["name", "latest"])).collect();
+                table(output, &["NAME", "LATEST"], &rows)
             });
         };
         let model = session.client().model(&name).await?;

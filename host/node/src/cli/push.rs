@@ -76,6 +76,9 @@ pub(crate) async fn push_file(
         return Err(Error::invalid(format!("'{reference}' is a digest")).hint("push to a tag: NAME:TAG"));
     };
     let bytes = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
+    if file.extension().is_some_and(|extension| extension == "onnx") {
+        loadable(session, bytes.clone().into()).await.map_err(|error| error.context(format!("cannot push {}", file.display())))?;
+    }
     let bar = output.bar(bytes.len() as u64, &format!("pushing {}", reference.repository));
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let registry = session.client().registry();
@@ -87,6 +90,12 @@ pub(crate) async fn push_file(
     };
     bar.finish_and_clear();
     pushed.map_err(|error| error.context(format!("cannot push {}", file.display())))
+}
+
+/// What no back end can load is refused before anything is stored.
+async fn loadable(session: &Session, bytes: bytes::Bytes) -> Result<()> {
+    let models = crate::platform::models(session.config())?;
+    models.load_bytes(bytes, eyot_nn::Settings::default()).await.map(drop)
 }
 
 fn default_reference(file: &Path) -> Result<Reference> {

@@ -1,0 +1,90 @@
+//! Running steps: the engine behind the pipeline's `StepRunner`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use eyot_core::config::Config;
+use eyot_core::interface::Interface;
+use eyot_core::{Digest, Result};
+use eyot_engine::{Engine, Grants, Limits, Mode, SEMANTICS, Sink, StepCall, Stream};
+use eyot_nn::Models;
+use eyot_pipelines::{Artifact, Reporter, StepOutcome, StepRunner, StepWork};
+use eyot_store::BlobStore;
+
+/// Runs steps as components, in this process.
+pub(crate) struct WasmRunner {
+    engine: Engine,
+    models: Arc<Models>,
+    store: Arc<dyn BlobStore>,
+    limits: Limits,
+}
+
+impl WasmRunner {
+    pub(crate) fn new(config: &Config, engine: Engine, models: Arc<Models>, store: Arc<dyn BlobStore>) -> Self {
+        Self { engine, models, store, limits: Limits::from(&config.steps) }
+    }
+}
+
+#[async_trait]
+impl StepRunner for WasmRunner {
+    async fn interface(&self, component: &Digest) -> Result<Interface> {
+        Ok(self.engine.load(&*self.store, *component, Mode::Hermetic).await?.interface().clone())
+    }
+
+    fn semantics(&self, component: &Interface) -> String {
+        // What a back end computes may differ in the last bit from what another does, so a step that
+        // can infer is only comparable to one that inferred on the same.
+        let infers = component.imports.iter().any(|import| {
+            import.starts_with("eyot:ml/models@") || import.starts_with("wasi:nn/")
+        });
+        match infers {
+            true => format!("{SEMANTICS} {}", self.models.backends().semantics()),
+            false => SEMANTICS.to_owned(),
+        }
+    }
+
+    async fn run(&self, work: StepWork, reporter: Arc<dyn Reporter>) -> Result<StepOutcome> {
+        let component = self.engine.load(&*self.store, work.component, Mode::Hermetic).await?;
+        let mut limits = self.limits;
+        limits.timeout = work.timeout.unwrap_or(limits.timeout);
+        limits.memory = work.memory.map_or(limits.memory, |memory| usize::try_from(memory).unwrap_or(usize::MAX));
+        let sink = Arc::new(ToReporter(reporter));
+        let grants = Grants { models: Arc::default(), loader: self.models.clone(), sink };
+        let call = StepCall {
+            function: work.function,
+            arguments: work.arguments,
+            artifacts: work.artifacts,
+            seed: work.seed,
+            limits,
+            grants,
+            store: self.store.clone(),
+        };
+        let outcome = component.run_step(call).await?;
+        let artifacts = outcome.artifacts.into_iter().map(|artifact| Artifact {
+            digest: artifact.digest,
+            size: artifact.size,
+            media_type: artifact.media_type,
+        });
+        Ok(StepOutcome { outputs: outcome.outputs, artifacts: artifacts.collect() })
+    }
+}
+
+struct ToReporter(Arc<dyn Reporter>);
+
+impl Sink for ToReporter {
+    fn line(&self, _: Stream, line: &str) {
+        self.0.line(line);
+    }
+
+    fn metric(&self, key: &str, value: f64, step: i64) {
+        self.0.metric(key, value, step);
+    }
+
+    fn param(&self, key: &str, value: &str) {
+        self.0.param(key, value);
+    }
+
+    fn tag(&self, key: &str, value: &str) {
+        self.0.tag(key, value);
+    }
+}

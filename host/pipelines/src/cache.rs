@@ -1,0 +1,81 @@
+//! Outcomes of steps by cache key, shared by all pipelines of a data folder.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use eyot_core::{Clock as _, Digest, Error, Result, SystemClock};
+use eyot_meta::{Database, fail};
+use eyot_store::BlobStore;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+
+use crate::reports::Report;
+use crate::runner::StepOutcome;
+
+#[derive(Clone)]
+pub(crate) struct Cache {
+    db: Database,
+    store: Arc<dyn BlobStore>,
+    turns: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
+}
+
+/// What is kept of a step that ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    #[serde(flatten)]
+    pub(crate) outcome: StepOutcome,
+    pub(crate) reports: Vec<Report>,
+}
+
+impl Cache {
+    pub(crate) fn new(db: Database, store: Arc<dyn BlobStore>) -> Self {
+        Self { db, store, turns: Arc::default() }
+    }
+
+    /// Whoever needs the same key waits here for the first to be done with it.
+    pub(crate) async fn turn(&self, key: &Digest) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock();
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            turns.entry(*key).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
+
+    /// What a step gave before. An outcome of which a blob is gone is none.
+    pub(crate) async fn get(&self, key: &Digest) -> Result<Option<Kept>> {
+        let row = sqlx::query("SELECT outcome FROM step_cache WHERE cache_key = ?").bind(key.to_string());
+        let Some(row) = row.fetch_optional(self.db.pool()).await.map_err(fail)? else { return Ok(None) };
+        let json: String = row.try_get("outcome").map_err(fail)?;
+        let kept: Kept = serde_json::from_str(&json)
+            .map_err(|error| Error::corrupt(format!("the cached outcome {key} cannot be read")).because(error))?;
+        for artifact in &kept.outcome.artifacts {
+            if self.store.size(&artifact.digest).await? != Some(artifact.size) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(kept))
+    }
+
+    /// Keeps an outcome, and its artifacts for as long.
+    pub(crate) async fn put(&self, key: &Digest, run: &str, kept: &Kept) -> Result<()> {
+        for artifact in &kept.outcome.artifacts {
+            self.store.pin(&artifact.digest, &format!("cache/{}", key.hex())).await?;
+        }
+        let json = serde_json::to_string(kept).map_err(|error| Error::internal("an outcome has no JSON form").because(error))?;
+        let mut tx = self.db.begin().await?;
+        sqlx::query(
+            "INSERT INTO step_cache (cache_key, outcome, run, created_at) VALUES (?, ?, ?, ?) \
+             ON CONFLICT (cache_key) DO UPDATE SET outcome = excluded.outcome, run = excluded.run, created_at = excluded.created_at",
+        )
+        .bind(key.to_string())
+        .bind(json)
+        .bind(run)
+        .bind(SystemClock.now().0)
+        .execute(&mut *tx)
+        .await
+        .map_err(fail)?;
+        tx.commit().await
+    }
+}

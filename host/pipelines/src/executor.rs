@@ -1,0 +1,169 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use eyot_core::{Digest, Error, Result, new_id};
+use eyot_meta::Database;
+use eyot_store::BlobStore;
+use eyot_tracking::{Outcome, Tracking};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::JoinHandle;
+
+use crate::cache::Cache;
+use crate::plan::{Interfaces, Pinned, Plan, PlanRequest, plan};
+use crate::run::Run;
+use crate::runner::{ModelPublisher, StepRunner};
+use crate::store::Records;
+use crate::{Edge, PipelineRun, RunEvent};
+
+/// Runs pipelines. Cheap to clone.
+#[derive(Clone)]
+pub struct Executor(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) records: Records,
+    pub(crate) cache: Cache,
+    pub(crate) tracking: Tracking,
+    pub(crate) runner: Arc<dyn StepRunner>,
+    pub(crate) publisher: Arc<dyn ModelPublisher>,
+    /// Steps that run at the same time, over all runs.
+    pub(crate) slots: Semaphore,
+    pub(crate) events: broadcast::Sender<RunEvent>,
+    pub(crate) running: Mutex<HashMap<String, Running>>,
+}
+
+pub(crate) struct Running {
+    cancel: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Inner {
+    pub(crate) fn tell(&self, event: RunEvent) {
+        // Fails when nobody listens, which is no fault.
+        let _ = self.events.send(event);
+    }
+}
+
+/// Events that a slow listener may lag behind before it misses some.
+const EVENTS: usize = 4096;
+
+impl Executor {
+    /// Over a database and a store; `parallel` steps run at the same time.
+    pub fn new(
+        db: Database,
+        store: Arc<dyn BlobStore>,
+        tracking: Tracking,
+        runner: Arc<dyn StepRunner>,
+        publisher: Arc<dyn ModelPublisher>,
+        parallel: usize,
+    ) -> Self {
+        let (events, _) = broadcast::channel(EVENTS);
+        let (records, cache) = (Records::new(db.clone()), Cache::new(db, store));
+        let (slots, running) = (Semaphore::new(parallel.max(1)), Mutex::default());
+        Self(Arc::new(Inner { records, cache, tracking, runner, publisher, slots, events, running }))
+    }
+
+    /// Ends, as failed, the runs that a killed process left running. What their finished steps gave
+    /// stays in the cache.
+    pub async fn recover(&self) -> Result<()> {
+        for run in self.0.records.recover().await? {
+            self.0.tracking.end_run(&run, Outcome::Failed).await?;
+        }
+        Ok(())
+    }
+
+    /// Plans a pipeline and starts it; answers the run's id.
+    ///
+    /// Fails with `Invalid`, and starts nothing, when anything is wrong with it.
+    pub async fn submit(&self, request: PlanRequest) -> Result<String> {
+        let interfaces = self.interfaces(&request).await;
+        let plan = plan(&request, &interfaces)?;
+        let id = new_id();
+        let tracking_run = self.track(&plan, &id).await?;
+        self.0.records.start(&id, &plan, &record(&request), Some(&tracking_run)).await?;
+        let (cancel, cancelled) = watch::channel(false);
+        let run = Run { inner: self.0.clone(), id: id.clone(), plan, tracking_run: Some(tracking_run), cancelled };
+        // Entered under the lock: a run that ends at once must find itself to take out.
+        let mut running = self.0.running.lock();
+        let task = tokio::spawn(run.execute());
+        running.insert(id.clone(), Running { cancel, task });
+        Ok(id)
+    }
+
+    async fn interfaces(&self, request: &PlanRequest) -> Interfaces {
+        let mut interfaces = HashMap::new();
+        for pinned in request.components.values() {
+            if let Pinned::Found(digest) = pinned
+                && !interfaces.contains_key(digest)
+            {
+                interfaces.insert(*digest, self.0.runner.interface(digest).await);
+            }
+        }
+        interfaces
+    }
+
+    async fn track(&self, plan: &Plan, id: &str) -> Result<String> {
+        let run = self.0.tracking.create_run(plan.pipeline.as_str(), id).await?;
+        for (name, value) in &plan.params {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            self.0.tracking.log_param(&run, name, &text).await?;
+        }
+        self.0.tracking.set_tag(&run, "eyot.pipeline-run", id).await?;
+        Ok(run)
+    }
+
+    /// What happens in all runs from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<RunEvent> {
+        self.0.events.subscribe()
+    }
+
+    /// Every run, newest first.
+    pub async fn runs(&self) -> Result<Vec<PipelineRun>> {
+        self.0.records.all().await
+    }
+
+    /// The run whose id is, or begins with, `id`.
+    pub async fn get(&self, id: &str) -> Result<PipelineRun> {
+        self.0.records.get(id).await
+    }
+
+    /// Stops a run: its steps are stopped and what they did not finish is gone.
+    ///
+    /// Fails with `Conflict` when it is over.
+    pub async fn cancel(&self, id: &str) -> Result<()> {
+        let id = self.get(id).await?.id;
+        let running = self.0.running.lock();
+        let run = running.get(&id).ok_or_else(|| Error::conflict(format!("run {id} is over")))?;
+        // The receiver lives as long as the run does.
+        let _ = run.cancel.send(true);
+        Ok(())
+    }
+
+    /// Which code read what and wrote what.
+    pub async fn lineage(&self, id: &str) -> Result<Vec<Edge>> {
+        Ok(self.get(id).await?.lineage())
+    }
+
+    /// Cancels every run and waits until each has written its end.
+    pub async fn close(&self) {
+        let running: Vec<Running> = self.0.running.lock().drain().map(|(_, running)| running).collect();
+        for run in running {
+            let _ = run.cancel.send(true);
+            if let Err(error) = run.task.await {
+                tracing::error!(%error, "a run's task ended early");
+            }
+        }
+    }
+}
+
+/// What a run was asked to do, for those who want to run it again.
+fn record(request: &PlanRequest) -> Value {
+    let pinned = |(reference, pinned): (&String, &Pinned)| match pinned {
+        Pinned::Found(digest) => Some((reference.clone(), Value::String(digest.to_string()))),
+        Pinned::Missing(_) => None,
+    };
+    let components: serde_json::Map<String, Value> = request.components.iter().filter_map(pinned).collect();
+    let inputs: HashMap<&String, &Digest> = request.inputs.iter().collect();
+    json!({ "source": request.source, "file": request.file, "params": request.params, "inputs": inputs, "components": components })
+}

@@ -1,0 +1,466 @@
+//! The planner: from a file and what its references mean to steps that can only fail by running.
+//! A pure function; it reports everything that is wrong at once, each with its place in the file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use eyot_core::interface::{Field, Function, Interface, Outputs, Type};
+use eyot_core::{Digest, Error, Name, Result};
+use indexmap::IndexMap;
+use serde_json::Value;
+use toml::Spanned;
+
+use crate::file::{File, Step, place};
+
+/// A pipeline to run, with everything outside of the file that it refers to.
+#[derive(Debug)]
+pub struct PlanRequest {
+    /// The file's text.
+    pub source: String,
+    /// Its name, for errors.
+    pub file: String,
+    /// Parameters in place of the file's.
+    pub params: BTreeMap<String, Value>,
+    /// The input files, already in the store.
+    pub inputs: BTreeMap<String, Digest>,
+    /// What each component reference means.
+    pub components: BTreeMap<String, Pinned>,
+}
+
+/// What a component reference means.
+#[derive(Debug)]
+pub enum Pinned {
+    Found(Digest),
+    Missing(Error),
+}
+
+/// Interfaces of the components, or why one cannot be used.
+pub(crate) type Interfaces = HashMap<Digest, Result<Interface>>;
+
+/// Steps in an order in which each stands after those it needs.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) pipeline: Name,
+    pub(crate) params: IndexMap<String, Value>,
+    /// Media types of the input files.
+    pub(crate) media_types: HashMap<Digest, String>,
+    pub(crate) steps: Vec<Planned>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) name: Name,
+    pub(crate) work: Work,
+    /// The steps that must succeed first.
+    pub(crate) needs: BTreeSet<Name>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    Call(Box<Call>),
+    Register { model: Name, weights: Argument, alias: Option<Name> },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) component: Digest,
+    pub(crate) function: Function,
+    pub(crate) interface: Interface,
+    pub(crate) arguments: IndexMap<String, Argument>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) memory: Option<u64>,
+    pub(crate) cache: bool,
+}
+
+/// Where an argument comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Argument {
+    Value(Value),
+    Output { step: Name, output: String },
+}
+
+/// Plans a run.
+///
+/// Fails with `Invalid`; the message has one line for each thing that is wrong.
+pub(crate) fn plan(request: &PlanRequest, interfaces: &Interfaces) -> Result<Plan> {
+    let file = File::parse(&request.source, &request.file)?;
+    let mut planner = Planner { request, interfaces, file: &file, problems: Vec::new(), calls: HashMap::new() };
+    planner.settings();
+    planner.find_calls();
+    let mut steps: Vec<_> = file.steps.iter().filter_map(|(name, step)| planner.step(name, step)).collect();
+    planner.order(&mut steps);
+    planner.done()?;
+    let params = planner.params();
+    let media_type = |(name, input): (&String, &crate::file::Input)| Some((*request.inputs.get(name)?, input.media_type.clone()));
+    let media_types = file.inputs.iter().filter_map(media_type).collect();
+    Ok(Plan { pipeline: file.pipeline.name, params, media_types, steps })
+}
+
+struct Planner<'a> {
+    request: &'a PlanRequest,
+    interfaces: &'a Interfaces,
+    file: &'a File,
+    /// Byte in the file, or none for what was said elsewhere.
+    problems: Vec<(Option<usize>, String)>,
+    /// The function that each step calls, where that could be found out.
+    calls: HashMap<&'a str, (Digest, &'a Interface, &'a Function)>,
+}
+
+impl<'a> Planner<'a> {
+    fn say(&mut self, at: usize, problem: String) {
+        self.problems.push((Some(at), problem));
+    }
+
+    fn done(&mut self) -> Result<()> {
+        self.problems.sort();
+        self.problems.dedup();
+        let file = &self.request.file;
+        let line = |(at, problem): &(Option<usize>, String)| match at {
+            Some(at) => {
+                let (line, column) = place(&self.request.source, *at);
+                format!("{file}:{line}:{column}: {problem}")
+            }
+            None => format!("{file}: {problem}"),
+        };
+        match self.problems.as_slice() {
+            [] => Ok(()),
+            problems => Err(Error::invalid(problems.iter().map(line).collect::<Vec<_>>().join("\n"))),
+        }
+    }
+
+    /// What was given with the request must be what the file declares.
+    fn settings(&mut self) {
+        for name in self.request.params.keys().filter(|name| !self.file.params.contains_key(*name)) {
+            let known = list(self.file.params.keys());
+            self.problems.push((None, format!("there is no parameter '{name}'; {known}")));
+        }
+        for name in self.request.inputs.keys().filter(|name| !self.file.inputs.contains_key(*name)) {
+            let known = list(self.file.inputs.keys());
+            self.problems.push((None, format!("there is no input '{name}'; {known}")));
+        }
+        for (name, input) in &self.file.inputs {
+            if !self.request.inputs.contains_key(name) {
+                self.say(input.path.span().start, format!("input '{name}' was not uploaded"));
+            }
+        }
+        if self.file.steps.is_empty() {
+            self.problems.push((None, "the pipeline has no step".to_owned()));
+        }
+    }
+
+    fn params(&self) -> IndexMap<String, Value> {
+        let value = |name: &String, default: &Spanned<toml::Value>| {
+            self.request.params.get(name).cloned().unwrap_or_else(|| json(default.get_ref()))
+        };
+        self.file.params.iter().map(|(name, default)| (name.clone(), value(name, default))).collect()
+    }
+
+    /// Finds each step's function first: a reference may point to a later step.
+    fn find_calls(&mut self) {
+        for (name, step) in &self.file.steps {
+            let Some(reference) = &step.get_ref().component else { continue };
+            let at = reference.span().start;
+            let digest = match self.request.components.get(reference.get_ref()) {
+                Some(Pinned::Found(digest)) => *digest,
+                Some(Pinned::Missing(error)) => {
+                    self.say(at, with_hint(error));
+                    continue;
+                }
+                None => {
+                    self.say(at, format!("'{}' is no reference to a component; write NAME:TAG", reference.get_ref()));
+                    continue;
+                }
+            };
+            let interface = match self.interfaces.get(&digest) {
+                Some(Ok(interface)) => interface,
+                Some(Err(error)) => {
+                    self.say(at, with_hint(error));
+                    continue;
+                }
+                None => {
+                    self.say(at, format!("the interface of {digest} is not known"));
+                    continue;
+                }
+            };
+            let (wanted, at) = match &step.get_ref().call {
+                Some(call) => (call.get_ref().as_str(), call.span().start),
+                None => (name.as_str(), at),
+            };
+            match exported(interface, wanted) {
+                Some(function) => {
+                    self.calls.insert(name, (digest, interface, function));
+                }
+                None => {
+                    let known = list(interface.functions.iter().map(|function| &function.name));
+                    self.say(at, format!("{} exports no function '{wanted}'; {known}", reference.get_ref()));
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, name: &str, spanned: &'a Spanned<Step>) -> Option<Planned> {
+        let (step, at) = (spanned.get_ref(), spanned.span().start);
+        let parsed = match name.parse::<Name>() {
+            Ok(name) => name,
+            Err(error) => {
+                self.say(at, with_hint(&error));
+                return None;
+            }
+        };
+        let mut needs = BTreeSet::new();
+        for other in &step.after {
+            self.need(other.get_ref(), other.span().start, &mut needs);
+        }
+        let work = match (&step.component, &step.register) {
+            (Some(_), None) => self.call(name, step, at, &mut needs)?,
+            (None, Some(model)) => self.register(name, step, model, at, &mut needs)?,
+            _ => {
+                self.say(at, format!("step '{name}' needs either 'component' or 'register'"));
+                return None;
+            }
+        };
+        Some(Planned { name: parsed, work, needs })
+    }
+
+    fn need(&mut self, other: &str, at: usize, needs: &mut BTreeSet<Name>) {
+        match other.parse() {
+            Ok(name) if self.file.steps.contains_key(other) => {
+                needs.insert(name);
+            }
+            _ => {
+                let known = list(self.file.steps.keys());
+                self.say(at, format!("there is no step '{other}'; {known}"));
+            }
+        }
+    }
+
+    fn call(&mut self, name: &str, step: &'a Step, at: usize, needs: &mut BTreeSet<Name>) -> Option<Work> {
+        for (key, set) in [("model", step.model.is_some()), ("alias", step.alias.is_some())] {
+            if set {
+                self.say(at, format!("'{key}' belongs to a step with 'register'; step '{name}' calls a component"));
+            }
+        }
+        let (component, interface, function) = *self.calls.get(name)?;
+        for (argument, value) in &step.with {
+            if !function.params.iter().any(|param| param.name == *argument) {
+                self.say(value.span().start, format!("{} has no parameter '{argument}': it is {function}", function.name));
+            }
+        }
+        let mut arguments = IndexMap::new();
+        for param in &function.params {
+            match step.with.get(&param.name) {
+                Some(value) => {
+                    let argument = self.argument(value, param, needs);
+                    arguments.extend(argument.map(|argument| (param.name.clone(), argument)));
+                }
+                None if param.ty.is_optional() => {}
+                None => self.say(at, format!("step '{name}' does not give '{}: {}'", param.name, param.ty)),
+            }
+        }
+        Some(Work::Call(Box::new(Call {
+            component,
+            function: function.clone(),
+            interface: interface.clone(),
+            arguments,
+            timeout: step.timeout.map(|period| period.0),
+            memory: step.memory.map(|memory| memory.0),
+            cache: step.cache.unwrap_or(true),
+        })))
+    }
+
+    fn register(
+        &mut self,
+        name: &str,
+        step: &'a Step,
+        model: &Spanned<String>,
+        at: usize,
+        needs: &mut BTreeSet<Name>,
+    ) -> Option<Work> {
+        let only_calls = [
+            ("call", step.call.is_some()),
+            ("with", !step.with.is_empty()),
+            ("timeout", step.timeout.is_some()),
+            ("memory", step.memory.is_some()),
+            ("cache", step.cache.is_some()),
+        ];
+        for (key, _) in only_calls.iter().filter(|(_, set)| *set) {
+            self.say(at, format!("'{key}' belongs to a step with 'component'; step '{name}' registers a model"));
+        }
+        let parsed = self.name(model);
+        let alias = step.alias.as_ref().map(|alias| self.name(alias));
+        let Some(weights) = &step.model else {
+            self.say(at, format!("step '{name}' does not say which 'model' to register"));
+            return None;
+        };
+        let param = Field { name: "model".to_owned(), ty: Type::Artifact };
+        let weights = self.argument(weights, &param, needs)?;
+        let alias = match alias {
+            Some(alias) => Some(alias?),
+            None => None,
+        };
+        Some(Work::Register { model: parsed?, weights, alias })
+    }
+
+    fn name(&mut self, text: &Spanned<String>) -> Option<Name> {
+        let parsed = text.get_ref().parse::<Name>();
+        parsed.map_err(|error| self.say(text.span().start, with_hint(&error))).ok()
+    }
+
+    /// An argument for a parameter, with its type checked.
+    fn argument(&mut self, value: &Spanned<toml::Value>, param: &Field, needs: &mut BTreeSet<Name>) -> Option<Argument> {
+        let at = value.span().start;
+        let (value, what) = match reference(value.get_ref()) {
+            Some(("from", text)) => return self.output(text, at, param, needs),
+            Some(("param", name)) => {
+                if !self.file.params.contains_key(name) {
+                    let known = list(self.file.params.keys());
+                    self.say(at, format!("there is no parameter '{name}'; {known}"));
+                    return None;
+                }
+                (self.params().swap_remove(name)?, format!("parameter '{name}'"))
+            }
+            Some((_, name)) => return self.input(name, at, param),
+            None => (json(value.get_ref()), "the value".to_owned()),
+        };
+        match param.ty.check(&value) {
+            Ok(()) => Some(Argument::Value(value)),
+            Err(error) => {
+                self.say(at, format!("{what} does not fit '{}': {error}", param.name));
+                None
+            }
+        }
+    }
+
+    fn input(&mut self, name: &str, at: usize, param: &Field) -> Option<Argument> {
+        if !self.file.inputs.contains_key(name) {
+            let known = list(self.file.inputs.keys());
+            self.say(at, format!("there is no input '{name}'; {known}"));
+            return None;
+        }
+        if !fits(&Type::Artifact, &param.ty) {
+            self.say(at, format!("input '{name}' is an artifact, '{}' is {}", param.name, param.ty));
+            return None;
+        }
+        let digest = self.request.inputs.get(name)?;
+        Some(Argument::Value(Value::String(digest.to_string())))
+    }
+
+    fn output(&mut self, text: &str, at: usize, param: &Field, needs: &mut BTreeSet<Name>) -> Option<Argument> {
+        let Some((step, output)) = text.rsplit_once('.') else {
+            self.say(at, format!("'{text}' names no output; write STEP.OUTPUT"));
+            return None;
+        };
+        let before = self.problems.len();
+        self.need(step, at, needs);
+        if self.problems.len() > before {
+            return None;
+        }
+        let name = step.parse().ok()?;
+        let outputs = self.outputs_of(step)?;
+        let Some(field) = outputs.iter().find(|field| field.name == output) else {
+            let known = list(outputs.iter().map(|field| &field.name));
+            self.say(at, format!("step '{step}' has no output '{output}'; {known}"));
+            return None;
+        };
+        if !fits(&field.ty, &param.ty) {
+            self.say(at, format!("{text} is {}, '{}' is {}", field.ty, param.name, param.ty));
+            return None;
+        }
+        Some(Argument::Output { step: name, output: output.to_owned() })
+    }
+
+    /// None where the step's own problem has been said already.
+    fn outputs_of(&self, step: &str) -> Option<Vec<Field>> {
+        if self.file.steps.get(step)?.get_ref().register.is_some() {
+            let field = |name: &str, ty| Field { name: name.to_owned(), ty };
+            return Some(vec![field("model", Type::String), field("version", Type::U64), field("source", Type::String)]);
+        }
+        let (_, _, function) = self.calls.get(step)?;
+        let Outputs(fields) = function.outputs();
+        Some(fields)
+    }
+
+    /// Sorts the steps so that each stands after those it needs; the file's order decides the rest.
+    fn order(&mut self, steps: &mut Vec<Planned>) {
+        let mut waiting = std::mem::take(steps);
+        let known: BTreeSet<Name> = waiting.iter().map(|step| step.name.clone()).collect();
+        let mut done: BTreeSet<Name> = BTreeSet::new();
+        // A need that has a problem of its own is no reason to speak of a cycle.
+        let ready = |step: &Planned, done: &BTreeSet<Name>| step.needs.iter().all(|need| done.contains(need) || !known.contains(need));
+        while let Some(position) = waiting.iter().position(|step| ready(step, &done)) {
+            let step = waiting.remove(position);
+            done.insert(step.name.clone());
+            steps.push(step);
+        }
+        if let Some(first) = waiting.first() {
+            let cycle = cycle(&waiting, first);
+            let at = self.file.steps.get(first.name.as_str()).map_or(0, |step| step.span().start);
+            self.say(at, format!("steps need each other in a circle: {}", cycle.join(" -> ")));
+        }
+    }
+}
+
+/// Follows needs from `first` until a step comes up twice.
+fn cycle(waiting: &[Planned], first: &Planned) -> Vec<String> {
+    let mut path: Vec<&Name> = vec![&first.name];
+    loop {
+        let Some(last) = path.last() else { return Vec::new() };
+        let step = waiting.iter().find(|step| step.name == **last);
+        let next = step.and_then(|step| step.needs.iter().find(|need| waiting.iter().any(|other| other.name == **need)));
+        let Some(next) = next else { return path.iter().map(ToString::to_string).collect() };
+        if let Some(start) = path.iter().position(|name| *name == next) {
+            let circle = path[start..].iter().copied().chain([next]);
+            return circle.map(ToString::to_string).collect();
+        }
+        path.push(next);
+    }
+}
+
+/// Whether what one step gives can be taken by another.
+fn fits(given: &Type, wanted: &Type) -> bool {
+    given == wanted || matches!(wanted, Type::Option(inner) if fits(given, inner))
+}
+
+fn exported<'a>(interface: &'a Interface, name: &str) -> Option<&'a Function> {
+    let functions = &interface.functions;
+    let exact = functions.iter().find(|function| function.name == name);
+    exact.or_else(|| {
+        let mut inside = functions.iter().filter(|function| function.name.rsplit_once('#').is_some_and(|(_, bare)| bare == name));
+        inside.next().filter(|_| inside.next().is_none())
+    })
+}
+
+/// `{ from = … }`, `{ param = … }` or `{ input = … }`.
+fn reference(value: &toml::Value) -> Option<(&str, &str)> {
+    let table = value.as_table().filter(|table| table.len() == 1)?;
+    let (key, value) = table.iter().next()?;
+    matches!(key.as_str(), "from" | "param" | "input").then_some((key.as_str(), value.as_str()?))
+}
+
+/// A TOML value as JSON. Dates become text, as JSON has none.
+fn json(value: &toml::Value) -> Value {
+    match value {
+        toml::Value::String(text) => Value::String(text.clone()),
+        toml::Value::Integer(number) => Value::from(*number),
+        toml::Value::Float(number) if number.is_nan() => Value::from("NaN"),
+        toml::Value::Float(number) if number.is_infinite() => Value::from(if *number > 0.0 { "Infinity" } else { "-Infinity" }),
+        toml::Value::Float(number) => Value::from(*number),
+        toml::Value::Boolean(truth) => Value::Bool(*truth),
+        toml::Value::Datetime(time) => Value::String(time.to_string()),
+        toml::Value::Array(items) => Value::Array(items.iter().map(json).collect()),
+        toml::Value::Table(table) => Value::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect()),
+    }
+}
+
+fn with_hint(error: &Error) -> String {
+    let hint = error.hint_text().map_or_else(String::new, |hint| format!("; {hint}"));
+    format!("{}{hint}", error.chain())
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<_> = names.map(|name| format!("'{name}'")).collect();
+    match names.as_slice() {
+        [] => "there are none".to_owned(),
+        names => format!("there are: {}", names.join(", ")),
+    }
+}

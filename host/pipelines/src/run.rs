@@ -1,0 +1,313 @@
+//! One run: starts steps when what they need is there, and writes down how each ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use eyot_core::{Digest, Error, Name, Result};
+use eyot_tracking::Outcome;
+use indexmap::IndexMap;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::cache::Kept;
+use crate::executor::Inner;
+use crate::key::cache_key;
+use crate::plan::{Argument, Call, Plan, Planned, Work};
+use crate::reports::{Forward, drain, write};
+use crate::runner::{Artifact, StepWork};
+use crate::{RunEvent, RunStatus, StepRun, StepStatus};
+
+/// A run on its way.
+pub(crate) struct Run {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) id: String,
+    pub(crate) plan: Plan,
+    pub(crate) tracking_run: Option<String>,
+    pub(crate) cancelled: watch::Receiver<bool>,
+}
+
+/// What one step came to.
+struct End {
+    record: StepRun,
+    artifacts: Vec<Artifact>,
+}
+
+impl Run {
+    /// Runs to the end, whichever it is.
+    pub(crate) async fn execute(self) {
+        let mut cancelled = self.cancelled.clone();
+        let mut records: IndexMap<Name, StepRun> = self.plan.steps.iter().map(|step| (step.name.clone(), fresh(step))).collect();
+        let mut media_types = self.plan.media_types.clone();
+        let mut running: JoinSet<End> = JoinSet::new();
+        let mut started: Vec<Name> = Vec::new();
+        let mut stop = false;
+        while !stop {
+            self.start_ready(&mut records, &media_types, &mut running, &mut started).await;
+            if running.is_empty() {
+                break;
+            }
+            tokio::select! {
+                ended = running.join_next() => match ended {
+                    Some(Ok(end)) => {
+                        media_types.extend(end.artifacts.iter().map(|artifact| (artifact.digest, artifact.media_type.clone())));
+                        self.finished(&end.record).await;
+                        records.insert(end.record.step.clone(), end.record);
+                    }
+                    Some(Err(error)) => {
+                        tracing::error!(run = self.id, %error, "a step's task ended early");
+                        stop = true;
+                    }
+                    None => {}
+                },
+                () = asked(&mut cancelled) => stop = true,
+            }
+        }
+        running.shutdown().await;
+        self.conclude(records).await;
+    }
+
+    /// Starts every step whose needs are met; skips those whose needs cannot be met any more.
+    async fn start_ready(
+        &self,
+        records: &mut IndexMap<Name, StepRun>,
+        media_types: &HashMap<Digest, String>,
+        running: &mut JoinSet<End>,
+        started: &mut Vec<Name>,
+    ) {
+        for step in &self.plan.steps {
+            let waiting = records.get(&step.name).is_some_and(|record| record.status == StepStatus::Waiting);
+            if !waiting || started.contains(&step.name) {
+                continue;
+            }
+            let states: Vec<_> = step.needs.iter().filter_map(|need| records.get(need)).map(|record| record.status).collect();
+            if states.iter().all(|state| matches!(state, StepStatus::Succeeded | StepStatus::Cached)) {
+                started.push(step.name.clone());
+                running.spawn(self.step(step, records, media_types));
+            } else if states.iter().any(|state| matches!(state, StepStatus::Failed | StepStatus::Skipped)) {
+                let mut record = fresh(step);
+                record.status = StepStatus::Skipped;
+                self.finished(&record).await;
+                records.insert(step.name.clone(), record);
+            }
+        }
+    }
+
+    /// The work of one step, with its arguments filled in.
+    fn step(
+        &self,
+        step: &Planned,
+        records: &IndexMap<Name, StepRun>,
+        media_types: &HashMap<Digest, String>,
+    ) -> impl Future<Output = End> + Send + 'static {
+        let value = |argument: &Argument| match argument {
+            Argument::Value(value) => value.clone(),
+            Argument::Output { step, output } => {
+                records.get(step).and_then(|record| record.outputs.get(output)).cloned().unwrap_or_default()
+            }
+        };
+        let mut record = fresh(step);
+        let task = Task {
+            inner: self.inner.clone(),
+            run: self.id.clone(),
+            tracking_run: self.tracking_run.clone(),
+            media_types: media_types.clone(),
+        };
+        match &step.work {
+            Work::Call(call) => {
+                record.inputs = call.arguments.iter().map(|(name, argument)| (name.clone(), value(argument))).collect();
+            }
+            Work::Register { weights, .. } => {
+                record.inputs.insert("model".to_owned(), value(weights));
+            }
+        }
+        let work = step.work.clone();
+        async move {
+            let ended = match &work {
+                Work::Call(call) => task.call(&mut record, call).await,
+                Work::Register { model, alias, .. } => task.register(&mut record, model, alias.as_ref()).await,
+            };
+            let artifacts = ended.unwrap_or_else(|error| {
+                record.status = StepStatus::Failed;
+                let hint = error.hint_text().map_or_else(String::new, |hint| format!("; {hint}"));
+                record.error = Some(format!("{}{hint}", error.chain()));
+                Vec::new()
+            });
+            End { record, artifacts }
+        }
+    }
+
+    /// Writes a step's end, then tells of it.
+    async fn finished(&self, record: &StepRun) {
+        if let Err(error) = self.inner.records.step(&self.id, record).await {
+            tracing::error!(run = self.id, step = %record.step, error = %error.chain(), "a step's end was not recorded");
+        }
+        self.inner.tell(RunEvent::StepFinished {
+            run: self.id.clone(),
+            step: record.step.clone(),
+            status: record.status,
+            error: record.error.clone(),
+            milliseconds: record.milliseconds,
+        });
+    }
+
+    /// Writes the run's end: what did not come to its own is cancelled.
+    async fn conclude(&self, mut records: IndexMap<Name, StepRun>) {
+        let mut cut_off = Vec::new();
+        for record in records.values_mut() {
+            if matches!(record.status, StepStatus::Waiting | StepStatus::Running) {
+                record.status = StepStatus::Cancelled;
+                cut_off.push(record.clone());
+            }
+        }
+        let failed = records.values().find(|record| record.status == StepStatus::Failed);
+        let (status, outcome) = match (failed, cut_off.is_empty()) {
+            (_, false) => (RunStatus::Cancelled, Outcome::Killed),
+            (Some(_), _) => (RunStatus::Failed, Outcome::Failed),
+            (None, true) => (RunStatus::Succeeded, Outcome::Finished),
+        };
+        let error = failed.and_then(|record| Some(format!("step '{}': {}", record.step, record.error.as_deref()?)));
+        if let Some(run) = &self.tracking_run
+            && let Err(error) = self.inner.tracking.end_run(run, outcome).await
+        {
+            tracing::error!(run, error = %error.chain(), "a tracking run's end was not recorded");
+        }
+        if let Err(error) = self.inner.records.finish(&self.id, status, error.as_deref(), &cut_off).await {
+            tracing::error!(run = self.id, error = %error.chain(), "a run's end was not recorded");
+        }
+        self.inner.running.lock().remove(&self.id);
+        self.inner.tell(RunEvent::RunFinished { run: self.id.clone(), status, error });
+    }
+}
+
+/// Waits until the run is cancelled. The value lent by `wait_for` must not live across an await.
+async fn asked(cancelled: &mut watch::Receiver<bool>) {
+    let _ = cancelled.wait_for(|cancelled| *cancelled).await.map(drop);
+}
+
+fn fresh(step: &Planned) -> StepRun {
+    let (component, export) = match &step.work {
+        Work::Call(call) => (Some(call.component), Some(call.function.name.clone())),
+        Work::Register { .. } => (None, None),
+    };
+    StepRun {
+        step: step.name.clone(),
+        status: StepStatus::Waiting,
+        component,
+        export,
+        cache_key: None,
+        inputs: IndexMap::new(),
+        outputs: IndexMap::new(),
+        error: None,
+        milliseconds: 0,
+    }
+}
+
+/// What a step's own task holds.
+struct Task {
+    inner: Arc<Inner>,
+    run: String,
+    tracking_run: Option<String>,
+    media_types: HashMap<Digest, String>,
+}
+
+impl Task {
+    async fn call(&self, record: &mut StepRun, call: &Call) -> Result<Vec<Artifact>> {
+        let semantics = self.inner.runner.semantics(&call.interface);
+        let key = cache_key(&call.component, &call.function.name, &semantics, &record.inputs);
+        record.cache_key = Some(key);
+        let _turn = self.inner.cache.turn(&key).await;
+        if call.cache
+            && let Some(kept) = self.inner.cache.get(&key).await?
+        {
+            for report in &kept.reports {
+                write(&self.inner.tracking, self.tracking_run.as_deref(), &record.step, report).await;
+            }
+            record.status = StepStatus::Cached;
+            record.outputs = kept.outcome.outputs;
+            return Ok(kept.outcome.artifacts);
+        }
+        let _slot = self.inner.slots.acquire().await.map_err(|error| Error::cancelled("the executor stopped").because(error))?;
+        self.begin(record).await?;
+        let started = Instant::now();
+        let ran = self.run_step(record, call, key).await;
+        record.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let kept = ran?;
+        if call.cache {
+            self.inner.cache.put(&key, &self.run, &kept).await?;
+        }
+        record.status = StepStatus::Succeeded;
+        record.outputs = kept.outcome.outputs;
+        Ok(kept.outcome.artifacts)
+    }
+
+    async fn begin(&self, record: &mut StepRun) -> Result<()> {
+        record.status = StepStatus::Running;
+        self.inner.records.step(&self.run, record).await?;
+        self.inner.tell(RunEvent::StepStarted { run: self.run.clone(), step: record.step.clone() });
+        Ok(())
+    }
+
+    async fn run_step(&self, record: &StepRun, call: &Call, key: Digest) -> Result<Kept> {
+        let (reporter, reports) = Forward::new(&self.run, &record.step, self.inner.events.clone());
+        let drained = tokio::spawn(drain(self.inner.tracking.clone(), self.tracking_run.clone(), record.step.clone(), reports));
+        let mut digests = Vec::new();
+        record.inputs.values().for_each(|value| collect(value, &mut digests));
+        let artifacts = digests.into_iter().filter_map(|digest| Some((digest, self.media_types.get(&digest)?.clone())));
+        let work = StepWork {
+            component: call.component,
+            function: call.function.name.clone(),
+            arguments: record.inputs.clone(),
+            artifacts: artifacts.collect(),
+            seed: *key.as_bytes(),
+            timeout: call.timeout,
+            memory: call.memory,
+        };
+        let outcome = self.inner.runner.run(work, reporter.clone()).await;
+        reporter.close();
+        let reports = drained.await.map_err(|error| Error::internal("the reports of a step were lost").because(error))?;
+        Ok(Kept { outcome: outcome?, reports })
+    }
+
+    /// Registers a model. The same weights under the same alias are registered already.
+    async fn register(&self, record: &mut StepRun, model: &Name, alias: Option<&Name>) -> Result<Vec<Artifact>> {
+        let started = Instant::now();
+        let weights = record.inputs.get("model").and_then(Value::as_str).unwrap_or_default().parse()?;
+        let source = self.inner.publisher.publish(model.as_str(), &weights).await?;
+        let tracking = &self.inner.tracking;
+        let before = tracking.find_version(model.as_str(), &source).await?;
+        let has_alias = |aliases: &[String]| alias.is_none_or(|alias| aliases.iter().any(|one| one == alias.as_str()));
+        let (version, status) = match before {
+            Some(version) if has_alias(&version.aliases) => (version, StepStatus::Cached),
+            _ => {
+                self.begin(record).await?;
+                let version = tracking.register(model.as_str(), &source, self.tracking_run.as_deref()).await?;
+                if let Some(alias) = alias {
+                    tracking.set_alias(model.as_str(), alias.as_str(), version.version).await?;
+                }
+                (version, StepStatus::Succeeded)
+            }
+        };
+        record.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        record.status = status;
+        record.outputs = [
+            ("model".to_owned(), Value::from(model.as_str())),
+            ("version".to_owned(), Value::from(version.version)),
+            ("source".to_owned(), Value::from(source)),
+        ]
+        .into_iter()
+        .collect();
+        Ok(Vec::new())
+    }
+}
+
+/// The digests inside of a value, wherever they stand.
+fn collect(value: &Value, found: &mut Vec<Digest>) {
+    match value {
+        Value::String(text) => found.extend(text.parse::<Digest>()),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        Value::Object(map) => map.values().for_each(|item| collect(item, found)),
+        _ => {}
+    }
+}

@@ -1,0 +1,79 @@
+//! The seams: what runs steps and what publishes models. Wasm in the product, plain functions in tests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use eyot_core::interface::Interface;
+use eyot_core::{Digest, Result};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Runs steps.
+#[async_trait]
+pub trait StepRunner: Send + Sync + 'static {
+    /// What a component exports.
+    async fn interface(&self, component: &Digest) -> Result<Interface>;
+
+    /// Everything beside component and arguments that a step's outputs can depend on: part of the key
+    /// under which they are cached.
+    fn semantics(&self, component: &Interface) -> String;
+
+    /// Runs one step. The same work gives the same outcome. Dropping the future stops the step.
+    async fn run(&self, work: StepWork, reporter: Arc<dyn Reporter>) -> Result<StepOutcome>;
+}
+
+/// One step to run.
+#[derive(Clone, Debug)]
+pub struct StepWork {
+    pub component: Digest,
+    /// The exported function, by its full name.
+    pub function: String,
+    /// Arguments by parameter name; artifacts as digests.
+    pub arguments: IndexMap<String, Value>,
+    /// Media types of the artifacts among the arguments.
+    pub artifacts: HashMap<Digest, String>,
+    /// What randomness is drawn from: the cache key.
+    pub seed: [u8; 32],
+    /// Wall time; `None` is the node's own limit.
+    pub timeout: Option<Duration>,
+    /// Bytes of memory; `None` is the node's own limit.
+    pub memory: Option<u64>,
+}
+
+/// What a step gave.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepOutcome {
+    /// Values by output name; artifacts as digests.
+    pub outputs: IndexMap<String, Value>,
+    /// The artifacts among them.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// An artifact as a step knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    pub digest: Digest,
+    pub size: u64,
+    pub media_type: String,
+}
+
+/// Takes what a step reports. Called from the thread that computes: it does not block.
+pub trait Reporter: Send + Sync + 'static {
+    fn line(&self, line: &str);
+    fn metric(&self, key: &str, value: f64, step: i64);
+    fn param(&self, key: &str, value: &str);
+    fn tag(&self, key: &str, value: &str);
+}
+
+/// Puts models into the registry.
+#[async_trait]
+pub trait ModelPublisher: Send + Sync + 'static {
+    /// Publishes weights under a model's name; answers where they lie: REPOSITORY@DIGEST. The same
+    /// weights again are the same place.
+    ///
+    /// Fails with `Invalid` when the weights are no model.
+    async fn publish(&self, model: &str, weights: &Digest) -> Result<String>;
+}

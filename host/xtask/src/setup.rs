@@ -1,0 +1,92 @@
+//! What a machine needs beside Rust, git and Python: the wasm target for guests, ONNX Runtime for speed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{self, cargo, output, root, say, target};
+
+const WASM: &str = "wasm32-wasip2";
+
+/// Which build of `eyot` is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Debug,
+    Release,
+}
+
+/// Installs what is missing; says what and why. Does nothing where nothing is missing.
+pub(crate) fn run(profile: Profile) -> Result<()> {
+    wasm_target()?;
+    let eyot = binary(profile)?;
+    say("ONNX Runtime, which runs models several times as fast as the built-in back end");
+    process::run(Command::new(eyot).args(["backend", "install", "onnxruntime"]))
+}
+
+/// Builds `eyot` and says where it is. All of the workspace is selected, so that every build of a
+/// dependency has the same features and is used by all others.
+pub(crate) fn binary(profile: Profile) -> Result<PathBuf> {
+    let (folder, flags): (_, &[&str]) = match profile {
+        Profile::Debug => ("debug", &[]),
+        Profile::Release => ("release", &["--release"]),
+    };
+    say(&format!("building eyot ({folder}); the first time takes several minutes"));
+    process::run(cargo().args(["build", "--locked", "--workspace", "--bins"]).args(flags))?;
+    Ok(target()?.join(folder).join("eyot"))
+}
+
+fn wasm_target() -> Result<()> {
+    if has_target()? || has_debian() {
+        return Ok(());
+    }
+    say(&format!("adding the Rust target {WASM}, for which components are built"));
+    if process::run(Command::new("rustup").args(["target", "add", WASM])).is_ok() && has_target()? {
+        return Ok(());
+    }
+    say("rustup cannot give it; installing Debian's compiler and library source instead");
+    let packages = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc"];
+    let install = ["apt-get", "install", "--yes", "--no-install-recommends"];
+    let sudo: &[&str] = if is_root() { &[] } else { &["sudo"] };
+    let words: Vec<&str> = sudo.iter().chain(&install).chain(&packages).copied().collect();
+    let installed = match words.split_first() {
+        Some((program, arguments)) => process::run(Command::new(program).args(arguments)),
+        None => Ok(()),
+    };
+    match installed {
+        Ok(()) if has_debian() => Ok(()),
+        _ => bail!("components cannot be built here: neither `rustup target add {WASM}` nor Debian's rustc-web works"),
+    }
+}
+
+fn is_root() -> bool {
+    // SAFETY: asks for a number, changes nothing.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn has_target() -> Result<bool> {
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"])).context("is Rust installed? https://rustup.rs")?;
+    Ok(Path::new(&sysroot).join("lib/rustlib").join(WASM).join("lib").is_dir())
+}
+
+/// What `eyot build` uses where rustup has no target.
+fn has_debian() -> bool {
+    ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/wasm32-wasi"].iter().all(|path| Path::new(path).exists())
+}
+
+/// A Python with what the tests compare Eyot to. Kept beside the build.
+pub(crate) fn python() -> Result<PathBuf> {
+    let dir = root().join("target/python");
+    let python = dir.join("bin/python");
+    let wanted = "onnxruntime==1.32.0\nnumpy\n";
+    let marker = dir.join("requirements.txt");
+    if std::fs::read_to_string(&marker).is_ok_and(|found| found == wanted) {
+        return Ok(python);
+    }
+    say("Python packages for tests: onnxruntime, which predictions are compared with");
+    process::run(Command::new("python3").args(["-m", "venv"]).arg(&dir)).context("on Debian: apt-get install python3-venv")?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    process::run(Command::new(&python).args(pip).args(wanted.lines()))?;
+    std::fs::write(&marker, wanted)?;
+    Ok(python)
+}
