@@ -23,7 +23,6 @@ use crate::staging::Stage;
 
 /// A server's parts, holding the data folder's lock.
 pub(crate) struct Platform {
-    pub(crate) config: Config,
     pub(crate) gateway: Gateway,
     pub(crate) deployments: Deployments,
     services: Services,
@@ -65,7 +64,7 @@ impl Platform {
         pipelines.recover().await?;
         let info = ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), gateway: None };
         let services = Services { info, registry, tracking, pipelines, deployments: deployments.clone() };
-        Ok(Self { config: config.clone(), gateway, deployments, services, db, _lock: lock })
+        Ok(Self { gateway, deployments, services, db, _lock: lock })
     }
 
     /// The control plane, answering in this process.

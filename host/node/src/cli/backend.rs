@@ -52,7 +52,7 @@ impl Backend {
                 let backends = Backends::open(&config.data.backends, config.inference.backend)?;
                 let row = |backend: &std::sync::Arc<dyn eyot_nn::Backend>| Row {
                     name: backend.name().to_owned(),
-                    version: backend.version(),
+                    version: backend.version().to_owned(),
                     targets: backend.targets().iter().map(ToString::to_string).collect(),
                 };
                 let rows: Vec<_> = backends.list().iter().map(row).collect();

@@ -1,4 +1,6 @@
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use clap::Args;
 use eyot_core::{Digest, Error, Result, ResultExt};
@@ -35,7 +37,7 @@ impl Build {
         let mut built = Vec::new();
         for dir in &self.dirs {
             let spinner = output.spinner(&format!("building {}", dir.display()));
-            let one = build(&rust, dir, self.out.as_deref());
+            let one = build(&rust, dir, self.out.as_deref(), |line| spinner.set_message(line.to_owned()));
             spinner.finish_and_clear();
             built.push(one?);
         }
@@ -48,13 +50,9 @@ impl Build {
     }
 }
 
-fn build(rust: &Rust, dir: &Path, out: Option<&Path>) -> Result<Built> {
+fn build(rust: &Rust, dir: &Path, out: Option<&Path>, progress: impl Fn(&str)) -> Result<Built> {
     let component = manifest(dir)?;
-    let done = rust.command(dir).output().context(|| "cargo cannot be run".to_owned())?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        return Err(Error::failed(format!("{} does not build:\n{}", component.name, said.trim_end())));
-    }
+    compile(rust.command(dir), &component.name, progress)?;
     let mut file = toolchain::artifact(dir, &component)?;
     let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
     if let Some(out) = out {
@@ -65,4 +63,21 @@ fn build(rust: &Rust, dir: &Path, out: Option<&Path>) -> Result<Built> {
     }
     let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
     Ok(Built { name: component.name, version: component.version, file, size, digest })
+}
+
+/// Runs cargo; each line that it says is progress, and all of them are the error if it fails.
+fn compile(mut cargo: Command, name: &str, progress: impl Fn(&str)) -> Result<()> {
+    let unusable = || "cargo cannot be run".to_owned();
+    let mut child = cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context(unusable)?;
+    let mut said = String::new();
+    for line in child.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
+        let line = line.unwrap_or_default();
+        progress(line.trim());
+        said.push_str(&line);
+        said.push('\n');
+    }
+    if child.wait().context(unusable)?.success() {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{name} does not build:\n{}", said.trim_end())))
 }
