@@ -1,1 +1,11 @@
+//! End-to-end tests: the real binary, the wire, real guests.
 
+#![allow(clippy::unwrap_used)]
+
+mod cli;
+mod crash;
+mod digits;
+mod guests;
+mod input;
+mod shutdown;
+mod world;

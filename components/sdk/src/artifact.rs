@@ -38,7 +38,8 @@ impl Artifact {
     ///
     /// Fails when it is not UTF-8.
     pub fn text(&self) -> Result<String> {
-        String::from_utf8(self.bytes()?).map_err(|_| Error::invalid(format!("{} is not UTF-8 text", self.digest())))
+        String::from_utf8(self.bytes()?)
+            .map_err(|_| Error::invalid(format!("{} is not UTF-8 text", self.digest())))
     }
 
     /// Writes bytes as a new artifact.
@@ -72,7 +73,10 @@ pub struct Reader<'a> {
 
 impl io::Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.artifact.read(self.offset, buffer.len() as u64).map_err(|error| io::Error::other(Error::from(error)))?;
+        let bytes = self
+            .artifact
+            .read(self.offset, buffer.len() as u64)
+            .map_err(|error| io::Error::other(Error::from(error)))?;
         buffer[..bytes.len()].copy_from_slice(&bytes);
         self.offset += bytes.len() as u64;
         Ok(bytes.len())

@@ -49,7 +49,11 @@ impl From<types::Error> for Error {
 
 impl From<Error> for types::Error {
     fn from(error: Error) -> Self {
-        if error.invalid { types::Error::InvalidInput(error.message) } else { types::Error::Internal(error.message) }
+        if error.invalid {
+            types::Error::InvalidInput(error.message)
+        } else {
+            types::Error::Internal(error.message)
+        }
     }
 }
 

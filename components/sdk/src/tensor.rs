@@ -49,7 +49,12 @@ impl Tensor {
     /// Fails when they are of another type.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         if self.0.dtype != T::DTYPE {
-            return Err(Error::invalid(format!("tensor '{}' is {:?}, not {:?}", self.0.name, self.0.dtype, T::DTYPE)));
+            return Err(Error::invalid(format!(
+                "tensor '{}' is {:?}, not {:?}",
+                self.0.name,
+                self.0.dtype,
+                T::DTYPE
+            )));
         }
         Ok(self.0.data.chunks_exact(size_of::<T>()).map(T::read).collect())
     }

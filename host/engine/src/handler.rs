@@ -1,6 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
 use eyot_nn::{NamedTensor, Signature, TensorSpec};
@@ -110,6 +110,16 @@ impl Handler {
         self.keep(warm);
         let outputs = answer.map_err(from_guest)?;
         self.check(outputs.into_iter().map(from_wit).collect::<Result<_>>())
+    }
+
+    /// Starts an instance, ends it, and answers how long the start took: what a request pays that
+    /// finds no warm instance.
+    pub async fn instantiate(&self) -> Result<Duration> {
+        let started = Instant::now();
+        let warm = self.start().await?;
+        let took = started.elapsed();
+        drop(warm);
+        Ok(took)
     }
 
     /// A fresh instance.

@@ -79,8 +79,12 @@ impl World {
     fn call(&self, function: &str, arguments: Value) -> StepCall {
         let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
         let loader = Models::new(self.store.clone(), backends, 1);
-        let arguments: IndexMap<String, Value> =
-            arguments.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let arguments: IndexMap<String, Value> = arguments
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         StepCall {
             function: function.to_owned(),
             arguments,
@@ -154,7 +158,10 @@ async fn what_is_not_offered_is_named_before_anything_runs() {
     for mode in [Mode::Serving, Mode::Hermetic] {
         let error = world.engine.load(&*world.store, digest, mode).await.err().unwrap();
         assert_eq!(error.kind(), Kind::Denied);
-        assert!(error.chain().contains("imports 'acme:secrets/vault@1.0.0', which is not granted"), "{error:?}");
+        assert!(
+            error.chain().contains("imports 'acme:secrets/vault@1.0.0', which is not granted"),
+            "{error:?}"
+        );
     }
 }
 

@@ -35,7 +35,8 @@ impl Gate {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         if before >= self.queue {
-            return Err(Error::exhausted(format!("{} requests are waiting already", self.queue)).hint("try again in a moment"));
+            return Err(Error::exhausted(format!("{} requests are waiting already", self.queue))
+                .hint("try again in a moment"));
         }
         match tokio::time::timeout_at(deadline.into(), self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),

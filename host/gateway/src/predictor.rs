@@ -37,7 +37,8 @@ impl Predictor for ModelPredictor {
 
     async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Vec<NamedTensor>> {
         let inferred = tokio::time::timeout_at(deadline.into(), self.0.infer(inputs)).await;
-        inferred.unwrap_or_else(|_| Err(Error::timeout("the model did not answer before the request's deadline")))
+        inferred
+            .unwrap_or_else(|_| Err(Error::timeout("the model did not answer before the request's deadline")))
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {

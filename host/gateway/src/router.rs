@@ -74,7 +74,8 @@ fn refuse(refusal: Refusal) -> Answer {
         Some(hint) => format!("{}; {hint}", error.chain()),
         None => error.chain(),
     };
-    let by_kind = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let by_kind =
+        StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json_answer(status.unwrap_or(by_kind), &json!({ "error": text }));
     if matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -103,15 +104,20 @@ async fn route(gateway: &Arc<Inner>, request: Request<Incoming>) -> Result<Answe
         _ => (request.method() == Method::GET || request.method() == Method::HEAD, "GET, HEAD"),
     };
     if !wanted {
-        let error = Error::invalid(format!("{} takes no {}", request.uri().path(), request.method())).hint(format!("it takes {allow}"));
+        let error = Error::invalid(format!("{} takes no {}", request.uri().path(), request.method()))
+            .hint(format!("it takes {allow}"));
         return Err(Refusal { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) });
     }
     let draining = gateway.draining.load(Ordering::Relaxed);
     let ok = |value: &Value| Ok(json_answer(StatusCode::OK, value));
     match place {
-        Place::Server => ok(&json!({ "name": "eyot", "version": env!("CARGO_PKG_VERSION"), "extensions": [] })),
+        Place::Server => {
+            ok(&json!({ "name": "eyot", "version": env!("CARGO_PKG_VERSION"), "extensions": [] }))
+        }
         Place::Live => ok(&json!({ "live": true })),
-        Place::Ready if draining => Ok(json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false }))),
+        Place::Ready if draining => {
+            Ok(json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false })))
+        }
         Place::Ready => ok(&json!({ "ready": true })),
         Place::Models => ok(&json!({ "models": gateway.revisions.names() })),
         Place::Model(target) => ok(&metadata(&find(gateway, &target)?)),
@@ -119,13 +125,18 @@ async fn route(gateway: &Arc<Inner>, request: Request<Incoming>) -> Result<Answe
             find(gateway, &target)?;
             ok(&json!({ "name": target.model, "ready": true }))
         }
-        Place::Infer(_) if draining => Err(Error::unavailable("the server is stopping").hint("another server answers").into()),
+        Place::Infer(_) if draining => {
+            Err(Error::unavailable("the server is stopping").hint("another server answers").into())
+        }
         Place::Infer(target) => infer(gateway, &find(gateway, &target)?, request).await,
     }
 }
 
 fn place(path: &str) -> Result<Place> {
-    let unknown = || Error::not_found(format!("there is no route {path}")).hint("the protocol is under /v2; predictions are POST /v2/models/NAME/infer");
+    let unknown = || {
+        Error::not_found(format!("there is no route {path}"))
+            .hint("the protocol is under /v2; predictions are POST /v2/models/NAME/infer")
+    };
     let trimmed = path.trim_start_matches('/').trim_end_matches('/');
     let segments = trimmed.split('/').map(unescape).collect::<Option<Vec<String>>>().ok_or_else(unknown)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -179,7 +190,8 @@ fn find(gateway: &Inner, target: &Target) -> Result<Serving> {
     let serves = serving.revision.revision.to_string();
     match &target.version {
         Some(version) if *version != serves => {
-            Err(Error::not_found(format!("model '{shown}' has no version '{version}'")).hint(format!("version {serves} serves")))
+            Err(Error::not_found(format!("model '{shown}' has no version '{version}'"))
+                .hint(format!("version {serves} serves")))
         }
         _ => Ok(serving),
     }
@@ -209,8 +221,11 @@ fn metadata(serving: &Serving) -> Value {
 }
 
 async fn infer(gateway: &Inner, serving: &Serving, request: Request<Incoming>) -> Result<Answer, Refusal> {
-    if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING).filter(|value| *value != "identity") {
-        let error = Error::unsupported(format!("request bodies in {encoding:?} are not read")).hint("send the body as it is");
+    if let Some(encoding) =
+        request.headers().get(header::CONTENT_ENCODING).filter(|value| *value != "identity")
+    {
+        let error = Error::unsupported(format!("request bodies in {encoding:?} are not read"))
+            .hint("send the body as it is");
         return Err(Refusal { error, status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), allow: None });
     }
     let revision = &serving.revision;
@@ -224,14 +239,16 @@ async fn infer(gateway: &Inner, serving: &Serving, request: Request<Incoming>) -
     let outputs = revision.predictor.predict(inputs, deadline).await?;
     drop(permit);
     let version = revision.revision.to_string();
-    let answer = encode::response(revision.deployment.as_str(), &version, asked.id.as_deref(), &outputs, &wanted)?;
+    let answer =
+        encode::response(revision.deployment.as_str(), &version, asked.id.as_deref(), &outputs, &wanted)?;
     Ok(bytes_answer(StatusCode::OK, answer.into()))
 }
 
 /// Reads a body of at most `limit` bytes. A larger one is read to its end and dropped, within reason:
 /// a client that is still sending would see a broken connection instead of the answer.
 async fn read(mut body: Incoming, limit: u64) -> Result<Bytes> {
-    let mut whole = Vec::with_capacity(usize::try_from(body.size_hint().lower().min(limit)).unwrap_or_default());
+    let mut whole =
+        Vec::with_capacity(usize::try_from(body.size_hint().lower().min(limit)).unwrap_or_default());
     let mut length = 0_u64;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::invalid("the request's body ended early").because(error))?;
@@ -262,7 +279,10 @@ mod tests {
 
     #[test]
     fn paths_name_places() {
-        let target = |model: &str, version: Option<&str>| Target { model: model.into(), version: version.map(str::to_owned) };
+        let target = |model: &str, version: Option<&str>| Target {
+            model: model.into(),
+            version: version.map(str::to_owned),
+        };
         for (path, expected) in [
             ("/v2", Place::Server),
             ("/v2/", Place::Server),
@@ -272,7 +292,14 @@ mod tests {
         ] {
             assert_eq!(place(path).unwrap(), expected, "{path}");
         }
-        for path in ["/", "/v1/models/a", "/v2/models/a/generate", "/v2/models/%zz", "/v2/models/%ff", "/v2/models/a/versions"] {
+        for path in [
+            "/",
+            "/v1/models/a",
+            "/v2/models/a/generate",
+            "/v2/models/%zz",
+            "/v2/models/%ff",
+            "/v2/models/a/versions",
+        ] {
             assert_eq!(place(path).unwrap_err().kind(), Kind::NotFound, "{path}");
         }
     }

@@ -45,7 +45,11 @@ impl Gateway {
 
     /// Answers on `listener` until `shutdown`. Then no connection is taken any more, new requests on
     /// open ones are refused, and requests in flight end, for as long as the configured drain time.
-    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
         let connections = GracefulShutdown::new();
         tokio::pin!(shutdown);
         loop {
@@ -71,7 +75,8 @@ impl Gateway {
             let mut server = auto::Builder::new(TokioExecutor::new());
             // A client that sends half a head and nothing more must not hold a connection for ever.
             server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-            let connection = connections.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
+            let connection =
+                connections.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%peer, %error, "a connection ended early");

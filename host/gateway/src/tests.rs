@@ -51,7 +51,8 @@ impl Predictor for Echo {
 }
 
 fn echo(begun: &Arc<Notify>, go: Option<&Arc<Semaphore>>) -> Arc<Echo> {
-    let spec = |name: &str, dtype, shape: &[i64]| TensorSpec { name: name.into(), dtype, shape: shape.into() };
+    let spec =
+        |name: &str, dtype, shape: &[i64]| TensorSpec { name: name.into(), dtype, shape: shape.into() };
     let inputs = vec![spec("x", DataType::F32, &[-1, 2]), spec("s", DataType::Bytes, &[1])];
     let outputs = vec![spec("y", DataType::F32, &[-1, 2]), spec("t", DataType::Bytes, &[1])];
     Arc::new(Echo { signature: Signature { inputs, outputs }, begun: begun.clone(), go: go.cloned() })
@@ -132,21 +133,75 @@ async fn every_route_answers_as_the_protocol_says() {
         ("GET", "/v2/health/live", "", 200, json!({"live": true})),
         ("GET", "/v2/health/ready", "", 200, json!({"ready": true})),
         ("GET", "/v2/models", "", 200, json!({"models": ["echo"]})),
-        ("GET", "/v2/models/echo", "", 200, json!({"name": "echo", "versions": ["3"], "platform": "test", "inputs": inputs})),
+        (
+            "GET",
+            "/v2/models/echo",
+            "",
+            200,
+            json!({"name": "echo", "versions": ["3"], "platform": "test", "inputs": inputs}),
+        ),
         ("GET", "/v2/models/echo/versions/3/ready", "", 200, json!({"name": "echo", "ready": true})),
-        ("POST", "/v2/models/echo/infer", GOOD, 200, json!({"model_name": "echo", "model_version": "3", "id": "7", "outputs": outputs})),
+        (
+            "POST",
+            "/v2/models/echo/infer",
+            GOOD,
+            200,
+            json!({"model_name": "echo", "model_version": "3", "id": "7", "outputs": outputs}),
+        ),
         ("POST", "/v2/models/echo/infer", swapped.as_str(), 200, json!({"outputs": [outputs[1]]})),
         ("GET", "/v2/models/none", "", 404, json!({"error": "there is no model 'none'; deployed are: echo"})),
-        ("GET", "/v2/models/none/ready", "", 404, json!({"error": "there is no model 'none'; deployed are: echo"})),
-        ("POST", "/v2/models/none/infer", GOOD, 404, json!({"error": "there is no model 'none'; deployed are: echo"})),
-        ("GET", "/v2/models/echo/versions/4", "", 404, json!({"error": "model 'echo' has no version '4'; version 3 serves"})),
-        ("POST", "/v2/models/echo/versions/x/infer", GOOD, 404, json!({"error": "model 'echo' has no version 'x'; version 3 serves"})),
-        ("GET", "/v2/models/echo/infer", "", 405, json!({"error": "/v2/models/echo/infer takes no GET; it takes POST"})),
+        (
+            "GET",
+            "/v2/models/none/ready",
+            "",
+            404,
+            json!({"error": "there is no model 'none'; deployed are: echo"}),
+        ),
+        (
+            "POST",
+            "/v2/models/none/infer",
+            GOOD,
+            404,
+            json!({"error": "there is no model 'none'; deployed are: echo"}),
+        ),
+        (
+            "GET",
+            "/v2/models/echo/versions/4",
+            "",
+            404,
+            json!({"error": "model 'echo' has no version '4'; version 3 serves"}),
+        ),
+        (
+            "POST",
+            "/v2/models/echo/versions/x/infer",
+            GOOD,
+            404,
+            json!({"error": "model 'echo' has no version 'x'; version 3 serves"}),
+        ),
+        (
+            "GET",
+            "/v2/models/echo/infer",
+            "",
+            405,
+            json!({"error": "/v2/models/echo/infer takes no GET; it takes POST"}),
+        ),
         ("DELETE", "/v2", "", 405, json!({"error": "/v2 takes no DELETE; it takes GET, HEAD"})),
-        ("POST", "/v2/models/echo/infer", big.as_str(), 413, json!({"error": "the request's body is larger than 4 KiB; send fewer rows in one request, or raise gateway.max-body"})),
+        (
+            "POST",
+            "/v2/models/echo/infer",
+            big.as_str(),
+            413,
+            json!({"error": "the request's body is larger than 4 KiB; send fewer rows in one request, or raise gateway.max-body"}),
+        ),
         ("POST", "/v2/models/echo/infer", "", 400, json!({})),
         ("POST", "/v2/models/echo/infer", "{", 400, json!({})),
-        ("POST", "/v2/models/echo/infer", r#"{"inputs": []}"#, 400, json!({"error": "input 'x' is missing; it is FP32 of shape [-1, 2]"})),
+        (
+            "POST",
+            "/v2/models/echo/infer",
+            r#"{"inputs": []}"#,
+            400,
+            json!({"error": "input 'x' is missing; it is FP32 of shape [-1, 2]"}),
+        ),
     ] {
         let (found, answer) = world.ask(method, path, body.to_owned()).await.unwrap();
         assert_eq!(found.as_u16(), status, "{method} {path} {body}: {answer}");
@@ -164,7 +219,8 @@ async fn every_route_answers_as_the_protocol_says() {
         ("\"x\"", "\"s\"", "input 's' is BYTES, not FP32"),
         ("\"id\": \"7\"", "\"outputs\": [{\"name\": \"q\"}]", "there is no output 'q'; outputs are 'y', 't'"),
     ] {
-        let (status, answer) = world.ask("POST", "/v2/models/echo/infer", GOOD.replacen(from, to, 1)).await.unwrap();
+        let (status, answer) =
+            world.ask("POST", "/v2/models/echo/infer", GOOD.replacen(from, to, 1)).await.unwrap();
         assert_eq!(status, StatusCode::BAD_REQUEST, "{to}");
         assert!(answer["error"].as_str().unwrap().starts_with(says), "{answer}");
     }

@@ -28,7 +28,13 @@ use crate::output::{Colour, Output};
 
 /// Machine learning on WebAssembly: track, train, register, deploy and predict with one binary.
 #[derive(Debug, Parser)]
-#[command(name = "eyot", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "eyot",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -43,7 +49,14 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
     /// When to colour.
-    #[arg(long, global = true, value_enum, default_value_t, env = "EYOT_COLOR", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "EYOT_COLOR",
+        help_heading = "Global options"
+    )]
     color: Colour,
     /// The server to talk to [default: the one running on the data folder; without one, the folder itself].
     #[arg(long, global = true, env = "EYOT_SERVER", value_name = "URL", help_heading = "Global options")]

@@ -103,7 +103,8 @@ impl Output {
     /// A progress bar on stderr; nothing where nobody watches.
     pub(crate) fn bar(&self, total: u64, what: &str) -> ProgressBar {
         let bar = self.progress(ProgressBar::new(total));
-        if let Ok(style) = ProgressStyle::with_template("{msg:<28} {wide_bar} {bytes}/{total_bytes} {eta:>4}") {
+        if let Ok(style) = ProgressStyle::with_template("{msg:<28} {wide_bar} {bytes}/{total_bytes} {eta:>4}")
+        {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());
@@ -184,10 +185,8 @@ mod tests {
     #[test]
     fn columns_align_whatever_their_colour() {
         let output = Output { json: false, colour: true };
-        let rows = [
-            vec![output.paint(Tone::Good, "ok"), "x".to_owned()],
-            vec!["longer".to_owned(), "y".to_owned()],
-        ];
+        let rows =
+            [vec![output.paint(Tone::Good, "ok"), "x".to_owned()], vec!["longer".to_owned(), "y".to_owned()]];
         let plain = Output { json: false, colour: false };
         let expected = "STATE   NAME\n\x1b[32mok\x1b[0m      x\nlonger  y";
         assert_eq!(table(&plain, &["STATE", "NAME"], &rows), expected);

@@ -60,7 +60,14 @@ impl Platform {
         let runner = WasmRunner::new(config, engine, models.clone(), store.clone());
         let publisher = Publisher::new(registry.clone(), models, store.clone());
         let parallel = threads(config.steps.parallel);
-        let pipelines = Executor::new(db.clone(), store, tracking.clone(), Arc::new(runner), Arc::new(publisher), parallel);
+        let pipelines = Executor::new(
+            db.clone(),
+            store,
+            tracking.clone(),
+            Arc::new(runner),
+            Arc::new(publisher),
+            parallel,
+        );
         pipelines.recover().await?;
         let info = ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), gateway: None };
         let services = Services { info, registry, tracking, pipelines, deployments: deployments.clone() };
@@ -120,7 +127,9 @@ pub(crate) fn running(dir: &Path) -> Result<Option<Running>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    serde_json::from_str(&text).map(Some).map_err(|error| Error::corrupt(format!("{ADDRESS} cannot be read")).because(error))
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| Error::corrupt(format!("{ADDRESS} cannot be read")).because(error))
 }
 
 const ADDRESS: &str = "server.json";
@@ -154,7 +163,8 @@ impl Lock {
     const FILE: &'static str = "lock";
 
     fn take(dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir).context(|| format!("cannot create the data folder {}", dir.display()))?;
+        std::fs::create_dir_all(dir)
+            .context(|| format!("cannot create the data folder {}", dir.display()))?;
         let file = Self::file(dir)?;
         match file.try_lock() {
             Ok(()) => {
@@ -162,10 +172,11 @@ impl Lock {
                 let _ = std::fs::remove_file(dir.join(ADDRESS));
                 Ok(Self { _file: file })
             }
-            Err(std::fs::TryLockError::WouldBlock) => {
-                Err(Error::conflict(format!("the data folder {} is open in another process", dir.display()))
-                    .hint("talk to its server with --server URL, wait for it, or choose another folder with --data"))
-            }
+            Err(std::fs::TryLockError::WouldBlock) => Err(Error::conflict(format!(
+                "the data folder {} is open in another process",
+                dir.display()
+            ))
+            .hint("talk to its server with --server URL, wait for it, or choose another folder with --data")),
             Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
         }
     }
@@ -180,7 +191,8 @@ impl Lock {
 
     fn file(dir: &Path) -> Result<std::fs::File> {
         let path = dir.join(Self::FILE);
-        let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file =
+            std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         file.context(|| format!("cannot open {}", path.display()))
     }
 }

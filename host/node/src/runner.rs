@@ -20,7 +20,12 @@ pub(crate) struct WasmRunner {
 }
 
 impl WasmRunner {
-    pub(crate) fn new(config: &Config, engine: Engine, models: Arc<Models>, store: Arc<dyn BlobStore>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        engine: Engine,
+        models: Arc<Models>,
+        store: Arc<dyn BlobStore>,
+    ) -> Self {
         Self { engine, models, store, limits: Limits::from(&config.steps) }
     }
 }
@@ -34,9 +39,10 @@ impl StepRunner for WasmRunner {
     fn semantics(&self, component: &Interface) -> String {
         // What a back end computes may differ in the last bit from what another does, so a step that
         // can infer is only comparable to one that inferred on the same.
-        let infers = component.imports.iter().any(|import| {
-            import.starts_with("eyot:ml/models@") || import.starts_with("wasi:nn/")
-        });
+        let infers = component
+            .imports
+            .iter()
+            .any(|import| import.starts_with("eyot:ml/models@") || import.starts_with("wasi:nn/"));
         match infers {
             true => format!("{SEMANTICS} {}", self.models.backends().semantics()),
             false => SEMANTICS.to_owned(),
@@ -47,7 +53,8 @@ impl StepRunner for WasmRunner {
         let component = self.engine.load(&*self.store, work.component, Mode::Hermetic).await?;
         let mut limits = self.limits;
         limits.timeout = work.timeout.unwrap_or(limits.timeout);
-        limits.memory = work.memory.map_or(limits.memory, |memory| usize::try_from(memory).unwrap_or(usize::MAX));
+        limits.memory =
+            work.memory.map_or(limits.memory, |memory| usize::try_from(memory).unwrap_or(usize::MAX));
         let sink = Arc::new(ToReporter(reporter));
         let grants = Grants { models: Arc::default(), loader: self.models.clone(), sink };
         let call = StepCall {

@@ -54,7 +54,8 @@ impl Session {
     /// The data plane's URL, or what to do to have one.
     pub(crate) fn need_gateway(&self) -> Result<&str> {
         self.gateway().ok_or_else(|| {
-            Error::unavailable("no server is running on this data folder").hint("start one in another terminal: eyot up")
+            Error::unavailable("no server is running on this data folder")
+                .hint("start one in another terminal: eyot up")
         })
     }
 }

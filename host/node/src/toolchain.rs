@@ -52,14 +52,18 @@ impl Rust {
             Self::Debian { linkers } => {
                 let mut command = Command::new("/usr/bin/cargo");
                 let path = std::env::var_os("PATH").unwrap_or_default();
-                let paths = [linkers.clone(), linkers.join("gcc-ld")].into_iter().chain(std::env::split_paths(&path));
+                let paths =
+                    [linkers.clone(), linkers.join("gcc-ld")].into_iter().chain(std::env::split_paths(&path));
                 if let Ok(path) = std::env::join_paths(paths) {
                     command.env("PATH", path);
                 }
                 command
                     .env("RUSTC", "/usr/bin/rustc")
                     .env("RUSTC_BOOTSTRAP", "1")
-                    .env("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", "-L/usr/lib/wasm32-wasi -Clink-self-contained=no -Ctarget-feature=+simd128")
+                    .env(
+                        "CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS",
+                        "-L/usr/lib/wasm32-wasi -Clink-self-contained=no -Ctarget-feature=+simd128",
+                    )
                     .arg("-Zbuild-std=std,panic_abort");
                 command
             }
@@ -75,13 +79,15 @@ pub(crate) fn artifact(dir: &Path, component: &Component) -> Result<PathBuf> {
         Language::Rust => {}
     }
     let manifest = dir.join("Cargo.toml");
-    let arguments = ["metadata", "--no-deps", "--format-version", "1", "--manifest-path", &manifest.to_string_lossy()];
+    let arguments =
+        ["metadata", "--no-deps", "--format-version", "1", "--manifest-path", &manifest.to_string_lossy()];
     let metadata: serde_json::Value = serde_json::from_str(&ask("cargo", &arguments)?)
         .map_err(|error| Error::internal("cargo metadata cannot be read").because(error))?;
     let target = metadata["target_directory"].as_str().unwrap_or("target");
     let manifest = manifest.canonicalize().context(|| format!("there is no {}", manifest.display()))?;
     let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
-    let package = packages.iter().find(|package| package["manifest_path"].as_str().map(Path::new) == Some(&manifest));
+    let package =
+        packages.iter().find(|package| package["manifest_path"].as_str().map(Path::new) == Some(&manifest));
     let targets = package.and_then(|package| package["targets"].as_array()).cloned().unwrap_or_default();
     let has = |target: &&serde_json::Value, kind: &str| {
         target["crate_types"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
@@ -96,7 +102,9 @@ pub(crate) fn artifact(dir: &Path, component: &Component) -> Result<PathBuf> {
 
 fn ask(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program).args(arguments).output().map_err(|error| {
-        Error::unavailable(format!("{program} cannot be run")).because(error).hint("install Rust: https://rustup.rs")
+        Error::unavailable(format!("{program} cannot be run"))
+            .because(error)
+            .hint("install Rust: https://rustup.rs")
     })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();

@@ -48,8 +48,9 @@ impl Cache {
         let row = sqlx::query("SELECT outcome FROM step_cache WHERE cache_key = ?").bind(key.to_string());
         let Some(row) = row.fetch_optional(self.db.pool()).await.map_err(fail)? else { return Ok(None) };
         let json: String = row.try_get("outcome").map_err(fail)?;
-        let kept: Kept = serde_json::from_str(&json)
-            .map_err(|error| Error::corrupt(format!("the cached outcome {key} cannot be read")).because(error))?;
+        let kept: Kept = serde_json::from_str(&json).map_err(|error| {
+            Error::corrupt(format!("the cached outcome {key} cannot be read")).because(error)
+        })?;
         for artifact in &kept.outcome.artifacts {
             if self.store.size(&artifact.digest).await? != Some(artifact.size) {
                 return Ok(None);
@@ -63,7 +64,8 @@ impl Cache {
         for artifact in &kept.outcome.artifacts {
             self.store.pin(&artifact.digest, &format!("cache/{}", key.hex())).await?;
         }
-        let json = serde_json::to_string(kept).map_err(|error| Error::internal("an outcome has no JSON form").because(error))?;
+        let json = serde_json::to_string(kept)
+            .map_err(|error| Error::internal("an outcome has no JSON form").because(error))?;
         let mut tx = self.db.begin().await?;
         sqlx::query(
             "INSERT INTO step_cache (cache_key, outcome, run, created_at) VALUES (?, ?, ?, ?) \

@@ -83,7 +83,8 @@ impl Executor {
         let tracking_run = self.track(&plan, &id).await?;
         self.0.records.start(&id, &plan, &record(&request), Some(&tracking_run)).await?;
         let (cancel, cancelled) = watch::channel(false);
-        let run = Run { inner: self.0.clone(), id: id.clone(), plan, tracking_run: Some(tracking_run), cancelled };
+        let run =
+            Run { inner: self.0.clone(), id: id.clone(), plan, tracking_run: Some(tracking_run), cancelled };
         // Entered under the lock: a run that ends at once must find itself to take out.
         let mut running = self.0.running.lock();
         let task = tokio::spawn(run.execute());

@@ -104,7 +104,10 @@ pub fn input_files(source: &str, file: &str) -> Result<InputFiles> {
         let path = PathBuf::from(input.path.into_inner());
         if !stays_inside(&path) {
             let (line, column) = place(source, offset);
-            let message = format!("{file}:{line}:{column}: input '{name}' leaves the pipeline's folder: {}", path.display());
+            let message = format!(
+                "{file}:{line}:{column}: input '{name}' leaves the pipeline's folder: {}",
+                path.display()
+            );
             return Err(Error::invalid(message).hint("inputs lie in the pipeline file's folder or below it"));
         }
         files.insert(name, path);

@@ -11,7 +11,12 @@ use serde_json::Value;
 
 const TAG: &str = "eyot-step/1";
 
-pub(crate) fn cache_key(component: &Digest, function: &str, semantics: &str, arguments: &IndexMap<String, Value>) -> Digest {
+pub(crate) fn cache_key(
+    component: &Digest,
+    function: &str,
+    semantics: &str,
+    arguments: &IndexMap<String, Value>,
+) -> Digest {
     let mut digester = Digester::new();
     let mut field = |text: &str| {
         digester.update((text.len() as u64).to_le_bytes());
@@ -33,7 +38,8 @@ fn canonical(value: &Value) -> String {
         Value::Object(map) => {
             let mut keys: Vec<_> = map.keys().collect();
             keys.sort();
-            let field = |key: &&String| format!("{}:{}", Value::String((*key).clone()), canonical(&map[*key]));
+            let field =
+                |key: &&String| format!("{}:{}", Value::String((*key).clone()), canonical(&map[*key]));
             format!("{{{}}}", keys.iter().map(field).collect::<Vec<_>>().join(","))
         }
         Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
@@ -47,7 +53,8 @@ mod tests {
     use serde_json::json;
 
     fn key(function: &str, semantics: &str, arguments: &Value) -> Digest {
-        let arguments = arguments.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone()));
+        let arguments =
+            arguments.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone()));
         cache_key(&Digest::of("component"), function, semantics, &arguments.collect())
     }
 

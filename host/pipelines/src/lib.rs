@@ -5,6 +5,7 @@ mod cache;
 mod executor;
 mod file;
 mod key;
+mod order;
 mod plan;
 mod records;
 mod reports;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use toml::Spanned;
 
 use crate::file::{File, Step, place};
+use crate::order;
 
 /// A pipeline to run, with everything outside of the file that it refers to.
 #[derive(Debug)]
@@ -84,14 +85,17 @@ pub(crate) enum Argument {
 /// Fails with `Invalid`; the message has one line for each thing that is wrong.
 pub(crate) fn plan(request: &PlanRequest, interfaces: &Interfaces) -> Result<Plan> {
     let file = File::parse(&request.source, &request.file)?;
-    let mut planner = Planner { request, interfaces, file: &file, problems: Vec::new(), calls: HashMap::new() };
+    let mut planner =
+        Planner { request, interfaces, file: &file, problems: Vec::new(), calls: HashMap::new() };
     planner.settings();
     planner.find_calls();
     let mut steps: Vec<_> = file.steps.iter().filter_map(|(name, step)| planner.step(name, step)).collect();
     planner.order(&mut steps);
     planner.done()?;
     let params = planner.params();
-    let media_type = |(name, input): (&String, &crate::file::Input)| Some((*request.inputs.get(name)?, input.media_type.clone()));
+    let media_type = |(name, input): (&String, &crate::file::Input)| {
+        Some((*request.inputs.get(name)?, input.media_type.clone()))
+    };
     let media_types = file.inputs.iter().filter_map(media_type).collect();
     Ok(Plan { pipeline: file.pipeline.name, params, media_types, steps })
 }
@@ -167,7 +171,10 @@ impl<'a> Planner<'a> {
                     continue;
                 }
                 None => {
-                    self.say(at, format!("'{}' is no reference to a component; write NAME:TAG", reference.get_ref()));
+                    self.say(
+                        at,
+                        format!("'{}' is no reference to a component; write NAME:TAG", reference.get_ref()),
+                    );
                     continue;
                 }
             };
@@ -237,13 +244,19 @@ impl<'a> Planner<'a> {
     fn call(&mut self, name: &str, step: &'a Step, at: usize, needs: &mut BTreeSet<Name>) -> Option<Work> {
         for (key, set) in [("model", step.model.is_some()), ("alias", step.alias.is_some())] {
             if set {
-                self.say(at, format!("'{key}' belongs to a step with 'register'; step '{name}' calls a component"));
+                self.say(
+                    at,
+                    format!("'{key}' belongs to a step with 'register'; step '{name}' calls a component"),
+                );
             }
         }
         let (component, interface, function) = *self.calls.get(name)?;
         for (argument, value) in &step.with {
             if !function.params.iter().any(|param| param.name == *argument) {
-                self.say(value.span().start, format!("{} has no parameter '{argument}': it is {function}", function.name));
+                self.say(
+                    value.span().start,
+                    format!("{} has no parameter '{argument}': it is {function}", function.name),
+                );
             }
         }
         let mut arguments = IndexMap::new();
@@ -284,7 +297,10 @@ impl<'a> Planner<'a> {
             ("cache", step.cache.is_some()),
         ];
         for (key, _) in only_calls.iter().filter(|(_, set)| *set) {
-            self.say(at, format!("'{key}' belongs to a step with 'component'; step '{name}' registers a model"));
+            self.say(
+                at,
+                format!("'{key}' belongs to a step with 'component'; step '{name}' registers a model"),
+            );
         }
         let parsed = self.name(model);
         let alias = step.alias.as_ref().map(|alias| self.name(alias));
@@ -307,7 +323,12 @@ impl<'a> Planner<'a> {
     }
 
     /// An argument for a parameter, with its type checked.
-    fn argument(&mut self, value: &Spanned<toml::Value>, param: &Field, needs: &mut BTreeSet<Name>) -> Option<Argument> {
+    fn argument(
+        &mut self,
+        value: &Spanned<toml::Value>,
+        param: &Field,
+        needs: &mut BTreeSet<Name>,
+    ) -> Option<Argument> {
         let at = value.span().start;
         let (value, what) = match reference(value.get_ref()) {
             Some(("from", text)) => return self.output(text, at, param, needs),
@@ -345,7 +366,13 @@ impl<'a> Planner<'a> {
         Some(Argument::Value(Value::String(digest.to_string())))
     }
 
-    fn output(&mut self, text: &str, at: usize, param: &Field, needs: &mut BTreeSet<Name>) -> Option<Argument> {
+    fn output(
+        &mut self,
+        text: &str,
+        at: usize,
+        param: &Field,
+        needs: &mut BTreeSet<Name>,
+    ) -> Option<Argument> {
         let Some((step, output)) = text.rsplit_once('.') else {
             self.say(at, format!("'{text}' names no output; write STEP.OUTPUT"));
             return None;
@@ -373,46 +400,24 @@ impl<'a> Planner<'a> {
     fn outputs_of(&self, step: &str) -> Option<Vec<Field>> {
         if self.file.steps.get(step)?.get_ref().register.is_some() {
             let field = |name: &str, ty| Field { name: name.to_owned(), ty };
-            return Some(vec![field("model", Type::String), field("version", Type::U64), field("source", Type::String)]);
+            return Some(vec![
+                field("model", Type::String),
+                field("version", Type::U64),
+                field("source", Type::String),
+            ]);
         }
         let (_, _, function) = self.calls.get(step)?;
         let Outputs(fields) = function.outputs();
         Some(fields)
     }
 
-    /// Sorts the steps so that each stands after those it needs; the file's order decides the rest.
+    /// Sorts the steps so that each stands after those it needs.
     fn order(&mut self, steps: &mut Vec<Planned>) {
-        let mut waiting = std::mem::take(steps);
-        let known: BTreeSet<Name> = waiting.iter().map(|step| step.name.clone()).collect();
-        let mut done: BTreeSet<Name> = BTreeSet::new();
-        // A need that has a problem of its own is no reason to speak of a cycle.
-        let ready = |step: &Planned, done: &BTreeSet<Name>| step.needs.iter().all(|need| done.contains(need) || !known.contains(need));
-        while let Some(position) = waiting.iter().position(|step| ready(step, &done)) {
-            let step = waiting.remove(position);
-            done.insert(step.name.clone());
-            steps.push(step);
+        if let Err(circle) = order::sort(steps) {
+            let first = circle.first().map(String::as_str).unwrap_or_default();
+            let at = self.file.steps.get(first).map_or(0, |step| step.span().start);
+            self.say(at, format!("steps need each other in a circle: {}", circle.join(" -> ")));
         }
-        if let Some(first) = waiting.first() {
-            let cycle = cycle(&waiting, first);
-            let at = self.file.steps.get(first.name.as_str()).map_or(0, |step| step.span().start);
-            self.say(at, format!("steps need each other in a circle: {}", cycle.join(" -> ")));
-        }
-    }
-}
-
-/// Follows needs from `first` until a step comes up twice.
-fn cycle(waiting: &[Planned], first: &Planned) -> Vec<String> {
-    let mut path: Vec<&Name> = vec![&first.name];
-    loop {
-        let Some(last) = path.last() else { return Vec::new() };
-        let step = waiting.iter().find(|step| step.name == **last);
-        let next = step.and_then(|step| step.needs.iter().find(|need| waiting.iter().any(|other| other.name == **need)));
-        let Some(next) = next else { return path.iter().map(ToString::to_string).collect() };
-        if let Some(start) = path.iter().position(|name| *name == next) {
-            let circle = path[start..].iter().copied().chain([next]);
-            return circle.map(ToString::to_string).collect();
-        }
-        path.push(next);
     }
 }
 
@@ -425,7 +430,9 @@ fn exported<'a>(interface: &'a Interface, name: &str) -> Option<&'a Function> {
     let functions = &interface.functions;
     let exact = functions.iter().find(|function| function.name == name);
     exact.or_else(|| {
-        let mut inside = functions.iter().filter(|function| function.name.rsplit_once('#').is_some_and(|(_, bare)| bare == name));
+        let mut inside = functions
+            .iter()
+            .filter(|function| function.name.rsplit_once('#').is_some_and(|(_, bare)| bare == name));
         inside.next().filter(|_| inside.next().is_none())
     })
 }
@@ -443,12 +450,16 @@ fn json(value: &toml::Value) -> Value {
         toml::Value::String(text) => Value::String(text.clone()),
         toml::Value::Integer(number) => Value::from(*number),
         toml::Value::Float(number) if number.is_nan() => Value::from("NaN"),
-        toml::Value::Float(number) if number.is_infinite() => Value::from(if *number > 0.0 { "Infinity" } else { "-Infinity" }),
+        toml::Value::Float(number) if number.is_infinite() => {
+            Value::from(if *number > 0.0 { "Infinity" } else { "-Infinity" })
+        }
         toml::Value::Float(number) => Value::from(*number),
         toml::Value::Boolean(truth) => Value::Bool(*truth),
         toml::Value::Datetime(time) => Value::String(time.to_string()),
         toml::Value::Array(items) => Value::Array(items.iter().map(json).collect()),
-        toml::Value::Table(table) => Value::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect()),
+        toml::Value::Table(table) => {
+            Value::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect())
+        }
     }
 }
 

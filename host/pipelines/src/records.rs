@@ -93,7 +93,8 @@ impl PipelineRun {
     pub fn outcome(&self) -> Result<()> {
         let why = || {
             let failed = self.steps.iter().find(|step| step.status == StepStatus::Failed);
-            let step = failed.and_then(|step| Some(format!("step '{}': {}", step.step, step.error.as_deref()?)));
+            let step =
+                failed.and_then(|step| Some(format!("step '{}': {}", step.step, step.error.as_deref()?)));
             step.or_else(|| self.error.clone()).unwrap_or_else(|| "no reason was recorded".to_owned())
         };
         match self.status {
@@ -157,8 +158,14 @@ impl PipelineRun {
             for (name, digest) in artifacts(&step.outputs) {
                 edges.push(Edge { from: node.clone(), to: digest.to_string(), what: name });
             }
-            if let (Some(Value::String(model)), Some(version)) = (step.outputs.get("model"), step.outputs.get("version")) {
-                edges.push(Edge { from: node, to: format!("models:/{model}/{version}"), what: "registered".to_owned() });
+            if let (Some(Value::String(model)), Some(version)) =
+                (step.outputs.get("model"), step.outputs.get("version"))
+            {
+                edges.push(Edge {
+                    from: node,
+                    to: format!("models:/{model}/{version}"),
+                    what: "registered".to_owned(),
+                });
             }
         }
         edges

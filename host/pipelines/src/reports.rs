@@ -18,9 +18,19 @@ use crate::runner::Reporter;
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Report {
     /// The value as text, since JSON has no NaN.
-    Metric { key: String, value: String, step: i64 },
-    Param { key: String, value: String },
-    Tag { key: String, value: String },
+    Metric {
+        key: String,
+        value: String,
+        step: i64,
+    },
+    Param {
+        key: String,
+        value: String,
+    },
+    Tag {
+        key: String,
+        value: String,
+    },
 }
 
 /// A step that reports more than this is not heard any more: what it says is kept in memory and in the
@@ -70,7 +80,11 @@ impl Forward {
 impl Reporter for Forward {
     fn line(&self, line: &str) {
         // Fails when nobody listens, which is no fault.
-        let _ = self.events.send(RunEvent::Log { run: self.run.clone(), step: self.step.clone(), line: line.to_owned() });
+        let _ = self.events.send(RunEvent::Log {
+            run: self.run.clone(),
+            step: self.step.clone(),
+            line: line.to_owned(),
+        });
     }
 
     fn metric(&self, key: &str, value: f64, step: i64) {

@@ -38,7 +38,8 @@ impl Run {
     /// Runs to the end, whichever it is.
     pub(crate) async fn execute(self) {
         let mut cancelled = self.cancelled.clone();
-        let mut records: IndexMap<Name, StepRun> = self.plan.steps.iter().map(|step| (step.name.clone(), fresh(step))).collect();
+        let mut records: IndexMap<Name, StepRun> =
+            self.plan.steps.iter().map(|step| (step.name.clone(), fresh(step))).collect();
         let mut media_types = self.plan.media_types.clone();
         let mut running: JoinSet<End> = JoinSet::new();
         let mut started: Vec<Name> = Vec::new();
@@ -81,7 +82,8 @@ impl Run {
             if !waiting || started.contains(&step.name) {
                 continue;
             }
-            let states: Vec<_> = step.needs.iter().filter_map(|need| records.get(need)).map(|record| record.status).collect();
+            let states: Vec<_> =
+                step.needs.iter().filter_map(|need| records.get(need)).map(|record| record.status).collect();
             if states.iter().all(|state| matches!(state, StepStatus::Succeeded | StepStatus::Cached)) {
                 started.push(step.name.clone());
                 running.spawn(self.step(step, records, media_types));
@@ -116,7 +118,8 @@ impl Run {
         };
         match &step.work {
             Work::Call(call) => {
-                record.inputs = call.arguments.iter().map(|(name, argument)| (name.clone(), value(argument))).collect();
+                record.inputs =
+                    call.arguments.iter().map(|(name, argument)| (name.clone(), value(argument))).collect();
             }
             Work::Register { weights, .. } => {
                 record.inputs.insert("model".to_owned(), value(weights));
@@ -126,7 +129,9 @@ impl Run {
         async move {
             let ended = match &work {
                 Work::Call(call) => task.call(&mut record, call).await,
-                Work::Register { model, alias, .. } => task.register(&mut record, model, alias.as_ref()).await,
+                Work::Register { model, alias, .. } => {
+                    task.register(&mut record, model, alias.as_ref()).await
+                }
             };
             let artifacts = ended.unwrap_or_else(|error| {
                 record.status = StepStatus::Failed;
@@ -167,7 +172,8 @@ impl Run {
             (Some(_), _) => (RunStatus::Failed, Outcome::Failed),
             (None, true) => (RunStatus::Succeeded, Outcome::Finished),
         };
-        let error = failed.and_then(|record| Some(format!("step '{}': {}", record.step, record.error.as_deref()?)));
+        let error =
+            failed.and_then(|record| Some(format!("step '{}': {}", record.step, record.error.as_deref()?)));
         if let Some(run) = &self.tracking_run
             && let Err(error) = self.inner.tracking.end_run(run, outcome).await
         {
@@ -228,7 +234,12 @@ impl Task {
             record.outputs = kept.outcome.outputs;
             return Ok(kept.outcome.artifacts);
         }
-        let _slot = self.inner.slots.acquire().await.map_err(|error| Error::cancelled("the executor stopped").because(error))?;
+        let _slot = self
+            .inner
+            .slots
+            .acquire()
+            .await
+            .map_err(|error| Error::cancelled("the executor stopped").because(error))?;
         self.begin(record).await?;
         let started = Instant::now();
         let ran = self.run_step(record, call, key).await;
@@ -251,10 +262,16 @@ impl Task {
 
     async fn run_step(&self, record: &StepRun, call: &Call, key: Digest) -> Result<Kept> {
         let (reporter, reports) = Forward::new(&self.run, &record.step, self.inner.events.clone());
-        let drained = tokio::spawn(drain(self.inner.tracking.clone(), self.tracking_run.clone(), record.step.clone(), reports));
+        let drained = tokio::spawn(drain(
+            self.inner.tracking.clone(),
+            self.tracking_run.clone(),
+            record.step.clone(),
+            reports,
+        ));
         let mut digests = Vec::new();
         record.inputs.values().for_each(|value| collect(value, &mut digests));
-        let artifacts = digests.into_iter().filter_map(|digest| Some((digest, self.media_types.get(&digest)?.clone())));
+        let artifacts =
+            digests.into_iter().filter_map(|digest| Some((digest, self.media_types.get(&digest)?.clone())));
         let work = StepWork {
             component: call.component,
             function: call.function.name.clone(),
@@ -266,23 +283,32 @@ impl Task {
         };
         let outcome = self.inner.runner.run(work, reporter.clone()).await;
         reporter.close();
-        let reports = drained.await.map_err(|error| Error::internal("the reports of a step were lost").because(error))?;
+        let reports = drained
+            .await
+            .map_err(|error| Error::internal("the reports of a step were lost").because(error))?;
         Ok(Kept { outcome: outcome?, reports })
     }
 
     /// Registers a model. The same weights under the same alias are registered already.
-    async fn register(&self, record: &mut StepRun, model: &Name, alias: Option<&Name>) -> Result<Vec<Artifact>> {
+    async fn register(
+        &self,
+        record: &mut StepRun,
+        model: &Name,
+        alias: Option<&Name>,
+    ) -> Result<Vec<Artifact>> {
         let started = Instant::now();
         let weights = record.inputs.get("model").and_then(Value::as_str).unwrap_or_default().parse()?;
         let source = self.inner.publisher.publish(model.as_str(), &weights).await?;
         let tracking = &self.inner.tracking;
         let before = tracking.find_version(model.as_str(), &source).await?;
-        let has_alias = |aliases: &[String]| alias.is_none_or(|alias| aliases.iter().any(|one| one == alias.as_str()));
+        let has_alias =
+            |aliases: &[String]| alias.is_none_or(|alias| aliases.iter().any(|one| one == alias.as_str()));
         let (version, status) = match before {
             Some(version) if has_alias(&version.aliases) => (version, StepStatus::Cached),
             _ => {
                 self.begin(record).await?;
-                let version = tracking.register(model.as_str(), &source, self.tracking_run.as_deref()).await?;
+                let version =
+                    tracking.register(model.as_str(), &source, self.tracking_run.as_deref()).await?;
                 if let Some(alias) = alias {
                     tracking.set_alias(model.as_str(), alias.as_str(), version.version).await?;
                 }

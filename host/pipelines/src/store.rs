@@ -19,7 +19,13 @@ impl Records {
     }
 
     /// Writes a run that starts, with all of its steps.
-    pub(crate) async fn start(&self, id: &str, plan: &Plan, request: &Value, tracking_run: Option<&str>) -> Result<()> {
+    pub(crate) async fn start(
+        &self,
+        id: &str,
+        plan: &Plan,
+        request: &Value,
+        tracking_run: Option<&str>,
+    ) -> Result<()> {
         let mut tx = self.0.begin().await?;
         sqlx::query(
             "INSERT INTO pipeline_runs (id, pipeline, status, request, tracking_run, started_at) VALUES (?, ?, 'running', ?, ?, ?)",
@@ -62,7 +68,13 @@ impl Records {
     }
 
     /// Writes a run's end, together with the steps that did not come to theirs.
-    pub(crate) async fn finish(&self, run: &str, status: RunStatus, error: Option<&str>, steps: &[StepRun]) -> Result<()> {
+    pub(crate) async fn finish(
+        &self,
+        run: &str,
+        status: RunStatus,
+        error: Option<&str>,
+        steps: &[StepRun],
+    ) -> Result<()> {
         let mut tx = self.0.begin().await?;
         for step in steps {
             update(&mut tx, run, step).await?;
@@ -74,18 +86,22 @@ impl Records {
     /// Ends the runs that a killed process left running; answers their tracking runs.
     pub(crate) async fn recover(&self) -> Result<Vec<String>> {
         let mut tx = self.0.begin().await?;
-        let rows = sqlx::query("SELECT id, tracking_run FROM pipeline_runs WHERE status = 'running'").fetch_all(&mut *tx).await;
+        let rows = sqlx::query("SELECT id, tracking_run FROM pipeline_runs WHERE status = 'running'")
+            .fetch_all(&mut *tx)
+            .await;
         let mut tracking_runs = Vec::new();
         let error = "the server stopped while it ran";
         for row in rows.map_err(fail)? {
             let id: String = row.try_get("id").map_err(fail)?;
             tracking_runs.extend(row.try_get::<Option<String>, _>("tracking_run").map_err(fail)?);
-            sqlx::query("UPDATE step_runs SET status = 'failed', error = ? WHERE run = ? AND status = 'running'")
-                .bind(error)
-                .bind(&id)
-                .execute(&mut *tx)
-                .await
-                .map_err(fail)?;
+            sqlx::query(
+                "UPDATE step_runs SET status = 'failed', error = ? WHERE run = ? AND status = 'running'",
+            )
+            .bind(error)
+            .bind(&id)
+            .execute(&mut *tx)
+            .await
+            .map_err(fail)?;
             sqlx::query("UPDATE step_runs SET status = 'skipped' WHERE run = ? AND status = 'waiting'")
                 .bind(&id)
                 .execute(&mut *tx)
@@ -99,7 +115,9 @@ impl Records {
 
     /// Every run, newest first.
     pub(crate) async fn all(&self) -> Result<Vec<PipelineRun>> {
-        let rows = sqlx::query("SELECT * FROM pipeline_runs ORDER BY started_at DESC, id").fetch_all(self.0.pool()).await;
+        let rows = sqlx::query("SELECT * FROM pipeline_runs ORDER BY started_at DESC, id")
+            .fetch_all(self.0.pool())
+            .await;
         let mut runs = Vec::new();
         for row in rows.map_err(fail)? {
             runs.push(self.whole(&row).await?);
@@ -199,7 +217,8 @@ fn read_step(row: &SqliteRow) -> Result<StepRun> {
         found.map(|text| text.parse()).transpose()
     };
     let values = |column: &str| {
-        serde_json::from_str(&text(column)?).map_err(|error| Error::corrupt("a step run has no JSON").because(error))
+        serde_json::from_str(&text(column)?)
+            .map_err(|error| Error::corrupt("a step run has no JSON").because(error))
     };
     Ok(StepRun {
         step: text("step")?.parse::<Name>()?,

@@ -25,7 +25,11 @@ fn field(name: &str, ty: Type) -> Field {
 
 fn function(name: &str, params: Vec<Field>, outputs: Vec<Field>) -> Function {
     let ok = Some(Box::new(Type::Record(outputs)));
-    Function { name: name.to_owned(), params, result: Some(Type::Result { ok, err: Some(Box::new(Type::String)) }) }
+    Function {
+        name: name.to_owned(),
+        params,
+        result: Some(Type::Result { ok, err: Some(Box::new(Type::String)) }),
+    }
 }
 
 /// The functions of the component `steps:1`.
@@ -57,7 +61,11 @@ fn request(source: &str) -> PlanRequest {
         file: "p.toml".to_owned(),
         params: BTreeMap::new(),
         inputs: files.into_keys().map(|name| (name, Digest::of("data"))).collect(),
-        components: [("steps:1".to_owned(), Pinned::Found(steps())), ("steps:9".to_owned(), Pinned::Missing(missing))].into(),
+        components: [
+            ("steps:1".to_owned(), Pinned::Found(steps())),
+            ("steps:9".to_owned(), Pinned::Missing(missing)),
+        ]
+        .into(),
     }
 }
 
@@ -71,7 +79,11 @@ fn every_wrong_file_is_refused_with_place_and_reason() {
             continue;
         }
         let source = std::fs::read_to_string(&path).unwrap();
-        let expected: Vec<_> = source.lines().map_while(|line| line.strip_prefix("# ")).map(|line| format!("p.toml:{line}")).collect();
+        let expected: Vec<_> = source
+            .lines()
+            .map_while(|line| line.strip_prefix("# "))
+            .map(|line| format!("p.toml:{line}"))
+            .collect();
         let found = plan(&request(&source), &HashMap::from([(steps(), Ok(interface()))])).unwrap_err();
         let found: Vec<_> = found.message().lines().map(str::to_owned).collect();
         if std::env::var_os("EYOT_BLESS").is_some() {
@@ -88,13 +100,19 @@ fn every_wrong_file_is_refused_with_place_and_reason() {
 
 #[test]
 fn what_is_not_in_the_file_is_refused_too() {
-    let source = "[pipeline]\nname = \"p\"\n[params]\nseed = 1\n[steps.a]\ncomponent = \"steps:1\"\ncall = \"make\"\n";
+    let source =
+        "[pipeline]\nname = \"p\"\n[params]\nseed = 1\n[steps.a]\ncomponent = \"steps:1\"\ncall = \"make\"\n";
     let mut request = request(source);
     request.params.insert("sed".into(), json!(2));
     request.inputs.insert("data".into(), Digest::of("x"));
     let error = plan(&request, &HashMap::from([(steps(), Ok(interface()))])).unwrap_err();
-    assert_eq!(error.message(), "p.toml: there is no input 'data'; there are none\np.toml: there is no parameter 'sed'; there are: 'seed'");
-    for (path, good) in [("data/a.csv", true), ("../a.csv", false), ("/etc/passwd", false), ("a/../../b", false)] {
+    assert_eq!(
+        error.message(),
+        "p.toml: there is no input 'data'; there are none\np.toml: there is no parameter 'sed'; there are: 'seed'"
+    );
+    for (path, good) in
+        [("data/a.csv", true), ("../a.csv", false), ("/etc/passwd", false), ("a/../../b", false)]
+    {
         let source = format!("[pipeline]\nname = \"p\"\n[inputs]\nd = {{ path = \"{path}\" }}\n");
         assert_eq!(input_files(&source, "p.toml").is_ok(), good, "{path}");
     }
@@ -142,12 +160,16 @@ impl StepRunner for Fake {
             _ => {}
         }
         if let Some(who) = work.arguments.get("who") {
-            return Ok(StepOutcome { outputs: [("who".to_owned(), who.clone())].into_iter().collect(), artifacts: vec![] });
+            return Ok(StepOutcome {
+                outputs: [("who".to_owned(), who.clone())].into_iter().collect(),
+                artifacts: vec![],
+            });
         }
         let text = serde_json::to_string(&work.arguments).unwrap();
         let blob = self.store.put(Bytes::from(format!("{} of {text}", work.function))).await.unwrap();
         let name = if work.function == "load" { "rows" } else { "model" };
-        let mut outputs: indexmap::IndexMap<String, Value> = [(name.to_owned(), json!(blob.digest))].into_iter().collect();
+        let mut outputs: indexmap::IndexMap<String, Value> =
+            [(name.to_owned(), json!(blob.digest))].into_iter().collect();
         if work.function == "load" {
             outputs.insert("count".to_owned(), json!(3));
         }
@@ -247,7 +269,8 @@ async fn steps_run_in_order_and_never_twice() {
     // What a cached step reported is reported for the second run too.
     let mut losses = Vec::new();
     for run in [&first, &second] {
-        let points = world.tracking.metric_history(run.tracking_run.as_deref().unwrap(), "train/loss").await.unwrap();
+        let points =
+            world.tracking.metric_history(run.tracking_run.as_deref().unwrap(), "train/loss").await.unwrap();
         losses.push(points.iter().map(|point| point.value).collect::<Vec<_>>());
     }
     assert!(losses[0] == losses[1] && losses[0].len() == 1, "{losses:?}");
@@ -262,7 +285,10 @@ async fn steps_run_in_order_and_never_twice() {
     let lineage = world.executor.lineage(&third.id[..12]).await.unwrap();
     let arrow = |from: &str, to: &str| lineage.iter().any(|edge| edge.from == from && edge.to == to);
     assert!(arrow(&Digest::of("data").to_string(), "step load"), "{lineage:?}");
-    assert!(arrow(&format!("component {}", steps()), "step train") && arrow("step register", "models:/digits/2"), "{lineage:?}");
+    assert!(
+        arrow(&format!("component {}", steps()), "step train") && arrow("step register", "models:/digits/2"),
+        "{lineage:?}"
+    );
 }
 
 #[tokio::test]
@@ -299,7 +325,10 @@ async fn independent_steps_run_at_the_same_time() {
 #[tokio::test]
 async fn a_failure_stops_what_depends_on_it_and_nothing_else() {
     let world = World::new().await;
-    let file = call("bad", "fail", "") + &call("after", "make", "after = [\"bad\"]") + &call("last", "fail", "after = [\"after\"]") + &call("other", "make", "");
+    let file = call("bad", "fail", "")
+        + &call("after", "make", "after = [\"bad\"]")
+        + &call("last", "fail", "after = [\"after\"]")
+        + &call("other", "make", "");
     let run = world.finish(calls(&file)).await;
     let mut found = statuses(&run);
     found.sort_unstable();
@@ -316,7 +345,11 @@ async fn a_failure_stops_what_depends_on_it_and_nothing_else() {
 async fn a_cancelled_run_stops_its_steps() {
     let world = World::new().await;
     let mut events = world.executor.subscribe();
-    let id = world.executor.submit(calls(&(call("a", "wait", "") + &call("b", "make", "after = [\"a\"]")))).await.unwrap();
+    let id = world
+        .executor
+        .submit(calls(&(call("a", "wait", "") + &call("b", "make", "after = [\"a\"]"))))
+        .await
+        .unwrap();
     world.fake.started.notified().await;
     world.executor.cancel(&id).await.unwrap();
     let run = world.end(&mut events, &id).await;
@@ -339,11 +372,22 @@ async fn two_runs_of_the_same_thing_do_it_once() {
 #[tokio::test]
 async fn what_a_killed_server_left_running_is_failed() {
     let world = World::new().await;
-    let id = world.executor.submit(calls(&(call("a", "wait", "") + &call("b", "make", "after = [\"a\"]")))).await.unwrap();
+    let id = world
+        .executor
+        .submit(calls(&(call("a", "wait", "") + &call("b", "make", "after = [\"a\"]"))))
+        .await
+        .unwrap();
     world.fake.started.notified().await;
     // Another executor on the same database is what a restart is.
     let store = world.fake.store.clone();
-    let again = Executor::new(world.db.clone(), store, world.tracking.clone(), world.fake.clone(), world.fake.clone(), 1);
+    let again = Executor::new(
+        world.db.clone(),
+        store,
+        world.tracking.clone(),
+        world.fake.clone(),
+        world.fake.clone(),
+        1,
+    );
     again.recover().await.unwrap();
     let run = again.get(&id).await.unwrap();
     assert_eq!(statuses(&run), [("a", "failed"), ("b", "skipped")]);

@@ -36,12 +36,14 @@ impl Tracking {
         let name: Name = name.parse()?;
         let now = SystemClock.now().0;
         let mut tx = self.db.begin().await?;
-        let held = sqlx::query("SELECT version FROM model_versions WHERE name = ? AND source = ? ORDER BY version DESC")
-            .bind(name.as_str())
-            .bind(source)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(fail)?;
+        let held = sqlx::query(
+            "SELECT version FROM model_versions WHERE name = ? AND source = ? ORDER BY version DESC",
+        )
+        .bind(name.as_str())
+        .bind(source)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(fail)?;
         if let Some(row) = held {
             let version: i64 = row.try_get("version").map_err(fail)?;
             drop(tx);
@@ -69,7 +71,8 @@ impl Tracking {
         .await
         .map_err(fail)?;
         let row = sqlx::query("SELECT latest FROM registered_models WHERE name = ?").bind(name.as_str());
-        let version: i64 = row.fetch_one(&mut *tx).await.and_then(|row| row.try_get("latest")).map_err(fail)?;
+        let version: i64 =
+            row.fetch_one(&mut *tx).await.and_then(|row| row.try_get("latest")).map_err(fail)?;
         let payload = serde_json::json!({ "version": version, "source": source });
         tx.emit(Event::new("model.registered", name.as_str(), payload)).await?;
         tx.commit().await?;
@@ -125,10 +128,12 @@ impl Tracking {
         let aliases: Vec<_> = versions.iter().flat_map(|version| version.aliases.clone()).collect();
         let found = versions.into_iter().find(|version| version.aliases.iter().any(|one| one == alias));
         found.ok_or_else(|| {
-            Error::not_found(format!("model '{name}' has no alias '{alias}'")).hint(match aliases.as_slice() {
-                [] => "it has no alias at all; a version is models:/NAME/VERSION".to_owned(),
-                aliases => format!("its aliases are: {}", aliases.join(", ")),
-            })
+            Error::not_found(format!("model '{name}' has no alias '{alias}'")).hint(
+                match aliases.as_slice() {
+                    [] => "it has no alias at all; a version is models:/NAME/VERSION".to_owned(),
+                    aliases => format!("its aliases are: {}", aliases.join(", ")),
+                },
+            )
         })
     }
 
@@ -137,13 +142,15 @@ impl Tracking {
         let versions = self.list_model_versions(name).await?;
         let newest = versions.first().map_or(0, |version| version.version);
         versions.into_iter().find(|one| one.version == version).ok_or_else(|| {
-            Error::not_found(format!("model '{name}' has no version {version}")).hint(format!("its newest version is {newest}"))
+            Error::not_found(format!("model '{name}' has no version {version}"))
+                .hint(format!("its newest version is {newest}"))
         })
     }
 
     /// Every registered model, by name.
     pub async fn list_registered_models(&self) -> Result<Vec<RegisteredModel>> {
-        let rows = sqlx::query("SELECT name, latest, created_at, updated_at FROM registered_models ORDER BY name");
+        let rows =
+            sqlx::query("SELECT name, latest, created_at, updated_at FROM registered_models ORDER BY name");
         rows.fetch_all(self.db.pool()).await.map_err(fail)?.iter().map(model).collect()
     }
 
@@ -168,12 +175,15 @@ impl Tracking {
     async fn versions(&self, name: &str) -> Result<Vec<ModelVersion>> {
         let query = "SELECT name, version, source, run, created_at FROM model_versions WHERE name = ? ORDER BY version DESC";
         let rows = sqlx::query(query).bind(name).fetch_all(self.db.pool()).await.map_err(fail)?;
-        let aliases = sqlx::query("SELECT alias, version FROM model_aliases WHERE name = ? ORDER BY alias").bind(name);
+        let aliases =
+            sqlx::query("SELECT alias, version FROM model_aliases WHERE name = ? ORDER BY alias").bind(name);
         let aliases = aliases.fetch_all(self.db.pool()).await.map_err(fail)?;
         let mut versions = rows.iter().map(version).collect::<Result<Vec<_>>>()?;
         for row in &aliases {
             let number: i64 = row.try_get("version").map_err(fail)?;
-            if let Some(version) = versions.iter_mut().find(|version| version.version == number.unsigned_abs()) {
+            if let Some(version) =
+                versions.iter_mut().find(|version| version.version == number.unsigned_abs())
+            {
                 version.aliases.push(row.try_get("alias").map_err(fail)?);
             }
         }

@@ -55,13 +55,15 @@ impl Tracking {
     pub async fn create_run(&self, experiment: &str, name: &str) -> Result<String> {
         let (id, now) = (new_id(), SystemClock.now().0);
         let mut tx = self.db.begin().await?;
-        sqlx::query("INSERT INTO experiments (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING")
-            .bind(new_id())
-            .bind(experiment)
-            .bind(now)
-            .execute(&mut *tx)
-            .await
-            .map_err(fail)?;
+        sqlx::query(
+            "INSERT INTO experiments (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(new_id())
+        .bind(experiment)
+        .bind(now)
+        .execute(&mut *tx)
+        .await
+        .map_err(fail)?;
         sqlx::query(
             "INSERT INTO runs (id, experiment, name, status, started_at) \
              SELECT ?, id, ?, 'RUNNING', ? FROM experiments WHERE name = ?",
@@ -90,7 +92,8 @@ impl Tracking {
             .await
             .map_err(|error| unknown(run, error))?;
         let row = sqlx::query("SELECT value FROM params WHERE run = ? AND key = ?").bind(run).bind(key);
-        let kept: String = row.fetch_one(&mut *tx).await.and_then(|row| row.try_get("value")).map_err(fail)?;
+        let kept: String =
+            row.fetch_one(&mut *tx).await.and_then(|row| row.try_get("value")).map_err(fail)?;
         tx.commit().await?;
         if kept == value {
             return Ok(());
@@ -158,8 +161,16 @@ impl Tracking {
         .await
         .map_err(fail)?;
         let row = row.ok_or_else(|| missing(id))?;
-        let params = sqlx::query("SELECT key, value FROM params WHERE run = ?").bind(id).fetch_all(pool).await.map_err(fail)?;
-        let tags = sqlx::query("SELECT key, value FROM run_tags WHERE run = ?").bind(id).fetch_all(pool).await.map_err(fail)?;
+        let params = sqlx::query("SELECT key, value FROM params WHERE run = ?")
+            .bind(id)
+            .fetch_all(pool)
+            .await
+            .map_err(fail)?;
+        let tags = sqlx::query("SELECT key, value FROM run_tags WHERE run = ?")
+            .bind(id)
+            .fetch_all(pool)
+            .await
+            .map_err(fail)?;
         Ok(Run {
             id: id.to_owned(),
             experiment: row.try_get("experiment").map_err(fail)?,
@@ -175,11 +186,13 @@ impl Tracking {
 
     /// The last point of each metric: that of the highest step, the one logged last among equals.
     async fn last_metrics(&self, run: &str) -> Result<Vec<Metric>> {
-        let rows = sqlx::query("SELECT key, value, step, logged_at FROM metrics WHERE run = ? ORDER BY key, step, logged_at, id")
-            .bind(run)
-            .fetch_all(self.db.pool())
-            .await
-            .map_err(fail)?;
+        let rows = sqlx::query(
+            "SELECT key, value, step, logged_at FROM metrics WHERE run = ? ORDER BY key, step, logged_at, id",
+        )
+        .bind(run)
+        .fetch_all(self.db.pool())
+        .await
+        .map_err(fail)?;
         let mut last = BTreeMap::new();
         for row in &rows {
             let metric = metric(row)?;
@@ -213,7 +226,9 @@ fn metric(row: &sqlx::sqlite::SqliteRow) -> Result<Metric> {
 }
 
 fn pairs(rows: &[sqlx::sqlite::SqliteRow]) -> Result<BTreeMap<String, String>> {
-    let pair = |row: &sqlx::sqlite::SqliteRow| Ok((row.try_get("key").map_err(fail)?, row.try_get("value").map_err(fail)?));
+    let pair = |row: &sqlx::sqlite::SqliteRow| {
+        Ok((row.try_get("key").map_err(fail)?, row.try_get("value").map_err(fail)?))
+    };
     rows.iter().map(pair).collect()
 }
 

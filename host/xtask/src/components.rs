@@ -5,23 +5,26 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::process::{output, root, say};
+use crate::process::{self, root, run, say};
 use crate::setup::{self, Profile};
 
 /// Builds every folder under components/ that has an eyot.toml, into target/components/NAME.wasm.
 pub(crate) fn build(profile: Profile) -> Result<()> {
-    let eyot = setup::binary(profile)?;
+    let folders = folders()?;
+    say(&format!("building {} components into target/components", folders.len()));
+    let eyot = setup::built(profile, "eyot")?;
     let into = root().join("target/components");
-    std::fs::create_dir_all(&into)?;
-    for folder in folders()? {
-        say(&format!("building {}", folder.strip_prefix(root()).unwrap_or(&folder).display()));
-        let built = output(Command::new(&eyot).args(["build", "--json"]).arg(&folder))?;
-        let built: serde_json::Value = serde_json::from_str(&built).context("eyot build printed no JSON")?;
-        let (name, path) = (built["name"].as_str(), built["path"].as_str());
-        let (name, path) = name.zip(path).context("eyot build named no file")?;
-        std::fs::copy(path, into.join(name).with_extension("wasm")).with_context(|| format!("cannot copy {path}"))?;
-    }
-    Ok(())
+    run(Command::new(eyot)
+        .arg("build")
+        .args(folders)
+        .arg("--out")
+        .arg(into)
+        .env("CARGO_TARGET_DIR", target()?))
+}
+
+/// Where guests are built: beside the host's own target, since cargo locks a target while it builds.
+pub(crate) fn target() -> Result<PathBuf> {
+    Ok(process::target()?.join("guests"))
 }
 
 fn folders() -> Result<Vec<PathBuf>> {

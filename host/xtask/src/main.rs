@@ -5,9 +5,7 @@
 mod bench;
 mod components;
 mod demo;
-mod http;
 mod process;
-mod server;
 mod setup;
 mod test;
 mod tidy;
@@ -33,6 +31,9 @@ enum Task {
         /// Starts with an empty data folder: nothing is cached.
         #[arg(long)]
         fresh: bool,
+        /// Uses the debug build, which the tests have built already.
+        #[arg(long)]
+        debug: bool,
     },
     /// Sets up what is missing and runs every test.
     Test,
@@ -50,10 +51,14 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup => setup::run(setup::Profile::Release),
-        Task::Demo { fresh } => demo::run(fresh),
-        Task::Test => test::run(),
-        Task::Components => setup::run(setup::Profile::Release).and_then(|()| components::build(setup::Profile::Release)),
-        Task::Bench { what } => bench::run(&what),
+        Task::Demo { fresh, debug } => {
+            demo::run_demo(if debug { setup::Profile::Debug } else { setup::Profile::Release }, fresh)
+        }
+        Task::Test => test::run_tests(),
+        Task::Components => {
+            setup::run(setup::Profile::Debug).and_then(|()| components::build(setup::Profile::Debug))
+        }
+        Task::Bench { what } => bench::run_bench(&what),
         Task::Tidy => tidy::run(),
     };
     match done {

@@ -14,7 +14,8 @@ pub(crate) fn root() -> PathBuf {
 /// Where cargo puts what it builds here.
 pub(crate) fn target() -> Result<PathBuf> {
     let metadata = output(cargo().args(["metadata", "--no-deps", "--format-version=1"]).current_dir(root()))?;
-    let metadata: serde_json::Value = serde_json::from_str(&metadata).context("cargo metadata cannot be read")?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&metadata).context("cargo metadata cannot be read")?;
     let target = metadata["target_directory"].as_str().context("cargo metadata has no target_directory")?;
     Ok(PathBuf::from(target))
 }
@@ -34,9 +35,17 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a program for what it prints; fails with what it says.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let done = command.stderr(Stdio::piped()).output().with_context(|| format!("{} cannot be run", name(command)))?;
+    let done = command
+        .stderr(Stdio::piped())
+        .output()
+        .with_context(|| format!("{} cannot be run", name(command)))?;
     if !done.status.success() {
-        bail!("{} ended with {}: {}", name(command), done.status, String::from_utf8_lossy(&done.stderr).trim());
+        bail!(
+            "{} ended with {}: {}",
+            name(command),
+            done.status,
+            String::from_utf8_lossy(&done.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
 }

@@ -27,13 +27,22 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
 /// Builds `eyot` and says where it is. All of the workspace is selected, so that every build of a
 /// dependency has the same features and is used by all others.
 pub(crate) fn binary(profile: Profile) -> Result<PathBuf> {
-    let (folder, flags): (_, &[&str]) = match profile {
-        Profile::Debug => ("debug", &[]),
-        Profile::Release => ("release", &["--release"]),
+    let flags: &[&str] = match profile {
+        Profile::Debug => &[],
+        Profile::Release => &["--release"],
     };
-    say(&format!("building eyot ({folder}); the first time takes several minutes"));
+    say("building eyot; the first time takes several minutes");
     process::run(cargo().args(["build", "--locked", "--workspace", "--bins"]).args(flags))?;
-    Ok(target()?.join(folder).join("eyot"))
+    built(profile, "eyot")
+}
+
+/// Where a program of the workspace lies once it is built.
+pub(crate) fn built(profile: Profile, name: &str) -> Result<PathBuf> {
+    let folder = match profile {
+        Profile::Debug => "debug",
+        Profile::Release => "release",
+    };
+    Ok(target()?.join(folder).join(name))
 }
 
 fn wasm_target() -> Result<()> {
@@ -55,7 +64,9 @@ fn wasm_target() -> Result<()> {
     };
     match installed {
         Ok(()) if has_debian() => Ok(()),
-        _ => bail!("components cannot be built here: neither `rustup target add {WASM}` nor Debian's rustc-web works"),
+        _ => bail!(
+            "components cannot be built here: neither `rustup target add {WASM}` nor Debian's rustc-web works"
+        ),
     }
 }
 
@@ -65,7 +76,8 @@ fn is_root() -> bool {
 }
 
 fn has_target() -> Result<bool> {
-    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"])).context("is Rust installed? https://rustup.rs")?;
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))
+        .context("is Rust installed? https://rustup.rs")?;
     Ok(Path::new(&sysroot).join("lib/rustlib").join(WASM).join("lib").is_dir())
 }
 
@@ -84,7 +96,8 @@ pub(crate) fn python() -> Result<PathBuf> {
         return Ok(python);
     }
     say("Python packages for tests: onnxruntime, which predictions are compared with");
-    process::run(Command::new("python3").args(["-m", "venv"]).arg(&dir)).context("on Debian: apt-get install python3-venv")?;
+    process::run(Command::new("python3").args(["-m", "venv"]).arg(&dir))
+        .context("on Debian: apt-get install python3-venv")?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     process::run(Command::new(&python).args(pip).args(wanted.lines()))?;
     std::fs::write(&marker, wanted)?;

@@ -60,7 +60,8 @@ impl IntoResponse for Refusal {
         if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
             tracing::error!(error = %error.chain(), "a registry request failed");
         }
-        let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let detail = Detail { hint: error.hint_text().map(str::to_owned), kind: Some(error.kind()) };
         let problem = Problem { code: code.to_owned(), message: error.chain(), detail: Some(detail) };
         (status, axum::Json(Problems { errors: vec![problem] })).into_response()
@@ -77,7 +78,8 @@ pub(crate) fn read(status: StatusCode, body: &Bytes) -> Error {
         400..500 => Kind::Invalid,
         _ => Kind::Unavailable,
     };
-    let problem = serde_json::from_slice::<Problems>(body).ok().and_then(|problems| problems.errors.into_iter().next());
+    let problem =
+        serde_json::from_slice::<Problems>(body).ok().and_then(|problems| problems.errors.into_iter().next());
     let Some(problem) = problem else {
         return Error::new(kind_of_status, format!("the registry answered {status}"));
     };

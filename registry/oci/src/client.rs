@@ -42,19 +42,32 @@ impl Client {
     }
 
     /// Pushes a model in ONNX; `file` is the name it is unpacked under.
-    pub async fn push_model(&self, repository: &str, tag: Option<&str>, file: &str, onnx: Bytes) -> Result<Pushed> {
+    pub async fn push_model(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        file: &str,
+        onnx: Bytes,
+    ) -> Result<Pushed> {
         let built = model_manifest(repository, file, &onnx)?;
         self.push(repository, tag, built, onnx).await
     }
 
-    async fn push(&self, repository: &str, tag: Option<&str>, built: Built, content: Bytes) -> Result<Pushed> {
+    async fn push(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        built: Built,
+        content: Bytes,
+    ) -> Result<Pushed> {
         let size = content.len() as u64;
         let digest = Digest::of(&built.manifest);
         let target = tag.map_or_else(|| digest.to_string(), str::to_owned);
         let media_type = built.media_type();
         self.push_blob(repository, built.config).await?;
         let content = self.push_blob(repository, content).await?;
-        let request = Request::put(format!("/v2/{repository}/manifests/{target}")).header(header::CONTENT_TYPE, media_type);
+        let request = Request::put(format!("/v2/{repository}/manifests/{target}"))
+            .header(header::CONTENT_TYPE, media_type);
         self.send(request, Body::from(built.manifest)).await?;
         Ok(Pushed { repository: repository.to_owned(), tag: tag.map(str::to_owned), digest, content, size })
     }
@@ -75,13 +88,16 @@ impl Client {
 
     /// Pulls a blob, checked against its digest.
     pub async fn pull_blob(&self, repository: &str, digest: &Digest) -> Result<Bytes> {
-        let response = self.send(Request::get(format!("/v2/{repository}/blobs/{digest}")), Body::empty()).await?;
+        let response =
+            self.send(Request::get(format!("/v2/{repository}/blobs/{digest}")), Body::empty()).await?;
         let bytes = collect(response.into_body(), LIMIT).await?;
         let found = Digest::of(&bytes);
         if found == *digest {
             return Ok(bytes);
         }
-        Err(Error::corrupt(format!("the registry sent other bytes than those of {digest}: they hash to {found}")))
+        Err(Error::corrupt(format!(
+            "the registry sent other bytes than those of {digest}: they hash to {found}"
+        )))
     }
 
     async fn send(&self, request: http::request::Builder, body: Body) -> Result<Response<Body>> {
@@ -94,7 +110,8 @@ impl Client {
     }
 
     async fn answer(&self, request: http::request::Builder, body: Body) -> Result<Response<Body>> {
-        let request = request.body(body).map_err(|error| Error::invalid("no such name can be sent").because(error))?;
+        let request =
+            request.body(body).map_err(|error| Error::invalid("no such name can be sent").because(error))?;
         self.0.send(request).await
     }
 }

@@ -87,7 +87,10 @@ impl Manifest {
         let manifest: Self = serde_json::from_slice(bytes)
             .map_err(|error| Error::invalid(format!("the manifest cannot be read: {error}")))?;
         if manifest.schema_version != 2 {
-            return Err(Error::invalid(format!("the manifest has schemaVersion {}, not 2", manifest.schema_version)));
+            return Err(Error::invalid(format!(
+                "the manifest has schemaVersion {}, not 2",
+                manifest.schema_version
+            )));
         }
         Ok(manifest)
     }
@@ -98,7 +101,10 @@ impl Manifest {
         if config == WASM_CONFIG {
             return match self.layers.as_slice() {
                 [layer] => Ok((ArtifactKind::Component, Some(layer))),
-                layers => Err(Error::invalid(format!("a component has exactly one layer, this manifest {}", layers.len()))),
+                layers => Err(Error::invalid(format!(
+                    "a component has exactly one layer, this manifest {}",
+                    layers.len()
+                ))),
             };
         }
         if self.artifact_type.as_deref() == Some(MODEL_MANIFEST) || config == MODEL_CONFIG {
@@ -190,9 +196,14 @@ fn interface(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
             .hint("build it again; a file that was cut short or damaged looks like this")
     };
     if !Parser::is_component(wasm) {
-        let what = if Parser::is_core_wasm(wasm) { "a core wasm module, not a component" } else { "no wasm component" };
-        return Err(Error::invalid(format!("the file is {what}"))
-            .hint("a component is what cargo build --target wasm32-wasip2, eyot build or componentize-py write"));
+        let what = if Parser::is_core_wasm(wasm) {
+            "a core wasm module, not a component"
+        } else {
+            "no wasm component"
+        };
+        return Err(Error::invalid(format!("the file is {what}")).hint(
+            "a component is what cargo build --target wasm32-wasip2, eyot build or componentize-py write",
+        ));
     }
     Validator::new_with_features(WasmFeatures::all()).validate_all(wasm).map_err(invalid)?;
     let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0_usize);

@@ -87,7 +87,8 @@ impl Registry {
             self.0.store.pin(blob, &owner).await?;
         }
         let mut tx = self.0.db.begin().await?;
-        record(&mut tx, &target.repository, &digest, media_type, size, kind, content.as_ref(), &blobs).await?;
+        record(&mut tx, &target.repository, &digest, media_type, size, kind, content.as_ref(), &blobs)
+            .await?;
         if let Selector::Tag(tag) = &target.selector {
             point(&mut tx, &target.repository, tag, &digest).await?;
         }
@@ -95,7 +96,13 @@ impl Registry {
         tx.emit(Event::new("artifact.pushed", &target.repository, payload)).await?;
         tx.commit().await?;
         self.write_index().await?;
-        Ok(Resolved { repository: target.repository.clone(), manifest: digest, content: content.unwrap_or(digest), kind, size })
+        Ok(Resolved {
+            repository: target.repository.clone(),
+            manifest: digest,
+            content: content.unwrap_or(digest),
+            kind,
+            size,
+        })
     }
 
     /// The blobs that a manifest names, all of which must be here.
@@ -105,7 +112,8 @@ impl Registry {
             match self.0.store.size(&blob.digest).await? {
                 Some(size) if size == blob.size => blobs.push(blob.clone()),
                 Some(size) => {
-                    let message = format!("blob {} has {size} bytes, the manifest says {}", blob.digest, blob.size);
+                    let message =
+                        format!("blob {} has {size} bytes, the manifest says {}", blob.digest, blob.size);
                     return Err(Error::invalid(message));
                 }
                 None if !blob.urls.is_empty() => {}
@@ -113,7 +121,8 @@ impl Registry {
             }
         }
         for child in &manifest.manifests {
-            let reference = Reference { repository: repository.to_owned(), selector: Selector::Digest(child.digest) };
+            let reference =
+                Reference { repository: repository.to_owned(), selector: Selector::Digest(child.digest) };
             self.artifact(&reference).await.map_err(|_| unknown_blob(repository, &child.digest))?;
         }
         Ok(blobs)
@@ -213,7 +222,8 @@ impl Registry {
         for row in rows {
             let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
             let size = self.0.store.size(&digest).await?.unwrap_or_default();
-            let (repository, tag): (String, String) = (row.try_get("repository").map_err(fail)?, row.try_get("tag").map_err(fail)?);
+            let (repository, tag): (String, String) =
+                (row.try_get("repository").map_err(fail)?, row.try_get("tag").map_err(fail)?);
             let annotations = [(layout::REFERENCE.to_owned(), format!("{repository}:{tag}"))].into();
             let media_type = row.try_get("media_type").map_err(fail)?;
             named.push(Descriptor { media_type, digest, size, annotations, urls: Vec::new() });
@@ -223,7 +233,8 @@ impl Registry {
 }
 
 fn unknown_blob(repository: &str, digest: &Digest) -> Error {
-    Error::not_found(format!("the manifest names {digest}, which is not in {repository}")).hint("push its blobs first")
+    Error::not_found(format!("the manifest names {digest}, which is not in {repository}"))
+        .hint("push its blobs first")
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -252,13 +263,15 @@ async fn record(
     .await
     .map_err(fail)?;
     for blob in blobs {
-        sqlx::query("INSERT INTO manifest_blobs (repository, digest, blob) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(repository)
-            .bind(digest.to_string())
-            .bind(blob.digest.to_string())
-            .execute(&mut **tx)
-            .await
-            .map_err(fail)?;
+        sqlx::query(
+            "INSERT INTO manifest_blobs (repository, digest, blob) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(repository)
+        .bind(digest.to_string())
+        .bind(blob.digest.to_string())
+        .execute(&mut **tx)
+        .await
+        .map_err(fail)?;
     }
     Ok(())
 }

@@ -24,7 +24,11 @@ const MANIFEST: usize = 4 << 20;
 
 /// The routes under `/v2`.
 pub fn router(registry: Registry) -> Router {
-    Router::new().route("/v2", any(base)).route("/v2/", any(base)).route("/v2/{*path}", any(route)).with_state(registry)
+    Router::new()
+        .route("/v2", any(base))
+        .route("/v2/", any(base))
+        .route("/v2/{*path}", any(route))
+        .with_state(registry)
 }
 
 async fn base() -> Response {
@@ -123,7 +127,10 @@ async fn blob(registry: &Registry, digest: &Digest, with_body: bool) -> Answer {
     let size = size.ok_or_else(|| unknown(Error::not_found(format!("there is no blob {digest}"))))?;
     let headers = content_headers(digest, "application/octet-stream", size);
     let body = match with_body {
-        true => Body::from_stream(ReaderStream::with_capacity(store.open(digest).await.map_err(unknown)?, 64 << 10)),
+        true => Body::from_stream(ReaderStream::with_capacity(
+            store.open(digest).await.map_err(unknown)?,
+            64 << 10,
+        )),
         false => Body::empty(),
     };
     Ok((headers, body).into_response())
@@ -132,7 +139,10 @@ async fn blob(registry: &Registry, digest: &Digest, with_body: bool) -> Answer {
 fn query(uri: &Uri, name: &str) -> Option<String> {
     let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
     // Digests and names need no escape but for the colon, which some clients write as %3A.
-    pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.replace("%3A", ":").replace("%2F", "/"))
+    pairs
+        .into_iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.replace("%3A", ":").replace("%2F", "/"))
 }
 
 fn wanted(request: &Request) -> Result<Option<Digest>, Refusal> {
@@ -179,7 +189,10 @@ async fn keep(repository: &str, writer: Box<dyn BlobWriter>, digest: &Digest) ->
 
 fn created(repository: &str, digest: &Digest) -> Response {
     let location = format!("/v2/{repository}/blobs/{digest}");
-    let headers = [(header::LOCATION, location), (http::HeaderName::from_static("docker-content-digest"), digest.to_string())];
+    let headers = [
+        (header::LOCATION, location),
+        (http::HeaderName::from_static("docker-content-digest"), digest.to_string()),
+    ];
     (StatusCode::CREATED, headers).into_response()
 }
 
@@ -223,9 +236,11 @@ async fn append(registry: &Registry, repository: &str, id: &str, request: Reques
 }
 
 async fn complete(registry: &Registry, repository: &str, id: &str, request: Request) -> Answer {
-    let missing = || Refusal::new("DIGEST_INVALID", Error::invalid("the query parameter 'digest' is missing"));
+    let missing =
+        || Refusal::new("DIGEST_INVALID", Error::invalid("the query parameter 'digest' is missing"));
     let digest = wanted(&request)?.ok_or_else(missing)?;
-    let mut writer = registry.0.uploads.take(id).map_err(|error| Refusal::new("BLOB_UPLOAD_UNKNOWN", error))?;
+    let mut writer =
+        registry.0.uploads.take(id).map_err(|error| Refusal::new("BLOB_UPLOAD_UNKNOWN", error))?;
     if let Err(response) = in_order(&request, writer.written()) {
         registry.0.uploads.put_back(id, writer);
         return Ok(response);
@@ -247,7 +262,8 @@ async fn manifest(registry: &Registry, reference: &Reference, with_body: bool) -
 async fn put_manifest(registry: &Registry, reference: &Reference, request: Request) -> Answer {
     let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
-    let bytes = collect(request.into_body(), MANIFEST).await.map_err(|error| Refusal::new("SIZE_INVALID", error))?;
+    let bytes =
+        collect(request.into_body(), MANIFEST).await.map_err(|error| Refusal::new("SIZE_INVALID", error))?;
     let media_type = media_type.unwrap_or_else(|| crate::manifest::IMAGE_MANIFEST.to_owned());
     let put = registry.put(reference, &media_type, bytes).await.map_err(|error| match error.kind() {
         Kind::NotFound => Refusal::new("MANIFEST_BLOB_UNKNOWN", error),

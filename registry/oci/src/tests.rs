@@ -34,7 +34,12 @@ impl World {
         Client::with_transport(self.transport.clone())
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &'static str) -> (StatusCode, http::HeaderMap, Bytes) {
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &'static str,
+    ) -> (StatusCode, http::HeaderMap, Bytes) {
         let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
         let response = self.transport.send(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -61,17 +66,28 @@ async fn components_and_models_are_what_other_tools_expect() {
     let pushed = world.client().push_component("acme/steps", Some("1.0.0"), component()).await.unwrap();
     assert_eq!(pushed.content, Digest::of(component()));
     let (status, headers, bytes) = world.ask("GET", "/v2/acme/steps/manifests/1.0.0", "").await;
-    assert_eq!((status, headers["docker-content-digest"].to_str().unwrap()), (StatusCode::OK, pushed.digest.to_string().as_str()));
+    assert_eq!(
+        (status, headers["docker-content-digest"].to_str().unwrap()),
+        (StatusCode::OK, pushed.digest.to_string().as_str())
+    );
     assert_eq!(headers["content-type"], "application/vnd.oci.image.manifest.v1+json");
     let manifest: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(manifest["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
     assert_eq!(manifest["layers"][0]["mediaType"], "application/wasm");
     let config = manifest["config"]["digest"].as_str().unwrap().parse().unwrap();
-    let config: Value = serde_json::from_slice(&world.client().pull_blob("acme/steps", &config).await.unwrap()).unwrap();
-    assert_eq!(config["component"], json!({"exports": ["run"], "imports": ["wasi:cli/environment@0.2.12"], "target": null}));
+    let config: Value =
+        serde_json::from_slice(&world.client().pull_blob("acme/steps", &config).await.unwrap()).unwrap();
+    assert_eq!(
+        config["component"],
+        json!({"exports": ["run"], "imports": ["wasi:cli/environment@0.2.12"], "target": null})
+    );
     assert_eq!(config["layerDigests"], json!([Digest::of(component())]));
 
-    let model = world.client().push_model("models/iris", None, "iris.onnx", Bytes::from_static(b"weights")).await.unwrap();
+    let model = world
+        .client()
+        .push_model("models/iris", None, "iris.onnx", Bytes::from_static(b"weights"))
+        .await
+        .unwrap();
     let found = world.registry.artifact(&reference(&format!("models/iris@{}", model.digest))).await.unwrap();
     assert_eq!((found.kind, found.content), (ArtifactKind::Model, Digest::of(b"weights")));
     let (_, _, bytes) = world.ask("GET", &format!("/v2/models/iris/manifests/{}", model.digest), "").await;
@@ -79,9 +95,14 @@ async fn components_and_models_are_what_other_tools_expect() {
     assert_eq!(manifest["artifactType"], "application/vnd.cncf.model.manifest.v1+json");
     assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.cncf.model.weight.v1.raw");
 
-    let names: Vec<_> = world.registry.list().await.unwrap().into_iter().map(|entry| (entry.repository, entry.tag)).collect();
-    assert_eq!(names, [("acme/steps".to_owned(), Some("1.0.0".to_owned())), ("models/iris".to_owned(), None)]);
-    let index: Value = serde_json::from_slice(&std::fs::read(world.dir.path().join("index.json")).unwrap()).unwrap();
+    let names: Vec<_> =
+        world.registry.list().await.unwrap().into_iter().map(|entry| (entry.repository, entry.tag)).collect();
+    assert_eq!(
+        names,
+        [("acme/steps".to_owned(), Some("1.0.0".to_owned())), ("models/iris".to_owned(), None)]
+    );
+    let index: Value =
+        serde_json::from_slice(&std::fs::read(world.dir.path().join("index.json")).unwrap()).unwrap();
     assert_eq!(index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"], "acme/steps:1.0.0");
 }
 
@@ -151,7 +172,11 @@ async fn wrong_requests_name_what_is_wrong_and_leave_nothing() {
     ] {
         let (found, _, bytes) = world.ask(method, &path, body).await;
         let problem: Value = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!((found.as_u16(), problem["errors"][0]["code"].as_str().unwrap()), (status, code), "{method} {path}");
+        assert_eq!(
+            (found.as_u16(), problem["errors"][0]["code"].as_str().unwrap()),
+            (status, code),
+            "{method} {path}"
+        );
     }
     assert!(world.store.list().await.unwrap().is_empty() && world.registry.list().await.unwrap().is_empty());
 }

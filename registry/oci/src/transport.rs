@@ -22,7 +22,8 @@ impl Transport {
     /// To the server at `url`, as in `http://127.0.0.1:8090`.
     pub fn http(url: &str) -> Result<Self> {
         let wrong = || {
-            Error::invalid(format!("'{url}' is no address of a server")).hint("write http://HOST:PORT, as in http://127.0.0.1:8090")
+            Error::invalid(format!("'{url}' is no address of a server"))
+                .hint("write http://HOST:PORT, as in http://127.0.0.1:8090")
         };
         let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| wrong())?;
         if uri.scheme() != Some(&Scheme::HTTP) || !matches!(uri.path(), "" | "/") {
@@ -45,7 +46,8 @@ impl Transport {
             Kind::Http { client, authority } => {
                 let mut parts = request.uri().clone().into_parts();
                 (parts.scheme, parts.authority) = (Some(Scheme::HTTP), Some(authority.clone()));
-                *request.uri_mut() = Uri::from_parts(parts).map_err(|error| Error::internal("no such address").because(error))?;
+                *request.uri_mut() = Uri::from_parts(parts)
+                    .map_err(|error| Error::internal("no such address").because(error))?;
                 let answer = client.request(request).await;
                 answer.map(|response| response.map(Body::new)).map_err(|error| {
                     Error::unavailable(format!("http://{authority} does not answer")).because(error)

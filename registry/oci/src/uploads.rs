@@ -22,7 +22,9 @@ impl Uploads {
         let mut uploads = self.0.lock();
         uploads.retain(|_, (_, touched)| touched.elapsed() < IDLE);
         if uploads.len() >= MOST {
-            return Err(Error::exhausted(format!("{MOST} uploads are under way")).hint("try again in a moment"));
+            return Err(
+                Error::exhausted(format!("{MOST} uploads are under way")).hint("try again in a moment")
+            );
         }
         uploads.insert(id.clone(), (writer, Instant::now()));
         Ok(id)

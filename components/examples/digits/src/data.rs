@@ -73,7 +73,10 @@ impl Rows {
         for (index, row) in self.0.iter().enumerate() {
             if let Some(column) = row.pixels.iter().position(|pixel| *pixel > DARKEST) {
                 let found = row.pixels[column];
-                return Err(Error::invalid(format!("row {}, p{column}: a pixel is from 0 to {DARKEST}, not {found}", index + 1)));
+                return Err(Error::invalid(format!(
+                    "row {}, p{column}: a pixel is from 0 to {DARKEST}, not {found}",
+                    index + 1
+                )));
             }
             let label = usize::from(row.label);
             *seen.get_mut(label).ok_or_else(|| {
@@ -110,9 +113,14 @@ fn row(line: usize, text: &str) -> Result<Row> {
     let mut values = [0; PIXELS + 1];
     let mut columns = text.trim().split(',');
     for (column, value) in values.iter_mut().enumerate() {
-        let cell = columns.next().ok_or_else(|| Error::invalid(format!("line {line}: there are {column} columns, not 65")))?;
+        let cell = columns
+            .next()
+            .ok_or_else(|| Error::invalid(format!("line {line}: there are {column} columns, not 65")))?;
         *value = cell.trim().parse().map_err(|_| {
-            Error::invalid(format!("line {line}, column {}: '{cell}' is no whole number from 0 to 255", column + 1))
+            Error::invalid(format!(
+                "line {line}, column {}: '{cell}' is no whole number from 0 to 255",
+                column + 1
+            ))
         })?;
     }
     if columns.next().is_some() {
@@ -173,7 +181,10 @@ mod tests {
         }
         for (text, says) in [
             (with(&lines[1].replacen("5", "17", 1)), "row 1, p2: a pixel is from 0 to 16, not 17"),
-            (with(&format!("{}10", &lines[1][..lines[1].len() - 1])), "row 1: a label is from 0 to 9, not 10"),
+            (
+                with(&format!("{}10", &lines[1][..lines[1].len() - 1])),
+                "row 1: a label is from 0 to 9, not 10",
+            ),
             (with(lines[1]), "no row shows a 1"),
         ] {
             assert_eq!(Rows::parse(&text).unwrap().validate().unwrap_err().to_string(), says);

@@ -21,7 +21,8 @@ pub fn measure(model: &Model, rows: &Rows) -> Result<Report> {
         let pixels: Vec<f32> = batch.iter().flat_map(|row| row.pixels.map(f32::from)).collect();
         let outputs = model.infer(vec![Tensor::of("pixels", &[batch.len(), PIXELS], &pixels)])?;
         let labels = outputs.iter().find(|output| output.name() == "label");
-        let labels = labels.ok_or_else(|| Error::invalid("the model has no output 'label'"))?.to_vec::<i64>()?;
+        let labels =
+            labels.ok_or_else(|| Error::invalid("the model has no output 'label'"))?.to_vec::<i64>()?;
         for (row, label) in batch.iter().zip(labels) {
             report.count(row.label, label)?;
         }
@@ -32,7 +33,8 @@ pub fn measure(model: &Model, rows: &Rows) -> Result<Report> {
 impl Report {
     fn count(&mut self, truth: u8, answer: i64) -> Result<()> {
         let answer = usize::try_from(answer).ok().filter(|answer| *answer < DIGITS);
-        let answer = answer.ok_or_else(|| Error::invalid("the model answered with something that is no digit"))?;
+        let answer =
+            answer.ok_or_else(|| Error::invalid("the model answered with something that is no digit"))?;
         self.confusion[usize::from(truth)][answer] += 1;
         Ok(())
     }

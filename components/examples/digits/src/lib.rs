@@ -64,7 +64,8 @@ pub mod steps {
     /// Trains a network with one hidden layer.
     pub fn train(rows: Artifact, seed: u64, epochs: u32, hidden: u32) -> Result<Trained> {
         let training = Training { seed, epochs, hidden: hidden as usize };
-        let (network, loss) = training.run(&Rows::read(&rows)?, |epoch, loss| tracking::log_metric("loss", loss, epoch))?;
+        let (network, loss) =
+            training.run(&Rows::read(&rows)?, |epoch, loss| tracking::log_metric("loss", loss, epoch))?;
         Ok(Trained { weights: network.write()?, loss })
     }
 

@@ -33,7 +33,9 @@ impl Training {
     /// Trains; `report` hears of each epoch's mean loss. Answers the last of them.
     pub fn run(&self, rows: &Rows, mut report: impl FnMut(i64, f64)) -> Result<(Network, f64)> {
         if rows.is_empty() || self.epochs == 0 || !(1..=4096).contains(&self.hidden) {
-            return Err(Error::invalid("training needs rows, at least one epoch, and from 1 to 4096 hidden units"));
+            return Err(Error::invalid(
+                "training needs rows, at least one epoch, and from 1 to 4096 hidden units",
+            ));
         }
         let mut random = Random::new(self.seed);
         let mut network = Network::random(self.hidden, &mut random);
@@ -94,9 +96,16 @@ impl Network {
     /// What flows through for one row: the input, the hidden layer and the chances.
     pub fn forward(&self, row: &Row) -> ([f32; PIXELS], Vec<f32>, [f32; DIGITS]) {
         let input = row.pixels.map(|pixel| f32::from(pixel) / SCALE);
-        let hidden: Vec<f32> = self.first.chunks_exact(PIXELS).zip(&self.first_bias).map(|(weights, bias)| (dot(weights, &input) + bias).max(0.0)).collect();
+        let hidden: Vec<f32> = self
+            .first
+            .chunks_exact(PIXELS)
+            .zip(&self.first_bias)
+            .map(|(weights, bias)| (dot(weights, &input) + bias).max(0.0))
+            .collect();
         let mut chances = [0.0; DIGITS];
-        for ((chance, weights), bias) in chances.iter_mut().zip(self.second.chunks_exact(self.hidden)).zip(&self.second_bias) {
+        for ((chance, weights), bias) in
+            chances.iter_mut().zip(self.second.chunks_exact(self.hidden)).zip(&self.second_bias)
+        {
             *chance = dot(weights, &hidden) + bias;
         }
         softmax(&mut chances);
@@ -139,7 +148,8 @@ impl Network {
             return Err(wrong());
         }
         let mut network = Self::zero(hidden);
-        let mut numbers = rest.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+        let mut numbers =
+            rest.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
         for part in network.parts() {
             for weight in part {
                 *weight = numbers.next().ok_or_else(wrong)?;
@@ -178,7 +188,9 @@ mod tests {
     use crate::data::digits;
 
     fn right(network: &Network, rows: &Rows) -> f64 {
-        let best = |chances: [f32; DIGITS]| (0..DIGITS).max_by(|a, b| chances[*a].total_cmp(&chances[*b])).unwrap_or_default();
+        let best = |chances: [f32; DIGITS]| {
+            (0..DIGITS).max_by(|a, b| chances[*a].total_cmp(&chances[*b])).unwrap_or_default()
+        };
         let right = rows.iter().filter(|row| best(network.forward(row).2) == usize::from(row.label)).count();
         right as f64 / rows.len() as f64
     }

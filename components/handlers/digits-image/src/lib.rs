@@ -16,7 +16,8 @@ fn predict(inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
     let rows = pixels.len() / 64;
     let outputs = Model::open("digits")?.infer(vec![Tensor::of("pixels", &[rows, 64], &pixels)])?;
     let digits = outputs[0].to_vec::<i64>()?;
-    let best: Vec<f32> = outputs[1].to_vec::<f32>()?.chunks(10).map(|row| row.iter().copied().fold(0.0, f32::max)).collect();
+    let best: Vec<f32> =
+        outputs[1].to_vec::<f32>()?.chunks(10).map(|row| row.iter().copied().fold(0.0, f32::max)).collect();
     let names: Vec<&str> = digits.iter().map(|digit| NAMES[*digit as usize % 10]).collect();
     let digit = Tensor::of("digit", &[rows], &digits);
     Ok(vec![digit, Tensor::of("probability", &[rows], &best), Tensor::of_texts("name", &[rows], &names)])

@@ -10,13 +10,21 @@ pub fn pixels(pictures: &[u8]) -> Vec<f32> {
 }
 
 fn reduce(picture: &[u8]) -> Vec<f32> {
-    let edge = |index: usize| index % SIDE == 0 || index % SIDE == SIDE - 1 || index < SIDE || index >= SIDE * (SIDE - 1);
-    let border: Vec<f32> = picture.iter().enumerate().filter(|(index, _)| edge(*index)).map(|(_, grey)| f32::from(*grey)).collect();
+    let edge = |index: usize| {
+        index % SIDE == 0 || index % SIDE == SIDE - 1 || index < SIDE || index >= SIDE * (SIDE - 1)
+    };
+    let border: Vec<f32> = picture
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| edge(*index))
+        .map(|(_, grey)| f32::from(*grey))
+        .collect();
     let light_paper = border.iter().sum::<f32>() > 127.5 * border.len() as f32;
     let ink = |grey: u8| if light_paper { 255.0 - f32::from(grey) } else { f32::from(grey) };
     let side = SIDE / BLOCK;
     let block = |row: usize, column: usize| {
-        let greys = (0..BLOCK * BLOCK).map(|index| picture[(row * BLOCK + index / BLOCK) * SIDE + column * BLOCK + index % BLOCK]);
+        let greys = (0..BLOCK * BLOCK)
+            .map(|index| picture[(row * BLOCK + index / BLOCK) * SIDE + column * BLOCK + index % BLOCK]);
         greys.map(ink).sum::<f32>() / (BLOCK * BLOCK) as f32 * 16.0 / 255.0
     };
     (0..side * side).map(|index| block(index / side, index % side)).collect()

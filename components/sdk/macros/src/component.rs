@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::spanned::Spanned as _;
 
-use crate::types::{Type, argument, kebab};
+use crate::types::{Type, argument, generated_record, kebab};
 
 struct Record {
     name: syn::Ident,
@@ -22,20 +22,28 @@ struct Function {
 
 pub(crate) fn expand(module: &syn::ItemMod) -> syn::Result<TokenStream> {
     let Some((_, items)) = &module.content else {
-        return Err(syn::Error::new(module.span(), "the module must have its content here: `mod steps { … }`"));
+        return Err(syn::Error::new(
+            module.span(),
+            "the module must have its content here: `mod steps { … }`",
+        ));
     };
     let structs: Vec<_> = items.iter().filter_map(public_struct).collect();
     let names: Vec<_> = structs.iter().map(|item| item.ident.clone()).collect();
     let records = structs.into_iter().map(|item| record(item, &names)).collect::<syn::Result<Vec<_>>>()?;
-    let functions = items.iter().filter_map(public_function).map(|item| function(item, &names)).collect::<syn::Result<Vec<_>>>()?;
+    let functions = items
+        .iter()
+        .filter_map(public_function)
+        .map(|item| function(item, &names))
+        .collect::<syn::Result<Vec<_>>>()?;
     if functions.is_empty() {
         return Err(syn::Error::new(module.span(), "a component exports at least one function: `pub fn …`"));
     }
-    let generated = crate::generate(&world(&records, &functions), &["types", "artifacts"]);
     let inner = &module.ident;
+    let generated = crate::generate(&world(inner, &records, &functions), &["types", "artifacts"]);
     let conversions = records.iter().map(|record| conversions(record, inner));
     let exports = functions.iter().map(|function| export(function, inner));
     let bindings = format_ident!("__eyot_{}", inner);
+    let exported = format_ident!("{}", inner);
     Ok(quote! {
         #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
         #module
@@ -48,6 +56,7 @@ pub(crate) fn expand(module: &syn::ItemMod) -> syn::Result<TokenStream> {
         mod #bindings {
             use super::#inner;
             #generated
+            use exports::eyot::component::#exported::*;
             #(#conversions)*
             struct Component;
             impl Guest for Component { #(#exports)* }
@@ -75,7 +84,8 @@ fn record(item: &syn::ItemStruct, names: &[syn::Ident]) -> syn::Result<Record> {
         return Err(syn::Error::new(item.span(), "a public struct becomes a record: its fields need names"));
     };
     let field = |field: &syn::Field| {
-        let name = field.ident.clone().ok_or_else(|| syn::Error::new(field.span(), "a field needs a name"))?;
+        let name =
+            field.ident.clone().ok_or_else(|| syn::Error::new(field.span(), "a field needs a name"))?;
         if !matches!(field.vis, syn::Visibility::Public(_)) {
             return Err(syn::Error::new(field.span(), "every field of a record is public"));
         }
@@ -91,7 +101,9 @@ fn function(item: &syn::ItemFn, names: &[syn::Ident]) -> syn::Result<Function> {
             syn::Pat::Ident(name) => Ok((name.ident.clone(), Type::of(&input.ty, names)?)),
             other => Err(syn::Error::new(other.span(), "a parameter needs a name")),
         },
-        syn::FnArg::Receiver(receiver) => Err(syn::Error::new(receiver.span(), "a component's function has no self")),
+        syn::FnArg::Receiver(receiver) => {
+            Err(syn::Error::new(receiver.span(), "a component's function has no self"))
+        }
     };
     let params = item.sig.inputs.iter().map(param).collect::<syn::Result<_>>()?;
     let (output, fallible) = match &item.sig.output {
@@ -118,20 +130,31 @@ fn output(ty: &syn::Type, names: &[syn::Ident]) -> syn::Result<(Option<Type>, bo
 fn doc(attribute: &syn::Attribute) -> Option<String> {
     let syn::Meta::NameValue(meta) = &attribute.meta else { return None };
     match &meta.value {
-        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) if meta.path.is_ident("doc") => Some(text.value()),
+        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) if meta.path.is_ident("doc") => {
+            Some(text.value())
+        }
         _ => None,
     }
 }
 
-/// The world: what the host reads off the component.
-fn world(records: &[Record], functions: &[Function]) -> String {
-    let mut text = String::from("package eyot:component;\nworld component {\n  use eyot:ml/artifacts@0.1.0.{artifact};\n");
+/// The world: what the host reads off the component. The functions stand in an interface, since the
+/// linker's name of a function of the world itself is its bare name: one called `write` or `exit` would
+/// take the place of libc's.
+fn world(module: &syn::Ident, records: &[Record], functions: &[Function]) -> String {
+    let module = kebab(&module.to_string());
+    let mut text = format!(
+        "package eyot:component;\ninterface {module} {{\n  use eyot:ml/artifacts@0.1.0.{{artifact}};\n"
+    );
     let list = |fields: &[(syn::Ident, Type)]| {
         let field = |(name, ty): &(syn::Ident, Type)| format!("{}: {}", kebab(&name.to_string()), ty.wit());
         fields.iter().map(field).collect::<Vec<_>>().join(", ")
     };
     for record in records {
-        text.push_str(&format!("  record {} {{ {} }}\n", kebab(&record.name.to_string()), list(&record.fields)));
+        text.push_str(&format!(
+            "  record {} {{ {} }}\n",
+            crate::types::record(&record.name),
+            list(&record.fields)
+        ));
     }
     for function in functions {
         for line in &function.docs {
@@ -144,9 +167,9 @@ fn world(records: &[Record], functions: &[Function]) -> String {
             (Some(ty), true) => format!(" -> result<{}, string>", ty.wit()),
         };
         let name = kebab(&function.name.to_string());
-        text.push_str(&format!("  export {name}: func({}){result};\n", list(&function.params)));
+        text.push_str(&format!("  {name}: func({}){result};\n", list(&function.params)));
     }
-    text.push_str("}\n");
+    text.push_str(&format!("}}\nworld component {{\n  export {module};\n}}\n"));
     text
 }
 
@@ -157,9 +180,10 @@ fn conversions(record: &Record, inner: &syn::Ident) -> TokenStream {
     let fields: Vec<_> = record.fields.iter().map(|(field, _)| field).collect();
     let inwards = record.fields.iter().map(|(field, ty)| ty.into_rust(&quote!(value.#field)));
     let outwards = record.fields.iter().map(|(field, ty)| ty.into_wit(&quote!(value.#field)));
+    let generated = generated_record(name);
     quote! {
-        fn #into(value: #name) -> #inner::#name { #inner::#name { #(#fields: #inwards,)* } }
-        fn #from(value: #inner::#name) -> #name { #name { #(#fields: #outwards,)* } }
+        fn #into(value: #generated) -> #inner::#name { #inner::#name { #(#fields: #inwards,)* } }
+        fn #from(value: #inner::#name) -> #generated { #generated { #(#fields: #outwards,)* } }
     }
 }
 
@@ -170,7 +194,8 @@ fn export(function: &Function, inner: &syn::Ident) -> TokenStream {
     let arguments = function.params.iter().map(|(param, ty)| ty.into_rust(&quote!(#param)));
     let call = quote!(#inner::#name(#(#arguments),*));
     let ok = function.output.as_ref().map_or_else(|| quote!(()), rust_type);
-    let converted = |value: TokenStream| function.output.as_ref().map_or_else(|| value.clone(), |ty| ty.into_wit(&value));
+    let converted =
+        |value: TokenStream| function.output.as_ref().map_or_else(|| value.clone(), |ty| ty.into_wit(&value));
     if function.fallible {
         let value = converted(quote!(value));
         return quote! {
@@ -199,7 +224,10 @@ fn rust_type(ty: &Type) -> TokenStream {
             quote!(#name)
         }
         Type::Artifact => quote!(Artifact),
-        Type::Record(name) => quote!(#name),
+        Type::Record(name) => {
+            let name = generated_record(name);
+            quote!(#name)
+        }
         Type::List(item) => {
             let item = rust_type(item);
             quote!(::std::vec::Vec<#item>)
@@ -233,28 +261,65 @@ mod tests {
         };
         let items = &module.content.as_ref().unwrap().1;
         let names = [format_ident!("Parts")];
-        let records: Vec<_> = items.iter().filter_map(public_struct).map(|item| record(item, &names).unwrap()).collect();
-        let functions: Vec<_> = items.iter().filter_map(public_function).map(|item| function(item, &names).unwrap()).collect();
+        let records: Vec<_> =
+            items.iter().filter_map(public_struct).map(|item| record(item, &names).unwrap()).collect();
+        let functions: Vec<_> =
+            items.iter().filter_map(public_function).map(|item| function(item, &names).unwrap()).collect();
         let expected = "package eyot:component;
-world component {
+interface %steps {
   use eyot:ml/artifacts@0.1.0.{artifact};
-  record %parts { %train: artifact, %rows: list<u32> }
+  record %parts-record { %train: artifact, %rows: list<u32> }
   /// Cuts rows in two.
-  export %split: func(%rows: artifact, %test-fraction: f64) -> result<%parts, string>;
-  export %note: func(%text: string) -> result<_, string>;
-  export %add: func(%a: s32) -> s32;
+  %split: func(%rows: artifact, %test-fraction: f64) -> result<%parts-record, string>;
+  %note: func(%text: string) -> result<_, string>;
+  %add: func(%a: s32) -> s32;
+}
+world component {
+  export %steps;
 }
 ";
-        assert_eq!(world(&records, &functions), expected);
+        assert_eq!(world(&module.ident, &records, &functions), expected);
     }
 
     #[test]
     fn what_cannot_be_exported_is_said() {
         for (module, says) in [
-            (quote!(mod m { fn private() {} }), "at least one function"),
-            (quote!(mod m { pub fn f(text: &str) {} }), "`&str` cannot cross"),
-            (quote!(mod m { pub struct S(u8); pub fn f() {} }), "fields need names"),
-            (quote!(mod m { pub struct S { a: u8 } pub fn f() {} }), "every field of a record is public"),
+            (
+                quote!(
+                    mod m {
+                        fn private() {}
+                    }
+                ),
+                "at least one function",
+            ),
+            (
+                quote!(
+                    mod m {
+                        pub fn f(text: &str) {}
+                    }
+                ),
+                "`&str` cannot cross",
+            ),
+            (
+                quote!(
+                    mod m {
+                        pub struct S(u8);
+                        pub fn f() {}
+                    }
+                ),
+                "fields need names",
+            ),
+            (
+                quote!(
+                    mod m {
+                        pub struct S {
+                            a: u8,
+                        }
+                        pub fn f() {}
+                    }
+                ),
+                "every field of a record is public",
+            ),
         ] {
             let module: syn::ItemMod = syn::parse2(module).unwrap();
             let error = expand(&module).unwrap_err().to_string();

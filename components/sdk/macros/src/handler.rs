@@ -49,7 +49,12 @@ impl Parse for Arguments {
             match which.to_string().as_str() {
                 "inputs" => arguments.inputs = specs,
                 "outputs" => arguments.outputs = specs,
-                other => return Err(syn::Error::new(which.span(), format!("`{other}` is neither inputs nor outputs"))),
+                other => {
+                    return Err(syn::Error::new(
+                        which.span(),
+                        format!("`{other}` is neither inputs nor outputs"),
+                    ));
+                }
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
@@ -68,15 +73,26 @@ fn spec(text: &LitStr) -> syn::Result<Spec> {
     let (_, dtype) = known.ok_or_else(|| wrong(&format!("`{}` is no type of a tensor", dtype.trim())))?;
     let shape = shape.trim_end().strip_suffix(']').ok_or_else(|| wrong("the shape does not end"))?;
     let dims = shape.split(',').map(str::trim).filter(|dim| !dim.is_empty());
-    let shape = dims.map(|dim| dim.parse::<i64>().ok().filter(|dim| *dim >= -1).ok_or_else(|| wrong("a dimension is a number, or -1")));
+    let shape = dims.map(|dim| {
+        dim.parse::<i64>()
+            .ok()
+            .filter(|dim| *dim >= -1)
+            .ok_or_else(|| wrong("a dimension is a number, or -1"))
+    });
     Ok(Spec { name: name.trim().to_owned(), dtype, shape: shape.collect::<syn::Result<_>>()? })
 }
 
 pub(crate) fn expand(arguments: &Arguments, function: &syn::ItemFn) -> syn::Result<TokenStream> {
     if arguments.outputs.is_empty() {
-        return Err(syn::Error::new(function.sig.ident.span(), "a handler has at least one output: outputs(\"y: FP32[-1]\")"));
+        return Err(syn::Error::new(
+            function.sig.ident.span(),
+            "a handler has at least one output: outputs(\"y: FP32[-1]\")",
+        ));
     }
-    let generated = crate::generate("package eyot:component;\nworld component {\n  include eyot:ml/model-handler@0.1.0;\n}\n", &["types", "artifacts", "models"]);
+    let generated = crate::generate(
+        "package eyot:component;\nworld component {\n  include eyot:ml/model-handler@0.1.0;\n}\n",
+        &["types", "artifacts", "models"],
+    );
     let specs = |specs: &[Spec]| {
         let specs = specs.iter().map(|spec| {
             let (name, shape) = (&spec.name, &spec.shape);
@@ -120,8 +136,14 @@ mod tests {
 
     #[test]
     fn signatures_are_read() {
-        let arguments: Arguments = syn::parse_str(r#"inputs("image: UINT8[-1, 32,32]"), outputs("digit: INT64[-1]", "scale: FP32[]")"#).unwrap();
-        assert_eq!(arguments.inputs, [Spec { name: "image".into(), dtype: "Uint8", shape: vec![-1, 32, 32] }]);
+        let arguments: Arguments = syn::parse_str(
+            r#"inputs("image: UINT8[-1, 32,32]"), outputs("digit: INT64[-1]", "scale: FP32[]")"#,
+        )
+        .unwrap();
+        assert_eq!(
+            arguments.inputs,
+            [Spec { name: "image".into(), dtype: "Uint8", shape: vec![-1, 32, 32] }]
+        );
         assert_eq!(arguments.outputs[1], Spec { name: "scale".into(), dtype: "Fp32", shape: vec![] });
         for (text, says) in [
             (r#"inputs("x")"#, "a name and a type"),

@@ -39,7 +39,10 @@ impl Type {
         let cannot = || {
             let text = quote!(#ty).to_string().replace(' ', "");
             let known = "scalars, String, Artifact, Vec, Option, tuples, and public structs of this module";
-            syn::Error::new(ty.span(), format!("`{text}` cannot cross a component's boundary; what can: {known}"))
+            syn::Error::new(
+                ty.span(),
+                format!("`{text}` cannot cross a component's boundary; what can: {known}"),
+            )
         };
         match ty {
             syn::Type::Tuple(tuple) if !tuple.elems.is_empty() => {
@@ -69,10 +72,12 @@ impl Type {
         match self {
             Type::Same(wit) => (*wit).to_owned(),
             Type::Artifact => "artifact".to_owned(),
-            Type::Record(name) => kebab(&name.to_string()),
+            Type::Record(name) => record(name),
             Type::List(item) => format!("list<{}>", item.wit()),
             Type::Option(item) => format!("option<{}>", item.wit()),
-            Type::Tuple(types) => format!("tuple<{}>", types.iter().map(Type::wit).collect::<Vec<_>>().join(", ")),
+            Type::Tuple(types) => {
+                format!("tuple<{}>", types.iter().map(Type::wit).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 
@@ -140,6 +145,17 @@ pub(crate) fn argument(segment: &syn::PathSegment) -> Option<&syn::Type> {
     }
 }
 
+/// The WIT name of a record. Types and functions of an interface share their names, and a struct is
+/// often called as the function that gives it.
+pub(crate) fn record(name: &syn::Ident) -> String {
+    format!("{}-record", kebab(&name.to_string()))
+}
+
+/// What wit-bindgen calls that record.
+pub(crate) fn generated_record(name: &syn::Ident) -> syn::Ident {
+    format_ident!("{}Record", name)
+}
+
 /// `test_fraction` and `TestFraction` are `test-fraction` in WIT. The `%` lets keywords be names.
 pub(crate) fn kebab(name: &str) -> String {
     let mut text = String::from("%");
@@ -186,7 +202,12 @@ mod tests {
 
     #[test]
     fn names_are_kebab_case() {
-        for (rust, wit) in [("test_fraction", "%test-fraction"), ("Ingested", "%ingested"), ("TwoWords", "%two-words"), ("r#type", "%type")] {
+        for (rust, wit) in [
+            ("test_fraction", "%test-fraction"),
+            ("Ingested", "%ingested"),
+            ("TwoWords", "%two-words"),
+            ("r#type", "%type"),
+        ] {
             assert_eq!(kebab(rust), wit);
         }
     }

@@ -21,8 +21,10 @@ mod steps {
     /// Looks at chance, clocks, environment and files.
     pub fn observe(zero: f32) -> Result<Observed> {
         let started = Instant::now();
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
-        let files = std::fs::read_dir("/").map(|entries| entries.flatten().map(|entry| entry.path().display().to_string()).collect());
+        let unix =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
+        let files = std::fs::read_dir("/")
+            .map(|entries| entries.flatten().map(|entry| entry.path().display().to_string()).collect());
         Ok(Observed {
             random: RandomState::new().hash_one(7),
             unix_nanoseconds: u64::try_from(unix.as_nanos())?,

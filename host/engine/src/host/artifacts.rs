@@ -47,7 +47,11 @@ impl Guest {
         Ok(self.artifacts()?.store.clone())
     }
 
-    async fn append(&mut self, handle: &Resource<ArtifactWriter>, chunk: Vec<u8>) -> wasmtime::Result<Result<()>> {
+    async fn append(
+        &mut self,
+        handle: &Resource<ArtifactWriter>,
+        chunk: Vec<u8>,
+    ) -> wasmtime::Result<Result<()>> {
         let store = self.store();
         let blob = std::mem::replace(&mut self.get_mut::<_, Writing>(handle)?.blob, Blob::Broken);
         let written = async {
@@ -77,7 +81,9 @@ async fn open(store: Result<Arc<dyn BlobStore>>, blob: Blob) -> Result<Box<dyn B
     match blob {
         Blob::Open(writer) => Ok(writer),
         Blob::Unopened => store?.writer().await,
-        Blob::Broken => Err(Error::invalid("an earlier write to this artifact failed").hint("start a new writer")),
+        Blob::Broken => {
+            Err(Error::invalid("an earlier write to this artifact failed").hint("start a new writer"))
+        }
     }
 }
 

@@ -86,7 +86,8 @@ impl tensor::HostTensor for Guest {
     ) -> wasmtime::Result<Resource<NnTensor>> {
         let shape = dimensions.iter().map(|dim| *dim as usize).collect();
         let bytes = bytes::Bytes::from(data);
-        let content = Tensor::new(data_type(ty), shape, bytes.clone()).map_err(|error| (bytes, error.chain()));
+        let content =
+            Tensor::new(data_type(ty), shape, bytes.clone()).map_err(|error| (bytes, error.chain()));
         self.push(Value { dimensions, ty, content })
     }
 

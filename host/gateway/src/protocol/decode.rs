@@ -54,7 +54,8 @@ struct Output {
 /// Fails with `Invalid`, naming the input and the element at fault.
 pub(crate) fn request(body: &Bytes) -> Result<Asked> {
     if body.is_empty() {
-        return Err(Error::invalid("the request has no body").hint("send JSON: {\"inputs\": [{\"name\", \"shape\", \"datatype\", \"data\"}]}"));
+        return Err(Error::invalid("the request has no body")
+            .hint("send JSON: {\"inputs\": [{\"name\", \"shape\", \"datatype\", \"data\"}]}"));
     }
     let text = std::str::from_utf8(body).map_err(|_| Error::invalid("the request is not UTF-8"))?;
     let text = quote_non_finite(text);
@@ -71,7 +72,8 @@ pub(crate) fn request(body: &Bytes) -> Result<Asked> {
 
 fn check_parameter(name: &str, value: &Value) -> Result<()> {
     if matches!(name, "binary_data" | "binary_data_output") && *value == Value::Bool(true) {
-        return Err(Error::invalid(format!("'{name}' is asked for, and binary tensors are not spoken here")).hint("ask for JSON"));
+        return Err(Error::invalid(format!("'{name}' is asked for, and binary tensors are not spoken here"))
+            .hint("ask for JSON"));
     }
     if name.starts_with("triton_") {
         return Err(Error::invalid(format!("parameter '{name}' is reserved for Triton")));
@@ -122,8 +124,12 @@ fn tensor(input: Input<'_>) -> Result<NamedTensor> {
     let name = input.name;
     let within = |error: Error| error.context(format!("input '{name}'"));
     let dtype: DataType = input.datatype.parse().map_err(within)?;
-    if input.parameters.contains_key("binary_data_size") || input.parameters.contains_key("shared_memory_region") {
-        return Err(within(Error::invalid("its elements are not in the request's JSON").hint("send them as 'data'")));
+    if input.parameters.contains_key("binary_data_size")
+        || input.parameters.contains_key("shared_memory_region")
+    {
+        return Err(within(
+            Error::invalid("its elements are not in the request's JSON").hint("send them as 'data'"),
+        ));
     }
     let data = input.data.ok_or_else(|| within(Error::invalid("it has no 'data'")))?;
     let count = input.shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim));
@@ -191,9 +197,9 @@ impl Scanner<'_> {
             self.lengths.resize(depth + 1, None);
         }
         match self.lengths[depth] {
-            Some(earlier) if earlier != length => {
-                Err(Error::invalid(format!("its data is ragged: arrays of {earlier} and of {length} side by side")))
-            }
+            Some(earlier) if earlier != length => Err(Error::invalid(format!(
+                "its data is ragged: arrays of {earlier} and of {length} side by side"
+            ))),
             _ => {
                 self.lengths[depth] = Some(length);
                 Ok(())
@@ -222,7 +228,10 @@ impl Scanner<'_> {
         macro_rules! integer {
             ($type:ty) => {{
                 let value: $type = token.parse().map_err(|_| {
-                    self.wrong(token, &format!("not a whole number from {} to {}", <$type>::MIN, <$type>::MAX))
+                    self.wrong(
+                        token,
+                        &format!("not a whole number from {} to {}", <$type>::MIN, <$type>::MAX),
+                    )
                 })?;
                 value.write(&mut self.bytes);
             }};
@@ -250,7 +259,8 @@ impl Scanner<'_> {
             }
             DataType::F64 => self.float(token)?.write(&mut self.bytes),
             DataType::Bytes => {
-                let text: String = serde_json::from_str(token).map_err(|_| self.wrong(token, "not a string"))?;
+                let text: String =
+                    serde_json::from_str(token).map_err(|_| self.wrong(token, "not a string"))?;
                 let length = u32::try_from(text.len()).map_err(|_| self.wrong(token, "longer than 4 GiB"))?;
                 self.bytes.extend_from_slice(&length.to_le_bytes());
                 self.bytes.extend_from_slice(text.as_bytes());
@@ -289,7 +299,8 @@ mod tests {
     use super::*;
 
     fn body(dtype: &str, shape: &str, data: &str) -> Bytes {
-        format!(r#"{{"inputs": [{{"data": {data}, "name": "x", "datatype": "{dtype}", "shape": {shape}}}]}}"#).into()
+        format!(r#"{{"inputs": [{{"data": {data}, "name": "x", "datatype": "{dtype}", "shape": {shape}}}]}}"#)
+            .into()
     }
 
     fn decoded(dtype: &str, shape: &str, data: &str) -> Result<Tensor> {
@@ -303,15 +314,22 @@ mod tests {
             assert_eq!(decoded("FP32", "[2,2]", data).unwrap(), expected, "{data}");
         }
         assert_eq!(decoded("FP32", "[0,3]", "[]").unwrap().count(), 0);
-        assert_eq!(decoded("INT64", "[]", "[9223372036854775807]").unwrap().to_vec::<i64>().unwrap(), [i64::MAX]);
-        assert_eq!(decoded("UINT64", "[1]", "[18446744073709551615]").unwrap().to_vec::<u64>().unwrap(), [u64::MAX]);
+        assert_eq!(
+            decoded("INT64", "[]", "[9223372036854775807]").unwrap().to_vec::<i64>().unwrap(),
+            [i64::MAX]
+        );
+        assert_eq!(
+            decoded("UINT64", "[1]", "[18446744073709551615]").unwrap().to_vec::<u64>().unwrap(),
+            [u64::MAX]
+        );
         let strings = decoded("BYTES", "[3]", r#"["a,]\"", "é\u00e9", "NaN"]"#).unwrap();
         assert_eq!(strings.strings().collect::<Vec<_>>(), ["a,]\"".as_bytes(), "éé".as_bytes(), b"NaN"]);
     }
 
     #[test]
     fn python_writes_numbers_that_json_does_not_have() {
-        let values = decoded("FP32", "[4]", "[NaN, Infinity, -Infinity, 3.4e39]").unwrap().to_vec::<f32>().unwrap();
+        let values =
+            decoded("FP32", "[4]", "[NaN, Infinity, -Infinity, 3.4e39]").unwrap().to_vec::<f32>().unwrap();
         assert!(values[0].is_nan());
         assert_eq!(values[1..], [f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY]);
         // Half way between two FP32 by way of FP64.
@@ -333,8 +351,18 @@ mod tests {
             ("BOOL", "[1]", "[1]", "input 'x': element 0 is 1, neither true nor false"),
             ("BYTES", "[1]", "[1]", "input 'x': element 0 is 1, not a string"),
             ("FP32", "[2]", "[1]", "input 'x': shape [2] has 2 elements, the data 1"),
-            ("FP32", "[2,2]", "[[1,2,3],[4]]", "input 'x': its data is ragged: arrays of 3 and of 1 side by side"),
-            ("FP32", "[9223372036854775807,9]", "[1]", "input 'x': shape [9223372036854775807, 9] has too many elements, the data 1"),
+            (
+                "FP32",
+                "[2,2]",
+                "[[1,2,3],[4]]",
+                "input 'x': its data is ragged: arrays of 3 and of 1 side by side",
+            ),
+            (
+                "FP32",
+                "[9223372036854775807,9]",
+                "[1]",
+                "input 'x': shape [9223372036854775807, 9] has too many elements, the data 1",
+            ),
             ("fp32", "[1]", "[1]", "input 'x': 'fp32' is no datatype"),
         ] {
             assert_eq!(decoded(dtype, shape, data).unwrap_err().chain(), says);
@@ -346,12 +374,24 @@ mod tests {
             ("{", "cannot be read: EOF while parsing"),
             ("[]", "cannot be read"),
             ("{}", "missing field `inputs`"),
-            (r#"{"inputs": [{"name": "x", "shape": [-1], "datatype": "FP32", "data": []}]}"#, "cannot be read: invalid value"),
-            (r#"{"inputs": [{"name": "x", "shape": [1.5], "datatype": "FP32", "data": []}]}"#, "cannot be read: invalid type"),
-            (r#"{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32"}]}"#, "input 'x': it has no 'data'"),
+            (
+                r#"{"inputs": [{"name": "x", "shape": [-1], "datatype": "FP32", "data": []}]}"#,
+                "cannot be read: invalid value",
+            ),
+            (
+                r#"{"inputs": [{"name": "x", "shape": [1.5], "datatype": "FP32", "data": []}]}"#,
+                "cannot be read: invalid type",
+            ),
+            (
+                r#"{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32"}]}"#,
+                "input 'x': it has no 'data'",
+            ),
             (r#"{"inputs": [], "id": 7}"#, "cannot be read: invalid type"),
             (r#"{"inputs": [], "parameters": {"triton_x": 1}}"#, "reserved for Triton"),
-            (r#"{"inputs": [], "outputs": [{"name": "y", "parameters": {"binary_data": true}}]}"#, "binary tensors"),
+            (
+                r#"{"inputs": [], "outputs": [{"name": "y", "parameters": {"binary_data": true}}]}"#,
+                "binary tensors",
+            ),
             (r#"{"inputs": []} trailing"#, "cannot be read: trailing characters"),
         ] {
             let error = request(&Bytes::from_static(body.as_bytes())).unwrap_err().chain();

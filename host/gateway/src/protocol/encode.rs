@@ -12,7 +12,8 @@ pub(crate) fn choose(signature: &Signature, names: &[String]) -> Result<Vec<usiz
     let find = |name: &String| {
         signature.outputs.iter().position(|spec| spec.name == *name).ok_or_else(|| {
             let known: Vec<_> = signature.outputs.iter().map(|spec| format!("'{}'", spec.name)).collect();
-            Error::invalid(format!("there is no output '{name}'")).hint(format!("outputs are {}", known.join(", ")))
+            Error::invalid(format!("there is no output '{name}'"))
+                .hint(format!("outputs are {}", known.join(", ")))
         })
     };
     names.iter().map(find).collect()
@@ -57,7 +58,9 @@ fn tensor(body: &mut Vec<u8>, output: &NamedTensor) -> Result<()> {
     let tensor = &output.tensor;
     body.extend_from_slice(b"{\"name\":");
     text(body, &output.name);
-    body.extend_from_slice(format!(",\"datatype\":\"{}\",\"shape\":{:?},\"data\":[", tensor.dtype(), tensor.shape()).as_bytes());
+    body.extend_from_slice(
+        format!(",\"datatype\":\"{}\",\"shape\":{:?},\"data\":[", tensor.dtype(), tensor.shape()).as_bytes(),
+    );
     elements(body, tensor)?;
     body.extend_from_slice(b"]}");
     Ok(())
@@ -77,8 +80,12 @@ fn elements(body: &mut Vec<u8>, tensor: &Tensor) -> Result<()> {
         DataType::I16 => integers::<i16>(body, tensor),
         DataType::I32 => integers::<i32>(body, tensor),
         DataType::I64 => integers::<i64>(body, tensor),
-        DataType::F16 => list(body, tensor.bytes(), 2, |body, one| single(body, &mut buffer, f16::read(one).to_f32())),
-        DataType::BF16 => list(body, tensor.bytes(), 2, |body, one| single(body, &mut buffer, bf16::read(one).to_f32())),
+        DataType::F16 => {
+            list(body, tensor.bytes(), 2, |body, one| single(body, &mut buffer, f16::read(one).to_f32()))
+        }
+        DataType::BF16 => {
+            list(body, tensor.bytes(), 2, |body, one| single(body, &mut buffer, bf16::read(one).to_f32()))
+        }
         DataType::F32 => list(body, tensor.bytes(), 4, |body, one| single(body, &mut buffer, f32::read(one))),
         DataType::F64 => list(body, tensor.bytes(), 8, |body, one| {
             let value = f64::read(one);
@@ -156,7 +163,8 @@ mod tests {
     fn canonical(tensor: &Tensor) -> Tensor {
         fn floats<T: Element>(tensor: &Tensor, is_nan: impl Fn(T) -> bool, nan: T) -> Tensor {
             let values = tensor.to_vec::<T>().unwrap();
-            let values: Vec<T> = values.into_iter().map(|value| if is_nan(value) { nan } else { value }).collect();
+            let values: Vec<T> =
+                values.into_iter().map(|value| if is_nan(value) { nan } else { value }).collect();
             Tensor::of(tensor.shape().to_vec(), &values).unwrap()
         }
         match tensor.dtype() {
@@ -173,9 +181,19 @@ mod tests {
         for (seed, dtype) in DataType::ALL.iter().copied().enumerate() {
             for count in [0_usize, 1, 257] {
                 let tensor = match dtype {
-                    DataType::Bytes => Tensor::of_strings(vec![count], &vec!["a \"b\"\n\u{1}é"; count]).unwrap(),
-                    DataType::Bool => Tensor::new(dtype, vec![count], noise(count, 9).iter().map(|byte| byte & 1).collect::<Vec<_>>()).unwrap(),
-                    other => Tensor::new(other, vec![count], noise(count * other.size().unwrap(), seed as u64)).unwrap(),
+                    DataType::Bytes => {
+                        Tensor::of_strings(vec![count], &vec!["a \"b\"\n\u{1}é"; count]).unwrap()
+                    }
+                    DataType::Bool => Tensor::new(
+                        dtype,
+                        vec![count],
+                        noise(count, 9).iter().map(|byte| byte & 1).collect::<Vec<_>>(),
+                    )
+                    .unwrap(),
+                    other => {
+                        Tensor::new(other, vec![count], noise(count * other.size().unwrap(), seed as u64))
+                            .unwrap()
+                    }
                 };
                 let named = NamedTensor { name: "x".into(), tensor: tensor.clone() };
                 let body = response("m", "1", Some("id"), &[named], &[0]).unwrap();

@@ -54,7 +54,7 @@ impl Model for Plan {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let inputs = inputs.iter().map(to_tract).collect::<Result<TVec<TValue>>>()?;
         let outputs = guarded(Kind::Failed, "the model failed in tract", || self.plan.run(inputs))?;
-        outputs.iter().map(|output| from_tract(output)).collect()
+        outputs.iter().map(from_tract).collect()
     }
 }
 

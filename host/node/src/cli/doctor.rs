@@ -55,7 +55,9 @@ impl Doctor {
             ],
             Err(error) => vec![Finding::from_error("configuration", State::Broken, &error)],
         };
-        output.result(&findings, |output| findings.iter().map(|one| line(output, one)).collect::<Vec<_>>().join("\n"))?;
+        output.result(&findings, |output| {
+            findings.iter().map(|one| line(output, one)).collect::<Vec<_>>().join("\n")
+        })?;
         match findings.iter().filter(|finding| finding.state == State::Broken).count() {
             0 => Ok(()),
             broken => Err(Error::unavailable(format!("{broken} of {} checks failed", findings.len()))),
@@ -80,7 +82,11 @@ fn data(config: &Config) -> Finding {
         Ok(()) => Finding::good("data folder", dir.display().to_string()),
         Err(error) => {
             let error = Error::from(error).context(format!("cannot write to {}", dir.display()));
-            Finding::from_error("data folder", State::Broken, &error.hint("choose another folder with --data DIR"))
+            Finding::from_error(
+                "data folder",
+                State::Broken,
+                &error.hint("choose another folder with --data DIR"),
+            )
         }
     }
 }
@@ -93,12 +99,20 @@ async fn server(global: &Global, config: &Config) -> Finding {
     let found = match url {
         Ok(None) => {
             let hint = Some("eyot up starts one".to_owned());
-            return Finding { name: "server", state: State::Missing, found: "none on this data folder".to_owned(), hint };
+            return Finding {
+                name: "server",
+                state: State::Missing,
+                found: "none on this data folder".to_owned(),
+                hint,
+            };
         }
         Ok(Some(url)) => cli::doctor::ask(&url).await.map(|version| format!("{url}, eyot {version}")),
         Err(error) => Err(error),
     };
-    found.map_or_else(|error| Finding::from_error("server", State::Broken, &error), |found| Finding::good("server", found))
+    found.map_or_else(
+        |error| Finding::from_error("server", State::Broken, &error),
+        |found| Finding::good("server", found),
+    )
 }
 
 async fn ask(url: &str) -> Result<String> {
@@ -123,12 +137,16 @@ fn backend(config: &Config) -> Finding {
     match Backends::open(&config.data.backends, config.inference.backend) {
         Err(error) => Finding::from_error("inference", State::Broken, &error),
         Ok(backends) => {
-            let names: Vec<_> = backends.list().iter().map(|one| format!("{} {}", one.name(), one.version())).collect();
+            let names: Vec<_> =
+                backends.list().iter().map(|one| format!("{} {}", one.name(), one.version())).collect();
             let found = names.join(", ");
             if backends.list().iter().any(|one| one.name() == "onnxruntime") {
                 return Finding::good("inference", found);
             }
-            let hint = Some(format!("eyot backend install onnxruntime  (version {}, several times as fast)", install::VERSION));
+            let hint = Some(format!(
+                "eyot backend install onnxruntime  (version {}, several times as fast)",
+                install::VERSION
+            ));
             Finding { name: "inference", state: State::Missing, found, hint }
         }
     }

@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use clap::Args;
-use eyot_core::{Digest, Result, ResultExt};
 use eyot_core::interface::Interface;
+use eyot_core::{Digest, Result, ResultExt};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -46,7 +46,8 @@ impl Inspect {
             session.client().registry().pull_blob(&resolved.repository, &resolved.content).await?
         };
         let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
-        let report = if bytes.starts_with(b"\0asm") || path.extension().is_some_and(|ending| ending == "wasm") {
+        let report = if bytes.starts_with(b"\0asm") || path.extension().is_some_and(|ending| ending == "wasm")
+        {
             let engine = crate::platform::engine(&global.config()?)?;
             Report::Component { digest, size: length, interface: engine.inspect(&bytes)? }
         } else {
@@ -74,7 +75,9 @@ fn human(report: &Report) -> String {
             lines.push(format!("model {digest} ({}), loaded by {back_end}", size(*length)));
             for (what, specs) in [("inputs", &signature.inputs), ("outputs", &signature.outputs)] {
                 lines.push(what.to_owned());
-                lines.extend(specs.iter().map(|spec| format!("  {} {} {:?}", spec.name, spec.dtype, spec.shape)));
+                lines.extend(
+                    specs.iter().map(|spec| format!("  {} {} {:?}", spec.name, spec.dtype, spec.shape)),
+                );
             }
         }
     }

@@ -30,7 +30,10 @@ impl Models {
         let model = session.client().model(&name).await?;
         output.result(&model, |output| {
             let versions = model["versions"].as_array().cloned().unwrap_or_default();
-            let rows: Vec<_> = versions.iter().map(|version| cells(version, &["version", "aliases", "run", "source"])).collect();
+            let rows: Vec<_> = versions
+                .iter()
+                .map(|version| cells(version, &["version", "aliases", "run", "source"]))
+                .collect();
             table(output, &["VERSION", "ALIASES", "RUN", "SOURCE"], &rows)
         })
     }

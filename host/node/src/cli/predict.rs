@@ -16,8 +16,10 @@ use crate::session::Session;
 ///
 /// REQUEST is the body of an infer request of the Open Inference Protocol; `-` reads it from stdin.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot predict iris '{\"inputs\": [{\"name\": \"X\", \"datatype\": \"FP32\", \"shape\": [1, 4], \
-    \"data\": [5.1, 3.5, 1.4, 0.2]}]}'\n  eyot predict digits - < request.json")]
+#[command(
+    after_help = "Examples:\n  eyot predict iris '{\"inputs\": [{\"name\": \"X\", \"datatype\": \"FP32\", \"shape\": [1, 4], \
+    \"data\": [5.1, 3.5, 1.4, 0.2]}]}'\n  eyot predict digits - < request.json"
+)]
 pub(crate) struct Predict {
     /// The deployment.
     name: Name,
@@ -30,7 +32,9 @@ impl Predict {
         let body = match self.request.as_str() {
             "-" => {
                 let mut text = String::new();
-                std::io::stdin().read_to_string(&mut text).context(|| "cannot read the request from stdin".to_owned())?;
+                std::io::stdin()
+                    .read_to_string(&mut text)
+                    .context(|| "cannot read the request from stdin".to_owned())?;
                 text
             }
             text => text.to_owned(),
@@ -44,9 +48,11 @@ impl Predict {
         let response = transport.send(request).await?;
         let status = response.status();
         let bytes = response.into_body().collect().await;
-        let bytes = bytes.map_err(|error| Error::unavailable("the answer ended early").because(error))?.to_bytes();
-        let answer: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::internal(format!("the data plane answered {status}, and no JSON")).because(error))?;
+        let bytes =
+            bytes.map_err(|error| Error::unavailable("the answer ended early").because(error))?.to_bytes();
+        let answer: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            Error::internal(format!("the data plane answered {status}, and no JSON")).because(error)
+        })?;
         if !status.is_success() {
             let text = answer["error"].as_str().unwrap_or("no reason given").to_owned();
             return Err(Error::new(kind(status.as_u16()), text));

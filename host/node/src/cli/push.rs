@@ -14,8 +14,10 @@ use crate::session::Session;
 /// PATH is a .wasm component, an .onnx model, or the folder of a component with an eyot.toml, whose
 /// build result is pushed under the name and version that the file says.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot push target/scorer.wasm --as acme/scorer:1.0.0\n  eyot push iris.onnx\n  \
-    eyot push components/handlers/digits-image")]
+#[command(
+    after_help = "Examples:\n  eyot push target/scorer.wasm --as acme/scorer:1.0.0\n  eyot push iris.onnx\n  \
+    eyot push components/handlers/digits-image"
+)]
 pub(crate) struct Push {
     /// A file, or the folder of a component.
     path: PathBuf,
@@ -45,8 +47,12 @@ fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
     let component = manifest(path)?;
     let file = crate::toolchain::artifact(path, &component)?;
     if !file.is_file() {
-        return Err(Error::not_found(format!("{} is not built: there is no {}", path.display(), file.display()))
-            .hint(format!("eyot build {}", path.display())));
+        return Err(Error::not_found(format!(
+            "{} is not built: there is no {}",
+            path.display(),
+            file.display()
+        ))
+        .hint(format!("eyot build {}", path.display())));
     }
     Ok((file, Some(format!("{}:{}", component.name, component.version).parse()?)))
 }
@@ -56,8 +62,9 @@ pub(crate) fn manifest(dir: &Path) -> Result<eyot_core::config::Component> {
     let file = dir.join("eyot.toml");
     let component = Config::load(Some(&file), &[])?.component;
     component.ok_or_else(|| {
-        Error::invalid(format!("{} has no section [component]", file.display()))
-            .hint("a component's eyot.toml says: [component] name = \"…\", version = \"…\", language = \"rust\"")
+        Error::invalid(format!("{} has no section [component]", file.display())).hint(
+            "a component's eyot.toml says: [component] name = \"…\", version = \"…\", language = \"rust\"",
+        )
     })
 }
 
@@ -77,7 +84,9 @@ pub(crate) async fn push_file(
     };
     let bytes = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
     if file.extension().is_some_and(|extension| extension == "onnx") {
-        loadable(session, bytes.clone().into()).await.map_err(|error| error.context(format!("cannot push {}", file.display())))?;
+        loadable(session, bytes.clone().into())
+            .await
+            .map_err(|error| error.context(format!("cannot push {}", file.display())))?;
     }
     let bar = output.bar(bytes.len() as u64, &format!("pushing {}", reference.repository));
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());

@@ -17,7 +17,9 @@ use crate::session::Session;
 /// With a server on the data folder, or --server, it runs there; else in this process, with the same
 /// engine. Steps that ran before on the same inputs are not run again.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot run components/examples/digits/pipeline.toml\n  eyot run pipeline.toml --param seed=8 --quiet")]
+#[command(
+    after_help = "Examples:\n  eyot run components/examples/digits/pipeline.toml\n  eyot run pipeline.toml --param seed=8 --quiet"
+)]
 pub(crate) struct Run {
     /// The pipeline file.
     file: PathBuf,
@@ -44,7 +46,9 @@ impl Run {
         let id = client.submit(&SubmitRequest { source, file, params, inputs }).await?.id;
         if self.detach {
             if session.gateway().is_none() {
-                return Err(Error::invalid("a run without a server cannot be left alone").hint("start one: eyot up"));
+                return Err(
+                    Error::invalid("a run without a server cannot be left alone").hint("start one: eyot up")
+                );
             }
             return output.result(&serde_json::json!({ "id": id }), |_| format!("run {id}\neyot runs {id}"));
         }
@@ -102,14 +106,20 @@ impl Run {
 /// `seed=8`: JSON where it is JSON, text otherwise.
 fn parameter(text: &str) -> Result<(String, Value)> {
     let (name, value) = text.split_once('=').ok_or_else(|| {
-        Error::invalid(format!("'{text}' is no parameter")).hint("write --param NAME=VALUE, as in --param seed=8")
+        Error::invalid(format!("'{text}' is no parameter"))
+            .hint("write --param NAME=VALUE, as in --param seed=8")
     })?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok((name.to_owned(), value))
 }
 
 /// Puts the pipeline's input files into the store.
-async fn upload(session: &Session, source: &str, file: &str, output: &Output) -> Result<BTreeMap<String, Digest>> {
+async fn upload(
+    session: &Session,
+    source: &str,
+    file: &str,
+    output: &Output,
+) -> Result<BTreeMap<String, Digest>> {
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));
     let pipeline = eyot_pipelines::input_files(source, file)?;
     let mut inputs = BTreeMap::new();

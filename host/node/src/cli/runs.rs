@@ -28,7 +28,8 @@ impl Runs {
         if self.lineage {
             let lineage = client.lineage(&id).await?;
             return output.result(&lineage, |_| {
-                let edges = lineage.edges.iter().map(|edge| format!("{} -> {}  {}", edge.from, edge.to, edge.what));
+                let edges =
+                    lineage.edges.iter().map(|edge| format!("{} -> {}  {}", edge.from, edge.to, edge.what));
                 edges.collect::<Vec<_>>().join("\n")
             });
         }
@@ -43,9 +44,19 @@ fn list(output: &Output, runs: &[PipelineRun]) -> String {
     }
     let row = |run: &PipelineRun| {
         let status = output.paint(tone(run), run.status.as_str());
-        vec![run.id.clone(), run.pipeline.to_string(), status, run.steps.len().to_string(), run.started.to_string()]
+        vec![
+            run.id.clone(),
+            run.pipeline.to_string(),
+            status,
+            run.steps.len().to_string(),
+            run.started.to_string(),
+        ]
     };
-    table(output, &["ID", "PIPELINE", "STATUS", "STEPS", "STARTED"], &runs.iter().map(row).collect::<Vec<_>>())
+    table(
+        output,
+        &["ID", "PIPELINE", "STATUS", "STEPS", "STARTED"],
+        &runs.iter().map(row).collect::<Vec<_>>(),
+    )
 }
 
 fn tone(run: &PipelineRun) -> Tone {
@@ -56,7 +67,12 @@ fn one(output: &Output, run: &PipelineRun) -> String {
     let row = |step: &StepRun| {
         let outputs: Vec<_> = step.outputs.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let what = step.error.clone().unwrap_or_else(|| outputs.join(" "));
-        vec![step.step.to_string(), step.status.as_str().to_owned(), format!("{} ms", step.milliseconds), what]
+        vec![
+            step.step.to_string(),
+            step.status.as_str().to_owned(),
+            format!("{} ms", step.milliseconds),
+            what,
+        ]
     };
     let rows: Vec<_> = run.steps.iter().map(row).collect();
     let head = format!("{} {} {}", run.pipeline, run.id, output.paint(tone(run), run.status.as_str()));

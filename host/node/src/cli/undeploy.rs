@@ -17,6 +17,8 @@ impl Undeploy {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let session = Session::open(global).await?;
         session.client().undeploy(&self.name).await?;
-        output.result(&serde_json::json!({ "undeployed": self.name }), |_| format!("{} no longer serves", self.name))
+        output.result(&serde_json::json!({ "undeployed": self.name }), |_| {
+            format!("{} no longer serves", self.name)
+        })
     }
 }

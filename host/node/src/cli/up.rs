@@ -13,7 +13,9 @@ use crate::platform::{Announced, Platform, Running};
 ///
 /// On SIGTERM or Ctrl-C requests in flight end, new ones are refused, and the server stops.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot up\n  eyot up --data ./state --set gateway.listen=127.0.0.1:0 --set api.listen=127.0.0.1:0")]
+#[command(
+    after_help = "Examples:\n  eyot up\n  eyot up --data ./state --set gateway.listen=127.0.0.1:0 --set api.listen=127.0.0.1:0"
+)]
 pub(crate) struct Up {}
 
 impl Up {

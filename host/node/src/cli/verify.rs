@@ -30,7 +30,8 @@ impl Verify {
             [] => Ok(()),
             damaged => {
                 let names: Vec<_> = damaged.iter().map(ToString::to_string).collect();
-                Err(Error::corrupt(format!("damaged: {}", names.join(", "))).hint("push them again from where they came"))
+                Err(Error::corrupt(format!("damaged: {}", names.join(", ")))
+                    .hint("push them again from where they came"))
             }
         }
     }

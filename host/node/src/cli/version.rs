@@ -20,7 +20,8 @@ struct Versions {
 impl Version {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
         let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
-        let versions = Versions { version: env!("CARGO_PKG_VERSION"), semantics: eyot_engine::SEMANTICS, target };
+        let versions =
+            Versions { version: env!("CARGO_PKG_VERSION"), semantics: eyot_engine::SEMANTICS, target };
         output.result(&versions, |_| {
             format!("eyot {} ({}, steps {})", versions.version, versions.target, versions.semantics)
         })

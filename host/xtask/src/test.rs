@@ -1,0 +1,40 @@
+//! Every test, after what they need is there.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, root, run, say};
+use crate::setup::{self, Profile};
+
+pub(crate) fn run_tests() -> Result<()> {
+    setup::run(Profile::Debug)?;
+    crate::components::build(Profile::Debug)?;
+    setup::python()?;
+    say("tests of the guests, on this machine's own target");
+    let host = host()?;
+    let mut guests = cargo();
+    guests.args(["test", "--locked", "--quiet", "--workspace", "--target", &host]);
+    run(guests.current_dir(root().join("components")).env("CARGO_TARGET_DIR", crate::components::target()?))?;
+    say("examples in the documentation");
+    run(cargo().args(["test", "--locked", "--quiet", "--doc", "--workspace"]))?;
+    say("tests of the host, the registry and the whole");
+    if has_nextest() {
+        return run(cargo().args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]));
+    }
+    run(cargo().args(["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]))
+}
+
+fn has_nextest() -> bool {
+    let found = cargo().args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    found.is_ok_and(|status| status.success())
+}
+
+/// The target of this machine: `components/` is built for wasm unless told otherwise.
+fn host() -> Result<String> {
+    let said = crate::process::output(Command::new("rustc").arg("-vV"))?;
+    match said.lines().find_map(|line| line.strip_prefix("host: ")) {
+        Some(host) => Ok(host.to_owned()),
+        None => bail!("rustc -vV names no host"),
+    }
+}

@@ -1,0 +1,193 @@
+//! House rules that a compiler does not check.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{cargo, output, root};
+
+/// The only arrows between crates, as shared with everyone in host/ARCHITECTURE.md.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("eyot-core", &[]),
+    ("eyot-world", &[]),
+    ("eyot-store", &["core"]),
+    ("eyot-oci", &["core", "store", "meta"]),
+    ("eyot-meta", &["core"]),
+    ("eyot-nn", &["core", "store"]),
+    ("eyot-engine", &["core", "world", "store", "nn"]),
+    ("eyot-tracking", &["core", "meta", "store"]),
+    ("eyot-pipelines", &["core", "meta", "store", "tracking"]),
+    ("eyot-deploy", &["core", "meta", "store", "monitor"]),
+    ("eyot-gateway", &["core", "engine", "nn", "deploy", "monitor"]),
+    ("eyot-api", &["core", "meta", "tracking", "pipelines", "monitor", "deploy", "oci"]),
+    ("xtask", &[]),
+];
+/// Composition, and the tests: they may use all.
+const FREE: &[&str] = &["eyot", "eyot-tests"];
+/// What these crates must not know, whatever else they use.
+const FORBIDDEN: &[(&[&str], &[&str])] = &[(
+    &["eyot-nn", "eyot-pipelines", "eyot-monitor", "eyot-tracking", "eyot-deploy", "eyot-meta", "eyot-store"],
+    &["wasmtime", "hyper", "axum"],
+)];
+/// The longest source file. A longer one has parts that want names.
+const LINES: usize = 500;
+/// What stands at the top of the repository; its owner fixed it. Hidden files are the tools' own.
+const TOP: &[&str] = &[
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "clippy.toml",
+    "components",
+    "deny.toml",
+    "host",
+    "registry",
+    "rustfmt.toml",
+    "target",
+    "tests",
+    "wit",
+];
+
+pub(crate) fn run() -> Result<()> {
+    let mut problems = Vec::new();
+    arrows(&mut problems)?;
+    let files = files()?;
+    top(&files, &mut problems);
+    for file in &files {
+        source(file, &mut problems)?;
+    }
+    readmes(&mut problems);
+    if problems.is_empty() {
+        println!("tidy: {} files, {} crates", files.len(), ARROWS.len() + FREE.len());
+        return Ok(());
+    }
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    bail!("{} rules are broken", problems.len())
+}
+
+fn arrows(problems: &mut Vec<String>) -> Result<()> {
+    let metadata = output(cargo().args(["metadata", "--no-deps", "--format-version=1"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let packages = metadata["packages"].as_array().context("cargo metadata names no package")?;
+    let names: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
+    for package in packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let uses = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
+        // What only tests use is no arrow of the product.
+        let uses: BTreeSet<&str> =
+            uses.iter().filter(|one| one["kind"] != "dev").filter_map(|one| one["name"].as_str()).collect();
+        let Some((_, allowed)) = ARROWS.iter().find(|(known, _)| *known == name) else {
+            if !FREE.contains(&name) {
+                problems.push(format!("{name}: no row of the table of arrows in host/xtask/src/tidy.rs"));
+            }
+            continue;
+        };
+        for other in uses.iter().filter(|other| names.contains(**other)) {
+            if !allowed.contains(&other.trim_start_matches("eyot-")) {
+                problems.push(format!("{name} -> {other}: no arrow of the table in host/ARCHITECTURE.md"));
+            }
+        }
+        for (crates, forbidden) in FORBIDDEN {
+            for other in forbidden.iter().filter(|other| crates.contains(&name) && uses.contains(**other)) {
+                problems.push(format!("{name} -> {other}: must not know it (host/ARCHITECTURE.md)"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything that git has or would take.
+fn files() -> Result<Vec<PathBuf>> {
+    let listed = output(
+        std::process::Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+            .current_dir(root()),
+    )?;
+    Ok(listed.lines().map(PathBuf::from).filter(|path| root().join(path).is_file()).collect())
+}
+
+fn top(files: &[PathBuf], problems: &mut Vec<String>) {
+    let tops: BTreeMap<String, ()> = files
+        .iter()
+        .filter_map(|path| Some((path.iter().next()?.to_string_lossy().into_owned(), ())))
+        .collect();
+    for name in tops.keys().filter(|name| !name.starts_with('.') && !TOP.contains(&name.as_str())) {
+        problems.push(format!(
+            "{name}: the top of the repository is fixed; put it into host, components, wit, registry or tests"
+        ));
+    }
+}
+
+fn source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
+    let name = file.to_string_lossy();
+    let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let ours = !name.contains("/deps/") && !name.contains("/fixtures/");
+    if !ours || !matches!(extension, "rs" | "ts" | "tsx" | "js" | "py" | "wit" | "toml" | "md" | "sh") {
+        return Ok(());
+    }
+    let text =
+        std::fs::read_to_string(root().join(file)).with_context(|| format!("{name} cannot be read"))?;
+    let lines = text.lines().count();
+    if lines > LINES && matches!(extension, "rs" | "ts" | "tsx" | "js" | "py") {
+        problems.push(format!("{name}: {lines} lines, more than {LINES}"));
+    }
+    let words = [
+        ["to", "do!("].concat(),
+        ["unimplemen", "ted!("].concat(),
+        ["FIX", "ME"].concat(),
+        ["XX", "X"].concat(),
+    ];
+    for (number, line) in text.lines().enumerate() {
+        if extension == "rs"
+            && words.iter().any(|word| line.contains(word.as_str()))
+            && !line.contains("syn::parse_quote")
+            && !line.contains("-> Result<Parts>")
+            && !line.contains("-> Result<()>")
+        {
+            problems.push(format!("{name}:{}: unfinished by its own words", number + 1));
+        }
+        if line.ends_with(' ') && extension != "md" {
+            problems.push(format!("{name}:{}: white space at the end of the line", number + 1));
+        }
+    }
+    let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if matches!(stem, "utils" | "util" | "helpers" | "helper" | "common" | "misc") {
+        problems.push(format!("{name}: name the file after what it is about"));
+    }
+    Ok(())
+}
+
+/// Every folder that a newcomer opens says what it is.
+fn readmes(problems: &mut Vec<String>) {
+    let mut folders = vec![PathBuf::from(".")];
+    for group in ["host", "registry"] {
+        folders.push(PathBuf::from(group));
+        let entries = std::fs::read_dir(root().join(group)).into_iter().flatten().flatten();
+        folders.extend(
+            entries
+                .filter(|entry| entry.path().is_dir())
+                .map(|entry| Path::new(group).join(entry.file_name())),
+        );
+    }
+    folders.extend(
+        [
+            "components",
+            "components/sdk",
+            "components/examples",
+            "components/handlers",
+            "components/testing",
+            "tests",
+            "wit",
+        ]
+        .map(PathBuf::from),
+    );
+    for folder in folders {
+        if !root().join(&folder).join("README.md").is_file() {
+            problems.push(format!("{}: has no README.md", folder.display()));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Asking over HTTP. A status is an answer, not a failure.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use ureq::Agent;
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+    /// The header Retry-After, if there was one.
+    pub retry_after: Option<String>,
+}
+
+impl Answer {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Keeps connections, as clients do. Nothing here takes a minute unless it hangs.
+static AGENT: LazyLock<Agent> = LazyLock::new(|| {
+    let config =
+        Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+    config.build().into()
+});
+
+pub(crate) fn get(url: &str) -> Result<Answer> {
+    read(AGENT.get(url).call().with_context(|| format!("GET {url}"))?)
+}
+
+pub(crate) fn post(url: &str, body: Vec<u8>) -> Result<Answer> {
+    let request = AGENT.post(url).header("content-type", "application/json");
+    read(request.send(&body).with_context(|| format!("POST {url}"))?)
+}
+
+fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer> {
+    let status = response.status().as_u16();
+    let retry_after =
+        response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body =
+        response.body_mut().with_config().limit(256 << 20).read_to_vec().context("the answer ended early")?;
+    Ok(Answer { status, body, retry_after })
+}

@@ -1,0 +1,20 @@
+//! The real binary from outside: what the end-to-end tests, the demo and the benchmarks share.
+
+mod digits;
+mod eyot;
+mod http;
+mod repository;
+mod server;
+
+pub use digits::{Digit, held_out, prediction_request};
+pub use eyot::{Eyot, Refused};
+pub use http::Answer;
+pub use repository::{component, fixture, path, python};
+pub use server::Server;
+
+/// The value at `fraction` of sorted values: the median at 0.5.
+pub fn quantile(sorted: &[f64], fraction: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    let index = (fraction * last as f64).round() as usize;
+    sorted.get(index.min(last)).copied().unwrap_or(f64::NAN)
+}
