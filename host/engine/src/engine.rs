@@ -39,9 +39,12 @@ struct Inner {
     hermetic: Flavour,
     cache: Cache,
     /// One compiled component a digest and mode, for as long as somebody holds it.
-    loaded: Mutex<HashMap<(Digest, Mode), Arc<tokio::sync::Mutex<Weak<Parts>>>>>,
+    loaded: Mutex<HashMap<(Digest, Mode), Arc<Slot>>>,
     pooling: bool,
 }
+
+/// Many who ask for a component at once wait for one compilation.
+type Slot = tokio::sync::Mutex<Weak<Parts>>;
 
 pub(crate) struct Flavour {
     pub(crate) engine: wasmtime::Engine,
@@ -198,6 +201,8 @@ fn hermetic() -> Config {
     config
 }
 
+/// The one place that waits for time to pass: it is what makes the time of guests.
+#[allow(clippy::disallowed_methods)]
 fn tick(engines: &[wasmtime::EngineWeak; 2]) {
     loop {
         std::thread::sleep(TICK);

@@ -181,8 +181,7 @@ mod tests {
         let lines = Lines::new(Stream::Stdout, kept.clone());
         writes.iter().for_each(|bytes| lines.with(|buffer| buffer.write(bytes)));
         lines.finish();
-        let kept = kept.0.lock().unwrap().clone();
-        kept
+        std::mem::take(&mut *kept.0.lock().unwrap())
     }
 
     #[test]

@@ -152,7 +152,9 @@ impl StepRunner for Fake {
         reporter.metric("loss", f64::from(work.seed[0]), 1);
         match work.function.as_str() {
             "fail" => return Err(Error::failed("too few rows").hint("more rows")),
-            "meet" => drop(self.together.wait().await),
+            "meet" => {
+                self.together.wait().await;
+            }
             "wait" => {
                 let _stopped = CountDrop(self.stopped.clone());
                 std::future::pending::<()>().await;

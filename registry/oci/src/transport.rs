@@ -14,7 +14,7 @@ pub struct Transport(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Http { client: Client<HttpConnector, Body>, authority: Authority },
+    Http { client: Box<Client<HttpConnector, Body>>, authority: Authority },
     Local(Router),
 }
 
@@ -30,7 +30,10 @@ impl Transport {
             return Err(wrong());
         }
         let authority = uri.authority().cloned().ok_or_else(wrong)?;
-        Ok(Self(Kind::Http { client: Client::builder(TokioExecutor::new()).build_http(), authority }))
+        Ok(Self(Kind::Http {
+            client: Box::new(Client::builder(TokioExecutor::new()).build_http()),
+            authority,
+        }))
     }
 
     /// To a router in this process.

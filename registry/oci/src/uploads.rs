@@ -8,7 +8,10 @@ use parking_lot::Mutex;
 /// Uploads that are under way. They live in this process: one that a restart ends is started again by
 /// the client, and its bytes are swept by the store.
 #[derive(Default)]
-pub(crate) struct Uploads(Mutex<HashMap<String, (Box<dyn BlobWriter>, Instant)>>);
+pub(crate) struct Uploads(Mutex<HashMap<String, Open>>);
+
+/// What was written so far, and when that was.
+type Open = (Box<dyn BlobWriter>, Instant);
 
 /// An upload that nobody touched for this long is dropped.
 const IDLE: Duration = Duration::from_secs(3600);

@@ -132,7 +132,7 @@ impl graph::Host for Guest {
             ExecutionTarget::Gpu => eyot_nn::Target::Gpu,
             ExecutionTarget::Tpu => eyot_nn::Target::Tpu,
         };
-        let settings = Settings { target, ..Settings::default() };
+        let settings = Settings { target };
         match self.grants.loader.clone().load_bytes(bytes.into(), settings).await {
             Ok(model) => Ok(Ok(self.push(model)?)),
             Err(error) => self.refuse_with(&error),
