@@ -1,7 +1,5 @@
 //! From a CSV file to predictions over HTTP.
 
-use std::process::Command;
-
 use eyot_core::Digest;
 use eyot_tests::{Digit, Server, fixture, held_out, path, prediction_request, python};
 use serde_json::{Value, json};
@@ -48,13 +46,13 @@ fn trains_registers_deploys_and_predicts_like_onnxruntime() {
         "inside of the pipeline and over HTTP"
     );
 
-    let Some(python) = python() else { return };
+    let Some(mut python) = python() else { return };
     let model = step(&run, "export")["outputs"]["model"].as_str().unwrap();
     let onnx = server.api_get(&format!("/v2/models/digits/blobs/{model}")).unwrap().body;
     let test = step(&run, "split")["outputs"]["test"].as_str().unwrap();
     let csv = server.api_get(&format!("/v2/pipelines/digits/blobs/{test}")).unwrap().body;
     let files = [world.write("model.onnx", onnx), world.write("rows.csv", csv)];
-    let output = Command::new(python).arg(path("tests/python/evaluate.py")).args(files).output().unwrap();
+    let output = python.arg(path("tests/python/evaluate.py")).args(files).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let reference: Value = serde_json::from_slice(&output.stdout).unwrap();
     for (index, row) in rows.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! What lies in the repository and what was built from it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A path in the repository.
 pub fn path(relative: &str) -> PathBuf {
@@ -22,15 +23,19 @@ pub fn component(name: &str) -> Option<PathBuf> {
     )
 }
 
-/// The Python that `cargo xtask test` sets up for comparisons; `None`, and why, where it is not.
-pub fn python() -> Option<PathBuf> {
-    let python = path("target/python/bin/python");
-    needed(python.is_file().then_some(python), "no Python to compare with: cargo xtask test sets it up")
+/// Python with the packages that `cargo xtask test` sets up for comparisons; `None`, and why, where it
+/// has not.
+pub fn python() -> Option<Command> {
+    let packages = path("target/python");
+    let there = packages.join("requirements.txt").is_file();
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", packages);
+    needed(there.then_some(python), "no packages to compare with: cargo xtask test sets them up")
 }
 
 /// Says what is missing. On a laptop the test is passed over; in CI nothing may be missing.
 #[allow(clippy::print_stderr)]
-fn needed(found: Option<PathBuf>, why: &str) -> Option<PathBuf> {
+fn needed<T>(found: Option<T>, why: &str) -> Option<T> {
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{why}");
         eprintln!("ignored: {why}");

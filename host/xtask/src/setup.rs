@@ -86,20 +86,18 @@ fn has_debian() -> bool {
     ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/wasm32-wasi"].iter().all(|path| Path::new(path).exists())
 }
 
-/// A Python with what the tests compare Eyot to. Kept beside the build.
-pub(crate) fn python() -> Result<PathBuf> {
+/// What the tests compare Eyot to, for the Python of this machine; kept beside the build, so that it
+/// changes nothing of the user's own.
+pub(crate) fn python() -> Result<()> {
     let dir = root().join("target/python");
-    let python = dir.join("bin/python");
     let wanted = "onnxruntime==1.32.0\nnumpy\n";
     let marker = dir.join("requirements.txt");
     if std::fs::read_to_string(&marker).is_ok_and(|found| found == wanted) {
-        return Ok(python);
+        return Ok(());
     }
     say("Python packages for tests: onnxruntime, which predictions are compared with");
-    process::run(Command::new("python3").args(["-m", "venv"]).arg(&dir))
-        .context("on Debian: apt-get install python3-venv")?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    process::run(Command::new(&python).args(pip).args(wanted.lines()))?;
-    std::fs::write(&marker, wanted)?;
-    Ok(python)
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"];
+    process::run(Command::new("python3").args(pip).arg(&dir).args(wanted.lines()))
+        .context("Python packages cannot be installed; on Debian: apt-get install python3-pip")?;
+    Ok(std::fs::write(&marker, wanted)?)
 }

@@ -14,7 +14,7 @@ use crate::toolchain::{self, Rust};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot build\n  eyot build components/handlers/digits-image")]
 pub(crate) struct Build {
-    /// Folders with an eyot.toml that has a section [component].
+    /// Folders with an eyot.toml that has a section `component`.
     #[arg(default_value = ".")]
     dirs: Vec<PathBuf>,
     /// Copies each component into this folder as NAME.wasm.

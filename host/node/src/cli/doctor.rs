@@ -72,7 +72,9 @@ fn line(output: &Output, finding: &Finding) -> String {
         State::Broken => (Tone::Bad, "broken"),
     };
     let hint = finding.hint.as_deref().map_or_else(String::new, |hint| format!("\n{:>24}{hint}", "-> "));
-    format!("{:<15}{}{:<9}{}{hint}", finding.name, output.paint(tone, word), "", finding.found)
+    // Padded before it is painted: what colours a word has a width of its own.
+    let word = output.paint(tone, &format!("{word:<9}"));
+    format!("{:<15}{word}{}{hint}", finding.name, finding.found)
 }
 
 fn data(config: &Config) -> Finding {
