@@ -8,4 +8,5 @@ mod digits;
 mod guests;
 mod input;
 mod shutdown;
+mod templates;
 mod world;

@@ -33,6 +33,18 @@ pub fn python() -> Option<Command> {
     needed(there.then_some(python), "no packages to compare with: cargo xtask test sets them up")
 }
 
+/// Lets a command find componentize-py and other tools that `cargo xtask test` sets up; `None`, and why,
+/// where it has not.
+pub fn with_python_tools(command: &mut Command) -> Option<&mut Command> {
+    let packages = path("target/python");
+    let tools = packages.join("bin");
+    let there = tools.join("componentize-py").is_file();
+    let before = std::env::var_os("PATH").unwrap_or_default();
+    let search = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&before))).ok();
+    command.env("PYTHONPATH", packages).envs(search.map(|search| ("PATH", search)));
+    needed(there.then_some(command), "no componentize-py: cargo xtask test sets it up")
+}
+
 /// Says what is missing. On a laptop the test is passed over; in CI nothing may be missing.
 #[allow(clippy::print_stderr)]
 fn needed<T>(found: Option<T>, why: &str) -> Option<T> {

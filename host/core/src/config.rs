@@ -49,6 +49,7 @@ pub struct Component {
 #[serde(rename_all = "kebab-case")]
 pub enum Language {
     Rust,
+    Python,
 }
 
 /// Where things are on disk.

@@ -9,6 +9,7 @@ mod doctor;
 mod inspect;
 mod ls;
 mod models;
+mod new;
 mod predict;
 mod push;
 mod run;
@@ -75,6 +76,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(up::Up),
+    New(new::New),
     Build(build::Build),
     Push(push::Push),
     Ls(ls::Ls),
@@ -126,6 +128,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
     let global = &global;
     match command {
         Command::Up(command) => command.run(global, output).await,
+        Command::New(command) => command.run(output),
         Command::Build(command) => command.run(output).await,
         Command::Push(command) => command.run(global, output).await,
         Command::Ls(command) => command.run(global, output).await,

@@ -1,114 +1,69 @@
-//! Building components: which way to a wasm target this machine has.
+//! Building components, each language with its own tools.
 
+pub(crate) mod contracts;
+mod python;
+mod rust;
+
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use eyot_core::config::{Component, Language};
 use eyot_core::{Error, Result, ResultExt};
 
-/// The target of components.
-const TARGET: &str = "wasm32-wasip2";
+pub(crate) use python::Python;
+pub(crate) use rust::Rust;
 
-/// How Rust components are built here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Rust {
-    /// The target of the rustup toolchain.
-    Rustup,
-    /// Debian's compiler and library source, with the linker of the rustup toolchain at this path.
-    Debian { linkers: PathBuf },
+/// Builds the component of a folder; answers where it lies. `progress` hears what the tools say.
+pub(crate) fn build(dir: &Path, component: &Component, progress: impl Fn(&str)) -> Result<PathBuf> {
+    match component.language {
+        Language::Rust => run(Rust::find()?.command(dir), &component.name, progress)?,
+        Language::Python => {
+            let command = Python::find()?.command(dir, &artifact(dir, component)?)?;
+            run(command, &component.name, progress)?;
+        }
+    }
+    artifact(dir, component)
 }
 
-impl Rust {
-    /// Looks for a way, the simplest first.
-    pub(crate) fn find() -> Result<Self> {
-        let sysroot = PathBuf::from(ask("rustc", &["--print", "sysroot"])?);
-        if sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir() {
-            return Ok(Self::Rustup);
-        }
-        let host = ask("rustc", &["-vV"])?;
-        let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned();
-        let linkers = sysroot.join("lib/rustlib").join(host).join("bin");
-        let debian = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/wasm32-wasi", "/usr/src"];
-        if debian.iter().all(|path| Path::new(path).exists()) && linkers.join("wasm-component-ld").exists() {
-            return Ok(Self::Debian { linkers });
-        }
-        Err(Error::unavailable(format!("this machine cannot build for {TARGET}")).hint(format!(
-            "rustup target add {TARGET}; without rustup's server: apt-get install rustc-web cargo-web rust-web-src wasi-libc"
-        )))
-    }
-
-    /// In words, for eyot doctor.
-    pub(crate) fn describe(&self) -> String {
-        match self {
-            Self::Rustup => format!("rustup's target {TARGET}"),
-            Self::Debian { .. } => "Debian's rustc-web with its library source".to_owned(),
-        }
-    }
-
-    /// The cargo command that builds a component's folder.
-    pub(crate) fn command(&self, dir: &Path) -> Command {
-        let mut command = match self {
-            Self::Rustup => Command::new("cargo"),
-            Self::Debian { linkers } => {
-                let mut command = Command::new("/usr/bin/cargo");
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let paths =
-                    [linkers.clone(), linkers.join("gcc-ld")].into_iter().chain(std::env::split_paths(&path));
-                if let Ok(path) = std::env::join_paths(paths) {
-                    command.env("PATH", path);
-                }
-                command
-                    .env("RUSTC", "/usr/bin/rustc")
-                    .env("RUSTC_BOOTSTRAP", "1")
-                    .env(
-                        "CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS",
-                        "-L/usr/lib/wasm32-wasi -Clink-self-contained=no -Ctarget-feature=+simd128",
-                    )
-                    .arg("-Zbuild-std=std,panic_abort");
-                command
-            }
-        };
-        command.current_dir(dir).args(["build", "--release", "--target", TARGET]);
-        command
-    }
-}
-
-/// Where cargo puts the component that it builds from `dir`.
+/// Where the component of a folder lies once it is built.
 pub(crate) fn artifact(dir: &Path, component: &Component) -> Result<PathBuf> {
     match component.language {
-        Language::Rust => {}
+        Language::Rust => rust::artifact(dir),
+        Language::Python => {
+            Ok(dir.join("build").join(component.name.replace('/', "-")).with_extension("wasm"))
+        }
     }
-    let manifest = dir.join("Cargo.toml");
-    let arguments =
-        ["metadata", "--no-deps", "--format-version", "1", "--manifest-path", &manifest.to_string_lossy()];
-    let metadata: serde_json::Value = serde_json::from_str(&ask("cargo", &arguments)?)
-        .map_err(|error| Error::internal("cargo metadata cannot be read").because(error))?;
-    let target = metadata["target_directory"].as_str().unwrap_or("target");
-    let manifest = manifest.canonicalize().context(|| format!("there is no {}", manifest.display()))?;
-    let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
-    let package =
-        packages.iter().find(|package| package["manifest_path"].as_str().map(Path::new) == Some(&manifest));
-    let targets = package.and_then(|package| package["targets"].as_array()).cloned().unwrap_or_default();
-    let has = |target: &&serde_json::Value, kind: &str| {
-        target["crate_types"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
-    };
-    let name = targets.iter().find(|target| has(target, "cdylib")).and_then(|target| target["name"].as_str());
-    let name = name.ok_or_else(|| {
-        Error::invalid(format!("{} builds no component", dir.display()))
-            .hint("its Cargo.toml needs [lib] crate-type = [\"cdylib\"]")
-    })?;
-    Ok(Path::new(target).join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_"))))
 }
 
-fn ask(program: &str, arguments: &[&str]) -> Result<String> {
+/// Runs a tool; each line that it says is progress, and all of them are the error if it fails.
+fn run(mut tool: Command, name: &str, progress: impl Fn(&str)) -> Result<()> {
+    let program = tool.get_program().to_string_lossy().into_owned();
+    let unusable = || format!("{program} cannot be run");
+    tool.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = tool.spawn().context(unusable)?;
+    let mut said = String::new();
+    for line in child.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
+        let line = line.unwrap_or_default();
+        progress(line.trim());
+        said.push_str(&line);
+        said.push('\n');
+    }
+    if child.wait().context(unusable)?.success() {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{name} does not build:\n{}", said.trim_end())))
+}
+
+/// What a program prints; `missing` says what to do where it is not there.
+fn ask(program: &str, arguments: &[&str], missing: &str) -> Result<String> {
     let output = Command::new(program).args(arguments).output().map_err(|error| {
-        Error::unavailable(format!("{program} cannot be run"))
-            .because(error)
-            .hint("install Rust: https://rustup.rs")
+        Error::unavailable(format!("{program} cannot be run")).because(error).hint(missing)
     })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(Error::failed(format!("{program} {}: {said}", arguments.join(" "))));
+        let first = arguments.first().copied().unwrap_or_default();
+        return Err(Error::failed(format!("{program} {first}: {said}")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

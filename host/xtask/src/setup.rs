@@ -90,12 +90,14 @@ fn has_debian() -> bool {
 /// changes nothing of the user's own.
 pub(crate) fn python() -> Result<()> {
     let dir = root().join("target/python");
-    let wanted = "onnxruntime==1.32.0\nnumpy\n";
+    let wanted = "onnxruntime==1.32.0\nnumpy\ncomponentize-py==0.25.1\n";
     let marker = dir.join("requirements.txt");
     if std::fs::read_to_string(&marker).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
-    say("Python packages for tests: onnxruntime, which predictions are compared with");
+    say(
+        "Python packages for tests: onnxruntime, to compare predictions with; componentize-py, to build guests",
+    );
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"];
     process::run(Command::new("python3").args(pip).arg(&dir).args(wanted.lines()))
         .context("Python packages cannot be installed; on Debian: apt-get install python3-pip")?;

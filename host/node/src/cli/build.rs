@@ -1,16 +1,14 @@
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use clap::Args;
-use eyot_core::{Digest, Error, Result, ResultExt};
+use eyot_core::{Digest, Result, ResultExt};
 use serde::Serialize;
 
 use crate::cli::push::manifest;
 use crate::output::{Output, size};
-use crate::toolchain::{self, Rust};
+use crate::toolchain;
 
-/// Builds the component of a folder and checks it against what the platform offers.
+/// Builds the component of a folder with the tools of its language: rust or python.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot build\n  eyot build components/handlers/digits-image")]
 pub(crate) struct Build {
@@ -33,11 +31,10 @@ struct Built {
 
 impl Build {
     pub(crate) async fn run(self, output: &Output) -> Result<()> {
-        let rust = Rust::find()?;
         let mut built = Vec::new();
         for dir in &self.dirs {
             let spinner = output.spinner(&format!("building {}", dir.display()));
-            let one = build(&rust, dir, self.out.as_deref(), |line| spinner.set_message(line.to_owned()));
+            let one = build(dir, self.out.as_deref(), |line| spinner.set_message(line.to_owned()));
             spinner.finish_and_clear();
             built.push(one?);
         }
@@ -57,10 +54,9 @@ impl Build {
     }
 }
 
-fn build(rust: &Rust, dir: &Path, out: Option<&Path>, progress: impl Fn(&str)) -> Result<Built> {
+fn build(dir: &Path, out: Option<&Path>, progress: impl Fn(&str)) -> Result<Built> {
     let component = manifest(dir)?;
-    compile(rust.command(dir), &component.name, progress)?;
-    let mut file = toolchain::artifact(dir, &component)?;
+    let mut file = toolchain::build(dir, &component, progress)?;
     let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
     if let Some(out) = out {
         std::fs::create_dir_all(out)?;
@@ -70,22 +66,4 @@ fn build(rust: &Rust, dir: &Path, out: Option<&Path>, progress: impl Fn(&str)) -
     }
     let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
     Ok(Built { name: component.name, version: component.version, file, size, digest })
-}
-
-/// Runs cargo; each line that it says is progress, and all of them are the error if it fails.
-fn compile(mut cargo: Command, name: &str, progress: impl Fn(&str)) -> Result<()> {
-    let unusable = || "cargo cannot be run".to_owned();
-    let mut child =
-        cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context(unusable)?;
-    let mut said = String::new();
-    for line in child.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
-        let line = line.unwrap_or_default();
-        progress(line.trim());
-        said.push_str(&line);
-        said.push('\n');
-    }
-    if child.wait().context(unusable)?.success() {
-        return Ok(());
-    }
-    Err(Error::failed(format!("{name} does not build:\n{}", said.trim_end())))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::Global;
 use crate::output::{Output, Tone};
-use crate::toolchain::Rust;
+use crate::toolchain::{Python, Rust};
 use crate::{cli, platform};
 
 /// Says what of this machine Eyot can use, what is missing, and how to get it.
@@ -51,7 +51,8 @@ impl Doctor {
                 server(global, &config).await,
                 engine(&config),
                 backend(&config),
-                toolchain(),
+                rust(),
+                python(),
             ],
             Err(error) => vec![Finding::from_error("configuration", State::Broken, &error)],
         };
@@ -154,9 +155,16 @@ fn backend(config: &Config) -> Finding {
     }
 }
 
-fn toolchain() -> Finding {
+fn rust() -> Finding {
     match Rust::find() {
         Ok(rust) => Finding::good("rust guests", rust.describe()),
         Err(error) => Finding::from_error("rust guests", State::Missing, &error),
+    }
+}
+
+fn python() -> Finding {
+    match Python::find() {
+        Ok(python) => Finding::good("python guests", python.describe()),
+        Err(error) => Finding::from_error("python guests", State::Missing, &error),
     }
 }

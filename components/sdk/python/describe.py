@@ -1,0 +1,147 @@
+"""Reads an app for `eyot build` without running it, and prints what it exports as JSON:
+
+    {"handler": bool, "functions": WIT of an interface or null, "imports": […], "error": text or null}
+
+Usage: describe.py APP.py
+"""
+
+import ast
+import json
+import sys
+
+SCALARS = {"bool": "bool", "int": "s64", "float": "f64", "str": "string", "bytes": "list<u8>"}
+# What of the SDK needs which interface of eyot:ml.
+IMPORTS = {
+    "Model": "models", "Artifact": "artifacts", "Writer": "artifacts",
+    "log_metric": "tracking", "log_param": "tracking", "set_tag": "tracking",
+}
+
+
+class Wrong(Exception):
+    """Something in the app has no WIT."""
+
+
+def kebab(name):
+    spaced = "".join("-" + letter.lower() if letter.isupper() else letter for letter in name)
+    return "%" + spaced.replace("_", "-").strip("-").replace("--", "-")
+
+
+def own(node):
+    """The name of something of the SDK: `eyot.Artifact` or `Artifact`."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "eyot":
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def wit(node, records):
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        node = ast.parse(node.value, mode="eval").body
+    name = own(node)
+    if name == "Artifact":
+        return "artifact"
+    if name in SCALARS:
+        return SCALARS[name]
+    if name in records:
+        records[name].needed = True
+        return kebab(name) + "-record"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        sides = [side for side in (node.left, node.right) if not (isinstance(side, ast.Constant) and side.value is None)]
+        if len(sides) == 1:
+            return f"option<{wit(sides[0], records)}>"
+    if isinstance(node, ast.Subscript):
+        outer = own(node.value) or getattr(node.value, "attr", None)
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if outer in ("list", "List") and len(inner) == 1:
+            return f"list<{wit(inner[0], records)}>"
+        if outer == "Optional" and len(inner) == 1:
+            return f"option<{wit(inner[0], records)}>"
+        if outer in ("tuple", "Tuple"):
+            return f"tuple<{', '.join(wit(one, records) for one in inner)}>"
+    known = "bool, int, float, str, bytes, list, tuple, Optional, eyot.Artifact and the app's own dataclasses"
+    raise Wrong(f"line {node.lineno}: '{ast.unparse(node)}' cannot cross a component's boundary; what can: {known}")
+
+
+def decorated(node, name):
+    for decorator in node.decorator_list:
+        if own(decorator.func if isinstance(decorator, ast.Call) else decorator) == name:
+            return True
+    return False
+
+
+def is_dataclass(node):
+    if not isinstance(node, ast.ClassDef):
+        return False
+    plain = [decorator.func if isinstance(decorator, ast.Call) else decorator for decorator in node.decorator_list]
+    return any((getattr(one, "id", None) or getattr(one, "attr", None)) == "dataclass" for one in plain)
+
+
+def documentation(node):
+    text = ast.get_docstring(node) or ""
+    return "".join(f"  /// {line}\n" for line in text.splitlines())
+
+
+def record(node, records):
+    fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+    if not fields:
+        raise Wrong(f"line {node.lineno}: dataclass '{node.name}' has no field")
+    text = ", ".join(f"{kebab(field.target.id)}: {wit(field.annotation, records)}" for field in fields)
+    return f"{documentation(node)}  record {kebab(node.name)}-record {{ {text} }}\n"
+
+
+def function(node, records):
+    arguments = node.args
+    if arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.posonlyargs:
+        raise Wrong(f"line {node.lineno}: '{node.name}' takes more than plain parameters")
+    params = []
+    for param in arguments.args:
+        if param.annotation is None:
+            raise Wrong(f"line {param.lineno}: parameter '{param.arg}' of '{node.name}' needs an annotation")
+        params.append(f"{kebab(param.arg)}: {wit(param.annotation, records)}")
+    returns = node.returns
+    nothing = returns is None or (isinstance(returns, ast.Constant) and returns.value is None)
+    ok = "_" if nothing else wit(returns, records)
+    return f"{documentation(node)}  {kebab(node.name)}: func({', '.join(params)}) -> result<{ok}, string>;\n"
+
+
+def needed_records(records):
+    """The records that functions use, and those that these use; other dataclasses are the app's own."""
+    texts = {}
+    while missing := [name for name, node in records.items() if hasattr(node, "needed") and name not in texts]:
+        texts.update({name: record(records[name], records) for name in missing})
+    return "".join(texts.values())
+
+
+def describe(source):
+    tree = ast.parse(source)
+    used = {own(node) for node in ast.walk(tree)}
+    imports = sorted({interface for name, interface in IMPORTS.items() if name in used})
+    records = {node.name: node for node in tree.body if is_dataclass(node)}
+    definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in definitions if decorated(node, "function")]
+    handlers = [node for node in definitions if decorated(node, "handler")]
+    if len(handlers) > 1:
+        raise Wrong(f"line {handlers[1].lineno}: there is more than one handler")
+    if not functions and not handlers:
+        raise Wrong("it exports nothing: put @eyot.function or @eyot.handler(…) before a function")
+    interface = None
+    if functions:
+        uses = "  use eyot:ml/artifacts@0.1.0.{artifact};\n" if "artifacts" in imports else ""
+        calls = "".join(function(node, records) for node in functions)
+        interface = f"interface functions {{\n{uses}{needed_records(records)}{calls}}}\n"
+    return {"handler": bool(handlers), "functions": interface, "imports": imports, "error": None}
+
+
+def main():
+    path = sys.argv[1]
+    try:
+        with open(path, encoding="utf-8") as file:
+            answer = describe(file.read())
+    except SyntaxError as error:
+        answer = {"error": f"line {error.lineno}: {error.msg}"}
+    except Wrong as error:
+        answer = {"error": str(error)}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

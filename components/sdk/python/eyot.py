@@ -1,0 +1,316 @@
+"""Handlers, functions and steps for Eyot in Python.
+
+A handler is a function from tensors to tensors, with its signature in the decorator:
+
+    import eyot
+
+    @eyot.handler(inputs=["x: FP32[-1]"], outputs=["y: FP32[-1]"])
+    def double(x):
+        return {"y": [2 * value for value in x.values()]}
+
+A function, or a step of a pipeline, is a function with annotations; `eyot build` makes its WIT of them:
+
+    @eyot.function
+    def count(file: eyot.Artifact, skip: int) -> int:
+        return len(file.text().splitlines()) - skip
+
+This module lives inside of the component. `eyot build` puts it there; nothing is to be installed.
+"""
+
+import importlib
+import inspect
+import math
+import struct
+import sys
+import traceback
+
+try:
+    from componentize_py_types import Err
+except ImportError:
+    # Outside of a component, as in unit tests of one's own functions.
+    Err = None
+
+
+def _contract(name):
+    """An interface of eyot:ml. A component has those that it uses; all are found when it is built."""
+    try:
+        return importlib.import_module(f"wit_world.imports.{name}")
+    except ImportError:
+        return None
+
+
+_types, _models, _artifacts, _tracking = map(_contract, ("types", "models", "artifacts", "tracking"))
+
+__all__ = ["Artifact", "InvalidInput", "Model", "Tensor", "Writer", "function", "handler", "log_metric", "log_param", "set_tag"]
+
+# The name of each type in the Open Inference Protocol, and its letter for `memoryview.cast`; None where
+# Python has no such number.
+_FORMATS = {
+    "BOOL": "?", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q", "INT8": "b", "INT16": "h",
+    "INT32": "i", "INT64": "q", "FP16": None, "BF16": None, "FP32": "f", "FP64": "d", "BYTES": None,
+}
+_CASES = {"BOOL": "BOOLEAN"}
+
+
+class InvalidInput(ValueError):
+    """The caller's data do not fit: over HTTP a 400 with this text."""
+
+
+class Tensor:
+    """A named tensor: dense, row-major, little-endian bytes."""
+
+    def __init__(self, name, dtype, shape, data):
+        if dtype not in _FORMATS:
+            raise ValueError(f"'{dtype}' is no datatype; datatypes are {', '.join(_FORMATS)}")
+        self.name, self.dtype, self.shape, self.data = name, dtype, tuple(shape), data
+
+    @classmethod
+    def of(cls, name, dtype, shape, values):
+        """A tensor of numbers, booleans, or for BYTES of texts or bytes."""
+        if dtype == "BYTES":
+            encoded = [value.encode() if isinstance(value, str) else bytes(value) for value in values]
+            return cls(name, dtype, shape, b"".join(struct.pack("<I", len(one)) + one for one in encoded))
+        if dtype == "BF16":
+            # The upper half of an FP32, rounded to the nearest, ties to even.
+            halves = [_bfloat(value) for value in values]
+            return cls(name, dtype, shape, struct.pack(f"<{len(halves)}H", *halves))
+        values = list(values)
+        letter = "e" if dtype == "FP16" else _FORMATS.get(dtype)
+        if letter is None:
+            raise ValueError(f"'{dtype}' is no datatype; datatypes are {', '.join(_FORMATS)}")
+        return cls(name, dtype, shape, struct.pack(f"<{len(values)}{letter}", *values))
+
+    def values(self):
+        """The elements: a memoryview over the bytes without a copy where Python has such a number,
+        else a list."""
+        if self.dtype == "BYTES":
+            return self._texts()
+        if self.dtype == "FP16":
+            return list(struct.unpack(f"<{len(self.data) // 2}e", self.data))
+        if self.dtype == "BF16":
+            halves = memoryview(self.data).cast("H")
+            return list(struct.unpack(f"<{len(halves)}f", b"".join(struct.pack("<I", half << 16) for half in halves)))
+        return memoryview(self.data).cast(_FORMATS[self.dtype])
+
+    def texts(self):
+        """The elements of a BYTES tensor, decoded."""
+        return [element.decode() for element in self._texts()]
+
+    def _texts(self):
+        elements, offset = [], 0
+        while offset < len(self.data):
+            (length,) = struct.unpack_from("<I", self.data, offset)
+            elements.append(bytes(self.data[offset + 4 : offset + 4 + length]))
+            offset += 4 + length
+        return elements
+
+    def _to_wit(self):
+        case = getattr(_types.Dtype, _CASES.get(self.dtype, self.dtype))
+        return _types.Tensor(self.name, case, list(self.shape), self.data)
+
+    @classmethod
+    def _from_wit(cls, tensor):
+        name = {case: name for name, case in _CASES.items()}.get(tensor.dtype.name, tensor.dtype.name)
+        return cls(tensor.name, name, tensor.shape, tensor.data)
+
+
+def _bfloat(value):
+    (bits,) = struct.unpack("<I", struct.pack("<f", value))
+    if math.isnan(value):
+        return (bits >> 16) | 0x40
+    return min((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16, 0xFFFF)
+
+
+class Model:
+    """A model that the host runs."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    @classmethod
+    def open(cls, name):
+        """A model that the deployment grants under `name`."""
+        return cls(_host(_models.Model.open, name))
+
+    @classmethod
+    def load(cls, weights):
+        """A model that is an artifact of the running pipeline: the bytes of an ONNX file."""
+        return cls(_host(_models.Model.load, weights._inner))
+
+    def infer(self, inputs):
+        """Runs it once. Inputs are matched by name; answers all outputs by name, in the model's order."""
+        outputs = _host(self._inner.infer, [tensor._to_wit() for tensor in inputs])
+        return {tensor.name: Tensor._from_wit(tensor) for tensor in outputs}
+
+
+class Artifact:
+    """A content-addressed file that a step was handed, or has written."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    digest = property(lambda self: self._inner.digest(), doc="`sha256:` and 64 hexadecimal digits.")
+    media_type = property(lambda self: self._inner.media_type(), doc="The media type given when it was written.")
+    size = property(lambda self: self._inner.size(), doc="Its length in bytes.")
+
+    def chunks(self, length=1 << 20):
+        """Its bytes piece by piece, so that memory stays small."""
+        offset = 0
+        while chunk := _host(self._inner.read, offset, length):
+            yield chunk
+            offset += len(chunk)
+
+    def bytes(self):
+        """All of its bytes."""
+        return b"".join(self.chunks())
+
+    def text(self):
+        """All of it as text."""
+        return self.bytes().decode()
+
+    @classmethod
+    def write(cls, media_type, content):
+        """Writes bytes or text as a new artifact."""
+        writer = Writer(media_type)
+        writer.write(content.encode() if isinstance(content, str) else content)
+        return writer.finish()
+
+
+class Writer:
+    """Writes an artifact piece by piece. Without `finish` it never existed."""
+
+    def __init__(self, media_type):
+        self._inner = _artifacts.Writer(media_type)
+
+    def write(self, chunk):
+        """Appends bytes."""
+        _host(self._inner.write, bytes(chunk))
+
+    def finish(self):
+        """Ends the artifact and makes it durable."""
+        return Artifact(_host(_artifacts.Writer.finish, self._inner))
+
+
+def log_metric(key, value, step=0):
+    """Records one point of a metric; `step` counts whatever you count, such as epochs."""
+    _tracking.log_metric(key, float(value), step)
+
+
+def log_param(key, value):
+    """Records a parameter; its first value stays."""
+    _tracking.log_param(key, str(value))
+
+
+def set_tag(key, value):
+    """Sets a tag, replacing an earlier value."""
+    _tracking.set_tag(key, str(value))
+
+
+def _host(call, *arguments):
+    """Calls the host; its errors become exceptions with its words."""
+    try:
+        return call(*arguments)
+    except Err as error:
+        kind = type(error.value).__name__
+        text = str(getattr(error.value, "value", error.value))
+        raise (InvalidInput if kind == "Error_InvalidInput" else RuntimeError)(text) from None
+
+
+def _spec(text):
+    name, _, rest = text.partition(":")
+    dtype, _, shape = rest.strip().partition("[")
+    dims = [int(dim) for dim in shape.rstrip(" ]").split(",") if dim.strip()]
+    if not name or dtype not in _FORMATS or not rest.strip().endswith("]"):
+        raise ValueError(f"'{text}' is no tensor; write \"name: FP32[-1, 4]\"")
+    return name.strip(), dtype, dims
+
+
+def handler(inputs, outputs):
+    """Makes a function the component's handler. It takes the input tensors by name, and gives a dict of
+    outputs: a Tensor, or plain values for an output with one variable dimension at most."""
+    taken, given = [_spec(one) for one in inputs], [_spec(one) for one in outputs]
+
+    def decorate(function):
+        if Err is None:
+            return function
+
+        class Handler:
+            def describe(self):
+                return _types.Signature([_wit_spec(one) for one in taken], [_wit_spec(one) for one in given])
+
+            def predict(self, tensors):
+                try:
+                    answer = function(**{tensor.name: Tensor._from_wit(tensor) for tensor in tensors})
+                    return [_output(one, answer)._to_wit() for one in given]
+                except InvalidInput as error:
+                    raise Err(_types.Error_InvalidInput(str(error))) from None
+                except Exception as error:
+                    traceback.print_exc()
+                    raise Err(_types.Error_Internal(f"{type(error).__name__}: {error}")) from None
+
+        sys.modules[function.__module__].Handler = Handler
+        return function
+
+    return decorate
+
+
+def _wit_spec(spec):
+    name, dtype, shape = spec
+    return _types.TensorSpec(name, getattr(_types.Dtype, _CASES.get(dtype, dtype)), shape)
+
+
+def _output(spec, answer):
+    name, dtype, shape = spec
+    if name not in answer:
+        raise KeyError(f"the handler gave no output '{name}'")
+    value = answer[name]
+    if isinstance(value, Tensor):
+        return value
+    values = list(value)
+    known = math.prod(dim for dim in shape if dim >= 0)
+    if shape.count(-1) > 1:
+        raise ValueError(f"output '{name}' has several variable dimensions: give a Tensor")
+    return Tensor.of(name, dtype, [dim if dim >= 0 else len(values) // max(known, 1) for dim in shape], values)
+
+
+def function(function):
+    """Exports a function with annotations: over HTTP as a typed function, in a pipeline as a step."""
+    if Err is None:
+        return function
+    module = sys.modules[function.__module__]
+    exported = module.__dict__.setdefault("Functions", type("Functions", (), {}))
+    wanted = inspect.get_annotations(function, eval_str=True)
+
+    def call(self, *arguments):
+        try:
+            names = inspect.signature(function).parameters
+            taken = [_inward(wanted.get(name), value) for name, value in zip(names, arguments)]
+            return _outward(function(*taken))
+        except Exception as error:
+            if not isinstance(error, InvalidInput):
+                traceback.print_exc()
+            text = str(error) if isinstance(error, InvalidInput) else f"{type(error).__name__}: {error}"
+            raise Err(text) from None
+
+    setattr(exported, function.__name__, call)
+    return function
+
+
+def _inward(annotation, value):
+    if annotation is Artifact:
+        return Artifact(value)
+    if isinstance(value, list):
+        inner = (getattr(annotation, "__args__", None) or (None,))[0]
+        return [_inward(inner, item) for item in value]
+    return value
+
+
+def _outward(value):
+    """Artifacts out of their wrappers, wherever they stand."""
+    if isinstance(value, Artifact):
+        return value._inner
+    if isinstance(value, (list, tuple)):
+        return type(value)(_outward(item) for item in value)
+    for name, field in getattr(value, "__dict__", {}).items():
+        setattr(value, name, _outward(field))
+    return value

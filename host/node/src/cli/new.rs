@@ -1,0 +1,57 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use eyot_core::config::Language;
+use eyot_core::{Error, Name, Result};
+
+use crate::output::Output;
+use crate::templates::{self, Kind};
+
+/// Makes a project: a component that builds and passes its own test as it is.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  eyot new --lang python --kind handler scorer\n  eyot new --lang rust --kind step cleaner"
+)]
+pub(crate) struct New {
+    /// The component's name, and that of its folder.
+    name: Name,
+    /// What it is written in.
+    #[arg(long, value_enum)]
+    lang: Lang,
+    /// What it is.
+    #[arg(long, value_enum)]
+    kind: Kind,
+    /// The folder [default: the name].
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Lang {
+    Rust,
+    Python,
+}
+
+impl New {
+    pub(crate) fn run(self, output: &Output) -> Result<()> {
+        let dir = self.dir.unwrap_or_else(|| PathBuf::from(self.name.as_str()));
+        let language = match self.lang {
+            Lang::Rust => Language::Rust,
+            Lang::Python => Language::Python,
+        };
+        // Cargo's rule is narrower than ours: a package is no number and has no dot.
+        if language == Language::Rust && !is_package(self.name.as_str()) {
+            return Err(Error::invalid(format!("'{}' is no name of a Rust package", self.name))
+                .hint("start with a letter, and use letters, digits, '-' and '_'"));
+        }
+        templates::write(&dir, &self.name, language, self.kind)?;
+        let path = dir.display().to_string();
+        output.result(&serde_json::json!({ "name": self.name, "path": path }), |_| {
+            format!("made {path}; {path}/README.md says what is next")
+        })
+    }
+}
+
+fn is_package(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_lowercase()) && !name.contains('.')
+}

@@ -1,0 +1,73 @@
+//! The contracts of `wit/`, carried in the binary: tools of other languages read them from files.
+
+use std::path::Path;
+
+use eyot_core::{Result, ResultExt};
+
+macro_rules! files {
+    ($($path:literal,)*) => { &[$(($path, include_str!(concat!("../../../../wit/", $path))),)*] };
+}
+
+/// The package eyot:ml.
+const OWN: &[(&str, &str)] =
+    files!["artifacts.wit", "handler.wit", "models.wit", "tracking.wit", "types.wit", "worlds.wit",];
+/// The packages it stands on.
+const DEPS: &[(&str, &str)] = files![
+    "deps/wasi-cli-0.2.12/cli.wit",
+    "deps/wasi-clocks-0.2.12/clocks.wit",
+    "deps/wasi-filesystem-0.2.12/filesystem.wit",
+    "deps/wasi-io-0.2.12/io.wit",
+    "deps/wasi-nn-0.2.0-rc-2024-10-28/nn.wit",
+    "deps/wasi-random-0.2.12/random.wit",
+    "deps/wasi-sockets-0.2.12/sockets.wit",
+];
+
+/// Writes a folder of WIT: the text of a component's own package, and all contracts as its dependencies.
+pub(super) fn write(dir: &Path, component: &str) -> Result<()> {
+    file(&dir.join("component.wit"), component)?;
+    OWN.iter().try_for_each(|(path, text)| file(&dir.join("deps/eyot-ml").join(path), text))?;
+    DEPS.iter().try_for_each(|(path, text)| file(&dir.join(path), text))
+}
+
+/// Writes the folder `wit/` as it is.
+pub(crate) fn own(dir: &Path) -> Result<()> {
+    OWN.iter().chain(DEPS).try_for_each(|(path, text)| file(&dir.join(path), text))
+}
+
+/// Writes a file and the folders above it.
+pub(crate) fn file(path: &Path, text: &str) -> Result<()> {
+    let cannot = || format!("cannot write {}", path.display());
+    std::fs::create_dir_all(path.parent().unwrap_or(path)).context(cannot)?;
+    std::fs::write(path, text).context(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn every_contract_is_carried() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+        let (mut folders, mut found) = (vec![root.clone()], BTreeSet::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.extension() {
+                    _ if path.is_dir() => folders.push(path),
+                    Some(extension) if extension == "wit" => {
+                        found.insert(path.strip_prefix(&root).unwrap().to_owned());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let carried: BTreeSet<PathBuf> =
+            OWN.iter().chain(DEPS).map(|(path, _)| PathBuf::from(path)).collect();
+        assert_eq!(carried, found);
+    }
+}

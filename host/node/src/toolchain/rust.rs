@@ -1,0 +1,101 @@
+//! Rust: which way to a wasm target this machine has.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use eyot_core::{Error, Result, ResultExt};
+
+use super::ask;
+
+/// The target of components.
+const TARGET: &str = "wasm32-wasip2";
+/// What to do where there is no Rust.
+const RUST: &str = "install Rust: https://rustup.rs";
+
+/// How Rust components are built here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rust {
+    /// The target of the rustup toolchain.
+    Rustup,
+    /// Debian's compiler and library source, with the linker of the rustup toolchain at this path.
+    Debian { linkers: PathBuf },
+}
+
+impl Rust {
+    /// Looks for a way, the simplest first.
+    pub(crate) fn find() -> Result<Self> {
+        let sysroot = PathBuf::from(ask("rustc", &["--print", "sysroot"], RUST)?);
+        if sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir() {
+            return Ok(Self::Rustup);
+        }
+        let host = ask("rustc", &["-vV"], RUST)?;
+        let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned();
+        let linkers = sysroot.join("lib/rustlib").join(host).join("bin");
+        let debian = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/wasm32-wasi", "/usr/src"];
+        if debian.iter().all(|path| Path::new(path).exists()) && linkers.join("wasm-component-ld").exists() {
+            return Ok(Self::Debian { linkers });
+        }
+        Err(Error::unavailable(format!("this machine cannot build for {TARGET}")).hint(format!(
+            "rustup target add {TARGET}; without rustup's server: apt-get install rustc-web cargo-web rust-web-src wasi-libc"
+        )))
+    }
+
+    /// In words, for eyot doctor.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Rustup => format!("rustup's target {TARGET}"),
+            Self::Debian { .. } => "Debian's rustc-web with its library source".to_owned(),
+        }
+    }
+
+    /// The cargo command that builds a component's folder.
+    pub(crate) fn command(&self, dir: &Path) -> Command {
+        let mut command = match self {
+            Self::Rustup => Command::new("cargo"),
+            Self::Debian { linkers } => {
+                let mut command = Command::new("/usr/bin/cargo");
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let paths =
+                    [linkers.clone(), linkers.join("gcc-ld")].into_iter().chain(std::env::split_paths(&path));
+                if let Ok(path) = std::env::join_paths(paths) {
+                    command.env("PATH", path);
+                }
+                command
+                    .env("RUSTC", "/usr/bin/rustc")
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env(
+                        "CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS",
+                        "-L/usr/lib/wasm32-wasi -Clink-self-contained=no -Ctarget-feature=+simd128",
+                    )
+                    .arg("-Zbuild-std=std,panic_abort");
+                command
+            }
+        };
+        command.current_dir(dir).args(["build", "--release", "--target", TARGET]);
+        command
+    }
+}
+
+/// Where cargo puts the component that it builds from `dir`.
+pub(super) fn artifact(dir: &Path) -> Result<PathBuf> {
+    let manifest = dir.join("Cargo.toml");
+    let arguments =
+        ["metadata", "--no-deps", "--format-version", "1", "--manifest-path", &manifest.to_string_lossy()];
+    let metadata: serde_json::Value = serde_json::from_str(&ask("cargo", &arguments, RUST)?)
+        .map_err(|error| Error::internal("cargo metadata cannot be read").because(error))?;
+    let target = metadata["target_directory"].as_str().unwrap_or("target");
+    let manifest = manifest.canonicalize().context(|| format!("there is no {}", manifest.display()))?;
+    let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
+    let package =
+        packages.iter().find(|package| package["manifest_path"].as_str().map(Path::new) == Some(&manifest));
+    let targets = package.and_then(|package| package["targets"].as_array()).cloned().unwrap_or_default();
+    let has = |target: &&serde_json::Value, kind: &str| {
+        target["crate_types"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
+    };
+    let name = targets.iter().find(|target| has(target, "cdylib")).and_then(|target| target["name"].as_str());
+    let name = name.ok_or_else(|| {
+        Error::invalid(format!("{} builds no component", dir.display()))
+            .hint("its Cargo.toml needs [lib] crate-type = [\"cdylib\"]")
+    })?;
+    Ok(Path::new(target).join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_"))))
+}
