@@ -122,10 +122,42 @@ pub struct Inference {
     pub backend: BackendChoice,
     /// Threads that run inferences; 0 is one for each processor.
     pub threads: usize,
+    /// Memory that loaded models may take together; those used longest ago make room and are loaded
+    /// again when they are asked for. 0 is half of this machine's memory.
+    pub memory: ByteCount,
+    /// Inferences that wait for one model before the next is refused.
+    pub queue: usize,
+    /// Threads inside of one inference. More make one inference of a large model faster, and the
+    /// machine as a whole slower.
+    pub intra_threads: usize,
+    /// Whether those threads spin while they wait for work: a little faster, and a processor each.
+    pub spinning: bool,
+    /// How far a back end may rewrite a model's graph when it loads it.
+    pub optimization: Optimization,
+    /// Rows that inferences of different requests are joined up to; 1 joins none.
+    pub max_batch: usize,
+    /// How long an inference may wait for others to join it when a thread is free; 0s joins only
+    /// what waits anyway.
+    pub max_delay: Period,
+}
+
+/// How far a back end may rewrite a model's graph when it loads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimization {
+    /// Not at all: as the file says.
+    Off,
+    /// Constants are folded and what does nothing is removed.
+    Basic,
+    /// Operators are fused.
+    Extended,
+    /// Layouts are chosen for this processor as well.
+    #[default]
+    All,
 }
 
 /// Which back end runs models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackendChoice {
     #[default]
@@ -191,7 +223,17 @@ impl Default for Steps {
 
 impl Default for Inference {
     fn default() -> Self {
-        Self { backend: BackendChoice::Auto, threads: 0 }
+        Self {
+            backend: BackendChoice::Auto,
+            threads: 0,
+            memory: ByteCount(0),
+            queue: 1024,
+            intra_threads: 1,
+            spinning: false,
+            optimization: Optimization::All,
+            max_batch: 32,
+            max_delay: Period(std::time::Duration::ZERO),
+        }
     }
 }
 
@@ -253,6 +295,9 @@ impl Config {
             ("handlers.memory", self.handlers.memory.0),
             ("handlers.reuse", self.handlers.reuse),
             ("handlers.timeout", self.handlers.timeout.0.as_micros() as u64),
+            ("inference.queue", self.inference.queue as u64),
+            ("inference.intra-threads", self.inference.intra_threads as u64),
+            ("inference.max-batch", self.inference.max_batch as u64),
             ("steps.memory", self.steps.memory.0),
             ("steps.timeout", self.steps.timeout.0.as_micros() as u64),
         ];
@@ -342,6 +387,8 @@ mod tests {
             ("gateway.listen", "nowhere"),
             ("handlers.memory", "0"),
             ("inference.backend", "magic"),
+            ("inference.optimization", "much"),
+            ("inference.max-batch", "0"),
         ] {
             assert!(Config::load(None, &[setting(name, value)]).is_err(), "{name}={value}");
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use eyot_core::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::{Signature, Tensor};
+use crate::{Settings, Signature, Tensor};
 
 /// What computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,13 +24,6 @@ impl fmt::Display for Target {
             Target::Tpu => "tpu",
         })
     }
-}
-
-/// How a model is loaded; part of what a loaded model is shared by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Settings {
-    /// What computes. A target that is not there is an error, never a quiet fall-back.
-    pub target: Target,
 }
 
 /// A library that runs models. Every implementation passes `suite.rs`.
@@ -56,16 +49,36 @@ pub trait Model: Send + Sync + 'static {
     /// Inputs and outputs as the file declares them.
     fn signature(&self) -> &Signature;
 
+    /// The part of the library that computes, where it has several: `cuda`.
+    fn provider(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Runs once. `inputs` fit the signature, in its order; the answer has all outputs in its order.
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
 }
 
-/// What a model runs on: `onnxruntime 1.32.0 (cpu)`.
+/// What a model runs on: `onnxruntime 1.32.0 (cpu)`, `onnxruntime/cuda 1.32.0 (gpu)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RanOn {
     pub backend: String,
     pub version: String,
     pub target: Target,
+}
+
+impl RanOn {
+    pub(crate) fn new(backend: &dyn Backend, model: &dyn Model, target: Target) -> Self {
+        let name = match model.provider() {
+            Some(provider) => format!("{}/{provider}", backend.name()),
+            None => backend.name().to_owned(),
+        };
+        Self { backend: name, version: backend.version().to_owned(), target }
+    }
+
+    /// The back end's name without the provider.
+    pub(crate) fn library(&self) -> &str {
+        self.backend.split('/').next().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for RanOn {

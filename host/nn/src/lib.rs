@@ -8,18 +8,35 @@
 //! assert!(Tensor::new(DataType::F32, vec![3], vec![0; 4]).is_err());
 //! ```
 
+mod aligned;
 mod backend;
 mod backends;
+mod batch;
+mod cost;
+mod example;
+#[cfg(test)]
+mod fake;
 pub mod install;
+mod job;
+mod loaded;
+mod memory;
 mod models;
 mod onnx;
+mod schedule;
+mod settings;
 mod signature;
+mod stats;
 #[cfg(test)]
 mod suite;
 mod tensor;
+mod threads;
+mod trial;
 
-pub use backend::{Backend, Model, RanOn, Settings, Target};
+pub use backend::{Backend, Model, RanOn, Target};
 pub use backends::Backends;
-pub use models::{LoadedModel, Models};
+pub use loaded::{Inferred, LoadedModel, Pin};
+pub use models::{Models, Options};
+pub use settings::{Batching, Settings};
 pub use signature::{Signature, TensorSpec};
+pub use stats::{LearnedCost, ModelStats, Stats};
 pub use tensor::{DataType, Element, NamedTensor, Tensor};

@@ -1,168 +1,356 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use eyot_core::{Digest, Error, Kind, Result};
+use eyot_core::config::{self, BackendChoice};
+use eyot_core::{ByteCount, Digest, Error, Kind, Result};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
-use crate::{Backends, Model, NamedTensor, RanOn, Settings, Signature, Tensor};
+use crate::cost::Cost;
+use crate::loaded::{Fresh, Resident, Shared};
+use crate::memory::{Budget, Room, half_of_memory};
+use crate::stats::Stats;
+use crate::threads::Threads;
+use crate::trial;
+use crate::{Backends, Batching, LoadedModel, Model, RanOn, Settings};
 
-/// The loaded models of a process: one per digest and settings, for as long as somebody holds it.
+/// The loaded models of a process: one per digest and settings, shared by all who ask for it.
+///
+/// Those that nobody holds stay in memory while there is room. Where there is none, weights are put
+/// away: first of models that nobody holds, then of those used longest ago; never while they run, nor
+/// while they are pinned.
 pub struct Models {
-    store: Arc<dyn BlobStore>,
-    backends: Backends,
-    /// As many inferences at once as there are threads for them.
-    running: Arc<Semaphore>,
-    loaded: Mutex<HashMap<(Digest, Settings), Arc<Slot>>>,
+    inner: Arc<Inner>,
 }
 
-/// Many who ask for a model at once wait for one load.
-type Slot = tokio::sync::Mutex<Weak<LoadedModel>>;
+/// How models are kept and run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Threads that run inferences.
+    pub threads: usize,
+    /// Bytes that models may take together.
+    pub memory: u64,
+    /// Inferences that may wait for one model.
+    pub queue: usize,
+    /// How calls are joined where nobody says otherwise.
+    pub batching: Batching,
+}
+
+impl From<&config::Inference> for Options {
+    fn from(config: &config::Inference) -> Self {
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let memory = if config.memory.0 == 0 { half_of_memory() } else { config.memory.0 };
+        Self { threads, memory, queue: config.queue, batching: config.into() }
+    }
+}
+
+type Key = (Digest, Settings);
+
+pub(crate) struct Inner {
+    store: Arc<dyn BlobStore>,
+    backends: Backends,
+    threads: Arc<Threads>,
+    batching: Batching,
+    budget: Budget,
+    began: Instant,
+    models: Mutex<HashMap<Key, Arc<Shared>>>,
+    /// Many who ask for a model at once wait for one load.
+    loading: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>,
+    loads: AtomicU64,
+    evictions: AtomicU64,
+}
 
 impl Models {
-    /// Models out of `store`, run on `threads` threads.
+    /// Models out of `store`, run on `threads` threads, everything else as by default.
     pub fn new(store: Arc<dyn BlobStore>, backends: Backends, threads: usize) -> Arc<Self> {
-        let running = Arc::new(Semaphore::new(threads.max(1)));
-        Arc::new(Self { store, backends, running, loaded: Mutex::default() })
+        let defaults = Options::from(&config::Inference::default());
+        Self::with(store, backends, Options { threads, ..defaults })
+    }
+
+    /// Models out of `store`.
+    pub fn with(store: Arc<dyn BlobStore>, backends: Backends, options: Options) -> Arc<Self> {
+        let inner = Inner {
+            store,
+            backends,
+            threads: Arc::new(Threads::new(options.threads, options.queue)),
+            batching: options.batching,
+            budget: Budget::new(options.memory),
+            began: Instant::now(),
+            models: Mutex::default(),
+            loading: Mutex::default(),
+            loads: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+        };
+        Arc::new(Self { inner: Arc::new(inner) })
     }
 
     /// What models run on here.
     pub fn backends(&self) -> &Backends {
-        &self.backends
+        &self.inner.backends
     }
 
-    /// The model of that digest.
+    /// The model of that digest, warmed up.
     ///
-    /// Fails as [`crate::Backend::load`] does, with what each back end said, and as the store does.
+    /// Fails as [`crate::Backend::load`] does, with what each back end said, as the store does, and
+    /// with `Exhausted` or `TooLarge` when there is no room for it.
     pub async fn load(&self, digest: Digest, settings: Settings) -> Result<Arc<LoadedModel>> {
-        self.shared(digest, settings, async { self.store.get(&digest).await }).await
+        self.inner.shared(digest, settings, Source::Store).await
     }
 
     /// The model of those bytes, shared with everyone who has the same bytes.
     pub async fn load_bytes(&self, bytes: Bytes, settings: Settings) -> Result<Arc<LoadedModel>> {
-        self.shared(Digest::of(&bytes), settings, async { Ok(bytes) }).await
+        self.inner.shared(Digest::of(&bytes), settings, Source::Bytes(bytes)).await
     }
 
-    async fn shared(
-        &self,
-        digest: Digest,
-        settings: Settings,
-        bytes: impl Future<Output = Result<Bytes>>,
-    ) -> Result<Arc<LoadedModel>> {
-        let key = (digest, settings);
-        let slot = self.loaded.lock().entry(key).or_default().clone();
-        let mut slot = slot.lock().await;
-        if let Some(model) = slot.upgrade() {
-            return Ok(model);
+    /// Puts a model's weights away now, whatever its settings. Who holds it loads it again with the
+    /// next inference.
+    ///
+    /// Fails with `NotFound` when it is not loaded, `Conflict` when it is pinned or runs now.
+    pub fn unload(&self, digest: &Digest) -> Result<()> {
+        let models: Vec<_> = self.inner.all().into_iter().filter(|model| model.digest() == *digest).collect();
+        if models.is_empty() {
+            return Err(Error::not_found(format!("model {digest} is not loaded")));
         }
-        let (backends, bytes) = (self.backends.clone(), bytes.await?);
-        let loaded = tokio::task::spawn_blocking(move || prefer(&backends, &bytes, settings)).await;
-        let (model, ran_on) =
-            loaded.map_err(|error| Error::internal("a model's load ended early").because(error))??;
-        let (running, nanoseconds) = (self.running.clone(), AtomicU64::new(u64::MAX));
-        let model = Arc::new(LoadedModel { digest, model: model.into(), ran_on, running, nanoseconds });
-        *slot = Arc::downgrade(&model);
-        self.loaded.lock().retain(|other, slot| {
-            *other == key || slot.try_lock().map_or(true, |model| model.strong_count() > 0)
-        });
-        Ok(model)
+        if models.iter().any(|model| model.is_pinned()) {
+            return Err(Error::conflict(format!("model {digest} is pinned")));
+        }
+        // Two are this list's and the store's own.
+        if models.iter().any(|model| !model.is_stored() && Arc::strong_count(model) > 2) {
+            return Err(Error::conflict(format!("model {digest} is held by the component that brought it")));
+        }
+        for model in &models {
+            if model.is_resident() && model.put_away().is_none() {
+                return Err(Error::conflict(format!("model {digest} runs now")).hint("try again in a moment"));
+            }
+        }
+        drop(models);
+        self.inner.forget();
+        Ok(())
+    }
+
+    /// What is loaded, and what has happened so far.
+    pub fn stats(&self) -> Stats {
+        let inner = &self.inner;
+        let mut models: Vec<_> = inner.all().iter().map(Shared::stats).collect();
+        models.sort_by_key(|model| model.digest);
+        Stats {
+            budget_bytes: inner.budget.limit(),
+            resident_bytes: inner.budget.taken(),
+            loads: inner.loads.load(Ordering::Relaxed),
+            evictions: inner.evictions.load(Ordering::Relaxed),
+            models,
+        }
     }
 }
 
-/// The first back end that takes the model. What is wrong with the model itself is said once.
-fn prefer(backends: &Backends, bytes: &Bytes, settings: Settings) -> Result<(Box<dyn Model>, RanOn)> {
+/// Where a model's bytes are.
+enum Source {
+    Store,
+    /// A component brought them: once put away they cannot come back.
+    Bytes(Bytes),
+}
+
+/// The part of the budget for models that components hold and bring themselves: they cannot be put
+/// away, and must not push out everybody else's.
+const BROUGHT: u64 = 4;
+
+impl Inner {
+    async fn shared(
+        self: &Arc<Self>,
+        digest: Digest,
+        settings: Settings,
+        source: Source,
+    ) -> Result<Arc<LoadedModel>> {
+        let key = (digest, settings);
+        let gate = self.gate(key);
+        let _one_at_a_time = gate.lock().await;
+        let found = self.models.lock().get(&key).cloned();
+        let shared = match found {
+            Some(shared) if shared.is_resident() => {
+                if !shared.is_stored() && self.store.size(&digest).await?.is_some() {
+                    shared.is_stored_now();
+                }
+                shared
+            }
+            Some(shared) if shared.is_stored() => {
+                shared.revive().await?;
+                shared
+            }
+            _ => self.load(key, source).await?,
+        };
+        shared.resident();
+        Ok(Arc::new(LoadedModel::new(shared, self.batching)))
+    }
+
+    /// What those who load the same model wait at.
+    fn gate(&self, key: Key) -> Arc<tokio::sync::Mutex<()>> {
+        let mut loading = self.loading.lock();
+        if let Some(gate) = loading.get(&key).and_then(Weak::upgrade) {
+            return gate;
+        }
+        loading.retain(|_, gate| gate.strong_count() > 0);
+        let gate = Arc::default();
+        loading.insert(key, Arc::downgrade(&gate));
+        gate
+    }
+
+    async fn load(self: &Arc<Self>, key: Key, source: Source) -> Result<Arc<Shared>> {
+        let (digest, settings) = key;
+        let stored = matches!(source, Source::Store);
+        let bytes = match source {
+            Source::Store => self.store.get(&digest).await?,
+            Source::Bytes(bytes) => bytes,
+        };
+        let room = self.room(bytes.len() as u64, stored)?;
+        let fresh = self.fresh(bytes, settings, None).await?;
+        let home = (Arc::downgrade(self), self.threads.clone());
+        let shared = Shared::new(digest, settings, fresh, room, home, stored);
+        self.models.lock().insert(key, shared.clone());
+        Ok(shared)
+    }
+
+    /// The weights of a model that was put away, on the back end it was on.
+    pub(crate) async fn reload(&self, model: &Shared) -> Result<Resident> {
+        let gone = |error: Error| error.context(format!("model {} cannot be loaded again", model.digest()));
+        let bytes = self.store.get(&model.digest()).await.map_err(gone)?;
+        let room = self.room(bytes.len() as u64, true)?;
+        let backend = model.ran_on().library().to_owned();
+        let fresh = self.fresh(bytes, model.settings(), Some(backend)).await.map_err(gone)?;
+        Ok(Resident { model: fresh.model, room })
+    }
+
+    /// Loads and warms up, away from the async threads.
+    async fn fresh(&self, bytes: Bytes, settings: Settings, backend: Option<String>) -> Result<Fresh> {
+        let backends = self.backends.clone();
+        let loading = tokio::task::spawn_blocking(move || {
+            let (model, ran_on) = prefer(&backends, &bytes, settings, backend.as_deref())?;
+            drop(bytes);
+            let cost = Cost::default();
+            let verdict = trial::warm_up(&*model, &cost, trial::BUDGET);
+            Ok::<_, Error>(Fresh { model, ran_on, cost, verdict })
+        });
+        let fresh =
+            loading.await.map_err(|error| Error::internal("a model's load ended early").because(error))??;
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        Ok(fresh)
+    }
+
+    /// Room for that many bytes, made by putting others away where that must be.
+    fn room(&self, bytes: u64, stored: bool) -> Result<Room> {
+        let limit = self.budget.limit();
+        let size = |bytes| ByteCount(bytes).to_string();
+        if bytes > limit {
+            let message = format!("a model of {} is larger than the memory for models", size(bytes));
+            return Err(
+                Error::too_large(message).hint(format!("inference.memory is {}; raise it", size(limit)))
+            );
+        }
+        if !stored && self.brought() + bytes > limit / BROUGHT {
+            self.make_room(|model| !model.is_stored());
+            if self.brought() + bytes > limit / BROUGHT {
+                let message = "the memory for models that components bring themselves is taken";
+                return Err(Error::exhausted(message).hint(format!(
+                    "it is a quarter of inference.memory, which is {}; push the model and deploy with it",
+                    size(limit)
+                )));
+            }
+        }
+        loop {
+            if let Some(room) = self.budget.take(bytes) {
+                return Ok(room);
+            }
+            if !self.make_room(|_| true) {
+                let message =
+                    format!("there is no room for a model of {}: all others run or are pinned", size(bytes));
+                return Err(Error::exhausted(message).hint(format!(
+                    "inference.memory is {}; raise it, or try again in a moment",
+                    size(limit)
+                )));
+            }
+        }
+    }
+
+    /// Bytes of models that cannot be loaded again.
+    fn brought(&self) -> u64 {
+        self.all().iter().filter(|model| !model.is_stored()).map(|model| model.bytes()).sum()
+    }
+
+    /// Puts one model away: one that nobody holds before one that somebody does, then the one used
+    /// longest ago. Whether there was any.
+    fn make_room(&self, choose: impl Fn(&Shared) -> bool) -> bool {
+        let mut models = self.models.lock();
+        let mut candidates: Vec<(bool, u64, Key)> = models
+            .iter()
+            .filter(|(_, model)| choose(model) && model.is_resident() && !model.is_pinned())
+            .map(|(key, model)| (Arc::strong_count(model) > 1, model.used(), *key))
+            // Weights that somebody holds and that are nowhere else cannot be put away.
+            .filter(|(held, _, key)| !held || models.get(key).is_some_and(|model| model.is_stored()))
+            .collect();
+        candidates.sort_by_key(|(held, used, _)| (*held, *used));
+        for (held, _, key) in candidates {
+            let Some(weights) = models.get(&key).and_then(|model| model.put_away()) else { continue };
+            let forgotten = if held { None } else { models.remove(&key) };
+            // Freeing them takes a while, in which others may ask for models.
+            drop(models);
+            drop((weights, forgotten));
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(model = %key.0, "its weights are put away to make room");
+            return true;
+        }
+        false
+    }
+
+    /// Forgets models that nobody holds and whose weights are put away.
+    fn forget(&self) {
+        self.models.lock().retain(|_, model| Arc::strong_count(model) > 1 || model.is_resident());
+    }
+
+    fn all(&self) -> Vec<Arc<Shared>> {
+        self.models.lock().values().cloned().collect()
+    }
+
+    /// Since this began: the clock by which uses are compared.
+    pub(crate) fn milliseconds(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The first back end that takes the model, of all or of those that are asked for. What is wrong with
+/// the model itself is said once.
+fn prefer(
+    backends: &Backends,
+    bytes: &Bytes,
+    settings: Settings,
+    name: Option<&str>,
+) -> Result<(Box<dyn Model>, RanOn)> {
+    let wanted = name.or(match settings.backend {
+        BackendChoice::Auto => None,
+        BackendChoice::Onnxruntime => Some("onnxruntime"),
+        BackendChoice::Tract => Some("tract"),
+    });
     let mut refusals: Vec<Error> = Vec::new();
-    for backend in backends.list() {
+    for backend in backends.list().iter().filter(|backend| wanted.is_none_or(|name| name == backend.name())) {
         match backend.load(bytes, settings) {
             Ok(model) => {
-                let (name, version) = (backend.name().to_owned(), backend.version().to_owned());
-                return Ok((model, RanOn { backend: name, version, target: settings.target }));
+                let ran_on = RanOn::new(&**backend, &*model, settings.target);
+                return Ok((model, ran_on));
             }
             Err(error) if error.kind() == Kind::Invalid => return Err(error),
             Err(error) => refusals.push(error),
         }
     }
-    let first = refusals.drain(..).next();
-    Err(first.unwrap_or_else(|| Error::unavailable("there is no back end")))
+    let first = refusals.into_iter().next();
+    Err(first.unwrap_or_else(|| {
+        let name = wanted.unwrap_or("any");
+        Error::unavailable(format!("back end '{name}' is not here")).hint("eyot backend list")
+    }))
 }
 
-/// A model that is ready to run.
-pub struct LoadedModel {
-    digest: Digest,
-    model: Arc<dyn Model>,
-    ran_on: RanOn,
-    running: Arc<Semaphore>,
-    /// What a run took lately; `u64::MAX` until the first.
-    nanoseconds: AtomicU64,
-}
-
-/// A run shorter than this stays on the thread that asked: handing it to another costs more.
-const SHORT: Duration = Duration::from_micros(100);
-
-impl LoadedModel {
-    /// The digest of the model's bytes.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// Inputs and outputs as the file declares them.
-    pub fn signature(&self) -> &Signature {
-        self.model.signature()
-    }
-
-    /// What it runs on.
-    pub fn ran_on(&self) -> RanOn {
-        self.ran_on.clone()
-    }
-
-    /// Runs once: inputs by name in any order, all outputs in the signature's.
-    ///
-    /// Fails with `Invalid` for inputs that do not fit, `Failed` when the model itself fails.
-    pub async fn infer(&self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>> {
-        let inputs = self.signature().check_inputs(inputs)?;
-        let inputs: Vec<Tensor> = inputs.into_iter().map(|input| input.tensor).collect();
-        let outputs = if self.nanoseconds.load(Ordering::Relaxed) < SHORT.as_nanos() as u64 {
-            self.timed(&inputs)?
-        } else {
-            self.elsewhere(inputs).await?
-        };
-        let named = self.signature().outputs.iter().zip(outputs);
-        Ok(named.map(|(spec, tensor)| NamedTensor { name: spec.name.clone(), tensor }).collect())
-    }
-
-    fn timed(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let started = Instant::now();
-        let outputs = self.model.run(inputs);
-        self.note(started.elapsed());
-        outputs
-    }
-
-    /// Runs on a thread that may compute for long, when one is free.
-    async fn elsewhere(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        let permit = self.running.clone().acquire_owned().await;
-        let permit = permit.map_err(|error| Error::internal("inference has stopped").because(error))?;
-        let model = self.model.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let started = Instant::now();
-            let outputs = model.run(&inputs);
-            drop(permit);
-            (outputs, started.elapsed())
-        });
-        let (outputs, took) =
-            task.await.map_err(|error| Error::internal("an inference ended early").because(error))?;
-        self.note(took);
-        outputs
-    }
-
-    /// A moving average over about eight runs.
-    fn note(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX - 1);
-        let before = self.nanoseconds.load(Ordering::Relaxed);
-        let now = if before == u64::MAX { took } else { before - before / 8 + took / 8 };
-        self.nanoseconds.store(now, Ordering::Relaxed);
-    }
-}
+#[cfg(test)]
+mod tests;

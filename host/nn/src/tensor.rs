@@ -67,6 +67,10 @@ impl FromStr for DataType {
     }
 }
 
+// Tensors are little-endian wherever they are, and back ends read them as the processor's own numbers.
+#[cfg(target_endian = "big")]
+compile_error!("host/nn needs a little-endian processor");
+
 /// A dense tensor: row-major, little-endian. `BYTES` elements stand one after another, each behind its
 /// length as a `u32`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
@@ -105,9 +109,15 @@ impl Tensor {
 
     /// A tensor of elements.
     pub fn of<T: Element>(shape: Vec<usize>, elements: &[T]) -> Result<Self> {
-        let mut bytes = Vec::with_capacity(size_of_val(elements));
-        elements.iter().for_each(|element| element.write(&mut bytes));
-        Self::new(T::TYPE, shape, bytes)
+        // SAFETY: elements are numbers without padding, see `Element`.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(elements.as_ptr().cast::<u8>(), size_of_val(elements)) };
+        Self::new(T::TYPE, shape, bytes.to_vec())
+    }
+
+    /// A tensor over bytes that are known to fit: made by a back end, or out of other tensors.
+    pub(crate) fn trusted(dtype: DataType, shape: Vec<usize>, bytes: Bytes) -> Self {
+        Self { dtype, shape, bytes }
     }
 
     /// A `BYTES` tensor.
@@ -142,7 +152,19 @@ impl Tensor {
 
     /// The elements, if they are of that type.
     pub fn to_vec<T: Element>(&self) -> Option<Vec<T>> {
-        (self.dtype == T::TYPE).then(|| self.bytes.chunks_exact(size_of::<T>()).map(T::read).collect())
+        if self.dtype != T::TYPE {
+            return None;
+        }
+        let count = self.bytes.len() / size_of::<T>();
+        let mut elements = Vec::<T>::with_capacity(count);
+        // SAFETY: room for `count` elements was reserved, `bytes` holds as many, and every pattern of
+        // bits is one, see `Element`. The bytes may lie anywhere, so they are copied as bytes.
+        unsafe {
+            let target = elements.as_mut_ptr().cast::<u8>();
+            std::ptr::copy_nonoverlapping(self.bytes.as_ptr(), target, count * size_of::<T>());
+            elements.set_len(count);
+        }
+        Some(elements)
     }
 
     /// The elements of a `BYTES` tensor; nothing for any other.
@@ -202,7 +224,11 @@ impl<'a> Iterator for Strings<'a> {
 }
 
 /// A Rust type that is a tensor's element.
-pub trait Element: Copy {
+///
+/// # Safety
+///
+/// A number of [`DataType::size`] bytes of which every pattern of bits is a value.
+pub unsafe trait Element: Copy {
     const TYPE: DataType;
     /// Appends the element, little-endian.
     fn write(self, bytes: &mut Vec<u8>);
@@ -212,7 +238,8 @@ pub trait Element: Copy {
 
 macro_rules! elements {
     ($($type:ty => $variant:ident),* $(,)?) => {$(
-        impl Element for $type {
+        // SAFETY: a primitive number, or a transparent wrapper of one.
+        unsafe impl Element for $type {
             const TYPE: DataType = DataType::$variant;
 
             fn write(self, bytes: &mut Vec<u8>) {

@@ -54,7 +54,7 @@ impl Model for Plan {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let inputs = inputs.iter().map(to_tract).collect::<Result<TVec<TValue>>>()?;
         let outputs = guarded(Kind::Failed, "the model failed in tract", || self.plan.run(inputs))?;
-        outputs.iter().map(from_tract).collect()
+        outputs.into_iter().map(from_tract).collect()
     }
 }
 
@@ -121,7 +121,7 @@ fn to_tract(tensor: &Tensor) -> Result<TValue> {
     made.map(Into::into).map_err(wrong)
 }
 
-fn from_tract(value: &TValue) -> Result<Tensor> {
+fn from_tract(value: TValue) -> Result<Tensor> {
     let datum = value.datum_type();
     let unsupported = || Error::unsupported(format!("tract gave a tensor of type {datum:?}"));
     if datum == DatumType::String {
@@ -130,11 +130,20 @@ fn from_tract(value: &TValue) -> Result<Tensor> {
         return Tensor::of_strings(value.shape().to_vec(), &texts);
     }
     let dtype = data_type(datum).ok_or_else(unsupported)?;
+    let shape = value.shape().to_vec();
     let plain = if datum == DatumType::TDim {
-        value.cast_to_dt(DatumType::I64)
+        value.cast_to_dt(DatumType::I64).map_err(|_| unsupported())?.into_owned().into_arc_tensor()
     } else {
-        Ok(std::borrow::Cow::Borrowed(&**value))
+        value.into_arc_tensor()
     };
-    let plain = plain.map_err(|_| unsupported())?;
-    Tensor::new(dtype, value.shape().to_vec(), Bytes::copy_from_slice(plain.as_bytes()))
+    // The bytes stay where tract put them.
+    Tensor::new(dtype, shape, Bytes::from_owner(Plain(plain)))
+}
+
+struct Plain(Arc<tract_onnx::prelude::Tensor>);
+
+impl AsRef<[u8]> for Plain {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }

@@ -1,0 +1,64 @@
+use bytes::Bytes;
+
+/// What the widest vector instructions load at once, and a line of the processor's cache.
+const LINE: usize = 64;
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "only its size and alignment are of use")] [u8; LINE]);
+
+/// A buffer that starts at a cache line, filled from front to back.
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+    filled: usize,
+}
+
+impl Aligned {
+    /// Room for `length` bytes.
+    pub(crate) fn with_capacity(length: usize) -> Self {
+        Self { lines: vec![Line([0; LINE]); length.div_ceil(LINE)], filled: 0 }
+    }
+
+    /// Appends as many of the bytes as there is room for.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        let filled = self.filled;
+        let room = &mut self.all()[filled..];
+        let length = room.len().min(bytes.len());
+        room[..length].copy_from_slice(&bytes[..length]);
+        self.filled += length;
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+
+    fn all(&mut self) -> &mut [u8] {
+        let length = self.lines.len() * LINE;
+        // SAFETY: the lines are that many initialised bytes in one piece.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<u8>(), length) }
+    }
+}
+
+impl AsRef<[u8]> for Aligned {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: no more was filled than the lines hold.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<u8>(), self.filled) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_lies_at_a_cache_line() {
+        for length in [0, 1, 63, 64, 65, 1000] {
+            let content: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
+            let mut buffer = Aligned::with_capacity(content.len());
+            content.chunks(7).for_each(|chunk| buffer.append(chunk));
+            let bytes = buffer.into_bytes();
+            assert_eq!(bytes, content);
+            assert!(bytes.is_empty() || bytes.as_ptr().addr().is_multiple_of(LINE));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What a run of a model costs, learned from its runs.
+
+use parking_lot::Mutex;
+use std::time::Duration;
+
+/// Sizes are counted in input elements and put into one bucket for each power of two.
+const BUCKETS: usize = 48;
+/// A mean follows the newest run by one part in this many.
+const MEMORY: f64 = 8.0;
+
+/// The learned cost of a model as a function of its inputs' size: points that were measured, straight
+/// lines between them and beyond.
+#[derive(Default)]
+pub(crate) struct Cost(Mutex<Points>);
+
+type Points = Vec<Point>;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Point {
+    bucket: usize,
+    size: f64,
+    nanoseconds: f64,
+}
+
+fn bucket(size: u64) -> usize {
+    (size.max(1).ilog2() as usize).min(BUCKETS - 1)
+}
+
+impl Cost {
+    /// Takes note of a run.
+    ///
+    /// One that took much longer than usual was probably kept from its processor: it counts as twice
+    /// the usual, so that a busy machine is not taken for a slow model.
+    pub(crate) fn note(&self, size: u64, took: Duration) {
+        let (at, size, took) = (bucket(size), size.max(1) as f64, took.as_nanos() as f64);
+        let mut points = self.0.lock();
+        match points.binary_search_by_key(&at, |point| point.bucket) {
+            Ok(found) => {
+                let point = &mut points[found];
+                point.nanoseconds += (took.min(2.0 * point.nanoseconds) - point.nanoseconds) / MEMORY;
+                point.size += (size - point.size) / MEMORY;
+            }
+            Err(place) => points.insert(place, Point { bucket: at, size, nanoseconds: took }),
+        }
+    }
+
+    /// What a run of that size will take; `None` before any was measured.
+    pub(crate) fn predict(&self, size: u64) -> Option<Duration> {
+        let nanoseconds = estimate(&self.0.lock(), size.max(1) as f64)?;
+        Some(Duration::from_nanos(nanoseconds as u64))
+    }
+
+    /// The straight line that fits best: nanoseconds an element, and nanoseconds a run.
+    pub(crate) fn line(&self) -> Option<(f64, f64)> {
+        fit(&self.0.lock())
+    }
+}
+
+fn estimate(points: &[Point], size: f64) -> Option<f64> {
+    let (first, last) = (points.first()?, points.last()?);
+    if points.len() == 1 {
+        // Nothing says how it grows: that a run costs the same whatever its size would have every
+        // large input run where only short ones may.
+        return Some(first.nanoseconds * (size / first.size).max(1.0));
+    }
+    let above = points.iter().position(|point| point.size >= size);
+    let (low, high) = match above {
+        Some(0) => return Some(first.nanoseconds),
+        Some(above) => (&points[above - 1], &points[above]),
+        None => (first, last),
+    };
+    let slope = (high.nanoseconds - low.nanoseconds) / (high.size - low.size).max(1.0);
+    let from = if above.is_none() { high } else { low };
+    Some((from.nanoseconds + slope.max(0.0) * (size - from.size)).max(0.0))
+}
+
+/// Least squares, with each point's error counted in parts of its own time: the smallest size is as
+/// important as the largest.
+fn fit(points: &[Point]) -> Option<(f64, f64)> {
+    let [one] = points else { return fit_several(points) };
+    Some((0.0, one.nanoseconds))
+}
+
+fn fit_several(points: &[Point]) -> Option<(f64, f64)> {
+    if points.is_empty() {
+        return None;
+    }
+    let (mut sum, mut x, mut y, mut xx, mut xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for point in points {
+        let weight = 1.0 / point.nanoseconds.max(1.0).powi(2);
+        sum += weight;
+        x += weight * point.size;
+        y += weight * point.nanoseconds;
+        xx += weight * point.size * point.size;
+        xy += weight * point.size * point.nanoseconds;
+    }
+    let slope = ((sum * xy - x * y) / (sum * xx - x * x)).max(0.0);
+    let slope = if slope.is_finite() { slope } else { 0.0 };
+    Some((slope, ((y - slope * x) / sum).max(0.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn learned(runs: &[(u64, u64)]) -> Cost {
+        let cost = Cost::default();
+        for (size, microseconds) in runs {
+            cost.note(*size, Duration::from_micros(*microseconds));
+        }
+        cost
+    }
+
+    #[test]
+    fn lines_run_through_what_was_measured() {
+        for (runs, size, expected) in [
+            (&[][..], 4, None),
+            (&[(4, 100)], 4, Some(100)),
+            (&[(4, 100)], 1, Some(100)),
+            (&[(4, 100)], 40, Some(1000)),
+            (&[(4, 100), (8, 140)], 6, Some(120)),
+            (&[(4, 100), (8, 140)], 16, Some(220)),
+            (&[(4, 100), (8, 140)], 1, Some(100)),
+            (&[(4, 100), (8, 90)], 64, Some(90)),
+            (&[(0, 7)], 0, Some(7)),
+        ] {
+            let predicted = learned(runs).predict(size).map(|time| time.as_micros());
+            assert_eq!(predicted, expected, "{runs:?} at {size}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_fixed_and_a_growing_part_is_found() {
+        let cost = learned(&[(1, 110), (2, 120), (16, 260), (64, 740)]);
+        let (slope, base) = cost.line().unwrap();
+        assert!((slope / 10_000.0 - 1.0).abs() < 1e-6 && (base / 100_000.0 - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn one_slow_run_is_not_a_slow_model() {
+        let cost = learned(&[(4, 10), (4, 100_000)]);
+        assert!(cost.predict(4).unwrap() < Duration::from_micros(12));
+        // But a model that has become slow is found to be slow.
+        for _ in 0..100 {
+            cost.note(4, Duration::from_micros(1000));
+        }
+        assert!(cost.predict(4).unwrap() > Duration::from_micros(900));
+    }
+}

@@ -1,0 +1,115 @@
+//! A model that does as a test wants.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Weak};
+
+use eyot_core::{Digest, Result};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+
+use crate::cost::Cost;
+use crate::loaded::{Fresh, Shared};
+use crate::memory::Budget;
+use crate::threads::Threads;
+use crate::trial::Verdict;
+use crate::{DataType, Model, NamedTensor, RanOn, Settings, Signature, Target, Tensor, TensorSpec};
+
+/// `y = 2 x`, for any number of rows of one number.
+pub(crate) struct Fake {
+    signature: Signature,
+    gate: Option<Gate>,
+    panics: bool,
+}
+
+/// Keeps every run until it is opened. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<Inside>);
+
+#[derive(Default)]
+struct Inside {
+    entered: Notify,
+    open: Mutex<bool>,
+    opened: Condvar,
+    seen: Mutex<Vec<f32>>,
+}
+
+impl Gate {
+    /// Waits until a run is inside.
+    pub(crate) async fn entered(&self) {
+        self.0.entered.notified().await;
+    }
+
+    pub(crate) fn open(&self) {
+        *self.0.open.lock() = true;
+        self.0.opened.notify_all();
+    }
+
+    /// The first number of each run.
+    pub(crate) fn seen(&self) -> Vec<f32> {
+        self.0.seen.lock().clone()
+    }
+
+    fn pass(&self, value: f32) {
+        self.0.seen.lock().push(value);
+        self.0.entered.notify_one();
+        let mut open = self.0.open.lock();
+        while !*open {
+            self.0.opened.wait(&mut open);
+        }
+    }
+}
+
+impl Fake {
+    pub(crate) fn doubling() -> Self {
+        let spec = |name: &str| TensorSpec { name: name.into(), dtype: DataType::F32, shape: vec![-1, 1] };
+        let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
+        Self { signature, gate: None, panics: false }
+    }
+
+    pub(crate) fn gated() -> (Self, Gate) {
+        let gate = Gate::default();
+        (Self { gate: Some(gate.clone()), ..Self::doubling() }, gate)
+    }
+
+    pub(crate) fn panicking() -> Self {
+        Self { panics: true, ..Self::doubling() }
+    }
+
+    pub(crate) fn input(value: f32) -> Vec<NamedTensor> {
+        vec![NamedTensor { name: "x".into(), tensor: Tensor::of(vec![1, 1], &[value]).unwrap() }]
+    }
+}
+
+impl Model for Fake {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        assert!(!self.panics, "a model that panics");
+        let values = inputs[0].to_vec::<f32>().unwrap();
+        if let Some(gate) = &self.gate {
+            gate.pass(values[0]);
+        }
+        let doubled: Vec<f32> = values.iter().map(|value| 2.0 * value).collect();
+        Ok(vec![Tensor::of(inputs[0].shape().to_vec(), &doubled)?])
+    }
+}
+
+/// A loaded model on one thread of its own, whose calls may be joined, and each of whose runs keeps
+/// `width` threads busy.
+pub(crate) fn shared(model: impl Model, width: usize) -> Arc<Shared> {
+    let ran_on = RanOn { backend: "fake".into(), version: "1".into(), target: Target::Cpu };
+    let fresh = Fresh { model: Box::new(model), ran_on, cost: Cost::default(), verdict: Verdict::Joins };
+    let settings = Settings { intra_threads: width, ..Settings::default() };
+    let room = Budget::new(1).take(1).unwrap();
+    Shared::new(
+        Digest::of("fake"),
+        settings,
+        fresh,
+        room,
+        (Weak::new(), Arc::new(Threads::new(1, 100))),
+        true,
+    )
+}

@@ -1,0 +1,121 @@
+//! One run of a model, for one caller or for several joined.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use eyot_core::{Error, Result};
+
+use crate::loaded::{Ran, Shared};
+use crate::schedule::Request;
+use crate::{Tensor, batch};
+
+/// Requests for one model that run together.
+pub(crate) struct Job {
+    model: Arc<Shared>,
+    requests: Vec<Request>,
+    width: usize,
+}
+
+impl Job {
+    pub(crate) fn new(model: Arc<Shared>, requests: Vec<Request>, width: usize) -> Self {
+        Self { model, requests, width }
+    }
+
+    /// How many threads it keeps busy.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The requests in it.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// The model it runs.
+    #[cfg(test)]
+    pub(crate) fn model(&self) -> &Arc<Shared> {
+        &self.model
+    }
+
+    /// Runs and answers. Every caller gets what it would have got alone.
+    pub(crate) fn run(self) {
+        let Self { model, requests, .. } = self;
+        let now = Instant::now();
+        let mut waiting = Vec::with_capacity(requests.len());
+        for request in requests {
+            if request.is_abandoned() {
+                model.count_abandoned();
+            } else if request.deadline.is_some_and(|deadline| deadline <= now) {
+                drop(request.answer.send(Err(late())));
+            } else {
+                waiting.push(request);
+            }
+        }
+        let together = waiting.len() > 1;
+        let waiting = if together { joined(&model, waiting) } else { waiting };
+        let count = waiting.len();
+        let good = waiting.into_iter().filter_map(|request| alone(&model, request).then_some(())).count();
+        if together && count > 0 && good == count {
+            model.count_failed_batch();
+        }
+    }
+}
+
+/// What a caller hears whose deadline passed before a thread was free.
+pub(crate) fn late() -> Error {
+    Error::timeout("the model did not answer before the deadline")
+        .hint("raise the timeout, or add threads with inference.threads")
+}
+
+/// Runs one by itself. Whether it went well.
+fn alone(model: &Shared, request: Request) -> bool {
+    let started = Instant::now();
+    let outputs = model.run(&request.resident, &request.inputs);
+    let ran = outputs.map(|outputs| Ran {
+        outputs,
+        queued: started.saturating_duration_since(request.since),
+        computed: started.elapsed(),
+        batch: 1,
+    });
+    let good = ran.is_ok();
+    drop(request.answer.send(ran));
+    good
+}
+
+/// Runs them as one. Those come back that must run alone, since together they did not.
+fn joined(model: &Shared, requests: Vec<Request>) -> Vec<Request> {
+    let started = Instant::now();
+    match together(model, &requests) {
+        Ok(Some(parts)) => {
+            let (computed, batch) = (started.elapsed(), requests.len());
+            model.count_batch(batch);
+            for (request, outputs) in requests.into_iter().zip(parts) {
+                let queued = started.saturating_duration_since(request.since);
+                drop(request.answer.send(Ok(Ran { outputs, queued, computed, batch })));
+            }
+            Vec::new()
+        }
+        Ok(None) => {
+            model.stop_joining();
+            requests
+        }
+        // Which of them it was shows when each runs alone.
+        Err(error) => {
+            tracing::debug!(%error, "a batch failed; its requests run alone");
+            requests
+        }
+    }
+}
+
+/// `None` when the outputs have not the rows of the inputs.
+fn together(model: &Shared, requests: &[Request]) -> Result<Option<Vec<Vec<Tensor>>>> {
+    let first = requests.first().ok_or_else(|| Error::internal("a batch of nothing"))?;
+    let calls: Vec<&[Tensor]> = requests.iter().map(|request| request.inputs.as_slice()).collect();
+    let rows: Vec<usize> = calls.iter().filter_map(|call| batch::rows(call)).collect();
+    let outputs = model.run(&first.resident, &batch::join(&calls)?)?;
+    Ok(batch::split(&outputs, &rows).filter(|parts| parts.len() == requests.len()))
+}
+
+#[cfg(test)]
+mod tests;

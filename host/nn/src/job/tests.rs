@@ -1,0 +1,129 @@
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use eyot_core::Digest;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::cost::Cost;
+use crate::example::Examples;
+use crate::loaded::Fresh;
+use crate::memory::Budget;
+use crate::suite::{back_ends, fixture};
+use crate::threads::Threads;
+use crate::trial::{self, Verdict};
+use crate::{Backend, Batching, RanOn, Settings, Target};
+
+/// Every fixture that a back end can load, and whether its calls can be joined.
+const FIXTURES: &[(&str, Verdict)] = &[
+    ("add-fp32", Verdict::Joins),
+    ("add-fp64", Verdict::Joins),
+    ("add-int32", Verdict::Joins),
+    ("add-int64", Verdict::Joins),
+    ("dense", Verdict::Joins),
+    ("iris-forest", Verdict::Joins),
+    ("pick", Verdict::Joins),
+    ("rows", Verdict::Joins),
+    ("center", Verdict::RowsDiffer),
+    ("two", Verdict::FixedShape),
+    ("same-fp32", Verdict::FixedShape),
+    ("same-string", Verdict::FixedShape),
+    ("fails", Verdict::Untried),
+];
+
+fn load(backend: &dyn Backend, name: &str) -> Arc<Shared> {
+    let model = backend.load(&fixture(name), Settings::default()).unwrap();
+    let cost = Cost::default();
+    let verdict = trial::warm_up(&*model, &cost, Duration::from_secs(600));
+    let ran_on = RanOn { backend: backend.name().into(), version: String::new(), target: Target::Cpu };
+    let fresh = Fresh { model, ran_on, cost, verdict };
+    let home = (Weak::new(), Arc::new(Threads::new(1, 100)));
+    Shared::new(Digest::of(name), Settings::default(), fresh, Budget::new(1).take(1).unwrap(), home, true)
+}
+
+/// Runs the calls as one job. What each caller got.
+fn together(model: &Arc<Shared>, calls: &[Vec<Tensor>]) -> Vec<Result<Ran>> {
+    let mut answers = Vec::new();
+    let requests = calls.iter().map(|inputs| {
+        let (answer, receiver) = oneshot::channel();
+        answers.push(receiver);
+        Request {
+            resident: model.resident().unwrap(),
+            inputs: inputs.clone(),
+            size: batch::size(inputs),
+            batching: Batching::default(),
+            deadline: None,
+            since: Instant::now(),
+            answer,
+        }
+    });
+    Job::new(model.clone(), requests.collect(), 1).run();
+    answers.into_iter().map(|mut answer| answer.try_recv().unwrap()).collect()
+}
+
+#[test]
+fn whether_calls_can_be_joined_is_found_out() {
+    for backend in back_ends() {
+        for (name, expected) in FIXTURES {
+            let stats = load(&*backend, name).stats();
+            assert_eq!(stats.batching, expected.as_str(), "{} {name}", backend.name());
+            assert_eq!(stats.cost.is_some(), *expected != Verdict::Untried, "{} {name}", backend.name());
+        }
+    }
+}
+
+#[test]
+fn a_batch_gives_what_each_of_its_calls_would_have_got_alone() {
+    for backend in back_ends() {
+        for (name, _) in FIXTURES.iter().filter(|(_, verdict)| *verdict == Verdict::Joins) {
+            let model = load(&*backend, name);
+            let resident = model.resident().unwrap();
+            for seed in 0..20 {
+                let mut examples = Examples::new(seed);
+                let rows = (0..2 + seed as usize % 7).map(|call| 1 + (call * 5 + seed as usize) % 4);
+                let calls: Vec<_> =
+                    rows.map(|rows| examples.inputs(resident.model.signature(), rows, 3).unwrap()).collect();
+                for (call, ran) in calls.iter().zip(together(&model, &calls)) {
+                    let (alone, ran) = (resident.model.run(call).unwrap(), ran.unwrap());
+                    assert!(batch::same(&ran.outputs, &alone), "{} {name} {call:?}", backend.name());
+                    assert_eq!(ran.batch, calls.len(), "{} {name}", backend.name());
+                }
+            }
+            assert_eq!((model.stats().batches, model.stats().failures), (20, 0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_call_fails_alone() {
+    let row = |row: i64| vec![Tensor::of(vec![1], &[row]).unwrap()];
+    for backend in back_ends() {
+        let model = load(&*backend, "pick");
+        let answers = together(&model, &[row(1), row(99), row(3)]);
+        let values = |ran: &Result<Ran>| ran.as_ref().ok().map(|ran| ran.outputs[0].to_vec::<f32>().unwrap());
+        let got: Vec<_> = answers.iter().map(values).collect();
+        assert_eq!(got, [Some(vec![3., 4., 5.]), None, Some(vec![9., 10., 11.])], "{}", backend.name());
+        assert_eq!(model.stats().batching, "joins", "one bad call is not the model's fault");
+    }
+}
+
+#[test]
+fn who_is_late_or_gone_is_not_run() {
+    let backend = &back_ends()[0];
+    let model = load(&**backend, "add-fp32");
+    let before = model.stats().inferences;
+    let request = |deadline| {
+        let (answer, receiver) = oneshot::channel();
+        let inputs = vec![Tensor::of(vec![1, 2], &[1_f32; 2]).unwrap()];
+        let resident = model.resident().unwrap();
+        let (batching, since) = (Batching::OFF, Instant::now());
+        (Request { resident, inputs, size: 2, batching, deadline, since, answer }, receiver)
+    };
+    let (late, mut late_answer) = request(Some(Instant::now() - Duration::from_secs(1)));
+    let (gone, _) = request(None);
+    Job::new(model.clone(), vec![late, gone], 1).run();
+    assert_eq!(late_answer.try_recv().unwrap().err().unwrap().kind(), eyot_core::Kind::Timeout);
+    assert_eq!((model.stats().inferences - before, model.stats().abandoned), (0, 1));
+}

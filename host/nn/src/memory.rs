@@ -1,0 +1,95 @@
+//! The memory that models may take together.
+
+use std::fs;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Counts what is taken. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Budget(Arc<Ledger>);
+
+struct Ledger {
+    limit: u64,
+    taken: Mutex<u64>,
+}
+
+/// A part of the budget, given back when dropped.
+pub(crate) struct Room {
+    ledger: Arc<Ledger>,
+    bytes: u64,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self(Arc::new(Ledger { limit, taken: Mutex::new(0) }))
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    pub(crate) fn taken(&self) -> u64 {
+        *self.0.taken.lock()
+    }
+
+    /// Room for that many bytes, if there is.
+    pub(crate) fn take(&self, bytes: u64) -> Option<Room> {
+        let mut taken = self.0.taken.lock();
+        let total = taken.checked_add(bytes).filter(|total| *total <= self.0.limit)?;
+        *taken = total;
+        Some(Room { ledger: self.0.clone(), bytes })
+    }
+}
+
+impl Room {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        *self.ledger.taken.lock() -= self.bytes;
+    }
+}
+
+/// Half of what this process may use: of the machine's memory, or of its control group's.
+pub(crate) fn half_of_memory() -> u64 {
+    /// Where neither says: enough for a few models.
+    const UNKNOWN: u64 = 2 << 30;
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
+    let group =
+        fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    machine.into_iter().chain(group).min().map_or(UNKNOWN, |bytes: u64| bytes / 2)
+}
+
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn room_is_given_back() {
+        let budget = Budget::new(10);
+        let first = budget.take(6).unwrap();
+        assert!(budget.take(5).is_none() && budget.take(u64::MAX).is_none());
+        let second = budget.take(4).unwrap();
+        assert_eq!((budget.taken(), second.bytes()), (10, 4));
+        drop(first);
+        assert_eq!(budget.taken(), 4);
+    }
+
+    #[test]
+    fn the_machine_says_what_it_has() {
+        assert_eq!(total("MemTotal:       32768 kB\nMemFree: 1 kB\n"), Some(32 << 20));
+        assert_eq!(total("MemTotal: many"), None);
+        assert!(half_of_memory() > 0);
+    }
+}

@@ -1,0 +1,161 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eyot_core::config::{BackendChoice, Inference};
+use eyot_core::{Digest, Kind};
+use eyot_store::{BlobStore as _, Memory};
+
+use super::*;
+use crate::suite::fixture;
+use crate::{NamedTensor, Tensor};
+
+/// Models of 1000 or so bytes each over a memory of so many.
+struct World {
+    store: Memory,
+    models: Arc<Models>,
+}
+
+impl World {
+    fn new(memory: u64) -> Self {
+        let store = Memory::default();
+        let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let options = Options { threads: 2, memory, ..Options::from(&Inference::default()) };
+        Self { models: Models::with(Arc::new(store.clone()), backends, options), store }
+    }
+
+    async fn put(&self, name: &str) -> Digest {
+        self.store.put(fixture(name)).await.unwrap().digest
+    }
+
+    async fn load(&self, digest: Digest) -> Result<Arc<LoadedModel>> {
+        self.models.load(digest, Settings::default()).await
+    }
+
+    fn resident(&self) -> Vec<Digest> {
+        let models = self.models.stats().models.into_iter();
+        models.filter(|model| model.resident_bytes > 0).map(|model| model.digest).collect()
+    }
+}
+
+fn length(name: &str) -> u64 {
+    fixture(name).len() as u64
+}
+
+fn x(rows: usize) -> Vec<NamedTensor> {
+    vec![NamedTensor { name: "x".into(), tensor: Tensor::of(vec![rows, 2], &vec![1_f32; 2 * rows]).unwrap() }]
+}
+
+async fn answers(model: &LoadedModel) -> bool {
+    let outputs = model.infer(x(1)).await.unwrap();
+    outputs[0].tensor == Tensor::of(vec![1, 2], &[2_f32; 2]).unwrap()
+}
+
+#[tokio::test]
+async fn a_thousand_first_requests_load_once() {
+    let world = World::new(u64::MAX);
+    let digest = world.put("two").await;
+    let loads = (0..1000).map(|_| {
+        let models = world.models.clone();
+        tokio::spawn(async move { models.load(digest, Settings::default()).await.unwrap() })
+    });
+    let mut held = Vec::new();
+    for load in loads.collect::<Vec<_>>() {
+        held.push(load.await.unwrap());
+    }
+    let same = world.models.load_bytes(fixture("two"), Settings::default()).await.unwrap();
+    assert!(held.iter().all(|model| model.shares_with(&same)));
+    assert_eq!(same.ran_on().to_string(), "tract 0.23 (cpu)");
+    let stats = world.models.stats();
+    assert_eq!((stats.loads, stats.models.len(), stats.resident_bytes), (1, 1, length("two")));
+    // Other settings are another model.
+    let settings = Settings { intra_threads: 2, ..Settings::default() };
+    let other = world.models.load(digest, settings).await.unwrap();
+    assert!(!other.shares_with(&same) && world.models.stats().loads == 2);
+}
+
+#[tokio::test]
+async fn the_longest_unused_makes_room_and_comes_back_when_asked() {
+    let world = World::new(length("add-fp32") + length("two") + 10);
+    let (add, two, forest) =
+        (world.put("add-fp32").await, world.put("two").await, world.put("same-fp32").await);
+    let add_model = world.load(add).await.unwrap();
+    let two_model = world.load(two).await.unwrap();
+    assert!(answers(&add_model).await);
+    // `two` was used longest ago; both are held.
+    let _third = world.load(forest).await.unwrap();
+    assert_eq!(world.models.stats().evictions, 1);
+    assert!(!world.resident().contains(&two) || !world.resident().contains(&add));
+    for _ in 0..3 {
+        assert!(answers(&add_model).await);
+        let a = NamedTensor { name: "a".into(), tensor: Tensor::of(vec![1, 3], &[1_f32, 2., 3.]).unwrap() };
+        let b = NamedTensor { name: "b".into(), tensor: Tensor::of(vec![3, 1], &[1_f32; 3]).unwrap() };
+        assert_eq!(
+            two_model.infer(vec![a, b]).await.unwrap()[1].tensor,
+            Tensor::of(vec![], &[6_f32]).unwrap()
+        );
+    }
+    let stats = world.models.stats();
+    assert!(stats.resident_bytes <= stats.budget_bytes && stats.loads > 3, "{stats:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_holds_goes_first_and_what_is_pinned_stays() {
+    let world = World::new(length("add-fp32") + length("two") + 10);
+    let (add, two) = (world.put("add-fp32").await, world.put("two").await);
+    let same = world.put("same-fp32").await;
+    let held = world.load(add).await.unwrap();
+    let pin = held.pin();
+    drop(world.load(two).await.unwrap());
+    assert_eq!(world.resident().len(), 2, "kept while there is room");
+    let third = world.load(same).await.unwrap();
+    assert!(world.resident().contains(&add) && !world.resident().contains(&two));
+
+    let pinned = [held.pin(), third.pin()];
+    let error = world.load(two).await.err().unwrap();
+    assert_eq!(error.kind(), Kind::Exhausted, "{error:?}");
+    assert_eq!(world.models.unload(&add).unwrap_err().kind(), Kind::Conflict);
+    drop((pin, pinned));
+    world.load(two).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_unloaded_is_gone_until_somebody_asks() {
+    let world = World::new(u64::MAX);
+    let digest = world.put("add-fp32").await;
+    let held = world.load(digest).await.unwrap();
+    world.models.unload(&digest).unwrap();
+    assert_eq!(world.models.stats().resident_bytes, 0);
+    assert!(answers(&held).await && world.models.stats().loads == 2);
+    drop(held);
+    world.models.unload(&digest).unwrap();
+    assert!(world.models.stats().models.is_empty());
+    assert_eq!(world.models.unload(&digest).unwrap_err().kind(), Kind::NotFound);
+    world.store.delete(&digest).await.unwrap();
+    assert_eq!(world.load(digest).await.err().unwrap().kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn what_components_bring_themselves_cannot_push_out_everybody_else() {
+    let world = World::new(4 * length("add-fp32") + 4 * length("two") - 4);
+    let brought = world.models.load_bytes(fixture("add-fp32"), Settings::default()).await.unwrap();
+    let error = world.models.load_bytes(fixture("two"), Settings::default()).await.err().unwrap();
+    assert_eq!(error.kind(), Kind::Exhausted, "{error:?}");
+    assert_eq!(world.models.unload(&brought.digest()).unwrap_err().kind(), Kind::Conflict);
+    // Once it lets go of the first there is room for the second.
+    drop(brought);
+    world.models.load_bytes(fixture("two"), Settings::default()).await.unwrap();
+    let huge = world.models.load_bytes(Bytes::from(vec![0; 1 << 20]), Settings::default()).await;
+    assert_eq!(huge.err().unwrap().kind(), Kind::TooLarge);
+}
+
+#[tokio::test]
+async fn a_back_end_that_is_asked_for_by_name_is_the_one() {
+    let world = World::new(u64::MAX);
+    let digest = world.put("two").await;
+    let settings = |backend| Settings { backend, ..Settings::default() };
+    assert!(world.models.load(digest, settings(BackendChoice::Tract)).await.is_ok());
+    let error = world.models.load(digest, settings(BackendChoice::Onnxruntime)).await.err().unwrap();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+}

@@ -1,0 +1,221 @@
+#![allow(clippy::unwrap_used)]
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use eyot_core::Kind;
+
+use super::*;
+use crate::fake::{Fake, shared};
+use crate::loaded::LoadedModel;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// A model whose run of `n` elements takes `run + n · element` microseconds.
+fn model(run: u64, element: u64) -> Arc<Shared> {
+    let model = shared(Fake::doubling(), 1);
+    for size in [1, 2, 4, 8, 16, 32] {
+        model.cost().note(size, Duration::from_micros(run + element * size));
+    }
+    model
+}
+
+struct Waiting {
+    schedule: Schedule,
+    now: Instant,
+    answers: Vec<oneshot::Receiver<Result<Ran>>>,
+}
+
+impl Waiting {
+    fn new(slots: usize, queue: usize) -> Self {
+        Self { schedule: Schedule::new(slots, queue), now: Instant::now(), answers: Vec::new() }
+    }
+
+    fn add(&mut self, model: &Arc<Shared>, rows: usize) -> Result<()> {
+        self.add_with(model, rows, Batching::default(), None)
+    }
+
+    fn add_with(
+        &mut self,
+        model: &Arc<Shared>,
+        rows: usize,
+        batching: Batching,
+        deadline: Option<Duration>,
+    ) -> Result<()> {
+        let (answer, receiver) = oneshot::channel();
+        self.answers.push(receiver);
+        let inputs = vec![Tensor::of(vec![rows, 1], &vec![1_f32; rows]).unwrap()];
+        let request = Request {
+            resident: model.resident().unwrap(),
+            size: batch::size(&inputs),
+            inputs,
+            batching,
+            deadline: deadline.map(|deadline| self.now + deadline),
+            since: self.now,
+            answer,
+        };
+        self.schedule.add(model, request, self.now)
+    }
+
+    /// How many requests each job has that can start now.
+    fn jobs(&mut self) -> Vec<usize> {
+        let mut jobs = Vec::new();
+        while let Next::Job(job) = self.schedule.next(self.now) {
+            self.schedule.end(job.width());
+            jobs.push(job.len());
+        }
+        jobs
+    }
+}
+
+#[test]
+fn what_waits_is_joined_where_that_pays() {
+    let limited = |max_rows| Batching { max_rows, ..Batching::default() };
+    for (name, model, batching, rows, expected) in [
+        ("a run costs much, a row little", model(1000, 10), limited(32), vec![1; 8], vec![8]),
+        ("no more than are allowed", model(1000, 10), limited(3), vec![1; 8], vec![3, 3, 2]),
+        ("rows count, not requests", model(1000, 10), limited(4), vec![3, 3, 1, 1], vec![2, 2]),
+        ("a row costs as much alone", model(0, 1000), limited(32), vec![1; 3], vec![1; 3]),
+        ("little is saved", model(50, 1000), limited(32), vec![1; 3], vec![1; 3]),
+        ("nobody wants it", model(1000, 10), Batching::OFF, vec![1; 3], vec![1; 3]),
+        ("nothing has no rows", model(1000, 10), limited(32), vec![0, 1, 0, 1], vec![1, 2, 1]),
+    ] {
+        let mut waiting = Waiting::new(1, 100);
+        for rows in rows {
+            waiting.add_with(&model, rows, batching, None).unwrap();
+        }
+        assert_eq!(waiting.jobs(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_batch_keeps_to_what_each_of_its_members_allows() {
+    let model = model(1000, 10);
+    let mut waiting = Waiting::new(1, 100);
+    waiting.add(&model, 1).unwrap();
+    waiting.add_with(&model, 1, Batching::OFF, None).unwrap();
+    waiting.add_with(&model, 1, Batching { max_rows: 2, ..Batching::default() }, None).unwrap();
+    waiting.add(&model, 1).unwrap();
+    assert_eq!(waiting.jobs(), [2, 1, 1]);
+}
+
+#[test]
+fn nobody_misses_a_deadline_for_company() {
+    let model = model(1000, 1000);
+    let mut waiting = Waiting::new(1, 100);
+    waiting.add_with(&model, 1, Batching::default(), Some(3 * MILLISECOND)).unwrap();
+    for _ in 0..4 {
+        waiting.add(&model, 1).unwrap();
+    }
+    assert_eq!(waiting.jobs(), [2, 3]);
+}
+
+#[test]
+fn a_delay_ends_when_the_batch_is_full_or_the_time_is_up() {
+    let model = model(1000, 10);
+    let batching = Batching { max_rows: 2, max_delay: MILLISECOND };
+    let mut waiting = Waiting::new(1, 100);
+    waiting.add_with(&model, 1, batching, None).unwrap();
+    assert!(matches!(waiting.schedule.next(waiting.now), Next::At(at) if at == waiting.now + MILLISECOND));
+    waiting.add_with(&model, 1, batching, None).unwrap();
+    assert_eq!(waiting.jobs(), [2]);
+    waiting.add_with(&model, 1, batching, None).unwrap();
+    assert_eq!(waiting.jobs(), [0; 0]);
+    waiting.now += MILLISECOND;
+    assert_eq!(waiting.jobs(), [1]);
+    // Where company would not help, nobody is kept back for it.
+    let dear = self::model(0, 1000);
+    waiting.add_with(&dear, 1, batching, None).unwrap();
+    assert_eq!(waiting.jobs(), [1]);
+}
+
+#[test]
+fn models_get_equal_time_however_many_wait_for_them() {
+    let (slow, fast, late) = (model(10_000, 0), model(1000, 0), model(1000, 0));
+    let mut waiting = Waiting::new(1, 1000);
+    for _ in 0..1000 {
+        waiting.add_with(&slow, 1, Batching::OFF, None).unwrap();
+        waiting.add_with(&fast, 1, Batching::OFF, None).unwrap();
+    }
+    let turn = |waiting: &mut Waiting| {
+        let Next::Job(job) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
+        waiting.schedule.end(job.width());
+        job.model().clone()
+    };
+    let turns: Vec<_> = (0..110).map(|_| turn(&mut waiting)).collect();
+    let slow_turns = turns.iter().filter(|model| Arc::ptr_eq(model, &slow)).count();
+    assert!((9..=11).contains(&slow_turns), "{slow_turns} of 110");
+    // Whoever comes later neither waits for all of them nor has all the time that it did not use.
+    for _ in 0..20 {
+        waiting.add_with(&late, 1, Batching::OFF, None).unwrap();
+    }
+    let turns: Vec<_> = (0..24).map(|_| turn(&mut waiting)).collect();
+    let late_turns = turns.iter().filter(|model| Arc::ptr_eq(model, &late)).count();
+    assert!((8..=14).contains(&late_turns), "{late_turns} of 24");
+}
+
+#[test]
+fn a_run_of_many_threads_waits_for_them_and_is_not_passed() {
+    let (wide, narrow) = (shared(Fake::doubling(), 2), model(1000, 0));
+    let mut waiting = Waiting::new(2, 10);
+    waiting.add(&narrow, 1).unwrap();
+    let Next::Job(first) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
+    waiting.add(&wide, 1).unwrap();
+    waiting.add(&narrow, 1).unwrap();
+    assert!(matches!(waiting.schedule.next(waiting.now), Next::Wait));
+    waiting.schedule.end(first.width());
+    let Next::Job(second) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
+    assert!(Arc::ptr_eq(second.model(), &wide) && second.width() == 2);
+}
+
+#[test]
+fn a_full_queue_refuses_but_does_not_count_those_who_left() {
+    let model = model(1000, 10);
+    let mut waiting = Waiting::new(1, 2);
+    waiting.add(&model, 1).unwrap();
+    waiting.add(&model, 1).unwrap();
+    assert_eq!(waiting.add(&model, 1).unwrap_err().kind(), Kind::Exhausted);
+    waiting.answers.remove(0);
+    waiting.add(&model, 1).unwrap();
+    waiting.answers.clear();
+    assert_eq!(waiting.jobs(), [0; 0]);
+    assert_eq!((model.stats().abandoned, waiting.schedule.waiting(&model)), (3, 0));
+}
+
+/// Polls once; whether it was ready.
+async fn poll_once<T>(future: &mut Pin<Box<impl Future<Output = T>>>) -> bool {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await
+}
+
+#[tokio::test]
+async fn who_leaves_before_its_turn_never_runs_and_who_stays_has_a_deadline() {
+    let (fake, gate) = Fake::gated();
+    let shared = shared(fake, 1);
+    shared.cost().note(1, MILLISECOND);
+    let model = LoadedModel::new(shared, Batching::OFF);
+    let mut first = Box::pin(model.infer(Fake::input(1.0)));
+    assert!(!poll_once(&mut first).await);
+    gate.entered().await;
+    // The only thread is inside of the first; these wait.
+    let (mut leaves, mut stays) =
+        (Box::pin(model.infer(Fake::input(2.0))), Box::pin(model.infer(Fake::input(3.0))));
+    assert!(!poll_once(&mut leaves).await && !poll_once(&mut stays).await);
+    let late = model.infer_by(Fake::input(4.0), Some(Instant::now() + MILLISECOND)).await;
+    assert_eq!(late.unwrap_err().kind(), Kind::Timeout);
+    drop(leaves);
+    gate.open();
+    assert_eq!(first.await.unwrap()[0].tensor.to_vec::<f32>().unwrap(), [2.0]);
+    assert_eq!(stays.await.unwrap()[0].tensor.to_vec::<f32>().unwrap(), [6.0]);
+    assert_eq!(gate.seen(), [1.0, 3.0]);
+    let stats = model.stats();
+    assert_eq!((stats.inferences, stats.abandoned), (2, 2));
+}
+
+#[tokio::test]
+async fn a_model_that_panics_takes_no_thread_with_it() {
+    let model = LoadedModel::new(shared(Fake::panicking(), 1), Batching::OFF);
+    for _ in 0..3 {
+        assert_eq!(model.infer(Fake::input(1.0)).await.unwrap_err().kind(), Kind::Failed);
+    }
+}
