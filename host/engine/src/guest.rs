@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eyot_core::Digest;
 use eyot_nn::{LoadedModel, Models};
@@ -50,7 +50,26 @@ pub(crate) struct Guest {
     pub(crate) stderr: Lines,
     /// When the call that runs now must have ended.
     pub(crate) deadline: Instant,
+    /// Whether it is a step, whose results must be the same wherever it runs.
+    pub(crate) hermetic: bool,
+    /// What the call that runs now has spent on inference.
+    pub(crate) spent: Spent,
 }
+
+/// What a call has spent on inference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Inferences that gave an answer.
+    pub inferences: u32,
+    /// Waiting for a thread, in all of them together.
+    pub queued: Duration,
+    /// Computing, in all of them together.
+    pub computed: Duration,
+}
+
+/// An inference must end a tenth of what is left before the call does, and no more than this: so that
+/// the guest hears of it and can still answer.
+const GRACE: Duration = Duration::from_millis(50);
 
 impl Guest {
     pub(crate) fn new(grants: Grants, limits: &Limits, seed: Option<&[u8; 32]>) -> Self {
@@ -65,7 +84,24 @@ impl Guest {
         table.set_max_capacity(limits.handles);
         let meter = Meter::new(limits);
         let deadline = Instant::now() + limits.timeout;
-        Self { wasi: builder.build(), table, meter, grants, artifacts: None, stdout, stderr, deadline }
+        Self {
+            wasi: builder.build(),
+            table,
+            meter,
+            grants,
+            artifacts: None,
+            stdout,
+            stderr,
+            deadline,
+            hermetic: seed.is_some(),
+            spent: Spent::default(),
+        }
+    }
+
+    /// When an inference that starts now must have ended.
+    pub(crate) fn inference_deadline(&self) -> Instant {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        self.deadline - (left / 10).min(GRACE)
     }
 
     /// A store around this guest: limited, and interrupted at every tick of the engine's clock so

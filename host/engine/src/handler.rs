@@ -11,7 +11,7 @@ use wasmtime::Store;
 use crate::guest::Guest;
 use crate::host::from_guest;
 use crate::host::models::{data_type, from_wit, to_wit};
-use crate::{Component, Grants, Limits, Mode, fault};
+use crate::{Component, Grants, Limits, Mode, Spent, fault};
 
 /// How instances are kept.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,15 @@ pub struct Handler {
     signature: Signature,
     idle: Mutex<Vec<Warm>>,
     started: AtomicU64,
+}
+
+/// What a handler answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// All outputs, in the signature's order.
+    pub outputs: Vec<NamedTensor>,
+    /// What the call spent on inference.
+    pub spent: Spent,
 }
 
 struct Warm {
@@ -93,6 +102,11 @@ impl Handler {
         inputs: Vec<NamedTensor>,
         deadline: Option<Instant>,
     ) -> Result<Vec<NamedTensor>> {
+        self.answer(inputs, deadline).await.map(|answer| answer.outputs)
+    }
+
+    /// As [`Handler::predict`], and says what it took.
+    pub async fn answer(&self, inputs: Vec<NamedTensor>, deadline: Option<Instant>) -> Result<Answer> {
         let reused = self.idle.lock().pop();
         let mut warm = match reused {
             Some(warm) => warm,
@@ -100,16 +114,29 @@ impl Handler {
         };
         let limit = Instant::now() + self.limits.timeout;
         let deadline = deadline.map_or(limit, |asked| asked.min(limit));
-        warm.store.data_mut().deadline = deadline;
+        let guest = warm.store.data_mut();
+        (guest.deadline, guest.spent) = (deadline, Spent::default());
         let inputs: Vec<_> = inputs.into_iter().map(to_wit).collect();
         let call = warm.bindings.eyot_ml_handler().call_predict(&mut warm.store, &inputs);
         let called = tokio::time::timeout_at(deadline.into(), call).await;
         let answer = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
         let answer = answer.map_err(|error| self.explain(&error, &warm, "predict"))?;
         warm.calls += 1;
+        let spent = warm.store.data().spent;
         self.keep(warm);
         let outputs = answer.map_err(from_guest)?;
-        self.check(outputs.into_iter().map(from_wit).collect::<Result<_>>())
+        let outputs = self.check(outputs.into_iter().map(from_wit).collect::<Result<_>>())?;
+        Ok(Answer { outputs, spent })
+    }
+
+    /// Starts an instance ahead of the first request that needs it; with none kept idle, only shows
+    /// that one starts.
+    ///
+    /// Fails as a request would that needed a fresh instance.
+    pub async fn prepare(&self) -> Result<()> {
+        let warm = self.start().await?;
+        self.keep(warm);
+        Ok(())
     }
 
     /// Starts an instance, ends it, and answers how long the start took: what a request pays that
@@ -157,8 +184,8 @@ impl Handler {
         let called = tokio::time::timeout(self.limits.timeout, call).await;
         let described = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
         let described = described.map_err(|error| self.explain(&error, warm, "describe"))?;
-        let specs = |specs: Vec<eyot_world::imports::eyot::ml::types::TensorSpec>| {
-            let spec = |spec: eyot_world::imports::eyot::ml::types::TensorSpec| TensorSpec {
+        let specs = |specs: Vec<eyot_world::types::TensorSpec>| {
+            let spec = |spec: eyot_world::types::TensorSpec| TensorSpec {
                 name: spec.name,
                 dtype: data_type(spec.dtype),
                 shape: spec.shape,

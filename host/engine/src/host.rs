@@ -6,7 +6,7 @@ mod nn;
 mod tracking;
 
 use eyot_core::{Error, Kind};
-use eyot_world::imports::eyot::ml::types;
+use eyot_world::types;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::guest::Guest;
@@ -15,10 +15,9 @@ use crate::guest::Guest;
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
-    eyot_world::imports::Host_::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+    eyot_world::imports::Host_::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    nn::link(linker)
 }
-
-impl types::Host for Guest {}
 
 /// The error of `eyot:ml/types` with which a guest hears of one of ours.
 pub(crate) fn to_guest(error: &Error) -> types::Error {

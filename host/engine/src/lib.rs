@@ -22,8 +22,8 @@ mod tests;
 
 pub use component::Component;
 pub use engine::{Engine, Mode, Options};
-pub use guest::Grants;
-pub use handler::{Handler, Instances};
+pub use guest::{Grants, Spent};
+pub use handler::{Answer, Handler, Instances};
 pub use limits::Limits;
 pub use logs::{Discard, Sink, Stream};
 pub use step::{Artifact, Outcome, StepCall};

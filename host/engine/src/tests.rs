@@ -9,12 +9,17 @@ use std::time::Duration;
 
 use eyot_core::config::BackendChoice;
 use eyot_core::{Digest, Error, Kind, Result};
-use eyot_nn::{Backends, Models};
+use eyot_nn::{Backends, Models, NamedTensor, Settings, Tensor};
 use eyot_store::{BlobStore as _, Memory};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use crate::{Component, Discard, Engine, Grants, Limits, Mode, Options, Outcome, StepCall};
+use crate::{
+    Component, Discard, Engine, Grants, Handler, Instances, Limits, Mode, Options, Outcome, StepCall,
+};
+
+/// Hands its inputs to a model of the host.
+const THROUGH: &str = include_str!("fixtures/through.wat");
 
 /// Functions that add, compute without end, trap, take memory, and answer with a record or an error.
 const STEPS: &str = r#"(component
@@ -223,4 +228,40 @@ async fn an_interface_can_be_read_off_a_file() {
             "refuse() -> result<u32, string>",
         ]
     );
+}
+
+async fn through(world: &World, model: &str, instances: Instances) -> Arc<Handler> {
+    let digest = world.put(THROUGH).await;
+    let component = world.engine.load(&*world.store, digest, Mode::Serving).await.unwrap();
+    let call = world.call("predict", json!({}));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/onnx").join(model);
+    let bytes = std::fs::read(path.with_extension("onnx")).unwrap();
+    let model = call.grants.loader.load_bytes(bytes.into(), Settings::default()).await.unwrap();
+    let grants = Grants { models: Arc::new([("model".to_owned(), model)].into()), ..call.grants };
+    Handler::new(component, grants, call.limits, instances).await.unwrap()
+}
+
+fn x(rows: usize, value: f32) -> Vec<NamedTensor> {
+    vec![NamedTensor { name: "x".into(), tensor: Tensor::of(vec![rows, 2], &vec![value; 2 * rows]).unwrap() }]
+}
+
+#[tokio::test]
+async fn a_handler_answers_through_a_model_of_the_host() {
+    let world = World::new();
+    for instances in [Instances { reuse: 100, idle: 1 }, Instances { reuse: 1, idle: 1 }] {
+        let handler = through(&world, "add-fp32", instances).await;
+        assert_eq!(handler.signature().inputs[0].name, "x");
+        for rows in [1, 7, 100_000] {
+            let answer = handler.answer(x(rows, 1.0), None).await.unwrap();
+            assert_eq!(answer.outputs[0].tensor, x(rows, 2.0)[0].tensor);
+            assert_eq!(answer.spent.inferences, 1);
+        }
+        let wrong = vec![NamedTensor { name: "z".into(), ..x(1, 1.0).remove(0) }];
+        let error = handler.predict(wrong, None).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.chain().contains("there is no input 'z'"), "{error:?}");
+        handler.prepare().await.unwrap();
+        let fresh = if instances.reuse == 1 { 5 } else { 2 };
+        assert_eq!(handler.started(), fresh, "{instances:?}");
+    }
 }

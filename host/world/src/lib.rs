@@ -1,8 +1,10 @@
 //! The Rust face of `wit/`: what `bindgen!` makes of the contracts, and nothing else.
 //!
 //! It is a crate of its own because the macro's output is slow to compile and changes only when a
-//! contract does. The resource types are markers: the engine keeps what they stand for in its own
+//! contract does. One interface is written by hand: see [`types`]. The resource types are markers: the engine keeps what they stand for in its own
 //! resource table.
+
+pub mod types;
 
 /// A handle of `eyot:ml/artifacts.artifact`.
 pub struct Artifact(());
@@ -38,6 +40,7 @@ pub mod imports {
             default: trappable,
         },
         with: {
+            "eyot:ml/types": crate::types,
             "eyot:ml/artifacts.artifact": crate::Artifact,
             "eyot:ml/artifacts.writer": crate::ArtifactWriter,
             "eyot:ml/models.model": crate::Model,
@@ -55,6 +58,10 @@ pub mod handler {
         path: "../../wit",
         world: "eyot:ml/model-handler",
         exports: { default: async },
-        with: { "eyot:ml": crate::imports::eyot::ml },
+        with: {
+            "eyot:ml/types": crate::types,
+            "eyot:ml/artifacts": crate::imports::eyot::ml::artifacts,
+            "eyot:ml/models": crate::imports::eyot::ml::models,
+        },
     });
 }

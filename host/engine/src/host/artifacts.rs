@@ -3,7 +3,7 @@ use std::sync::Arc;
 use eyot_core::{Digest, Error, Result};
 use eyot_store::{BlobStore, BlobWriter};
 use eyot_world::imports::eyot::ml::artifacts::{Host, HostArtifact, HostWriter};
-use eyot_world::imports::eyot::ml::types;
+use eyot_world::types;
 use eyot_world::{Artifact, ArtifactWriter};
 use wasmtime::component::Resource;
 

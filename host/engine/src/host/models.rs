@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use eyot_core::{Error, Result};
-use eyot_nn::{DataType, LoadedModel, NamedTensor, Settings, Tensor};
+use eyot_nn::{Batching, DataType, LoadedModel, NamedTensor, Settings, Tensor};
 use eyot_world::imports::eyot::ml::models::{Host, HostModel};
-use eyot_world::imports::eyot::ml::types::{self, Dtype};
+use eyot_world::types::{self, Dtype};
 use eyot_world::{Artifact, Model};
 use wasmtime::component::Resource;
 
@@ -14,7 +14,7 @@ use crate::host::to_guest;
 impl Guest {
     /// The model granted under `name`.
     pub(crate) fn granted(&self, name: &str) -> Result<Arc<LoadedModel>> {
-        self.grants.models.get(name).cloned().ok_or_else(|| {
+        let model = self.grants.models.get(name).cloned().ok_or_else(|| {
             let mut names: Vec<_> = self.grants.models.keys().map(String::as_str).collect();
             names.sort_unstable();
             Error::not_found(format!("no model is granted as '{name}'")).hint(match names.as_slice() {
@@ -22,11 +22,31 @@ impl Guest {
                     .to_owned(),
                 names => format!("granted are: {}", names.join(", ")),
             })
-        })
+        })?;
+        Ok(self.as_used_here(model))
     }
 
     async fn load_artifact(&mut self, digest: eyot_core::Digest) -> Result<Arc<LoadedModel>> {
-        self.grants.loader.load(digest, Settings::default()).await
+        let model = self.grants.loader.load(digest, Settings::default()).await?;
+        Ok(self.as_used_here(model))
+    }
+
+    /// A step's results must not depend on who else computes: its calls are not joined with others'.
+    pub(crate) fn as_used_here(&self, model: Arc<LoadedModel>) -> Arc<LoadedModel> {
+        if self.hermetic { model.with_batching(Batching::OFF) } else { model }
+    }
+
+    /// Runs a model within the time that the guest has, and keeps account of it.
+    pub(crate) async fn infer(
+        &mut self,
+        model: &LoadedModel,
+        inputs: Vec<NamedTensor>,
+    ) -> Result<Vec<NamedTensor>> {
+        let inferred = model.infer_by(inputs, Some(self.inference_deadline())).await?;
+        self.spent.inferences += 1;
+        self.spent.queued += inferred.queued;
+        self.spent.computed += inferred.computed;
+        Ok(inferred.outputs)
     }
 }
 
@@ -75,7 +95,7 @@ impl HostModel for Guest {
             Ok(inputs) => inputs,
             Err(error) => return Ok(Err(to_guest(&error))),
         };
-        let outputs = model.infer(inputs).await;
+        let outputs = self.infer(&model, inputs).await;
         Ok(outputs.map(|tensors| tensors.into_iter().map(to_wit).collect()).map_err(|error| to_guest(&error)))
     }
 
@@ -100,7 +120,7 @@ pub(crate) fn to_wit(named: NamedTensor) -> types::Tensor {
         name: named.name,
         dtype: dtype(named.tensor.dtype()),
         shape: named.tensor.shape().iter().map(|dim| *dim as u64).collect(),
-        data: named.tensor.bytes().to_vec(),
+        data: named.tensor.bytes().clone(),
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use eyot_core::{Error, Kind};
 use eyot_nn::{DataType, LoadedModel, NamedTensor, Settings, Tensor};
 use eyot_world::imports::wasi::nn::errors::{self, ErrorCode};
 use eyot_world::imports::wasi::nn::graph::{self, ExecutionTarget, GraphEncoding};
 use eyot_world::imports::wasi::nn::{inference, tensor};
 use eyot_world::{NnContext, NnError, NnGraph, NnTensor};
-use wasmtime::component::Resource;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
 
 use crate::guest::Guest;
 
@@ -17,13 +19,37 @@ use crate::guest::Guest;
 struct Value {
     dimensions: Vec<u32>,
     ty: tensor::TensorType,
-    content: Result<Tensor, (bytes::Bytes, String)>,
+    content: Result<Tensor, (Bytes, String)>,
 }
 
 /// What stands behind an `error` handle.
 struct Fault {
     code: ErrorCode,
     text: String,
+}
+
+/// In place of what the bindings have: their `list<u8>` is a vector, which would be a copy of the
+/// tensor beside the one in the guest's memory.
+pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance("wasi:nn/tensor@0.2.0-rc-2024-10-28")?.func_wrap(
+        "[method]tensor.data",
+        |store: StoreContextMut<'_, Guest>, (handle,): (Resource<NnTensor>,)| {
+            let value: &Value = store.data().get(&handle)?;
+            Ok((value.bytes().clone(),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl Value {
+    fn bytes(&self) -> &Bytes {
+        match &self.content {
+            Ok(tensor) => tensor.bytes(),
+            Err((bytes, _)) => bytes,
+        }
+    }
 }
 
 type Answer<T> = wasmtime::Result<Result<T, Resource<NnError>>>;
@@ -41,7 +67,14 @@ impl Guest {
             Kind::TooLarge => ErrorCode::TooLarge,
             Kind::Timeout => ErrorCode::Timeout,
             Kind::Unsupported => ErrorCode::UnsupportedOperation,
-            _ => ErrorCode::RuntimeError,
+            Kind::Internal => ErrorCode::Unknown,
+            // Also when a queue is full or a part is missing: the standard has no code for "later".
+            Kind::Failed
+            | Kind::Exhausted
+            | Kind::Unavailable
+            | Kind::Conflict
+            | Kind::Cancelled
+            | Kind::Corrupt => ErrorCode::RuntimeError,
         };
         self.refuse(code, error.chain())
     }
@@ -52,15 +85,14 @@ impl Guest {
         model: &LoadedModel,
         inputs: Vec<(String, Resource<NnTensor>)>,
     ) -> wasmtime::Result<Result<Vec<NamedTensor>, String>> {
-        let mut named = Vec::with_capacity(inputs.len());
-        for (name, handle) in inputs {
-            let value: Value = self.take(handle)?;
-            match value.content {
-                Ok(tensor) => named.push(NamedTensor { name: canonical(model, name), tensor }),
-                Err((_, problem)) => return Ok(Err(format!("tensor '{name}': {problem}"))),
-            }
-        }
-        Ok(Ok(named))
+        // All of them, before any is looked at: they are the host's now, whatever comes of it.
+        let values = inputs.into_iter().map(|(name, handle)| Ok((name, self.take::<_, Value>(handle)?)));
+        let values = values.collect::<wasmtime::Result<Vec<_>>>()?;
+        let named = values.into_iter().map(|(name, value)| match value.content {
+            Ok(tensor) => Ok(NamedTensor { name: canonical(model, name), tensor }),
+            Err((_, problem)) => Err(format!("tensor '{name}': {problem}")),
+        });
+        Ok(named.collect())
     }
 }
 
@@ -85,7 +117,7 @@ impl tensor::HostTensor for Guest {
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<NnTensor>> {
         let shape = dimensions.iter().map(|dim| *dim as usize).collect();
-        let bytes = bytes::Bytes::from(data);
+        let bytes = Bytes::from(data);
         let content =
             Tensor::new(data_type(ty), shape, bytes.clone()).map_err(|error| (bytes, error.chain()));
         self.push(Value { dimensions, ty, content })
@@ -100,10 +132,7 @@ impl tensor::HostTensor for Guest {
     }
 
     fn data(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Vec<u8>> {
-        Ok(match &self.get::<_, Value>(&handle)?.content {
-            Ok(tensor) => tensor.bytes().to_vec(),
-            Err((data, _)) => data.to_vec(),
-        })
+        Ok(self.get::<_, Value>(&handle)?.bytes().to_vec())
     }
 
     fn drop(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<()> {
@@ -132,9 +161,12 @@ impl graph::Host for Guest {
             ExecutionTarget::Gpu => eyot_nn::Target::Gpu,
             ExecutionTarget::Tpu => eyot_nn::Target::Tpu,
         };
-        let settings = Settings { target };
+        let settings = Settings { target, ..Settings::default() };
         match self.grants.loader.clone().load_bytes(bytes.into(), settings).await {
-            Ok(model) => Ok(Ok(self.push(model)?)),
+            Ok(model) => {
+                let model = self.as_used_here(model);
+                Ok(Ok(self.push(model)?))
+            }
             Err(error) => self.refuse_with(&error),
         }
     }
@@ -171,7 +203,7 @@ impl inference::HostGraphExecutionContext for Guest {
             Ok(inputs) => inputs,
             Err(problem) => return self.refuse(ErrorCode::InvalidArgument, problem),
         };
-        let outputs = match model.infer(inputs).await {
+        let outputs = match self.infer(&model, inputs).await {
             Ok(outputs) => outputs,
             Err(error) => return self.refuse_with(&error),
         };
