@@ -1,3 +1,6 @@
+mod pieces;
+mod session;
+
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,10 +15,14 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::{Blob, BlobStore, BlobWriter, Reader, blocking, check_expected, damaged, missing, pinned};
+use crate::{
+    Algorithm, Blob, BlobStore, BlobWriter, Pieces, Reader, Upload, UploadId, blocking, check_expected,
+    damaged, missing, pinned,
+};
 
 /// Blobs in an OCI image layout directory. Beside what the layout names lie `tmp/`, for blobs that
-/// are being written, and `pins/`, one empty file a pin. Cheap to clone.
+/// are being written, `pins/`, one empty file a pin, and `quarantine/`, for damaged blobs. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Directory(Arc<Inner>);
 
@@ -23,28 +30,37 @@ struct Inner {
     root: PathBuf,
     /// Pinning and deleting must not pass each other.
     pins: Mutex<()>,
+    busy: session::Busy,
 }
 
 impl Directory {
     /// Opens the directory, and makes it an image layout if it is none. What a killed process was
-    /// still writing is removed: the caller sees to it that no other process has the directory open.
+    /// still writing is removed, but for uploads: the caller sees to it that no other process has the
+    /// directory open.
     pub async fn open(root: &Path) -> Result<Self> {
         let root = root.to_owned();
         blocking(move || {
-            let tmp = root.join("tmp");
-            if tmp.exists() {
-                fs::remove_dir_all(&tmp).context(|| format!("cannot clean {}", tmp.display()))?;
-            }
-            for dir in [root.join("blobs/sha256"), root.join("pins"), tmp] {
+            session::sweep(&root.join("tmp"))?;
+            for dir in [root.join("blobs/sha256"), root.join("pins"), root.join("tmp/uploads")] {
                 fs::create_dir_all(&dir).context(|| format!("cannot create {}", dir.display()))?;
             }
             let layout = root.join("oci-layout");
             if !layout.exists() {
                 write_durably(&root, &layout, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
             }
-            Ok(Self(Arc::new(Inner { root, pins: Mutex::new(()) })))
+            Ok(Self::over(root))
         })
         .await
+    }
+
+    /// The directory as it is, for reading beside the process that has it open: nothing is made or
+    /// removed.
+    pub fn read_only(root: &Path) -> Self {
+        Self::over(root.to_owned())
+    }
+
+    fn over(root: PathBuf) -> Self {
+        Self(Arc::new(Inner { root, pins: Mutex::new(()), busy: session::Busy::default() }))
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
@@ -74,6 +90,42 @@ impl Directory {
             std::io::ErrorKind::NotFound => missing(digest),
             _ => Error::from(error).context(format!("cannot read blob {digest}")),
         })
+    }
+}
+
+impl Directory {
+    /// Moves a damaged blob out of the way; `false` when it is whole, or not here.
+    fn set_aside(&self, digest: &Digest) -> Result<bool> {
+        let path = self.blob(digest);
+        let hash = |path: &Path| {
+            let mut digester = Digester::new();
+            let mut file = File::open(path)?;
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok::<_, std::io::Error>(digester.finish()),
+                    length => digester.update(buffer.get(..length).unwrap_or_default()),
+                }
+            }
+        };
+        match hash(&path) {
+            Ok(found) if found == *digest => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            // A disk that cannot be read is damage too.
+            _ => {}
+        }
+        let dir = self.0.root.join("quarantine");
+        fs::create_dir_all(&dir)?;
+        let aside = dir.join(digest.hex());
+        fs::rename(&path, &aside).context(|| format!("cannot move the damaged blob {digest} away"))?;
+        // Somebody may have pushed good bytes between the look and the move.
+        if hash(&aside).is_ok_and(|found| found == *digest) {
+            fs::rename(&aside, &path)?;
+            return Ok(false);
+        }
+        sync_dir(&dir)?;
+        sync_dir(&self.0.root.join("blobs/sha256"))?;
+        Ok(true)
     }
 }
 
@@ -136,6 +188,46 @@ impl BlobStore for Directory {
             Ok(bytes.into())
         })
         .await
+    }
+
+    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<Pieces> {
+        let (store, digest) = (self.clone(), *digest);
+        blocking(move || {
+            let file = store.open_file(&digest)?;
+            let size = file.metadata()?.len();
+            pieces::stream(file, digest, size, offset, length)
+        })
+        .await
+    }
+
+    async fn start_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Box<dyn Upload>> {
+        let store = self.clone();
+        blocking(move || Ok(Box::new(store.create_upload(id, algorithm)?) as _)).await
+    }
+
+    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn Upload>> {
+        let store = self.clone();
+        blocking(move || Ok(Box::new(store.reopen_upload(id)?) as _)).await
+    }
+
+    async fn upload_received(&self, id: UploadId) -> Result<u64> {
+        let store = self.clone();
+        blocking(move || store.upload_length(id)).await
+    }
+
+    async fn drop_upload(&self, id: UploadId) -> Result<bool> {
+        let store = self.clone();
+        blocking(move || store.remove_upload(id)).await
+    }
+
+    async fn uploads(&self) -> Result<Vec<UploadId>> {
+        let store = self.clone();
+        blocking(move || store.upload_ids()).await
+    }
+
+    async fn quarantine(&self, digest: &Digest) -> Result<bool> {
+        let (store, digest) = (self.clone(), *digest);
+        blocking(move || store.set_aside(&digest)).await
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>> {

@@ -1,10 +1,12 @@
 //! Content-addressed blobs. A blob is known by the sha256 of its bytes, is visible only when whole and
 //! durable, and is checked against its name when it is read.
 
+mod content;
 mod directory;
 mod memory;
 #[cfg(test)]
 mod suite;
+mod upload;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -12,11 +14,14 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
+use futures::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
+pub use content::{Algorithm, ContentDigest};
 pub use directory::Directory;
 pub use memory::Memory;
+pub use upload::{Upload, UploadId};
 
 /// A stored blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +33,9 @@ pub struct Blob {
 
 /// A blob's bytes, hashed on their way: the last read fails when they are not what the digest says.
 pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
+
+/// A blob's bytes in pieces for sending.
+pub type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
 /// What [`BlobStore::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +65,36 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Up to `length` bytes from `offset`; shorter only at the end, empty at or past it. A range is
     /// not checked: whoever needs that reads the whole once.
     async fn read(&self, digest: &Digest, offset: u64, length: u64) -> Result<Bytes>;
+
+    /// Up to `length` bytes from `offset` in pieces, the next one read while the last one is sent. A
+    /// whole blob is checked: its last piece never comes, but `Corrupt`, when the bytes are not what
+    /// the digest says.
+    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<Pieces>;
+
+    /// Starts an upload that goes on after a restart; its digest will have `algorithm`.
+    async fn start_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Box<dyn Upload>>;
+
+    /// Goes on with an upload from its last save.
+    ///
+    /// Fails with `NotFound` when there is none, with `Conflict` while somebody writes to it.
+    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn Upload>>;
+
+    /// Bytes of an upload at its last save.
+    ///
+    /// Fails with `NotFound` when there is none.
+    async fn upload_received(&self, id: UploadId) -> Result<u64>;
+
+    /// Ends an upload without a blob; `false` when there was none.
+    ///
+    /// Fails with `Conflict` while somebody writes to it.
+    async fn drop_upload(&self, id: UploadId) -> Result<bool>;
+
+    /// Every upload that is under way.
+    async fn uploads(&self) -> Result<Vec<UploadId>>;
+
+    /// Moves a blob whose bytes are not what its digest says to where nobody reads it; `false` when it
+    /// is whole, or not here.
+    async fn quarantine(&self, digest: &Digest) -> Result<bool>;
 
     /// The length of a blob, `None` when it is not here.
     async fn size(&self, digest: &Digest) -> Result<Option<u64>>;
@@ -138,7 +176,7 @@ fn pinned(digest: &Digest, owners: &[String]) -> Error {
     Error::conflict(format!("blob {digest} is in use by {}", owners.join(", ")))
 }
 
-fn check_expected(expected: Option<&Digest>, found: &Digest) -> Result<()> {
+fn check_expected<D: PartialEq + std::fmt::Display>(expected: Option<&D>, found: &D) -> Result<()> {
     match expected {
         Some(expected) if expected != found => Err(Error::invalid(format!(
             "the bytes hash to {found}, not to the digest {expected} that was given"

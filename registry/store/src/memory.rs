@@ -4,9 +4,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use eyot_core::{Digest, Result};
+use futures::StreamExt as _;
 use parking_lot::Mutex;
 
-use crate::{Blob, BlobStore, BlobWriter, Reader, check_expected, missing, pinned};
+use crate::upload::{busy, unknown};
+use crate::{
+    Algorithm, Blob, BlobStore, BlobWriter, ContentDigest, Pieces, Reader, Upload, UploadId, check_expected,
+    missing, pinned,
+};
 
 /// Blobs in memory: for tests, and for work that keeps nothing. Cheap to clone.
 #[derive(Clone, Default)]
@@ -16,6 +21,16 @@ pub struct Memory(Arc<Mutex<Inner>>);
 struct Inner {
     blobs: BTreeMap<Digest, Bytes>,
     pins: BTreeMap<Digest, BTreeSet<String>>,
+    /// `None` while somebody writes to it.
+    uploads: BTreeMap<UploadId, Option<Bytes>>,
+}
+
+/// An upload that a request works on; dropped, it is as it was last saved.
+struct Session {
+    store: Memory,
+    id: UploadId,
+    saved: Bytes,
+    bytes: BytesMut,
 }
 
 struct Writer {
@@ -41,6 +56,47 @@ impl BlobStore for Memory {
         let bytes = self.get(digest).await?;
         let end = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         Ok(bytes.slice(end(offset)..end(offset.saturating_add(length))))
+    }
+
+    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<Pieces> {
+        let bytes = self.read(digest, offset, length).await?;
+        Ok(futures::stream::iter((!bytes.is_empty()).then_some(Ok(bytes))).boxed())
+    }
+
+    async fn start_upload(&self, id: UploadId, _: Algorithm) -> Result<Box<dyn Upload>> {
+        self.0.lock().uploads.insert(id, None);
+        Ok(Box::new(Session { store: self.clone(), id, saved: Bytes::new(), bytes: BytesMut::new() }))
+    }
+
+    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn Upload>> {
+        let saved =
+            self.0.lock().uploads.get_mut(&id).ok_or_else(|| unknown(id))?.take().ok_or_else(|| busy(id))?;
+        let bytes = BytesMut::from(&saved[..]);
+        Ok(Box::new(Session { store: self.clone(), id, saved, bytes }))
+    }
+
+    async fn upload_received(&self, id: UploadId) -> Result<u64> {
+        let inner = self.0.lock();
+        let upload = inner.uploads.get(&id).ok_or_else(|| unknown(id))?;
+        upload.as_ref().map(|bytes| bytes.len() as u64).ok_or_else(|| busy(id))
+    }
+
+    async fn drop_upload(&self, id: UploadId) -> Result<bool> {
+        let mut inner = self.0.lock();
+        match inner.uploads.get(&id) {
+            Some(None) => Err(busy(id)),
+            Some(Some(_)) => Ok(inner.uploads.remove(&id).is_some()),
+            None => Ok(false),
+        }
+    }
+
+    async fn uploads(&self) -> Result<Vec<UploadId>> {
+        Ok(self.0.lock().uploads.keys().copied().collect())
+    }
+
+    /// Memory does not rot.
+    async fn quarantine(&self, _: &Digest) -> Result<bool> {
+        Ok(false)
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>> {
@@ -112,5 +168,39 @@ impl Writer {
         check_expected(expected, &digest)?;
         self.store.0.lock().blobs.insert(digest, self.bytes.freeze());
         Ok(Blob { digest, size })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(upload) = self.store.0.lock().uploads.get_mut(&self.id) {
+            *upload = Some(std::mem::take(&mut self.saved));
+        }
+    }
+}
+
+#[async_trait]
+impl Upload for Session {
+    fn received(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    async fn append(&mut self, pieces: Vec<Bytes>) -> Result<()> {
+        pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece));
+        Ok(())
+    }
+
+    async fn save(&mut self) -> Result<()> {
+        self.saved = self.bytes.clone().freeze();
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>, expected: &ContentDigest) -> Result<Blob> {
+        let bytes = std::mem::take(&mut self.bytes).freeze();
+        self.store.0.lock().uploads.remove(&self.id);
+        check_expected(Some(expected), &expected.of_same_algorithm(&bytes))?;
+        let blob = Blob { digest: Digest::of(&bytes), size: bytes.len() as u64 };
+        self.store.0.lock().blobs.insert(blob.digest, bytes);
+        Ok(blob)
     }
 }

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eyot_core::{Digest, Kind};
+use eyot_core::{Digest, Kind, Result};
+use futures::TryStreamExt as _;
 use tokio::io::AsyncReadExt as _;
 
-use crate::{BlobStore, Directory, Memory};
+use crate::{Algorithm, BlobStore, ContentDigest, Directory, Memory, UploadId};
 
 async fn everything(store: Arc<dyn BlobStore>) {
     whole_and_ranges(&*store).await;
@@ -16,6 +17,8 @@ async fn everything(store: Arc<dyn BlobStore>) {
     what_is_dropped_never_existed(&*store).await;
     wrong_digests_store_nothing(&*store).await;
     pins_keep(&*store).await;
+    uploads_go_on_from_their_last_save(&*store).await;
+    uploads_end_as_a_blob_or_not_at_all(&*store).await;
     many_writers_of_one_blob(store.clone()).await;
     let verification = store.verify().await.unwrap();
     assert_eq!(
@@ -43,11 +46,80 @@ async fn whole_and_ranges(store: &dyn BlobStore) {
     ] {
         assert_eq!(store.read(&digest, offset, length).await.unwrap(), expected, "{offset} {length}");
     }
+    for (offset, length, expected) in
+        [(0, 5, "hello"), (6, 100, "world"), (11, 1, ""), (0, u64::MAX, "hello world")]
+    {
+        assert_eq!(
+            streamed(store, &digest, offset, length).await.unwrap(),
+            expected.as_bytes(),
+            "{offset} {length}"
+        );
+    }
     let unknown = Digest::of(b"unknown");
     assert_eq!(store.get(&unknown).await.unwrap_err().kind(), Kind::NotFound);
     assert_eq!(store.read(&unknown, 0, 1).await.unwrap_err().kind(), Kind::NotFound);
     assert_eq!(store.open(&unknown).await.err().unwrap().kind(), Kind::NotFound);
     assert_eq!(store.size(&unknown).await.unwrap(), None);
+}
+
+async fn streamed(store: &dyn BlobStore, digest: &Digest, offset: u64, length: u64) -> Result<Vec<u8>> {
+    let pieces = store.stream(digest, offset, length).await?.try_collect::<Vec<_>>().await?;
+    Ok(pieces.concat())
+}
+
+async fn uploads_go_on_from_their_last_save(store: &dyn BlobStore) {
+    let id = UploadId::random();
+    assert_eq!(store.resume_upload(id).await.err().unwrap().kind(), Kind::NotFound);
+    let mut upload = store.start_upload(id, Algorithm::Sha256).await.unwrap();
+    upload.append(vec!["hello ".into(), "wo".into()]).await.unwrap();
+    upload.save().await.unwrap();
+    upload.append(vec!["lost".into()]).await.unwrap();
+    // Two requests must not write to one upload.
+    for busy in [store.resume_upload(id).await.err(), store.drop_upload(id).await.err()] {
+        assert_eq!(busy.unwrap().kind(), Kind::Conflict);
+    }
+    drop(upload);
+    let mut upload = loop {
+        // The last write may still be under way on its thread, after the one who asked for it is gone.
+        match store.resume_upload(id).await {
+            Ok(upload) => break upload,
+            Err(error) if error.kind() == Kind::Conflict => tokio::task::yield_now().await,
+            Err(error) => panic!("{error:?}"),
+        }
+    };
+    assert_eq!(upload.received(), 8);
+    upload.append(vec!["rld".into()]).await.unwrap();
+    assert_eq!(store.uploads().await.unwrap(), [id]);
+    let blob = upload.finish(&Digest::of("hello world").into()).await.unwrap();
+    assert_eq!((blob.digest, blob.size), (Digest::of("hello world"), 11));
+    assert!(store.uploads().await.unwrap().is_empty());
+}
+
+async fn uploads_end_as_a_blob_or_not_at_all(store: &dyn BlobStore) {
+    let text = "by another name";
+    for (algorithm, expected, fits) in [
+        (Algorithm::Sha512, ContentDigest::sha512(text), true),
+        // An algorithm that was not asked for costs one more reading.
+        (Algorithm::Sha256, ContentDigest::sha512(text), true),
+        (Algorithm::Sha512, Digest::of(text).into(), true),
+        (Algorithm::Sha512, ContentDigest::sha512("other"), false),
+        (Algorithm::Sha256, Digest::of("other").into(), false),
+    ] {
+        let id = UploadId::random();
+        let mut upload = store.start_upload(id, algorithm).await.unwrap();
+        upload.append(vec![text.into()]).await.unwrap();
+        let finished = upload.finish(&expected).await;
+        assert_eq!(
+            finished.map(|blob| blob.digest).map_err(|error| error.kind()),
+            if fits { Ok(Digest::of(text)) } else { Err(Kind::Invalid) },
+            "{expected}"
+        );
+        assert!(!store.drop_upload(id).await.unwrap());
+    }
+    let id = UploadId::random();
+    drop(store.start_upload(id, Algorithm::Sha256).await.unwrap());
+    assert!(store.drop_upload(id).await.unwrap());
+    assert_eq!(store.upload_received(id).await.unwrap_err().kind(), Kind::NotFound);
 }
 
 async fn streams(store: &dyn BlobStore) {
@@ -62,6 +134,8 @@ async fn streams(store: &dyn BlobStore) {
     let mut read = Vec::new();
     store.open(&blob.digest).await.unwrap().read_to_end(&mut read).await.unwrap();
     assert_eq!(read, vec![7; 3_000_000]);
+    assert_eq!(streamed(store, &blob.digest, 0, u64::MAX).await.unwrap(), read);
+    assert_eq!(streamed(store, &blob.digest, 2_999_999, 5).await.unwrap(), [7]);
 }
 
 async fn what_is_dropped_never_existed(store: &dyn BlobStore) {
@@ -144,16 +218,30 @@ async fn a_killed_write_is_swept_and_a_damaged_blob_is_named() {
     let blob = store.put(Bytes::from_static(b"good bytes")).await.unwrap();
     let tmp = dir.path().join("tmp");
     std::fs::write(tmp.join("left-over"), b"half a bl").unwrap();
+    std::fs::write(tmp.join("uploads/stray"), b"nobody's").unwrap();
+    let id = UploadId::random();
+    let mut upload = store.start_upload(id, Algorithm::Sha512).await.unwrap();
+    upload.append(vec!["good ".into()]).await.unwrap();
+    upload.save().await.unwrap();
+    drop(upload);
     let store = Directory::open(dir.path()).await.unwrap();
-    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(tmp.join("uploads")).unwrap().count(), 2);
+    let mut upload = store.resume_upload(id).await.unwrap();
+    upload.append(vec!["bytes".into()]).await.unwrap();
+    assert_eq!(upload.finish(&ContentDigest::sha512("good bytes")).await.unwrap().digest, blob.digest);
 
     std::fs::write(dir.path().join("blobs/sha256").join(blob.digest.hex()), b"evil bytes").unwrap();
     assert_eq!(store.get(&blob.digest).await.unwrap_err().kind(), Kind::Corrupt);
     let mut sink = Vec::new();
     let error = store.open(&blob.digest).await.unwrap().read_to_end(&mut sink).await.unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");
+    assert_eq!(streamed(&store, &blob.digest, 0, u64::MAX).await.unwrap_err().kind(), Kind::Corrupt);
     assert_eq!(store.verify().await.unwrap().damaged, [blob.digest]);
+    assert!(store.quarantine(&blob.digest).await.unwrap() && !store.quarantine(&blob.digest).await.unwrap());
+    assert_eq!(store.get(&blob.digest).await.unwrap_err().kind(), Kind::NotFound);
     // Pushing it again repairs it.
     store.put(Bytes::from_static(b"good bytes")).await.unwrap();
     assert_eq!(store.get(&blob.digest).await.unwrap(), "good bytes");
+    assert!(!store.quarantine(&blob.digest).await.unwrap());
 }
