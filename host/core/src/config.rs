@@ -4,12 +4,16 @@
 //! environment and `--set gateway.listen=…` on the command line. A name that does not exist is an
 //! error wherever it stands, so that a misspelt limit is not a missing limit.
 
+mod registry;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, Error, Period, Result, ResultExt};
+
+pub use registry::{Anonymous, ImmutableTags, Registry, Retention};
 
 /// All options of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +25,8 @@ pub struct Config {
     pub api: Api,
     /// The data plane: predictions.
     pub gateway: Gateway,
+    /// The registry.
+    pub registry: Registry,
     /// Limits of one prediction.
     pub handlers: Limits,
     /// Limits of one step run.
@@ -300,6 +306,9 @@ impl Config {
             ("inference.max-batch", self.inference.max_batch as u64),
             ("steps.memory", self.steps.memory.0),
             ("steps.timeout", self.steps.timeout.0.as_micros() as u64),
+            ("registry.lease", self.registry.lease.0.as_micros() as u64),
+            ("registry.upload-expiry", self.registry.upload_expiry.0.as_micros() as u64),
+            ("registry.token-lifetime", self.registry.token_lifetime.0.as_micros() as u64),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => {

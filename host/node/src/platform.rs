@@ -11,7 +11,7 @@ use eyot_engine::{Engine, Options};
 use eyot_gateway::Gateway;
 use eyot_meta::Database;
 use eyot_nn::{Backends, Models};
-use eyot_oci::Registry;
+use eyot_oci::{Registry, Settings};
 use eyot_pipelines::Executor;
 use eyot_store::{BlobStore, Directory, Memory};
 use eyot_tracking::Tracking;
@@ -49,7 +49,8 @@ impl Platform {
         let layout = dir.join("registry");
         let store: Arc<dyn BlobStore> = Arc::new(Directory::open(&layout).await.context(open)?);
         let db = Database::open(&dir.join("eyot.db")).await.context(open)?;
-        let registry = Registry::new(store.clone(), db.clone(), Some(layout)).await?;
+        let settings = Settings::new(&config.registry, config.api.listen);
+        let registry = Registry::new(store.clone(), db.clone(), Some(layout), settings).await?;
         let engine = engine(config)?;
         let models = models_over(config, store.clone())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

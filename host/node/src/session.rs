@@ -26,7 +26,11 @@ impl Session {
             None => platform::running(&config.data.dir)?.map(|Running { api, .. }| api),
         };
         if let Some(url) = running {
-            let client = Client::new(Transport::http(&url)?);
+            let mut transport = Transport::http(&url)?;
+            if let Ok(secret) = std::env::var("EYOT_TOKEN") {
+                transport = transport.with_token(&secret)?;
+            }
+            let client = Client::new(transport);
             let info = client.server().await.map_err(|error| {
                 error.context(format!("no answer from {url}")).hint("is the server up? eyot up starts one")
             })?;

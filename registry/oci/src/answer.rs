@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use eyot_core::{Error, Kind};
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,12 +32,33 @@ struct Detail {
 /// An error on its way out, under a code of the specification.
 pub(crate) struct Refusal {
     code: &'static str,
+    status: Option<StatusCode>,
+    headers: HeaderMap,
     error: Error,
 }
 
 impl Refusal {
+    /// With the status of the error's kind.
     pub(crate) fn new(code: &'static str, error: Error) -> Self {
-        Self { code, error }
+        Self { code, status: None, headers: HeaderMap::new(), error }
+    }
+
+    /// With the status that the specification wants, whatever the kind says.
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// Whether the client sent something wrong, rather than that something went wrong.
+    pub(crate) fn is_invalid(&self) -> bool {
+        self.error.kind() == Kind::Invalid
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
     }
 }
 
@@ -45,26 +66,29 @@ impl Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
-            Kind::Denied => "DENIED",
+            Kind::Denied | Kind::Conflict => "DENIED",
             Kind::Exhausted => "TOOMANYREQUESTS",
             Kind::TooLarge => "SIZE_INVALID",
             _ => "UNSUPPORTED",
         };
-        Self { code, error }
+        Self::new(code, error)
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self { code, error } = self;
+        let Self { code, status, mut headers, error } = self;
         if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
             tracing::error!(error = %error.chain(), "a registry request failed");
         }
-        let status =
+        let of_kind =
             StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if error.kind() == Kind::Exhausted {
+            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+        }
         let detail = Detail { hint: error.hint_text().map(str::to_owned), kind: Some(error.kind()) };
         let problem = Problem { code: code.to_owned(), message: error.chain(), detail: Some(detail) };
-        (status, axum::Json(Problems { errors: vec![problem] })).into_response()
+        (status.unwrap_or(of_kind), headers, axum::Json(Problems { errors: vec![problem] })).into_response()
     }
 }
 

@@ -1,23 +1,135 @@
 //! `index.json` of an OCI image layout directory.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use eyot_core::{Error, Result, ResultExt as _};
-use serde_json::json;
+use eyot_core::{Digest, Error, Result, ResultExt as _};
+use eyot_meta::{Database, Transaction, fail};
+use serde::Serialize;
+use sqlx::Row as _;
+use tokio::sync::{Mutex, Notify};
 
-use crate::manifest::{Descriptor, IMAGE_INDEX};
+use crate::manifest::IMAGE_INDEX;
 
 /// The annotation under which tools look for a name in a layout.
 pub(crate) const REFERENCE: &str = "org.opencontainers.image.ref.name";
 
+/// Keeps a layout's index true to the tags.
+///
+/// Writing it costs time by the number of tags, so a server does not do it for each push: it writes
+/// after the first change, and what changes meanwhile goes into the next writing. Without a server
+/// every change is written before it is answered, as the process may end right after.
+pub(crate) struct Index {
+    dir: Option<PathBuf>,
+    /// Whether a task waits for changes.
+    served: AtomicBool,
+    changed: Notify,
+    writing: Mutex<()>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: Vec<Named>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    media_type: String,
+    digest: String,
+    size: i64,
+    annotations: std::collections::BTreeMap<&'static str, String>,
+}
+
+impl Index {
+    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
+        Self { dir, served: AtomicBool::new(false), changed: Notify::new(), writing: Mutex::new(()) }
+    }
+
+    /// Says that tags changed.
+    pub(crate) async fn touch(&self, db: &Database) -> Result<()> {
+        if self.served.load(Ordering::Acquire) {
+            self.changed.notify_one();
+            return Ok(());
+        }
+        self.write(db).await
+    }
+
+    /// Waits for a change; from now on `touch` leaves the writing to whoever waits.
+    pub(crate) async fn changed(&self) {
+        self.served.store(true, Ordering::Release);
+        self.changed.notified().await;
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn unserved(&self) {
+        self.served.store(false, Ordering::Release);
+    }
+
+    /// Writes what is true now.
+    pub(crate) async fn write(&self, db: &Database) -> Result<()> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let _turn = self.writing.lock().await;
+        // Read before the tags: what changes after this is written again.
+        let (changed, written) = (state(db, "tags").await?, state(db, "index").await?);
+        if changed == written && dir.join("index.json").is_file() {
+            return Ok(());
+        }
+        let manifests = named(db).await?;
+        replace(dir, Document { schema_version: 2, media_type: IMAGE_INDEX, manifests }).await?;
+        let mut tx = db.begin().await?;
+        let noted = sqlx::query("UPDATE registry_state SET value = ? WHERE name = 'index'").bind(changed);
+        noted.execute(&mut *tx).await.map_err(fail)?;
+        tx.commit().await
+    }
+}
+
+async fn state(db: &Database, name: &str) -> Result<i64> {
+    let row = sqlx::query("SELECT value FROM registry_state WHERE name = ?").bind(name);
+    row.fetch_one(db.pool()).await.map_err(fail)?.try_get("value").map_err(fail)
+}
+
+/// Notes that tags change with this transaction.
+pub(crate) async fn tags_change(tx: &mut Transaction) -> Result<()> {
+    let noted = sqlx::query("UPDATE registry_state SET value = value + 1 WHERE name = 'tags'");
+    noted.execute(&mut **tx).await.map(drop).map_err(fail)
+}
+
+async fn named(db: &Database) -> Result<Vec<Named>> {
+    let rows = sqlx::query(
+        "SELECT t.repository, t.tag, m.digest, m.media_type, m.bytes FROM tags t \
+         JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest ORDER BY t.repository, t.tag",
+    )
+    .fetch_all(db.pool())
+    .await
+    .map_err(fail)?;
+    rows.iter()
+        .map(|row| {
+            let (repository, tag): (String, String) =
+                (row.try_get("repository").map_err(fail)?, row.try_get("tag").map_err(fail)?);
+            let digest: String = row.try_get("digest").map_err(fail)?;
+            Ok(Named {
+                media_type: row.try_get("media_type").map_err(fail)?,
+                digest: digest.parse::<Digest>()?.to_string(),
+                size: row.try_get("bytes").map_err(fail)?,
+                annotations: [(REFERENCE, format!("{repository}:{tag}"))].into(),
+            })
+        })
+        .collect()
+}
+
 /// Replaces the index in one step: a reader sees the old one or the new one.
-pub(crate) async fn write(dir: &Path, manifests: Vec<Descriptor>) -> Result<()> {
+async fn replace(dir: &Path, document: Document) -> Result<()> {
     let dir = dir.to_owned();
-    let index = json!({ "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": manifests });
     let work = move || {
         let mut file = tempfile::NamedTempFile::new_in(&dir)?;
-        file.write_all(index.to_string().as_bytes())?;
+        let text =
+            serde_json::to_vec(&document).map_err(|error| Error::internal("no JSON").because(error))?;
+        file.write_all(&text)?;
         file.as_file().sync_all()?;
         file.persist(dir.join("index.json")).map_err(|error| error.error)?;
         std::fs::File::open(&dir)?.sync_all()?;

@@ -1,19 +1,27 @@
 //! The registry: names for content. Manifests of the OCI image specification over the blob store, the
 //! distribution API for other tools, and a client that speaks it.
 
+mod access;
 mod answer;
+mod cache;
 mod client;
+mod glob;
 mod layout;
 mod manifest;
+mod place;
 mod registry;
+mod scope;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod transport;
-mod uploads;
+mod trust;
 
 pub use client::{Client, Pushed};
 pub use manifest::{ArtifactKind, Built, Descriptor, Manifest, component_manifest, model_manifest};
-pub use registry::{Entry, Registry, Resolved};
-pub use server::router;
+pub use registry::{Collection, Entry, LogEntry, Mode, Registry, Removed, Resolved, Scrub, Settings};
+pub use scope::{Action, Scope};
+pub use server::{check_access, router};
+pub use tokens::{Minted, Token};
 pub use transport::Transport;

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
+use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
 pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const WASM_LAYER: &str = "application/wasm";
 const MODEL_MANIFEST: &str = "application/vnd.cncf.model.manifest.v1+json";
@@ -51,8 +54,11 @@ impl ArtifactKind {
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     pub media_type: String,
-    pub digest: Digest,
+    pub digest: ContentDigest,
     pub size: u64,
+    /// What a manifest is of; no other thing has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Where else the bytes are; a layer that has this need not be here.
@@ -77,11 +83,55 @@ pub struct Manifest {
     /// The children of an index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<Descriptor>,
+    /// The manifest that this one says something about; it need not be here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Manifest {
+    /// Reads the bytes of a manifest or index that came as `media_type`, if the sender said so, and
+    /// answers the type that it has. A document that could be read as two things, or is called one and
+    /// says that it is another, is neither: two readers must not see two things under one digest.
+    pub fn admit(bytes: &[u8], media_type: Option<&str>) -> Result<(Self, String)> {
+        let manifest = Self::parse(bytes)?;
+        let fields: BTreeMap<&str, serde::de::IgnoredAny> = serde_json::from_slice(bytes)
+            .map_err(|error| Error::invalid(format!("the manifest cannot be read: {error}")))?;
+        let is_index = fields.contains_key("manifests");
+        if is_index && (fields.contains_key("layers") || fields.contains_key("config")) {
+            return Err(Error::invalid(
+                "the manifest has both 'manifests' and 'layers' or 'config': it is neither an index nor an image",
+            ));
+        }
+        let shape = if is_index { IMAGE_INDEX } else { IMAGE_MANIFEST };
+        let said = manifest.media_type.as_deref();
+        let media_type = media_type.filter(|text| !text.is_empty()).or(said).unwrap_or(shape);
+        if said.is_some_and(|said| said != media_type) {
+            let said = said.unwrap_or_default();
+            return Err(Error::invalid(format!(
+                "the manifest says that it is {said}, but was sent as {media_type}"
+            )));
+        }
+        let fits = match media_type {
+            IMAGE_INDEX | DOCKER_LIST => is_index,
+            IMAGE_MANIFEST | DOCKER_MANIFEST => !is_index && manifest.config.is_some(),
+            _ => true,
+        };
+        if !fits {
+            return Err(Error::invalid(format!("the document is no {media_type}"))
+                .hint("an image manifest has 'config' and 'layers', an index has 'manifests'"));
+        }
+        let media_type = media_type.to_owned();
+        Ok((manifest, media_type))
+    }
+
+    /// What kind of thing the referrers API calls it; none for an index that does not say.
+    pub(crate) fn kind_of_artifact(&self) -> Option<&str> {
+        let said = self.artifact_type.as_deref().filter(|said| !said.is_empty());
+        said.or_else(|| self.config.as_ref().map(|config| config.media_type.as_str()))
+    }
+
     /// Reads the bytes of a manifest or index.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let manifest: Self = serde_json::from_slice(bytes)
@@ -142,7 +192,14 @@ fn json_bytes(value: &impl Serialize) -> Result<Bytes> {
 fn descriptor(media_type: &str, bytes: &[u8], annotation: Option<(&str, &str)>) -> Descriptor {
     let annotations = annotation.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
     let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
-    Descriptor { media_type: media_type.to_owned(), digest, size, annotations, urls: Vec::new() }
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest: digest.into(),
+        size,
+        artifact_type: None,
+        annotations,
+        urls: Vec::new(),
+    }
 }
 
 /// The manifest of a component.
@@ -164,6 +221,7 @@ pub fn component_manifest(name: &str, wasm: &Bytes) -> Result<Built> {
         config: Some(descriptor(WASM_CONFIG, &config, None)),
         layers: vec![layer],
         manifests: Vec::new(),
+        subject: None,
         annotations: BTreeMap::new(),
     };
     Built::new(&manifest, config)
@@ -184,6 +242,7 @@ pub fn model_manifest(name: &str, file: &str, onnx: &Bytes) -> Result<Built> {
         config: Some(descriptor(MODEL_CONFIG, &config, None)),
         layers: vec![layer],
         manifests: Vec::new(),
+        subject: None,
         annotations: BTreeMap::new(),
     };
     Built::new(&manifest, config)

@@ -1,16 +1,35 @@
+mod blobs;
+mod collect;
+mod delete;
+mod log;
+mod maintain;
+mod push;
+mod referrers;
+mod uploads;
+
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use eyot_core::config::{self, Anonymous};
 use eyot_core::{Clock as _, Digest, Error, Reference, Result, Selector, SystemClock};
-use eyot_meta::{Database, Event, Transaction, fail};
-use eyot_store::BlobStore;
+use eyot_meta::{Database, fail};
+use eyot_store::{BlobStore, ContentDigest};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-use crate::layout;
-use crate::manifest::{ArtifactKind, Descriptor, Manifest};
-use crate::uploads::Uploads;
+pub(crate) use blobs::Held;
+pub use collect::{Collection, Mode, Removed, Scrub};
+pub use log::LogEntry;
+pub(crate) use push::{Push, Source};
+
+use crate::access::Holder;
+use crate::cache::Bounded;
+use crate::layout::Index;
+use crate::manifest::ArtifactKind;
+use crate::place::Target;
+use crate::tokens::SigningKey;
 
 /// Names over a blob store. Cheap to clone.
 #[derive(Clone)]
@@ -18,10 +37,45 @@ pub struct Registry(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn BlobStore>,
-    db: Database,
-    /// The image layout directory whose `index.json` is kept up to date, if the blobs lie in one.
-    layout: Option<PathBuf>,
-    pub(crate) uploads: Uploads,
+    pub(crate) db: Database,
+    pub(crate) settings: Settings,
+    index: Index,
+    /// `REPOSITORY:TAG` and `REPOSITORY@DIGEST` → the manifest there.
+    manifests: Bounded<String, Arc<Stored>>,
+    /// `REPOSITORY@DIGEST` → the blob there.
+    blobs: Bounded<String, Held>,
+    /// Small blobs, manifests among them, as they were last checked.
+    bytes: Bounded<Digest, Bytes>,
+    /// The hash of a token's secret, and its id → whose it is.
+    pub(crate) holders: Bounded<String, Arc<Holder>>,
+    pub(crate) key: SigningKey,
+}
+
+/// How a registry behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub config: config::Registry,
+    /// What a client without a token may do; never `Auto`.
+    pub anonymous: Anonymous,
+}
+
+impl Settings {
+    /// For a server that listens on `address`.
+    pub fn new(config: &config::Registry, address: std::net::SocketAddr) -> Self {
+        Self { config: config.clone(), anonymous: config.anonymous_at(address) }
+    }
+
+    pub(crate) fn lease(&self) -> i64 {
+        milliseconds(self.config.lease.0)
+    }
+}
+
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+pub(crate) fn now() -> i64 {
+    SystemClock.now().0
 }
 
 /// A name in the registry and what is there.
@@ -51,81 +105,59 @@ pub struct Resolved {
 
 /// A manifest as it was pushed.
 pub(crate) struct Stored {
-    pub(crate) digest: Digest,
+    /// The digest to answer with: that which was asked for, or under which it was pushed.
+    pub(crate) digest: ContentDigest,
     pub(crate) media_type: String,
     pub(crate) bytes: Bytes,
 }
 
+/// Room for names, each counted as one.
+const NAMES: usize = 100_000;
+/// Room for holders of tokens.
+const HOLDERS: usize = 10_000;
+/// Room for small blobs' bytes.
+const BYTES: usize = 64 << 20;
+
 impl Registry {
     /// Over a store and a database. With `layout`, the directory's `index.json` names every tag, so
     /// that other tools can read the directory.
-    pub async fn new(store: Arc<dyn BlobStore>, db: Database, layout: Option<PathBuf>) -> Result<Self> {
-        let registry = Self(Arc::new(Inner { store, db, layout, uploads: Uploads::default() }));
-        registry.write_index().await?;
+    pub async fn new(
+        store: Arc<dyn BlobStore>,
+        db: Database,
+        layout: Option<PathBuf>,
+        settings: Settings,
+    ) -> Result<Self> {
+        let registry = Self(Arc::new(Inner {
+            store,
+            db,
+            settings,
+            index: Index::new(layout),
+            manifests: Bounded::new(NAMES),
+            blobs: Bounded::new(NAMES),
+            bytes: Bounded::new(BYTES),
+            holders: Bounded::new(HOLDERS),
+            key: SigningKey::random(),
+        }));
+        registry.list_older_manifests().await?;
+        registry.forget_lost_uploads().await?;
+        registry.0.index.write(&registry.0.db).await?;
         Ok(registry)
     }
 
-    /// Stores a manifest. Its blobs must be here already; they are kept for as long as it is.
+    /// Stores a manifest whose blobs are in the store already, for the process itself. They are kept
+    /// for as long as it is.
     ///
-    /// Fails with `Invalid` when it cannot be read, names a blob that is not here, or is not what the
-    /// digest that it is put under says.
+    /// Fails with `NotFound` when one of them is not there, with `Invalid` when the manifest cannot be
+    /// read or is not what the digest that it is put under says, with `Conflict` when the tag names
+    /// another manifest for ever.
     pub async fn put(&self, target: &Reference, media_type: &str, bytes: Bytes) -> Result<Resolved> {
-        let digest = Digest::of(&bytes);
-        if let Selector::Digest(expected) = &target.selector
-            && *expected != digest
-        {
-            return Err(Error::invalid(format!("the manifest's digest is {digest}, not {expected}")));
-        }
-        let manifest = Manifest::parse(&bytes)?;
-        let (kind, content) = manifest.content()?;
-        let content = content.map(|layer| layer.digest);
-        let blobs = self.present(&target.repository, &manifest).await?;
-        let size = blobs.iter().map(|blob| blob.size).sum::<u64>() + bytes.len() as u64;
-        self.0.store.put(bytes).await?;
-        let owner = format!("manifest/{}@{digest}", target.repository);
-        for blob in blobs.iter().map(|blob| &blob.digest).chain([&digest]) {
-            self.0.store.pin(blob, &owner).await?;
-        }
-        let mut tx = self.0.db.begin().await?;
-        record(&mut tx, &target.repository, &digest, media_type, size, kind, content.as_ref(), &blobs)
-            .await?;
-        if let Selector::Tag(tag) = &target.selector {
-            point(&mut tx, &target.repository, tag, &digest).await?;
-        }
-        let payload = serde_json::json!({ "reference": target, "digest": digest, "kind": kind });
-        tx.emit(Event::new("artifact.pushed", &target.repository, payload)).await?;
-        tx.commit().await?;
-        self.write_index().await?;
-        Ok(Resolved {
-            repository: target.repository.clone(),
-            manifest: digest,
-            content: content.unwrap_or(digest),
-            kind,
-            size,
-        })
-    }
-
-    /// The blobs that a manifest names, all of which must be here.
-    async fn present(&self, repository: &str, manifest: &Manifest) -> Result<Vec<Descriptor>> {
-        let mut blobs = Vec::new();
-        for blob in manifest.config.iter().chain(&manifest.layers) {
-            match self.0.store.size(&blob.digest).await? {
-                Some(size) if size == blob.size => blobs.push(blob.clone()),
-                Some(size) => {
-                    let message =
-                        format!("blob {} has {size} bytes, the manifest says {}", blob.digest, blob.size);
-                    return Err(Error::invalid(message));
-                }
-                None if !blob.urls.is_empty() => {}
-                None => return Err(unknown_blob(repository, &blob.digest)),
-            }
-        }
-        for child in &manifest.manifests {
-            let reference =
-                Reference { repository: repository.to_owned(), selector: Selector::Digest(child.digest) };
-            self.artifact(&reference).await.map_err(|_| unknown_blob(repository, &child.digest))?;
-        }
-        Ok(blobs)
+        let (digest, tags) = match &target.selector {
+            Selector::Tag(tag) => (None, vec![tag.clone()]),
+            Selector::Digest(digest) => (Some((*digest).into()), Vec::new()),
+        };
+        let repository = &target.repository;
+        let push = Push { repository, digest, tags, media_type: Some(media_type), bytes, actor: "local" };
+        Ok(self.push(push, Source::Store).await?.resolved)
     }
 
     /// What a reference means now.
@@ -146,7 +178,9 @@ impl Registry {
             }
         };
         let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
-        let Some(row) = row else { return Err(self.missing(reference).await?) };
+        let Some(row) = row else {
+            return Err(self.missing(&reference.repository, &reference.to_string()).await?);
+        };
         let manifest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
         let content: Option<String> = row.try_get("content").map_err(fail)?;
         Ok(Resolved {
@@ -158,12 +192,12 @@ impl Registry {
         })
     }
 
-    async fn missing(&self, reference: &Reference) -> Result<Error> {
-        let tags = self.tags(&reference.repository).await?;
-        let error = Error::not_found(format!("there is no '{reference}' in the registry"));
+    async fn missing(&self, repository: &str, what: &str) -> Result<Error> {
+        let tags = self.tags(repository, None, 10).await?;
+        let error = Error::not_found(format!("there is no '{what}' in the registry"));
         Ok(error.hint(match tags.as_slice() {
             [] => "eyot ls shows what is there; eyot push adds to it".to_owned(),
-            tags => format!("tags of {} are: {}", reference.repository, tags.join(", ")),
+            tags => format!("tags of {repository} are: {}", tags.join(", ")),
         }))
     }
 
@@ -189,104 +223,103 @@ impl Registry {
             .collect()
     }
 
-    /// The tags of a repository, in alphabetical order.
-    pub async fn tags(&self, repository: &str) -> Result<Vec<String>> {
-        let rows = sqlx::query("SELECT tag FROM tags WHERE repository = ? ORDER BY tag").bind(repository);
+    /// Up to `most` tags of a repository that come after `last`, in the order of their bytes.
+    pub async fn tags(&self, repository: &str, last: Option<&str>, most: u32) -> Result<Vec<String>> {
+        let rows = sqlx::query("SELECT tag FROM tags WHERE repository = ? AND tag > ? ORDER BY tag LIMIT ?")
+            .bind(repository)
+            .bind(last.unwrap_or_default())
+            .bind(most);
         let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
         rows.iter().map(|row| row.try_get("tag").map_err(fail)).collect()
     }
 
-    /// The bytes of a manifest, as they were pushed.
-    pub(crate) async fn manifest(&self, reference: &Reference) -> Result<Stored> {
-        let digest = self.artifact(reference).await?.manifest;
-        let row = sqlx::query("SELECT media_type FROM manifests WHERE repository = ? AND digest = ?")
-            .bind(&reference.repository)
-            .bind(digest.to_string())
-            .fetch_one(self.0.db.pool())
-            .await
-            .map_err(fail)?;
-        let media_type = row.try_get("media_type").map_err(fail)?;
-        Ok(Stored { digest, media_type, bytes: self.0.store.get(&digest).await? })
-    }
-
-    async fn write_index(&self) -> Result<()> {
-        let Some(dir) = &self.0.layout else { return Ok(()) };
+    /// Up to `most` repositories that come after `last`, in the order of their bytes.
+    pub(crate) async fn repositories(&self, last: &str, most: u32) -> Result<Vec<String>> {
         let rows = sqlx::query(
-            "SELECT t.repository, t.tag, m.digest, m.media_type FROM tags t \
-             JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest ORDER BY t.repository, t.tag",
+            "SELECT DISTINCT repository FROM manifests WHERE repository > ? ORDER BY repository LIMIT ?",
         )
-        .fetch_all(self.0.db.pool())
-        .await
-        .map_err(fail)?;
-        let mut named = Vec::with_capacity(rows.len());
-        for row in rows {
-            let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
-            let size = self.0.store.size(&digest).await?.unwrap_or_default();
-            let (repository, tag): (String, String) =
-                (row.try_get("repository").map_err(fail)?, row.try_get("tag").map_err(fail)?);
-            let annotations = [(layout::REFERENCE.to_owned(), format!("{repository}:{tag}"))].into();
-            let media_type = row.try_get("media_type").map_err(fail)?;
-            named.push(Descriptor { media_type, digest, size, annotations, urls: Vec::new() });
+        .bind(last)
+        .bind(most);
+        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
+        rows.iter().map(|row| row.try_get("repository").map_err(fail)).collect()
+    }
+
+    /// Whether something was ever pushed there and is still there.
+    pub(crate) async fn has_repository(&self, repository: &str) -> Result<bool> {
+        let row = sqlx::query("SELECT 1 FROM repository_blobs WHERE repository = ? LIMIT 1").bind(repository);
+        Ok(row.fetch_optional(self.0.db.pool()).await.map_err(fail)?.is_some())
+    }
+
+    /// The bytes of a manifest, as they were pushed.
+    ///
+    /// Fails with `NotFound`, naming what is there instead.
+    pub(crate) async fn manifest(&self, repository: &str, target: &Target) -> Result<Arc<Stored>> {
+        let key = key(repository, target);
+        if let Some(stored) = self.0.manifests.get(&key) {
+            return Ok(stored);
         }
-        layout::write(dir, named).await
+        let epoch = self.0.manifests.epoch();
+        let row = match target {
+            Target::Tag(tag) => sqlx::query(
+                "SELECT m.digest, m.media_type, m.pushed_as FROM tags t \
+                 JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest WHERE t.repository = ? AND t.tag = ?",
+            )
+            .bind(repository)
+            .bind(tag.clone()),
+            Target::Digest(digest) => {
+                let digest = self.sha256_of(digest).await?.map(|digest| digest.to_string());
+                sqlx::query("SELECT digest, media_type, pushed_as FROM manifests WHERE repository = ? AND digest = ?")
+                    .bind(repository)
+                    .bind(digest.unwrap_or_default())
+            }
+        };
+        let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+        let Some(row) = row else { return Err(self.missing(repository, &key).await?) };
+        let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
+        let pushed_as: Option<String> = row.try_get("pushed_as").map_err(fail)?;
+        let shown = match target {
+            Target::Digest(asked) => *asked,
+            Target::Tag(_) => pushed_as.map_or(Ok(digest.into()), |text| text.parse())?,
+        };
+        let media_type = row.try_get("media_type").map_err(fail)?;
+        let stored = Arc::new(Stored { digest: shown, media_type, bytes: self.small(&digest).await? });
+        self.0.manifests.insert(epoch, key, stored.clone(), 1);
+        Ok(stored)
+    }
+
+    /// The sha256 of what is known by this digest; none when nothing is.
+    pub(crate) async fn sha256_of(&self, digest: &ContentDigest) -> Result<Option<Digest>> {
+        match digest {
+            ContentDigest::Sha256(digest) => Ok(Some(*digest)),
+            ContentDigest::Sha512(_) => {
+                let row = sqlx::query("SELECT digest FROM blobs WHERE sha512 = ?").bind(digest.to_string());
+                let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+                row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
+            }
+        }
+    }
+
+    /// The bytes of a blob that is small, checked when they were read from the store.
+    pub(crate) async fn small(&self, digest: &Digest) -> Result<Bytes> {
+        if let Some(bytes) = self.0.bytes.get(digest) {
+            return Ok(bytes);
+        }
+        let epoch = self.0.bytes.epoch();
+        let bytes = self.0.store.get(digest).await?;
+        self.0.bytes.insert(epoch, *digest, bytes.clone(), bytes.len().max(256));
+        Ok(bytes)
+    }
+
+    /// Tags or manifests of a repository are others now.
+    async fn changed(&self, repository: &str, targets: &[Target]) -> Result<()> {
+        targets.iter().for_each(|target| self.0.manifests.forget(&key(repository, target)));
+        self.0.index.touch(&self.0.db).await
     }
 }
 
-fn unknown_blob(repository: &str, digest: &Digest) -> Error {
-    Error::not_found(format!("the manifest names {digest}, which is not in {repository}"))
-        .hint("push its blobs first")
-}
-
-#[allow(clippy::too_many_arguments)]
-async fn record(
-    tx: &mut Transaction,
-    repository: &str,
-    digest: &Digest,
-    media_type: &str,
-    size: u64,
-    kind: ArtifactKind,
-    content: Option<&Digest>,
-    blobs: &[Descriptor],
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO manifests (repository, digest, media_type, size, kind, content, created_at) VALUES (?, ?, ?, ?, ?, ?, ?) \
-         ON CONFLICT (repository, digest) DO NOTHING",
-    )
-    .bind(repository)
-    .bind(digest.to_string())
-    .bind(media_type)
-    .bind(i64::try_from(size).unwrap_or(i64::MAX))
-    .bind(kind.as_str())
-    .bind(content.map(ToString::to_string))
-    .bind(SystemClock.now().0)
-    .execute(&mut **tx)
-    .await
-    .map_err(fail)?;
-    for blob in blobs {
-        sqlx::query(
-            "INSERT INTO manifest_blobs (repository, digest, blob) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(repository)
-        .bind(digest.to_string())
-        .bind(blob.digest.to_string())
-        .execute(&mut **tx)
-        .await
-        .map_err(fail)?;
+fn key(repository: &str, target: &Target) -> String {
+    match target {
+        Target::Tag(tag) => format!("{repository}:{tag}"),
+        Target::Digest(digest) => format!("{repository}@{digest}"),
     }
-    Ok(())
-}
-
-async fn point(tx: &mut Transaction, repository: &str, tag: &str, digest: &Digest) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO tags (repository, tag, digest, updated_at) VALUES (?, ?, ?, ?) \
-         ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, updated_at = excluded.updated_at",
-    )
-    .bind(repository)
-    .bind(tag)
-    .bind(digest.to_string())
-    .bind(SystemClock.now().0)
-    .execute(&mut **tx)
-    .await
-    .map(drop)
-    .map_err(fail)
 }

@@ -2,19 +2,25 @@ use axum::Router;
 use axum::body::Body;
 use eyot_core::{Error, Result};
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower::ServiceExt as _;
 
+use crate::access::Local;
+
 /// How requests reach a control plane: over HTTP, or in this process without a socket. Cheap to clone.
 #[derive(Clone)]
-pub struct Transport(Kind);
+pub struct Transport {
+    kind: Kind,
+    /// Shown with every request.
+    token: Option<HeaderValue>,
+}
 
 #[derive(Clone)]
 enum Kind {
-    Http { client: Box<Client<HttpConnector, Body>>, authority: Authority },
+    Http { client: Client<HttpConnector, Body>, authority: Authority },
     Local(Router),
 }
 
@@ -30,22 +36,36 @@ impl Transport {
             return Err(wrong());
         }
         let authority = uri.authority().cloned().ok_or_else(wrong)?;
-        Ok(Self(Kind::Http {
-            client: Box::new(Client::builder(TokioExecutor::new()).build_http()),
-            authority,
-        }))
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Ok(Self { kind: Kind::Http { client, authority }, token: None })
     }
 
-    /// To a router in this process.
+    /// To a router in this process, for whoever owns the data folder.
     pub fn local(router: Router) -> Self {
-        Self(Kind::Local(router))
+        Self { kind: Kind::Local(router), token: None }
+    }
+
+    /// Shows the secret of a token with every request.
+    ///
+    /// Fails with `Invalid` when it can be no secret.
+    pub fn with_token(mut self, secret: &str) -> Result<Self> {
+        let value = HeaderValue::from_str(&format!("Bearer {secret}"));
+        let mut value = value.map_err(|_| {
+            Error::invalid("the token is no text that can be sent").hint("look at EYOT_TOKEN")
+        })?;
+        value.set_sensitive(true);
+        self.token = Some(value);
+        Ok(self)
     }
 
     /// Sends a request whose URI is a path and query.
     ///
     /// Fails with `Unavailable` when nothing answers.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>> {
-        match &self.0 {
+        if let Some(token) = &self.token {
+            request.headers_mut().entry(header::AUTHORIZATION).or_insert_with(|| token.clone());
+        }
+        match &self.kind {
             Kind::Http { client, authority } => {
                 let mut parts = request.uri().clone().into_parts();
                 (parts.scheme, parts.authority) = (Some(Scheme::HTTP), Some(authority.clone()));
@@ -56,10 +76,13 @@ impl Transport {
                     Error::unavailable(format!("http://{authority} does not answer")).because(error)
                 })
             }
-            Kind::Local(router) => match router.clone().oneshot(request).await {
-                Ok(response) => Ok(response),
-                Err(never) => match never {},
-            },
+            Kind::Local(router) => {
+                request.extensions_mut().insert(Local);
+                match router.clone().oneshot(request).await {
+                    Ok(response) => Ok(response),
+                    Err(never) => match never {},
+                }
+            }
         }
     }
 }

@@ -1,0 +1,115 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Period;
+
+/// The registry under `/v2`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Registry {
+    /// What a client without a token may do; `auto` is everything while the control plane listens on a
+    /// loopback address, and nothing elsewhere.
+    pub anonymous: Anonymous,
+    /// Which tags name the same manifest for ever.
+    pub immutable_tags: ImmutableTags,
+    /// Whether clients may delete tags, manifests and blobs.
+    pub delete: bool,
+    /// How long a blob that no manifest uses yet, or any longer, is kept.
+    pub lease: Period,
+    /// How long an upload that nobody touches is kept.
+    pub upload_expiry: Period,
+    /// How long a token that a client got from `/v2/token` is good; at least a minute.
+    pub token_lifetime: Period,
+    /// How often a server collects garbage; 0 is never.
+    pub collect_every: Period,
+    /// How often a server hashes every blob again; 0 is never.
+    pub scrub_every: Period,
+    /// What stands before a wasm package's name to make its repository: with `wasm/`, wkg finds
+    /// `acme:steps` in `wasm/acme/steps`.
+    pub wasm_prefix: String,
+    /// The address by which clients know this server, as in `https://registry.example`; empty is the
+    /// one that they asked.
+    pub url: String,
+    /// What a collection removes beside blobs that nothing uses.
+    pub retention: Vec<Retention>,
+}
+
+/// What a client without a token may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Anonymous {
+    #[default]
+    Auto,
+    None,
+    Pull,
+    All,
+}
+
+/// Which tags never move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImmutableTags {
+    /// Those that are versions: `1.2.3`, `v1.2.3-rc.1`.
+    #[default]
+    Semver,
+    All,
+    None,
+}
+
+/// A rule of retention. What an index, a subject that is still there, or somebody outside of the
+/// registry uses stays whatever a rule says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Retention {
+    /// Which repositories, `*` standing for any text.
+    pub repository: String,
+    /// Which tags, `*` standing for any text.
+    #[serde(default = "everything")]
+    pub tags: String,
+    /// How many of those tags stay, the last pushed first; 0 is all.
+    #[serde(default)]
+    pub keep_tags: usize,
+    /// How long a manifest without a tag stays; 0 is for ever.
+    #[serde(default = "never")]
+    pub untagged_after: Period,
+}
+
+fn everything() -> String {
+    "*".to_owned()
+}
+
+fn never() -> Period {
+    Period(Duration::ZERO)
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let hours = |hours: u64| Period(Duration::from_secs(3600 * hours));
+        Self {
+            anonymous: Anonymous::Auto,
+            immutable_tags: ImmutableTags::Semver,
+            delete: true,
+            lease: hours(1),
+            upload_expiry: hours(24),
+            token_lifetime: Period(Duration::from_secs(300)),
+            collect_every: hours(1),
+            scrub_every: hours(168),
+            wasm_prefix: String::new(),
+            url: String::new(),
+            retention: Vec::new(),
+        }
+    }
+}
+
+impl Registry {
+    /// What a client without a token may do at a server that listens on `address`; never `Auto`.
+    pub fn anonymous_at(&self, address: SocketAddr) -> Anonymous {
+        match self.anonymous {
+            Anonymous::Auto if address.ip().is_loopback() => Anonymous::All,
+            Anonymous::Auto => Anonymous::None,
+            said => said,
+        }
+    }
+}

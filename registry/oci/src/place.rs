@@ -1,0 +1,121 @@
+//! What a path under `/v2/` names. Names contain slashes, so the end of the path decides.
+
+use eyot_core::{Error, Reference};
+use eyot_store::{ContentDigest, UploadId};
+use http::StatusCode;
+
+use crate::answer::Refusal;
+
+/// A repository and what in it; or the whole registry.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Catalog,
+    Blob(String, ContentDigest),
+    Uploads(String),
+    Upload(String, UploadId),
+    Manifest(String, Target),
+    Tags(String),
+    Referrers(String, ContentDigest),
+}
+
+/// Which manifest of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Tag(String),
+    Digest(ContentDigest),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tag(tag) => f.write_str(tag),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
+}
+
+impl Place {
+    /// Parses what follows `/v2/`. Nothing is decoded: what needs an escape is no name.
+    pub(crate) fn parse(path: &str) -> Result<Self, Refusal> {
+        if path == "_catalog" {
+            return Ok(Self::Catalog);
+        }
+        if let Some(repository) = path.strip_suffix("/tags/list") {
+            return name(repository).map(Self::Tags);
+        }
+        // From the right, as a repository may have parts that are called `blobs` or `manifests`.
+        let (rest, last) = path.rsplit_once('/').ok_or_else(|| unknown(path))?;
+        if let Some(repository) = rest.strip_suffix("/blobs/uploads") {
+            if last.is_empty() {
+                return name(repository).map(Self::Uploads);
+            }
+            let repository = name(repository)?;
+            let id = last.parse().map_err(|error| Refusal::new("BLOB_UPLOAD_UNKNOWN", error))?;
+            return Ok(Self::Upload(repository, id));
+        }
+        if let Some(repository) = rest.strip_suffix("/blobs") {
+            if last == "uploads" {
+                return name(repository).map(Self::Uploads);
+            }
+            return Ok(Self::Blob(name(repository)?, digest(last)?));
+        }
+        if let Some(repository) = rest.strip_suffix("/referrers") {
+            return Ok(Self::Referrers(name(repository)?, digest(last)?));
+        }
+        if let Some(repository) = rest.strip_suffix("/manifests") {
+            let repository = name(repository)?;
+            if last.contains(':') {
+                return Ok(Self::Manifest(repository, Target::Digest(digest(last)?)));
+            }
+            Reference::check_tag(last).map_err(|error| Refusal::new("MANIFEST_INVALID", error))?;
+            return Ok(Self::Manifest(repository, Target::Tag(last.to_owned())));
+        }
+        Err(unknown(path))
+    }
+
+    /// The repository; none for the whole registry.
+    pub(crate) fn repository(&self) -> Option<&str> {
+        match self {
+            Self::Catalog => None,
+            Self::Blob(repository, _)
+            | Self::Uploads(repository)
+            | Self::Upload(repository, _)
+            | Self::Manifest(repository, _)
+            | Self::Tags(repository)
+            | Self::Referrers(repository, _) => Some(repository),
+        }
+    }
+}
+
+fn unknown(path: &str) -> Refusal {
+    let shown: String = path.chars().take(80).collect();
+    Refusal::new("UNSUPPORTED", Error::not_found(format!("there is no route /v2/{shown}")))
+}
+
+/// What is no name cannot be the name of anything that is here: the specification wants 404.
+fn name(repository: &str) -> Result<String, Refusal> {
+    let checked = Reference::check_repository(repository);
+    checked.map_err(|error| Refusal::new("NAME_INVALID", error).status(StatusCode::NOT_FOUND))?;
+    Ok(repository.to_owned())
+}
+
+fn digest(text: &str) -> Result<ContentDigest, Refusal> {
+    text.parse().map_err(|error| Refusal::new("DIGEST_INVALID", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_may_have_parts_that_are_words_of_the_protocol() {
+        let of = |path: &str| Place::parse(path).ok();
+        let tag = |repository: &str, tag: &str| {
+            Some(Place::Manifest(repository.to_owned(), Target::Tag(tag.to_owned())))
+        };
+        assert_eq!(of("a/manifests/manifests/blobs"), tag("a/manifests", "blobs"));
+        assert_eq!(of("a/tags/list/manifests/list"), tag("a/tags/list", "list"));
+        assert_eq!(of("a/blobs/uploads/blobs/uploads/"), Some(Place::Uploads("a/blobs/uploads".to_owned())));
+        assert_eq!(of("a/blobs/uploads"), Some(Place::Uploads("a".to_owned())));
+    }
+}

@@ -1,0 +1,170 @@
+use eyot_core::{Digest, Error, Result};
+use eyot_meta::{Transaction, fail};
+use eyot_store::ContentDigest;
+use sqlx::Row as _;
+
+use super::push::held;
+use super::{Registry, now};
+
+/// A blob of a repository.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    /// Until when the answer that it is here may be given without looking again; none for ever, or
+    /// until a manifest is deleted.
+    fresh_until: Option<i64>,
+}
+
+impl Registry {
+    /// The blob of a repository that goes by a digest. Whoever is told that it is here may name it in a
+    /// manifest for half a lease at least.
+    pub(crate) async fn blob(&self, repository: &str, digest: &ContentDigest) -> Result<Option<Held>> {
+        let key = format!("{repository}@{digest}");
+        if let Some(held) =
+            self.0.blobs.get(&key).filter(|held| held.fresh_until.is_none_or(|until| now() < until))
+        {
+            return Ok(Some(held));
+        }
+        let epoch = self.0.blobs.epoch();
+        let row = sqlx::query(
+            "SELECT b.digest, b.uses, b.leased_until FROM blobs b JOIN repository_blobs r ON r.digest = b.digest \
+             WHERE r.repository = ? AND (b.digest = ? OR b.sha512 = ?)",
+        )
+        .bind(repository)
+        .bind(digest.to_string())
+        .bind(digest.to_string());
+        let Some(row) = row.fetch_optional(self.0.db.pool()).await.map_err(fail)? else { return Ok(None) };
+        let found: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
+        let uses: i64 = row.try_get("uses").map_err(fail)?;
+        let mut leased: i64 = row.try_get("leased_until").map_err(fail)?;
+        let half = self.0.settings.lease() / 2;
+        if uses == 0 && leased < now() + half {
+            leased = now() + self.0.settings.lease();
+            let mut tx = self.0.db.begin().await?;
+            let renewed = sqlx::query("UPDATE blobs SET leased_until = ? WHERE digest = ?")
+                .bind(leased)
+                .bind(found.to_string());
+            let renewed = renewed.execute(&mut *tx).await.map_err(fail)?;
+            tx.commit().await?;
+            if renewed.rows_affected() == 0 {
+                return Ok(None);
+            }
+        }
+        let Some(size) = self.0.store.size(&found).await? else { return Ok(None) };
+        let held = Held { digest: found, size, fresh_until: (uses == 0).then_some(leased - half) };
+        self.0.blobs.insert(epoch, key, held, 1);
+        Ok(Some(held))
+    }
+
+    /// Sees to it that a blob which is about to be written again is not collected meanwhile.
+    pub(crate) async fn reserve(&self, digest: &ContentDigest) -> Result<()> {
+        let row = sqlx::query("SELECT digest FROM blobs WHERE (digest = ? OR sha512 = ?) AND uses = 0")
+            .bind(digest.to_string())
+            .bind(digest.to_string());
+        let Some(row) = row.fetch_optional(self.0.db.pool()).await.map_err(fail)? else { return Ok(()) };
+        let digest: String = row.try_get("digest").map_err(fail)?;
+        let mut tx = self.0.db.begin().await?;
+        let renewed = sqlx::query("UPDATE blobs SET leased_until = ? WHERE digest = ?");
+        renewed.bind(now() + self.0.settings.lease()).bind(digest).execute(&mut *tx).await.map_err(fail)?;
+        tx.commit().await
+    }
+
+    /// Makes a blob that is in the store one of a repository's.
+    pub(crate) async fn hold(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        known_as: &ContentDigest,
+    ) -> Result<()> {
+        let mut tx = self.0.db.begin().await?;
+        if self.0.store.size(digest).await?.is_none() {
+            return Err(Error::unavailable(format!("blob {digest} was collected while it arrived"))
+                .hint("push it again"));
+        }
+        take_in(&mut tx, digest, Some(known_as), now() + self.0.settings.lease()).await?;
+        link(&mut tx, repository, digest).await?;
+        tx.commit().await
+    }
+
+    /// Makes a blob of another repository one of this one's; `false` when it is not there. With no
+    /// other repository, `may_pull` says which are asked.
+    pub(crate) async fn mount(
+        &self,
+        repository: &str,
+        digest: &ContentDigest,
+        from: Option<&str>,
+        may_pull: impl Fn(&str) -> bool + Send,
+    ) -> Result<bool> {
+        let mut tx = self.0.db.begin().await?;
+        let found = match from {
+            Some(from) if may_pull(from) => held(&mut tx, from, digest).await?,
+            Some(_) => None,
+            None => anywhere(&mut tx, digest, may_pull).await?,
+        };
+        let Some(found) = found else { return Ok(false) };
+        if self.0.store.size(&found).await?.is_none() {
+            return Ok(false);
+        }
+        take_in(&mut tx, &found, None, now() + self.0.settings.lease()).await?;
+        link(&mut tx, repository, &found).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+async fn anywhere(
+    tx: &mut Transaction,
+    digest: &ContentDigest,
+    may_pull: impl Fn(&str) -> bool + Send,
+) -> Result<Option<Digest>> {
+    let rows = sqlx::query(
+        "SELECT b.digest, r.repository FROM blobs b JOIN repository_blobs r ON r.digest = b.digest \
+         WHERE b.digest = ? OR b.sha512 = ?",
+    )
+    .bind(digest.to_string())
+    .bind(digest.to_string())
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(fail)?;
+    for row in rows {
+        if may_pull(row.try_get("repository").map_err(fail)?) {
+            return row.try_get::<String, _>("digest").map_err(fail)?.parse().map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Notes that the registry has a blob, and keeps it until `lease` at least.
+pub(super) async fn take_in(
+    tx: &mut Transaction,
+    digest: &Digest,
+    known_as: Option<&ContentDigest>,
+    lease: i64,
+) -> Result<()> {
+    let sha512 =
+        known_as.filter(|digest| matches!(digest, ContentDigest::Sha512(_))).map(ToString::to_string);
+    sqlx::query(
+        "INSERT INTO blobs (digest, sha512, uses, leased_until, checked_at) VALUES (?, ?, 0, ?, ?) \
+         ON CONFLICT (digest) DO UPDATE SET leased_until = CASE WHEN excluded.leased_until > blobs.leased_until \
+         THEN excluded.leased_until ELSE blobs.leased_until END, sha512 = COALESCE(blobs.sha512, excluded.sha512)",
+    )
+    .bind(digest.to_string())
+    .bind(sha512)
+    .bind(lease)
+    .bind(now())
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+    .map_err(fail)
+}
+
+pub(super) async fn link(tx: &mut Transaction, repository: &str, digest: &Digest) -> Result<()> {
+    sqlx::query("INSERT INTO repository_blobs (repository, digest) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(repository)
+        .bind(digest.to_string())
+        .execute(&mut **tx)
+        .await
+        .map(drop)
+        .map_err(fail)
+}

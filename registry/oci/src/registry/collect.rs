@@ -1,0 +1,378 @@
+use std::collections::BTreeMap;
+
+use eyot_core::config::Retention;
+use eyot_core::{Digest, Kind, Result};
+use eyot_meta::{Transaction, fail};
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use tokio_util::sync::CancellationToken;
+
+use super::log::{Entry, record};
+use super::{Registry, milliseconds, now};
+use crate::glob;
+use crate::place::Target;
+
+/// Whether a collection removes things or only says what it would remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    Remove,
+    DryRun,
+}
+
+/// What a collection removed, or would remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collection {
+    pub dry_run: bool,
+    /// Names and manifests, by the rules of retention.
+    pub retired: Vec<Removed>,
+    pub blobs: u64,
+    /// The blobs' bytes.
+    pub bytes: u64,
+    /// Uploads that nobody went on with.
+    pub uploads: u64,
+}
+
+/// A tag, or a manifest without one, that a rule of retention removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    pub repository: String,
+    pub tag: Option<String>,
+    pub digest: Digest,
+    pub rule: String,
+}
+
+/// What hashing blobs again found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scrub {
+    pub checked: u64,
+    pub bytes: u64,
+    /// Blobs whose bytes are not what their digest says; they lie in `quarantine/` now.
+    pub quarantined: Vec<Digest>,
+}
+
+/// Blobs a transaction: pushes wait for no more than that.
+const BATCH: u32 = 64;
+
+impl Registry {
+    /// Removes what the rules of retention say, blobs that nothing uses and whose lease has ended, and
+    /// uploads that nobody goes on with; pushes and pulls go on meanwhile. What a manifest uses, and
+    /// what somebody pins in the store, stays.
+    pub async fn collect(&self, mode: Mode) -> Result<Collection> {
+        let mut collection = Collection { dry_run: mode == Mode::DryRun, ..Collection::default() };
+        self.retire(mode, &mut collection).await?;
+        match mode {
+            Mode::Remove => {
+                self.prune_links().await?;
+                let mut after = String::new();
+                while let Some(last) = self.collect_batch(&after, &mut collection).await? {
+                    after = last;
+                }
+                collection.uploads = self.expire_uploads().await?;
+                self.0.blobs.clear();
+            }
+            Mode::DryRun => self.count_collectable(&mut collection).await?,
+        }
+        Ok(collection)
+    }
+
+    /// Blobs that a repository's manifests used once can no longer be pulled from it.
+    async fn prune_links(&self) -> Result<()> {
+        let mut tx = self.0.db.begin().await?;
+        sqlx::query(
+            "DELETE FROM repository_blobs WHERE NOT EXISTS (SELECT 1 FROM manifest_blobs m \
+             WHERE m.repository = repository_blobs.repository AND m.blob = repository_blobs.digest) \
+             AND EXISTS (SELECT 1 FROM blobs b WHERE b.digest = repository_blobs.digest AND b.leased_until < ?)",
+        )
+        .bind(now())
+        .execute(&mut *tx)
+        .await
+        .map_err(fail)?;
+        tx.commit().await
+    }
+
+    /// Removes some blobs; answers the last one looked at, none when there are no more.
+    ///
+    /// Files are removed inside of the transaction: every push takes its lease in one too, so it either
+    /// comes before, and is seen here, or after, and finds the blob gone.
+    async fn collect_batch(&self, after: &str, collection: &mut Collection) -> Result<Option<String>> {
+        let mut tx = self.0.db.begin().await?;
+        let candidates = candidates(&mut tx, after).await?;
+        for digest in &candidates {
+            let size = self.0.store.size(digest).await?.unwrap_or_default();
+            if !self.remove_blob(digest).await? {
+                continue;
+            }
+            for query in
+                ["DELETE FROM repository_blobs WHERE digest = ?", "DELETE FROM blobs WHERE digest = ?"]
+            {
+                sqlx::query(query).bind(digest.to_string()).execute(&mut *tx).await.map_err(fail)?;
+            }
+            let entry = Entry {
+                actor: "local",
+                action: "collect",
+                repository: "",
+                reference: "blob",
+                digest: &digest.to_string(),
+            };
+            record(&mut tx, entry).await?;
+            (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
+        }
+        tx.commit().await?;
+        Ok(candidates.last().map(ToString::to_string))
+    }
+
+    /// `false` when somebody outside of the registry pins it.
+    async fn remove_blob(&self, digest: &Digest) -> Result<bool> {
+        for owner in self.0.store.pins(digest).await?.iter().filter(|owner| owner.starts_with("manifest/")) {
+            // Before uses were counted, manifests pinned their blobs.
+            self.0.store.unpin(digest, owner).await?;
+        }
+        match self.0.store.delete(digest).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == Kind::Conflict => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn count_collectable(&self, collection: &mut Collection) -> Result<()> {
+        let rows = sqlx::query("SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ?").bind(now());
+        for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
+            let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
+            let pins = self.0.store.pins(&digest).await?;
+            if pins.iter().all(|owner| owner.starts_with("manifest/")) {
+                collection.blobs += 1;
+                collection.bytes += self.0.store.size(&digest).await?.unwrap_or_default();
+            }
+        }
+        let since = now() - milliseconds(self.0.settings.config.upload_expiry.0);
+        let row = sqlx::query("SELECT COUNT(*) AS count FROM uploads WHERE touched_at < ?").bind(since);
+        let row = row.fetch_one(self.0.db.pool()).await.map_err(fail)?;
+        collection.uploads = row.try_get::<i64, _>("count").map_err(fail)?.unsigned_abs();
+        Ok(())
+    }
+
+    async fn retire(&self, mode: Mode, collection: &mut Collection) -> Result<()> {
+        for rule in &self.0.settings.config.retention {
+            let names = self.names().await?;
+            for removed in plan(rule, &names, now()) {
+                if self.is_needed(&removed).await? {
+                    continue;
+                }
+                if mode == Mode::Remove && !self.remove(&removed).await? {
+                    continue;
+                }
+                collection.retired.push(removed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody outside of the registry pins the manifest or what it is of.
+    async fn is_needed(&self, removed: &Removed) -> Result<bool> {
+        if removed.tag.is_some() {
+            return Ok(false);
+        }
+        let rows = sqlx::query("SELECT blob FROM manifest_blobs WHERE repository = ? AND digest = ?");
+        let rows = rows.bind(&removed.repository).bind(removed.digest.to_string());
+        for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
+            let blob: Digest = row.try_get::<String, _>("blob").map_err(fail)?.parse()?;
+            let pins = self.0.store.pins(&blob).await?;
+            if pins.iter().any(|owner| !owner.starts_with("manifest/")) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn remove(&self, removed: &Removed) -> Result<bool> {
+        let Removed { repository, tag, digest, .. } = removed;
+        let mut tx = self.0.db.begin().await?;
+        let targets = match tag {
+            Some(tag) => {
+                self.untag(&mut tx, repository, tag, "local").await?.map(|()| vec![Target::Tag(tag.clone())])
+            }
+            // It may have been tagged since the look.
+            None if has_tag(&mut tx, repository, digest).await? => None,
+            None => match self.remove_manifest(&mut tx, repository, digest, "local").await {
+                Ok(targets) => targets,
+                Err(error) if error.kind() == Kind::Conflict => None,
+                Err(error) => return Err(error),
+            },
+        };
+        let Some(targets) = targets else { return Ok(false) };
+        tx.commit().await?;
+        self.forget(repository, &targets).await?;
+        Ok(true)
+    }
+
+    async fn names(&self) -> Result<Vec<Name>> {
+        let rows = sqlx::query(
+            "SELECT m.repository, m.digest, m.created_at, t.tag, t.updated_at, \
+             EXISTS (SELECT 1 FROM manifest_children c WHERE c.repository = m.repository AND c.child = m.digest) AS is_child, \
+             EXISTS (SELECT 1 FROM manifests s WHERE s.repository = m.repository AND s.digest = m.subject) AS is_referrer \
+             FROM manifests m LEFT JOIN tags t ON t.repository = m.repository AND t.digest = m.digest",
+        )
+        .fetch_all(self.0.db.pool())
+        .await
+        .map_err(fail)?;
+        rows.iter()
+            .map(|row| {
+                let tag: Option<String> = row.try_get("tag").map_err(fail)?;
+                let (created, updated): (i64, Option<i64>) =
+                    (row.try_get("created_at").map_err(fail)?, row.try_get("updated_at").map_err(fail)?);
+                Ok(Name {
+                    repository: row.try_get("repository").map_err(fail)?,
+                    tag,
+                    digest: row.try_get::<String, _>("digest").map_err(fail)?.parse()?,
+                    since: updated.unwrap_or(created),
+                    is_used: row.try_get::<bool, _>("is_child").map_err(fail)?
+                        || row.try_get::<bool, _>("is_referrer").map_err(fail)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Hashes blobs again that were not since `since`, in the order in which that was, and moves those
+    /// away that are damaged. Ends early when `stop` is cancelled.
+    pub async fn scrub(&self, since: i64, stop: &CancellationToken) -> Result<Scrub> {
+        let mut scrub = Scrub::default();
+        loop {
+            let row =
+                sqlx::query("SELECT digest FROM blobs WHERE checked_at < ? ORDER BY checked_at LIMIT 1")
+                    .bind(since);
+            let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+            let Some(row) = row.filter(|_| !stop.is_cancelled()) else { return Ok(scrub) };
+            let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
+            scrub.checked += 1;
+            scrub.bytes += self.0.store.size(&digest).await?.unwrap_or_default();
+            let damaged = self.0.store.quarantine(&digest).await?;
+            let mut tx = self.0.db.begin().await?;
+            let noted = sqlx::query("UPDATE blobs SET checked_at = ? WHERE digest = ?")
+                .bind(now().max(since))
+                .bind(digest.to_string());
+            noted.execute(&mut *tx).await.map_err(fail)?;
+            if damaged {
+                tracing::error!(%digest, "a blob is damaged and was moved to quarantine");
+                let entry = Entry {
+                    actor: "local",
+                    action: "quarantine",
+                    repository: "",
+                    reference: "blob",
+                    digest: &digest.to_string(),
+                };
+                record(&mut tx, entry).await?;
+                scrub.quarantined.push(digest);
+            }
+            tx.commit().await?;
+            if damaged {
+                self.0.blobs.clear();
+            }
+        }
+    }
+}
+
+async fn candidates(tx: &mut Transaction, after: &str) -> Result<Vec<Digest>> {
+    let rows = sqlx::query(
+        "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND digest > ? ORDER BY digest LIMIT ?",
+    );
+    let rows = rows.bind(now()).bind(after).bind(BATCH).fetch_all(&mut **tx).await.map_err(fail)?;
+    rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).collect()
+}
+
+async fn has_tag(tx: &mut Transaction, repository: &str, digest: &Digest) -> Result<bool> {
+    let row = sqlx::query("SELECT 1 FROM tags WHERE repository = ? AND digest = ? LIMIT 1");
+    let row = row.bind(repository).bind(digest.to_string()).fetch_optional(&mut **tx).await.map_err(fail)?;
+    Ok(row.is_some())
+}
+
+/// A tag, or a manifest without one.
+#[derive(Clone, Debug)]
+struct Name {
+    repository: String,
+    tag: Option<String>,
+    digest: Digest,
+    /// When the tag was last pushed, or the manifest.
+    since: i64,
+    /// By an index, or because its subject is there.
+    is_used: bool,
+}
+
+/// What a rule removes at a time.
+fn plan(rule: &Retention, names: &[Name], now: i64) -> Vec<Removed> {
+    let removed = |name: &Name, reason: String| Removed {
+        repository: name.repository.clone(),
+        tag: name.tag.clone(),
+        digest: name.digest,
+        rule: reason,
+    };
+    let mut tagged: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
+    let mut plan = Vec::new();
+    for name in names.iter().filter(|name| glob::matches(&rule.repository, &name.repository)) {
+        match &name.tag {
+            Some(tag) if glob::matches(&rule.tags, tag) => {
+                tagged.entry(&name.repository).or_default().push(name)
+            }
+            Some(_) => {}
+            None => {
+                let after = milliseconds(rule.untagged_after.0);
+                if after > 0 && !name.is_used && name.since < now - after {
+                    plan.push(removed(name, format!("untagged for more than {}", rule.untagged_after)));
+                }
+            }
+        }
+    }
+    for mut names in tagged.into_values().filter(|_| rule.keep_tags > 0) {
+        names.sort_by(|one, other| other.since.cmp(&one.since).then_with(|| other.tag.cmp(&one.tag)));
+        let surplus = names.into_iter().skip(rule.keep_tags);
+        plan.extend(surplus.map(|name| removed(name, format!("more than {} tags", rule.keep_tags))));
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn name(repository: &str, tag: Option<&str>, since: i64, is_used: bool) -> Name {
+        let tag = tag.map(str::to_owned);
+        Name { repository: repository.to_owned(), tag, digest: Digest::of(since.to_string()), since, is_used }
+    }
+
+    #[test]
+    fn rules_remove_what_they_say_and_nothing_that_is_used() {
+        let names = [
+            name("models/a", Some("1.0.0"), 1000, false),
+            name("models/a", Some("1.1.0"), 3000, false),
+            name("models/a", Some("1.2.0"), 2000, false),
+            name("models/a", Some("latest"), 1, false),
+            name("models/a", None, 100, false),
+            name("models/a", None, 99, true),
+            name("models/a", None, 1_000_000, false),
+            name("other", Some("1.0.0"), 1, false),
+            name("other", None, 1, false),
+        ];
+        let rule = |repository: &str, tags: &str, keep_tags, untagged_after: &str| Retention {
+            repository: repository.to_owned(),
+            tags: tags.to_owned(),
+            keep_tags,
+            untagged_after: untagged_after.parse().unwrap(),
+        };
+        for (rule, expected) in [
+            (rule("*", "*", 0, "0s"), vec![]),
+            (rule("models/*", "1.*", 2, "0s"), vec![Some("1.0.0")]),
+            (rule("models/*", "1.*", 1, "0s"), vec![Some("1.2.0"), Some("1.0.0")]),
+            (rule("models/*", "*", 0, "10s"), vec![None]),
+            (rule("nothing", "*", 1, "1s"), vec![]),
+        ] {
+            let found: Vec<_> = plan(&rule, &names, 20_000).into_iter().map(|removed| removed.tag).collect();
+            assert_eq!(
+                found,
+                expected.into_iter().map(|tag| tag.map(str::to_owned)).collect::<Vec<_>>(),
+                "{rule:?}"
+            );
+        }
+    }
+}

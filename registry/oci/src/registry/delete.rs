@@ -1,0 +1,160 @@
+use eyot_core::{Digest, Error, Result};
+use eyot_meta::{Event, Transaction, fail};
+use eyot_store::ContentDigest;
+use serde_json::json;
+use sqlx::Row as _;
+
+use super::log::{Entry, record};
+use super::push::held;
+use super::{Registry, now};
+use crate::layout;
+use crate::place::Target;
+
+impl Registry {
+    /// Takes a name, or a manifest with all of its names, out of a repository.
+    ///
+    /// Fails with `NotFound`, and with `Conflict` while an index of the repository needs the manifest.
+    pub(crate) async fn delete(&self, repository: &str, target: &Target, actor: &str) -> Result<()> {
+        let mut tx = self.0.db.begin().await?;
+        let absent = || Error::not_found(format!("there is no '{target}' in {repository}"));
+        let targets = match target {
+            Target::Tag(tag) => {
+                self.untag(&mut tx, repository, tag, actor).await?.ok_or_else(absent)?;
+                vec![target.clone()]
+            }
+            Target::Digest(digest) => {
+                let digest = held(&mut tx, repository, digest).await?.ok_or_else(absent)?;
+                self.remove_manifest(&mut tx, repository, &digest, actor).await?.ok_or_else(absent)?
+            }
+        };
+        let payload = json!({ "reference": target.to_string() });
+        tx.emit(Event::new("artifact.deleted", repository, payload)).await?;
+        tx.commit().await?;
+        self.forget(repository, &targets).await
+    }
+
+    /// Takes a blob out of a repository. Its bytes go with a later collection, if nobody else has it.
+    ///
+    /// Fails with `NotFound`, and with `Conflict` while a manifest of the repository uses it.
+    pub(crate) async fn delete_blob(
+        &self,
+        repository: &str,
+        digest: &ContentDigest,
+        actor: &str,
+    ) -> Result<()> {
+        let mut tx = self.0.db.begin().await?;
+        let found = held(&mut tx, repository, digest).await?;
+        let found =
+            found.ok_or_else(|| Error::not_found(format!("there is no blob {digest} in {repository}")))?;
+        let user = sqlx::query("SELECT digest FROM manifest_blobs WHERE repository = ? AND blob = ? LIMIT 1");
+        let user =
+            user.bind(repository).bind(found.to_string()).fetch_optional(&mut *tx).await.map_err(fail)?;
+        if let Some(row) = user {
+            let user: String = row.try_get("digest").map_err(fail)?;
+            return Err(Error::conflict(format!("the manifest {repository}@{user} uses blob {digest}"))
+                .hint("delete the manifest first"));
+        }
+        let unlinked = sqlx::query("DELETE FROM repository_blobs WHERE repository = ? AND digest = ?");
+        unlinked.bind(repository).bind(found.to_string()).execute(&mut *tx).await.map_err(fail)?;
+        let entry =
+            Entry { actor, action: "delete", repository, reference: "blob", digest: &found.to_string() };
+        record(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.0.blobs.clear();
+        Ok(())
+    }
+
+    /// Removes a tag; none when there was none.
+    pub(super) async fn untag(
+        &self,
+        tx: &mut Transaction,
+        repository: &str,
+        tag: &str,
+        actor: &str,
+    ) -> Result<Option<()>> {
+        let row = sqlx::query("SELECT digest FROM tags WHERE repository = ? AND tag = ?")
+            .bind(repository)
+            .bind(tag);
+        let Some(row) = row.fetch_optional(&mut **tx).await.map_err(fail)? else { return Ok(None) };
+        let digest: String = row.try_get("digest").map_err(fail)?;
+        sqlx::query("DELETE FROM tags WHERE repository = ? AND tag = ?")
+            .bind(repository)
+            .bind(tag)
+            .execute(&mut **tx)
+            .await
+            .map_err(fail)?;
+        if self.is_immutable(tag) {
+            // Deleting and pushing again would be moving.
+            sqlx::query("INSERT INTO retired_tags (repository, tag, digest, retired_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+                .bind(repository)
+                .bind(tag)
+                .bind(&digest)
+                .bind(now())
+                .execute(&mut **tx)
+                .await
+                .map_err(fail)?;
+        }
+        layout::tags_change(tx).await?;
+        record(tx, Entry { actor, action: "untag", repository, reference: tag, digest: &digest }).await?;
+        Ok(Some(()))
+    }
+
+    /// Removes a manifest with its tags, and answers the names that it had; none when there was none.
+    pub(super) async fn remove_manifest(
+        &self,
+        tx: &mut Transaction,
+        repository: &str,
+        digest: &Digest,
+        actor: &str,
+    ) -> Result<Option<Vec<Target>>> {
+        let text = digest.to_string();
+        let row = sqlx::query("SELECT pushed_as FROM manifests WHERE repository = ? AND digest = ?")
+            .bind(repository)
+            .bind(&text);
+        let Some(row) = row.fetch_optional(&mut **tx).await.map_err(fail)? else { return Ok(None) };
+        let pushed_as: Option<String> = row.try_get("pushed_as").map_err(fail)?;
+        let parent =
+            sqlx::query("SELECT digest FROM manifest_children WHERE repository = ? AND child = ? LIMIT 1");
+        let parent = parent.bind(repository).bind(&text).fetch_optional(&mut **tx).await.map_err(fail)?;
+        if let Some(row) = parent {
+            let parent: String = row.try_get("digest").map_err(fail)?;
+            return Err(Error::conflict(format!("the index {repository}@{parent} needs {text}"))
+                .hint("delete the index first"));
+        }
+        let tags = sqlx::query("SELECT tag FROM tags WHERE repository = ? AND digest = ?")
+            .bind(repository)
+            .bind(&text);
+        let tags = tags.fetch_all(&mut **tx).await.map_err(fail)?;
+        let mut targets = vec![Target::Digest((*digest).into())];
+        targets.extend(pushed_as.and_then(|text| text.parse().ok()).map(Target::Digest));
+        for row in tags {
+            let tag: String = row.try_get("tag").map_err(fail)?;
+            self.untag(tx, repository, &tag, actor).await?;
+            targets.push(Target::Tag(tag));
+        }
+        // What is used no longer stays for a lease: somebody may have been told that it is here.
+        let freed = "UPDATE blobs SET uses = uses - 1, leased_until = CASE WHEN leased_until > ? THEN leased_until ELSE ? END \
+             WHERE digest IN (SELECT blob FROM manifest_blobs WHERE repository = ? AND digest = ?)";
+        let lease = now() + self.0.settings.lease();
+        let freed = sqlx::query(freed).bind(lease).bind(lease).bind(repository).bind(&text);
+        freed.execute(&mut **tx).await.map_err(fail)?;
+        for query in [
+            "DELETE FROM manifest_blobs WHERE repository = ? AND digest = ?",
+            "DELETE FROM manifest_children WHERE repository = ? AND digest = ?",
+            "DELETE FROM manifests WHERE repository = ? AND digest = ?",
+            // A manifest's bytes are not for pulling as a blob once it is gone, unless another uses them.
+            "DELETE FROM repository_blobs WHERE repository = ? AND digest = ? AND NOT EXISTS (SELECT 1 FROM manifest_blobs m \
+             WHERE m.repository = repository_blobs.repository AND m.blob = repository_blobs.digest)",
+        ] {
+            sqlx::query(query).bind(repository).bind(&text).execute(&mut **tx).await.map_err(fail)?;
+        }
+        record(tx, Entry { actor, action: "delete", repository, reference: "", digest: &text }).await?;
+        Ok(Some(targets))
+    }
+
+    /// After names or manifests were deleted.
+    pub(super) async fn forget(&self, repository: &str, targets: &[Target]) -> Result<()> {
+        self.0.blobs.clear();
+        self.changed(repository, targets).await
+    }
+}

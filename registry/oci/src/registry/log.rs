@@ -1,0 +1,135 @@
+use eyot_core::{Digest, Error, Result, Timestamp};
+use eyot_meta::{Transaction, fail};
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Registry, now};
+
+/// What happened, on its way into the log.
+pub(super) struct Entry<'a> {
+    pub(super) actor: &'a str,
+    pub(super) action: &'a str,
+    pub(super) repository: &'a str,
+    pub(super) reference: &'a str,
+    pub(super) digest: &'a str,
+}
+
+/// An entry of the registry's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogEntry {
+    /// 1 for the first, then without gaps.
+    pub id: i64,
+    pub at: Timestamp,
+    /// `local`, `anonymous` or `token:NAME`.
+    pub actor: String,
+    /// `push`, `tag`, `untag`, `delete`, `sign`, `collect` or `quarantine`.
+    pub action: String,
+    pub repository: String,
+    pub reference: String,
+    pub digest: String,
+    /// The sha256 of the entry before and of all other fields of this one.
+    pub hash: String,
+}
+
+impl LogEntry {
+    /// Its hash, if it follows an entry with the hash `previous`; the empty string before the first.
+    ///
+    /// The hash is over a JSON array: no field's text can be taken for the next field.
+    pub fn chained(&self, previous: &str) -> String {
+        let fields = serde_json::json!([
+            "eyot-registry-log-1",
+            previous,
+            self.id,
+            self.at.0,
+            self.actor,
+            self.action,
+            self.repository,
+            self.reference,
+            self.digest,
+        ]);
+        Digest::of(fields.to_string()).hex()
+    }
+
+    /// Checks that this entry follows one with the number and hash that are given.
+    ///
+    /// Fails with `Corrupt` naming the entry.
+    pub fn check(&self, after: i64, previous: &str) -> Result<()> {
+        let id = self.id;
+        if id != after + 1 {
+            return Err(Error::corrupt(format!(
+                "the registry's log goes on with entry {id} after entry {after}: some are missing"
+            )));
+        }
+        if self.chained(previous) != self.hash {
+            return Err(Error::corrupt(format!(
+                "entry {id} of the registry's log, or the one before it, was changed"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Adds an entry in the transaction that makes it true. Writers take turns, so the chain has no forks.
+pub(super) async fn record(tx: &mut Transaction, entry: Entry<'_>) -> Result<()> {
+    let last = sqlx::query("SELECT id, hash FROM registry_log ORDER BY id DESC LIMIT 1");
+    let last = last.fetch_optional(&mut **tx).await.map_err(fail)?;
+    let (id, previous) = match last {
+        Some(row) => {
+            (row.try_get::<i64, _>("id").map_err(fail)?, row.try_get::<String, _>("hash").map_err(fail)?)
+        }
+        None => (0, String::new()),
+    };
+    let mut logged = LogEntry {
+        id: id + 1,
+        at: Timestamp(now()),
+        actor: entry.actor.to_owned(),
+        action: entry.action.to_owned(),
+        repository: entry.repository.to_owned(),
+        reference: entry.reference.to_owned(),
+        digest: entry.digest.to_owned(),
+        hash: String::new(),
+    };
+    logged.hash = logged.chained(&previous);
+    sqlx::query(
+        "INSERT INTO registry_log (id, at, actor, action, repository, reference, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(logged.id)
+    .bind(logged.at.0)
+    .bind(logged.actor)
+    .bind(logged.action)
+    .bind(logged.repository)
+    .bind(logged.reference)
+    .bind(logged.digest)
+    .bind(logged.hash)
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+    .map_err(fail)
+}
+
+impl Registry {
+    /// Up to `limit` entries of the log after the one numbered `after`, oldest first.
+    pub async fn log(&self, after: i64, limit: u32) -> Result<Vec<LogEntry>> {
+        let rows = sqlx::query("SELECT * FROM registry_log WHERE id > ? ORDER BY id LIMIT ?")
+            .bind(after)
+            .bind(limit);
+        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
+        rows.iter().map(read).collect()
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<LogEntry> {
+    let text = |name: &str| row.try_get::<String, _>(name).map_err(fail);
+    Ok(LogEntry {
+        id: row.try_get("id").map_err(fail)?,
+        at: Timestamp(row.try_get("at").map_err(fail)?),
+        actor: text("actor")?,
+        action: text("action")?,
+        repository: text("repository")?,
+        reference: text("reference")?,
+        digest: text("digest")?,
+        hash: text("hash")?,
+    })
+}

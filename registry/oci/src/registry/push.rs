@@ -1,0 +1,342 @@
+use bytes::Bytes;
+use eyot_core::config::ImmutableTags;
+use eyot_core::{Digest, Error, Result};
+use eyot_meta::{Event, Transaction, fail};
+use eyot_store::ContentDigest;
+use serde_json::json;
+use sqlx::Row as _;
+
+use super::blobs::{link, take_in};
+use super::log::{Entry, record};
+use super::{Registry, Resolved, now};
+use crate::layout;
+use crate::manifest::{ArtifactKind, Descriptor, Manifest};
+use crate::place::Target;
+
+/// A manifest on its way in.
+pub(crate) struct Push<'a> {
+    pub(crate) repository: &'a str,
+    /// The digest that it must have.
+    pub(crate) digest: Option<ContentDigest>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) media_type: Option<&'a str>,
+    pub(crate) bytes: Bytes,
+    /// Who pushes, for the log.
+    pub(crate) actor: &'a str,
+}
+
+/// Where a manifest's blobs may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Clients name only what the repository holds: by naming what others hold they would get at it.
+    Repository,
+    /// The process itself may name whatever is in the store.
+    Store,
+}
+
+/// A manifest that is in.
+pub(crate) struct Pushed {
+    pub(crate) resolved: Resolved,
+    /// The digest to answer with.
+    pub(crate) digest: ContentDigest,
+    pub(crate) subject: Option<ContentDigest>,
+}
+
+/// What a manifest is, worked out before anything is written.
+struct Plan {
+    digest: Digest,
+    media_type: String,
+    manifest: Manifest,
+    kind: ArtifactKind,
+    content: Option<ContentDigest>,
+}
+
+impl Registry {
+    /// Takes a manifest in: it, its tags, what it refers to, what it uses and what is told of it become
+    /// true in one transaction.
+    pub(crate) async fn push(&self, push: Push<'_>, source: Source) -> Result<Pushed> {
+        let plan = plan(&push)?;
+        // Over what is here already too: its bytes may have been damaged since.
+        self.0.store.put(push.bytes.clone()).await?;
+        let mut tx = self.0.db.begin().await?;
+        if self.0.store.size(&plan.digest).await?.is_none() {
+            // A collection took it between the writing and this turn.
+            self.0.store.put(push.bytes.clone()).await?;
+        }
+        let uses = self.present(&mut tx, push.repository, &plan.manifest, source).await?;
+        let content = plan.content.and_then(|content| uses.iter().find(|(named, ..)| *named == content));
+        let content = content.map(|(_, digest, _)| *digest);
+        let size = uses.iter().map(|(.., size)| size).sum::<u64>() + push.bytes.len() as u64;
+        take_in(&mut tx, &plan.digest, push.digest.as_ref(), now() + self.0.settings.lease()).await?;
+        let is_new = insert(&mut tx, &push, &plan, content.as_ref(), size).await?;
+        if is_new {
+            self.use_blobs(&mut tx, push.repository, &plan, &uses).await?;
+        }
+        for tag in &push.tags {
+            self.point(&mut tx, push.repository, tag, &plan.digest).await?;
+        }
+        tell(&mut tx, &push, &plan, is_new).await?;
+        tx.commit().await?;
+        // A new digest may have been asked for, and its lack answered, before: that is never kept.
+        let targets: Vec<_> = push.tags.iter().cloned().map(Target::Tag).collect();
+        self.changed(push.repository, &targets).await?;
+        let resolved = Resolved {
+            repository: push.repository.to_owned(),
+            manifest: plan.digest,
+            content: content.unwrap_or(plan.digest),
+            kind: if content.is_some() { plan.kind } else { ArtifactKind::Other },
+            size,
+        };
+        let subject = plan.manifest.subject.map(|subject| subject.digest);
+        Ok(Pushed { resolved, digest: push.digest.unwrap_or(plan.digest.into()), subject })
+    }
+
+    /// What a manifest names, by the name that it uses and by sha256, with sizes: all of it must be here.
+    async fn present(
+        &self,
+        tx: &mut Transaction,
+        repository: &str,
+        manifest: &Manifest,
+        source: Source,
+    ) -> Result<Vec<(ContentDigest, Digest, u64)>> {
+        let mut uses = Vec::new();
+        for blob in manifest.config.iter().chain(&manifest.layers) {
+            let held = match source {
+                Source::Repository => held(tx, repository, &blob.digest).await?,
+                Source::Store => known(tx, &blob.digest).await?,
+            };
+            let size = match held {
+                Some(digest) => self.0.store.size(&digest).await?,
+                None => None,
+            };
+            match held.zip(size) {
+                Some((digest, size)) if size == blob.size => uses.push((blob.digest, digest, size)),
+                Some((_, size)) => {
+                    let message =
+                        format!("blob {} has {size} bytes, the manifest says {}", blob.digest, blob.size);
+                    return Err(Error::invalid(message));
+                }
+                // A layer that may not be handed on is fetched from where it says.
+                None if !blob.urls.is_empty() => {}
+                None => return Err(unknown(repository, &blob.digest)),
+            }
+        }
+        for child in &manifest.manifests {
+            if child_of(tx, repository, child).await?.is_none() && child.urls.is_empty() {
+                return Err(unknown(repository, &child.digest));
+            }
+        }
+        Ok(uses)
+    }
+
+    async fn use_blobs(
+        &self,
+        tx: &mut Transaction,
+        repository: &str,
+        plan: &Plan,
+        uses: &[(ContentDigest, Digest, u64)],
+    ) -> Result<()> {
+        let lease = now() + self.0.settings.lease();
+        for blob in uses.iter().map(|(_, digest, _)| digest).chain([&plan.digest]) {
+            take_in(tx, blob, None, lease).await?;
+            link(tx, repository, blob).await?;
+            let used = sqlx::query("INSERT INTO manifest_blobs (repository, digest, blob) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+                .bind(repository)
+                .bind(plan.digest.to_string())
+                .bind(blob.to_string())
+                .execute(&mut **tx)
+                .await
+                .map_err(fail)?;
+            if used.rows_affected() == 1 {
+                let counted =
+                    sqlx::query("UPDATE blobs SET uses = uses + 1 WHERE digest = ?").bind(blob.to_string());
+                counted.execute(&mut **tx).await.map_err(fail)?;
+            }
+        }
+        for child in &plan.manifest.manifests {
+            let Some(child) = child_of(tx, repository, child).await? else { continue };
+            sqlx::query("INSERT INTO manifest_children (repository, digest, child) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+                .bind(repository)
+                .bind(plan.digest.to_string())
+                .bind(child.to_string())
+                .execute(&mut **tx)
+                .await
+                .map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a tag, once it names something, names it for ever.
+    pub(super) fn is_immutable(&self, tag: &str) -> bool {
+        match self.0.settings.config.immutable_tags {
+            ImmutableTags::All => true,
+            ImmutableTags::None => false,
+            ImmutableTags::Semver => semver::Version::parse(tag.strip_prefix('v').unwrap_or(tag)).is_ok(),
+        }
+    }
+
+    /// Points a tag to a manifest. This is the only place where a tag comes to name something.
+    async fn point(&self, tx: &mut Transaction, repository: &str, tag: &str, digest: &Digest) -> Result<()> {
+        if self.is_immutable(tag) {
+            let query = "SELECT digest FROM tags WHERE repository = ? AND tag = ? \
+                 UNION ALL SELECT digest FROM retired_tags WHERE repository = ? AND tag = ?";
+            let row = sqlx::query(query).bind(repository).bind(tag).bind(repository).bind(tag);
+            let row = row.fetch_optional(&mut **tx).await.map_err(fail)?;
+            let named: Option<String> = row.map(|row| row.try_get("digest").map_err(fail)).transpose()?;
+            if named.as_ref().is_some_and(|named| *named != digest.to_string()) {
+                return Err(Error::conflict(format!(
+                    "the tag {repository}:{tag} names {} for ever",
+                    named.unwrap_or_default()
+                ))
+                .hint("push under another version; registry.immutable-tags says which tags may move"));
+            }
+        }
+        sqlx::query(
+            "INSERT INTO tags (repository, tag, digest, updated_at) VALUES (?, ?, ?, ?) \
+             ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, updated_at = excluded.updated_at",
+        )
+        .bind(repository)
+        .bind(tag)
+        .bind(digest.to_string())
+        .bind(now())
+        .execute(&mut **tx)
+        .await
+        .map(drop)
+        .map_err(fail)
+    }
+}
+
+fn plan(push: &Push<'_>) -> Result<Plan> {
+    let digest = Digest::of(&push.bytes);
+    if let Some(expected) = push.digest {
+        let found = expected.of_same_algorithm(&push.bytes);
+        if found != expected {
+            return Err(Error::invalid(format!("the manifest's digest is {found}, not {expected}")));
+        }
+    }
+    let (manifest, media_type) = Manifest::admit(&push.bytes, push.media_type)?;
+    let (kind, content) = manifest.content()?;
+    let content = content.map(|layer| layer.digest);
+    Ok(Plan { digest, media_type, manifest, kind, content })
+}
+
+fn unknown(repository: &str, digest: &ContentDigest) -> Error {
+    Error::not_found(format!("the manifest names {digest}, which is not in {repository}"))
+        .hint("push its blobs first")
+}
+
+/// The blob of a repository that goes by a digest.
+pub(super) async fn held(
+    tx: &mut Transaction,
+    repository: &str,
+    digest: &ContentDigest,
+) -> Result<Option<Digest>> {
+    let query = match digest {
+        ContentDigest::Sha256(_) => "SELECT digest FROM repository_blobs WHERE repository = ? AND digest = ?",
+        ContentDigest::Sha512(_) => {
+            "SELECT r.digest FROM blobs b JOIN repository_blobs r ON r.digest = b.digest WHERE r.repository = ? AND b.sha512 = ?"
+        }
+    };
+    let row = sqlx::query(query)
+        .bind(repository)
+        .bind(digest.to_string())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(fail)?;
+    row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
+}
+
+/// The blob of the whole store that goes by a digest.
+async fn known(tx: &mut Transaction, digest: &ContentDigest) -> Result<Option<Digest>> {
+    if let ContentDigest::Sha256(digest) = digest {
+        return Ok(Some(*digest));
+    }
+    let row = sqlx::query("SELECT digest FROM blobs WHERE sha512 = ?").bind(digest.to_string());
+    let row = row.fetch_optional(&mut **tx).await.map_err(fail)?;
+    row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
+}
+
+/// The manifest of a repository that an index names.
+async fn child_of(tx: &mut Transaction, repository: &str, child: &Descriptor) -> Result<Option<Digest>> {
+    let Some(digest) = known(tx, &child.digest).await? else { return Ok(None) };
+    let row = sqlx::query("SELECT 1 FROM manifests WHERE repository = ? AND digest = ?")
+        .bind(repository)
+        .bind(digest.to_string());
+    Ok(row.fetch_optional(&mut **tx).await.map_err(fail)?.map(|_| digest))
+}
+
+/// Writes the manifest's row; `false` when it was there.
+async fn insert(
+    tx: &mut Transaction,
+    push: &Push<'_>,
+    plan: &Plan,
+    content: Option<&Digest>,
+    size: u64,
+) -> Result<bool> {
+    let pushed_as = push
+        .digest
+        .filter(|digest| matches!(digest, ContentDigest::Sha512(_)))
+        .map(|digest| digest.to_string());
+    let (digest, length) = (plan.digest.to_string(), i64::try_from(push.bytes.len()).unwrap_or(i64::MAX));
+    let shown = push.digest.unwrap_or(plan.digest.into());
+    let descriptor =
+        super::referrers::describe(&plan.manifest, &plan.media_type, shown, push.bytes.len() as u64)?;
+    let kind = if content.is_some() { plan.kind } else { ArtifactKind::Other };
+    let inserted = sqlx::query(
+        "INSERT INTO manifests (repository, digest, media_type, size, kind, content, created_at, pushed_as, subject, \
+         artifact_type, descriptor, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository, digest) DO NOTHING",
+    )
+    .bind(push.repository)
+    .bind(&digest)
+    .bind(&plan.media_type)
+    .bind(i64::try_from(size).unwrap_or(i64::MAX))
+    .bind(kind.as_str())
+    .bind(content.map(ToString::to_string))
+    .bind(now())
+    .bind(&pushed_as)
+    .bind(plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string()))
+    .bind(plan.manifest.kind_of_artifact())
+    .bind(&descriptor)
+    .bind(length)
+    .execute(&mut **tx)
+    .await
+    .map_err(fail)?;
+    if inserted.rows_affected() == 0 && pushed_as.is_some() {
+        let renamed = sqlx::query(
+            "UPDATE manifests SET pushed_as = ?, descriptor = ? WHERE repository = ? AND digest = ?",
+        );
+        let renamed = renamed.bind(&pushed_as).bind(&descriptor).bind(push.repository).bind(&digest);
+        renamed.execute(&mut **tx).await.map_err(fail)?;
+    }
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Writes the event and the log.
+async fn tell(tx: &mut Transaction, push: &Push<'_>, plan: &Plan, is_new: bool) -> Result<()> {
+    let digest = plan.digest.to_string();
+    let entry = |action, reference| Entry {
+        actor: push.actor,
+        action,
+        repository: push.repository,
+        reference,
+        digest: &digest,
+    };
+    let subject =
+        plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string()).unwrap_or_default();
+    if is_new {
+        let is_signature = plan.manifest.kind_of_artifact() == Some(crate::trust::BUNDLE);
+        record(tx, entry(if is_signature { "sign" } else { "push" }, &subject)).await?;
+    }
+    for tag in &push.tags {
+        record(tx, entry("tag", tag)).await?;
+    }
+    if !push.tags.is_empty() {
+        layout::tags_change(tx).await?;
+    }
+    let reference = match push.tags.first() {
+        Some(tag) => format!("{}:{tag}", push.repository),
+        None => format!("{}@{digest}", push.repository),
+    };
+    let payload = json!({ "reference": reference, "digest": digest, "kind": plan.kind });
+    tx.emit(Event::new("artifact.pushed", push.repository, payload)).await
+}

@@ -1,0 +1,150 @@
+use eyot_core::{Digest, Error, Result};
+use eyot_meta::fail;
+use eyot_store::ContentDigest;
+use serde_json::Value;
+use sqlx::Row as _;
+
+use super::Registry;
+use crate::manifest::{Descriptor, Manifest};
+use crate::place::Target;
+
+/// One page of what refers to a manifest.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) descriptors: Vec<Value>,
+    /// Where the next page goes on; none after the last.
+    pub(crate) next: Option<String>,
+}
+
+/// A manifest as the referrers API lists it.
+pub(crate) fn describe(
+    manifest: &Manifest,
+    media_type: &str,
+    digest: ContentDigest,
+    size: u64,
+) -> Result<String> {
+    let descriptor = Descriptor {
+        media_type: media_type.to_owned(),
+        digest,
+        size,
+        artifact_type: manifest.kind_of_artifact().map(str::to_owned),
+        annotations: manifest.annotations.clone(),
+        urls: Vec::new(),
+    };
+    serde_json::to_string(&descriptor)
+        .map_err(|error| Error::internal("a descriptor has no JSON form").because(error))
+}
+
+impl Registry {
+    /// Up to `most` manifests of a repository whose subject is `subject`, after the one named `last`,
+    /// and of one type, if it is given.
+    pub(crate) async fn referrers(
+        &self,
+        repository: &str,
+        subject: &ContentDigest,
+        artifact_type: Option<&str>,
+        last: &str,
+        most: u32,
+    ) -> Result<Page> {
+        let other_name = self.sha256_of(subject).await?.map(|digest| digest.to_string());
+        let rows = sqlx::query(
+            "SELECT digest, descriptor FROM manifests WHERE repository = ? AND subject IN (?, ?) AND digest > ? \
+             AND (? = '' OR artifact_type = ?) AND descriptor IS NOT NULL ORDER BY digest LIMIT ?",
+        )
+        .bind(repository)
+        .bind(subject.to_string())
+        .bind(other_name.unwrap_or_default())
+        .bind(last)
+        .bind(artifact_type.unwrap_or_default())
+        .bind(artifact_type.unwrap_or_default())
+        .bind(most.saturating_add(1))
+        .fetch_all(self.0.db.pool())
+        .await
+        .map_err(fail)?;
+        let more = rows.len() > most as usize;
+        let mut page = Page { descriptors: Vec::new(), next: None };
+        for row in rows.iter().take(most as usize) {
+            page.descriptors.push(parse(&row.try_get::<String, _>("descriptor").map_err(fail)?)?);
+            page.next = more.then(|| row.try_get("digest").map_err(fail)).transpose()?;
+        }
+        if last.is_empty() {
+            let listed = self.listed_under_a_tag(repository, subject).await?;
+            let wanted = |kind: Option<&str>| artifact_type.is_none_or(|wanted| kind == Some(wanted));
+            page.descriptors
+                .extend(listed.into_iter().filter(|entry| wanted(entry["artifactType"].as_str())));
+        }
+        Ok(page)
+    }
+
+    /// What clients listed under the tag `sha256-…` of a registry without this API, and which came here
+    /// with it. Those that name their subject themselves are found by that.
+    async fn listed_under_a_tag(&self, repository: &str, subject: &ContentDigest) -> Result<Vec<Value>> {
+        let (algorithm, _) = subject
+            .to_string()
+            .split_once(':')
+            .map(|(a, h)| (a.to_owned(), h.to_owned()))
+            .unwrap_or_default();
+        let hex = subject.hex();
+        let tag = format!("{algorithm}-{}", hex.get(..64).unwrap_or(&hex));
+        let query = "SELECT 1 FROM tags WHERE repository = ? AND tag = ?";
+        let row = sqlx::query(query)
+            .bind(repository)
+            .bind(&tag)
+            .fetch_optional(self.0.db.pool())
+            .await
+            .map_err(fail)?;
+        if row.is_none() {
+            return Ok(Vec::new());
+        }
+        let stored = self.manifest(repository, &Target::Tag(tag)).await?;
+        let Ok(index) = Manifest::parse(&stored.bytes) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for entry in &index.manifests {
+            let Some(digest) = self.sha256_of(&entry.digest).await? else { continue };
+            let query =
+                "SELECT descriptor FROM manifests WHERE repository = ? AND digest = ? AND subject IS NULL";
+            let row = sqlx::query(query).bind(repository).bind(digest.to_string());
+            if row.fetch_optional(self.0.db.pool()).await.map_err(fail)?.is_some() {
+                let text = serde_json::to_string(entry)
+                    .map_err(|error| Error::internal("no JSON").because(error))?;
+                found.push(parse(&text)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Manifests that were stored before the registry listed referrers are listed now.
+    pub(super) async fn list_older_manifests(&self) -> Result<()> {
+        let rows =
+            sqlx::query("SELECT repository, digest, media_type FROM manifests WHERE descriptor IS NULL");
+        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
+        for row in rows {
+            let (repository, digest): (String, String) =
+                (row.try_get("repository").map_err(fail)?, row.try_get("digest").map_err(fail)?);
+            let media_type: String = row.try_get("media_type").map_err(fail)?;
+            let blob: Digest = digest.parse()?;
+            // One that is damaged stays unlisted until it is pushed again.
+            let Ok(bytes) = self.0.store.get(&blob).await else { continue };
+            let Ok(manifest) = Manifest::parse(&bytes) else { continue };
+            let mut tx = self.0.db.begin().await?;
+            let query = "UPDATE manifests SET subject = ?, artifact_type = ?, descriptor = ?, bytes = ? WHERE repository = ? AND digest = ?";
+            sqlx::query(query)
+                .bind(manifest.subject.as_ref().map(|subject| subject.digest.to_string()))
+                .bind(manifest.kind_of_artifact())
+                .bind(describe(&manifest, &media_type, blob.into(), bytes.len() as u64)?)
+                .bind(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
+                .bind(&repository)
+                .bind(&digest)
+                .execute(&mut *tx)
+                .await
+                .map_err(fail)?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+fn parse(descriptor: &str) -> Result<Value> {
+    serde_json::from_str(descriptor)
+        .map_err(|error| Error::corrupt("a descriptor has no JSON").because(error))
+}

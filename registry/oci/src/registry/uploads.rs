@@ -1,0 +1,122 @@
+use eyot_core::{Error, Kind, Result};
+use eyot_meta::fail;
+use eyot_store::{Algorithm, Upload, UploadId};
+use sqlx::Row as _;
+
+use super::{Registry, milliseconds, now};
+
+/// Uploads at the same time. Each is a row and two files; a client that opens them without end must
+/// not fill the disk with those.
+const MOST: i64 = 10_000;
+
+impl Registry {
+    /// Starts an upload to a repository.
+    ///
+    /// Fails with `Exhausted` when too many are under way.
+    pub(crate) async fn start_upload(&self, repository: &str, algorithm: Algorithm) -> Result<UploadId> {
+        let id = UploadId::random();
+        let count = sqlx::query("SELECT COUNT(*) AS count FROM uploads")
+            .fetch_one(self.0.db.pool())
+            .await
+            .map_err(fail)?;
+        if count.try_get::<i64, _>("count").map_err(fail)? >= MOST {
+            self.expire_uploads().await?;
+            let error = Error::exhausted(format!("{MOST} uploads are under way"));
+            return Err(error.hint(
+                "try again later; registry.upload-expiry says when those that nobody goes on with end",
+            ));
+        }
+        drop(self.0.store.start_upload(id, algorithm).await?);
+        let mut tx = self.0.db.begin().await?;
+        let row = sqlx::query("INSERT INTO uploads (id, repository, touched_at) VALUES (?, ?, ?)");
+        row.bind(id.to_string()).bind(repository).bind(now()).execute(&mut *tx).await.map_err(fail)?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// Bytes that an upload of a repository has received.
+    ///
+    /// Fails with `NotFound` also when it is another repository's.
+    pub(crate) async fn upload_received(&self, repository: &str, id: UploadId) -> Result<u64> {
+        self.touched(repository, id).await?;
+        self.0.store.upload_received(id).await
+    }
+
+    /// Takes an upload up where it stands.
+    ///
+    /// Fails with `NotFound`, also when it is another repository's, and with `Conflict` while another
+    /// request writes to it.
+    pub(crate) async fn resume_upload(&self, repository: &str, id: UploadId) -> Result<Box<dyn Upload>> {
+        let touched = self.touched(repository, id).await?;
+        // A note a tenth of the way to the end is enough; one a chunk would be a disk write a chunk.
+        if touched < now() - milliseconds(self.0.settings.config.upload_expiry.0) / 10 {
+            let mut tx = self.0.db.begin().await?;
+            let row = sqlx::query("UPDATE uploads SET touched_at = ? WHERE id = ?")
+                .bind(now())
+                .bind(id.to_string());
+            row.execute(&mut *tx).await.map_err(fail)?;
+            tx.commit().await?;
+        }
+        self.0.store.resume_upload(id).await
+    }
+
+    /// Ends an upload without a blob.
+    pub(crate) async fn cancel_upload(&self, repository: &str, id: UploadId) -> Result<()> {
+        self.touched(repository, id).await?;
+        self.0.store.drop_upload(id).await?;
+        self.upload_ended(id).await
+    }
+
+    /// Forgets an upload that became a blob or nothing.
+    pub(crate) async fn upload_ended(&self, id: UploadId) -> Result<()> {
+        let mut tx = self.0.db.begin().await?;
+        let row = sqlx::query("DELETE FROM uploads WHERE id = ?").bind(id.to_string());
+        row.execute(&mut *tx).await.map_err(fail)?;
+        tx.commit().await
+    }
+
+    async fn touched(&self, repository: &str, id: UploadId) -> Result<i64> {
+        let row = sqlx::query("SELECT touched_at FROM uploads WHERE id = ? AND repository = ?")
+            .bind(id.to_string())
+            .bind(repository);
+        let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+        let row =
+            row.ok_or_else(|| Error::not_found(format!("there is no upload '{id}'")).hint("start it again"))?;
+        row.try_get("touched_at").map_err(fail)
+    }
+
+    /// Ends uploads that nobody went on with, and answers how many.
+    pub(crate) async fn expire_uploads(&self) -> Result<u64> {
+        let since = now() - milliseconds(self.0.settings.config.upload_expiry.0);
+        let rows = sqlx::query("SELECT id FROM uploads WHERE touched_at < ? LIMIT 1000").bind(since);
+        let mut expired = 0;
+        for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
+            let id: UploadId = row.try_get::<String, _>("id").map_err(fail)?.parse()?;
+            match self.0.store.drop_upload(id).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::Conflict => continue,
+                Err(error) => return Err(error),
+            }
+            self.upload_ended(id).await?;
+            expired += 1;
+        }
+        Ok(expired)
+    }
+
+    /// What a killed process left: files without a row, rows without files.
+    pub(super) async fn forget_lost_uploads(&self) -> Result<()> {
+        let files = self.0.store.uploads().await?;
+        let rows = sqlx::query("SELECT id FROM uploads").fetch_all(self.0.db.pool()).await.map_err(fail)?;
+        let rows = rows
+            .iter()
+            .map(|row| row.try_get::<String, _>("id").map_err(fail)?.parse())
+            .collect::<Result<Vec<UploadId>>>()?;
+        for id in rows.iter().filter(|id| !files.contains(id)) {
+            self.upload_ended(*id).await?;
+        }
+        for id in files.iter().filter(|id| !rows.contains(id)) {
+            self.0.store.drop_upload(*id).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! Who asks, by Basic or Bearer, and the tokens that they get.
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use eyot_core::config::Anonymous;
+use eyot_core::{Error, Timestamp};
+use http::{HeaderMap, Method, StatusCode, header};
+use serde_json::json;
+
+use super::{Answer, not_allowed, queries};
+use crate::access::{Caller, Local};
+use crate::answer::{Refusal, collect};
+use crate::registry::{Registry, milliseconds, now};
+use crate::scope::{Action, Scope};
+
+/// Who sent a request.
+///
+/// Fails with `UNAUTHORIZED` when they showed something that is no good: whoever means to be somebody
+/// must not go on as nobody.
+pub(crate) async fn caller(registry: &Registry, parts: &http::request::Parts) -> Result<Caller, Refusal> {
+    if parts.extensions.get::<Local>().is_some() {
+        return Ok(Caller::Local);
+    }
+    let anonymous = Caller::Anonymous(registry.0.settings.anonymous);
+    let Some(shown) = parts.headers.get(header::AUTHORIZATION) else { return Ok(anonymous) };
+    let found = match shown.to_str().ok().and_then(|shown| shown.split_once(' ')) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            registry.bearer(token.trim()).await?
+        }
+        Some((scheme, text)) if scheme.eq_ignore_ascii_case("basic") => match password(text.trim()) {
+            // Some clients send an empty password when they have none.
+            Some(password) if password.is_empty() => Some(anonymous),
+            Some(password) => registry.holder_of_secret(&password).await?.map(Caller::Holder),
+            None => None,
+        },
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        let error =
+            Error::denied("the token is not known, or no good any more").hint("eyot token create makes one");
+        challenge(registry, &parts.headers, error, None, Some("invalid_token"))
+    })
+}
+
+/// The password of Basic credentials; the name is for people.
+fn password(text: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
+    text.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// Lets a caller do something, or says how they could.
+pub(crate) fn authorize(
+    registry: &Registry,
+    headers: &HeaderMap,
+    caller: &Caller,
+    action: Action,
+    repository: Option<&str>,
+) -> Result<(), Refusal> {
+    if caller.may(action, repository) {
+        return Ok(());
+    }
+    let scope = Scope::of(action, repository);
+    let what = repository.map_or_else(|| "the registry".to_owned(), |repository| format!("'{repository}'"));
+    let word = format!("{action:?}").to_lowercase();
+    if caller.is_known() && !caller.could(action, repository) {
+        let error = Error::denied(format!("this token does not allow to {word} {what}"));
+        return Err(Refusal::new("DENIED", error.hint(format!("a token with the scope {scope} does"))));
+    }
+    let error = Error::denied(format!("to {word} {what} takes a token"))
+        .hint("eyot token create makes one; EYOT_TOKEN holds it");
+    Err(challenge(registry, headers, error, Some(&scope), caller.is_known().then_some("insufficient_scope")))
+}
+
+/// Whether clients must be told, before they ask for anything, that tokens are known here: some never
+/// show theirs to a registry that answers its base to anybody.
+pub(crate) fn wants_tokens(registry: &Registry, caller: &Caller) -> bool {
+    registry.0.settings.anonymous != Anonymous::All && matches!(caller, Caller::Anonymous(_))
+}
+
+pub(crate) fn challenge(
+    registry: &Registry,
+    headers: &HeaderMap,
+    error: Error,
+    scope: Option<&Scope>,
+    reason: Option<&str>,
+) -> Refusal {
+    let address = address(registry, headers);
+    let mut text = format!("Bearer realm=\"{address}/v2/token\",service=\"eyot\"");
+    scope.iter().for_each(|scope| text.push_str(&format!(",scope=\"{scope}\"")));
+    reason.iter().for_each(|reason| text.push_str(&format!(",error=\"{reason}\"")));
+    Refusal::new("UNAUTHORIZED", error)
+        .status(StatusCode::UNAUTHORIZED)
+        .header(header::WWW_AUTHENTICATE, &text)
+}
+
+/// The address by which a client knows this server.
+pub(crate) fn address(registry: &Registry, headers: &HeaderMap) -> String {
+    let said = &registry.0.settings.config.url;
+    if !said.is_empty() {
+        return said.trim_end_matches('/').to_owned();
+    }
+    format!("http://{}", host(headers))
+}
+
+/// The host that a client asked for. It goes back to that client only, into a quoted string.
+pub(crate) fn host(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    host.chars().filter(|letter| letter.is_ascii_alphanumeric() || ".:-[]".contains(*letter)).collect()
+}
+
+/// `GET /v2/token?service=&scope=` with Basic credentials, or `POST` with a form as OAuth 2 has it.
+pub(super) async fn token(State(registry): State<Registry>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let answer = async {
+        let form = match parts.method {
+            Method::GET => parts.uri.clone(),
+            Method::POST => {
+                let form = collect(body, 64 << 10).await?;
+                let form = String::from_utf8(form.to_vec())
+                    .map_err(|error| Error::invalid("the form is no text").because(error))?;
+                if let Some(secret) = secret(&form) {
+                    let basic = STANDARD.encode(format!("form:{secret}"));
+                    parts.headers.insert(header::AUTHORIZATION, super::value(&format!("Basic {basic}")));
+                }
+                format!("/?{form}").parse().map_err(|error: http::uri::InvalidUri| {
+                    Error::invalid("the form is none").because(error)
+                })?
+            }
+            _ => return Err(not_allowed(&parts.uri, &parts.method)),
+        };
+        let caller = caller(&registry, &parts).await?;
+        grant(&registry, &caller, &form)
+    };
+    answer.await.into_response()
+}
+
+/// The secret in an OAuth 2 form.
+fn secret(form: &str) -> Option<String> {
+    let pairs: std::collections::HashMap<_, _> =
+        form_urlencoded::parse(form.as_bytes()).into_owned().collect();
+    let field = match pairs.get("grant_type")?.as_str() {
+        "password" => "password",
+        "refresh_token" => "refresh_token",
+        _ => return None,
+    };
+    pairs.get(field).cloned()
+}
+
+/// More scopes than a client has any use for.
+const SCOPES: usize = 64;
+
+fn grant(registry: &Registry, caller: &Caller, form: &http::Uri) -> Answer {
+    let asked =
+        queries(form, "scope").flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    // What is not understood is not granted.
+    let asked: Vec<Scope> = asked.take(SCOPES).filter_map(|text| text.parse().ok()).collect();
+    let issued = now();
+    let lifetime = milliseconds(registry.0.settings.config.token_lifetime.0).max(60_000);
+    let token = registry.grant(caller, &asked, issued + lifetime)?;
+    let body = json!({
+        "token": token,
+        "access_token": token,
+        "expires_in": lifetime / 1000,
+        "issued_at": Timestamp(issued).to_rfc3339(),
+    });
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
+}

@@ -1,0 +1,153 @@
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use eyot_core::{Error, Kind};
+use eyot_store::ContentDigest;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::{Answer, Ask, content_headers, is_known, value};
+use crate::answer::Refusal;
+
+/// Blobs up to this length are sent from memory.
+const SMALL: u64 = 64 << 10;
+
+pub(super) async fn get(ask: Ask<'_>, repository: &str, digest: &ContentDigest) -> Answer {
+    let Ask { registry, parts, .. } = ask;
+    let unknown = |error: Error| match error.kind() {
+        Kind::NotFound => Refusal::new("BLOB_UNKNOWN", error),
+        _ => error.into(),
+    };
+    let absent = || unknown(Error::not_found(format!("there is no blob {digest} in {repository}")));
+    let held = registry.blob(repository, digest).await?.ok_or_else(absent)?;
+    let mut headers = content_headers(digest, "application/octet-stream", held.size);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if is_known(&parts.headers, digest) {
+        headers.remove(header::CONTENT_LENGTH);
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    let (offset, length) = match wanted(&parts.headers, held.size) {
+        Wanted::Whole => (0, held.size),
+        Wanted::Part { offset, length } => (offset, length),
+        Wanted::Nothing => return Ok(outside(headers, held.size)),
+    };
+    let status = if length == held.size { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
+    // A range that is the whole is still an answer to a range.
+    let status = if parts.headers.contains_key(header::RANGE) && is_one(&parts.headers) {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        status
+    };
+    if status == StatusCode::PARTIAL_CONTENT {
+        let last = offset + length.saturating_sub(1);
+        headers.insert(header::CONTENT_RANGE, value(&format!("bytes {offset}-{last}/{}", held.size)));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if parts.method == Method::HEAD {
+        return Ok((status, headers).into_response());
+    }
+    let body = if held.size <= SMALL {
+        let bytes = registry.small(&held.digest).await.map_err(unknown)?;
+        let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(bytes.len());
+        Body::from(bytes.slice(at(offset)..at(offset + length)))
+    } else {
+        Body::from_stream(registry.0.store.stream(&held.digest, offset, length).await.map_err(unknown)?)
+    };
+    Ok((status, headers, body).into_response())
+}
+
+/// Which bytes a request wants.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    Whole,
+    Part {
+        offset: u64,
+        length: u64,
+    },
+    /// Bytes that the blob does not have.
+    Nothing,
+}
+
+fn range(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::RANGE)?.to_str().ok()?.trim().strip_prefix("bytes=")
+}
+
+/// Whether the request has one range that is understood.
+fn is_one(headers: &HeaderMap) -> bool {
+    range(headers).is_some_and(|range| !range.contains(',')) && !headers.contains_key(header::IF_RANGE)
+}
+
+/// Several ranges, other units and ranges of what the blob was before are answered with the whole, as
+/// RFC 9110 allows.
+fn wanted(headers: &HeaderMap, size: u64) -> Wanted {
+    let Some(range) = range(headers).filter(|_| is_one(headers)) else { return Wanted::Whole };
+    let Some((first, last)) = range.split_once('-') else { return Wanted::Nothing };
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    match (first.trim().is_empty(), last.trim().is_empty()) {
+        (true, true) => Wanted::Nothing,
+        (true, false) => match number(last) {
+            Some(length) if length > 0 && size > 0 => {
+                let length = length.min(size);
+                Wanted::Part { offset: size - length, length }
+            }
+            _ => Wanted::Nothing,
+        },
+        (false, no_end) => match (number(first), if no_end { Some(u64::MAX) } else { number(last) }) {
+            (Some(first), Some(last)) if first <= last && first < size => {
+                Wanted::Part { offset: first, length: last.min(size - 1) - first + 1 }
+            }
+            _ => Wanted::Nothing,
+        },
+    }
+}
+
+fn outside(mut headers: HeaderMap, size: u64) -> Response {
+    let error = Error::invalid(format!("the blob has {size} bytes, and none of those that were asked for"));
+    let mut response =
+        Refusal::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE).into_response();
+    headers.clear();
+    headers.insert(header::CONTENT_RANGE, value(&format!("bytes */{size}")));
+    response.headers_mut().extend(headers);
+    response
+}
+
+pub(super) async fn delete(ask: Ask<'_>, repository: &str, digest: &ContentDigest) -> Answer {
+    let deleted = ask.registry.delete_blob(repository, digest, &ask.caller.actor()).await;
+    deleted.map_err(|error| match error.kind() {
+        Kind::NotFound => Refusal::new("BLOB_UNKNOWN", error),
+        Kind::Conflict => Refusal::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
+        _ => error.into(),
+    })?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_rfc_9110_says() {
+        let part = |offset, length| Wanted::Part { offset, length };
+        for (range, size, expected) in [
+            ("bytes=0-4", 11, part(0, 5)),
+            ("bytes=5-", 11, part(5, 6)),
+            ("bytes=-3", 11, part(8, 3)),
+            ("bytes=-30", 11, part(0, 11)),
+            ("bytes=0-99", 11, part(0, 11)),
+            ("bytes=10-10", 11, part(10, 1)),
+            ("bytes=11-", 11, Wanted::Nothing),
+            ("bytes=4-2", 11, Wanted::Nothing),
+            ("bytes=-0", 11, Wanted::Nothing),
+            ("bytes=-", 11, Wanted::Nothing),
+            ("bytes=a-b", 11, Wanted::Nothing),
+            ("bytes=0-0", 0, Wanted::Nothing),
+            ("bytes=18446744073709551616-", 11, Wanted::Nothing),
+            ("bytes=0-18446744073709551615", 11, part(0, 11)),
+            ("bytes=0-1,3-4", 11, Wanted::Whole),
+            ("lines=0-1", 11, Wanted::Whole),
+        ] {
+            let headers = HeaderMap::from_iter([(header::RANGE, range.parse().unwrap())]);
+            assert_eq!(wanted(&headers, size), expected, "{range}");
+        }
+    }
+}

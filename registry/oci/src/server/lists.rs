@@ -1,0 +1,101 @@
+//! Answers that come in pages.
+
+use axum::response::{IntoResponse as _, Response};
+use eyot_core::{Error, Reference};
+use eyot_store::ContentDigest;
+use form_urlencoded::Serializer;
+use http::{HeaderName, Uri, header};
+use serde_json::json;
+
+use super::{Answer, Ask, query, value};
+use crate::answer::Refusal;
+use crate::manifest::IMAGE_INDEX;
+
+/// Entries a page, whatever a client asks for: a page is built in memory.
+const PAGE: u32 = 10_000;
+/// Referrers a page: each is a descriptor with its annotations.
+const REFERRERS: u32 = 1000;
+
+/// How many entries a client wants at most.
+fn limit(uri: &Uri, most: u32) -> Result<u32, Refusal> {
+    let Some(text) = query(uri, "n") else { return Ok(most) };
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let shown: String = text.chars().take(40).collect();
+        return Err(Refusal::new(
+            "UNSUPPORTED",
+            Error::invalid(format!("n is '{shown}', not a number of entries")),
+        ));
+    }
+    // More than a number holds is more than a page holds.
+    Ok(text.parse().unwrap_or(u32::MAX).min(most))
+}
+
+fn next_page(response: &mut Response, path: &str, query: &[(&str, &str)]) {
+    let query = Serializer::new(String::new()).extend_pairs(query).finish();
+    response.headers_mut().insert(header::LINK, value(&format!("<{path}?{query}>; rel=\"next\"")));
+}
+
+pub(super) async fn tags(ask: Ask<'_>, repository: &str) -> Answer {
+    let uri = &ask.parts.uri;
+    let most = limit(uri, PAGE)?;
+    let last = query(uri, "last");
+    let mut tags = ask.registry.tags(repository, last.as_deref(), most + 1).await?;
+    if tags.is_empty() && !ask.registry.has_repository(repository).await? {
+        let error = Error::not_found(format!("there is no repository '{repository}'"));
+        return Err(Refusal::new("NAME_UNKNOWN", error));
+    }
+    let more = tags.len() > most as usize;
+    tags.truncate(most as usize);
+    let mut response = axum::Json(json!({ "name": repository, "tags": tags })).into_response();
+    if let Some(last) = tags.last().filter(|_| more) {
+        let path = format!("/v2/{repository}/tags/list");
+        next_page(&mut response, &path, &[("n", &most.to_string()), ("last", last)]);
+    }
+    Ok(response)
+}
+
+pub(super) async fn catalog(ask: Ask<'_>) -> Answer {
+    let uri = &ask.parts.uri;
+    let most = limit(uri, PAGE)?;
+    let mut last = query(uri, "last").unwrap_or_default();
+    let mut repositories = Vec::new();
+    let mut more = false;
+    // Those that a client may not pull from are not there for it.
+    while most > 0 && !more {
+        let page = ask.registry.repositories(&last, most + 1).await?;
+        let Some(end) = page.last() else { break };
+        last = end.clone();
+        let visible = page.into_iter().filter(|repository| ask.caller.may_pull(repository));
+        repositories.extend(visible);
+        more = repositories.len() > most as usize;
+    }
+    repositories.truncate(most as usize);
+    let mut response = axum::Json(json!({ "repositories": repositories })).into_response();
+    if let Some(last) = repositories.last().filter(|_| more) {
+        next_page(&mut response, "/v2/_catalog", &[("n", &most.to_string()), ("last", last)]);
+    }
+    Ok(response)
+}
+
+pub(super) async fn referrers(ask: Ask<'_>, repository: &str, subject: &ContentDigest) -> Answer {
+    let uri = &ask.parts.uri;
+    Reference::check_repository(repository).map_err(|error| Refusal::new("NAME_INVALID", error))?;
+    // A page of nothing would never end.
+    let most = limit(uri, REFERRERS)?.max(1);
+    let artifact_type = query(uri, "artifactType").filter(|text| !text.is_empty());
+    let last = query(uri, "last").unwrap_or_default();
+    let page = ask.registry.referrers(repository, subject, artifact_type.as_deref(), &last, most).await?;
+    let index = json!({ "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": page.descriptors });
+    let mut response = ([(header::CONTENT_TYPE, IMAGE_INDEX)], index.to_string()).into_response();
+    if artifact_type.is_some() {
+        response.headers_mut().insert(HeaderName::from_static("oci-filters-applied"), value("artifactType"));
+    }
+    if let Some(last) = page.next {
+        let path = format!("/v2/{repository}/referrers/{subject}");
+        let most = most.to_string();
+        let mut query = vec![("n", most.as_str()), ("last", last.as_str())];
+        query.extend(artifact_type.as_deref().map(|kind| ("artifactType", kind)));
+        next_page(&mut response, &path, &query);
+    }
+    Ok(response)
+}

@@ -1,0 +1,215 @@
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use eyot_core::{Error, Kind, Result};
+use eyot_store::{Algorithm, ContentDigest, Upload, UploadId};
+use futures::StreamExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::{Answer, Ask, CONTENT_DIGEST, digest_query, query, value};
+use crate::answer::Refusal;
+use crate::registry::Registry;
+
+/// Bytes that are received before they are hashed and written: the hop to a thread must not cost more
+/// than the work, and a hundred uploads at once must not hold more than tens of megabytes.
+const BATCH: usize = 128 << 10;
+/// A client that sends nothing for this long has gone.
+const STALL: Duration = Duration::from_secs(60);
+
+pub(super) async fn start(ask: Ask<'_>, repository: &str) -> Answer {
+    let Ask { registry, caller, parts, body } = ask;
+    let uri = &parts.uri;
+    if let Some(mount) = digest_query(uri, "mount")? {
+        let from = query(uri, "from");
+        if registry.mount(repository, &mount, from.as_deref(), |from| caller.may_pull(from)).await? {
+            return Ok(created(repository, &mount));
+        }
+        // What is not there, or not for them, is uploaded: the answer must not tell which.
+    } else if let Some(digest) = digest_query(uri, "digest")? {
+        return at_once(registry, repository, &digest, &parts.headers, body).await;
+    }
+    let algorithm = query(uri, "digest-algorithm").map_or(Ok(Algorithm::Sha256), |text| text.parse());
+    let algorithm = algorithm.map_err(|error| Refusal::new("DIGEST_INVALID", error))?;
+    let id = registry.start_upload(repository, algorithm).await?;
+    Ok((StatusCode::ACCEPTED, upload_headers(repository, id, 0)).into_response())
+}
+
+/// A blob in one request.
+async fn at_once(
+    registry: &Registry,
+    repository: &str,
+    digest: &ContentDigest,
+    headers: &HeaderMap,
+    body: Body,
+) -> Answer {
+    registry.reserve(digest).await?;
+    let id = UploadId::random();
+    let mut upload = registry.0.store.start_upload(id, digest.algorithm()).await?;
+    let received = receive(&mut *upload, headers, body).await;
+    if let Err(error) = received {
+        drop(upload);
+        // What a write that has not ended yet keeps busy is swept at the next start.
+        let _ = registry.0.store.drop_upload(id).await;
+        return Err(error);
+    }
+    keep(registry, repository, upload, digest).await
+}
+
+/// Takes a body in, as it comes.
+async fn receive(upload: &mut dyn Upload, headers: &HeaderMap, body: Body) -> Result<(), Refusal> {
+    let expected = body_length(headers);
+    let before = upload.received();
+    let taken = take_in(upload, body).await;
+    taken.map_err(|error| Refusal::new("BLOB_UPLOAD_INVALID", error))?;
+    let received = upload.received() - before;
+    match expected {
+        Some(expected) if expected != received => {
+            let error = Error::invalid(format!("the body has {received} bytes, its range says {expected}"));
+            Err(Refusal::new("SIZE_INVALID", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn take_in(upload: &mut dyn Upload, body: Body) -> Result<()> {
+    let mut frames = body.into_data_stream();
+    let (mut batch, mut length) = (Vec::new(), 0);
+    loop {
+        let stalled = |_| Error::timeout(format!("nothing arrived for {} seconds", STALL.as_secs()));
+        let frame = tokio::time::timeout(STALL, frames.next()).await.map_err(stalled)?;
+        let frame =
+            frame.transpose().map_err(|error| Error::unavailable("the upload ended early").because(error));
+        let is_last = !matches!(frame, Ok(Some(_)));
+        if let Ok(Some(frame)) = &frame {
+            length += frame.len();
+            batch.push(frame.clone());
+        }
+        if (length >= BATCH || is_last) && !batch.is_empty() {
+            upload.append(std::mem::take(&mut batch)).await?;
+            length = 0;
+        }
+        // What arrived before a client went away counts: it goes on from there.
+        match frame {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn keep(
+    registry: &Registry,
+    repository: &str,
+    upload: Box<dyn Upload>,
+    digest: &ContentDigest,
+) -> Answer {
+    let blob = upload.finish(digest).await.map_err(|error| match error.kind() {
+        Kind::Invalid => Refusal::new("DIGEST_INVALID", error),
+        _ => error.into(),
+    })?;
+    registry.hold(repository, &blob.digest, digest).await?;
+    Ok(created(repository, digest))
+}
+
+fn created(repository: &str, digest: &ContentDigest) -> Response {
+    let location = format!("/v2/{repository}/blobs/{digest}");
+    (StatusCode::CREATED, [(header::LOCATION, location), (CONTENT_DIGEST, digest.to_string())])
+        .into_response()
+}
+
+fn upload_headers(repository: &str, id: UploadId, received: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::LOCATION, value(&format!("/v2/{repository}/blobs/uploads/{id}")));
+    headers.insert(header::RANGE, value(&format!("0-{}", received.saturating_sub(1))));
+    headers.insert(HeaderName::from_static("docker-upload-uuid"), value(&id.to_string()));
+    headers.insert(HeaderName::from_static("oci-chunk-min-length"), HeaderValue::from_static("1"));
+    headers
+}
+
+fn unknown(error: Error) -> Refusal {
+    match error.kind() {
+        Kind::NotFound => Refusal::new("BLOB_UPLOAD_UNKNOWN", error),
+        Kind::Conflict => Refusal::new("BLOB_UPLOAD_INVALID", error),
+        _ => error.into(),
+    }
+}
+
+pub(super) async fn progress(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
+    let received = ask.registry.upload_received(repository, id).await.map_err(unknown)?;
+    Ok((StatusCode::NO_CONTENT, upload_headers(repository, id, received)).into_response())
+}
+
+pub(super) async fn cancel(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
+    ask.registry.cancel_upload(repository, id).await.map_err(unknown)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `Content-Range: first-last`, with or without a unit.
+fn content_range(headers: &HeaderMap) -> Option<Option<(u64, u64)>> {
+    let text = headers.get(header::CONTENT_RANGE)?.to_str().unwrap_or_default().trim();
+    let text = text.strip_prefix("bytes").map_or(text, str::trim_start);
+    let text = text.split_once('/').map_or(text, |(range, _)| range);
+    let parsed =
+        text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    Some(parsed.filter(|(first, last)| first <= last))
+}
+
+/// How long a body is that says which bytes it has.
+fn body_length(headers: &HeaderMap) -> Option<u64> {
+    let (first, last) = content_range(headers)??;
+    (last - first).checked_add(1)
+}
+
+/// A chunk out of order: the client is told where it stands and goes on from there.
+fn in_order(headers: &HeaderMap, repository: &str, id: UploadId, received: u64) -> Result<(), Refusal> {
+    let refusal = |message: String| {
+        let refusal = Refusal::new("BLOB_UPLOAD_INVALID", Error::invalid(message));
+        let told = upload_headers(repository, id, received);
+        let told =
+            told.into_iter().filter_map(|(name, value)| Some((name?, value.to_str().ok()?.to_owned())));
+        told.fold(refusal.status(StatusCode::RANGE_NOT_SATISFIABLE), |refusal, (name, value)| {
+            refusal.header(name, &value)
+        })
+    };
+    match content_range(headers) {
+        None => Ok(()),
+        Some(None) => Err(refusal("the Content-Range is no range of bytes; write it as in 0-99".to_owned())),
+        Some(Some((first, _))) if first != received => {
+            Err(refusal(format!("the next byte is number {received}, the chunk begins with {first}")))
+        }
+        Some(Some(_)) => Ok(()),
+    }
+}
+
+pub(super) async fn append(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
+    let Ask { registry, parts, body, .. } = ask;
+    let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
+    in_order(&parts.headers, repository, id, upload.received())?;
+    let received = receive(&mut *upload, &parts.headers, body).await;
+    // A chunk of another length than it said is as if it never came; one that was cut short counts.
+    if !matches!(&received, Err(refusal) if refusal.is_invalid()) {
+        upload.save().await?;
+    }
+    received?;
+    Ok((StatusCode::ACCEPTED, upload_headers(repository, id, upload.received())).into_response())
+}
+
+pub(super) async fn complete(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
+    let Ask { registry, parts, body, .. } = ask;
+    let missing =
+        || Refusal::new("DIGEST_INVALID", Error::invalid("the query parameter 'digest' is missing"));
+    let digest = digest_query(&parts.uri, "digest")?.ok_or_else(missing)?;
+    let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
+    in_order(&parts.headers, repository, id, upload.received())?;
+    registry.reserve(&digest).await?;
+    if let Err(refusal) = receive(&mut *upload, &parts.headers, body).await {
+        if !refusal.is_invalid() {
+            upload.save().await?;
+        }
+        return Err(refusal);
+    }
+    let kept = keep(registry, repository, upload, &digest).await;
+    registry.upload_ended(id).await?;
+    kept
+}

@@ -1,0 +1,199 @@
+//! Collecting garbage while others push.
+
+use super::*;
+use crate::Mode;
+use eyot_core::Period;
+use eyot_core::config::Retention;
+use std::time::Duration;
+
+/// Leases end at once: what nothing uses goes with the next collection.
+fn short() -> Config {
+    Config { lease: Period(Duration::from_micros(1)), ..Config::default() }
+}
+
+/// Waits until the clock has gone on: leases end with a millisecond.
+async fn a_moment() {
+    let start = crate::registry::now();
+    while crate::registry::now() <= start + 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn only_what_nothing_uses_goes() {
+    let world = World::with(short()).await;
+    let digest = world.image("a", "t", "layer", json!({})).await;
+    world.image("b", "t", "layer", json!({})).await;
+    let (alone, pinned) = (world.blob("a", "alone").await, world.blob("a", "pinned").await);
+    world.store.pin(&pinned, "deployment/x/1").await.unwrap();
+    let outside = world.store.put("of a pipeline".into()).await.unwrap().digest;
+    a_moment().await;
+    for (mode, blobs, after) in [(Mode::DryRun, 1, true), (Mode::Remove, 1, false), (Mode::Remove, 0, false)]
+    {
+        let collection = world.registry.collect(mode).await.unwrap();
+        assert_eq!((collection.blobs, collection.bytes), (blobs, blobs * 5), "{mode:?}");
+        assert_eq!(world.store.size(&alone).await.unwrap().is_some(), after);
+    }
+    assert_eq!(
+        world.send("DELETE", &format!("/v2/a/manifests/{digest}"), &[], Body::empty()).await.status,
+        202
+    );
+    a_moment().await;
+    assert_eq!(
+        world.registry.collect(Mode::Remove).await.unwrap().blobs,
+        0,
+        "the other repository uses them"
+    );
+    assert_eq!(
+        world.get(&format!("/v2/a/blobs/{}", Digest::of("layer"))).await.status,
+        404,
+        "but this one does not any more"
+    );
+    assert_eq!(world.get("/v2/b/manifests/t").await.status, 200);
+    assert_eq!(
+        world.send("DELETE", &format!("/v2/b/manifests/{digest}"), &[], Body::empty()).await.status,
+        202
+    );
+    a_moment().await;
+    assert_eq!(world.registry.collect(Mode::Remove).await.unwrap().blobs, 3);
+    world.store.unpin(&pinned, "deployment/x/1").await.unwrap();
+    world.registry.collect(Mode::Remove).await.unwrap();
+    let left: Vec<_> = world.store.list().await.unwrap().into_iter().map(|blob| blob.digest).collect();
+    assert_eq!(left, [outside], "what the registry did not take in is not the registry's");
+}
+
+#[tokio::test]
+async fn what_a_client_was_told_is_here_stays_for_its_push() {
+    let world = World::new().await;
+    let digest = world.image("a", "t", "layer", json!({})).await;
+    assert_eq!(
+        world.send("DELETE", &format!("/v2/a/manifests/{digest}"), &[], Body::empty()).await.status,
+        202
+    );
+    assert_eq!(
+        world.send("HEAD", &format!("/v2/a/blobs/{}", Digest::of("layer")), &[], Body::empty()).await.status,
+        200
+    );
+    assert_eq!(world.registry.collect(Mode::Remove).await.unwrap().blobs, 0, "the lease runs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pushes_during_a_collection_lose_nothing() {
+    // Leases long enough for a push, short enough that collections find something.
+    let config = Config {
+        lease: Period(Duration::from_millis(400)),
+        immutable_tags: eyot_core::config::ImmutableTags::None,
+        ..Config::default()
+    };
+    let world = Arc::new(World::with(config).await);
+    let pushers = (0..2).map(|pusher| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            for round in 0..40 {
+                // Both push the same layers, and drop each other's.
+                let layer = format!("layer {}", round % 3);
+                let repository = format!("r{pusher}");
+                let digest = world
+                    .image(&repository, "t", &layer, json!({ "annotations": { "round": round.to_string() } }))
+                    .await;
+                let got = world.get(&format!("/v2/{repository}/manifests/t")).await;
+                assert_eq!(
+                    (got.status, got.header("docker-content-digest")),
+                    (200, digest.to_string().as_str())
+                );
+                assert_eq!(
+                    world.get(&format!("/v2/{repository}/blobs/{}", Digest::of(&layer))).await.body,
+                    layer
+                );
+                if round % 2 == 0 {
+                    let path = format!("/v2/{repository}/manifests/{digest}");
+                    assert_eq!(world.send("DELETE", &path, &[], Body::empty()).await.status, 202);
+                }
+            }
+        })
+    });
+    let pushers: Vec<_> = pushers.collect();
+    while !pushers.iter().all(|pusher| pusher.is_finished()) {
+        world.registry.collect(Mode::Remove).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    for pusher in pushers {
+        pusher.await.unwrap();
+    }
+    for entry in world.registry.list().await.unwrap() {
+        let manifest =
+            world.get(&format!("/v2/{}/manifests/{}", entry.repository, entry.digest)).await.json();
+        let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+        assert_eq!(world.get(&format!("/v2/{}/blobs/{layer}", entry.repository)).await.status, 200);
+    }
+    assert!(world.store.verify().await.unwrap().damaged.is_empty());
+}
+
+#[tokio::test]
+async fn rules_of_retention_spare_what_is_used() {
+    let rule = |keep_tags, untagged_after| Retention {
+        repository: "models/*".into(),
+        tags: "*".into(),
+        keep_tags,
+        untagged_after,
+    };
+    let config = Config { retention: vec![rule(1, Period(Duration::from_millis(1)))], ..short() };
+    let world = World::with(config).await;
+    let kept = world.image("models/a", "2.0.0", "two", json!({})).await;
+    let signature = json!({ "subject": { "mediaType": IMAGE_MANIFEST, "digest": kept, "size": 1 } });
+    world.image("models/a", "", "signature", signature).await;
+    let used = world.image("models/a", "", "deployed", json!({})).await;
+    world.store.pin(&Digest::of("deployed"), "deployment/x/1").await.unwrap();
+    world.image("models/a", "", "stale", json!({})).await;
+    world.image("other", "", "stale", json!({})).await;
+    a_moment().await;
+    let planned = world.registry.collect(Mode::DryRun).await.unwrap().retired;
+    let done = world.registry.collect(Mode::Remove).await.unwrap().retired;
+    assert_eq!(planned, done);
+    assert_eq!(
+        done.iter().map(|removed| removed.rule.as_str()).collect::<Vec<_>>(),
+        ["untagged for more than 1ms"]
+    );
+    assert_eq!(world.get(&format!("/v2/models/a/manifests/{used}")).await.status, 200);
+    assert_eq!(
+        world.get(&format!("/v2/models/a/referrers/{kept}")).await.json()["manifests"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn the_log_is_a_chain_that_shows_every_change() {
+    let world = World::new().await;
+    world.image("a", "t", "one", json!({})).await;
+    world.image("a", "t", "two", json!({})).await;
+    world.send("DELETE", "/v2/a/manifests/t", &[], Body::empty()).await;
+    let log = world.registry.log(0, 100).await.unwrap();
+    let actions: Vec<_> = log.iter().map(|entry| entry.action.as_str()).collect();
+    assert_eq!(actions, ["push", "tag", "push", "tag", "untag"]);
+    let check = |log: &[crate::LogEntry]| -> eyot_core::Result<()> {
+        let (mut id, mut hash) = (0, String::new());
+        for entry in log {
+            entry.check(id, &hash)?;
+            (id, hash) = (entry.id, entry.hash.clone());
+        }
+        Ok(())
+    };
+    check(&log).unwrap();
+    for spoil in [
+        |log: &mut Vec<crate::LogEntry>| log[1].digest = Digest::of("other").to_string(),
+        |log: &mut Vec<crate::LogEntry>| log[3].actor = "nobody".to_owned(),
+        |log: &mut Vec<crate::LogEntry>| drop(log.remove(2)),
+        |log: &mut Vec<crate::LogEntry>| log.swap(1, 2),
+        // Text moved from one field into the next.
+        |log: &mut Vec<crate::LogEntry>| {
+            (log[1].repository, log[1].reference) = (String::new(), "at".to_owned())
+        },
+    ] {
+        let mut spoiled = log.clone();
+        spoil(&mut spoiled);
+        assert!(check(&spoiled).is_err());
+    }
+}

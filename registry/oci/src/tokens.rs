@@ -1,0 +1,218 @@
+//! Tokens: long-lived ones that a person makes, known here by their hash only, and short-lived ones
+//! that clients get for them at `/v2/token`.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use eyot_core::{Digest, Error, Kind, Result, Timestamp, new_id};
+use eyot_meta::fail;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::access::{Caller, Holder};
+use crate::registry::{Registry, now};
+use crate::scope::Scope;
+
+/// A token as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub id: String,
+    pub name: String,
+    pub scopes: Vec<Scope>,
+    pub created: Timestamp,
+    pub expires: Option<Timestamp>,
+    pub revoked: Option<Timestamp>,
+}
+
+/// A token that was just made: the only time its secret is shown.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Minted {
+    #[serde(flatten)]
+    pub token: Token,
+    pub secret: String,
+}
+
+/// What a short-lived token says, signed with a key of this process: after a restart clients ask for a
+/// new one. It is no JWT, so there is no header that could choose the algorithm or the key.
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    /// The id of the token it was got for; none for no token.
+    holder: Option<String>,
+    scopes: Vec<Scope>,
+    until: i64,
+}
+
+/// The key of short-lived tokens.
+pub(crate) struct SigningKey([u8; 32]);
+
+impl SigningKey {
+    pub(crate) fn random() -> Self {
+        // 256 bits of the same source as ids; hashed only to have them as bytes.
+        Self(*Digest::of(new_id() + &new_id()).as_bytes())
+    }
+
+    fn mac(&self, payload: &str) -> Result<Hmac<Sha256>> {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.0);
+        let mut mac = mac.map_err(|error| Error::internal("no key").because(error))?;
+        mac.update(payload.as_bytes());
+        Ok(mac)
+    }
+
+    fn sign(&self, claims: &Claims) -> Result<String> {
+        let text = serde_json::to_vec(claims).map_err(|error| Error::internal("no JSON").because(error))?;
+        let payload = URL_SAFE_NO_PAD.encode(text);
+        let signature = self.mac(&payload)?.finalize().into_bytes();
+        Ok(format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    fn check(&self, token: &str) -> Option<Claims> {
+        let (payload, signature) = token.split_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        // Compares in constant time.
+        self.mac(payload).ok()?.verify_slice(&signature).ok()?;
+        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        (now() < claims.until).then_some(claims)
+    }
+}
+
+/// What every secret begins with, so that scanners of leaked secrets know it.
+const PREFIX: &str = "eyot_";
+
+fn hash(secret: &str) -> String {
+    Digest::of(secret).hex()
+}
+
+impl Registry {
+    /// Makes a token.
+    ///
+    /// Fails with `Conflict` when there is one of that name.
+    pub async fn create_token(
+        &self,
+        name: &str,
+        scopes: Vec<Scope>,
+        expires: Option<Timestamp>,
+    ) -> Result<Minted> {
+        let name: eyot_core::Name = name.parse()?;
+        if scopes.is_empty() {
+            return Err(Error::invalid("a token without scopes allows nothing")
+                .hint("--scope repository:NAME:pull,push"));
+        }
+        let (id, secret) = (new_id(), format!("{PREFIX}{}{}", new_id(), new_id()));
+        let token =
+            Token { id, name: name.to_string(), scopes, created: Timestamp(now()), expires, revoked: None };
+        let scopes = serde_json::to_string(&token.scopes)
+            .map_err(|error| Error::internal("no JSON").because(error))?;
+        let mut tx = self.0.db.begin().await?;
+        sqlx::query("INSERT INTO tokens (id, name, secret_hash, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
+            .bind(&token.id)
+            .bind(&token.name)
+            .bind(hash(&secret))
+            .bind(scopes)
+            .bind(token.created.0)
+            .bind(expires.map(|time| time.0))
+            .execute(&mut *tx)
+            .await
+            .map_err(fail)
+            .map_err(|error| match error.kind() {
+                Kind::Conflict => Error::conflict(format!("there is a token '{name}' already")).hint("choose another name"),
+                _ => error,
+            })?;
+        tx.commit().await?;
+        Ok(Minted { token, secret })
+    }
+
+    /// Every token, by name.
+    pub async fn tokens(&self) -> Result<Vec<Token>> {
+        let rows = sqlx::query("SELECT * FROM tokens ORDER BY name")
+            .fetch_all(self.0.db.pool())
+            .await
+            .map_err(fail)?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Ends a token: what was got for it is no good from the next request on.
+    pub async fn revoke_token(&self, name: &str) -> Result<()> {
+        let mut tx = self.0.db.begin().await?;
+        let query = "UPDATE tokens SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL";
+        let done = sqlx::query(query).bind(now()).bind(name).execute(&mut *tx).await.map_err(fail)?;
+        tx.commit().await?;
+        // After the commit: whoever read the old row before it must not keep it.
+        self.0.holders.clear();
+        if done.rows_affected() == 0 {
+            return Err(Error::not_found(format!("there is no token '{name}' to revoke"))
+                .hint("eyot token ls lists them"));
+        }
+        Ok(())
+    }
+
+    /// The holder of a secret; none when it is none, or no good any more.
+    pub(crate) async fn holder_of_secret(&self, secret: &str) -> Result<Option<Arc<Holder>>> {
+        if !secret.starts_with(PREFIX) {
+            return Ok(None);
+        }
+        let hash = hash(secret);
+        self.holder(&hash, "SELECT * FROM tokens WHERE secret_hash = ? AND revoked_at IS NULL").await
+    }
+
+    async fn holder(&self, key: &str, query: &'static str) -> Result<Option<Arc<Holder>>> {
+        let good = |holder: &Arc<Holder>| holder.expires.is_none_or(|expires| now() < expires);
+        if let Some(holder) = self.0.holders.get(key) {
+            return Ok(Some(holder).filter(good));
+        }
+        let epoch = self.0.holders.epoch();
+        let row = sqlx::query(query).bind(key).fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+        let Some(token) = row.as_ref().map(read).transpose()? else { return Ok(None) };
+        let expires = token.expires.map(|time| time.0);
+        let holder = Arc::new(Holder { id: token.id, name: token.name, scopes: token.scopes, expires });
+        self.0.holders.insert(epoch, key.to_owned(), holder.clone(), 1);
+        Ok(Some(holder).filter(good))
+    }
+
+    /// A short-lived token for what a caller asks for and may have.
+    pub(crate) fn grant(&self, caller: &Caller, asked: &[Scope], until: i64) -> Result<String> {
+        let holder = match caller {
+            Caller::Holder(holder) => Some(holder.id.clone()),
+            _ => None,
+        };
+        let scopes =
+            asked.iter().filter_map(|scope| scope.intersection(|action, name| caller.could(action, name)));
+        self.0.key.sign(&Claims { holder, scopes: scopes.collect(), until })
+    }
+
+    /// Who sent a bearer token: a short-lived one, or a secret itself. None when it is no good.
+    pub(crate) async fn bearer(&self, token: &str) -> Result<Option<Caller>> {
+        if token.starts_with(PREFIX) {
+            return Ok(self.holder_of_secret(token).await?.map(Caller::Holder));
+        }
+        let Some(claims) = self.0.key.check(token) else { return Ok(None) };
+        let holder = match claims.holder {
+            None => None,
+            Some(id) => {
+                let holder =
+                    self.holder(&id, "SELECT * FROM tokens WHERE id = ? AND revoked_at IS NULL").await?;
+                let Some(holder) = holder else { return Ok(None) };
+                Some(holder)
+            }
+        };
+        let anonymous = self.0.settings.anonymous;
+        Ok(Some(Caller::Granted { holder, anonymous, scopes: claims.scopes.into() }))
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<Token> {
+    let time = |name: &str| row.try_get::<Option<i64>, _>(name).map_err(fail).map(|time| time.map(Timestamp));
+    let scopes: String = row.try_get("scopes").map_err(fail)?;
+    Ok(Token {
+        id: row.try_get("id").map_err(fail)?,
+        name: row.try_get("name").map_err(fail)?,
+        scopes: serde_json::from_str(&scopes)
+            .map_err(|error| Error::corrupt("a token has no scopes").because(error))?,
+        created: Timestamp(row.try_get("created_at").map_err(fail)?),
+        expires: time("expires_at")?,
+        revoked: time("revoked_at")?,
+    })
+}
