@@ -102,7 +102,7 @@ impl Model for Fake {
 pub(crate) fn shared(model: impl Model, width: usize) -> Arc<Shared> {
     let ran_on = RanOn { backend: "fake".into(), version: "1".into(), target: Target::Cpu };
     let fresh = Fresh { model: Box::new(model), ran_on, cost: Cost::default(), verdict: Verdict::Joins };
-    let settings = Settings { intra_threads: width, ..Settings::default() };
+    let settings = Settings { intra_threads: Some(width), ..Settings::default() };
     let room = Budget::new(1).take(1).unwrap();
     Shared::new(
         Digest::of("fake"),

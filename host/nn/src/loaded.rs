@@ -268,7 +268,7 @@ impl Shared {
 
     /// Threads that one run keeps busy.
     pub(crate) fn width(&self) -> usize {
-        if self.ran_on.library() == "tract" { 1 } else { self.settings.intra_threads.max(1) }
+        if self.ran_on.library() == "tract" { 1 } else { self.settings.threads() }
     }
 
     /// Runs on this thread. Never panics, whatever the back end does.

@@ -35,6 +35,8 @@ pub struct Options {
     pub memory: u64,
     /// Inferences that may wait for one model.
     pub queue: usize,
+    /// How models are loaded where nobody says otherwise.
+    pub settings: Settings,
     /// How calls are joined where nobody says otherwise.
     pub batching: Batching,
 }
@@ -46,7 +48,7 @@ impl From<&config::Inference> for Options {
             threads => threads,
         };
         let memory = if config.memory.0 == 0 { half_of_memory() } else { config.memory.0 };
-        Self { threads, memory, queue: config.queue, batching: config.into() }
+        Self { threads, memory, queue: config.queue, settings: config.into(), batching: config.into() }
     }
 }
 
@@ -56,6 +58,7 @@ pub(crate) struct Inner {
     store: Arc<dyn BlobStore>,
     backends: Backends,
     threads: Arc<Threads>,
+    settings: Settings,
     batching: Batching,
     budget: Budget,
     began: Instant,
@@ -79,6 +82,7 @@ impl Models {
             store,
             backends,
             threads: Arc::new(Threads::new(options.threads, options.queue)),
+            settings: options.settings,
             batching: options.batching,
             budget: Budget::new(options.memory),
             began: Instant::now(),
@@ -167,7 +171,7 @@ impl Inner {
         settings: Settings,
         source: Source,
     ) -> Result<Arc<LoadedModel>> {
-        let key = (digest, settings);
+        let key = (digest, settings.or(self.settings));
         let gate = self.gate(key);
         let _one_at_a_time = gate.lock().await;
         let found = self.models.lock().get(&key).cloned();

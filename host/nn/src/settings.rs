@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Target;
 
-/// How a model is loaded; with its digest, what a loaded model is shared by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How a model is loaded; with its digest, what a loaded model is shared by. What is left open is as
+/// the process has it by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     /// What computes. A target that is not there is an error, never a quiet fall-back.
@@ -14,17 +15,11 @@ pub struct Settings {
     /// Which back end; `auto` is the first of the process that takes the model.
     pub backend: BackendChoice,
     /// Threads inside of one run. tract has one whatever this says.
-    pub intra_threads: usize,
+    pub intra_threads: Option<usize>,
     /// Whether those threads spin while they wait.
-    pub spinning: bool,
+    pub spinning: Option<bool>,
     /// How far the graph may be rewritten.
-    pub optimization: Optimization,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self::from(&config::Inference::default())
-    }
+    pub optimization: Option<Optimization>,
 }
 
 impl From<&config::Inference> for Settings {
@@ -33,10 +28,27 @@ impl From<&config::Inference> for Settings {
             target: Target::Cpu,
             // The configuration's choice decides which back ends the process opens at all.
             backend: BackendChoice::Auto,
-            intra_threads: config.intra_threads.max(1),
-            spinning: config.spinning,
-            optimization: config.optimization,
+            intra_threads: Some(config.intra_threads),
+            spinning: Some(config.spinning),
+            optimization: Some(config.optimization),
         }
+    }
+}
+
+impl Settings {
+    /// These, and where they are open those.
+    pub(crate) fn or(self, defaults: Settings) -> Self {
+        Self {
+            intra_threads: self.intra_threads.or(defaults.intra_threads),
+            spinning: self.spinning.or(defaults.spinning),
+            optimization: self.optimization.or(defaults.optimization),
+            ..self
+        }
+    }
+
+    /// Threads inside of one run.
+    pub(crate) fn threads(&self) -> usize {
+        self.intra_threads.unwrap_or(1).max(1)
     }
 }
 

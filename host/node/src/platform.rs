@@ -10,7 +10,7 @@ use eyot_deploy::Deployments;
 use eyot_engine::{Engine, Options};
 use eyot_gateway::Gateway;
 use eyot_meta::Database;
-use eyot_nn::{Backends, Models};
+use eyot_nn::{Backends, Models, Options as Keeping};
 use eyot_oci::{Registry, Settings};
 use eyot_pipelines::Executor;
 use eyot_store::{BlobStore, Directory, Memory};
@@ -106,7 +106,7 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>> {
 
 fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<Models>> {
     let backends = Backends::open(&config.data.backends, config.inference.backend)?;
-    Ok(Models::new(store, backends, threads(config.inference.threads)))
+    Ok(Models::with(store, backends, Keeping::from(&config.inference)))
 }
 
 /// A number of threads, where 0 means one for each processor.

@@ -68,7 +68,7 @@ impl OnnxRuntime {
     }
 
     fn session(&self, bytes: &Bytes, settings: Settings, provider: Option<Provider>) -> ort::Result<Session> {
-        let level = match settings.optimization {
+        let level = match settings.optimization.unwrap_or_default() {
             Optimization::Off => GraphOptimizationLevel::Disable,
             Optimization::Basic => GraphOptimizationLevel::Level1,
             Optimization::Extended => GraphOptimizationLevel::Level2,
@@ -79,8 +79,8 @@ impl OnnxRuntime {
         let builder = Session::builder(&self.environment)?
             .with_optimization_level(level)?
             .with_inter_threads(1)?
-            .with_intra_threads(settings.intra_threads.max(1))?
-            .with_intra_op_spinning(settings.spinning)?;
+            .with_intra_threads(settings.threads())?
+            .with_intra_op_spinning(settings.spinning.unwrap_or_default())?;
         match provider {
             Some(provider) => {
                 builder.with_execution_providers([provider.dispatch()])?.commit_from_memory(bytes)

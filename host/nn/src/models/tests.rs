@@ -70,7 +70,7 @@ async fn a_thousand_first_requests_load_once() {
     let stats = world.models.stats();
     assert_eq!((stats.loads, stats.models.len(), stats.resident_bytes), (1, 1, length("two")));
     // Other settings are another model.
-    let settings = Settings { intra_threads: 2, ..Settings::default() };
+    let settings = Settings { intra_threads: Some(2), ..Settings::default() };
     let other = world.models.load(digest, settings).await.unwrap();
     assert!(!other.shares_with(&same) && world.models.stats().loads == 2);
 }
