@@ -12,6 +12,7 @@ mod aligned;
 mod backend;
 mod backends;
 mod batch;
+pub mod bench;
 mod cost;
 mod example;
 #[cfg(test)]

@@ -1,9 +1,11 @@
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use eyot_core::config::BackendChoice;
 use eyot_core::{Error, Result, ResultExt};
-use eyot_nn::{Backends, install};
+use eyot_nn::{Backends, bench, install};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -11,7 +13,9 @@ use crate::output::{Output, table};
 
 /// Shows and installs the back ends that run models.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot backend list\n  eyot backend install onnxruntime")]
+#[command(
+    after_help = "Examples:\n  eyot backend list\n  eyot backend install onnxruntime\n  eyot backend bench model.onnx"
+)]
 pub(crate) struct Backend {
     #[command(subcommand)]
     action: Action,
@@ -29,6 +33,14 @@ enum Action {
         #[arg(long)]
         wheel: Option<PathBuf>,
     },
+    /// Measures a model on every back end of this machine, and says which settings suit it.
+    Bench {
+        /// An ONNX file.
+        model: PathBuf,
+        /// Milliseconds for each way to run it.
+        #[arg(long, default_value_t = 1000)]
+        time: u64,
+    },
 }
 
 #[derive(Serialize)]
@@ -42,6 +54,66 @@ struct Row {
     name: String,
     version: String,
     targets: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Benched {
+    #[serde(flatten)]
+    report: bench::Report,
+    /// Settings for `--set` or the configuration file.
+    advice: Vec<Advice>,
+}
+
+#[derive(Serialize)]
+struct Advice {
+    /// What it is best for.
+    #[serde(rename = "for")]
+    purpose: &'static str,
+    settings: Vec<String>,
+}
+
+fn advice(report: &bench::Report) -> Vec<Advice> {
+    let settings = |best: &bench::Measured| {
+        let library = best.ran_on.backend.split('/').next().unwrap_or_default();
+        vec![
+            format!("inference.backend={library}"),
+            format!("inference.intra-threads={}", best.intra_threads),
+        ]
+    };
+    let best = [("a single request", report.fastest()), ("many requests", report.busiest())];
+    let advice = best.into_iter().filter_map(|(purpose, best)| Some((purpose, best?)));
+    advice.map(|(purpose, best)| Advice { purpose, settings: settings(best) }).collect()
+}
+
+impl Benched {
+    fn to_text(&self, output: &Output) -> String {
+        let headings = ["RUNS ON", "THREADS", "CALLERS", "P50", "P99", "PER SECOND", "LOAD", "BATCHING"];
+        let cells = |way: &bench::Measured| {
+            let batching = way.joined_16.map_or_else(
+                || way.batching.to_owned(),
+                |part| format!("16 rows joined cost {:.0} %", 100.0 * part),
+            );
+            vec![
+                way.ran_on.to_string(),
+                way.intra_threads.to_string(),
+                way.callers.to_string(),
+                format!("{:.1} us", way.p50_microseconds),
+                format!("{:.1} us", way.p99_microseconds),
+                format!("{:.0}", way.per_second),
+                format!("{:.0} ms", way.load_milliseconds),
+                batching,
+            ]
+        };
+        let rows: Vec<_> = self.report.measured.iter().map(cells).collect();
+        let mut text = table(output, &headings, &rows);
+        for refused in &self.report.refused {
+            text.push_str(&format!("\n{} on {}: {}", refused.backend, refused.target, refused.why));
+        }
+        for advice in &self.advice {
+            text.push_str(&format!("\nbest for {}: {}", advice.purpose, advice.settings.join(" ")));
+        }
+        text
+    }
 }
 
 impl Backend {
@@ -65,6 +137,24 @@ impl Backend {
                         &rows.iter().map(cells).collect::<Vec<_>>(),
                     )
                 })
+            }
+            Action::Bench { model, time } => {
+                // Every back end, whichever the configuration prefers.
+                let backends = Backends::open(&config.data.backends, BackendChoice::Auto)?;
+                let bytes = std::fs::read(&model).context(|| format!("cannot read {}", model.display()))?;
+                let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                let time = Duration::from_millis(time);
+                let spinner = output.spinner(&format!("measuring {}", model.display()));
+                let measuring = tokio::task::spawn_blocking(move || {
+                    bench::run(&backends, &bytes.into(), processors, time)
+                });
+                let report = measuring.await;
+                spinner.finish_and_clear();
+                let report = report
+                    .map_err(|error| Error::internal("the measurement ended early").because(error))??;
+                let advice = advice(&report);
+                let shown = Benched { report, advice };
+                output.result(&shown, |output| shown.to_text(output))
             }
             Action::Install { name, wheel } => {
                 if name != "onnxruntime" {

@@ -1,0 +1,175 @@
+//! What the back ends of this machine make of a model: `eyot backend bench`.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use eyot_core::{Error, Result};
+use serde::Serialize;
+
+use crate::cost::Cost;
+use crate::example::Examples;
+use crate::trial::{self, Verdict};
+use crate::{Backend, Backends, Model, RanOn, Settings, Target, Tensor};
+
+/// A model under one back end and settings, measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measured {
+    #[serde(flatten)]
+    pub ran_on: RanOn,
+    /// Threads inside of one inference.
+    pub intra_threads: usize,
+    /// Inferences at the same time.
+    pub callers: usize,
+    /// How long loading took.
+    pub load_milliseconds: f64,
+    /// Half of the inferences took no longer.
+    pub p50_microseconds: f64,
+    /// Of a hundred, 99 took no longer.
+    pub p99_microseconds: f64,
+    /// Inferences a second, of all callers together.
+    pub per_second: f64,
+    /// Whether calls of different requests can be joined: `joins`, or why not.
+    pub batching: &'static str,
+    /// What 16 rows take joined, as a part of what they take one after another; where that is known.
+    pub joined_16: Option<f64>,
+}
+
+/// A back end that cannot run the model, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refused {
+    pub backend: String,
+    pub target: Target,
+    pub why: String,
+}
+
+/// Everything that was tried.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    pub measured: Vec<Measured>,
+    pub refused: Vec<Refused>,
+}
+
+impl Report {
+    /// The one with the shortest single inference.
+    pub fn fastest(&self) -> Option<&Measured> {
+        let single = self.measured.iter().filter(|measured| measured.callers == 1);
+        single.min_by(|one, other| one.p50_microseconds.total_cmp(&other.p50_microseconds))
+    }
+
+    /// The one with the most inferences a second.
+    pub fn busiest(&self) -> Option<&Measured> {
+        self.measured.iter().max_by(|one, other| one.per_second.total_cmp(&other.per_second))
+    }
+}
+
+/// Measures the model with made-up inputs of one row, on each back end and target of this machine,
+/// each way for about `time`: one caller with one thread, as many callers as there are processors, and
+/// one caller with all of them. Computes all the while: not for an async thread.
+///
+/// Fails when the bytes are no model; a back end that does not run it is in the report.
+pub fn run(backends: &Backends, bytes: &Bytes, processors: usize, time: Duration) -> Result<Report> {
+    let mut report = Report::default();
+    for backend in backends.list() {
+        for target in backend.targets() {
+            let wide = backend.name() != "tract" && processors > 1;
+            let shapes = [(1, 1), (1, processors), (processors, 1)];
+            let shapes = shapes.iter().take(if wide { 3 } else { 2 });
+            for (threads, callers) in shapes {
+                if *callers > 1 && processors == 1 {
+                    continue;
+                }
+                let settings = Settings { target, intra_threads: Some(*threads), ..Settings::default() };
+                match measure(&**backend, bytes, settings, *callers, time) {
+                    Ok(measured) => report.measured.push(measured),
+                    Err(error) if error.kind() == eyot_core::Kind::Invalid => return Err(error),
+                    Err(error) => {
+                        let why = error.chain();
+                        report.refused.push(Refused { backend: backend.name().to_owned(), target, why });
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn measure(
+    backend: &dyn Backend,
+    bytes: &Bytes,
+    settings: Settings,
+    callers: usize,
+    time: Duration,
+) -> Result<Measured> {
+    let started = Instant::now();
+    let model = backend.load(bytes, settings)?;
+    let load = started.elapsed();
+    let cost = Cost::default();
+    let verdict = trial::warm_up(&*model, &cost, trial::BUDGET.max(time));
+    let inputs = trial::example(&*model, &mut Examples::new(1)).ok_or_else(|| {
+        Error::unsupported("the model runs on no made-up input")
+            .hint("its inputs need values that nobody can guess from their types")
+    })?;
+    let began = Instant::now();
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        let run = || repeat(&*model, &inputs, time);
+        let threads: Vec<_> = (0..callers).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    let whole = began.elapsed();
+    times.sort_unstable();
+    let at =
+        |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default().as_secs_f64() * 1e6;
+    let size = crate::batch::size(&inputs);
+    let joined = cost.predict(16 * size).zip(cost.predict(size)).filter(|_| verdict == Verdict::Joins);
+    Ok(Measured {
+        ran_on: RanOn::new(backend, &*model, settings.target),
+        intra_threads: settings.threads(),
+        callers,
+        load_milliseconds: load.as_secs_f64() * 1e3,
+        p50_microseconds: at(50),
+        p99_microseconds: at(99),
+        per_second: times.len() as f64 / whole.as_secs_f64(),
+        batching: verdict.as_str(),
+        joined_16: joined.map(|(joined, alone)| joined.as_secs_f64() / (16.0 * alone.as_secs_f64())),
+    })
+}
+
+/// Runs until the time is up, at least once.
+fn repeat(model: &dyn Model, inputs: &[Tensor], time: Duration) -> Vec<Duration> {
+    let began = Instant::now();
+    let mut times = Vec::new();
+    loop {
+        let started = Instant::now();
+        if model.run(inputs).is_err() {
+            return times;
+        }
+        times.push(started.elapsed());
+        if began.elapsed() >= time {
+            return times;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::suite::fixture;
+    use eyot_core::config::BackendChoice;
+
+    #[test]
+    fn each_way_to_run_a_model_is_measured_or_refused() {
+        let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let run = |name: &str| run(&backends, &fixture(name), 2, Duration::from_millis(1));
+        let report = run("dense").unwrap();
+        let ways: Vec<_> = report.measured.iter().map(|way| (way.intra_threads, way.callers)).collect();
+        assert_eq!(ways, [(1, 1), (1, 2)]);
+        assert!(report.measured.iter().all(|way| way.per_second > 0.0 && way.p99_microseconds > 0.0));
+        assert_eq!(report.fastest().unwrap().callers, 1);
+        assert!(report.busiest().is_some());
+        let refused = run("same-bf16").unwrap();
+        assert!(refused.measured.is_empty() && refused.refused[0].backend == "tract");
+    }
+}
