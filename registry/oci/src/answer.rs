@@ -33,14 +33,14 @@ struct Detail {
 pub(crate) struct Refusal {
     code: &'static str,
     status: Option<StatusCode>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
     error: Error,
 }
 
 impl Refusal {
     /// With the status of the error's kind.
     pub(crate) fn new(code: &'static str, error: Error) -> Self {
-        Self { code, status: None, headers: HeaderMap::new(), error }
+        Self { code, status: None, headers: Vec::new(), error }
     }
 
     /// With the status that the specification wants, whatever the kind says.
@@ -56,7 +56,7 @@ impl Refusal {
 
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
+            self.headers.push((name, value));
         }
         self
     }
@@ -77,7 +77,8 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self { code, status, mut headers, error } = self;
+        let Self { code, status, headers, error } = self;
+        let mut headers = HeaderMap::from_iter(headers);
         if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
             tracing::error!(error = %error.chain(), "a registry request failed");
         }

@@ -1,11 +1,21 @@
 use axum::body::Body;
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
+use eyot_store::ContentDigest;
 use http::{Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{collect, read};
+use crate::manifest::{Descriptor, Manifest};
 use crate::{Built, Transport, component_manifest, model_manifest};
+
+/// A manifest as a registry sent it, checked against the digest that it was asked for by.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub digest: ContentDigest,
+    pub media_type: String,
+    pub bytes: Bytes,
+}
 
 /// Speaks the distribution API.
 #[derive(Clone)]
@@ -26,6 +36,8 @@ pub struct Pushed {
 
 /// The largest blob that is pulled into memory: wasm and ONNX have their own limit of 2 GiB.
 const LIMIT: usize = 2 << 30;
+/// The largest manifest that is pulled.
+const MANIFEST: usize = 4 << 20;
 
 impl Client {
     /// A client over `transport`.
@@ -100,6 +112,117 @@ impl Client {
         )))
     }
 
+    /// Pulls a blob by either algorithm, checked.
+    pub async fn blob(&self, repository: &str, digest: &ContentDigest) -> Result<Bytes> {
+        let response =
+            self.send(Request::get(format!("/v2/{repository}/blobs/{digest}")), Body::empty()).await?;
+        let bytes = collect(response.into_body(), LIMIT).await?;
+        checked(digest, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// A blob as it comes, not checked: whoever takes it hashes it.
+    pub(crate) async fn stream_blob(&self, repository: &str, digest: &ContentDigest) -> Result<Body> {
+        let response =
+            self.send(Request::get(format!("/v2/{repository}/blobs/{digest}")), Body::empty()).await?;
+        Ok(response.into_body())
+    }
+
+    /// Pulls a manifest by tag or digest.
+    pub async fn manifest(&self, repository: &str, target: &str) -> Result<Fetched> {
+        let request =
+            Request::get(format!("/v2/{repository}/manifests/{target}")).header(header::ACCEPT, "*/*");
+        let response = self.send(request, Body::empty()).await?;
+        let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = media_type.unwrap_or_default().to_owned();
+        let bytes = collect(response.into_body(), MANIFEST).await?;
+        let digest = match target.parse::<ContentDigest>() {
+            Ok(digest) => {
+                checked(&digest, &bytes)?;
+                digest
+            }
+            Err(_) => Digest::of(&bytes).into(),
+        };
+        Ok(Fetched { digest, media_type, bytes })
+    }
+
+    /// Pushes a manifest whose blobs are there, by its sha256 or under a tag; answers its digest.
+    pub async fn put_manifest(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<ContentDigest> {
+        let digest = ContentDigest::from(Digest::of(&bytes));
+        let target = tag.map_or_else(|| digest.to_string(), str::to_owned);
+        let request = Request::put(format!("/v2/{repository}/manifests/{target}"))
+            .header(header::CONTENT_TYPE, media_type);
+        self.send(request, Body::from(bytes)).await?;
+        Ok(digest)
+    }
+
+    /// What refers to a manifest, of one type, if it is given.
+    pub async fn referrers(
+        &self,
+        repository: &str,
+        subject: &ContentDigest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        artifact_type.iter().for_each(|kind| drop(query.append_pair("artifactType", kind)));
+        let mut next = Some(format!("/v2/{repository}/referrers/{subject}?{}", query.finish()));
+        let mut found = Vec::new();
+        while let Some(path) = next {
+            let response = self.send(Request::get(path), Body::empty()).await?;
+            next = next_page(response.headers());
+            let page = Manifest::parse(&collect(response.into_body(), LIMIT).await?)?;
+            // A registry that does not filter answers with everything.
+            let wanted = |entry: &Descriptor| {
+                artifact_type.is_none() || entry.artifact_type.as_deref() == artifact_type
+            };
+            found.extend(page.manifests.into_iter().filter(wanted));
+        }
+        Ok(found)
+    }
+
+    /// Whether a blob is in a repository.
+    pub(crate) async fn has_blob(&self, repository: &str, digest: &ContentDigest) -> Result<bool> {
+        let head = Request::builder().method(Method::HEAD).uri(format!("/v2/{repository}/blobs/{digest}"));
+        Ok(self.answer(head, Body::empty()).await?.status() == StatusCode::OK)
+    }
+
+    /// Pushes a blob from a body of a known length.
+    pub(crate) async fn push_stream(
+        &self,
+        repository: &str,
+        digest: &ContentDigest,
+        length: u64,
+        body: Body,
+    ) -> Result<()> {
+        let request = Request::post(format!("/v2/{repository}/blobs/uploads/?digest={digest}"))
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_LENGTH, length);
+        self.send(request, body).await.map(drop)
+    }
+
+    /// Makes a blob of one repository another's too; `false` when that cannot be done.
+    pub(crate) async fn mount(&self, repository: &str, digest: &ContentDigest, from: &str) -> Result<bool> {
+        let request = Request::post(format!("/v2/{repository}/blobs/uploads/?mount={digest}&from={from}"));
+        let response = self.send(request, Body::empty()).await?;
+        if response.status() == StatusCode::CREATED {
+            return Ok(true);
+        }
+        // An upload was started instead, which nobody wants.
+        if let Some(upload) =
+            response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok())
+        {
+            let cancel = Request::builder().method(Method::DELETE).uri(upload);
+            self.answer(cancel, Body::empty()).await?;
+        }
+        Ok(false)
+    }
+
     async fn send(&self, request: http::request::Builder, body: Body) -> Result<Response<Body>> {
         let response = self.answer(request, body).await?;
         if response.status().is_success() {
@@ -114,4 +237,20 @@ impl Client {
             request.body(body).map_err(|error| Error::invalid("no such name can be sent").because(error))?;
         self.0.send(request).await
     }
+}
+
+fn checked(digest: &ContentDigest, bytes: &[u8]) -> Result<()> {
+    let found = digest.of_same_algorithm(bytes);
+    if found == *digest {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!("the registry sent other bytes than those of {digest}: they hash to {found}")))
+}
+
+/// The path of the next page; only the path, whatever host a registry writes before it.
+fn next_page(headers: &http::HeaderMap) -> Option<String> {
+    let link = headers.get(header::LINK)?.to_str().ok()?;
+    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let uri: http::Uri = target.parse().ok().filter(|_| rest.contains("next"))?;
+    uri.path_and_query().map(ToString::to_string)
 }

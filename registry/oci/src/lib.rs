@@ -3,6 +3,7 @@
 
 mod access;
 mod answer;
+mod archive;
 mod cache;
 mod client;
 mod glob;
@@ -10,6 +11,7 @@ mod layout;
 mod manifest;
 mod place;
 mod registry;
+mod release;
 mod scope;
 mod server;
 #[cfg(test)]
@@ -18,10 +20,13 @@ mod tokens;
 mod transport;
 mod trust;
 
-pub use client::{Client, Pushed};
+pub use archive::{Moved, export, import};
+pub use client::{Client, Fetched, Pushed};
 pub use manifest::{ArtifactKind, Built, Descriptor, Manifest, component_manifest, model_manifest};
 pub use registry::{Collection, Entry, LogEntry, Mode, Registry, Removed, Resolved, Scrub, Settings};
+pub use release::{Part, Recipe, Release, differences};
 pub use scope::{Action, Scope};
 pub use server::{check_access, router};
 pub use tokens::{Minted, Token};
 pub use transport::Transport;
+pub use trust::{PrivateKey, PublicKey, SIGNED, Vouched, sign};

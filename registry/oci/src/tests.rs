@@ -3,6 +3,7 @@
 mod access;
 mod collect;
 mod hostile;
+mod objects;
 mod uploads;
 mod wire;
 

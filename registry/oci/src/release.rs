@@ -1,0 +1,325 @@
+//! Releases: an index that pins components, models, the pipeline, parameters and data under one digest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use eyot_core::{Digest, Error, Reference, Result, Selector};
+use eyot_store::ContentDigest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::client::{Client, Fetched};
+use crate::manifest::{ArtifactKind, Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
+
+/// The artifact type of a release.
+pub const RELEASE: &str = "application/vnd.eyot.release.v1+json";
+const PARAMETERS: &str = "application/vnd.eyot.parameters.v1+json";
+const PIPELINE: &str = "application/vnd.eyot.pipeline.v1+toml";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+const ROLE: &str = "dev.eyot.release.role";
+const NAME: &str = "dev.eyot.release.name";
+const SOURCE: &str = "dev.eyot.release.source";
+/// Before a data set's name in the index's annotations.
+const DATA: &str = "dev.eyot.release.data.";
+
+/// What a release is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Recipe {
+    pub components: Vec<Reference>,
+    /// Models by the names that they are granted under.
+    pub models: BTreeMap<String, Reference>,
+    /// The text of a pipeline's file.
+    pub pipeline: Option<String>,
+    pub parameters: BTreeMap<String, String>,
+    /// Data sets by name.
+    pub data: BTreeMap<String, Digest>,
+}
+
+/// What a release pins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    pub digest: ContentDigest,
+    pub parts: Vec<Part>,
+    pub parameters: BTreeMap<String, String>,
+    pub data: BTreeMap<String, String>,
+}
+
+/// A component, a model or the pipeline of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// `component`, `model` or `pipeline`.
+    pub role: String,
+    pub name: String,
+    /// What it was called when the release was made.
+    pub source: String,
+    pub manifest: ContentDigest,
+    /// The bytes that matter: wasm, weights, the file.
+    pub content: ContentDigest,
+    pub size: u64,
+    /// What a component needs of its host.
+    pub imports: BTreeSet<String>,
+}
+
+impl Client {
+    /// Makes a release in a repository. What it pins comes into that repository, so that it can be
+    /// copied as a whole.
+    pub async fn create_release(&self, target: &Reference, recipe: &Recipe) -> Result<ContentDigest> {
+        let Selector::Tag(tag) = &target.selector else {
+            return Err(
+                Error::invalid(format!("'{target}' is a digest")).hint("name the release NAME:VERSION")
+            );
+        };
+        let repository = &target.repository;
+        let mut children = Vec::new();
+        for component in &recipe.components {
+            children
+                .push(self.pin(repository, component, ArtifactKind::Component, &component.repository).await?);
+        }
+        for (name, model) in &recipe.models {
+            children.push(self.pin(repository, model, ArtifactKind::Model, name).await?);
+        }
+        if let Some(pipeline) = &recipe.pipeline {
+            children.push(self.document(repository, "pipeline", PIPELINE, pipeline.clone().into()).await?);
+        }
+        if !recipe.parameters.is_empty() {
+            let text = serde_json::to_vec(&recipe.parameters)
+                .map_err(|error| Error::internal("no JSON").because(error))?;
+            children.push(self.document(repository, "parameters", PARAMETERS, text.into()).await?);
+        }
+        if children.is_empty() {
+            return Err(Error::invalid("the release pins nothing")
+                .hint("--component REF, --model NAME=REF, --pipeline FILE or --param NAME=VALUE"));
+        }
+        let data = recipe.data.iter().map(|(name, digest)| (format!("{DATA}{name}"), digest.to_string()));
+        let index = Manifest {
+            schema_version: 2,
+            media_type: Some(IMAGE_INDEX.to_owned()),
+            artifact_type: Some(RELEASE.to_owned()),
+            config: None,
+            layers: Vec::new(),
+            manifests: children,
+            subject: None,
+            annotations: data.collect(),
+        };
+        let bytes = serde_json::to_vec(&index).map_err(|error| Error::internal("no JSON").because(error))?;
+        self.put_manifest(repository, Some(tag), IMAGE_INDEX, bytes.into()).await
+    }
+
+    /// Brings a manifest of another repository here.
+    async fn pin(
+        &self,
+        repository: &str,
+        source: &Reference,
+        kind: ArtifactKind,
+        name: &str,
+    ) -> Result<Descriptor> {
+        let fetched = self.fetch(source).await?;
+        let manifest = Manifest::parse(&fetched.bytes)?;
+        let (found, _) = manifest.content()?;
+        if found != kind {
+            return Err(Error::invalid(format!("'{source}' is no {}", kind.as_str()))
+                .hint("eyot ls shows what is what"));
+        }
+        for blob in manifest.config.iter().chain(&manifest.layers) {
+            let is_here = repository == source.repository
+                || self.mount(repository, &blob.digest, &source.repository).await?;
+            if !is_here {
+                let bytes = self.blob(&source.repository, &blob.digest).await?;
+                self.push_stream(repository, &blob.digest, blob.size, bytes.into()).await?;
+            }
+        }
+        let digest = self.put_manifest(repository, None, &fetched.media_type, fetched.bytes.clone()).await?;
+        let notes = [(ROLE, kind.as_str()), (NAME, name), (SOURCE, &source.to_string())];
+        let annotations = notes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let size = fetched.bytes.len() as u64;
+        Ok(Descriptor {
+            media_type: fetched.media_type,
+            digest,
+            size,
+            artifact_type: None,
+            annotations,
+            urls: Vec::new(),
+        })
+    }
+
+    /// Stores a file as an artifact.
+    async fn document(
+        &self,
+        repository: &str,
+        role: &str,
+        media_type: &str,
+        text: Bytes,
+    ) -> Result<Descriptor> {
+        let blob = |media_type: &str, digest: Digest, size: usize| Descriptor {
+            media_type: media_type.to_owned(),
+            digest: digest.into(),
+            size: size as u64,
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+            urls: Vec::new(),
+        };
+        let config = self.push_blob(repository, Bytes::from_static(b"{}")).await?;
+        let length = text.len();
+        let layer = self.push_blob(repository, text).await?;
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: Some(IMAGE_MANIFEST.to_owned()),
+            artifact_type: Some(media_type.to_owned()),
+            config: Some(blob(EMPTY, config, 2)),
+            layers: vec![blob(media_type, layer, length)],
+            manifests: Vec::new(),
+            subject: None,
+            annotations: BTreeMap::new(),
+        };
+        let bytes =
+            serde_json::to_vec(&manifest).map_err(|error| Error::internal("no JSON").because(error))?;
+        let size = bytes.len() as u64;
+        let digest = self.put_manifest(repository, None, IMAGE_MANIFEST, bytes.into()).await?;
+        let annotations = [(ROLE.to_owned(), role.to_owned()), (NAME.to_owned(), role.to_owned())].into();
+        let artifact_type = Some(media_type.to_owned());
+        Ok(Descriptor {
+            media_type: IMAGE_MANIFEST.to_owned(),
+            digest,
+            size,
+            artifact_type,
+            annotations,
+            urls: Vec::new(),
+        })
+    }
+
+    /// The manifest that a reference means now.
+    pub async fn fetch(&self, reference: &Reference) -> Result<Fetched> {
+        let target = match &reference.selector {
+            Selector::Tag(tag) => tag.clone(),
+            Selector::Digest(digest) => digest.to_string(),
+        };
+        self.manifest(&reference.repository, &target).await
+    }
+
+    /// What a release pins.
+    ///
+    /// Fails with `Invalid` when the reference is no release.
+    pub async fn release(&self, reference: &Reference) -> Result<Release> {
+        let fetched = self.fetch(reference).await?;
+        let index = Manifest::parse(&fetched.bytes)?;
+        if index.artifact_type.as_deref() != Some(RELEASE) {
+            return Err(
+                Error::invalid(format!("'{reference}' is no release")).hint("eyot release create makes one")
+            );
+        }
+        let data = index
+            .annotations
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(DATA)?.to_owned(), value.clone())));
+        let mut release = Release {
+            digest: fetched.digest,
+            parts: Vec::new(),
+            parameters: BTreeMap::new(),
+            data: data.collect(),
+        };
+        for child in &index.manifests {
+            let manifest = self.manifest(&reference.repository, &child.digest.to_string()).await?;
+            let manifest = Manifest::parse(&manifest.bytes)?;
+            let note = |key: &str| child.annotations.get(key).cloned().unwrap_or_default();
+            let [layer, ..] = manifest.layers.as_slice() else {
+                return Err(Error::invalid(format!("{} pins nothing", child.digest)));
+            };
+            if note(ROLE) == "parameters" {
+                let text = self.blob(&reference.repository, &layer.digest).await?;
+                release.parameters = serde_json::from_slice(&text)
+                    .map_err(|error| Error::invalid("the parameters cannot be read").because(error))?;
+                continue;
+            }
+            release.parts.push(Part {
+                role: note(ROLE),
+                name: note(NAME),
+                source: note(SOURCE),
+                manifest: child.digest,
+                content: layer.digest,
+                size: layer.size,
+                imports: self.imports(&reference.repository, &manifest).await?,
+            });
+        }
+        Ok(release)
+    }
+
+    async fn imports(&self, repository: &str, manifest: &Manifest) -> Result<BTreeSet<String>> {
+        let (ArtifactKind::Component, _) = manifest.content()? else { return Ok(BTreeSet::new()) };
+        let Some(config) = &manifest.config else { return Ok(BTreeSet::new()) };
+        let config: Value =
+            serde_json::from_slice(&self.blob(repository, &config.digest).await?).unwrap_or_default();
+        let imports = config["component"]["imports"].as_array().cloned().unwrap_or_default();
+        Ok(imports.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// Reads all that a release pins, every byte checked; answers how many blobs and bytes that were.
+    pub async fn verify_release(&self, reference: &Reference) -> Result<(u64, u64)> {
+        let release = self.fetch(reference).await?;
+        let index = Manifest::parse(&release.bytes)?;
+        let (mut blobs, mut bytes) = (0, 0);
+        for child in &index.manifests {
+            let manifest = Manifest::parse(
+                &self.manifest(&reference.repository, &child.digest.to_string()).await?.bytes,
+            )?;
+            for blob in manifest.config.iter().chain(&manifest.layers) {
+                let found = self.blob(&reference.repository, &blob.digest).await?;
+                (blobs, bytes) = (blobs + 1, bytes + found.len() as u64);
+            }
+        }
+        Ok((blobs, bytes))
+    }
+}
+
+/// What changed from one release to another, a line each.
+pub fn differences(old: &Release, new: &Release) -> Vec<String> {
+    let mut lines = Vec::new();
+    let word = |role: &str| match role {
+        "component" => "code",
+        "model" => "weights",
+        _ => "pipeline",
+    };
+    let find = |release: &Release, part: &Part| {
+        release.parts.iter().find(|other| (&other.role, &other.name) == (&part.role, &part.name)).cloned()
+    };
+    for part in &new.parts {
+        let what = format!("{} of {} '{}'", word(&part.role), part.role, part.name);
+        match find(old, part) {
+            None => lines.push(format!("{what} is new: {}", part.content)),
+            Some(before) => {
+                if before.content != part.content {
+                    let (from, to) = (before.content, part.content);
+                    lines.push(format!(
+                        "{what} changed: {from} ({} bytes) is now {to} ({} bytes)",
+                        before.size, part.size
+                    ));
+                }
+                let gained = part
+                    .imports
+                    .difference(&before.imports)
+                    .map(|import| format!("'{}' gained the capability {import}", part.name));
+                let lost = before
+                    .imports
+                    .difference(&part.imports)
+                    .map(|import| format!("'{}' lost the capability {import}", part.name));
+                lines.extend(gained.chain(lost));
+            }
+        }
+    }
+    for part in old.parts.iter().filter(|part| find(new, part).is_none()) {
+        lines.push(format!("{} of {} '{}' is gone", word(&part.role), part.role, part.name));
+    }
+    lines.extend(changed("parameter", &old.parameters, &new.parameters));
+    lines.extend(changed("data set", &old.data, &new.data));
+    lines
+}
+
+fn changed(what: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let line = |name: &String| match (old.get(name), new.get(name)) {
+        (Some(from), Some(to)) if from != to => Some(format!("{what} '{name}' changed: {from} is now {to}")),
+        (Some(_), None) => Some(format!("{what} '{name}' is gone")),
+        (None, Some(to)) => Some(format!("{what} '{name}' is new: {to}")),
+        _ => None,
+    };
+    names.into_iter().filter_map(line).collect()
+}

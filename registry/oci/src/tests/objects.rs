@@ -1,0 +1,121 @@
+//! Whole objects: they leave and come back, are pinned and vouched for.
+
+use super::*;
+use crate::{PrivateKey, Recipe, SIGNED, differences, export, import, sign};
+
+#[tokio::test]
+async fn everything_leaves_and_comes_back_by_the_same_digests() {
+    let (one, two, dir) = (World::new().await, World::new().await, tempfile::tempdir().unwrap());
+    let child = one.image("acme/x", "", "layer", json!({})).await;
+    let index = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{ "mediaType": IMAGE_MANIFEST, "digest": child, "size": 1 }] })
+    .to_string();
+    assert_eq!(one.put("acme/x", "1.0.0", &index).await.status, 201);
+    let subject =
+        json!({ "subject": { "mediaType": "x", "digest": Digest::of(&index), "size": index.len() } });
+    let note = one.image("acme/x", "", "note", subject).await;
+    let moved = export(&one.client(), &reference("acme/x:1.0.0"), dir.path()).await.unwrap();
+    assert_eq!((moved.manifests, moved.blobs), (3, 3));
+    export(&one.client(), &reference("acme/x:1.0.0"), dir.path()).await.unwrap();
+
+    let moved = import(&two.client(), dir.path(), None).await.unwrap();
+    assert_eq!((moved.names, moved.manifests, moved.blobs), (vec!["acme/x:1.0.0".to_owned()], 3, 3));
+    for target in ["1.0.0", &child.to_string(), &note.to_string()] {
+        let path = format!("/v2/acme/x/manifests/{target}");
+        assert_eq!(two.get(&path).await.body, one.get(&path).await.body);
+    }
+    assert_eq!(
+        two.get(&format!("/v2/acme/x/referrers/{}", Digest::of(&index))).await.json()["manifests"][0]["digest"],
+        note.to_string()
+    );
+    import(&two.client(), dir.path(), Some("other/y")).await.unwrap();
+    assert_eq!(two.get("/v2/other/y/manifests/1.0.0").await.body, index);
+
+    // A layout is input: what is damaged does not come in.
+    std::fs::write(dir.path().join("blobs/sha256").join(Digest::of("layer").hex()), "other").unwrap();
+    let three = World::new().await;
+    assert!(import(&three.client(), dir.path(), None).await.is_err());
+    assert!(three.registry.list().await.unwrap().is_empty());
+    for name in ["latest", "../x:t"] {
+        let index = json!({ "schemaVersion": 2, "manifests": [{ "mediaType": "x", "digest": child, "size": 1, "annotations": { "org.opencontainers.image.ref.name": name } }] });
+        std::fs::write(dir.path().join("index.json"), index.to_string()).unwrap();
+        assert_eq!(
+            import(&three.client(), dir.path(), None).await.unwrap_err().kind(),
+            Kind::Invalid,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_release_pins_and_says_what_changed() {
+    let world = World::new().await;
+    let client = world.client();
+    client.push_component("acme/scorer", Some("1.0.0"), component()).await.unwrap();
+    client.push_model("acme/iris", Some("1"), "iris.onnx", "weights".into()).await.unwrap();
+    client.push_model("acme/iris", Some("2"), "iris.onnx", "other weights".into()).await.unwrap();
+    let recipe = |model: &str, rate: &str| Recipe {
+        components: vec![reference("acme/scorer:1.0.0")],
+        models: [("iris".to_owned(), reference(&format!("acme/iris:{model}")))].into(),
+        pipeline: Some("[pipeline]".to_owned()),
+        parameters: [("rate".to_owned(), rate.to_owned())].into(),
+        data: [("train".to_owned(), Digest::of("rows"))].into(),
+    };
+    let first = client.create_release(&reference("releases/iris:1.0.0"), &recipe("1", "0.1")).await.unwrap();
+    client.create_release(&reference("releases/iris:2.0.0"), &recipe("2", "0.2")).await.unwrap();
+    let again = client.create_release(&reference("releases/iris:1.0.0"), &recipe("1", "0.1")).await.unwrap();
+    assert_eq!(first, again, "the same parts are the same release");
+
+    let (one, two) = (
+        client.release(&reference("releases/iris:1.0.0")).await.unwrap(),
+        client.release(&reference("releases/iris:2.0.0")).await.unwrap(),
+    );
+    assert_eq!(
+        one.parts.iter().map(|part| part.role.as_str()).collect::<Vec<_>>(),
+        ["component", "model", "pipeline"]
+    );
+    assert_eq!(one.parts[0].imports.iter().collect::<Vec<_>>(), ["wasi:cli/environment@0.2.12"]);
+    assert_eq!(
+        (&one.parameters["rate"], &one.data["train"]),
+        (&"0.1".to_owned(), &Digest::of("rows").to_string())
+    );
+    assert!(differences(&one, &one).is_empty());
+    let lines = differences(&one, &two);
+    assert!(
+        lines.len() == 2
+            && lines[0].starts_with("weights of model 'iris' changed")
+            && lines[1] == "parameter 'rate' changed: 0.1 is now 0.2",
+        "{lines:?}"
+    );
+    assert_eq!(client.verify_release(&reference("releases/iris:1.0.0")).await.unwrap().0, 8);
+    assert_eq!(client.release(&reference("acme/iris:1")).await.unwrap_err().kind(), Kind::Invalid);
+    let wrong = Recipe { components: vec![reference("acme/iris:1")], ..Recipe::default() };
+    assert_eq!(
+        client.create_release(&reference("releases/x:1"), &wrong).await.unwrap_err().kind(),
+        Kind::Invalid
+    );
+}
+
+#[tokio::test]
+async fn signatures_lie_beside_what_they_are_about() {
+    let world = World::new().await;
+    let client = world.client();
+    let subject = world.image("a", "t", "layer", json!({})).await;
+    let (key, other) = (PrivateKey::generate(), PrivateKey::generate());
+    let error = client.signatures("a", &subject, &[key.public()]).await.unwrap_err();
+    assert!(error.kind() == Kind::Denied && error.chain().contains("is not signed"), "{error:?}");
+    let bundle = sign(&key, "a", &subject, SIGNED, json!({})).unwrap();
+    let signature = client.attach("a", &subject, bundle.clone()).await.unwrap();
+    let good = client.signatures("a", &subject, &[other.public(), key.public()]).await.unwrap();
+    assert_eq!((good.len(), good[0].signature, good[0].predicate_type.as_str()), (1, signature, SIGNED));
+    let error = client.signatures("a", &subject, &[other.public()]).await.unwrap_err();
+    assert!(error.chain().contains("none of the keys"), "{error:?}");
+    // A good signature of something else is none.
+    let elsewhere = world.image("a", "u", "other layer", json!({})).await;
+    client.attach("a", &elsewhere, bundle).await.unwrap();
+    let error = client.signatures("a", &elsewhere, &[key.public()]).await.unwrap_err();
+    assert!(error.chain().contains("about something else"), "{error:?}");
+    let actions: Vec<_> =
+        world.registry.log(0, 100).await.unwrap().into_iter().map(|entry| entry.action).collect();
+    assert_eq!(actions, ["push", "tag", "sign", "push", "tag", "sign"]);
+}
