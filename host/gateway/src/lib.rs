@@ -1,8 +1,13 @@
 //! The data plane: hyper, and the Open Inference Protocol over REST.
 
 mod admission;
+mod answer;
+mod body;
+mod compress;
+mod places;
 mod predictor;
 mod protocol;
+mod rest;
 mod revisions;
 mod router;
 mod server;

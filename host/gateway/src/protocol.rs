@@ -1,4 +1,120 @@
-//! The Open Inference Protocol's JSON, to and from tensors.
+//! The Open Inference Protocol's bodies, to and from tensors: JSON, and the binary extension.
 
-pub(crate) mod decode;
+pub(crate) mod classify;
+pub(crate) mod elements;
 pub(crate) mod encode;
+pub(crate) mod json;
+pub(crate) mod request;
+
+use std::time::Duration;
+
+use eyot_core::{Error, Result};
+use eyot_nn::{NamedTensor, Signature};
+
+/// What was asked, however it came.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) id: Option<String>,
+    pub(crate) parameters: Parameters,
+    pub(crate) inputs: Vec<NamedTensor>,
+    /// The outputs that are wanted; none means all.
+    pub(crate) outputs: Vec<Wanted>,
+}
+
+/// An output that is wanted, and how.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) name: String,
+    /// Binary or not; the request's default where it does not say.
+    pub(crate) binary: Option<bool>,
+    /// The best so many classes instead of the tensor.
+    pub(crate) classes: Option<usize>,
+}
+
+/// The value of a request's parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Parameter {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+}
+
+/// The parameters of a request, those that mean something here taken out.
+#[derive(Debug, Default)]
+pub(crate) struct Parameters {
+    /// How long the caller waits.
+    pub(crate) timeout: Option<Duration>,
+    /// Outputs are binary where they do not say otherwise.
+    pub(crate) binary: bool,
+    /// All others; routes may be chosen by them.
+    pub(crate) others: Vec<(String, Parameter)>,
+}
+
+impl Parameters {
+    /// Takes one in. Fails for what is reserved, and for a value that means nothing.
+    pub(crate) fn add(&mut self, name: &str, value: Parameter) -> Result<()> {
+        match (name, value) {
+            ("binary_data_output", Parameter::Bool(binary)) => self.binary = binary,
+            ("timeout", Parameter::Integer(microseconds)) => {
+                let microseconds = u64::try_from(microseconds);
+                let microseconds =
+                    microseconds.map_err(|_| Error::invalid("parameter 'timeout' is negative"))?;
+                // 0 is no wish, as in Triton.
+                self.timeout = (microseconds > 0).then(|| Duration::from_micros(microseconds));
+            }
+            ("binary_data_output", _) => {
+                return Err(Error::invalid("parameter 'binary_data_output' is neither true nor false"));
+            }
+            ("timeout", _) => {
+                let error = Error::invalid("parameter 'timeout' is no whole number");
+                return Err(error.hint("it is the time to wait, in microseconds"));
+            }
+            (name, _) if name.starts_with("triton_") => {
+                return Err(Error::invalid(format!("parameter '{name}' is reserved for Triton")));
+            }
+            (name, value) => self.others.push((name.to_owned(), value)),
+        }
+        Ok(())
+    }
+
+    /// One of those that mean nothing here, as text.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        let (_, value) = self.others.iter().find(|(other, _)| other == name)?;
+        Some(match value {
+            Parameter::Bool(value) => value.to_string(),
+            Parameter::Integer(value) => value.to_string(),
+            Parameter::Float(value) => value.to_string(),
+            Parameter::Text(value) => value.clone(),
+        })
+    }
+}
+
+/// An output that will be answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    /// Its place in the signature.
+    pub(crate) position: usize,
+    pub(crate) binary: bool,
+    pub(crate) classes: Option<usize>,
+}
+
+/// The outputs that are wanted, in the order asked for; all when none is named.
+pub(crate) fn choose(signature: &Signature, asked: &[Wanted], binary: bool) -> Result<Vec<Chosen>> {
+    if asked.is_empty() {
+        return Ok((0..signature.outputs.len())
+            .map(|position| Chosen { position, binary, classes: None })
+            .collect());
+    }
+    let find = |wanted: &Wanted| {
+        let position =
+            signature.outputs.iter().position(|spec| spec.name == wanted.name).ok_or_else(|| {
+                let shown: String = wanted.name.chars().take(80).collect();
+                let known: Vec<_> = signature.outputs.iter().map(|spec| format!("'{}'", spec.name)).collect();
+                Error::invalid(format!("there is no output '{shown}'"))
+                    .hint(format!("outputs are {}", known.join(", ")))
+            })?;
+        Ok(Chosen { position, binary: wanted.binary.unwrap_or(binary), classes: wanted.classes })
+    };
+    asked.iter().map(find).collect()
+}

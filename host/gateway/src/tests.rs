@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod wire;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eyot_core::{ByteCount, Error, Result, config};
 use eyot_nn::{DataType, NamedTensor, RanOn, Signature, TensorSpec};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -93,14 +95,27 @@ impl World {
     }
 
     fn ask(&self, method: &str, path: &str, body: impl Into<Bytes>) -> JoinHandle<(StatusCode, Value)> {
-        let uri = format!("http://{}{path}", self.address);
-        let request = Request::builder().method(method).uri(uri).body(Full::new(body.into())).unwrap();
-        let answer = self.client.request(request);
+        let answer = self.send(method, path, &[], body);
         tokio::spawn(async move {
-            let response = answer.await.unwrap();
-            let status = response.status();
-            let bytes = response.into_body().collect().await.unwrap().to_bytes();
-            (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+            let (parts, bytes) = answer.await.unwrap().into_parts();
+            (parts.status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        })
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> JoinHandle<Response<Bytes>> {
+        let uri = format!("http://{}{path}", self.address);
+        let request = Request::builder().method(method).uri(uri);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = self.client.request(request.body(Full::new(body.into())).unwrap());
+        tokio::spawn(async move {
+            let (parts, body) = answer.await.unwrap().into_parts();
+            Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
         })
     }
 
@@ -129,7 +144,13 @@ async fn every_route_answers_as_the_protocol_says() {
     let swapped = GOOD.replacen("\"id\": \"7\"", r#""outputs": [{"name": "t"}]"#, 1);
     let big = format!("{{\"id\": \"{}\", \"inputs\": []}}", "x".repeat(5000));
     for (method, path, body, status, expected) in [
-        ("GET", "/v2/", "", 200, json!({"name": "eyot", "extensions": []})),
+        (
+            "GET",
+            "/v2/",
+            "",
+            200,
+            json!({"name": "eyot", "extensions": ["binary_tensor_data", "parameters", "classification"]}),
+        ),
         ("GET", "/v2/health/live", "", 200, json!({"live": true})),
         ("GET", "/v2/health/ready", "", 200, json!({"ready": true})),
         ("GET", "/v2/models", "", 200, json!({"models": ["echo"]})),
@@ -214,7 +235,7 @@ async fn every_route_answers_as_the_protocol_says() {
         ("\"FP32\"", "\"INT64\"", "input 'x': element 0 is 1.5, not a whole number"),
         ("\"FP32\"", "\"FP64\"", "input 'x' is FP32, not FP64"),
         ("[1, 2]", "[2]", "input 'x' has the shape [-1, 2], not [2]; -1 stands for any size"),
-        ("[1, 2]", "[1, 3]", "input 'x': shape [1, 3] has 3 elements, the data 2"),
+        ("[1, 2]", "[1, 3]", "input 'x': its shape has 3 elements, its data 2"),
         ("\"x\"", "\"z\"", "there is no input 'z'; inputs are 'x', 's'"),
         ("\"x\"", "\"s\"", "input 's' is BYTES, not FP32"),
         ("\"id\": \"7\"", "\"outputs\": [{\"name\": \"q\"}]", "there is no output 'q'; outputs are 'y', 't'"),

@@ -1,22 +1,18 @@
 //! Answers, written into one buffer.
 
+use bytes::Bytes;
 use eyot_core::{Error, Result};
-use eyot_nn::{DataType, Element, NamedTensor, Signature, Tensor};
+use eyot_nn::{DataType, Element, NamedTensor, Tensor};
 use half::{bf16, f16};
 
-/// The positions of the outputs that are wanted, in the order asked for; all when none is named.
-pub(crate) fn choose(signature: &Signature, names: &[String]) -> Result<Vec<usize>> {
-    if names.is_empty() {
-        return Ok((0..signature.outputs.len()).collect());
-    }
-    let find = |name: &String| {
-        signature.outputs.iter().position(|spec| spec.name == *name).ok_or_else(|| {
-            let known: Vec<_> = signature.outputs.iter().map(|spec| format!("'{}'", spec.name)).collect();
-            Error::invalid(format!("there is no output '{name}'"))
-                .hint(format!("outputs are {}", known.join(", ")))
-        })
-    };
-    names.iter().map(find).collect()
+use crate::protocol::{Chosen, classify};
+
+/// An answer's body: JSON, and behind it the binary tensors.
+pub(crate) struct Encoded {
+    pub(crate) json: Vec<u8>,
+    pub(crate) tensors: Vec<Bytes>,
+    /// Whether the answer is of the binary extension's form.
+    pub(crate) binary: bool,
 }
 
 /// The body of an answer.
@@ -25,10 +21,14 @@ pub(crate) fn response(
     version: &str,
     id: Option<&str>,
     outputs: &[NamedTensor],
-    wanted: &[usize],
-) -> Result<Vec<u8>> {
-    let size: usize = outputs.iter().map(|output| output.tensor.bytes().len() * 3 + 128).sum();
-    let mut body = Vec::with_capacity(size + 128);
+    chosen: &[Chosen],
+) -> Result<Encoded> {
+    let mut size = 160;
+    for one in chosen {
+        let bytes = outputs.get(one.position).map_or(0, |output| output.tensor.bytes().len());
+        size += 128 + if one.binary { 0 } else { bytes * 3 };
+    }
+    let mut body = Vec::with_capacity(size);
     body.extend_from_slice(b"{\"model_name\":");
     text(&mut body, model);
     body.extend_from_slice(b",\"model_version\":");
@@ -38,15 +38,31 @@ pub(crate) fn response(
         text(&mut body, id);
     }
     body.extend_from_slice(b",\"outputs\":[");
-    for (index, position) in wanted.iter().enumerate() {
+    let (mut tensors, mut binary) = (Vec::new(), false);
+    for (index, one) in chosen.iter().enumerate() {
         if index > 0 {
             body.push(b',');
         }
-        let output = outputs.get(*position).ok_or_else(|| Error::internal("an output is missing"))?;
-        tensor(&mut body, output).map_err(|error| error.context(format!("output '{}'", output.name)))?;
+        let output = outputs.get(one.position).ok_or_else(|| Error::internal("an output is missing"))?;
+        let within = |error: Error| error.context(format!("output '{}'", output.name));
+        let classes =
+            one.classes.map(|classes| classify::best(&output.tensor, classes)).transpose().map_err(within)?;
+        let tensor = classes.as_ref().unwrap_or(&output.tensor);
+        head(&mut body, &output.name, tensor);
+        if one.binary {
+            binary = true;
+            tensors.push(tensor.bytes().clone());
+            body.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
+            integer(&mut body, tensor.bytes().len());
+            body.extend_from_slice(b"}}");
+        } else {
+            body.extend_from_slice(b",\"data\":[");
+            elements(&mut body, tensor).map_err(within)?;
+            body.extend_from_slice(b"]}");
+        }
     }
     body.extend_from_slice(b"]}");
-    Ok(body)
+    Ok(Encoded { json: body, tensors, binary })
 }
 
 fn text(body: &mut Vec<u8>, text: &str) {
@@ -54,19 +70,27 @@ fn text(body: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(body, text);
 }
 
-fn tensor(body: &mut Vec<u8>, output: &NamedTensor) -> Result<()> {
-    let tensor = &output.tensor;
-    body.extend_from_slice(b"{\"name\":");
-    text(body, &output.name);
-    body.extend_from_slice(
-        format!(",\"datatype\":\"{}\",\"shape\":{:?},\"data\":[", tensor.dtype(), tensor.shape()).as_bytes(),
-    );
-    elements(body, tensor)?;
-    body.extend_from_slice(b"]}");
-    Ok(())
+fn integer(body: &mut Vec<u8>, value: impl itoa::Integer) {
+    body.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn elements(body: &mut Vec<u8>, tensor: &Tensor) -> Result<()> {
+fn head(body: &mut Vec<u8>, name: &str, tensor: &Tensor) {
+    body.extend_from_slice(b"{\"name\":");
+    text(body, name);
+    body.extend_from_slice(b",\"datatype\":\"");
+    body.extend_from_slice(tensor.dtype().as_str().as_bytes());
+    body.extend_from_slice(b"\",\"shape\":[");
+    for (index, dim) in tensor.shape().iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        integer(body, *dim);
+    }
+    body.push(b']');
+}
+
+/// The elements of a tensor in JSON, with commas between.
+pub(crate) fn elements(body: &mut Vec<u8>, tensor: &Tensor) -> Result<()> {
     let mut buffer = ryu::Buffer::new();
     match tensor.dtype() {
         DataType::Bool => list(body, tensor.bytes(), 1, |body, one| {
@@ -118,12 +142,8 @@ fn list(body: &mut Vec<u8>, bytes: &[u8], size: usize, mut write: impl FnMut(&mu
     }
 }
 
-fn integers<T: Element + std::fmt::Display>(body: &mut Vec<u8>, tensor: &Tensor) {
-    use std::io::Write as _;
-    list(body, tensor.bytes(), size_of::<T>(), |body, one| {
-        // Writing into a vector cannot fail.
-        let _ = write!(body, "{}", T::read(one));
-    });
+fn integers<T: Element + itoa::Integer>(body: &mut Vec<u8>, tensor: &Tensor) {
+    list(body, tensor.bytes(), size_of::<T>(), |body, one| integer(body, T::read(one)));
 }
 
 fn single(body: &mut Vec<u8>, buffer: &mut ryu::Buffer, value: f32) {
@@ -148,7 +168,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::protocol::decode;
+    use crate::protocol::request;
 
     /// Bytes without a pattern, the same in every run.
     fn noise(length: usize, mut state: u64) -> Vec<u8> {
@@ -195,10 +215,18 @@ mod tests {
                             .unwrap()
                     }
                 };
-                let named = NamedTensor { name: "x".into(), tensor: tensor.clone() };
-                let body = response("m", "1", Some("id"), &[named], &[0]).unwrap();
-                let text = String::from_utf8(body).unwrap().replace("\"outputs\"", "\"inputs\"");
-                let back = decode::request(&text.into()).unwrap().inputs.remove(0).tensor;
+                let named = [NamedTensor { name: "x".into(), tensor: tensor.clone() }];
+                let back = |binary: bool| {
+                    let chosen = [Chosen { position: 0, binary, classes: None }];
+                    let Encoded { json, tensors, .. } =
+                        response("m", "1", Some("id"), &named, &chosen).unwrap();
+                    let text = String::from_utf8(json).unwrap().replace("\"outputs\"", "\"inputs\"");
+                    let header = binary.then_some(text.len());
+                    let whole: Vec<u8> = text.into_bytes().into_iter().chain(tensors.concat()).collect();
+                    request::read(&whole.into(), header).unwrap().inputs.remove(0).tensor
+                };
+                assert_eq!(back(true), tensor, "{dtype} {count}");
+                let back = back(false);
                 assert_eq!(canonical(&back), canonical(&tensor), "{dtype} {count}");
             }
         }

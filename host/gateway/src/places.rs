@@ -1,0 +1,142 @@
+//! What the paths of the data plane name.
+
+use std::borrow::Cow;
+
+use eyot_core::{Error, Result};
+use http::Method;
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    Server,
+    Live,
+    Ready,
+    Models,
+    Model(Target<'a>, Page),
+}
+
+/// A deployment, or one of its revisions.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    pub(crate) model: Cow<'a, str>,
+    pub(crate) version: Option<Cow<'a, str>>,
+}
+
+/// What there is below a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    Metadata,
+    Ready,
+    Infer,
+}
+
+/// More segments than any path of the protocol has.
+const SEGMENTS: usize = 8;
+
+impl<'a> Place<'a> {
+    /// Reads a path. Fails with `NotFound` when it names nothing.
+    pub(crate) fn of(path: &'a str) -> Result<Self> {
+        let unknown = || {
+            Error::not_found(format!("there is no route {path}"))
+                .hint("the protocol is under /v2; predictions are POST /v2/models/NAME/infer")
+        };
+        let mut segments: [Cow<'a, str>; SEGMENTS] = Default::default();
+        let mut count = 0;
+        for segment in path.trim_matches('/').split('/') {
+            *segments.get_mut(count).ok_or_else(unknown)? = unescape(segment).ok_or_else(unknown)?;
+            count += 1;
+        }
+        let texts: [&str; SEGMENTS] = std::array::from_fn(|index| &*segments[index]);
+        let (page, versioned) = match &texts[..count] {
+            ["v2"] => return Ok(Self::Server),
+            ["v2", "health", "live"] => return Ok(Self::Live),
+            ["v2", "health", "ready"] => return Ok(Self::Ready),
+            ["v2", "models"] => return Ok(Self::Models),
+            ["v2", "models", _, "versions", _, rest @ ..] => (Page::of(rest), true),
+            ["v2", "models", _, rest @ ..] => (Page::of(rest), false),
+            _ => return Err(unknown()),
+        };
+        let page = page.ok_or_else(unknown)?;
+        let [_, _, model, _, version, ..] = segments;
+        Ok(Self::Model(Target { model, version: versioned.then_some(version) }, page))
+    }
+
+    /// The methods that it takes.
+    pub(crate) fn takes(&self, method: &Method) -> std::result::Result<(), &'static str> {
+        let (taken, all): (&[Method], _) = match self {
+            Self::Model(_, Page::Infer) => (&[Method::POST], "POST"),
+            _ => (&[Method::GET, Method::HEAD], "GET, HEAD"),
+        };
+        if taken.contains(method) { Ok(()) } else { Err(all) }
+    }
+}
+
+impl Page {
+    fn of(rest: &[&str]) -> Option<Self> {
+        Some(match rest {
+            [] => Self::Metadata,
+            ["ready"] => Self::Ready,
+            ["infer"] => Self::Infer,
+            _ => return None,
+        })
+    }
+}
+
+/// Undoes percent-encoding; `None` where it is wrong.
+fn unescape(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        if *first == b'%' {
+            let (digits, tail) = rest.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use eyot_core::Kind;
+
+    use super::*;
+
+    fn target<'a>(model: &'a str, version: Option<&'a str>) -> Target<'a> {
+        Target { model: model.into(), version: version.map(Cow::Borrowed) }
+    }
+
+    #[test]
+    fn paths_name_places() {
+        for (path, expected) in [
+            ("/v2", Place::Server),
+            ("/v2/", Place::Server),
+            ("/v2/models/a", Place::Model(target("a", None), Page::Metadata)),
+            ("/v2/models/a%2Db/versions/3/infer", Place::Model(target("a-b", Some("3")), Page::Infer)),
+            ("/v2/models/a/ready", Place::Model(target("a", None), Page::Ready)),
+            ("/v2/models/versions/infer", Place::Model(target("versions", None), Page::Infer)),
+        ] {
+            assert_eq!(Place::of(path).unwrap(), expected, "{path}");
+        }
+        for path in [
+            "/",
+            "/v1/models/a",
+            "/v2/models/a/generate",
+            "/v2/models/%zz",
+            "/v2/models/%ff",
+            "/v2/models/a/versions",
+            "/v2/models/a/versions/1/2",
+            "/v2/a/b/c/d/e/f/g/h/i/j",
+        ] {
+            assert_eq!(Place::of(path).unwrap_err().kind(), Kind::NotFound, "{path}");
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! A reader of JSON text that goes forward once and builds nothing. Strings without escapes are
+//! slices of the text; numbers go from their digits into the type that is wanted.
+
+use std::borrow::Cow;
+
+use fast_float2::FastFloat;
+
+/// Deeper than any request; what is deeper is an attack on somebody's stack.
+pub(crate) const DEPTH: usize = 32;
+
+/// What is wrong, and at which byte.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) what: &'static str,
+    pub(crate) at: usize,
+}
+
+pub(crate) type Read<T> = Result<T, Wrong>;
+
+/// A place in a text. Methods take what they name and stand behind it afterwards.
+pub(crate) struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// The same text from `at` on.
+    pub(crate) fn from(text: &'a str, at: usize) -> Self {
+        Self { text, at }
+    }
+
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// What was taken since `start`.
+    pub(crate) fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    pub(crate) fn remaining(&self) -> usize {
+        self.text.len() - self.at
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    fn wrong<T>(&self, what: &'static str) -> Read<T> {
+        let what = if self.at >= self.text.len() { "it ends too early" } else { what };
+        Err(Wrong { what, at: self.at })
+    }
+
+    /// The next byte that is no white space, not taken.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let Some(byte) = bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(*byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    /// Takes `byte` if it is the next.
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(crate) fn expect(&mut self, byte: u8, what: &'static str) -> Read<()> {
+        if self.take(byte) { Ok(()) } else { self.wrong(what) }
+    }
+
+    /// Nothing but white space is left.
+    pub(crate) fn end(&mut self) -> Read<()> {
+        if self.peek().is_none() { Ok(()) } else { self.wrong("something follows it") }
+    }
+
+    /// An object; `field` takes each value.
+    pub(crate) fn object<E: From<Wrong>>(
+        &mut self,
+        mut field: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.expect(b'{', "an object is expected")?;
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            let name = self.string()?;
+            self.expect(b':', "':' is expected")?;
+            field(self, name)?;
+            if self.take(b'}') {
+                return Ok(());
+            }
+            self.expect(b',', "',' or '}' is expected")?;
+        }
+    }
+
+    /// An array; `element` takes each value.
+    pub(crate) fn array<E: From<Wrong>>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.expect(b'[', "an array is expected")?;
+        if self.take(b']') {
+            return Ok(());
+        }
+        loop {
+            element(self)?;
+            if self.take(b']') {
+                return Ok(());
+            }
+            self.expect(b',', "',' or ']' is expected")?;
+        }
+    }
+
+    pub(crate) fn string(&mut self) -> Read<Cow<'a, str>> {
+        self.expect(b'"', "a string is expected")?;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            match self.text.as_bytes().get(self.at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    self.at += 2;
+                }
+                Some(byte) if *byte < b' ' => return self.wrong("a control character stands in a string"),
+                Some(_) => self.at += 1,
+                None => return self.wrong("it ends too early"),
+            }
+        }
+        let end = self.at;
+        self.at += 1;
+        if !escaped {
+            return Ok(Cow::Borrowed(&self.text[start..end]));
+        }
+        let unescaped = serde_json::from_str(&self.text[start - 1..=end]);
+        unescaped.map(Cow::Owned).map_err(|_| Wrong { what: "an escape is wrong", at: start })
+    }
+
+    /// A whole number that is not negative.
+    pub(crate) fn unsigned(&mut self) -> Read<u64> {
+        self.peek();
+        let start = self.at;
+        let value = self.integer::<u64>();
+        value.ok_or(Wrong { what: "a whole number of 0 or more is expected", at: start })
+    }
+
+    /// A whole number, if one stands here and fits; else nothing is taken.
+    pub(crate) fn integer<T: Integer>(&mut self) -> Option<T> {
+        let rest = self.rest();
+        let (negative, digits) = match rest.split_first()? {
+            (b'-', digits) => (true, digits),
+            _ => (false, rest),
+        };
+        let mut value = T::ZERO;
+        let mut length = 0;
+        while let Some(digit) =
+            digits.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
+        {
+            value = value.push(digit, negative)?;
+            length += 1;
+        }
+        let leading_zero = length > 1 && digits.first() == Some(&b'0');
+        if length == 0 || leading_zero || !ends(digits.get(length)) {
+            return None;
+        }
+        self.at += length + usize::from(negative);
+        Some(value)
+    }
+
+    /// A number, rounded once; also `NaN`, `Infinity` and `-Infinity`, which Python writes. `None`,
+    /// and nothing taken, when no number stands here.
+    pub(crate) fn float<T: Float>(&mut self) -> Option<T> {
+        let rest = self.rest();
+        let Some(decimal) = Decimal::read(rest) else {
+            return self.word::<T>(rest);
+        };
+        let value = match decimal.quick().and_then(T::narrow) {
+            Some(value) => value,
+            None => fast_float2::parse(rest.get(..decimal.length)?).ok()?,
+        };
+        self.at += decimal.length;
+        Some(value)
+    }
+
+    fn word<T: Float>(&mut self, rest: &[u8]) -> Option<T> {
+        let words: [(&[u8], &str); 3] = [(b"NaN", "nan"), (b"Infinity", "inf"), (b"-Infinity", "-inf")];
+        let (word, name) = words.into_iter().find(|(word, _)| rest.starts_with(word))?;
+        if !ends(rest.get(word.len())) {
+            return None;
+        }
+        self.at += word.len();
+        fast_float2::parse(name).ok()
+    }
+
+    /// `true`, `false` or `null`, if it stands here.
+    pub(crate) fn literal(&mut self, word: &str) -> bool {
+        let found = self.rest().starts_with(word.as_bytes()) && ends(self.rest().get(word.len()));
+        self.at += if found { word.len() } else { 0 };
+        found
+    }
+
+    /// Any value, checked and forgotten.
+    pub(crate) fn skip(&mut self) -> Read<()> {
+        self.skip_within(DEPTH)
+    }
+
+    fn skip_within(&mut self, depth: usize) -> Read<()> {
+        if depth == 0 {
+            return self.wrong("it is nested too deep");
+        }
+        match self.peek() {
+            Some(b'{') => self.object(|reader, _| reader.skip_within(depth - 1)),
+            Some(b'[') => self.array(|reader| reader.skip_within(depth - 1)),
+            Some(b'"') => self.string().map(drop),
+            _ if self.literal("true") || self.literal("false") || self.literal("null") => Ok(()),
+            _ => match self.float::<f64>() {
+                Some(_) => Ok(()),
+                None => self.wrong("a value is expected"),
+            },
+        }
+    }
+
+    /// The value that stands here as it is written, cut to what an error can hold.
+    pub(crate) fn shown(&mut self) -> String {
+        self.peek();
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let length = match rest.as_bytes().first() {
+            Some(b'"') => Reader::from(self.text, self.at).string().map_or(rest.len(), |text| text.len() + 2),
+            _ => rest.find([',', ']', '}', ' ', '\n', '\r', '\t']).unwrap_or(rest.len()),
+        };
+        let mut text: String = rest.chars().take(length.min(40)).collect();
+        if length > 40 {
+            text.push('…');
+        }
+        text
+    }
+}
+
+/// Whether a number or word may end before this byte.
+fn ends(next: Option<&u8>) -> bool {
+    next.is_none_or(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
+}
+
+/// A number as it is written: digits without the point, and the power of ten that is due to it.
+struct Decimal {
+    negative: bool,
+    /// The digits' value, if there are no more than fit.
+    mantissa: Option<u64>,
+    exponent: i32,
+    length: usize,
+}
+
+/// The powers of ten that FP64 holds exactly.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+
+impl Decimal {
+    /// JSON's grammar, no more: not 01, 1. or +1.
+    fn read(text: &[u8]) -> Option<Self> {
+        let negative = text.first() == Some(&b'-');
+        let start = usize::from(negative);
+        let (mut at, mut value) = (start, 0_u64);
+        while let Some(digit) = digit(text, at) {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+            at += 1;
+        }
+        let mut digits = at - start;
+        if digits == 0 || (digits > 1 && text.get(start) == Some(&b'0')) {
+            return None;
+        }
+        let mut exponent = 0_i32;
+        if text.get(at) == Some(&b'.') {
+            let point = at + 1;
+            at = point;
+            loop {
+                // Twice without asking: behind the last digit there are none, and that costs less
+                // than a branch that random numbers take at random.
+                let (first, length) = digits_in(text.get(at..).unwrap_or_default());
+                value = value.wrapping_mul(TENS[length & 15]).wrapping_add(first);
+                at += length;
+                let (second, length) = digits_in(text.get(at..).unwrap_or_default());
+                value = value.wrapping_mul(TENS[length & 15]).wrapping_add(second);
+                at += length;
+                if length < 8 {
+                    break;
+                }
+            }
+            if at == point {
+                return None;
+            }
+            digits += at - point;
+            exponent = -i32::try_from(at - point).ok()?;
+        }
+        if matches!(text.get(at), Some(b'e' | b'E')) {
+            at += 1;
+            let minus = text.get(at) == Some(&b'-');
+            at += usize::from(matches!(text.get(at), Some(b'-' | b'+')));
+            let (first, mut power) = (at, 0_i32);
+            while let Some(digit) = digit(text, at) {
+                power = power.saturating_mul(10).saturating_add(i32::from(digit));
+                at += 1;
+            }
+            if at == first {
+                return None;
+            }
+            exponent = exponent.saturating_add(if minus { -power } else { power });
+        }
+        let mantissa = (digits <= 19).then_some(value);
+        ends(text.get(at)).then_some(Self { negative, mantissa, exponent, length: at })
+    }
+
+    /// The number in FP64, where digits and power are both exact there, so that one operation rounds
+    /// once. Most numbers that clients send are of this kind.
+    fn quick(&self) -> Option<f64> {
+        let mantissa = self.mantissa.filter(|mantissa| *mantissa < 1 << 53)? as f64;
+        let power = *POWERS.get(self.exponent.unsigned_abs() as usize)?;
+        let value = if self.exponent < 0 { mantissa / power } else { mantissa * power };
+        Some(if self.negative { -value } else { value })
+    }
+}
+
+fn digit(text: &[u8], at: usize) -> Option<u8> {
+    text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
+}
+
+/// The powers of ten by which up to eight digits move a number.
+const TENS: [u64; 16] =
+    [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 0, 0, 0, 0, 0, 0, 0];
+
+/// The value of the digits at the start of a text, eight at most, and how many they are. All at once:
+/// numbers have as many digits as they please, and a loop over them is guessed wrong each time.
+fn digits_in(text: &[u8]) -> (u64, usize) {
+    let word = match text.first_chunk::<8>() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    // A byte below '0' borrows, one above '9' carries: the lowest such shows in its highest bit.
+    let numbers = word.wrapping_sub(0x3030_3030_3030_3030);
+    let others = (word.wrapping_add(0x4646_4646_4646_4646) | numbers) & 0x8080_8080_8080_8080;
+    let length = others.trailing_zeros() / 8;
+    // Zeros in front make eight of them.
+    let half = 32 - 4 * length;
+    let eight = numbers << half << half;
+    let pairs = eight.wrapping_mul(10).wrapping_add(eight >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
+    (fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff, length as usize)
+}
+
+/// FP32 and FP64.
+pub(crate) trait Float: FastFloat + Copy {
+    /// From what was rounded to FP64; `None` where that was a rounding too many.
+    fn narrow(value: f64) -> Option<Self>;
+}
+
+impl Float for f64 {
+    fn narrow(value: f64) -> Option<Self> {
+        Some(value)
+    }
+}
+
+impl Float for f32 {
+    fn narrow(value: f64) -> Option<Self> {
+        // Half way between two FP32 it matters which side the exact number was on.
+        let halfway = value.to_bits() & 0x1fff_ffff == 0x1000_0000;
+        let normal = value == 0.0 || (1e-37..1e38).contains(&value.abs());
+        (normal && !halfway).then_some(value as f32)
+    }
+}
+
+/// A whole number that is read digit by digit.
+pub(crate) trait Integer: Copy {
+    const ZERO: Self;
+    /// The number with a digit more; `None` when it does not fit.
+    fn push(self, digit: u8, negative: bool) -> Option<Self>;
+}
+
+macro_rules! integers {
+    ($($type:ty),*) => {$(
+        impl Integer for $type {
+            const ZERO: Self = 0;
+
+            fn push(self, digit: u8, negative: bool) -> Option<Self> {
+                let digit = <$type>::try_from(digit).ok()?;
+                let tens = self.checked_mul(10)?;
+                if negative { tens.checked_sub(digit) } else { tens.checked_add(digit) }
+            }
+        }
+    )*};
+}
+
+integers!(u8, u16, u32, u64, i8, i16, i32, i64);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_json_is_taken_and_what_is_not_is_not() {
+        for text in [
+            r#"{"a": [1, -2.5e3, "x\n", null, true, {}], "b": {"c": []}}"#,
+            "0",
+            "-0.0",
+            "1E+5",
+            "\"\\u00e9\"",
+            " [ ] ",
+            "NaN",
+            "[-Infinity]",
+        ] {
+            let mut reader = Reader::new(text);
+            reader.skip().unwrap();
+            reader.end().unwrap();
+        }
+        for text in [
+            "",
+            "[1,]",
+            "[1 2]",
+            "{\"a\" 1}",
+            "{\"a\":1,}",
+            "{1:2}",
+            "01",
+            "-",
+            "1.",
+            "1.e5",
+            ".5",
+            "+1",
+            "1e",
+            "inf",
+            "nul",
+            "truex",
+            "\"a",
+            "\"\\x\"",
+            "\"\n\"",
+            "[",
+            "{",
+            "1]",
+            "--1",
+            "nan",
+            "0x10",
+        ] {
+            let mut reader = Reader::new(text);
+            assert!(reader.skip().and_then(|()| reader.end()).is_err(), "{text}");
+        }
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(Reader::new(&deep).skip().unwrap_err().what, "it is nested too deep");
+    }
+
+    #[test]
+    fn integers_fit_or_are_none() {
+        assert_eq!(Reader::new("-128").integer::<i8>(), Some(-128));
+        assert_eq!(Reader::new("18446744073709551615").integer::<u64>(), Some(u64::MAX));
+        assert_eq!(Reader::new("-0,").integer::<u8>(), Some(0));
+        for text in ["128", "-129", "1.0", "1e2", "", "-", "007", "1x"] {
+            assert_eq!(Reader::new(text).integer::<i8>(), None, "{text}");
+        }
+        assert_eq!(Reader::new("-1").integer::<u8>(), None);
+    }
+
+    #[test]
+    fn floats_are_rounded_once() {
+        let check = |text: &str| {
+            assert_eq!(Reader::new(text).float::<f32>(), text.parse().ok(), "{text}");
+            assert_eq!(Reader::new(text).float::<f64>(), text.parse().ok(), "{text}");
+        };
+        let ties = [
+            "1.00000017881393432617187499",
+            "1.000000178813934",
+            "16777217",
+            "16777217.0000001",
+            "0.50000002980232238",
+        ];
+        let edges = [
+            "3.4e39",
+            "1e-50",
+            "-5e-324",
+            "1e-45",
+            "1.1754942e-38",
+            "1e400",
+            "123456789012345678901234567890",
+            "-0",
+            "0e9999999999",
+        ];
+        ties.into_iter()
+            .chain(edges)
+            .chain(["0.1", "123456789.125", "0.12345678", "1.5e-22"])
+            .for_each(check);
+        let mut state = 7_u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            check(&format!("{}", f32::from_bits((state >> 32) as u32 & 0xbfff_ffff)));
+            check(&format!("{}e{}", (state >> 20) as f64 / 1e6, (state % 60) as i64 - 30));
+        }
+    }
+}
