@@ -1,7 +1,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Name, Result};
-use eyot_deploy::Deployment;
+use eyot_deploy::{Deployment, Revision, Traffic};
 use eyot_oci::{Entry, Resolved, Transport};
 use eyot_pipelines::{PipelineRun, RunEvent};
 use futures::Stream;
@@ -56,6 +56,26 @@ impl Client {
 
     pub async fn undeploy(&self, name: &Name) -> Result<()> {
         self.call(Method::DELETE, &format!("/api/v1/deployments/{name}"), None::<&()>).await
+    }
+
+    /// Every revision that was made under a name.
+    pub async fn revisions(&self, name: &Name) -> Result<Vec<Revision>> {
+        self.get(&format!("/api/v1/deployments/{name}/revisions")).await
+    }
+
+    /// One deployment.
+    pub async fn deployment(&self, name: &Name) -> Result<Deployment> {
+        self.get(&format!("/api/v1/deployments/{name}")).await
+    }
+
+    /// Splits the requests to a deployment among its revisions.
+    pub async fn split(&self, name: &Name, traffic: &Traffic) -> Result<Deployment> {
+        self.call(Method::PUT, &format!("/api/v1/deployments/{name}/traffic"), Some(traffic)).await
+    }
+
+    /// Splits requests as they were split before.
+    pub async fn roll_back(&self, name: &Name) -> Result<Deployment> {
+        self.call(Method::POST, &format!("/api/v1/deployments/{name}/rollback"), None::<&()>).await
     }
 
     pub async fn deployments(&self) -> Result<Vec<Deployment>> {

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use eyot_core::{Error, Name, Reference, Result};
-use eyot_deploy::{Deployment, Pinned, Spec};
+use eyot_deploy::{Deployment, Limits, Pinned, Revision, Spec, Traffic};
 use eyot_oci::ArtifactKind;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,12 @@ pub struct DeployRequest {
     /// Models granted to the component: name → reference.
     #[serde(default)]
     pub models: BTreeMap<String, String>,
+    /// What the revision may take of the server.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether the revision is only made ready: the requests go on to those that serve.
+    #[serde(default)]
+    pub no_traffic: bool,
 }
 
 /// The name under which a model that is deployed alone is granted to the built-in handler.
@@ -29,6 +35,9 @@ pub(crate) fn routes() -> Router<Services> {
     Router::new()
         .route("/api/v1/deployments", get(list))
         .route("/api/v1/deployments/{name}", get(one).put(deploy).delete(undeploy))
+        .route("/api/v1/deployments/{name}/revisions", get(revisions))
+        .route("/api/v1/deployments/{name}/traffic", put(split))
+        .route("/api/v1/deployments/{name}/rollback", post(roll_back))
 }
 
 async fn list(State(services): State<Services>) -> Answer<Vec<Deployment>> {
@@ -48,11 +57,39 @@ async fn deploy(
     let spec = resolve(&services, &request)
         .await
         .map_err(|error| error.context(format!("cannot deploy '{name}'")))?;
-    // A client that goes away must not leave a deployment half changed: the work is its own task.
     let deployments = services.deployments.clone();
-    let task = tokio::spawn(async move { deployments.deploy(&name, spec).await });
-    let done = task.await.map_err(|error| Error::internal("a deployment ended early").because(error))?;
-    Ok(axum::Json(done?))
+    finish(async move {
+        if request.no_traffic {
+            deployments.prepare(&name, spec).await
+        } else {
+            deployments.deploy(&name, spec).await
+        }
+    })
+    .await
+}
+
+/// A client that goes away must not leave a deployment half changed: the work is its own task.
+async fn finish(change: impl Future<Output = Result<Deployment>> + Send + 'static) -> Answer<Deployment> {
+    let done = tokio::spawn(change).await;
+    Ok(axum::Json(done.map_err(|error| Error::internal("a deployment ended early").because(error))??))
+}
+
+async fn revisions(State(services): State<Services>, Path(name): Path<String>) -> Answer<Vec<Revision>> {
+    Ok(axum::Json(services.deployments.revisions(&name.parse()?).await?))
+}
+
+async fn split(
+    State(services): State<Services>,
+    Path(name): Path<String>,
+    Json(traffic): Json<Traffic>,
+) -> Answer<Deployment> {
+    let name: Name = name.parse()?;
+    finish(async move { services.deployments.split(&name, traffic).await }).await
+}
+
+async fn roll_back(State(services): State<Services>, Path(name): Path<String>) -> Answer<Deployment> {
+    let name: Name = name.parse()?;
+    finish(async move { services.deployments.roll_back(&name).await }).await
 }
 
 async fn undeploy(
@@ -74,7 +111,8 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
             ))
             .hint("models are granted to components; deploy the component and grant it both"));
         }
-        return Ok(Spec { component: None, models: BTreeMap::from([(ALONE.to_owned(), source)]) });
+        let models = BTreeMap::from([(ALONE.to_owned(), source)]);
+        return Ok(Spec { component: None, models, limits: request.limits.clone() });
     }
     let mut models = BTreeMap::new();
     for (name, reference) in &request.models {
@@ -86,7 +124,7 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
         }
         models.insert(name.clone(), pinned);
     }
-    Ok(Spec { component: Some(source), models })
+    Ok(Spec { component: Some(source), models, limits: request.limits.clone() })
 }
 
 async fn pin(services: &Services, reference: &str) -> Result<(ArtifactKind, Pinned)> {

@@ -90,6 +90,23 @@ pub struct Gateway {
     pub queue: usize,
     /// How long a drain waits for requests in flight after SIGTERM.
     pub drain: Period,
+    /// The certificate chain for TLS, a PEM file; empty for none.
+    pub tls_cert: PathBuf,
+    /// The certificate's private key, a PEM file.
+    pub tls_key: PathBuf,
+    /// Whether clients of the data plane may load and unload models.
+    pub model_control: bool,
+    /// The share of predictions that is written to predictions/NAME.jsonl in the data folder, from 0 to 1.
+    pub prediction_log: f64,
+    /// How large a file of the prediction log may grow; one older file is kept.
+    pub prediction_log_size: ByteCount,
+}
+
+impl Gateway {
+    /// Certificate and key, if the data plane speaks TLS.
+    pub fn tls(&self) -> Option<(&Path, &Path)> {
+        (!self.tls_cert.as_os_str().is_empty()).then_some((&self.tls_cert, &self.tls_key))
+    }
 }
 
 /// Limits of one call into a component that answers predictions.
@@ -201,6 +218,11 @@ impl Default for Gateway {
             concurrency: 64,
             queue: 1024,
             drain: Period(std::time::Duration::from_secs(30)),
+            tls_cert: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            model_control: false,
+            prediction_log: 0.0,
+            prediction_log_size: ByteCount(64 << 20),
         }
     }
 }
@@ -298,6 +320,7 @@ impl Config {
         let positive = [
             ("gateway.concurrency", self.gateway.concurrency as u64),
             ("gateway.max-body", self.gateway.max_body.0),
+            ("gateway.prediction-log-size", self.gateway.prediction_log_size.0),
             ("handlers.memory", self.handlers.memory.0),
             ("handlers.reuse", self.handlers.reuse),
             ("handlers.timeout", self.handlers.timeout.0.as_micros() as u64),
@@ -310,6 +333,14 @@ impl Config {
             ("registry.upload-expiry", self.registry.upload_expiry.0.as_micros() as u64),
             ("registry.token-lifetime", self.registry.token_lifetime.0.as_micros() as u64),
         ];
+        if self.gateway.tls_cert.as_os_str().is_empty() != self.gateway.tls_key.as_os_str().is_empty() {
+            return Err(Error::invalid("of gateway.tls-cert and gateway.tls-key there is only one")
+                .hint("TLS needs both; without TLS leave out both"));
+        }
+        if !(0.0..=1.0).contains(&self.gateway.prediction_log) {
+            return Err(Error::invalid(format!("gateway.prediction-log is {}", self.gateway.prediction_log))
+                .hint("it is a share, from 0 for no prediction to 1 for every one"));
+        }
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => {
                 Err(Error::invalid(format!("{name} is 0")).hint(format!("{name} must be more than 0")))
@@ -352,6 +383,10 @@ fn apply(table: &mut toml::Table, setting: &Setting) -> Result<()> {
             .parse()
             .map(toml::Value::Integer)
             .map_err(|_| Error::invalid(format!("{}: '{text}' is no whole number", setting.origin)))?,
+        toml::Value::Float(_) => text
+            .parse()
+            .map(toml::Value::Float)
+            .map_err(|_| Error::invalid(format!("{}: '{text}' is no number", setting.origin)))?,
         toml::Value::Boolean(_) => text
             .parse()
             .map(toml::Value::Boolean)
@@ -395,6 +430,10 @@ mod tests {
             ("gateway.queue", "many"),
             ("gateway.listen", "nowhere"),
             ("handlers.memory", "0"),
+            ("gateway.tls-cert", "cert.pem"),
+            ("gateway.prediction-log", "1.5"),
+            ("gateway.prediction-log", "NaN"),
+            ("gateway.prediction-log", "often"),
             ("inference.backend", "magic"),
             ("inference.optimization", "much"),
             ("inference.max-batch", "0"),

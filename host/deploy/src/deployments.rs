@@ -1,14 +1,14 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eyot_core::{Clock, Error, Name, Result, Timestamp};
-use eyot_meta::{Database, Event, fail};
+use eyot_core::{Clock, Error, Name, Result};
+use eyot_meta::Database;
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
-use sqlx::Row as _;
 
-use crate::{Deployment, Spec, State};
+use crate::records::{self, Made, Record};
+use crate::{Deployment, Revision, Spec, State, Traffic};
 
 /// What serves revisions: the gateway in the product, a fake in tests.
 #[async_trait]
@@ -16,13 +16,17 @@ pub trait Host: Send + Sync + 'static {
     /// Loads, checks and probes a revision without serving it. Dropping the answer undoes it.
     async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>>;
 
+    /// Splits requests from now on. Revisions that are not among `live` are let go; requests that
+    /// they have begun end.
+    fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>);
+
     /// Stops serving. Requests in flight end.
     fn deactivate(&self, name: &Name);
 }
 
 /// A revision that is ready to serve.
 pub trait Staged: Send {
-    /// Serves it in place of whatever served under that name. Cannot fail.
+    /// Lets requests that name the revision reach it; others do once they are routed to it. Cannot fail.
     fn activate(self: Box<Self>);
 }
 
@@ -37,176 +41,264 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Changes to one name happen one after another.
     changing: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,
-    /// Deployments that a restart could not bring back, and why.
-    failed: Mutex<HashMap<Name, String>>,
+    /// The revisions that the host has.
+    active: Mutex<HashMap<Name, BTreeSet<u64>>>,
+    /// Deployments that do not serve as they should, and why.
+    troubles: Mutex<HashMap<Name, State>>,
 }
 
 impl Deployments {
     /// Over a database and a store, serving through `host`.
     pub fn new(db: Database, store: Arc<dyn BlobStore>, host: Arc<dyn Host>, clock: Arc<dyn Clock>) -> Self {
-        let (changing, failed) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { db, store, host, clock, changing, failed }))
+        let (changing, active, troubles) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { db, store, host, clock, changing, active, troubles }))
     }
 
     /// Serves again what served when the process ended. One that cannot be brought back does not
     /// keep the others from serving: it is listed as failed, with the reason.
     pub async fn restore(&self) -> Result<()> {
-        for deployment in self.list().await? {
-            let staged = self.0.host.stage(&deployment.name, deployment.revision, &deployment.spec).await;
-            match staged {
-                Ok(staged) => staged.activate(),
-                Err(error) => {
-                    tracing::error!(deployment = %deployment.name, error = %error.chain(), "cannot be restored");
-                    self.0.failed.lock().insert(deployment.name, error.chain());
-                }
-            }
+        for record in records::list(&self.0.db).await? {
+            // What fails is in the list already.
+            let _ = self.bring_back(&record).await;
         }
         Ok(())
     }
 
-    /// Serves `spec` under `name` as a new revision; what served before goes on until then. The same
-    /// spec again is no change: the revision that serves is answered.
+    /// Loads everything a record names. Those of its revisions that load serve.
+    async fn bring_back(&self, record: &Record) -> Result<()> {
+        let name = &record.name;
+        let specs = self.specs(name).await?;
+        let (mut live, mut failure) = (BTreeSet::new(), None);
+        for revision in record.live() {
+            let staged = match specs.get(&revision) {
+                Some(spec) => self.0.host.stage(name, revision, spec).await,
+                None => Err(no_revision(name, revision)),
+            };
+            match staged {
+                Ok(staged) => {
+                    staged.activate();
+                    live.insert(revision);
+                }
+                Err(error) => {
+                    tracing::error!(deployment = %name, revision, error = %error.chain(), "cannot be loaded");
+                    if record.traffic.revisions().contains(&revision) {
+                        failure = Some(error);
+                    }
+                }
+            }
+        }
+        let mut traffic = record.traffic.clone();
+        traffic.weights.retain(|revision, _| live.contains(revision));
+        if !live.is_empty() {
+            self.0.host.route(name, &traffic, &live);
+        }
+        self.0.active.lock().insert(name.clone(), live);
+        let mut troubles = self.0.troubles.lock();
+        match failure {
+            None => {
+                troubles.remove(name);
+                Ok(())
+            }
+            Some(error) => {
+                troubles.insert(name.clone(), State::Failed { error: error.chain() });
+                Err(error)
+            }
+        }
+    }
+
+    /// Serves `spec` under `name` as a new revision that gets all requests; what served before goes on
+    /// until then, and stays ready for a rollback. The same spec again is no new revision.
     ///
     /// Fails, and changes nothing, when the revision cannot be loaded or written.
     pub async fn deploy(&self, name: &Name, spec: Spec) -> Result<Deployment> {
-        if spec.component.is_none() && spec.models.len() != 1 {
-            return Err(Error::invalid(format!(
-                "deployment '{name}' has no component and {} models",
-                spec.models.len()
-            ))
-            .hint("deploy a component, or exactly one model for the built-in handler"));
-        }
+        spec.check(name)?;
         let turn = self.turn(name);
         let _turn = turn.lock().await;
-        let before = self.find(name).await?;
-        if let Some(before) = &before
-            && before.spec == spec
-            && before.state == State::Serving
+        let record = records::find(&self.0.db, name).await?;
+        if let Some(record) = &record
+            && record.spec == spec
+            && self.state(name) == State::Serving
         {
-            return Ok(before.clone());
+            return self.change(name, Some(record), None, Traffic::all(record.revision)).await;
         }
-        let revision = self.latest(name).await? + 1;
-        let staged = self.0.host.stage(name, revision, &spec).await;
-        let staged = staged.map_err(|error| error.context(format!("cannot deploy '{name}'")))?;
-        for content in spec.contents() {
-            self.0.store.pin(&content, &owner(name, revision)).await?;
+        let new = self.made(name, spec).await?;
+        let traffic = Traffic::all(new.revision);
+        self.change(name, record.as_ref(), Some(new), traffic).await
+    }
+
+    /// Makes `spec` a new revision of `name` that gets no requests but those that name it.
+    ///
+    /// Fails with `NotFound` when nothing serves under the name yet, else as [`Deployments::deploy`].
+    pub async fn prepare(&self, name: &Name, spec: Spec) -> Result<Deployment> {
+        spec.check(name)?;
+        let turn = self.turn(name);
+        let _turn = turn.lock().await;
+        let record = self.record(name).await?;
+        let new = self.made(name, spec).await?;
+        let mut traffic = record.traffic.clone();
+        traffic.weights.insert(new.revision, 0);
+        self.change(name, Some(&record), Some(new), traffic).await
+    }
+
+    /// Splits the requests to `name` from now on; none is lost on the way. Revisions that were let go
+    /// are loaded again.
+    ///
+    /// Fails, and changes nothing, when a revision does not exist or cannot be loaded.
+    pub async fn split(&self, name: &Name, traffic: Traffic) -> Result<Deployment> {
+        traffic.check(name)?;
+        let turn = self.turn(name);
+        let _turn = turn.lock().await;
+        let record = self.record(name).await?;
+        self.change(name, Some(&record), None, traffic).await
+    }
+
+    /// Splits requests as they were split before the last change; a second time goes forward again.
+    ///
+    /// Fails with `NotFound` when there was no change.
+    pub async fn roll_back(&self, name: &Name) -> Result<Deployment> {
+        let turn = self.turn(name);
+        let _turn = turn.lock().await;
+        let record = self.record(name).await?;
+        let before = record.before.clone().ok_or_else(|| {
+            Error::not_found(format!("nothing served under '{name}' before what does now"))
+                .hint(format!("eyot traffic {name} shows its revisions"))
+        })?;
+        self.change(name, Some(&record), None, before).await
+    }
+
+    /// The one way in which what serves changes: load, write, then serve.
+    async fn change(
+        &self,
+        name: &Name,
+        record: Option<&Record>,
+        new: Option<Made>,
+        traffic: Traffic,
+    ) -> Result<Deployment> {
+        let before = record.and_then(|record| match record.traffic.shares_like(&traffic) {
+            true => record.before.clone(),
+            false => Some(record.traffic.clone()),
+        });
+        let active = self.0.active.lock().get(name).cloned().unwrap_or_default();
+        let specs = self.specs(name).await?;
+        let mut live = traffic.revisions();
+        let mut staged = Vec::new();
+        for revision in live.iter().copied().filter(|revision| !active.contains(revision)) {
+            let made = new.as_ref().filter(|made| made.revision == revision).map(|made| &made.spec);
+            let spec = made.or_else(|| specs.get(&revision)).ok_or_else(|| no_revision(name, revision))?;
+            let loaded = self.0.host.stage(name, revision, spec).await;
+            staged.push(loaded.map_err(|error| error.context(format!("cannot deploy '{name}'")))?);
+            for content in spec.contents() {
+                self.0.store.pin(&content, &owner(name, revision)).await?;
+            }
         }
-        let created = self.0.clock.now();
-        self.record(name, revision, &spec, created).await?;
-        staged.activate();
-        self.0.failed.lock().remove(name);
-        if let Some(before) = before {
-            self.release(name, &before).await;
+        // What served before stays ready as far as it is, so that a rollback needs no loading.
+        live.extend(before.iter().flat_map(Traffic::revisions).filter(|revision| active.contains(revision)));
+        let now = self.0.clock.now();
+        records::write(&self.0.db, name, new.as_ref(), &traffic, before.as_ref(), now).await?;
+        staged.into_iter().for_each(Staged::activate);
+        self.0.host.route(name, &traffic, &live);
+        self.0.active.lock().insert(name.clone(), live.clone());
+        self.0.troubles.lock().remove(name);
+        for revision in active.difference(&live) {
+            self.release(name, *revision, specs.get(revision)).await;
         }
-        Ok(Deployment { name: name.clone(), revision, spec, created, state: State::Serving })
+        self.get(name).await
     }
 
     /// Stops serving `name`. Its history stays.
     pub async fn undeploy(&self, name: &Name) -> Result<()> {
         let turn = self.turn(name);
         let _turn = turn.lock().await;
-        let deployment = self.get(name).await?;
-        let mut tx = self.0.db.begin().await?;
-        sqlx::query("UPDATE deployments SET serving = NULL, updated_at = ? WHERE name = ?")
-            .bind(self.0.clock.now().0)
-            .bind(name.as_str())
-            .execute(&mut *tx)
-            .await
-            .map_err(fail)?;
-        tx.emit(Event::new("deployment.removed", name.as_str(), serde_json::json!({}))).await?;
-        tx.commit().await?;
+        let record = self.record(name).await?;
+        let specs = self.specs(name).await?;
+        records::remove(&self.0.db, name, self.0.clock.now()).await?;
         self.0.host.deactivate(name);
-        self.0.failed.lock().remove(name);
-        self.release(name, &deployment).await;
+        self.0.active.lock().remove(name);
+        self.0.troubles.lock().remove(name);
+        for revision in record.live() {
+            self.release(name, revision, specs.get(&revision)).await;
+        }
         Ok(())
+    }
+
+    /// Stops serving `name` until it is loaded again or the process starts anew.
+    pub async fn unload(&self, name: &Name) -> Result<()> {
+        let turn = self.turn(name);
+        let _turn = turn.lock().await;
+        self.record(name).await?;
+        self.0.host.deactivate(name);
+        self.0.active.lock().remove(name);
+        self.0.troubles.lock().insert(name.clone(), State::Unloaded);
+        Ok(())
+    }
+
+    /// Serves `name` again after [`Deployments::unload`] or a failure; no change when it serves.
+    pub async fn load(&self, name: &Name) -> Result<()> {
+        let turn = self.turn(name);
+        let _turn = turn.lock().await;
+        let record = self.record(name).await?;
+        match self.state(name) {
+            State::Serving => Ok(()),
+            State::Failed { .. } | State::Unloaded => self.bring_back(&record).await,
+        }
     }
 
     /// Every deployment that serves or should, by name.
     pub async fn list(&self) -> Result<Vec<Deployment>> {
-        let rows = sqlx::query(
-            "SELECT d.name, r.revision, r.spec, r.created_at FROM deployments d \
-             JOIN revisions r ON r.deployment = d.name AND r.revision = d.serving ORDER BY d.name",
-        )
-        .fetch_all(self.0.db.pool())
-        .await
-        .map_err(fail)?;
-        rows.iter().map(|row| self.read(row)).collect()
+        let records = records::list(&self.0.db).await?;
+        Ok(records.into_iter().map(|record| self.deployment(record)).collect())
     }
 
     /// One deployment; `NotFound` lists those there are.
     pub async fn get(&self, name: &Name) -> Result<Deployment> {
-        if let Some(deployment) = self.find(name).await? {
-            return Ok(deployment);
+        Ok(self.deployment(self.record(name).await?))
+    }
+
+    /// Every revision that was made under `name`, oldest first.
+    pub async fn revisions(&self, name: &Name) -> Result<Vec<Revision>> {
+        let record = self.record(name).await?;
+        let active = self.0.active.lock().get(name).cloned().unwrap_or_default();
+        let made = records::revisions(&self.0.db, name).await?;
+        let view = |Made { revision, spec, created }| Revision {
+            revision,
+            spec,
+            created,
+            weight: record.traffic.weights.get(&revision).copied().unwrap_or_default(),
+            ready: active.contains(&revision),
+        };
+        Ok(made.into_iter().map(view).collect())
+    }
+
+    fn deployment(&self, record: Record) -> Deployment {
+        let state = self.state(&record.name);
+        let Record { name, revision, spec, created, traffic, .. } = record;
+        Deployment { name, revision, spec, created, traffic, state }
+    }
+
+    fn state(&self, name: &Name) -> State {
+        self.0.troubles.lock().get(name).cloned().unwrap_or(State::Serving)
+    }
+
+    async fn record(&self, name: &Name) -> Result<Record> {
+        if let Some(record) = records::find(&self.0.db, name).await? {
+            return Ok(record);
         }
-        let names: Vec<_> =
-            self.list().await?.into_iter().map(|deployment| deployment.name.to_string()).collect();
+        let records = records::list(&self.0.db).await?;
+        let names: Vec<_> = records.into_iter().map(|record| record.name.to_string()).collect();
         Err(Error::not_found(format!("there is no deployment '{name}'")).hint(match names.as_slice() {
             [] => "nothing is deployed; eyot deploy makes an endpoint".to_owned(),
             names => format!("deployed are: {}", names.join(", ")),
         }))
     }
 
-    async fn find(&self, name: &Name) -> Result<Option<Deployment>> {
-        Ok(self.list().await?.into_iter().find(|deployment| deployment.name == *name))
+    async fn made(&self, name: &Name, spec: Spec) -> Result<Made> {
+        let revision = records::latest(&self.0.db, name).await? + 1;
+        Ok(Made { revision, spec, created: self.0.clock.now() })
     }
 
-    async fn latest(&self, name: &Name) -> Result<u64> {
-        let row = sqlx::query("SELECT latest FROM deployments WHERE name = ?")
-            .bind(name.as_str())
-            .fetch_optional(self.0.db.pool())
-            .await
-            .map_err(fail)?;
-        row.map_or(Ok(0), |row| row.try_get::<i64, _>("latest").map(i64::unsigned_abs).map_err(fail))
-    }
-
-    async fn record(&self, name: &Name, revision: u64, spec: &Spec, now: Timestamp) -> Result<()> {
-        let json = serde_json::to_value(spec)
-            .map_err(|error| Error::internal("a spec has no JSON form").because(error))?;
-        let number = i64::try_from(revision).unwrap_or(i64::MAX);
-        let mut tx = self.0.db.begin().await?;
-        sqlx::query(
-            "INSERT INTO deployments (name, serving, latest, updated_at) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (name) DO UPDATE SET serving = excluded.serving, latest = excluded.latest, \
-             updated_at = excluded.updated_at",
-        )
-        .bind(name.as_str())
-        .bind(number)
-        .bind(number)
-        .bind(now.0)
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
-        sqlx::query("INSERT INTO revisions (deployment, revision, spec, created_at) VALUES (?, ?, ?, ?)")
-            .bind(name.as_str())
-            .bind(number)
-            .bind(json.to_string())
-            .bind(now.0)
-            .execute(&mut *tx)
-            .await
-            .map_err(fail)?;
-        tx.emit(Event::new(
-            "deployment.changed",
-            name.as_str(),
-            serde_json::json!({ "revision": revision, "spec": json }),
-        ))
-        .await?;
-        tx.commit().await
-    }
-
-    fn read(&self, row: &sqlx::sqlite::SqliteRow) -> Result<Deployment> {
-        let name: String = row.try_get("name").map_err(fail)?;
-        let spec: String = row.try_get("spec").map_err(fail)?;
-        let revision: i64 = row.try_get("revision").map_err(fail)?;
-        let spec = serde_json::from_str(&spec).map_err(|error| {
-            Error::corrupt(format!("revision {revision} of '{name}' cannot be read")).because(error)
-        })?;
-        let name: Name = name.parse()?;
-        let state = match self.0.failed.lock().get(&name) {
-            Some(error) => State::Failed { error: error.clone() },
-            None => State::Serving,
-        };
-        let created = Timestamp(row.try_get("created_at").map_err(fail)?);
-        Ok(Deployment { revision: revision.unsigned_abs(), name, spec, created, state })
+    async fn specs(&self, name: &Name) -> Result<BTreeMap<u64, Spec>> {
+        let made = records::revisions(&self.0.db, name).await?;
+        Ok(made.into_iter().map(|made| (made.revision, made.spec)).collect())
     }
 
     fn turn(&self, name: &Name) -> Arc<tokio::sync::Mutex<()>> {
@@ -214,13 +306,18 @@ impl Deployments {
     }
 
     /// Lets go of what an old revision kept in the store. Failing to keeps bytes, loses nothing.
-    async fn release(&self, name: &Name, old: &Deployment) {
-        for content in old.spec.contents() {
-            if let Err(error) = self.0.store.unpin(&content, &owner(name, old.revision)).await {
+    async fn release(&self, name: &Name, revision: u64, spec: Option<&Spec>) {
+        for content in spec.into_iter().flat_map(Spec::contents) {
+            if let Err(error) = self.0.store.unpin(&content, &owner(name, revision)).await {
                 tracing::warn!(deployment = %name, %content, error = %error.chain(), "a pin is left over");
             }
         }
     }
+}
+
+fn no_revision(name: &Name, revision: u64) -> Error {
+    Error::not_found(format!("'{name}' has no revision {revision}"))
+        .hint(format!("eyot traffic {name} shows its revisions"))
 }
 
 fn owner(name: &Name, revision: u64) -> String {

@@ -5,9 +5,12 @@
 //! a restart restores is either the old revision or the new one, whole.
 
 mod deployments;
+mod records;
 mod revision;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 pub use deployments::{Deployments, Host, Staged};
-pub use revision::{Deployment, Pinned, Spec, State};
+pub use revision::{Deployment, Limits, Pinned, Revision, Spec, State};
+pub use traffic::{Shadow, Traffic};

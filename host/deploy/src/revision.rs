@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
-use eyot_core::{Digest, Name, Timestamp};
+use eyot_core::{Digest, Error, Name, Period, Result, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::Traffic;
 
 /// Something from the registry, by the name it was asked for and by what that meant then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +25,48 @@ pub struct Spec {
     /// Models by the name under which the handler opens them.
     #[serde(default)]
     pub models: BTreeMap<String, Pinned>,
+    /// What one revision may take; where it does not say, the server's configuration does.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
+}
+
+/// What one revision may take of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests that it works on at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<usize>,
+    /// Requests that wait before the next is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<usize>,
+    /// How long one request may take, waiting included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
+}
+
+impl Limits {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Spec {
+    /// Fails with `Invalid` for what no host can serve.
+    pub(crate) fn check(&self, name: &Name) -> Result<()> {
+        if self.component.is_none() && self.models.len() != 1 {
+            let count = self.models.len();
+            return Err(Error::invalid(format!("deployment '{name}' has no component and {count} models"))
+                .hint("deploy a component, or exactly one model for the built-in handler"));
+        }
+        if self.limits.concurrency == Some(0)
+            || self.limits.timeout.is_some_and(|timeout| timeout.0.is_zero())
+        {
+            return Err(Error::invalid(format!("deployment '{name}' could never answer: a limit is 0")));
+        }
+        Ok(())
+    }
+
     /// The digests of everything that must stay in the store while this serves.
     pub fn contents(&self) -> impl Iterator<Item = Digest> + '_ {
         self.component.iter().chain(self.models.values()).map(|pinned| pinned.content)
@@ -40,9 +81,11 @@ pub enum State {
     Serving,
     /// Could not be restored after a restart; says why.
     Failed { error: String },
+    /// Was unloaded by a client of the data plane, until it is loaded again.
+    Unloaded,
 }
 
-/// A deployment with the revision that serves under it.
+/// A deployment with the revision that serves under it: of several, the one with the largest share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     pub name: Name,
@@ -52,6 +95,21 @@ pub struct Deployment {
     pub spec: Spec,
     /// When the revision was made.
     pub created: Timestamp,
+    /// How requests are split among revisions.
+    pub traffic: Traffic,
     #[serde(flatten)]
     pub state: State,
+}
+
+/// A revision that was made under a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    pub revision: u64,
+    #[serde(flatten)]
+    pub spec: Spec,
+    pub created: Timestamp,
+    /// Its share of the requests, out of all weights' sum.
+    pub weight: u32,
+    /// Whether it is loaded: requests that name it are answered.
+    pub ready: bool,
 }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,19 +10,26 @@ use eyot_meta::Database;
 use eyot_store::{BlobStore, Memory};
 use parking_lot::Mutex;
 
-use crate::{Deployments, Host, Pinned, Spec, Staged, State};
+use crate::{Deployments, Host, Limits, Pinned, Shadow, Spec, Staged, State, Traffic};
 
 /// Serves by remembering; refuses whatever is called `broken`.
 #[derive(Default)]
 struct Fake {
-    serving: Arc<Mutex<BTreeMap<Name, u64>>>,
+    serving: Arc<Mutex<BTreeMap<Name, Routed>>>,
+    staged: Mutex<Vec<u64>>,
 }
 
-struct Ready(Arc<Mutex<BTreeMap<Name, u64>>>, Name, u64);
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Routed {
+    active: BTreeSet<u64>,
+    traffic: Traffic,
+}
+
+struct Ready(Arc<Mutex<BTreeMap<Name, Routed>>>, Name, u64);
 
 impl Staged for Ready {
     fn activate(self: Box<Self>) {
-        self.0.lock().insert(self.1, self.2);
+        self.0.lock().entry(self.1).or_default().active.insert(self.2);
     }
 }
 
@@ -32,7 +39,16 @@ impl Host for Fake {
         if spec.models.values().any(|model| model.reference == "broken") {
             return Err(Error::invalid("the model is no ONNX file"));
         }
+        self.staged.lock().push(revision);
         Ok(Box::new(Ready(self.serving.clone(), name.clone(), revision)))
+    }
+
+    fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+        let mut serving = self.serving.lock();
+        let routed = serving.entry(name.clone()).or_default();
+        assert!(live.is_subset(&routed.active), "{live:?} of {routed:?}");
+        routed.active = live.clone();
+        routed.traffic = traffic.clone();
     }
 
     fn deactivate(&self, name: &Name) {
@@ -61,7 +77,7 @@ impl World {
     async fn spec(&self, reference: &str) -> Spec {
         let blob = self.store.put(Bytes::from(reference.to_owned())).await.unwrap();
         let model = Pinned { reference: reference.into(), manifest: Digest::of("m"), content: blob.digest };
-        Spec { component: None, models: BTreeMap::from([("model".to_owned(), model)]) }
+        Spec { models: BTreeMap::from([("model".to_owned(), model)]), ..Spec::default() }
     }
 
     async fn pins(&self, spec: &Spec) -> Vec<String> {
@@ -69,7 +85,14 @@ impl World {
     }
 
     fn serving(&self) -> Vec<(String, u64)> {
-        self.host.serving.lock().iter().map(|(name, revision)| (name.to_string(), *revision)).collect()
+        let serving = self.host.serving.lock();
+        serving.iter().map(|(name, routed)| (name.to_string(), routed.traffic.main().unwrap())).collect()
+    }
+
+    fn routed(&self, name: &str) -> (Vec<u64>, Traffic) {
+        let serving = self.host.serving.lock();
+        let routed = &serving[&name.parse::<Name>().unwrap()];
+        (routed.active.iter().copied().collect(), routed.traffic.clone())
     }
 }
 
@@ -86,11 +109,14 @@ async fn revisions_count_up_and_the_same_spec_is_no_change() {
     assert_eq!(deployments.deploy(&name("a"), one.clone()).await.unwrap().revision, 1);
     assert_eq!(deployments.deploy(&name("a"), two.clone()).await.unwrap().revision, 2);
     assert_eq!(world.serving(), [("a".to_owned(), 2)]);
-    assert_eq!(world.pins(&one).await, Vec::<String>::new());
+    assert_eq!(world.pins(&one).await, ["deployment/a/1"], "kept for a rollback");
     assert_eq!(world.pins(&two).await, ["deployment/a/2"]);
+    assert_eq!(deployments.deploy(&name("a"), world.spec("three").await).await.unwrap().revision, 3);
+    assert_eq!(world.pins(&one).await, Vec::<String>::new());
     deployments.undeploy(&name("a")).await.unwrap();
     assert!(deployments.list().await.unwrap().is_empty() && world.serving().is_empty());
-    assert_eq!(deployments.deploy(&name("a"), one).await.unwrap().revision, 3, "numbers never repeat");
+    assert_eq!(world.pins(&two).await, Vec::<String>::new());
+    assert_eq!(deployments.deploy(&name("a"), one).await.unwrap().revision, 4, "numbers never repeat");
 }
 
 #[tokio::test]
@@ -127,4 +153,89 @@ async fn a_restart_serves_what_served_and_says_what_it_cannot() {
     assert_eq!(states, [State::Serving, State::Failed { error: "the model is no ONNX file".into() }]);
     let again = second.deploy(&name("b"), world.spec("good").await).await.unwrap();
     assert_eq!((again.revision, again.state), (2, State::Serving));
+}
+
+fn split(weights: &[(u64, u32)]) -> Traffic {
+    Traffic { weights: weights.iter().copied().collect(), ..Traffic::default() }
+}
+
+#[tokio::test]
+async fn traffic_moves_rolls_back_and_survives_a_restart() {
+    let world = World::new().await;
+    let deployments = world.deployments();
+    let a = name("a");
+    assert_eq!(deployments.prepare(&a, world.spec("one").await).await.unwrap_err().kind(), Kind::NotFound);
+    deployments.deploy(&a, world.spec("one").await).await.unwrap();
+    let prepared = deployments.prepare(&a, world.spec("two").await).await.unwrap();
+    assert_eq!((prepared.revision, &prepared.traffic), (1, &split(&[(1, 100), (2, 0)])));
+    assert_eq!(world.routed("a"), (vec![1, 2], split(&[(1, 100), (2, 0)])));
+
+    let shadow = Some(Shadow { revision: 1, percent: 50 });
+    let canary = Traffic { sticky: Some("x-user".into()), shadow, ..split(&[(1, 90), (2, 10)]) };
+    deployments.split(&a, canary.clone()).await.unwrap();
+    deployments.split(&a, Traffic::all(2)).await.unwrap();
+    assert_eq!(world.routed("a"), (vec![1, 2], Traffic::all(2)));
+    let weights: Vec<_> = deployments
+        .revisions(&a)
+        .await
+        .unwrap()
+        .iter()
+        .map(|it| (it.revision, it.weight, it.ready))
+        .collect();
+    assert_eq!(weights, [(1, 0, true), (2, 100, true)]);
+    world.host.staged.lock().clear();
+    assert_eq!(deployments.roll_back(&a).await.unwrap().traffic, canary);
+    assert!(world.host.staged.lock().is_empty(), "a rollback loads nothing");
+    assert_eq!(deployments.roll_back(&a).await.unwrap().revision, 2, "and forward again");
+    deployments.roll_back(&a).await.unwrap();
+
+    world.host.serving.lock().clear();
+    let second = world.deployments();
+    second.restore().await.unwrap();
+    assert_eq!(world.routed("a"), (vec![1, 2], canary));
+    assert_eq!(second.roll_back(&a).await.unwrap().traffic, Traffic::all(2));
+}
+
+#[tokio::test]
+async fn traffic_that_cannot_be_changes_nothing() {
+    let world = World::new().await;
+    let deployments = world.deployments();
+    let a = name("a");
+    deployments.deploy(&a, world.spec("one").await).await.unwrap();
+    let before = world.routed("a");
+    for (traffic, kind) in [
+        (split(&[(1, 50), (2, 50)]), Kind::NotFound),
+        (split(&[(1, 0)]), Kind::Invalid),
+        (Traffic { shadow: Some(Shadow { revision: 9, percent: 1 }), ..Traffic::all(1) }, Kind::NotFound),
+    ] {
+        assert_eq!(deployments.split(&a, traffic).await.unwrap_err().kind(), kind);
+    }
+    assert_eq!(deployments.roll_back(&a).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(deployments.split(&name("b"), Traffic::all(1)).await.unwrap_err().kind(), Kind::NotFound);
+    let never =
+        Spec { limits: Limits { concurrency: Some(0), ..Limits::default() }, ..world.spec("one").await };
+    assert_eq!(deployments.deploy(&a, never).await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(world.routed("a"), before);
+    // One that was let go long ago is loaded again.
+    for reference in ["two", "three"] {
+        deployments.deploy(&a, world.spec(reference).await).await.unwrap();
+    }
+    assert_eq!(world.routed("a").0, [2, 3]);
+    deployments.split(&a, split(&[(1, 1), (3, 1)])).await.unwrap();
+    assert_eq!(world.routed("a").0, [1, 3]);
+}
+
+#[tokio::test]
+async fn what_is_unloaded_serves_again_when_loaded() {
+    let world = World::new().await;
+    let deployments = world.deployments();
+    let a = name("a");
+    deployments.deploy(&a, world.spec("one").await).await.unwrap();
+    let routed = world.routed("a");
+    deployments.unload(&a).await.unwrap();
+    assert_eq!((world.serving(), deployments.get(&a).await.unwrap().state), (vec![], State::Unloaded));
+    deployments.load(&a).await.unwrap();
+    deployments.load(&a).await.unwrap();
+    assert_eq!((world.routed("a"), deployments.get(&a).await.unwrap().state), (routed, State::Serving));
+    assert_eq!(deployments.load(&name("b")).await.unwrap_err().kind(), Kind::NotFound);
 }

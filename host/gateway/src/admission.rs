@@ -27,7 +27,8 @@ impl Gate {
 
     /// Lets a request in, at once or when one before it is done.
     ///
-    /// Fails with `Exhausted` when the queue is full and `Timeout` when its turn does not come in time.
+    /// Fails with `Exhausted` when the queue is full and `Unavailable` when its turn does not come in
+    /// time: another server may have room.
     pub(crate) async fn enter(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
         if let Ok(permit) = self.permits.try_acquire() {
             return Ok(permit);
@@ -41,7 +42,18 @@ impl Gate {
         match tokio::time::timeout_at(deadline.into(), self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(Error::unavailable("the deployment is being taken away")),
-            Err(_) => Err(Error::timeout("the request's turn did not come in time")),
+            Err(_) => Err(Error::unavailable("the request's turn did not come before its deadline")
+                .hint("try again in a moment")),
         }
+    }
+
+    /// Lets a request in if there is room at once.
+    pub(crate) fn try_enter(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.try_acquire().ok()
+    }
+
+    /// Requests that wait now.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 }

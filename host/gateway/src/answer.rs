@@ -1,8 +1,12 @@
 //! Answers over HTTP, and errors as `{"error": "…"}`.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use eyot_core::{Error, Kind};
 use http::{HeaderValue, Response, StatusCode, header};
+use hyper::body::{Body, Frame, SizeHint};
 use serde_json::{Value, json};
 
 use crate::body::Parts;
@@ -56,4 +60,62 @@ pub(crate) fn answer(status: StatusCode, content_type: HeaderValue, body: Parts)
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
     answer
+}
+
+/// The header that names a prediction; it is on every answer to one.
+pub(crate) const PREDICTION: &str = "eyot-prediction-id";
+
+pub(crate) fn text_answer(content_type: &'static str, text: String) -> Answer {
+    answer(StatusCode::OK, HeaderValue::from_static(content_type), Bytes::from(text).into())
+}
+
+pub(crate) fn html_answer(page: String) -> Answer {
+    let mut answer = answer(
+        StatusCode::OK,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+        Bytes::from(page).into(),
+    );
+    // Nothing on the page runs, and nothing comes from elsewhere.
+    let policy =
+        "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// The body of an answer of either protocol.
+pub(crate) enum Out {
+    Http(Parts),
+    Grpc(tonic::body::Body),
+}
+
+impl Body for Out {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        match self.get_mut() {
+            Out::Http(parts) => Pin::new(parts)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+            Out::Grpc(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Out::Http(parts) => parts.is_end_stream(),
+            Out::Grpc(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Out::Http(parts) => parts.size_hint(),
+            Out::Grpc(body) => body.size_hint(),
+        }
+    }
 }

@@ -12,6 +12,12 @@ pub(crate) enum Place<'a> {
     Live,
     Ready,
     Models,
+    Statistics,
+    Metrics,
+    Index,
+    Load(Cow<'a, str>),
+    Unload(Cow<'a, str>),
+    Style,
     Model(Target<'a>, Page),
 }
 
@@ -28,6 +34,10 @@ pub(crate) enum Page {
     Metadata,
     Ready,
     Infer,
+    Configuration,
+    Statistics,
+    OpenApi,
+    Docs,
 }
 
 /// More segments than any path of the protocol has.
@@ -52,6 +62,15 @@ impl<'a> Place<'a> {
             ["v2", "health", "live"] => return Ok(Self::Live),
             ["v2", "health", "ready"] => return Ok(Self::Ready),
             ["v2", "models"] => return Ok(Self::Models),
+            ["v2", "models", "stats"] => return Ok(Self::Statistics),
+            ["v2", "docs.css"] => return Ok(Self::Style),
+            ["v2", "repository", "index"] => return Ok(Self::Index),
+            ["v2", "repository", "models", _, verb @ ("load" | "unload")] => {
+                let load = *verb == "load";
+                let [_, _, _, model, ..] = segments;
+                return Ok(if load { Self::Load(model) } else { Self::Unload(model) });
+            }
+            ["metrics"] => return Ok(Self::Metrics),
             ["v2", "models", _, "versions", _, rest @ ..] => (Page::of(rest), true),
             ["v2", "models", _, rest @ ..] => (Page::of(rest), false),
             _ => return Err(unknown()),
@@ -64,7 +83,9 @@ impl<'a> Place<'a> {
     /// The methods that it takes.
     pub(crate) fn takes(&self, method: &Method) -> std::result::Result<(), &'static str> {
         let (taken, all): (&[Method], _) = match self {
-            Self::Model(_, Page::Infer) => (&[Method::POST], "POST"),
+            Self::Model(_, Page::Infer) | Self::Index | Self::Load(_) | Self::Unload(_) => {
+                (&[Method::POST], "POST")
+            }
             _ => (&[Method::GET, Method::HEAD], "GET, HEAD"),
         };
         if taken.contains(method) { Ok(()) } else { Err(all) }
@@ -77,6 +98,10 @@ impl Page {
             [] => Self::Metadata,
             ["ready"] => Self::Ready,
             ["infer"] => Self::Infer,
+            ["config"] => Self::Configuration,
+            ["stats"] => Self::Statistics,
+            ["openapi.json"] => Self::OpenApi,
+            ["docs"] => Self::Docs,
             _ => return None,
         })
     }
@@ -122,6 +147,10 @@ mod tests {
             ("/v2/models/a", Place::Model(target("a", None), Page::Metadata)),
             ("/v2/models/a%2Db/versions/3/infer", Place::Model(target("a-b", Some("3")), Page::Infer)),
             ("/v2/models/a/ready", Place::Model(target("a", None), Page::Ready)),
+            ("/v2/models/stats", Place::Statistics),
+            ("/v2/models/stats/infer", Place::Model(target("stats", None), Page::Infer)),
+            ("/v2/repository/models/a/unload", Place::Unload("a".into())),
+            ("/metrics", Place::Metrics),
             ("/v2/models/versions/infer", Place::Model(target("versions", None), Page::Infer)),
         ] {
             assert_eq!(Place::of(path).unwrap(), expected, "{path}");

@@ -1,5 +1,6 @@
 //! Predictions over HTTP: JSON and the binary extension, both compressed or not.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -7,12 +8,15 @@ use eyot_core::{Error, Result};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 
-use crate::answer::{Answer, Refusal, answer};
+use crate::about;
+use crate::answer::{Answer, PREDICTION, Refusal, answer};
 use crate::body::{self, Parts};
 use crate::compress::{Coding, WORTHWHILE};
-use crate::protocol::{Asked, choose, encode, request};
-use crate::revisions::Serving;
+use crate::places::Target;
+use crate::predict::{self, Call};
+use crate::protocol::{encode, request};
 use crate::server::Inner;
+use crate::trace::Trace;
 
 /// Work on more bytes than this leaves the async threads: it takes longer than handing it over.
 const LONG: usize = 128 << 10;
@@ -21,33 +25,64 @@ const LONG: usize = 128 << 10;
 const JSON_LENGTH: &str = "inference-header-content-length";
 
 pub(crate) async fn infer(
-    gateway: &Inner,
-    serving: &Serving,
+    gateway: &Arc<Inner>,
+    target: &Target<'_>,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Answer, Refusal> {
-    let revision = &serving.revision;
-    let deadline = Instant::now() + revision.timeout;
-    let header = json_length(headers)?;
-    let body = whole(gateway, headers, body, header).await?;
-    let asked = match header {
-        Some(0) => request::raw(&body, revision.predictor.signature())?,
-        // Binary tensors are only sliced; JSON is read byte by byte.
-        header if header.unwrap_or(body.len()) > LONG => aside(move || request::read(&body, header)).await?,
-        header => request::read(&body, header)?,
+    let call = Call::new(Trace::of(headers), None);
+    let mut answer = match attempt(gateway, &call, target, headers, body).await {
+        Ok(answer) => answer,
+        Err(refusal) => refusal.answer(),
     };
-    let Asked { id, parameters, inputs, outputs } = asked;
-    let signature = revision.predictor.signature();
-    let inputs = signature.check_inputs(inputs)?;
-    let chosen = choose(signature, &outputs, parameters.binary)?;
-    let permit = serving.gate.enter(deadline).await?;
-    let outputs = revision.predictor.predict(inputs, deadline).await?;
-    drop(permit);
-    let revision = revision.clone();
-    let size: usize = outputs.iter().map(|output| output.tensor.bytes().len()).sum();
+    if let Ok(id) = HeaderValue::try_from(call.id) {
+        answer.headers_mut().insert(PREDICTION, id);
+    }
+    Ok(answer)
+}
+
+async fn attempt(
+    gateway: &Arc<Inner>,
+    call: &Call,
+    target: &Target<'_>,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Answer, Refusal> {
+    gateway.refuse_when_draining()?;
+    let endpoint = gateway.endpoint(&target.model)?;
+    let version = target.version.as_deref();
+    let header = json_length(headers)?;
+    let received = whole(gateway, headers, body, header)
+        .await
+        .inspect_err(|refusal| predict::refused(call, &endpoint, &refusal.error))?;
+    let arrived = Instant::now();
+    let asked = match header {
+        Some(0) => about::shown(&endpoint, version)
+            .and_then(|live| request::raw(&received, live.revision.predictor.signature())),
+        // Binary tensors are only sliced; JSON is read byte by byte.
+        header if header.unwrap_or(received.len()) > LONG => {
+            aside(move || request::read(&received, header)).await
+        }
+        header => request::read(&received, header),
+    };
+    let asked = asked.inspect_err(|error| predict::refused(call, &endpoint, error))?;
+    let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
+    let key = endpoint.key(told, &asked.parameters);
+    let live = predict::route(&endpoint, version, key.as_deref())?;
+    live.stats.decode.add(arrived.elapsed());
+    let answered = call.run(gateway, &endpoint, live, asked).await?;
+    let writing = Instant::now();
+    let size: usize = answered.outputs.iter().map(|output| output.tensor.bytes().len()).sum();
     let write = move || {
-        let version = revision.revision.to_string();
-        encode::response(revision.deployment.as_str(), &version, id.as_deref(), &outputs, &chosen)
+        let (live, id) = (&answered.live, answered.id.as_deref());
+        let encoded = encode::response(
+            live.revision.deployment.as_str(),
+            &live.version,
+            id,
+            &answered.outputs,
+            &answered.chosen,
+        );
+        answered.end(writing, encoded)
     };
     let encoded = if size > LONG { aside(write).await? } else { write()? };
     packed(headers, encoded).await

@@ -1,15 +1,18 @@
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use eyot_core::{Digest, Name};
+use eyot_deploy::Traffic;
 use parking_lot::RwLock;
 
 use crate::Predictor;
 use crate::admission::Gate;
+use crate::protocol::Parameters;
+use crate::stats::Stats;
 
-/// What serves under a deployment.
+/// What can serve under a deployment.
 pub struct Revision {
     pub deployment: Name,
     /// The version that the protocol names.
@@ -23,38 +26,152 @@ pub struct Revision {
     pub predictor: Arc<dyn Predictor>,
     /// How long a request may take, waiting included.
     pub timeout: Duration,
+    /// Requests that it works on at the same time.
+    pub concurrency: usize,
+    /// Requests that wait before the next is refused.
+    pub queue: usize,
 }
 
-/// A revision with the gate of its deployment, which outlives it.
-#[derive(Clone)]
-pub(crate) struct Serving {
-    pub(crate) revision: Arc<Revision>,
-    pub(crate) gate: Arc<Gate>,
+/// A revision that requests can reach, with what bounds and counts them. Each has a gate of its own,
+/// so that a slow one does not keep requests from the others.
+pub(crate) struct Live {
+    pub(crate) revision: Revision,
+    /// The revision's number as the protocol has it.
+    pub(crate) version: String,
+    pub(crate) gate: Gate,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// A deployment: its revisions, and who gets which request. Never changed, only replaced.
+pub(crate) struct Endpoint {
+    pub(crate) name: Name,
+    revisions: BTreeMap<u64, Arc<Live>>,
+    pub(crate) traffic: Traffic,
+    /// Requests so far, for spreading the next ones.
+    turn: Arc<AtomicU64>,
+    /// Requests so far that a shadow might have answered too.
+    shadowable: Arc<AtomicU64>,
+}
+
+/// 2⁶⁴ by the golden ratio: multiples of it are spread over the scale as evenly as can be, however
+/// many there are.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Points on the scale from 0 to 2⁶⁴, one a call, spread evenly.
+pub(crate) fn spread(turn: &AtomicU64) -> u64 {
+    turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN)
+}
+
+impl Endpoint {
+    fn new(name: Name) -> Self {
+        let (turn, shadowable) = (Arc::default(), Arc::default());
+        Self { name, revisions: BTreeMap::new(), traffic: Traffic::default(), turn, shadowable }
+    }
+
+    fn with(&self, revisions: BTreeMap<u64, Arc<Live>>, traffic: Traffic) -> Arc<Self> {
+        let (turn, shadowable) = (self.turn.clone(), self.shadowable.clone());
+        Arc::new(Self { name: self.name.clone(), revisions, traffic, turn, shadowable })
+    }
+
+    /// The revision for a request: of equal keys the same, without a key each as often as its weight says.
+    pub(crate) fn pick(&self, key: Option<&str>) -> Option<&Arc<Live>> {
+        if let (Some(only), None) = (self.only(), key) {
+            return Some(only);
+        }
+        let point = match key {
+            Some(key) => {
+                let digest = Digest::of(key);
+                digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+            }
+            None => spread(&self.turn),
+        };
+        self.traffic.pick(point).and_then(|revision| self.revisions.get(&revision))
+    }
+
+    /// What keeps a request with others of its kind, if that is wished for: a header, or else a
+    /// parameter.
+    pub(crate) fn key(
+        &self,
+        header: impl Fn(&str) -> Option<String>,
+        parameters: &Parameters,
+    ) -> Option<String> {
+        let name = self.traffic.sticky.as_deref()?;
+        header(name).or_else(|| parameters.text(name))
+    }
+
+    fn only(&self) -> Option<&Arc<Live>> {
+        let mut weighted = self.traffic.weights.iter().filter(|(_, weight)| **weight > 0);
+        match (weighted.next(), weighted.next()) {
+            (Some((revision, _)), None) => self.revisions.get(revision),
+            _ => None,
+        }
+    }
+
+    /// The revision of that number, whatever its share.
+    pub(crate) fn version(&self, version: &str) -> Option<&Arc<Live>> {
+        // One spelling only: 01 is no version.
+        self.revisions.values().find(|live| live.version == version)
+    }
+
+    /// The revision with the largest share.
+    pub(crate) fn main(&self) -> Option<&Arc<Live>> {
+        self.traffic.main().and_then(|revision| self.revisions.get(&revision))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Live>> {
+        self.revisions.values()
+    }
+
+    /// The revision that shall answer beside the one that answers, if it is this request's turn.
+    pub(crate) fn shadow(&self) -> Option<&Arc<Live>> {
+        let shadow = self.traffic.shadow.as_ref()?;
+        let percent = (u128::from(spread(&self.shadowable)) * 100) >> 64;
+        if percent < u128::from(shadow.percent) { self.revisions.get(&shadow.revision) } else { None }
+    }
 }
 
 /// What serves now. A request that has looked up its revision keeps it until it ends.
 #[derive(Default)]
-pub(crate) struct Revisions(RwLock<HashMap<Name, Serving>>);
+pub(crate) struct Revisions(RwLock<HashMap<Name, Arc<Endpoint>>>);
 
 impl Revisions {
-    pub(crate) fn activate(&self, revision: Revision, gate: impl FnOnce() -> Gate) {
+    /// Lets requests that name the revision reach it.
+    pub(crate) fn add(&self, revision: Revision) {
+        let (name, number) = (revision.deployment.clone(), revision.revision);
+        let gate = Gate::new(revision.concurrency, revision.queue);
+        let live = Live { version: number.to_string(), gate, stats: Arc::default(), revision };
         let mut serving = self.0.write();
-        let name = revision.deployment.clone();
-        let gate = serving.get(&name).map_or_else(|| Arc::new(gate()), |before| before.gate.clone());
-        serving.insert(name, Serving { revision: Arc::new(revision), gate });
+        let endpoint = serving.entry(name.clone()).or_insert_with(|| Arc::new(Endpoint::new(name)));
+        let mut revisions = endpoint.revisions.clone();
+        revisions.insert(number, Arc::new(live));
+        *endpoint = endpoint.with(revisions, endpoint.traffic.clone());
     }
 
-    pub(crate) fn deactivate(&self, name: &Name) {
+    /// Splits requests from now on, and lets go of revisions that are not among `live`.
+    pub(crate) fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+        let mut serving = self.0.write();
+        let Some(endpoint) = serving.get_mut(name) else { return };
+        let mut revisions = endpoint.revisions.clone();
+        revisions.retain(|revision, _| live.contains(revision));
+        *endpoint = endpoint.with(revisions, traffic.clone());
+    }
+
+    pub(crate) fn remove(&self, name: &Name) {
         self.0.write().remove(name);
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<Serving> {
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Endpoint>> {
         self.0.read().get(name).cloned()
     }
 
+    /// Every deployment, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Endpoint>> {
+        let mut all: Vec<_> = self.0.read().values().cloned().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.0.read().keys().map(ToString::to_string).collect();
-        names.sort();
-        names
+        self.all().iter().map(|endpoint| endpoint.name.to_string()).collect()
     }
 }

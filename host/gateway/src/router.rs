@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use eyot_core::{Error, Result};
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::answer::{Answer, Refusal, json_answer};
-use crate::body::Parts;
+use crate::answer::{Answer, Out, Refusal, html_answer, json_answer, text_answer};
+use crate::body::{self, Parts};
 use crate::places::{Page, Place, Target};
-use crate::rest;
-use crate::revisions::Serving;
 use crate::server::Inner;
+use crate::{about, docs, grpc, metrics, openapi, predict, repository, rest};
 
-/// The extensions of the protocol that are spoken.
-const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "parameters", "classification"];
-
-pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> Response<Out> {
+    if grpc::speaks(request.headers()) {
+        return grpc::answer(gateway, request).await.map(Out::Grpc);
+    }
     let head = request.method() == Method::HEAD;
     let mut answer = match route(gateway, request).await {
         Ok(answer) => answer,
@@ -32,7 +31,7 @@ pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> 
         answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         *answer.body_mut() = Parts::default();
     }
-    answer
+    answer.map(Out::Http)
 }
 
 async fn route(gateway: &Arc<Inner>, request: Request<Incoming>) -> Result<Answer, Refusal> {
@@ -44,71 +43,85 @@ async fn route(gateway: &Arc<Inner>, request: Request<Incoming>) -> Result<Answe
             Error::invalid(format!("{path} takes no {}", parts.method)).hint(format!("it takes {allow}"));
         return Err(Refusal { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) });
     }
-    let draining = gateway.draining.load(Ordering::Relaxed);
     let ok = |value: &Value| Ok(json_answer(StatusCode::OK, value));
     match place {
+        Place::Model(target, Page::Infer) => rest::infer(gateway, &target, &parts.headers, body).await,
+        Place::Model(target, page) => model(gateway, &target, page, &parts.headers),
         Place::Server => {
-            ok(&json!({ "name": "eyot", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS }))
+            ok(&json!({ "name": about::NAME, "version": about::VERSION, "extensions": about::EXTENSIONS }))
         }
         Place::Live => ok(&json!({ "live": true })),
-        Place::Ready if draining => {
+        Place::Ready if gateway.draining.load(Ordering::Relaxed) => {
             Ok(json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false })))
         }
         Place::Ready => ok(&json!({ "ready": true })),
         Place::Models => ok(&json!({ "models": gateway.revisions.names() })),
-        Place::Model(target, Page::Metadata) => ok(&metadata(&find(gateway, &target)?)),
-        Place::Model(target, Page::Ready) => {
-            find(gateway, &target)?;
-            ok(&json!({ "name": target.model, "ready": true }))
+        Place::Statistics => ok(&json!({ "model_stats": about::statistics(gateway, None, None)? })),
+        Place::Metrics => Ok(text_answer(metrics::TYPE, metrics::text(gateway)?)),
+        Place::Style => Ok(text_answer("text/css; charset=utf-8", docs::STYLE.to_owned())),
+        Place::Index => {
+            let ready = wishes(body).await?["ready"] == json!(true);
+            ok(&json!(repository::index(gateway, ready).await?))
         }
-        Place::Model(_, Page::Infer) if draining => {
-            Err(Error::unavailable("the server is stopping").hint("another server answers").into())
+        Place::Load(model) => {
+            let wishes = wishes(body).await?;
+            let parameters = wishes["parameters"].as_object();
+            let names = parameters.iter().flat_map(|parameters| parameters.keys().map(String::as_str));
+            repository::load(gateway, &model, names).await?;
+            ok(&json!({}))
         }
-        Place::Model(target, Page::Infer) => {
-            let serving = find(gateway, &target)?;
-            rest::infer(gateway, &serving, &parts.headers, body).await
+        Place::Unload(model) => {
+            wishes(body).await?;
+            repository::unload(gateway, &model).await?;
+            ok(&json!({}))
         }
     }
 }
 
-fn find(gateway: &Inner, target: &Target<'_>) -> Result<Serving> {
-    let shown = || target.model.chars().take(128).collect::<String>();
-    let serving = gateway.revisions.get(&target.model).ok_or_else(|| {
-        let names = gateway.revisions.names();
-        Error::not_found(format!("there is no model '{}'", shown())).hint(match names.as_slice() {
-            [] => "nothing is deployed; eyot deploy makes an endpoint".to_owned(),
-            names => format!("deployed are: {}", names.join(", ")),
-        })
-    })?;
-    let serves = serving.revision.revision.to_string();
-    match &target.version {
-        Some(version) if *version != serves => {
-            Err(Error::not_found(format!("model '{}' has no version '{version}'", shown()))
-                .hint(format!("version {serves} serves")))
+fn model(
+    gateway: &Arc<Inner>,
+    target: &Target<'_>,
+    page: Page,
+    headers: &HeaderMap,
+) -> Result<Answer, Refusal> {
+    let endpoint = gateway.endpoint(&target.model)?;
+    let version = target.version.as_deref();
+    let ok = |value: &Value| Ok(json_answer(StatusCode::OK, value));
+    match page {
+        Page::Metadata | Page::Infer => ok(&about::metadata(&endpoint, version)?),
+        Page::Ready => {
+            predict::route(&endpoint, version, None)?;
+            ok(&json!({ "name": endpoint.name, "ready": true }))
         }
-        _ => Ok(serving),
+        Page::Configuration => ok(&about::configuration(&endpoint, version)?),
+        Page::Statistics => {
+            ok(&json!({ "model_stats": about::statistics(gateway, Some(&target.model), version)? }))
+        }
+        Page::OpenApi => ok(&openapi::document(&endpoint, version, &origin(gateway, headers))?),
+        Page::Docs => Ok(html_answer(docs::page(&endpoint, version, &origin(gateway, headers))?)),
     }
 }
 
-fn metadata(serving: &Serving) -> Value {
-    let revision = &serving.revision;
-    let signature = revision.predictor.signature();
-    let mut properties = Map::new();
-    if let Some(component) = &revision.component {
-        properties.insert("component".to_owned(), Value::String(component.to_string()));
+/// Where the client found this server, as far as it says so in a form that can be repeated.
+fn origin(gateway: &Inner, headers: &HeaderMap) -> String {
+    let plain = |host: &&str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+    };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(plain);
+    let scheme = if gateway.config.tls().is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", host.map_or_else(|| gateway.config.listen.to_string(), str::to_owned))
+}
+
+/// No wish of a client is larger.
+const WISHES: u64 = 64 << 10;
+
+/// The body of a request to the repository: an object, or nothing.
+async fn wishes(body: Incoming) -> Result<Value> {
+    let body = body::read(body, WISHES, 0).await?;
+    if body.is_empty() {
+        return Ok(json!({}));
     }
-    for (name, digest) in &revision.models {
-        properties.insert(format!("model.{name}"), Value::String(digest.to_string()));
-    }
-    for (name, ran_on) in revision.predictor.ran_on() {
-        properties.insert(format!("ran_on.{name}"), Value::String(ran_on.to_string()));
-    }
-    json!({
-        "name": revision.deployment,
-        "versions": [revision.revision.to_string()],
-        "platform": revision.platform,
-        "inputs": signature.inputs,
-        "outputs": signature.outputs,
-        "properties": properties,
-    })
+    let value: Value = serde_json::from_slice(&body)
+        .map_err(|error| Error::invalid(format!("the request cannot be read: {error}")))?;
+    if value.is_object() { Ok(value) } else { Err(Error::invalid("the request is no object")) }
 }

@@ -1,19 +1,27 @@
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use eyot_core::{Name, Result, config};
+use eyot_core::{Error, Name, Result, config};
+use eyot_deploy::Traffic;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use parking_lot::RwLock;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio_rustls::TlsAcceptor;
 
-use crate::admission::Gate;
-use crate::revisions::{Revision, Revisions};
-use crate::router;
+use crate::log::Log;
+use crate::repository::Repository;
+use crate::revisions::{Endpoint, Revision, Revisions};
+use crate::{router, tls};
 
 /// The data plane of a process. Cheap to clone.
 #[derive(Clone)]
@@ -23,74 +31,202 @@ pub(crate) struct Inner {
     pub(crate) config: config::Gateway,
     pub(crate) revisions: Revisions,
     pub(crate) draining: AtomicBool,
+    /// Counts changes of what serves, for those who watch.
+    changes: watch::Sender<u64>,
+    /// Empty again when serving ends: the repository leads back here.
+    repository: RwLock<Option<Arc<dyn Repository>>>,
+    log: OnceLock<Log>,
 }
 
 impl Gateway {
     /// Serves nothing yet.
     pub fn new(config: config::Gateway) -> Self {
-        Self(Arc::new(Inner { config, revisions: Revisions::default(), draining: AtomicBool::new(false) }))
+        let (changes, _) = watch::channel(0);
+        let (revisions, draining) = (Revisions::default(), AtomicBool::new(false));
+        Self(Arc::new(Inner {
+            config,
+            revisions,
+            draining,
+            changes,
+            repository: RwLock::default(),
+            log: OnceLock::new(),
+        }))
     }
 
-    /// Serves a revision in place of the one that served under its name. Requests that the old one
-    /// has begun end on it.
-    pub fn activate(&self, revision: Revision) {
-        let config = &self.0.config;
-        self.0.revisions.activate(revision, || Gate::new(config.concurrency, config.queue));
+    /// Lets requests that name the revision reach it; others do once they are routed to it.
+    pub fn add(&self, revision: Revision) {
+        self.0.revisions.add(revision);
+        self.0.changed();
+    }
+
+    /// Splits the requests to a deployment among its revisions from now on, and lets go of those that
+    /// are not among `live`. Requests that one of them has begun end on it.
+    pub fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+        self.0.revisions.route(name, traffic, live);
+        self.0.changed();
     }
 
     /// Stops serving under a name. Requests that were begun end.
     pub fn deactivate(&self, name: &Name) {
-        self.0.revisions.deactivate(name);
+        self.0.revisions.remove(name);
+        self.0.changed();
     }
 
-    /// Answers on `listener` until `shutdown`. Then no connection is taken any more, new requests on
-    /// open ones are refused, and requests in flight end, for as long as the configured drain time.
-    pub async fn serve(
-        self,
+    /// Makes the server ready to answer on `listener`: loads what TLS needs, opens the prediction log
+    /// under `logs` if the configuration wants one, and lets clients see `repository` and, where the
+    /// configuration lets them, load and unload what is in it.
+    ///
+    /// Fails with `Invalid` when certificate or key cannot be used.
+    pub fn listen(
+        &self,
         listener: TcpListener,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<()> {
+        logs: &Path,
+        repository: Arc<dyn Repository>,
+    ) -> Result<Listening> {
+        let config = &self.0.config;
+        let tls = config.tls().map(|(cert, key)| tls::acceptor(cert, key)).transpose()?;
+        if config.prediction_log > 0.0 {
+            let log = Log::open(logs, config.prediction_log, config.prediction_log_size.0)?;
+            self.0.log.set(log).map_err(|_| Error::internal("the gateway listens already"))?;
+        }
+        *self.0.repository.write() = Some(repository);
+        Ok(Listening { gateway: self.0.clone(), listener, tls })
+    }
+}
+
+impl Inner {
+    /// The deployment of that name; `NotFound` lists those there are.
+    pub(crate) fn endpoint(&self, name: &str) -> Result<Arc<Endpoint>> {
+        self.revisions.get(name).ok_or_else(|| {
+            let shown: String = name.chars().take(128).collect();
+            Error::not_found(format!("there is no model '{shown}'")).hint(
+                match self.revisions.names().as_slice() {
+                    [] => "nothing is deployed; eyot deploy makes an endpoint".to_owned(),
+                    names => format!("deployed are: {}", names.join(", ")),
+                },
+            )
+        })
+    }
+
+    pub(crate) fn refuse_when_draining(&self) -> Result<()> {
+        match self.draining.load(Ordering::Relaxed) {
+            true => Err(Error::unavailable("the server is stopping").hint("another server answers")),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn repository(&self) -> Option<Arc<dyn Repository>> {
+        self.repository.read().clone()
+    }
+
+    pub(crate) fn log(&self) -> Option<&Log> {
+        self.log.get()
+    }
+
+    /// Tells when what serves changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// A data plane that is ready to answer.
+pub struct Listening {
+    gateway: Arc<Inner>,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+/// How long the head of a request, or a handshake, may take to arrive.
+const HEAD: Duration = Duration::from_secs(60);
+
+/// How long nobody is accepted when the process has no file descriptors left, unless one is given back.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How much of a body may be under way over HTTP/2. Tensors are larger than what browsers send.
+const WINDOW: u32 = 1 << 20;
+
+impl Listening {
+    /// Answers until `shutdown`. Then no connection is taken any more, new requests on open ones are
+    /// refused, and requests in flight end, for as long as the configured drain time.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let Self { gateway, listener, tls } = self;
         let connections = GracefulShutdown::new();
+        let closed = Arc::new(Notify::new());
         tokio::pin!(shutdown);
         loop {
-            let (stream, peer) = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        // Out of file descriptors, mostly: whoever closes one makes room.
-                        tracing::warn!(%error, "a connection was not accepted");
-                        tokio::task::yield_now().await;
-                        continue;
-                    }
-                },
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
                 () = &mut shutdown => break,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    // Out of file descriptors, mostly, and the next try would fail at once: whoever
+                    // closes one makes room.
+                    let _ = tokio::time::timeout(PAUSE, closed.notified()).await;
+                    continue;
+                }
             };
             // Answers are small and are waited for.
             let _ = stream.set_nodelay(true);
-            let gateway = self.0.clone();
-            let service = service_fn(move |request| {
-                let gateway = gateway.clone();
-                async move { Ok::<_, Infallible>(router::answer(&gateway, request).await) }
-            });
-            let mut server = auto::Builder::new(TokioExecutor::new());
-            // A client that sends half a head and nothing more must not hold a connection for ever.
-            server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-            let connection =
-                connections.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
+            let (gateway, watcher, closed, tls) =
+                (gateway.clone(), connections.watcher(), closed.clone(), tls.clone());
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
+                if let Err(error) = speak(gateway, stream, tls, watcher).await {
                     tracing::debug!(%peer, %error, "a connection ended early");
                 }
+                closed.notify_one();
             });
         }
-        self.0.draining.store(true, Ordering::Relaxed);
+        gateway.draining.store(true, Ordering::Relaxed);
+        gateway.changed();
         drop(listener);
-        if tokio::time::timeout(self.0.config.drain.0, connections.shutdown()).await.is_err() {
+        if tokio::time::timeout(gateway.config.drain.0, connections.shutdown()).await.is_err() {
             tracing::warn!("requests still ran when the drain time was over and were cut off");
         }
+        gateway.repository.write().take();
         Ok(())
     }
 }
 
-/// How long the head of a request may take to arrive.
-const HEAD: Duration = Duration::from_secs(60);
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn speak(
+    gateway: Arc<Inner>,
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    watcher: Watcher,
+) -> std::result::Result<(), Failure> {
+    match tls {
+        None => converse(gateway, stream, watcher).await,
+        Some(tls) => {
+            let stream = tokio::time::timeout(HEAD, tls.accept(stream)).await??;
+            converse(gateway, stream, watcher).await
+        }
+    }
+}
+
+async fn converse(
+    gateway: Arc<Inner>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    watcher: Watcher,
+) -> std::result::Result<(), Failure> {
+    let service = service_fn(move |request| {
+        let gateway = gateway.clone();
+        async move { Ok::<_, Infallible>(router::answer(&gateway, request).await) }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // A client that sends half a head and nothing more must not hold a connection for ever.
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(4 * WINDOW);
+    watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()).await
+}

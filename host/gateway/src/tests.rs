@@ -1,27 +1,32 @@
 #![allow(clippy::unwrap_used)]
 
+mod calls;
+mod routes;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eyot_core::{ByteCount, Error, Result, config};
+use eyot_core::{ByteCount, Error, Name, Result, config};
+use eyot_deploy::{Shadow, Traffic};
 use eyot_nn::{DataType, NamedTensor, RanOn, Signature, TensorSpec};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::{Gateway, Predictor, Revision};
+use crate::{Gateway, Predictor, Repository, Revision, about};
 
 /// Gives back its input, when it may; says which revision it is.
 struct Echo {
@@ -67,6 +72,51 @@ struct World {
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<()>>,
     begun: Arc<Notify>,
+    dir: TempDir,
+}
+
+/// A repository of one model that can be loaded.
+struct Shelf {
+    gateway: Gateway,
+    unloaded: Mutex<bool>,
+}
+
+#[async_trait]
+impl Repository for Shelf {
+    async fn troubles(&self) -> Result<Vec<(Name, u64, String)>> {
+        let unloaded = *self.unloaded.lock();
+        Ok(unloaded.then(|| ("echo".parse().unwrap(), 7, "unloaded".to_owned())).into_iter().collect())
+    }
+
+    async fn load(&self, name: &Name) -> Result<()> {
+        if name.as_str() != "echo" {
+            return Err(Error::not_found(format!("there is no deployment '{name}'")));
+        }
+        add(&self.gateway, 7, echo(&Arc::default(), None), MINUTE);
+        self.gateway.route(name, &Traffic::all(7), &BTreeSet::from([7]));
+        *self.unloaded.lock() = false;
+        Ok(())
+    }
+
+    async fn unload(&self, name: &Name) -> Result<()> {
+        self.gateway.deactivate(name);
+        *self.unloaded.lock() = true;
+        Ok(())
+    }
+}
+
+fn add(gateway: &Gateway, revision: u64, predictor: Arc<dyn Predictor>, timeout: Duration) {
+    gateway.add(Revision {
+        deployment: "echo".parse().unwrap(),
+        revision,
+        platform: "test".into(),
+        component: None,
+        models: BTreeMap::new(),
+        predictor,
+        timeout,
+        concurrency: 64,
+        queue: 1024,
+    });
 }
 
 impl World {
@@ -77,21 +127,25 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(gateway.clone().serve(listener, async { drop(stopped.await) }));
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Arc::new(Shelf { gateway: gateway.clone(), unloaded: Mutex::default() });
+        let listening = gateway.listen(listener, dir.path(), repository).unwrap();
+        let served = tokio::spawn(listening.serve(async { drop(stopped.await) }));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { gateway, address, client, stop, served, begun: Arc::default() }
+        Self { gateway, address, client, stop, served, begun: Arc::default(), dir }
     }
 
     fn activate(&self, revision: u64, go: Option<&Arc<Semaphore>>, timeout: Duration) {
-        self.gateway.activate(Revision {
-            deployment: "echo".parse().unwrap(),
-            revision,
-            platform: "test".into(),
-            component: None,
-            models: BTreeMap::new(),
-            predictor: echo(&self.begun, go),
-            timeout,
-        });
+        add(&self.gateway, revision, echo(&self.begun, go), timeout);
+        self.route(&[(revision, 100)]);
+    }
+
+    fn route(&self, weights: &[(u64, u32)]) {
+        self.split(Traffic { weights: weights.iter().copied().collect(), ..Traffic::default() });
+    }
+
+    fn split(&self, traffic: Traffic) {
+        self.gateway.route(&"echo".parse().unwrap(), &traffic, &traffic.revisions());
     }
 
     fn ask(&self, method: &str, path: &str, body: impl Into<Bytes>) -> JoinHandle<(StatusCode, Value)> {
@@ -144,13 +198,7 @@ async fn every_route_answers_as_the_protocol_says() {
     let swapped = GOOD.replacen("\"id\": \"7\"", r#""outputs": [{"name": "t"}]"#, 1);
     let big = format!("{{\"id\": \"{}\", \"inputs\": []}}", "x".repeat(5000));
     for (method, path, body, status, expected) in [
-        (
-            "GET",
-            "/v2/",
-            "",
-            200,
-            json!({"name": "eyot", "extensions": ["binary_tensor_data", "parameters", "classification"]}),
-        ),
+        ("GET", "/v2/", "", 200, json!({"name": "eyot", "extensions": about::EXTENSIONS})),
         ("GET", "/v2/health/live", "", 200, json!({"live": true})),
         ("GET", "/v2/health/ready", "", 200, json!({"ready": true})),
         ("GET", "/v2/models", "", 200, json!({"models": ["echo"]})),
@@ -267,9 +315,9 @@ async fn a_drain_lets_requests_end_and_takes_no_new_ones() {
 
 #[tokio::test]
 async fn a_full_queue_is_told_to_come_back() {
-    let world = World::new(|config| (config.concurrency, config.queue) = (1, 1)).await;
+    let world = World::new(|_| {}).await;
     let go = Arc::new(Semaphore::new(0));
-    world.activate(1, Some(&go), MINUTE);
+    narrow(&world, &go);
     let first = world.infer();
     world.begun.notified().await;
     // One of the next two waits, the other is refused, whichever comes first.
@@ -278,6 +326,22 @@ async fn a_full_queue_is_told_to_come_back() {
     assert_eq!(refused.0, StatusCode::TOO_MANY_REQUESTS);
     go.add_permits(2);
     assert_eq!((first.await.unwrap().0, waits.await.unwrap().0), (StatusCode::OK, StatusCode::OK));
+}
+
+/// A revision that works on one request and lets one wait.
+fn narrow(world: &World, go: &Arc<Semaphore>) {
+    world.gateway.add(Revision {
+        deployment: "echo".parse().unwrap(),
+        revision: 1,
+        platform: "test".into(),
+        component: None,
+        models: BTreeMap::new(),
+        predictor: echo(&world.begun, Some(go)),
+        timeout: MINUTE,
+        concurrency: 1,
+        queue: 1,
+    });
+    world.route(&[(1, 1)]);
 }
 
 type Asked = JoinHandle<(StatusCode, Value)>;

@@ -14,6 +14,7 @@ mod predict;
 mod push;
 mod run;
 mod runs;
+mod traffic;
 mod undeploy;
 mod up;
 mod verify;
@@ -86,6 +87,7 @@ enum Command {
     Models(models::Models),
     Deploy(deploy::Deploy),
     Undeploy(undeploy::Undeploy),
+    Traffic(traffic::Traffic),
     Deployments(deployments::Deployments),
     Predict(predict::Predict),
     Backend(backend::Backend),
@@ -138,6 +140,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::Models(command) => command.run(global, output).await,
         Command::Deploy(command) => command.run(global, output).await,
         Command::Undeploy(command) => command.run(global, output).await,
+        Command::Traffic(command) => command.run(global, output).await,
         Command::Deployments(command) => command.run(global, output).await,
         Command::Predict(command) => command.run(global, output).await,
         Command::Backend(command) => command.run(global, output).await,

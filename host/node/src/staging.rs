@@ -1,12 +1,12 @@
 //! Serving revisions: loads what a revision pins and hands it to the gateway.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use eyot_core::config::Config;
 use eyot_core::{Name, Result};
-use eyot_deploy::{Host, Pinned, Spec, Staged};
+use eyot_deploy::{Host, Pinned, Spec, Staged, Traffic};
 use eyot_engine::{Engine, Grants, Handler, Instances, Limits, Mode, Sink, Stream};
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
 use eyot_nn::{LoadedModel, Models, Settings};
@@ -20,6 +20,8 @@ pub(crate) struct Stage {
     gateway: Gateway,
     limits: Limits,
     instances: Instances,
+    concurrency: usize,
+    queue: usize,
 }
 
 impl Stage {
@@ -32,7 +34,8 @@ impl Stage {
     ) -> Self {
         let limits = Limits::from(&config.handlers);
         let instances = Instances { reuse: config.handlers.reuse, idle: config.gateway.concurrency };
-        Self { engine, models, store, gateway, limits, instances }
+        let (concurrency, queue) = (config.gateway.concurrency, config.gateway.queue);
+        Self { engine, models, store, gateway, limits, instances, concurrency, queue }
     }
 
     async fn load(&self, model: &Pinned) -> Result<Arc<LoadedModel>> {
@@ -55,7 +58,11 @@ impl Stage {
         let sink = Arc::new(ToLog { deployment: name.to_string() });
         let ran_on = models.iter().map(|(name, model)| (name.clone(), model.ran_on())).collect();
         let grants = Grants { models: Arc::new(models), loader: self.models.clone(), sink };
-        let handler = Handler::new(wasm, grants, self.limits, self.instances).await?;
+        let (mut limits, mut instances) = (self.limits, self.instances);
+        limits.timeout = spec.limits.timeout.map_or(limits.timeout, |timeout| timeout.0);
+        // As many instances wait for work as there may be requests for them.
+        instances.idle = spec.limits.concurrency.unwrap_or(instances.idle);
+        let handler = Handler::new(wasm, grants, limits, instances).await?;
         Ok(Arc::new(ComponentPredictor::new(handler, ran_on)))
     }
 }
@@ -75,9 +82,15 @@ impl Host for Stage {
             component: spec.component.as_ref().map(|component| component.content),
             models: spec.models.iter().map(|(name, model)| (name.clone(), model.content)).collect(),
             predictor,
-            timeout: self.limits.timeout,
+            timeout: spec.limits.timeout.map_or(self.limits.timeout, |timeout| timeout.0),
+            concurrency: spec.limits.concurrency.unwrap_or(self.concurrency),
+            queue: spec.limits.queue.unwrap_or(self.queue),
         };
         Ok(Box::new(Ready { gateway: self.gateway.clone(), revision }))
+    }
+
+    fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+        self.gateway.route(name, traffic, live);
     }
 
     fn deactivate(&self, name: &Name) {
@@ -92,7 +105,7 @@ struct Ready {
 
 impl Staged for Ready {
     fn activate(self: Box<Self>) {
-        self.gateway.activate(self.revision);
+        self.gateway.add(self.revision);
     }
 }
 

@@ -74,7 +74,8 @@ fn integer(body: &mut Vec<u8>, value: impl itoa::Integer) {
     body.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn head(body: &mut Vec<u8>, name: &str, tensor: &Tensor) {
+/// The beginning of a tensor in JSON: name, type and shape.
+pub(crate) fn head(body: &mut Vec<u8>, name: &str, tensor: &Tensor) {
     body.extend_from_slice(b"{\"name\":");
     text(body, name);
     body.extend_from_slice(b",\"datatype\":\"");

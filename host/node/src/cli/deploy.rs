@@ -3,7 +3,8 @@ use std::path::Path;
 
 use clap::Args;
 use eyot_api::DeployRequest;
-use eyot_core::{Error, Name, Result};
+use eyot_core::{Error, Name, Period, Result};
+use eyot_deploy::Limits;
 
 use crate::cli::Global;
 use crate::cli::deployments::serves;
@@ -30,6 +31,18 @@ pub(crate) struct Deploy {
     /// Grants a model to the component under a name; may be repeated.
     #[arg(long = "model", value_name = "NAME=SOURCE")]
     models: Vec<String>,
+    /// Makes the revision ready and sends it no requests; eyot traffic does later.
+    #[arg(long)]
+    no_traffic: bool,
+    /// Requests that the revision works on at the same time [default: gateway.concurrency].
+    #[arg(long, value_name = "NUMBER")]
+    concurrency: Option<usize>,
+    /// Requests that wait for the revision before the next is refused [default: gateway.queue].
+    #[arg(long, value_name = "NUMBER")]
+    queue: Option<usize>,
+    /// How long one request may take, as in 500ms [default: handlers.timeout].
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Period>,
 }
 
 impl Deploy {
@@ -49,11 +62,24 @@ impl Deploy {
             models.insert(granted.to_owned(), reference(&session, model, output).await?);
         }
         let spinner = output.spinner(&format!("loading {name}"));
-        let deployment = session.client().deploy(&name, &DeployRequest { source, models }).await;
+        let limits = Limits { concurrency: self.concurrency, queue: self.queue, timeout: self.timeout };
+        let request = DeployRequest { source, models, limits, no_traffic: self.no_traffic };
+        let deployment = session.client().deploy(&name, &request).await;
         spinner.finish_and_clear();
         let deployment = deployment?;
         let url = session.gateway().map(|gateway| format!("{gateway}/v2/models/{name}/infer"));
+        let ready = deployment
+            .traffic
+            .weights
+            .iter()
+            .next_back()
+            .filter(|_| self.no_traffic)
+            .map(|(revision, _)| *revision);
         output.result(&deployment, |_| {
+            if let Some(ready) = ready {
+                let serves = deployment.revision;
+                return format!("{name} revision {ready} is ready, {serves} serves\neyot traffic {name} {serves}=90 {ready}=10 gives it requests");
+            }
             let first = format!("{name} revision {} serves {}", deployment.revision, serves(&deployment));
             match url {
                 Some(url) => format!("{first}\nPOST {url}"),

@@ -28,15 +28,23 @@ impl Deployments {
 fn row(output: &Output, deployment: &Deployment) -> Vec<String> {
     let state = match &deployment.state {
         State::Serving => output.paint(Tone::Good, "serving"),
+        State::Unloaded => output.paint(Tone::Dim, "unloaded"),
         State::Failed { error } => output.paint(Tone::Bad, &format!("failed: {error}")),
     };
     vec![
         deployment.name.to_string(),
-        deployment.revision.to_string(),
+        shares(deployment),
         state,
         serves(deployment),
         deployment.created.to_string(),
     ]
+}
+
+/// The revision that serves, or the shares of several: `2`, `1=90 2=10`.
+fn shares(deployment: &Deployment) -> String {
+    let weights = deployment.traffic.weights.iter().filter(|(_, weight)| **weight > 0);
+    let shares: Vec<_> = weights.map(|(revision, weight)| format!("{revision}={weight}")).collect();
+    if shares.len() > 1 { shares.join(" ") } else { deployment.revision.to_string() }
 }
 
 /// The references that a deployment was made from.

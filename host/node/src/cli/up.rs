@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -25,11 +26,16 @@ impl Up {
         let platform = Platform::open(&config).await?;
         let api = bind("api.listen", config.api.listen).await?;
         let gateway = bind("gateway.listen", config.gateway.listen).await?;
-        let running = Running { pid: std::process::id(), api: url(&api)?, gateway: url(&gateway)? };
+        let scheme = if config.gateway.tls().is_some() { "https" } else { "http" };
+        let running =
+            Running { pid: std::process::id(), api: url("http", &api)?, gateway: url(scheme, &gateway)? };
+        let (logs, repository) =
+            (config.data.dir.join("predictions"), Arc::new(platform.deployments.clone()));
+        let gateway = platform.gateway.listen(gateway, &logs, repository)?;
         platform.deployments.restore().await?;
 
         let (stop, stopping) = watch::channel(false);
-        let data_plane = tokio::spawn(platform.gateway.clone().serve(gateway, stopped(stopping.clone())));
+        let data_plane = tokio::spawn(gateway.serve(stopped(stopping.clone())));
         let services = platform.services(&running.gateway);
         let control_plane = tokio::spawn(eyot_api::serve(api, services, stopped(stopping)));
         let announced = Announced::new(&config.data.dir, &running)?;
@@ -82,9 +88,9 @@ async fn bind(option: &str, address: std::net::SocketAddr) -> Result<TcpListener
     })
 }
 
-fn url(listener: &TcpListener) -> Result<String> {
+fn url(scheme: &str, listener: &TcpListener) -> Result<String> {
     let address = listener.local_addr().context(|| "the socket has no address".to_owned())?;
-    Ok(format!("http://{address}"))
+    Ok(format!("{scheme}://{address}"))
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {

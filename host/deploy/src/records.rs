@@ -1,0 +1,181 @@
+//! Deployments in the database.
+
+use eyot_core::{Error, Name, Result, Timestamp};
+use eyot_meta::{Database, Event, fail};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::{Spec, Traffic};
+
+/// A deployment as it is written down.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) name: Name,
+    /// The revision with the largest share.
+    pub(crate) revision: u64,
+    pub(crate) spec: Spec,
+    pub(crate) created: Timestamp,
+    pub(crate) traffic: Traffic,
+    /// How requests were split before: what a rollback goes back to.
+    pub(crate) before: Option<Traffic>,
+}
+
+impl Record {
+    /// Every revision that is kept ready: those that answer, and those that did before.
+    pub(crate) fn live(&self) -> std::collections::BTreeSet<u64> {
+        let before = self.before.iter().flat_map(Traffic::revisions);
+        self.traffic.revisions().into_iter().chain(before).collect()
+    }
+}
+
+/// A revision that was once made.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) revision: u64,
+    pub(crate) spec: Spec,
+    pub(crate) created: Timestamp,
+}
+
+pub(crate) async fn list(db: &Database) -> Result<Vec<Record>> {
+    let rows = sqlx::query(
+        "SELECT d.name, r.revision, r.spec, r.created_at, t.split, t.before FROM deployments d \
+         JOIN revisions r ON r.deployment = d.name AND r.revision = d.serving \
+         LEFT JOIN traffic t ON t.deployment = d.name ORDER BY d.name",
+    )
+    .fetch_all(db.pool())
+    .await
+    .map_err(fail)?;
+    rows.iter().map(record).collect()
+}
+
+pub(crate) async fn find(db: &Database, name: &Name) -> Result<Option<Record>> {
+    let row = sqlx::query(
+        "SELECT d.name, r.revision, r.spec, r.created_at, t.split, t.before FROM deployments d \
+         JOIN revisions r ON r.deployment = d.name AND r.revision = d.serving \
+         LEFT JOIN traffic t ON t.deployment = d.name WHERE d.name = ?",
+    )
+    .bind(name.as_str())
+    .fetch_optional(db.pool())
+    .await
+    .map_err(fail)?;
+    row.as_ref().map(record).transpose()
+}
+
+/// Every revision that was made under a name, oldest first.
+pub(crate) async fn revisions(db: &Database, name: &Name) -> Result<Vec<Made>> {
+    let query = "SELECT revision, spec, created_at FROM revisions WHERE deployment = ? ORDER BY revision";
+    let rows = sqlx::query(query).bind(name.as_str()).fetch_all(db.pool()).await.map_err(fail)?;
+    rows.iter().map(|row| made(row, name)).collect()
+}
+
+/// The number of the newest revision; 0 before the first.
+pub(crate) async fn latest(db: &Database, name: &Name) -> Result<u64> {
+    let row = sqlx::query("SELECT latest FROM deployments WHERE name = ?")
+        .bind(name.as_str())
+        .fetch_optional(db.pool())
+        .await
+        .map_err(fail)?;
+    row.map_or(Ok(0), |row| row.try_get::<i64, _>("latest").map(i64::unsigned_abs).map_err(fail))
+}
+
+/// Writes how requests are split from now on, and the revision that is new with it, if one is.
+pub(crate) async fn write(
+    db: &Database,
+    name: &Name,
+    new: Option<&Made>,
+    traffic: &Traffic,
+    before: Option<&Traffic>,
+    now: Timestamp,
+) -> Result<()> {
+    let main = traffic.main().ok_or_else(|| Error::internal("no revision would answer"))?;
+    let mut tx = db.begin().await?;
+    let latest = new.map(|made| number(made.revision));
+    sqlx::query(
+        "INSERT INTO deployments (name, serving, latest, updated_at) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (name) DO UPDATE SET serving = excluded.serving, \
+         latest = COALESCE(?, deployments.latest), updated_at = excluded.updated_at",
+    )
+    .bind(name.as_str())
+    .bind(number(main))
+    .bind(latest.unwrap_or_else(|| number(main)))
+    .bind(now.0)
+    .bind(latest)
+    .execute(&mut *tx)
+    .await
+    .map_err(fail)?;
+    if let Some(made) = new {
+        sqlx::query("INSERT INTO revisions (deployment, revision, spec, created_at) VALUES (?, ?, ?, ?)")
+            .bind(name.as_str())
+            .bind(number(made.revision))
+            .bind(text(&made.spec)?)
+            .bind(made.created.0)
+            .execute(&mut *tx)
+            .await
+            .map_err(fail)?;
+    }
+    sqlx::query(
+        "INSERT INTO traffic (deployment, split, before, updated_at) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (deployment) DO UPDATE SET split = excluded.split, before = excluded.before, \
+         updated_at = excluded.updated_at",
+    )
+    .bind(name.as_str())
+    .bind(text(traffic)?)
+    .bind(before.map(text).transpose()?)
+    .bind(now.0)
+    .execute(&mut *tx)
+    .await
+    .map_err(fail)?;
+    let spec = new.map(|made| &made.spec);
+    let payload = serde_json::json!({ "revision": main, "spec": spec, "traffic": traffic });
+    tx.emit(Event::new("deployment.changed", name.as_str(), payload)).await?;
+    tx.commit().await
+}
+
+/// Writes that nothing serves under a name. The revisions stay, so that numbers never repeat.
+pub(crate) async fn remove(db: &Database, name: &Name, now: Timestamp) -> Result<()> {
+    let mut tx = db.begin().await?;
+    sqlx::query("UPDATE deployments SET serving = NULL, updated_at = ? WHERE name = ?")
+        .bind(now.0)
+        .bind(name.as_str())
+        .execute(&mut *tx)
+        .await
+        .map_err(fail)?;
+    let forget = sqlx::query("DELETE FROM traffic WHERE deployment = ?").bind(name.as_str());
+    forget.execute(&mut *tx).await.map_err(fail)?;
+    tx.emit(Event::new("deployment.removed", name.as_str(), serde_json::json!({}))).await?;
+    tx.commit().await
+}
+
+fn number(revision: u64) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
+}
+
+fn text(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::internal("it has no JSON form").because(error))
+}
+
+fn record(row: &SqliteRow) -> Result<Record> {
+    let name: String = row.try_get("name").map_err(fail)?;
+    let name: Name = name.parse()?;
+    let Made { revision, spec, created } = made(row, &name)?;
+    let parse = |column: &str| {
+        let text: Option<String> = row.try_get(column).map_err(fail)?;
+        let parsed = text.map(|text| serde_json::from_str(&text)).transpose();
+        parsed
+            .map_err(|error| Error::corrupt(format!("the traffic of '{name}' cannot be read")).because(error))
+    };
+    let traffic: Option<Traffic> = parse("split")?;
+    let before: Option<Traffic> = parse("before")?;
+    let traffic = traffic.unwrap_or_else(|| Traffic::all(revision));
+    Ok(Record { name, revision, spec, created, traffic, before })
+}
+
+fn made(row: &SqliteRow, name: &Name) -> Result<Made> {
+    let revision: i64 = row.try_get("revision").map_err(fail)?;
+    let spec: String = row.try_get("spec").map_err(fail)?;
+    let spec = serde_json::from_str(&spec).map_err(|error| {
+        Error::corrupt(format!("revision {revision} of '{name}' cannot be read")).because(error)
+    })?;
+    let created = Timestamp(row.try_get("created_at").map_err(fail)?);
+    Ok(Made { revision: revision.unsigned_abs(), spec, created })
+}

@@ -1,0 +1,89 @@
+//! A page about a deployment for people: inputs, outputs, and a request to paste.
+
+use std::fmt::Write as _;
+
+use eyot_core::Result;
+use eyot_nn::TensorSpec;
+
+use crate::about;
+use crate::openapi::{self, Example};
+use crate::revisions::Endpoint;
+
+/// The page's style, which comes from this server like the page.
+pub(crate) const STYLE: &str = "\
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 small { font-weight: normal; opacity: .7; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8884; }
+pre { padding: 1rem; border: 1px solid #8884; border-radius: .4rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
+";
+
+/// The page of a version, or of whatever serves.
+pub(crate) fn page(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> Result<String> {
+    let live = about::shown(endpoint, version)?;
+    let signature = live.revision.predictor.signature();
+    let (name, path) = (endpoint.name.as_str(), openapi::path(endpoint.name.as_str(), version));
+    let mut page = String::with_capacity(4096);
+    // Writing into a string cannot fail.
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>{0}</title>\n<link rel=\"stylesheet\" href=\"/v2/docs.css\">\n<h1>{0} <small>revision {1}</small></h1>\n\
+         <p>Predictions over the <a href=\"{2}/openapi.json\">Open Inference Protocol</a>: <code>POST {2}/infer</code>, \
+         or gRPC on the same port.</p>\n",
+        escape(name),
+        escape(&live.version),
+        escape(&path),
+    );
+    table(&mut page, "Inputs", &signature.inputs);
+    table(&mut page, "Outputs", &signature.outputs);
+    page.push_str("<h2>A request</h2>\n");
+    match Example::of(signature).command(&format!("{origin}{path}/infer")) {
+        Some(command) => {
+            let _ = writeln!(
+                page,
+                "<p>Dimensions that may vary are 1, and every element is zero or empty.</p>\n<pre>{}</pre>",
+                escape(&command)
+            );
+        }
+        None => page.push_str("<p>The model's inputs are too large for one.</p>\n"),
+    }
+    page.push_str("<h2>Made of</h2>\n<table>\n");
+    for (name, value) in about::properties(&live) {
+        let _ = writeln!(page, "<tr><td>{}<td><code>{}</code>", escape(&name), escape(&value));
+    }
+    page.push_str("</table>\n</html>\n");
+    Ok(page)
+}
+
+fn table(page: &mut String, title: &str, specs: &[TensorSpec]) {
+    let _ = writeln!(page, "<h2>{title}</h2>\n<table>\n<tr><th>Name<th>Type<th>Shape");
+    for spec in specs {
+        let dims: Vec<String> =
+            spec.shape.iter().map(|dim| if *dim < 0 { "any".to_owned() } else { dim.to_string() }).collect();
+        let _ = writeln!(
+            page,
+            "<tr><td><code>{}</code><td>{}<td>{}",
+            escape(&spec.name),
+            spec.dtype,
+            dims.join(" × ")
+        );
+    }
+    page.push_str("</table>\n");
+}
+
+/// Text as HTML holds it. Names of tensors are whatever a model's author liked.
+fn escape(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut escaped, character| {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+        escaped
+    })
+}

@@ -1,0 +1,121 @@
+//! The Open Inference Protocol over gRPC, on the same port: requests are told apart by content type.
+
+mod health;
+mod service;
+mod tensors;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eyot_core::{Error, Kind};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+use tonic::{Code, Status};
+use tonic_health::pb::health_server::HealthServer;
+
+use crate::answer::told;
+use crate::server::Inner;
+
+/// Types and services of proto/inference.proto.
+#[allow(clippy::all, clippy::pedantic, unreachable_pub, missing_docs)]
+pub(crate) mod pb {
+    tonic::include_proto!("inference");
+
+    /// The file itself, for reflection.
+    pub(crate) const FILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));
+}
+
+use pb::grpc_inference_service_server::GrpcInferenceServiceServer;
+
+/// Calls that other servers have and this has not, and why.
+const OTHERS: [(&str, &str); 5] = [
+    ("SystemSharedMemory", "tensors in shared memory are not taken; send them in the request"),
+    ("CudaSharedMemory", "tensors in shared memory are not taken; send them in the request"),
+    ("TraceSetting", "what is traced is the server's configuration, which clients do not change"),
+    ("LogSettings", "what is logged is the server's configuration, which clients do not change"),
+    ("", "there is no such call"),
+];
+
+/// Whether a request is one of gRPC.
+pub(crate) fn speaks(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Answers a call. What goes wrong is told in its status.
+pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path();
+    let limit = usize::try_from(gateway.config.max_body.0).unwrap_or(usize::MAX);
+    let (service, call) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+    // What a service answers with cannot fail: errors are statuses.
+    let answered = match service {
+        "inference.GRPCInferenceService" if service::CALLS.contains(&call) => {
+            let mut server = GrpcInferenceServiceServer::new(service::Service(gateway.clone()))
+                .max_decoding_message_size(limit)
+                .max_encoding_message_size(usize::MAX);
+            server.call(request).await
+        }
+        "inference.GRPCInferenceService" => {
+            let why = OTHERS.iter().find(|(name, _)| call.starts_with(name)).map_or("", |(_, why)| *why);
+            Ok(Status::unimplemented(format!("{call}: {why}")).into_http())
+        }
+        "grpc.health.v1.Health" => HealthServer::new(health::Health(gateway.clone())).call(request).await,
+        "grpc.reflection.v1.ServerReflection" => match files().build_v1() {
+            Ok(mut server) => server.call(request).await,
+            Err(error) => Ok(Status::internal(error.to_string()).into_http()),
+        },
+        "grpc.reflection.v1alpha.ServerReflection" => match files().build_v1alpha() {
+            Ok(mut server) => server.call(request).await,
+            Err(error) => Ok(Status::internal(error.to_string()).into_http()),
+        },
+        _ => {
+            let services = "inference.GRPCInferenceService, grpc.health.v1.Health and grpc.reflection.v1.ServerReflection";
+            Ok(Status::unimplemented(format!("there is no service '{service}'; there are {services}"))
+                .into_http())
+        }
+    };
+    answered.unwrap_or_else(|never| match never {})
+}
+
+/// What reflection tells.
+fn files() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::FILE)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// An error as gRPC tells it.
+fn status(error: &Error) -> Status {
+    let code = match error.kind() {
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::NotFound => Code::NotFound,
+        Kind::Conflict => Code::Aborted,
+        Kind::Denied => Code::PermissionDenied,
+        Kind::TooLarge | Kind::Exhausted => Code::ResourceExhausted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::Timeout => Code::DeadlineExceeded,
+        Kind::Cancelled => Code::Cancelled,
+        Kind::Unsupported => Code::Unimplemented,
+        Kind::Corrupt => Code::DataLoss,
+        Kind::Failed | Kind::Internal => Code::Internal,
+    };
+    Status::new(code, told(error))
+}
+
+/// How long the client waits, by its `grpc-timeout`.
+fn patience(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout").map(HeaderValue::to_str)?.ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    // Eight digits at most, as the protocol has it.
+    let number = number.parse::<u64>().ok().filter(|_| number.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}

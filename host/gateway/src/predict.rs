@@ -1,0 +1,153 @@
+//! A prediction, whatever protocol asks for it: which revision, whether now, what comes out, and what
+//! is counted and told of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eyot_core::{Error, Kind, Result};
+use eyot_nn::NamedTensor;
+
+use crate::log::{Outcome, Told};
+use crate::protocol::{Asked, Chosen, choose};
+use crate::revisions::{Endpoint, Live};
+use crate::server::Inner;
+use crate::shadow;
+use crate::stats::Counted;
+use crate::trace::Trace;
+
+/// One request for a prediction.
+pub(crate) struct Call {
+    /// Names the prediction in the answer's header, in logs and in the prediction log.
+    pub(crate) id: String,
+    pub(crate) started: Instant,
+    pub(crate) trace: Option<Trace>,
+    /// How long the client waits, where its protocol says so beside the request.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// What came of it.
+pub(crate) struct Answered {
+    pub(crate) live: Arc<Live>,
+    pub(crate) id: Option<String>,
+    pub(crate) outputs: Vec<NamedTensor>,
+    pub(crate) chosen: Vec<Chosen>,
+    counted: Counted,
+}
+
+impl Answered {
+    /// Counts the request as answered, or not, if its answer could not be written.
+    pub(crate) fn end<T>(self, writing: Instant, written: Result<T>) -> Result<T> {
+        match &written {
+            Ok(_) => {
+                self.live.stats.encode.add(writing.elapsed());
+                self.counted.end(Ok(()));
+            }
+            Err(error) => self.counted.end(Err(error.kind())),
+        }
+        written
+    }
+}
+
+/// The revision that a request gets: the one it names, or the one that is its turn.
+///
+/// Fails with `NotFound` naming those there are.
+pub(crate) fn route(endpoint: &Endpoint, version: Option<&str>, key: Option<&str>) -> Result<Arc<Live>> {
+    let name = &endpoint.name;
+    let Some(version) = version.filter(|version| !version.is_empty()) else {
+        return endpoint.pick(key).cloned().ok_or_else(|| {
+            Error::unavailable(format!("no revision of '{name}' can answer now"))
+                .hint("eyot deployments shows why; eyot traffic moves its requests elsewhere")
+        });
+    };
+    endpoint.version(version).cloned().ok_or_else(|| {
+        let shown: String = version.chars().take(40).collect();
+        let known: Vec<&str> = endpoint.all().map(|live| live.version.as_str()).collect();
+        let hint = match known.as_slice() {
+            [only] => format!("version {only} serves"),
+            known => format!("versions are {}", known.join(", ")),
+        };
+        Error::not_found(format!("model '{name}' has no version '{shown}'")).hint(hint)
+    })
+}
+
+/// Counts a request that could not be read against the revision that stands for its deployment.
+pub(crate) fn refused(call: &Call, endpoint: &Endpoint, error: &Error) {
+    if let Some(live) = endpoint.main() {
+        Counted::begin(live.stats.clone(), call.started).end(Err(error.kind()));
+    }
+}
+
+impl Call {
+    pub(crate) fn new(trace: Option<Trace>, patience: Option<Duration>) -> Self {
+        Self { id: eyot_core::new_id(), started: Instant::now(), trace, patience }
+    }
+
+    /// Answers what was asked, once `live` has room for it.
+    pub(crate) async fn run(
+        &self,
+        gateway: &Inner,
+        endpoint: &Endpoint,
+        live: Arc<Live>,
+        asked: Asked,
+    ) -> Result<Answered> {
+        let counted = Counted::begin(live.stats.clone(), self.started);
+        let id = asked.id.clone();
+        match self.attempt(gateway, endpoint, &live, asked).await {
+            Ok((outputs, chosen)) => Ok(Answered { live, id, outputs, chosen, counted }),
+            Err(error) => {
+                counted.end(Err(error.kind()));
+                if matches!(error.kind(), Kind::Internal | Kind::Corrupt | Kind::Failed) {
+                    let trace = self.trace.as_ref().map(Trace::as_str).unwrap_or_default();
+                    let (deployment, revision) = (&endpoint.name, live.revision.revision);
+                    tracing::warn!(%deployment, revision, id = %self.id, trace, error = %error.chain(), "a prediction failed");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        gateway: &Inner,
+        endpoint: &Endpoint,
+        live: &Arc<Live>,
+        asked: Asked,
+    ) -> Result<(Vec<NamedTensor>, Vec<Chosen>)> {
+        let signature = live.revision.predictor.signature();
+        let inputs = signature.check_inputs(asked.inputs)?;
+        let chosen = choose(signature, &asked.outputs, asked.parameters.binary)?;
+        let patience = [self.patience, asked.parameters.timeout].into_iter().flatten();
+        let deadline = self.started + patience.fold(live.revision.timeout, Duration::min);
+        let arrived = Instant::now();
+        let permit = live.gate.enter(deadline).await?;
+        let begun = Instant::now();
+        live.stats.queue.add(begun - arrived);
+        let shadow = endpoint.shadow().filter(|shadow| shadow.version != live.version);
+        let told = gateway.log().filter(|log| log.samples());
+        let kept = (shadow.is_some() || told.is_some()).then(|| inputs.clone());
+        let answered = live.revision.predictor.predict(inputs, deadline).await;
+        let took = begun.elapsed();
+        live.stats.inference.add(took);
+        drop(permit);
+        if let (Some(shadow), Some(inputs), Ok(outputs)) = (shadow, &kept, &answered) {
+            shadow::compare(shadow.clone(), inputs.clone(), outputs.clone());
+        }
+        if let (Some(log), Some(inputs)) = (told, kept) {
+            let outcome = match &answered {
+                Ok(outputs) => Outcome::Outputs(outputs.clone()),
+                Err(error) => Outcome::Error(error.chain()),
+            };
+            let (id, trace) = (self.id.clone(), self.trace.clone());
+            log.tell(Told {
+                id,
+                trace,
+                deployment: endpoint.name.clone(),
+                revision: live.revision.revision,
+                took,
+                inputs,
+                outcome,
+            });
+        }
+        Ok((answered?, chosen))
+    }
+}

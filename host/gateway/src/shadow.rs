@@ -1,0 +1,104 @@
+//! Shadow requests: a revision answers beside the one that is heard, and the answers are compared.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use eyot_nn::{DataType, Element, NamedTensor, Tensor};
+use half::{bf16, f16};
+
+use crate::revisions::Live;
+
+/// How far apart two numbers of different revisions may be and still be the same: another back end
+/// or another order of additions moves the last digits.
+const RELATIVE: f64 = 1e-4;
+const ABSOLUTE: f64 = 1e-6;
+
+/// Asks `shadow` too, if it has room now, and counts whether it says what was answered. Nobody waits
+/// for it; what bounds it are the revision's own gate and timeout.
+pub(crate) fn compare(shadow: Arc<Live>, inputs: Vec<NamedTensor>, answered: Vec<NamedTensor>) {
+    tokio::spawn(async move {
+        let counts = &shadow.stats.shadowed;
+        let Some(permit) = shadow.gate.try_enter() else {
+            counts.skipped.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let predictor = &shadow.revision.predictor;
+        let deadline = Instant::now() + shadow.revision.timeout;
+        let outputs = match predictor.signature().check_inputs(inputs) {
+            Ok(inputs) => predictor.predict(inputs, deadline).await,
+            Err(error) => Err(error),
+        };
+        drop(permit);
+        let counter = match outputs {
+            Ok(outputs) if same(&outputs, &answered) => &counts.same,
+            Ok(_) => &counts.different,
+            Err(error) => {
+                let revision = shadow.revision.revision;
+                tracing::debug!(deployment = %shadow.revision.deployment, revision, error = %error.chain(), "a shadow failed");
+                &counts.failed
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+}
+
+fn same(outputs: &[NamedTensor], answered: &[NamedTensor]) -> bool {
+    let find = |name: &str| answered.iter().find(|output| output.name == name);
+    outputs.len() == answered.len()
+        && outputs
+            .iter()
+            .all(|output| find(&output.name).is_some_and(|other| alike(&output.tensor, &other.tensor)))
+}
+
+fn alike(one: &Tensor, other: &Tensor) -> bool {
+    if one.dtype() != other.dtype() || one.shape() != other.shape() {
+        return false;
+    }
+    match one.dtype() {
+        DataType::F16 => near::<f16>(one, other, f64::from),
+        DataType::BF16 => near::<bf16>(one, other, f64::from),
+        DataType::F32 => near::<f32>(one, other, f64::from),
+        DataType::F64 => near::<f64>(one, other, |value| value),
+        _ => one.bytes() == other.bytes(),
+    }
+}
+
+fn near<T: Element>(one: &Tensor, other: &Tensor, wide: impl Fn(T) -> f64) -> bool {
+    let read = |bytes: &[u8]| wide(T::read(bytes));
+    let size = size_of::<T>();
+    one.bytes().chunks_exact(size).zip(other.bytes().chunks_exact(size)).all(|(one, other)| {
+        let (one, other) = (read(one), read(other));
+        one == other
+            || other.is_finite() && (one - other).abs() <= ABSOLUTE + RELATIVE * other.abs()
+            || one.is_nan() && other.is_nan()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_last_digits_do_not_matter_and_all_else_does() {
+        let of = |values: &[f32]| Tensor::of(vec![values.len()], values).unwrap();
+        for (one, other, expected) in [
+            (of(&[1.0, f32::NAN, f32::INFINITY]), of(&[1.000_05, f32::NAN, f32::INFINITY]), true),
+            (of(&[1.0]), of(&[1.001]), false),
+            (of(&[f32::INFINITY]), of(&[f32::NEG_INFINITY]), false),
+            (of(&[f32::NAN]), of(&[0.0]), false),
+            (of(&[1.0]), of(&[1.0, 2.0]), false),
+            (of(&[1.0]), Tensor::of(vec![1], &[1.0_f64]).unwrap(), false),
+            (Tensor::of(vec![1], &[7_i64]).unwrap(), Tensor::of(vec![1], &[8_i64]).unwrap(), false),
+            (
+                Tensor::of_strings(vec![1], &["a"]).unwrap(),
+                Tensor::of_strings(vec![1], &["a"]).unwrap(),
+                true,
+            ),
+        ] {
+            assert_eq!(alike(&one, &other), expected, "{one:?} {other:?}");
+        }
+    }
+}

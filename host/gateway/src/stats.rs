@@ -1,0 +1,190 @@
+//! What a revision has done, counted without locks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use eyot_core::{Clock as _, Kind, SystemClock};
+
+/// The upper bounds of a histogram's buckets; what is longer is in a last one of its own.
+pub(crate) const BOUNDS: [Duration; 18] = [
+    Duration::from_micros(25),
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
+/// Durations, by how long they are.
+#[derive(Default)]
+pub(crate) struct Histogram {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    nanoseconds: AtomicU64,
+}
+
+impl Histogram {
+    pub(crate) fn add(&self, duration: Duration) {
+        let bucket = BOUNDS.partition_point(|bound| *bound < duration);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(nanoseconds(duration), Ordering::Relaxed);
+    }
+
+    /// How many there are in each bucket.
+    pub(crate) fn buckets(&self) -> [u64; BOUNDS.len() + 1] {
+        std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn sum(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
+
+    /// How many there are, and how long together.
+    pub(crate) fn total(&self) -> Total {
+        Total { count: self.buckets().iter().sum(), nanoseconds: self.nanoseconds.load(Ordering::Relaxed) }
+    }
+}
+
+/// How many, and how long together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Total {
+    pub(crate) count: u64,
+    pub(crate) nanoseconds: u64,
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What shadow requests came to, compared with the answers that were given.
+#[derive(Default)]
+pub(crate) struct Shadowed {
+    pub(crate) same: AtomicU64,
+    pub(crate) different: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    /// Not run, because the revision had enough to do.
+    pub(crate) skipped: AtomicU64,
+}
+
+/// All that is counted of one revision.
+#[derive(Default)]
+pub(crate) struct Stats {
+    ok: AtomicU64,
+    failures: [AtomicU64; Kind::ALL.len()],
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) success: Histogram,
+    pub(crate) fail: Histogram,
+    pub(crate) decode: Histogram,
+    pub(crate) queue: Histogram,
+    pub(crate) inference: Histogram,
+    pub(crate) encode: Histogram,
+    pub(crate) shadowed: Shadowed,
+    last: AtomicU64,
+}
+
+impl Stats {
+    /// Requests by how they ended, `ok` or the kind of their error.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let ok = ("ok", self.ok.load(Ordering::Relaxed));
+        let failures = Kind::ALL.iter().zip(&self.failures);
+        std::iter::once(ok)
+            .chain(failures.map(|(kind, count)| (kind.as_str(), count.load(Ordering::Relaxed))))
+    }
+
+    /// When the last request was answered, in milliseconds since 1970; 0 before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    fn ended(&self, started: Instant, outcome: Result<(), Kind>) {
+        let took = started.elapsed();
+        match outcome {
+            Ok(()) => {
+                self.ok.fetch_add(1, Ordering::Relaxed);
+                self.success.add(took);
+                let now = u64::try_from(SystemClock.now().0).unwrap_or_default();
+                self.last.store(now, Ordering::Relaxed);
+            }
+            Err(kind) => {
+                if let Some(position) = Kind::ALL.iter().position(|other| *other == kind) {
+                    self.failures[position].fetch_add(1, Ordering::Relaxed);
+                }
+                self.fail.add(took);
+            }
+        }
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request that is being counted. One that is dropped without an end was cancelled: its client has
+/// gone.
+pub(crate) struct Counted {
+    stats: Arc<Stats>,
+    started: Instant,
+    outcome: Result<(), Kind>,
+}
+
+impl Counted {
+    pub(crate) fn begin(stats: Arc<Stats>, started: Instant) -> Self {
+        stats.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { stats, started, outcome: Err(Kind::Cancelled) }
+    }
+
+    pub(crate) fn end(mut self, outcome: Result<(), Kind>) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.stats.ended(self.started, self.outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_the_bucket_that_holds_them() {
+        let histogram = Histogram::default();
+        for (duration, bucket) in [
+            (Duration::ZERO, 0),
+            (BOUNDS[0], 0),
+            (BOUNDS[0] + Duration::from_nanos(1), 1),
+            (Duration::from_secs(10), BOUNDS.len() - 1),
+            (Duration::MAX, BOUNDS.len()),
+        ] {
+            let before = histogram.buckets()[bucket];
+            histogram.add(duration);
+            assert_eq!(histogram.buckets()[bucket], before + 1, "{duration:?}");
+        }
+    }
+
+    #[test]
+    fn every_request_ends_in_one_way() {
+        let stats = Arc::new(Stats::default());
+        let begin = || Counted::begin(stats.clone(), Instant::now());
+        begin().end(Ok(()));
+        begin().end(Err(Kind::Exhausted));
+        let pending = begin();
+        assert_eq!(stats.in_flight.load(Ordering::Relaxed), 1);
+        drop(pending);
+        let outcomes: Vec<_> = stats.outcomes().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(outcomes, [("ok", 1), ("exhausted", 1), ("cancelled", 1)]);
+        assert_eq!((stats.success.total().count, stats.fail.total().count), (1, 2));
+        assert!(stats.last() > 0 && stats.in_flight.load(Ordering::Relaxed) == 0);
+    }
+}
