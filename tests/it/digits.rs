@@ -49,9 +49,15 @@ fn trains_registers_deploys_and_predicts_like_onnxruntime() {
     let Some(mut python) = python() else { return };
     let model = step(&run, "export")["outputs"]["model"].as_str().unwrap();
     let onnx = server.api_get(&format!("/v2/models/digits/blobs/{model}")).unwrap().body;
-    let test = step(&run, "split")["outputs"]["test"].as_str().unwrap();
-    let csv = server.api_get(&format!("/v2/pipelines/digits/blobs/{test}")).unwrap().body;
-    let files = [world.write("model.onnx", onnx), world.write("rows.csv", csv)];
+    let files = [world.write("model.onnx", onnx), world.write("rows.csv", b"")];
+    let id = run["id"].as_str().unwrap();
+    world.eyot.json(&["runs", id, "--get", "split.test", "--out", &files[1]]).unwrap();
+    for (artifact, says) in
+        [("split", "names no output"), ("split.none", "gave no artifact 'none'"), ("a.b", "has no step 'a'")]
+    {
+        let refused = world.eyot.refused(&["runs", id, "--get", artifact, "--out", &files[1]]).unwrap();
+        assert!(refused.message.contains(says), "{}", refused.message);
+    }
     let output = python.arg(path("tests/python/evaluate.py")).args(files).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let reference: Value = serde_json::from_slice(&output.stdout).unwrap();

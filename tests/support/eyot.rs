@@ -29,10 +29,8 @@ pub struct Refused {
 impl Eyot {
     /// The binary that cargo built beside this program, or the one that `EYOT_BIN` names.
     pub fn new(data: impl AsRef<Path>) -> Result<Self> {
-        let binary = match std::env::var_os("EYOT_BIN") {
-            Some(path) => PathBuf::from(path),
-            None => beside()?,
-        };
+        let beside = || built().join("eyot");
+        let binary = std::env::var_os("EYOT_BIN").map_or_else(beside, PathBuf::from);
         if !binary.is_file() {
             bail!("there is no {}: cargo build --workspace --bins", binary.display());
         }
@@ -103,12 +101,12 @@ impl Eyot {
     }
 }
 
-/// `target/<profile>/eyot`, from `target/<profile>[/deps]/<this program>`.
-fn beside() -> Result<PathBuf> {
-    let this = std::env::current_exe().context("this program does not know where it lies")?;
-    let folder = this.parent().context("this program lies nowhere")?;
+/// `target/<profile>`, from `target/<profile>[/deps]/<this program>`.
+pub(crate) fn built() -> PathBuf {
+    let this = std::env::current_exe().unwrap_or_default();
+    let folder = this.parent().unwrap_or(Path::new("."));
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
-    Ok(folder.join("eyot"))
+    folder.to_owned()
 }
 
 fn succeeded(arguments: &[&str], output: &Output) -> Result<()> {

@@ -26,17 +26,23 @@ pub fn component(name: &str) -> Option<PathBuf> {
 /// Python with the packages that `cargo xtask test` sets up for comparisons; `None`, and why, where it
 /// has not.
 pub fn python() -> Option<Command> {
-    let packages = path("target/python");
+    let packages = packages();
     let there = packages.join("requirements.txt").is_file();
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", packages);
     needed(there.then_some(python), "no packages to compare with: cargo xtask test sets them up")
 }
 
+/// Where `cargo xtask test` puts Python packages: beside what cargo builds.
+fn packages() -> PathBuf {
+    let built = crate::eyot::built();
+    built.parent().unwrap_or(&built).join("python")
+}
+
 /// Lets a command find componentize-py and other tools that `cargo xtask test` sets up; `None`, and why,
 /// where it has not.
 pub fn with_python_tools(command: &mut Command) -> Option<&mut Command> {
-    let packages = path("target/python");
+    let packages = packages();
     let tools = packages.join("bin");
     let there = tools.join("componentize-py").is_file();
     let before = std::env::var_os("PATH").unwrap_or_default();

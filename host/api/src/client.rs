@@ -106,6 +106,29 @@ impl Client {
         self.get(&format!("/api/v1/runs/{}/lineage", escape(id))).await
     }
 
+    /// An artifact that a step gave, handed on piece by piece; answers its length.
+    pub async fn artifact(
+        &self,
+        id: &str,
+        step: &str,
+        output: &str,
+        mut sink: impl FnMut(Bytes) -> Result<()>,
+    ) -> Result<u64> {
+        let path = format!("/api/v1/runs/{}/artifacts/{}/{}", escape(id), escape(step), escape(output));
+        let response = self.transport.send(request(Method::GET, &path, Body::empty())?).await?;
+        if response.status() != StatusCode::OK {
+            return Err(problem(response).await);
+        }
+        let (mut chunks, mut length) = (response.into_body().into_data_stream(), 0);
+        while let Some(chunk) = chunks.next().await {
+            let chunk =
+                chunk.map_err(|error| Error::unavailable("the artifact ended early").because(error))?;
+            length += chunk.len() as u64;
+            sink(chunk)?;
+        }
+        Ok(length)
+    }
+
     pub async fn cancel(&self, id: &str) -> Result<()> {
         self.call(Method::POST, &format!("/api/v1/runs/{}/cancel", escape(id)), None::<&()>).await
     }

@@ -2,8 +2,11 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, State};
+use axum::http::header;
 use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use eyot_core::{Digest, Error, Reference, Result};
 use eyot_oci::ArtifactKind;
@@ -13,6 +16,7 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::io::ReaderStream;
 
 use crate::Services;
 use crate::answer::{Answer, Json, Refusal};
@@ -53,6 +57,7 @@ pub(crate) fn routes() -> Router<Services> {
         .route("/api/v1/runs/{id}/cancel", post(cancel))
         .route("/api/v1/runs/{id}/lineage", get(lineage))
         .route("/api/v1/runs/{id}/events", get(events))
+        .route("/api/v1/runs/{id}/artifacts/{step}/{output}", get(artifact))
 }
 
 async fn list(State(services): State<Services>) -> Answer<Vec<PipelineRun>> {
@@ -71,6 +76,20 @@ async fn cancel(State(services): State<Services>, Path(id): Path<String>) -> Ans
 async fn lineage(State(services): State<Services>, Path(id): Path<String>) -> Answer<Lineage> {
     let edges = services.pipelines.lineage(&id).await?;
     Ok(axum::Json(Lineage { run: id, edges }))
+}
+
+/// The bytes of an artifact, streamed.
+async fn artifact(
+    State(services): State<Services>,
+    Path((id, step, output)): Path<(String, String, String)>,
+) -> Result<Response, Refusal> {
+    let (digest, size, reader) = services.pipelines.artifact(&id, &step, &output).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, size.to_string()),
+        (header::ETAG, format!("\"{digest}\"")),
+    ];
+    Ok((headers, Body::from_stream(ReaderStream::with_capacity(reader, 64 << 10))).into_response())
 }
 
 async fn submit(State(services): State<Services>, Json(request): Json<SubmitRequest>) -> Answer<Submitted> {

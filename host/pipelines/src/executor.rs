@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use eyot_core::{Digest, Error, Result, new_id};
 use eyot_meta::Database;
-use eyot_store::BlobStore;
+use eyot_store::{BlobStore, Reader};
 use eyot_tracking::{Outcome, Tracking};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ pub struct Executor(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) records: Records,
     pub(crate) cache: Cache,
+    pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) tracking: Tracking,
     pub(crate) runner: Arc<dyn StepRunner>,
     pub(crate) publisher: Arc<dyn ModelPublisher>,
@@ -59,9 +60,9 @@ impl Executor {
         parallel: usize,
     ) -> Self {
         let (events, _) = broadcast::channel(EVENTS);
-        let (records, cache) = (Records::new(db.clone()), Cache::new(db, store));
+        let (records, cache) = (Records::new(db.clone()), Cache::new(db, store.clone()));
         let (slots, running) = (Semaphore::new(parallel.max(1)), Mutex::default());
-        Self(Arc::new(Inner { records, cache, tracking, runner, publisher, slots, events, running }))
+        Self(Arc::new(Inner { records, cache, store, tracking, runner, publisher, slots, events, running }))
     }
 
     /// Ends, as failed, the runs that a killed process left running. What their finished steps gave
@@ -127,6 +128,21 @@ impl Executor {
     /// The run whose id is, or begins with, `id`.
     pub async fn get(&self, id: &str) -> Result<PipelineRun> {
         self.0.records.get(id).await
+    }
+
+    /// An artifact that a step of a run gave under `output`: its digest, size and bytes.
+    ///
+    /// Fails with `NotFound` naming the outputs there are, and as the store does.
+    pub async fn artifact(&self, id: &str, step: &str, output: &str) -> Result<(Digest, u64, Reader)> {
+        let run = self.get(id).await?;
+        let digest = run.artifact(step, output)?;
+        let size = self.0.store.size(&digest).await?;
+        let size = size.ok_or_else(|| {
+            Error::not_found(format!("artifact {digest} of step '{step}' is not in the store any more")).hint(
+                "run the pipeline again: a step whose artifact is gone is run, not taken from the cache",
+            )
+        })?;
+        Ok((digest, size, self.0.store.open(&digest).await?))
     }
 
     /// Stops a run: its steps are stopped and what they did not finish is gone.

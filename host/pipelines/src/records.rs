@@ -84,6 +84,25 @@ pub struct PipelineRun {
 }
 
 impl PipelineRun {
+    /// The digest of an artifact that a step gave.
+    pub(crate) fn artifact(&self, step: &str, output: &str) -> Result<Digest> {
+        let found = self.steps.iter().find(|one| one.step.as_str() == step);
+        let found = found.ok_or_else(|| {
+            let names: Vec<_> = self.steps.iter().map(|one| one.step.as_str()).collect();
+            Error::not_found(format!("run {} has no step '{step}'", self.id))
+                .hint(format!("its steps are {}", names.join(", ")))
+        })?;
+        let digest = found.outputs.get(output).and_then(Value::as_str).and_then(|text| text.parse().ok());
+        digest.ok_or_else(|| {
+            let names: Vec<_> = artifacts(&found.outputs).map(|(name, _)| name).collect();
+            let error = Error::not_found(format!("step '{step}' gave no artifact '{output}'"));
+            error.hint(match names.as_slice() {
+                [] => "it gave none".to_owned(),
+                names => format!("it gave {}", names.join(", ")),
+            })
+        })
+    }
+
     /// Whether nothing of it runs any more.
     pub fn is_over(&self) -> bool {
         self.status != RunStatus::Running

@@ -86,20 +86,22 @@ fn has_debian() -> bool {
     ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/wasm32-wasi"].iter().all(|path| Path::new(path).exists())
 }
 
-/// What the tests compare Eyot to, for the Python of this machine; kept beside the build, so that it
-/// changes nothing of the user's own.
+/// What predictions are compared with, the clients that must be able to speak to us, and what builds
+/// guests in Python.
+const PACKAGES: &[&str] =
+    &["onnxruntime==1.32.0", "numpy", "ml_dtypes", "tritonclient[http,grpc]", "kserve", "componentize-py==0.25.1"];
+
+/// Python packages for the tests; kept beside the build, so that they change nothing of the user's own.
 pub(crate) fn python() -> Result<()> {
-    let dir = root().join("target/python");
-    let wanted = "onnxruntime==1.32.0\nnumpy\ncomponentize-py==0.25.1\n";
+    let dir = target()?.join("python");
+    let wanted = PACKAGES.join("\n");
     let marker = dir.join("requirements.txt");
     if std::fs::read_to_string(&marker).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
-    say(
-        "Python packages for tests: onnxruntime, to compare predictions with; componentize-py, to build guests",
-    );
+    say("Python packages for the tests: onnxruntime, Triton's and KServe's clients, componentize-py");
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"];
-    process::run(Command::new("python3").args(pip).arg(&dir).args(wanted.lines()))
+    process::run(Command::new("python3").args(pip).arg(&dir).args(PACKAGES))
         .context("Python packages cannot be installed; on Debian: apt-get install python3-pip")?;
     Ok(std::fs::write(&marker, wanted)?)
 }

@@ -1,20 +1,32 @@
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
 use clap::Args;
-use eyot_core::Result;
+use eyot_api::Client;
+use eyot_core::{Error, Result, ResultExt};
 use eyot_pipelines::{PipelineRun, StepRun};
 
 use crate::cli::Global;
-use crate::output::{Output, Tone, table};
+use crate::output::{Output, Tone, size, table};
 use crate::session::Session;
 
 /// Lists pipeline runs, or shows one: its steps, where its outputs came from, what it reported.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot runs\n  eyot runs 3f2a… --lineage\n  eyot runs --json")]
+#[command(
+    after_help = "Examples:\n  eyot runs\n  eyot runs 3f2a… --lineage\n  eyot runs 3f2a… --get export.model --out model.onnx\n  eyot runs --json"
+)]
 pub(crate) struct Runs {
     /// A run's id, or the beginning of it.
     id: Option<String>,
     /// Shows what the run read and wrote, and by which code.
     #[arg(long, requires = "id")]
     lineage: bool,
+    /// Fetches an artifact that a step gave.
+    #[arg(long, requires_all = ["id", "out"], value_name = "STEP.OUTPUT", conflicts_with = "lineage")]
+    get: Option<String>,
+    /// Where to write it.
+    #[arg(long, requires = "get", value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 impl Runs {
@@ -25,6 +37,11 @@ impl Runs {
             let runs = client.runs().await?;
             return output.result(&runs, |output| list(output, &runs));
         };
+        if let Some((artifact, file)) = self.get.zip(self.out) {
+            let length = fetch(client, &id, &artifact, &file).await?;
+            let done = serde_json::json!({ "artifact": artifact, "file": file, "size": length });
+            return output.result(&done, |_| format!("{} ({})", file.display(), size(length)));
+        }
         if self.lineage {
             let lineage = client.lineage(&id).await?;
             return output.result(&lineage, |_| {
@@ -36,6 +53,19 @@ impl Runs {
         let run = client.run(&id).await?;
         output.result(&run, |output| one(output, &run))
     }
+}
+
+/// Writes an artifact to a file, which is there whole or not at all.
+async fn fetch(client: &Client, id: &str, artifact: &str, file: &Path) -> Result<u64> {
+    let (step, name) = artifact.rsplit_once('.').ok_or_else(|| {
+        Error::invalid(format!("'{artifact}' names no output")).hint("write STEP.OUTPUT, as in export.model")
+    })?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let cannot = || format!("cannot write {}", file.display());
+    let mut part = tempfile::NamedTempFile::new_in(folder).context(cannot)?;
+    let length = client.artifact(id, step, name, |chunk| part.write_all(&chunk).context(cannot)).await?;
+    part.persist(file).map_err(|error| Error::from(error.error).context(cannot()))?;
+    Ok(length)
 }
 
 fn list(output: &Output, runs: &[PipelineRun]) -> String {
