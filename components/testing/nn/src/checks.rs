@@ -1,0 +1,352 @@
+//! The checks. Each is a name and a function that says what does not hold.
+
+use std::fmt;
+
+use eyot_guest::bindings::wasi::nn::errors::{Error, ErrorCode};
+use eyot_guest::bindings::wasi::nn::graph::{ExecutionTarget, Graph, GraphEncoding, load, load_by_name};
+use eyot_guest::bindings::wasi::nn::inference::GraphExecutionContext;
+use eyot_guest::bindings::wasi::nn::tensor::{Tensor, TensorType};
+
+use crate::models::{self, TYPES, Type};
+
+/// What came of a check.
+pub enum Outcome {
+    Pass,
+    /// The host says `unsupported-operation`, which is an honest answer where it is asked for a type
+    /// or a device that it has not.
+    Unsupported(String),
+    Fail(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Pass => f.write_str("pass"),
+            Outcome::Unsupported(reason) => write!(f, "unsupported ({reason})"),
+            Outcome::Fail(reason) => write!(f, "FAIL ({reason})"),
+        }
+    }
+}
+
+impl From<Error> for Outcome {
+    fn from(error: Error) -> Self {
+        let text = format!("{:?}: {}", error.code(), error.data());
+        if error.code() == ErrorCode::UnsupportedOperation {
+            Outcome::Unsupported(text)
+        } else {
+            Outcome::Fail(text)
+        }
+    }
+}
+
+/// A check fails with what came of it.
+type Checked = Result<(), Outcome>;
+
+/// Named tensors, as `compute` takes and gives them.
+type Named = Vec<(String, Tensor)>;
+
+fn expect(what: impl Into<String>, holds: bool) -> Checked {
+    if holds { Ok(()) } else { Err(Outcome::Fail(format!("does not hold: {}", what.into()))) }
+}
+
+/// Runs every check.
+pub fn all() -> Vec<(String, Outcome)> {
+    let mut results = Vec::new();
+    let mut check = |name: String, checked: Checked| {
+        results.push((name, checked.err().unwrap_or(Outcome::Pass)));
+    };
+    for ty in &TYPES {
+        for (name, run) in OF_EACH_TYPE {
+            check(format!("type/{}/{name}", ty.name), run(ty));
+        }
+        for shape in SHAPES {
+            check(format!("tensor/{}/{shape:?}", ty.name), keeps(ty, shape));
+        }
+        for rows in [1, 2, 7, 1000] {
+            check(format!("type/{}/{rows} rows", ty.name), adds(ty, rows));
+        }
+    }
+    for (name, run) in ONCE {
+        check((*name).to_owned(), run());
+    }
+    for (encoding, name) in ENCODINGS {
+        check(format!("load/encoding/{name}"), refuses_encoding(*encoding));
+    }
+    for (target, name) in [(ExecutionTarget::Gpu, "gpu"), (ExecutionTarget::Tpu, "tpu")] {
+        check(format!("load/target/{name}"), computes_on(target));
+    }
+    results
+}
+
+const OF_EACH_TYPE: &[(&str, fn(&Type) -> Checked)] = &[
+    ("same", gives_back),
+    ("other types", refuses_other_types),
+    ("too few bytes", |ty| refuses_length(ty, 3 * ty.size - 1)),
+    ("too many bytes", |ty| refuses_length(ty, 3 * ty.size + 1)),
+    ("no bytes", |ty| refuses_length(ty, 0)),
+];
+
+const SHAPES: &[&[u32]] = &[&[], &[0], &[1], &[5], &[2, 3], &[0, 5], &[1, 2, 3, 4], &[1; 8]];
+
+const ENCODINGS: &[(GraphEncoding, &str)] = &[
+    (GraphEncoding::Openvino, "openvino"),
+    (GraphEncoding::Tensorflow, "tensorflow"),
+    (GraphEncoding::Pytorch, "pytorch"),
+    (GraphEncoding::Tensorflowlite, "tensorflowlite"),
+    (GraphEncoding::Ggml, "ggml"),
+];
+
+const ONCE: &[(&str, fn() -> Checked)] = &[
+    ("compute/x + 1", || adds_one(models::ADD).map_err(Outcome::Fail)),
+    ("shape/another rank", || refuses_shape(&[2])),
+    ("shape/another fixed dimension", || refuses_shape(&[1, 3])),
+    ("shape/a scalar", || refuses_shape(&[])),
+    ("shape/larger than any memory", refuses_the_impossible),
+    ("name/unknown", || refuses_names(&["z"])),
+    ("name/none", || refuses_names(&[])),
+    ("name/twice", || refuses_names(&["x", "x"])),
+    ("name/one too many", || refuses_names(&["x", "z"])),
+    ("name/any order", takes_any_order),
+    ("output/names, order and scalars", gives_all_outputs),
+    ("output/a type without a name here", refuses_booleans),
+    ("load/garbage", || refuses_bytes(b"garbage", &[ErrorCode::InvalidArgument])),
+    ("load/nothing", || refuses_bytes(b"", &[ErrorCode::InvalidArgument])),
+    ("load/cut off", || refuses_bytes(&models::ADD[..models::ADD.len() / 2], &[ErrorCode::InvalidArgument])),
+    ("load/weights in another file", || refuses_bytes(models::EXTERNAL, CANNOT)),
+    ("load/an unknown operator", || refuses_bytes(models::UNKNOWN_OPERATOR, CANNOT)),
+    ("load/what is no tensor", || refuses_bytes(models::SEQUENCE, CANNOT)),
+    ("load/no buffer", || refuses_builder(&[])),
+    ("load/two buffers", || refuses_builder(&[models::ADD.to_vec(), models::ADD.to_vec()])),
+    ("load/autodetect", autodetects),
+    ("load/again", loads_again),
+    ("load-by-name/not granted", refuses_a_name),
+    ("context/several of a graph", contexts_are_independent),
+    ("context/after its graph", outlives_its_graph),
+    ("context/after an error", works_after_an_error),
+    ("compute/fails when it runs", reports_what_fails_late),
+];
+
+/// What a host may say of a model that is well formed and that it cannot run.
+const CANNOT: &[ErrorCode] = &[
+    ErrorCode::InvalidArgument,
+    ErrorCode::UnsupportedOperation,
+    ErrorCode::Security,
+    ErrorCode::RuntimeError,
+];
+
+fn onnx(bytes: &[u8]) -> Result<Graph, Error> {
+    load(&[bytes.to_vec()], GraphEncoding::Onnx, ExecutionTarget::Cpu)
+}
+
+fn context(model: &[u8]) -> Result<GraphExecutionContext, Error> {
+    onnx(model)?.init_execution_context()
+}
+
+fn floats(shape: &[u32], values: &[f32]) -> Tensor {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Tensor::new(shape, TensorType::Fp32, &bytes)
+}
+
+fn x(tensor: Tensor) -> Named {
+    vec![("x".to_owned(), tensor)]
+}
+
+fn only(outputs: &Named) -> Result<&Tensor, Outcome> {
+    match outputs.as_slice() {
+        [(name, tensor)] if name == "y" => Ok(tensor),
+        other => {
+            let names: Vec<_> = other.iter().map(|(name, _)| name.as_str()).collect();
+            Err(Outcome::Fail(format!("the outputs are {names:?}, not y alone")))
+        }
+    }
+}
+
+/// Fails unless it was refused with one of those codes and some text.
+fn refused<T>(what: Result<T, Error>, codes: &[ErrorCode]) -> Checked {
+    let Err(error) = what else { return Err(Outcome::Fail("it was not refused".to_owned())) };
+    let code = error.code();
+    expect(format!("{code:?} is one of {codes:?} ({})", error.data()), codes.contains(&code))?;
+    expect("the error has a text", !error.data().is_empty())
+}
+
+/// `y = x + 1`, of any bytes that are that model.
+pub fn adds_one(model: &[u8]) -> Result<(), String> {
+    let added = || {
+        let outputs = context(model)?.compute(x(floats(&[2, 2], &[1.0, 2.0, 3.0, 4.0])))?;
+        let y = only(&outputs)?;
+        expect("it is x + 1", y.data() == floats(&[2, 2], &[2.0, 3.0, 4.0, 5.0]).data())
+    };
+    added().map_err(|outcome: Outcome| outcome.to_string())
+}
+
+/// Every pattern of bytes that is a number in each type comes back as it was.
+fn gives_back(ty: &Type) -> Checked {
+    let bytes: Vec<u8> = (0..3 * ty.size).map(|at| [0x01, 0x3c, 0x40, 0x3f][at % 4]).collect();
+    let outputs = context(ty.same)?.compute(x(Tensor::new(&[3], ty.ty, &bytes)))?;
+    let y = only(&outputs)?;
+    expect("type and dimensions are those of x", y.ty() == ty.ty && y.dimensions() == [3])?;
+    expect("the bytes are those of x", y.data() == bytes)
+}
+
+fn refuses_other_types(ty: &Type) -> Checked {
+    let context = context(ty.same)?;
+    for other in TYPES.iter().filter(|other| other.ty != ty.ty) {
+        let tensor = Tensor::new(&[3], other.ty, &vec![0; 3 * other.size]);
+        refused(context.compute(x(tensor)), &[ErrorCode::InvalidArgument])?;
+    }
+    Ok(())
+}
+
+fn refuses_length(ty: &Type, length: usize) -> Checked {
+    let tensor = Tensor::new(&[3], ty.ty, &vec![0; length]);
+    refused(context(ty.same)?.compute(x(tensor)), &[ErrorCode::InvalidArgument])
+}
+
+fn keeps(ty: &Type, shape: &[u32]) -> Checked {
+    let count: u32 = shape.iter().product();
+    let bytes: Vec<u8> = (0..count as usize * ty.size).map(|byte| byte as u8).collect();
+    let tensor = Tensor::new(shape, ty.ty, &bytes);
+    expect("it keeps its type", tensor.ty() == ty.ty)?;
+    expect("it keeps its dimensions", tensor.dimensions() == shape)?;
+    expect("it keeps its bytes, each time", tensor.data() == bytes && tensor.data() == bytes)
+}
+
+fn adds(ty: &Type, rows: u32) -> Checked {
+    let Some((model, before, after)) = ty.add else { return Ok(()) };
+    let outputs =
+        context(model)?.compute(x(Tensor::new(&[rows, 2], ty.ty, &before.repeat(2 * rows as usize))))?;
+    let y = only(&outputs)?;
+    expect("type and dimensions are those of x", y.ty() == ty.ty && y.dimensions() == [rows, 2])?;
+    expect("every element is one more", y.data() == after.repeat(2 * rows as usize))
+}
+
+fn refuses_shape(shape: &[u32]) -> Checked {
+    let count: u32 = shape.iter().product();
+    let tensor = floats(shape, &vec![1.0; count as usize]);
+    refused(context(models::ADD)?.compute(x(tensor)), &[ErrorCode::InvalidArgument])
+}
+
+/// Its size overflows 64 bits, and must neither be allocated nor wrap around.
+fn refuses_the_impossible() -> Checked {
+    let tensor = Tensor::new(&[u32::MAX, u32::MAX, u32::MAX], TensorType::Fp64, &[]);
+    expect("it keeps its dimensions", tensor.dimensions() == [u32::MAX; 3])?;
+    refused(context(models::ADD)?.compute(x(tensor)), &[ErrorCode::InvalidArgument])
+}
+
+fn refuses_names(names: &[&str]) -> Checked {
+    let inputs = names.iter().map(|name| ((*name).to_owned(), floats(&[1, 2], &[1.0, 2.0]))).collect();
+    refused(context(models::ADD)?.compute(inputs), &[ErrorCode::InvalidArgument])
+}
+
+fn two() -> (Tensor, Tensor) {
+    (floats(&[1, 3], &[1.0, 2.0, 3.0]), floats(&[3, 2], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]))
+}
+
+fn takes_any_order() -> Checked {
+    let context = context(models::TWO)?;
+    let (a, b) = two();
+    let one = context.compute(vec![("a".to_owned(), a), ("b".to_owned(), b)])?;
+    let (a, b) = two();
+    let other = context.compute(vec![("b".to_owned(), b), ("a".to_owned(), a)])?;
+    let data = |outputs: &Named| outputs.iter().map(|(_, tensor)| tensor.data()).collect::<Vec<_>>();
+    expect("the order of inputs does not matter", data(&one) == data(&other))
+}
+
+fn gives_all_outputs() -> Checked {
+    let (a, b) = two();
+    let outputs = context(models::TWO)?.compute(vec![("a".to_owned(), a), ("b".to_owned(), b)])?;
+    let [(first, product), (second, sum)] = outputs.as_slice() else {
+        return Err(Outcome::Fail(format!("there are {} outputs, not two", outputs.len())));
+    };
+    expect("they are named as in the model, in its order", first == "product" && second == "sum")?;
+    expect("the product is 1 by 2", product.dimensions() == [1, 2])?;
+    expect("the product is right", product.data() == floats(&[2], &[4.0, 5.0]).data())?;
+    // The standard's own text asks for [1] where a tensor is a single value.
+    expect("the sum is one value", matches!(sum.dimensions().as_slice(), [] | [1]))?;
+    expect("the sum is right", sum.data() == floats(&[1], &[9.0]).data())
+}
+
+/// Its input cannot be made, since there is no such type; whatever is tried instead does not fit.
+fn refuses_booleans() -> Checked {
+    let graph = match onnx(models::BOOLEAN) {
+        Ok(graph) => graph,
+        Err(error) => return refused(Err::<(), _>(error), CANNOT),
+    };
+    let bytes = Tensor::new(&[3], TensorType::U8, &[1, 0, 1]);
+    refused(graph.init_execution_context()?.compute(x(bytes)), CANNOT)
+}
+
+fn refuses_bytes(bytes: &[u8], codes: &[ErrorCode]) -> Checked {
+    // A model may also be found out when it is first run, not when it is loaded.
+    let computed = context(bytes).and_then(|context| context.compute(x(floats(&[2], &[1.0, 2.0]))));
+    refused(computed, codes)
+}
+
+fn refuses_builder(buffers: &[Vec<u8>]) -> Checked {
+    refused(load(buffers, GraphEncoding::Onnx, ExecutionTarget::Cpu), &[ErrorCode::InvalidArgument])
+}
+
+fn refuses_encoding(encoding: GraphEncoding) -> Checked {
+    let loaded = load(&[models::ADD.to_vec()], encoding, ExecutionTarget::Cpu);
+    refused(
+        loaded,
+        &[ErrorCode::InvalidEncoding, ErrorCode::UnsupportedOperation, ErrorCode::InvalidArgument],
+    )
+}
+
+fn computes_on(target: ExecutionTarget) -> Checked {
+    let graph = load(&[models::ADD.to_vec()], GraphEncoding::Onnx, target)?;
+    let outputs = graph.init_execution_context()?.compute(x(floats(&[1, 2], &[1.0, 2.0])))?;
+    expect("it computes there", only(&outputs)?.data() == floats(&[2], &[2.0, 3.0]).data())
+}
+
+fn autodetects() -> Checked {
+    let graph = load(&[models::ADD.to_vec()], GraphEncoding::Autodetect, ExecutionTarget::Cpu)?;
+    let outputs = graph.init_execution_context()?.compute(x(floats(&[1, 2], &[1.0, 2.0])))?;
+    only(&outputs).map(drop)
+}
+
+fn loads_again() -> Checked {
+    for _ in 0..50 {
+        let outputs = context(models::ADD)?.compute(x(floats(&[1, 2], &[1.0, 2.0])))?;
+        only(&outputs)?;
+    }
+    Ok(())
+}
+
+fn refuses_a_name() -> Checked {
+    let codes = [ErrorCode::NotFound, ErrorCode::Security];
+    for name in ["somebody-elses", "", "../../etc/passwd", "0"] {
+        refused(load_by_name(name), &codes)?;
+    }
+    Ok(())
+}
+
+fn contexts_are_independent() -> Checked {
+    let graph = onnx(models::ADD)?;
+    let (one, other) = (graph.init_execution_context()?, graph.init_execution_context()?);
+    let first = one.compute(x(floats(&[1, 2], &[1.0, 2.0])))?;
+    let second = other.compute(x(floats(&[2, 2], &[5.0; 4])))?;
+    let unchanged = only(&first)?.data() == floats(&[2], &[2.0, 3.0]).data();
+    expect("what one gave is not changed by the other", unchanged)?;
+    expect("the other has its own", only(&second)?.data() == floats(&[4], &[6.0; 4]).data())
+}
+
+fn outlives_its_graph() -> Checked {
+    let graph = onnx(models::ADD)?;
+    let context = graph.init_execution_context()?;
+    drop(graph);
+    only(&context.compute(x(floats(&[1, 2], &[1.0, 2.0])))?).map(drop)
+}
+
+fn works_after_an_error() -> Checked {
+    let context = context(models::ADD)?;
+    for _ in 0..20 {
+        refused(context.compute(x(floats(&[3], &[1.0; 3]))), &[ErrorCode::InvalidArgument])?;
+    }
+    only(&context.compute(x(floats(&[1, 2], &[1.0, 2.0])))?).map(drop)
+}
+
+fn reports_what_fails_late() -> Checked {
+    refused(context(models::FAILS).and_then(|context| context.compute(x(floats(&[2], &[1.0, 2.0])))), CANNOT)
+}
