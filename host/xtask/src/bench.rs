@@ -11,6 +11,8 @@ use crate::setup::{self, Profile};
 pub(crate) enum Bench {
     /// Cold starts: an instance, a compiled component from disk, the first prediction after a deploy.
     Cold,
+    /// A small model over HTTP, alone and behind a component, beside two floors in the same run.
+    Serving,
 }
 
 pub(crate) fn run_bench(what: &Bench) -> Result<()> {
@@ -18,6 +20,7 @@ pub(crate) fn run_bench(what: &Bench) -> Result<()> {
     crate::components::build(Profile::Release)?;
     let name = match what {
         Bench::Cold => "cold",
+        Bench::Serving => "serving",
     };
     say(&format!("measuring {name}"));
     // All of the workspace is selected for the same features as everywhere; only one target is built.
