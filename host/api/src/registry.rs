@@ -1,15 +1,27 @@
 use axum::Router;
-use axum::extract::{Query, State};
-use axum::routing::get;
-use eyot_core::{Error, Reference};
-use eyot_oci::{Entry, Resolved};
-use serde::Deserialize;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post};
+use bytes::Bytes;
+use eyot_core::{Error, Reference, Result, SystemClock, Timestamp};
+use eyot_oci::{Action, Collection, Entry, LogEntry, Minted, Mode, Resolved, Scope, Scrub, Token};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
-use crate::Services;
-use crate::answer::Answer;
+use crate::answer::{Answer, Refusal, collect};
+use crate::{Client, Services};
 
 pub(crate) fn routes() -> Router<Services> {
-    Router::new().route("/api/v1/artifacts", get(list)).route("/api/v1/artifacts/resolve", get(resolve))
+    Router::new()
+        .route("/api/v1/artifacts", get(list))
+        .route("/api/v1/artifacts/resolve", get(resolve))
+        .route("/api/v1/registry/collections", post(collect_garbage))
+        .route("/api/v1/registry/scrubs", post(scrub))
+        .route("/api/v1/registry/tokens", get(tokens).post(create_token))
+        .route("/api/v1/registry/tokens/{name}", delete(revoke_token))
+        .route("/api/v1/registry/log", get(log))
 }
 
 async fn list(State(services): State<Services>) -> Answer<Vec<Entry>> {
@@ -28,4 +40,131 @@ async fn resolve(State(services): State<Services>, Query(query): Query<ByReferen
         None => text,
     };
     Ok(axum::Json(services.registry.artifact(&target.parse::<Reference>()?).await?))
+}
+
+/// Lets in whoever may administer the registry; the others get its own answer.
+async fn administer(services: &Services, request: Request) -> Result<(Parts, Bytes), Box<Response>> {
+    let (parts, body) = request.into_parts();
+    eyot_oci::check_access(&services.registry, &parts, Action::Administer).await?;
+    let body: Body = body;
+    let bytes = collect(body, 1 << 20).await.map_err(|error| Box::new(Refusal(error).into_response()))?;
+    Ok((parts, bytes))
+}
+
+fn answer<T: Serialize>(result: Result<T>) -> Response {
+    match result {
+        Ok(value) => axum::Json(value).into_response(),
+        Err(error) => Refusal(error).into_response(),
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| Error::invalid(format!("the request body cannot be read: {error}")))
+}
+
+/// What a collection is asked to do.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CollectRequest {
+    mode: Mode,
+}
+
+async fn collect_garbage(State(services): State<Services>, request: Request) -> Response {
+    let bytes = match administer(&services, request).await {
+        Ok((_, bytes)) => bytes,
+        Err(refused) => return *refused,
+    };
+    let work = async {
+        let CollectRequest { mode } = read(&bytes)?;
+        services.registry.collect(mode).await
+    };
+    answer(work.await)
+}
+
+async fn scrub(State(services): State<Services>, request: Request) -> Response {
+    match administer(&services, request).await {
+        Ok(_) => answer(services.registry.scrub(eyot_core::Clock::now(&SystemClock).0, &CancellationToken::new()).await),
+        Err(refused) => *refused,
+    }
+}
+
+async fn tokens(State(services): State<Services>, request: Request) -> Response {
+    match administer(&services, request).await {
+        Ok(_) => answer(services.registry.tokens().await),
+        Err(refused) => *refused,
+    }
+}
+
+/// A token to be made.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenRequest {
+    name: String,
+    scopes: Vec<Scope>,
+    #[serde(default)]
+    expires: Option<Timestamp>,
+}
+
+async fn create_token(State(services): State<Services>, request: Request) -> Response {
+    let bytes = match administer(&services, request).await {
+        Ok((_, bytes)) => bytes,
+        Err(refused) => return *refused,
+    };
+    let work = async {
+        let TokenRequest { name, scopes, expires } = read(&bytes)?;
+        services.registry.create_token(&name, scopes, expires).await
+    };
+    answer(work.await)
+}
+
+async fn revoke_token(State(services): State<Services>, Path(name): Path<String>, request: Request) -> Response {
+    match administer(&services, request).await {
+        Ok(_) => answer(services.registry.revoke_token(&name).await),
+        Err(refused) => *refused,
+    }
+}
+
+#[derive(Deserialize)]
+struct After {
+    #[serde(default)]
+    after: i64,
+}
+
+/// Entries of the log in one answer.
+const PAGE: u32 = 1000;
+
+async fn log(State(services): State<Services>, Query(After { after }): Query<After>, request: Request) -> Response {
+    match administer(&services, request).await {
+        Ok(_) => answer(services.registry.log(after, PAGE).await),
+        Err(refused) => *refused,
+    }
+}
+
+impl Client {
+    /// Collects the registry's garbage, or says what a collection would remove.
+    pub async fn collect_garbage(&self, mode: Mode) -> Result<Collection> {
+        self.post("/api/v1/registry/collections", &CollectRequest { mode }).await
+    }
+
+    /// Hashes every blob of the registry again.
+    pub async fn scrub(&self) -> Result<Scrub> {
+        self.post("/api/v1/registry/scrubs", &()).await
+    }
+
+    pub async fn tokens(&self) -> Result<Vec<Token>> {
+        self.get("/api/v1/registry/tokens").await
+    }
+
+    pub async fn create_token(&self, name: &str, scopes: Vec<Scope>, expires: Option<Timestamp>) -> Result<Minted> {
+        self.post("/api/v1/registry/tokens", &TokenRequest { name: name.to_owned(), scopes, expires }).await
+    }
+
+    pub async fn revoke_token(&self, name: &str) -> Result<()> {
+        self.delete(&format!("/api/v1/registry/tokens/{}", crate::client::escape(name))).await
+    }
+
+    /// The registry's log after an entry, oldest first: as many as one answer holds, none at the end.
+    pub async fn registry_log(&self, after: i64) -> Result<Vec<LogEntry>> {
+        self.get(&format!("/api/v1/registry/log?after={after}")).await
+    }
 }

@@ -12,6 +12,7 @@ use eyot_pipelines::Executor;
 use eyot_tracking::Tracking;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::answer::Refusal;
 use crate::{deployments, models, registry, runs};
@@ -50,13 +51,20 @@ pub fn router(services: Services) -> Router {
         .merge(registry_routes)
 }
 
-/// Answers on `listener` until `shutdown`; then requests in flight end and new ones are refused.
+/// Answers on `listener` until `shutdown`; then requests in flight end and new ones are refused. What
+/// the registry has to do by itself is done meanwhile.
 pub async fn serve(
     listener: TcpListener,
     services: Services,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let served = axum::serve(listener, router(services)).with_graceful_shutdown(shutdown).await;
+    let (registry, stop) = (services.registry.clone(), CancellationToken::new());
+    let requests = async {
+        let served = axum::serve(listener, router(services)).with_graceful_shutdown(shutdown).await;
+        stop.cancel();
+        served
+    };
+    let (served, ()) = tokio::join!(requests, registry.maintain(stop.clone()));
     served.map_err(|error| Error::internal("the control plane stopped").because(error))
 }
 

@@ -1,20 +1,28 @@
 //! The command line: one file a command under `cli/`.
 
+mod audit;
 mod backend;
 mod build;
 mod config;
 mod deploy;
 mod deployments;
 mod doctor;
+mod export;
+mod gc;
+mod import;
 mod inspect;
+mod key;
 mod ls;
 mod models;
 mod new;
 mod predict;
 mod push;
+mod release;
 mod run;
 mod runs;
 mod traffic;
+mod sign;
+mod token;
 mod undeploy;
 mod up;
 mod verify;
@@ -92,6 +100,14 @@ enum Command {
     Predict(predict::Predict),
     Backend(backend::Backend),
     Verify(verify::Verify),
+    Release(release::Release),
+    Export(export::Export),
+    Import(import::Import),
+    Key(key::Key),
+    Sign(sign::Sign),
+    Audit(audit::Audit),
+    Gc(gc::Gc),
+    Token(token::Token),
     Doctor(doctor::Doctor),
     Config(config::Show),
     Version(version::Version),
@@ -145,6 +161,14 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::Predict(command) => command.run(global, output).await,
         Command::Backend(command) => command.run(global, output).await,
         Command::Verify(command) => command.run(global, output).await,
+        Command::Release(command) => command.run(global, output).await,
+        Command::Export(command) => command.run(global, output).await,
+        Command::Import(command) => command.run(global, output).await,
+        Command::Key(command) => command.run(output),
+        Command::Sign(command) => command.run(global, output).await,
+        Command::Audit(command) => command.run(global, output).await,
+        Command::Gc(command) => command.run(global, output).await,
+        Command::Token(command) => command.run(global, output).await,
         Command::Doctor(command) => command.run(global, output).await,
         Command::Config(command) => command.run(global, output),
         Command::Version(command) => command.run(output),

@@ -170,7 +170,9 @@ impl Client {
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>> {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        artifact_type.iter().for_each(|kind| drop(query.append_pair("artifactType", kind)));
+        if let Some(kind) = artifact_type {
+            query.append_pair("artifactType", kind);
+        }
         let mut next = Some(format!("/v2/{repository}/referrers/{subject}?{}", query.finish()));
         let mut found = Vec::new();
         while let Some(path) = next {

@@ -12,7 +12,7 @@ use crate::client::{Client, Fetched};
 use crate::manifest::{ArtifactKind, Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
 
 /// The artifact type of a release.
-pub const RELEASE: &str = "application/vnd.eyot.release.v1+json";
+pub(crate) const RELEASE: &str = "application/vnd.eyot.release.v1+json";
 const PARAMETERS: &str = "application/vnd.eyot.parameters.v1+json";
 const PIPELINE: &str = "application/vnd.eyot.pipeline.v1+toml";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";

@@ -181,7 +181,7 @@ pub fn sign(
 /// Which of `keys` signed a bundle, and what it says of `subject`.
 ///
 /// Fails with `Denied` when none did, or when it is about something else.
-pub fn check(bundle: &[u8], subject: &Digest, keys: &[PublicKey]) -> Result<(String, String)> {
+pub(crate) fn check(bundle: &[u8], subject: &Digest, keys: &[PublicKey]) -> Result<(String, String)> {
     let bad = |what: &str| Error::denied(format!("the signature {what}"));
     let bundle: Bundle =
         serde_json::from_slice(bundle).map_err(|error| bad("is no Sigstore bundle").because(error))?;

@@ -1,0 +1,37 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use eyot_core::{Reference, Result};
+
+use crate::cli::Global;
+use crate::output::{Output, size};
+use crate::session::Session;
+
+/// Reads an OCI image layout directory into the registry, every byte checked.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot import ./carry\n  eyot import ./from-skopeo --into acme/scorer")]
+pub(crate) struct Import {
+    /// The directory.
+    dir: PathBuf,
+    /// The repository [default: the names in the directory]; needed where those are tags alone.
+    #[arg(long, value_name = "REPOSITORY")]
+    into: Option<String>,
+}
+
+impl Import {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        if let Some(into) = &self.into {
+            Reference::check_repository(into)?;
+        }
+        let session = Session::open(global).await?;
+        let spinner = output.spinner(&format!("importing {}", self.dir.display()));
+        let moved = eyot_oci::import(session.client().registry(), &self.dir, self.into.as_deref()).await;
+        spinner.finish_and_clear();
+        let moved = moved.map_err(|error| error.context(format!("cannot import {}", self.dir.display())))?;
+        output.result(&moved, |_| {
+            let summary = format!("{} manifests, {} blobs ({})", moved.manifests, moved.blobs, size(moved.bytes));
+            let names = moved.names.iter().cloned();
+            names.chain([summary]).collect::<Vec<_>>().join("\n")
+        })
+    }
+}

@@ -1,0 +1,47 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use eyot_core::{Digest, Reference, Result};
+use eyot_oci::SIGNED;
+use serde::Serialize;
+
+use crate::cli::{Global, key};
+use crate::output::Output;
+use crate::session::Session;
+
+/// Signs something of the registry; the signature lies beside it and is copied along with it.
+///
+/// It is a Sigstore bundle (v0.3, with a key), over the manifest's digest: a tag that moves later leaves
+/// the signature where it was.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  eyot key generate release\n  eyot sign acme/scorer:1.0.0 --key release.key\n  \
+    eyot verify acme/scorer:1.0.0 --key release.pub")]
+pub(crate) struct Sign {
+    /// What to sign: NAME:TAG or NAME@DIGEST.
+    reference: Reference,
+    /// The private key.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Signed {
+    subject: String,
+    signature: String,
+    key: String,
+}
+
+impl Sign {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let key = key::read_private(&self.key)?;
+        let session = Session::open(global).await?;
+        let registry = session.client().registry();
+        let fetched = registry.fetch(&self.reference).await?;
+        let (repository, subject) = (&self.reference.repository, Digest::of(&fetched.bytes));
+        let bundle = eyot_oci::sign(&key, repository, &subject, SIGNED, serde_json::json!({}))?;
+        let signature = registry.attach(repository, &subject, bundle).await?;
+        let subject = format!("{repository}@{subject}");
+        let signed = Signed { subject, signature: signature.to_string(), key: key.public().fingerprint()? };
+        output.result(&signed, |_| format!("{}\nsigned by {}", signed.subject, signed.key))
+    }
+}

@@ -1,0 +1,79 @@
+use clap::{Args, Subcommand};
+use eyot_core::{Clock as _, Period, Result, SystemClock, Timestamp};
+use eyot_oci::Scope;
+
+use crate::cli::Global;
+use crate::output::{Output, table};
+use crate::session::Session;
+
+/// Makes, lists and revokes tokens of the registry.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot token create ci --scope 'repository:acme/*:pull,push' --expires 720h\n  \
+    eyot token ls\n  eyot token revoke ci")]
+pub(crate) struct Token {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes a token and prints its secret, this once.
+    Create {
+        /// A name for people; the log shows it.
+        name: String,
+        /// What it allows: repository:NAME:pull,push,delete with '*' for any text, registry:catalog:* or
+        /// registry:admin:*; may be repeated.
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<Scope>,
+        /// How long it is good, as in 720h [default: until it is revoked].
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Period>,
+    },
+    /// Lists tokens; their secrets are not kept.
+    Ls,
+    /// Ends a token with the next request.
+    Revoke {
+        /// The token's name.
+        name: String,
+    },
+}
+
+impl Token {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let session = Session::open(global).await?;
+        let client = session.client();
+        match self.command {
+            Command::Create { name, scopes, expires } => {
+                let until = |period: Period| {
+                    let milliseconds = i64::try_from(period.0.as_millis()).unwrap_or(i64::MAX);
+                    Timestamp(SystemClock.now().0.saturating_add(milliseconds))
+                };
+                let minted = client.create_token(&name, scopes, expires.map(until)).await?;
+                output.result(&minted, |_| minted.secret.clone())
+            }
+            Command::Ls => {
+                let tokens = client.tokens().await?;
+                output.result(&tokens, |output| {
+                    let rows: Vec<_> = tokens.iter().map(row).collect();
+                    table(output, &["NAME", "STATE", "SCOPES"], &rows)
+                })
+            }
+            Command::Revoke { name } => {
+                client.revoke_token(&name).await?;
+                output.result(&serde_json::json!({ "revoked": name }), |_| format!("{name} is revoked"))
+            }
+        }
+    }
+}
+
+fn row(token: &eyot_oci::Token) -> Vec<String> {
+    let now = SystemClock.now();
+    let state = match (token.revoked, token.expires) {
+        (Some(_), _) => "revoked".to_owned(),
+        (None, Some(expires)) if expires <= now => "expired".to_owned(),
+        (None, Some(expires)) => format!("until {expires}"),
+        (None, None) => "good".to_owned(),
+    };
+    let scopes: Vec<_> = token.scopes.iter().map(ToString::to_string).collect();
+    vec![token.name.clone(), state, scopes.join(" ")]
+}
