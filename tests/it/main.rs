@@ -8,6 +8,7 @@ mod crash;
 mod digits;
 mod guests;
 mod input;
+mod registry;
 mod shutdown;
 mod templates;
 mod world;

@@ -51,6 +51,13 @@ pub fn with_python_tools(command: &mut Command) -> Option<&mut Command> {
     needed(there.then_some(command), "no componentize-py: cargo xtask test sets it up")
 }
 
+/// A program that `cargo xtask test` installs where it can; `None`, and why, where it is not.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&search).map(|folder| folder.join(name)).find(|path| path.is_file());
+    needed(found, &format!("no {name}: on Debian cargo xtask test installs it"))
+}
+
 /// Says what is missing. On a laptop the test is passed over; in CI nothing may be missing.
 #[allow(clippy::print_stderr)]
 fn needed<T>(found: Option<T>, why: &str) -> Option<T> {

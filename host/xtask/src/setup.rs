@@ -54,20 +54,44 @@ fn wasm_target() -> Result<()> {
         return Ok(());
     }
     say("rustup cannot give it; installing Debian's compiler and library source instead");
-    let packages = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc"];
-    let install = ["apt-get", "install", "--yes", "--no-install-recommends"];
-    let sudo: &[&str] = if is_root() { &[] } else { &["sudo"] };
-    let words: Vec<&str> = sudo.iter().chain(&install).chain(&packages).copied().collect();
-    let installed = match words.split_first() {
-        Some((program, arguments)) => process::run(Command::new(program).args(arguments)),
-        None => Ok(()),
-    };
-    match installed {
+    match debian(&["rustc-web", "cargo-web", "rust-web-src", "wasi-libc"]) {
         Ok(()) if has_debian() => Ok(()),
         _ => bail!(
             "components cannot be built here: neither `rustup target add {WASM}` nor Debian's rustc-web works"
         ),
     }
+}
+
+/// Programs that tests drive Eyot with, where they are missing.
+pub(crate) fn clients() -> Result<()> {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let has = |program: &&str| std::env::split_paths(&search).any(|folder| folder.join(program).is_file());
+    let missing: Vec<&str> = ["skopeo", "curl"].into_iter().filter(|program| !has(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say(&format!("installing {}, with which the registry is tested", missing.join(" and ")));
+    match debian(&missing) {
+        // Without apt their tests say that they are ignored; in CI they fail.
+        Err(error) if std::env::var_os("CI").is_none() => {
+            say(&format!("going on without: {error:#}"));
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Installs packages of Debian, with a fresh list of what there is.
+fn debian(packages: &[&str]) -> Result<()> {
+    let apt = |arguments: &[&str]| {
+        let mut command = if is_root() { Command::new("apt-get") } else { Command::new("sudo") };
+        if !is_root() {
+            command.arg("apt-get");
+        }
+        process::run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    apt(&["update", "--quiet"])?;
+    apt(&[&["install", "--yes", "--quiet", "--no-install-recommends"], packages].concat())
 }
 
 fn is_root() -> bool {
@@ -89,7 +113,7 @@ fn has_debian() -> bool {
 /// What predictions are compared with, the clients that must be able to speak to us, and what builds
 /// guests in Python.
 const PACKAGES: &[&str] =
-    &["onnxruntime==1.32.0", "numpy", "ml_dtypes", "tritonclient[http,grpc]", "kserve", "componentize-py==0.25.1"];
+    &["onnxruntime==1.32.0", "numpy", "ml_dtypes", "tritonclient[http,grpc]", "kserve", "oras", "componentize-py==0.25.1"];
 
 /// Python packages for the tests; kept beside the build, so that they change nothing of the user's own.
 pub(crate) fn python() -> Result<()> {

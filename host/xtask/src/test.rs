@@ -11,6 +11,7 @@ pub(crate) fn run_tests() -> Result<()> {
     setup::run(Profile::Debug)?;
     crate::components::build(Profile::Debug)?;
     setup::python()?;
+    setup::clients()?;
     say("tests of the guests, on this machine's own target");
     let host = host()?;
     let mut guests = cargo();
