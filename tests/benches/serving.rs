@@ -36,7 +36,10 @@ fn main() -> Result<()> {
         return runtime.block_on(floor::serve(model));
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    ensure!(processors >= 2, "one processor for the server and one for the load: this machine has {processors}");
+    ensure!(
+        processors >= 2,
+        "one processor for the server and one for the load: this machine has {processors}"
+    );
     println!("digits on {}, {processors} processors", model.ran_on());
     print("A  the model in a loop, µs a call", &runtime.block_on(in_a_loop(&model))?);
     pin(0)?;
@@ -52,12 +55,27 @@ fn main() -> Result<()> {
     let body = json!({ "inputs": [alone] }).to_string();
     let subjects = [
         Subject::new("B  bare hyper, JSON", &floor.url, "/v2/models/digits/infer", &body, floor.pid()),
-        Subject::new("eyot, built-in handler, JSON", &server.gateway, "/v2/models/digits/infer", &body, server.pid()),
-        Subject::new("eyot, a component's handler, JSON", &server.gateway, "/v2/models/wrapped/infer", &wrapped(), server.pid()),
+        Subject::new(
+            "eyot, built-in handler, JSON",
+            &server.gateway,
+            "/v2/models/digits/infer",
+            &body,
+            server.pid(),
+        ),
+        Subject::new(
+            "eyot, a component's handler, JSON",
+            &server.gateway,
+            "/v2/models/wrapped/infer",
+            &wrapped(),
+            server.pid(),
+        ),
     ];
     println!("\none connection, µs a request{:>26} {:>8} {:>8} {:>8}", "min", "p50", "max", "p99");
     measure(&subjects, |subject| subject.alone())?;
-    println!("\n{CONNECTIONS} connections, requests a second{:>17} {:>8} {:>8} {:>8}", "min", "median", "max", "µs CPU");
+    println!(
+        "\n{CONNECTIONS} connections, requests a second{:>17} {:>8} {:>8} {:>8}",
+        "min", "median", "max", "µs CPU"
+    );
     measure(&subjects, |subject| subject.together())?;
     server.stop()
 }
@@ -133,7 +151,9 @@ impl Subject {
                 (0..EACH).try_for_each(|_| connection.ask())
             };
             let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(ask)).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")))
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")))
         })?;
         let requests = (CONNECTIONS * EACH) as f64;
         Ok((requests / started.elapsed().as_secs_f64(), (cpu(self.pid)? - before) * 1e6 / requests))
@@ -156,7 +176,14 @@ fn measure(subjects: &[Subject], round: impl Fn(&Subject) -> Result<(f64, f64)>)
         main.sort_by(f64::total_cmp);
         beside.sort_by(f64::total_cmp);
         let at = |fraction| quantile(&main, fraction);
-        println!("{:<45} {:>8.1} {:>8.1} {:>8.1} {:>8.1}", subject.name, at(0.0), at(0.5), at(1.0), quantile(&beside, 0.5));
+        println!(
+            "{:<45} {:>8.1} {:>8.1} {:>8.1} {:>8.1}",
+            subject.name,
+            at(0.0),
+            at(0.5),
+            at(1.0),
+            quantile(&beside, 0.5)
+        );
     }
     Ok(())
 }
@@ -164,7 +191,12 @@ fn measure(subjects: &[Subject], round: impl Fn(&Subject) -> Result<(f64, f64)>)
 fn print(what: &str, rounds: &[f64]) {
     let mut sorted = rounds.to_vec();
     sorted.sort_by(f64::total_cmp);
-    println!("{what:<45} {:>8.2} {:>8.2} {:>8.2}", quantile(&sorted, 0.0), quantile(&sorted, 0.5), quantile(&sorted, 1.0));
+    println!(
+        "{what:<45} {:>8.2} {:>8.2} {:>8.2}",
+        quantile(&sorted, 0.0),
+        quantile(&sorted, 0.5),
+        quantile(&sorted, 1.0)
+    );
 }
 
 /// One kept connection; what it reads is checked to be an answer.
@@ -188,10 +220,18 @@ impl<'a> Connection<'a> {
             let read = self.stream.read(&mut self.buffer[filled..])?;
             ensure!(read > 0, "the server closed the connection");
             filled += read;
-            let Some(end) = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            let Some(end) = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n") else {
+                continue;
+            };
             let head = std::str::from_utf8(&self.buffer[..end])?;
-            ensure!(head.starts_with("HTTP/1.1 200"), "{head}\n{}", String::from_utf8_lossy(&self.buffer[end..filled]));
-            let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            ensure!(
+                head.starts_with("HTTP/1.1 200"),
+                "{head}\n{}",
+                String::from_utf8_lossy(&self.buffer[end..filled])
+            );
+            let length = head
+                .lines()
+                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
             let length: usize = length.context("the answer has no length")?;
             if filled >= end + 4 + length {
                 let answer: Value = serde_json::from_slice(&self.buffer[end + 4..filled])?;
@@ -206,7 +246,8 @@ impl<'a> Connection<'a> {
 fn cpu(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').context("/proc has another form here")?.1;
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     // SAFETY: asks for a constant of the system.
     let second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     Ok(ticks as f64 / second as f64)

@@ -59,7 +59,8 @@ fn answer<T: Serialize>(result: Result<T>) -> Response {
 }
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| Error::invalid(format!("the request body cannot be read: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::invalid(format!("the request body cannot be read: {error}")))
 }
 
 /// What a collection is asked to do.
@@ -83,7 +84,9 @@ async fn collect_garbage(State(services): State<Services>, request: Request) -> 
 
 async fn scrub(State(services): State<Services>, request: Request) -> Response {
     match administer(&services, request).await {
-        Ok(_) => answer(services.registry.scrub(eyot_core::Clock::now(&SystemClock).0, &CancellationToken::new()).await),
+        Ok(_) => answer(
+            services.registry.scrub(eyot_core::Clock::now(&SystemClock).0, &CancellationToken::new()).await,
+        ),
         Err(refused) => *refused,
     }
 }
@@ -117,7 +120,11 @@ async fn create_token(State(services): State<Services>, request: Request) -> Res
     answer(work.await)
 }
 
-async fn revoke_token(State(services): State<Services>, Path(name): Path<String>, request: Request) -> Response {
+async fn revoke_token(
+    State(services): State<Services>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
     match administer(&services, request).await {
         Ok(_) => answer(services.registry.revoke_token(&name).await),
         Err(refused) => *refused,
@@ -133,7 +140,11 @@ struct After {
 /// Entries of the log in one answer.
 const PAGE: u32 = 1000;
 
-async fn log(State(services): State<Services>, Query(After { after }): Query<After>, request: Request) -> Response {
+async fn log(
+    State(services): State<Services>,
+    Query(After { after }): Query<After>,
+    request: Request,
+) -> Response {
     match administer(&services, request).await {
         Ok(_) => answer(services.registry.log(after, PAGE).await),
         Err(refused) => *refused,
@@ -155,7 +166,12 @@ impl Client {
         self.get("/api/v1/registry/tokens").await
     }
 
-    pub async fn create_token(&self, name: &str, scopes: Vec<Scope>, expires: Option<Timestamp>) -> Result<Minted> {
+    pub async fn create_token(
+        &self,
+        name: &str,
+        scopes: Vec<Scope>,
+        expires: Option<Timestamp>,
+    ) -> Result<Minted> {
         self.post("/api/v1/registry/tokens", &TokenRequest { name: name.to_owned(), scopes, expires }).await
     }
 

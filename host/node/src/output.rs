@@ -62,6 +62,12 @@ impl Output {
         Ok(())
     }
 
+    /// One JSON value a line, for what goes on for a while.
+    pub(crate) fn event<T: Serialize>(&self, value: &T) -> Result<()> {
+        let text = serde_json::to_string(value).map_err(|error| Error::internal("no JSON").because(error))?;
+        print(&format!("{text}\n"))
+    }
+
     /// Says something beside the result.
     #[allow(clippy::print_stderr)]
     pub(crate) fn note(&self, text: &str) {

@@ -112,8 +112,15 @@ fn has_debian() -> bool {
 
 /// What predictions are compared with, the clients that must be able to speak to us, and what builds
 /// guests in Python.
-const PACKAGES: &[&str] =
-    &["onnxruntime==1.32.0", "numpy", "ml_dtypes", "tritonclient[http,grpc]", "kserve", "oras", "componentize-py==0.25.1"];
+const PACKAGES: &[&str] = &[
+    "onnxruntime==1.32.0",
+    "numpy",
+    "ml_dtypes",
+    "tritonclient[http,grpc]",
+    "kserve",
+    "oras",
+    "componentize-py==0.25.1",
+];
 
 /// Python packages for the tests; kept beside the build, so that they change nothing of the user's own.
 pub(crate) fn python() -> Result<()> {

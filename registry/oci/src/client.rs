@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::body::Body;
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
@@ -19,7 +21,13 @@ pub struct Fetched {
 
 /// Speaks the distribution API.
 #[derive(Clone)]
-pub struct Client(Transport);
+pub struct Client {
+    transport: Transport,
+    /// Hears of bytes as they are handed to the connection.
+    sent: Option<Sent>,
+}
+
+type Sent = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// What was pushed, under which name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,13 +44,20 @@ pub struct Pushed {
 
 /// The largest blob that is pulled into memory: wasm and ONNX have their own limit of 2 GiB.
 const LIMIT: usize = 2 << 30;
+/// The steps in which a progress bar moves.
+const PIECE: usize = 256 << 10;
 /// The largest manifest that is pulled.
 const MANIFEST: usize = 4 << 20;
 
 impl Client {
     /// A client over `transport`.
     pub fn with_transport(transport: Transport) -> Self {
-        Self(transport)
+        Self { transport, sent: None }
+    }
+
+    /// The same client, of whose uploads `sent` hears piece by piece: for a progress bar.
+    pub fn watched(&self, sent: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self { transport: self.transport.clone(), sent: Some(Arc::new(sent)) }
     }
 
     /// Pushes a component: its bytes, a config that says what it imports and exports, a manifest.
@@ -94,8 +109,18 @@ impl Client {
         let request = Request::post(format!("/v2/{repository}/blobs/uploads/?digest={digest}"))
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .header(header::CONTENT_LENGTH, bytes.len());
-        self.send(request, Body::from(bytes)).await?;
+        self.send(request, self.body(bytes)).await?;
         Ok(digest)
+    }
+
+    fn body(&self, bytes: Bytes) -> Body {
+        let Some(sent) = self.sent.clone() else { return Body::from(bytes) };
+        let pieces = (0..bytes.len()).step_by(PIECE).map(move |start| {
+            let piece = bytes.slice(start..bytes.len().min(start + PIECE));
+            sent(piece.len() as u64);
+            Ok::<_, std::convert::Infallible>(piece)
+        });
+        Body::from_stream(futures::stream::iter(pieces))
     }
 
     /// Pulls a blob, checked against its digest.
@@ -237,7 +262,7 @@ impl Client {
     async fn answer(&self, request: http::request::Builder, body: Body) -> Result<Response<Body>> {
         let request =
             request.body(body).map_err(|error| Error::invalid("no such name can be sent").because(error))?;
-        self.0.send(request).await
+        self.transport.send(request).await
     }
 }
 

@@ -88,7 +88,10 @@ pub(crate) async fn serve(model: Arc<LoadedModel>) -> Result<()> {
         .await
 }
 
-async fn answer(model: Arc<LoadedModel>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    model: Arc<LoadedModel>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = match predict(&model, request).await {
         Ok(body) => Response::new(Full::new(Bytes::from(body))),
         Err(error) => {
@@ -97,7 +100,9 @@ async fn answer(model: Arc<LoadedModel>, request: Request<Incoming>) -> Result<R
             response
         }
     };
-    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
     Ok(response)
 }
 

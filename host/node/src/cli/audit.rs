@@ -11,7 +11,9 @@ use crate::session::Session;
 
 /// Shows and checks the registry's log: who pushed, tagged, signed and deleted what.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot audit export > log.jsonl\n  eyot audit verify\n  eyot audit verify log.jsonl --head 5f0c…")]
+#[command(
+    after_help = "Examples:\n  eyot audit export > log.jsonl\n  eyot audit verify\n  eyot audit verify log.jsonl --head 5f0c…"
+)]
 pub(crate) struct Audit {
     #[command(subcommand)]
     command: Command,
@@ -57,9 +59,13 @@ impl Audit {
                 };
                 let checked = check(&log)?;
                 if let Some(head) = head.filter(|head| log.iter().all(|entry| entry.hash != *head)) {
-                    return Err(Error::corrupt(format!("the log has no entry with the hash {head}: it was cut off or replaced")));
+                    return Err(Error::corrupt(format!(
+                        "the log has no entry with the hash {head}: it was cut off or replaced"
+                    )));
                 }
-                output.result(&checked, |_| format!("{} entries in order, the last one is {}", checked.entries, checked.head))
+                output.result(&checked, |_| {
+                    format!("{} entries in order, the last one is {}", checked.entries, checked.head)
+                })
             }
         }
     }

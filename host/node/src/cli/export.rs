@@ -28,7 +28,13 @@ impl Export {
         spinner.finish_and_clear();
         let moved = moved.map_err(|error| error.context(format!("cannot export {}", self.reference)))?;
         output.result(&moved, |_| {
-            format!("{} manifests, {} blobs ({}) in {}", moved.manifests, moved.blobs, size(moved.bytes), self.dir.display())
+            format!(
+                "{} manifests, {} blobs ({}) in {}",
+                moved.manifests,
+                moved.blobs,
+                size(moved.bytes),
+                self.dir.display()
+            )
         })
     }
 }

@@ -44,7 +44,8 @@ impl Gc {
         match report.scrub.map(|scrub| scrub.quarantined) {
             Some(damaged) if !damaged.is_empty() => {
                 let names: Vec<_> = damaged.iter().map(ToString::to_string).collect();
-                Err(Error::corrupt(format!("moved to quarantine: {}", names.join(", "))).hint("push them again from where they came"))
+                Err(Error::corrupt(format!("moved to quarantine: {}", names.join(", ")))
+                    .hint("push them again from where they came"))
             }
             _ => Ok(()),
         }
@@ -58,14 +59,20 @@ fn human(report: &Report) -> String {
         .retired
         .iter()
         .map(|name| {
-            let tag = name.tag.as_deref().map_or_else(|| format!("@{}", name.digest), |tag| format!(":{tag}"));
+            let tag =
+                name.tag.as_deref().map_or_else(|| format!("@{}", name.digest), |tag| format!(":{tag}"));
             format!("{}{tag}: {}", name.repository, name.rule)
         })
         .collect();
     let (names, blobs, bytes) = (collection.retired.len(), collection.blobs, size(collection.bytes));
     lines.push(format!("{names} names, {blobs} blobs ({bytes}), {} uploads {removed}", collection.uploads));
     if let Some(scrub) = &report.scrub {
-        lines.push(format!("{} blobs hashed, {}, {} damaged", scrub.checked, size(scrub.bytes), scrub.quarantined.len()));
+        lines.push(format!(
+            "{} blobs hashed, {}, {} damaged",
+            scrub.checked,
+            size(scrub.bytes),
+            scrub.quarantined.len()
+        ));
     }
     lines.join("\n")
 }

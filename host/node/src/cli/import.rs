@@ -29,7 +29,8 @@ impl Import {
         spinner.finish_and_clear();
         let moved = moved.map_err(|error| error.context(format!("cannot import {}", self.dir.display())))?;
         output.result(&moved, |_| {
-            let summary = format!("{} manifests, {} blobs ({})", moved.manifests, moved.blobs, size(moved.bytes));
+            let summary =
+                format!("{} manifests, {} blobs ({})", moved.manifests, moved.blobs, size(moved.bytes));
             let names = moved.names.iter().cloned();
             names.chain([summary]).collect::<Vec<_>>().join("\n")
         })

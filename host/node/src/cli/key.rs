@@ -51,7 +51,9 @@ impl Key {
             }
         };
         output.result(&shown, |_| match &shown.private {
-            Some(private) => format!("{}\n{}\n{}", private.display(), shown.file.display(), shown.fingerprint),
+            Some(private) => {
+                format!("{}\n{}\n{}", private.display(), shown.file.display(), shown.fingerprint)
+            }
             None => format!("{}{}", shown.public, shown.fingerprint),
         })
     }
@@ -81,7 +83,8 @@ fn read(file: &Path) -> Result<String> {
 
 /// Reads a key that signs.
 pub(crate) fn read_private(file: &Path) -> Result<PrivateKey> {
-    PrivateKey::from_pem(&read(file)?).map_err(|error| error.context(format!("{} cannot be used", file.display())))
+    PrivateKey::from_pem(&read(file)?)
+        .map_err(|error| error.context(format!("{} cannot be used", file.display())))
 }
 
 /// Reads a key that verifies; that of a private key too.
@@ -90,5 +93,6 @@ pub(crate) fn read_public(file: &Path) -> Result<PublicKey> {
     if let Ok(key) = PrivateKey::from_pem(&text) {
         return Ok(key.public());
     }
-    PublicKey::from_pem(&text).map_err(|error: Error| error.context(format!("{} cannot be used", file.display())))
+    PublicKey::from_pem(&text)
+        .map_err(|error: Error| error.context(format!("{} cannot be used", file.display())))
 }

@@ -90,7 +90,8 @@ pub(crate) async fn push_file(
     }
     let bar = output.bar(bytes.len() as u64, &format!("pushing {}", reference.repository));
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let registry = session.client().registry();
+    let watching = bar.clone();
+    let registry = session.client().registry().watched(move |length| watching.inc(length));
     let pushed = match file.extension().and_then(|extension| extension.to_str()) {
         Some("wasm") => registry.push_component(&reference.repository, Some(tag), bytes.into()).await,
         Some("onnx") => registry.push_model(&reference.repository, Some(tag), &name, bytes.into()).await,

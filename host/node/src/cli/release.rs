@@ -13,8 +13,10 @@ use crate::session::Session;
 
 /// Pins code, weights, pipeline, parameters and data under one digest.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot release create releases/iris:1.0.0 --component acme/scorer:1.0.0 --model iris=models/iris:3 \
-    --param rate=0.1\n  eyot release diff releases/iris:1.0.0 releases/iris:1.1.0\n  eyot release verify releases/iris:1.1.0 --key release.pub")]
+#[command(
+    after_help = "Examples:\n  eyot release create releases/iris:1.0.0 --component acme/scorer:1.0.0 --model iris=models/iris:3 \
+    --param rate=0.1\n  eyot release diff releases/iris:1.0.0 releases/iris:1.1.0\n  eyot release verify releases/iris:1.1.0 --key release.pub"
+)]
 pub(crate) struct Release {
     #[command(subcommand)]
     command: Command,
@@ -78,7 +80,8 @@ impl Release {
         let session = Session::open(global).await?;
         match self.command {
             Command::Create(create) => {
-                let digest = session.client().registry().create_release(&create.target, &create.recipe()?).await?;
+                let digest =
+                    session.client().registry().create_release(&create.target, &create.recipe()?).await?;
                 let created = Created { release: create.target.to_string(), digest: digest.to_string() };
                 output.result(&created, |_| format!("{}\n{}", created.release, created.digest))
             }
@@ -89,7 +92,9 @@ impl Release {
             Command::Diff { old, new } => {
                 let registry = session.client().registry();
                 let lines = differences(&registry.release(&old).await?, &registry.release(&new).await?);
-                output.result(&lines, |_| if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("\n") })
+                output.result(&lines, |_| {
+                    if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("\n") }
+                })
             }
             Command::Verify { release, keys } => verify(&session, &release, &keys, output).await,
         }
@@ -98,9 +103,10 @@ impl Release {
 
 impl Create {
     fn recipe(&self) -> Result<Recipe> {
-        let pipeline = self.pipeline.as_ref().map(|file| {
-            std::fs::read_to_string(file).context(|| format!("cannot read {}", file.display()))
-        });
+        let pipeline = self
+            .pipeline
+            .as_ref()
+            .map(|file| std::fs::read_to_string(file).context(|| format!("cannot read {}", file.display())));
         Ok(Recipe {
             components: self.components.clone(),
             models: pairs("--model", &self.models, str::parse)?,
@@ -115,7 +121,9 @@ fn pairs<T>(flag: &str, texts: &[String], parse: impl Fn(&str) -> Result<T>) -> 
     texts
         .iter()
         .map(|text| {
-            let wrong = || Error::invalid(format!("{flag} {text}: there is no '='")).hint(format!("write {flag} NAME=…"));
+            let wrong = || {
+                Error::invalid(format!("{flag} {text}: there is no '='")).hint(format!("write {flag} NAME=…"))
+            };
             let (name, value) = text.split_once('=').ok_or_else(wrong)?;
             let value = parse(value).map_err(|error| error.context(format!("{flag} {text}")))?;
             Ok((name.to_owned(), value))
@@ -129,7 +137,9 @@ fn human(output: &Output, release: &eyot_oci::Release) -> String {
         .iter()
         .map(|part| vec![part.role.clone(), part.name.clone(), size(part.size), part.content.to_string()])
         .collect();
-    let row = |role: &str, (name, value): (&String, &String)| vec![role.to_owned(), name.clone(), String::new(), value.clone()];
+    let row = |role: &str, (name, value): (&String, &String)| {
+        vec![role.to_owned(), name.clone(), String::new(), value.clone()]
+    };
     rows.extend(release.parameters.iter().map(|pair| row("parameter", pair)));
     rows.extend(release.data.iter().map(|pair| row("data set", pair)));
     format!("{}\n{}", release.digest, table(output, &["ROLE", "NAME", "SIZE", "PINNED"], &rows))

@@ -14,8 +14,10 @@ use crate::session::Session;
 /// It is a Sigstore bundle (v0.3, with a key), over the manifest's digest: a tag that moves later leaves
 /// the signature where it was.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  eyot key generate release\n  eyot sign acme/scorer:1.0.0 --key release.key\n  \
-    eyot verify acme/scorer:1.0.0 --key release.pub")]
+#[command(
+    after_help = "Example:\n  eyot key generate release\n  eyot sign acme/scorer:1.0.0 --key release.key\n  \
+    eyot verify acme/scorer:1.0.0 --key release.pub"
+)]
 pub(crate) struct Sign {
     /// What to sign: NAME:TAG or NAME@DIGEST.
     reference: Reference,

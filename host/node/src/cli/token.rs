@@ -8,8 +8,10 @@ use crate::session::Session;
 
 /// Makes, lists and revokes tokens of the registry.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot token create ci --scope 'repository:acme/*:pull,push' --expires 720h\n  \
-    eyot token ls\n  eyot token revoke ci")]
+#[command(
+    after_help = "Examples:\n  eyot token create ci --scope 'repository:acme/*:pull,push' --expires 720h\n  \
+    eyot token ls\n  eyot token revoke ci"
+)]
 pub(crate) struct Token {
     #[command(subcommand)]
     command: Command,

@@ -14,8 +14,10 @@ use crate::session::Session;
 /// With a reference: whether it is signed by as many of the keys as are wanted. Nothing but the
 /// registry is asked.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eyot verify --data ./state\n  eyot verify acme/scorer:1.0.0 --key release.pub\n  \
-    eyot verify acme/scorer:1.0.0 --key a.pub --key b.pub --threshold 2")]
+#[command(
+    after_help = "Examples:\n  eyot verify --data ./state\n  eyot verify acme/scorer:1.0.0 --key release.pub\n  \
+    eyot verify acme/scorer:1.0.0 --key a.pub --key b.pub --threshold 2"
+)]
 pub(crate) struct Verify {
     /// What must be signed: NAME:TAG or NAME@DIGEST.
     #[arg(requires = "keys")]
@@ -45,7 +47,9 @@ impl Verify {
         let signers: BTreeSet<_> = good.iter().map(|vouched| vouched.key.as_str()).collect();
         if signers.len() < self.threshold {
             let (found, wanted) = (signers.len(), self.threshold);
-            return Err(Error::denied(format!("{reference} is signed by {found} of the keys, {wanted} are wanted")));
+            return Err(Error::denied(format!(
+                "{reference} is signed by {found} of the keys, {wanted} are wanted"
+            )));
         }
         output.result(&good, |_| {
             let signers: Vec<_> = signers.iter().map(|signer| format!("signed by {signer}")).collect();
@@ -73,7 +77,8 @@ async fn store(global: &Global, output: &Output) -> Result<()> {
         [] => Ok(()),
         damaged => {
             let names: Vec<_> = damaged.iter().map(ToString::to_string).collect();
-            Err(Error::corrupt(format!("damaged: {}", names.join(", "))).hint("push them again from where they came"))
+            Err(Error::corrupt(format!("damaged: {}", names.join(", ")))
+                .hint("push them again from where they came"))
         }
     }
 }
