@@ -1,16 +1,13 @@
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::request::Parts;
-use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use bytes::Bytes;
-use eyot_core::{Error, Reference, Result, SystemClock, Timestamp};
+use eyot_core::{Clock as _, Error, Reference, Result, SystemClock, Timestamp};
 use eyot_oci::{Action, Collection, Entry, LogEntry, Minted, Mode, Resolved, Scope, Scrub, Token};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{Answer, Refusal, collect};
+use crate::answer::{Answer, collect};
 use crate::{Client, Services};
 
 pub(crate) fn routes() -> Router<Services> {
@@ -42,20 +39,11 @@ async fn resolve(State(services): State<Services>, Query(query): Query<ByReferen
     Ok(axum::Json(services.registry.artifact(&target.parse::<Reference>()?).await?))
 }
 
-/// Lets in whoever may administer the registry; the others get its own answer.
-async fn administer(services: &Services, request: Request) -> Result<(Parts, Bytes), Box<Response>> {
+/// Lets in whoever may administer the registry; answers the body of their request.
+async fn administer(services: &Services, request: Request) -> Result<Bytes> {
     let (parts, body) = request.into_parts();
     eyot_oci::check_access(&services.registry, &parts, Action::Administer).await?;
-    let body: Body = body;
-    let bytes = collect(body, 1 << 20).await.map_err(|error| Box::new(Refusal(error).into_response()))?;
-    Ok((parts, bytes))
-}
-
-fn answer<T: Serialize>(result: Result<T>) -> Response {
-    match result {
-        Ok(value) => axum::Json(value).into_response(),
-        Err(error) => Refusal(error).into_response(),
-    }
+    collect(body, 1 << 20).await
 }
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
@@ -70,32 +58,19 @@ struct CollectRequest {
     mode: Mode,
 }
 
-async fn collect_garbage(State(services): State<Services>, request: Request) -> Response {
-    let bytes = match administer(&services, request).await {
-        Ok((_, bytes)) => bytes,
-        Err(refused) => return *refused,
-    };
-    let work = async {
-        let CollectRequest { mode } = read(&bytes)?;
-        services.registry.collect(mode).await
-    };
-    answer(work.await)
+async fn collect_garbage(State(services): State<Services>, request: Request) -> Answer<Collection> {
+    let CollectRequest { mode } = read(&administer(&services, request).await?)?;
+    Ok(axum::Json(services.registry.collect(mode).await?))
 }
 
-async fn scrub(State(services): State<Services>, request: Request) -> Response {
-    match administer(&services, request).await {
-        Ok(_) => answer(
-            services.registry.scrub(eyot_core::Clock::now(&SystemClock).0, &CancellationToken::new()).await,
-        ),
-        Err(refused) => *refused,
-    }
+async fn scrub(State(services): State<Services>, request: Request) -> Answer<Scrub> {
+    administer(&services, request).await?;
+    Ok(axum::Json(services.registry.scrub(SystemClock.now().0, &CancellationToken::new()).await?))
 }
 
-async fn tokens(State(services): State<Services>, request: Request) -> Response {
-    match administer(&services, request).await {
-        Ok(_) => answer(services.registry.tokens().await),
-        Err(refused) => *refused,
-    }
+async fn tokens(State(services): State<Services>, request: Request) -> Answer<Vec<Token>> {
+    administer(&services, request).await?;
+    Ok(axum::Json(services.registry.tokens().await?))
 }
 
 /// A token to be made.
@@ -108,27 +83,18 @@ struct TokenRequest {
     expires: Option<Timestamp>,
 }
 
-async fn create_token(State(services): State<Services>, request: Request) -> Response {
-    let bytes = match administer(&services, request).await {
-        Ok((_, bytes)) => bytes,
-        Err(refused) => return *refused,
-    };
-    let work = async {
-        let TokenRequest { name, scopes, expires } = read(&bytes)?;
-        services.registry.create_token(&name, scopes, expires).await
-    };
-    answer(work.await)
+async fn create_token(State(services): State<Services>, request: Request) -> Answer<Minted> {
+    let TokenRequest { name, scopes, expires } = read(&administer(&services, request).await?)?;
+    Ok(axum::Json(services.registry.create_token(&name, scopes, expires).await?))
 }
 
 async fn revoke_token(
     State(services): State<Services>,
     Path(name): Path<String>,
     request: Request,
-) -> Response {
-    match administer(&services, request).await {
-        Ok(_) => answer(services.registry.revoke_token(&name).await),
-        Err(refused) => *refused,
-    }
+) -> Answer<()> {
+    administer(&services, request).await?;
+    Ok(axum::Json(services.registry.revoke_token(&name).await?))
 }
 
 #[derive(Deserialize)]
@@ -144,11 +110,9 @@ async fn log(
     State(services): State<Services>,
     Query(After { after }): Query<After>,
     request: Request,
-) -> Response {
-    match administer(&services, request).await {
-        Ok(_) => answer(services.registry.log(after, PAGE).await),
-        Err(refused) => *refused,
-    }
+) -> Answer<Vec<LogEntry>> {
+    administer(&services, request).await?;
+    Ok(axum::Json(services.registry.log(after, PAGE).await?))
 }
 
 impl Client {

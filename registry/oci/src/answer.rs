@@ -49,6 +49,11 @@ impl Refusal {
         self
     }
 
+    /// The error itself, for those who answer in other words.
+    pub(crate) fn into_error(self) -> Error {
+        self.error
+    }
+
     /// Whether the client sent something wrong, rather than that something went wrong.
     pub(crate) fn is_invalid(&self) -> bool {
         self.error.kind() == Kind::Invalid

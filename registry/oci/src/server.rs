@@ -38,18 +38,12 @@ pub fn router(registry: Registry) -> Router {
         .with_state(registry)
 }
 
-/// Lets whoever sent a request do something to the registry itself, or says how they could, as `/v2`
-/// says it.
-pub async fn check_access(
-    registry: &Registry,
-    parts: &Parts,
-    action: Action,
-) -> std::result::Result<(), Box<Response>> {
-    let checked = async {
-        let caller = auth::caller(registry, parts).await?;
-        auth::authorize(registry, &parts.headers, &caller, action, None)
-    };
-    checked.await.map_err(|refusal: Refusal| Box::new(refusal.into_response()))
+/// Lets whoever sent a request do something to the registry itself.
+///
+/// Fails with `Denied` when their token, or the lack of one, does not allow it.
+pub async fn check_access(registry: &Registry, parts: &Parts, action: Action) -> eyot_core::Result<()> {
+    let caller = auth::caller(registry, parts).await.map_err(Refusal::into_error)?;
+    auth::authorize(registry, &parts.headers, &caller, action, None).map_err(Refusal::into_error)
 }
 
 /// A request and who sent it.

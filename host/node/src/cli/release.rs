@@ -66,7 +66,7 @@ struct Create {
     parameters: Vec<String>,
     /// The digest of a data set; may be repeated.
     #[arg(long = "dataset", value_name = "NAME=DIGEST")]
-    data: Vec<String>,
+    datasets: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -112,7 +112,7 @@ impl Create {
             models: pairs("--model", &self.models, str::parse)?,
             pipeline: pipeline.transpose()?,
             parameters: pairs("--param", &self.parameters, |text| Ok(text.to_owned()))?,
-            data: pairs("--dataset", &self.data, str::parse::<Digest>)?,
+            data: pairs("--dataset", &self.datasets, str::parse::<Digest>)?,
         })
     }
 }
