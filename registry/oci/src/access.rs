@@ -28,8 +28,8 @@ pub(crate) enum Caller {
     Local,
     /// Somebody without a token, and what that means here.
     Anonymous(Anonymous),
-    /// Somebody with a token.
-    Holder(Arc<Holder>),
+    /// Somebody with a token, who may do what those without may, too.
+    Holder(Arc<Holder>, Anonymous),
     /// Somebody with what they got for a token at `/v2/token`, or for none.
     Granted { holder: Option<Arc<Holder>>, anonymous: Anonymous, scopes: Arc<[Scope]> },
 }
@@ -39,7 +39,7 @@ impl Caller {
     pub(crate) fn actor(&self) -> String {
         match self {
             Self::Local => "local".to_owned(),
-            Self::Holder(holder) | Self::Granted { holder: Some(holder), .. } => {
+            Self::Holder(holder, _) | Self::Granted { holder: Some(holder), .. } => {
                 format!("token:{}", holder.name)
             }
             Self::Anonymous(_) | Self::Granted { holder: None, .. } => "anonymous".to_owned(),
@@ -58,17 +58,20 @@ impl Caller {
 
     /// Whether they could, if they had asked for it at `/v2/token`.
     pub(crate) fn could(&self, action: Action, repository: Option<&str>) -> bool {
-        match self {
-            Self::Local => true,
-            Self::Holder(holder) | Self::Granted { holder: Some(holder), .. } => {
-                holder.scopes.iter().any(|scope| scope.allows(action, repository))
-            }
-            Self::Anonymous(anonymous) | Self::Granted { holder: None, anonymous, .. } => match anonymous {
+        let (holder, anonymous) = match self {
+            Self::Local => return true,
+            Self::Anonymous(anonymous) => (None, anonymous),
+            Self::Holder(holder, anonymous) => (Some(holder), anonymous),
+            Self::Granted { holder, anonymous, .. } => (holder.as_ref(), anonymous),
+        };
+        let by_token =
+            holder.is_some_and(|holder| holder.scopes.iter().any(|scope| scope.allows(action, repository)));
+        by_token
+            || match anonymous {
                 Anonymous::All => true,
                 Anonymous::Pull => matches!(action, Action::Pull | Action::List),
                 Anonymous::None | Anonymous::Auto => false,
-            },
-        }
+            }
     }
 
     /// Whether they may pull from a repository.

@@ -11,7 +11,10 @@ use serde_json::Value;
 use crate::client::{Client, Fetched};
 use crate::manifest::{ArtifactKind, Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
 
-/// The artifact type of a release.
+/// What says that an index is a release. It stands in an annotation and not in `artifactType`: skopeo
+/// 1.9 writes an index anew when it copies it, without the fields that it does not know, and so under
+/// another digest.
+const KIND: &str = "dev.eyot.kind";
 pub(crate) const RELEASE: &str = "application/vnd.eyot.release.v1+json";
 const PARAMETERS: &str = "application/vnd.eyot.parameters.v1+json";
 const PIPELINE: &str = "application/vnd.eyot.pipeline.v1+toml";
@@ -94,12 +97,12 @@ impl Client {
         let index = Manifest {
             schema_version: 2,
             media_type: Some(IMAGE_INDEX.to_owned()),
-            artifact_type: Some(RELEASE.to_owned()),
+            artifact_type: None,
             config: None,
             layers: Vec::new(),
             manifests: children,
             subject: None,
-            annotations: data.collect(),
+            annotations: data.chain([(KIND.to_owned(), RELEASE.to_owned())]).collect(),
         };
         let bytes = serde_json::to_vec(&index).map_err(|error| Error::internal("no JSON").because(error))?;
         self.put_manifest(repository, Some(tag), IMAGE_INDEX, bytes.into()).await
@@ -176,12 +179,11 @@ impl Client {
         let size = bytes.len() as u64;
         let digest = self.put_manifest(repository, None, IMAGE_MANIFEST, bytes.into()).await?;
         let annotations = [(ROLE.to_owned(), role.to_owned()), (NAME.to_owned(), role.to_owned())].into();
-        let artifact_type = Some(media_type.to_owned());
         Ok(Descriptor {
             media_type: IMAGE_MANIFEST.to_owned(),
             digest,
             size,
-            artifact_type,
+            artifact_type: None,
             annotations,
             urls: Vec::new(),
         })
@@ -202,7 +204,7 @@ impl Client {
     pub async fn release(&self, reference: &Reference) -> Result<Release> {
         let fetched = self.fetch(reference).await?;
         let index = Manifest::parse(&fetched.bytes)?;
-        if index.artifact_type.as_deref() != Some(RELEASE) {
+        if index.annotations.get(KIND).map(String::as_str) != Some(RELEASE) {
             return Err(
                 Error::invalid(format!("'{reference}' is no release")).hint("eyot release create makes one")
             );

@@ -175,7 +175,7 @@ impl Registry {
     /// A short-lived token for what a caller asks for and may have.
     pub(crate) fn grant(&self, caller: &Caller, asked: &[Scope], until: i64) -> Result<String> {
         let holder = match caller {
-            Caller::Holder(holder) => Some(holder.id.clone()),
+            Caller::Holder(holder, _) => Some(holder.id.clone()),
             _ => None,
         };
         let scopes =
@@ -186,7 +186,8 @@ impl Registry {
     /// Who sent a bearer token: a short-lived one, or a secret itself. None when it is no good.
     pub(crate) async fn bearer(&self, token: &str) -> Result<Option<Caller>> {
         if token.starts_with(PREFIX) {
-            return Ok(self.holder_of_secret(token).await?.map(Caller::Holder));
+            let anonymous = self.0.settings.anonymous;
+            return Ok(self.holder_of_secret(token).await?.map(|holder| Caller::Holder(holder, anonymous)));
         }
         let Some(claims) = self.0.key.check(token) else { return Ok(None) };
         let holder = match claims.holder {

@@ -32,7 +32,10 @@ pub(crate) async fn caller(registry: &Registry, parts: &http::request::Parts) ->
         Some((scheme, text)) if scheme.eq_ignore_ascii_case("basic") => match password(text.trim()) {
             // Some clients send an empty password when they have none.
             Some(password) if password.is_empty() => Some(anonymous),
-            Some(password) => registry.holder_of_secret(&password).await?.map(Caller::Holder),
+            Some(password) => {
+                let holder = registry.holder_of_secret(&password).await?;
+                holder.map(|holder| Caller::Holder(holder, registry.0.settings.anonymous))
+            }
             None => None,
         },
         _ => None,

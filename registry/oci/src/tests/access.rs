@@ -133,6 +133,15 @@ async fn tokens_allow_their_scopes_by_basic_and_bearer() {
 }
 
 #[tokio::test]
+async fn a_token_takes_nothing_away_that_anybody_may() {
+    let site = Site::new(Anonymous::Pull).await;
+    let other = basic(&site.secret("other", &["repository:other/*:push"]).await);
+    assert_eq!(site.ask("GET", "/v2/acme/x/manifests/t", &other).await.status, 200);
+    assert_eq!(site.ask("POST", "/v2/acme/x/blobs/uploads/", &other).await.status, 403);
+    assert_eq!(site.ask("POST", "/v2/other/x/blobs/uploads/", &other).await.status, 202);
+}
+
+#[tokio::test]
 async fn mount_and_dedup_do_not_bypass_the_scopes() {
     let site = Site::new(Anonymous::None).await;
     let secret = basic(&site.secret("other", &["repository:other/*:*"]).await);
