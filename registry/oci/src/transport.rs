@@ -20,7 +20,7 @@ pub struct Transport {
 
 #[derive(Clone)]
 enum Kind {
-    Http { client: Client<HttpConnector, Body>, authority: Authority },
+    Http { client: Box<Client<HttpConnector, Body>>, authority: Authority },
     Local(Router),
 }
 
@@ -36,7 +36,7 @@ impl Transport {
             return Err(wrong());
         }
         let authority = uri.authority().cloned().ok_or_else(wrong)?;
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        let client = Box::new(Client::builder(TokioExecutor::new()).build_http());
         Ok(Self { kind: Kind::Http { client, authority }, token: None })
     }
 

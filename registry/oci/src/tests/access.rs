@@ -43,8 +43,11 @@ fn basic(secret: &str) -> String {
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("me:{secret}")))
 }
 
+/// A method and a path.
+type Route = (&'static str, String);
+
 /// Every route that reads, then every route that changes something.
-fn routes(digest: &Digest) -> (Vec<(&'static str, String)>, Vec<(&'static str, String)>) {
+fn routes(digest: &Digest) -> (Vec<Route>, Vec<Route>) {
     let blob = Digest::of("layer");
     let reads = vec![
         ("GET", "/v2/acme/x/manifests/t".to_owned()),
