@@ -33,9 +33,11 @@ impl ModelPublisher for Publisher {
         let bytes = self.store.get(weights).await?;
         let built = model_manifest(&repository, &format!("{name}.onnx"), &bytes)?;
         self.store.put(built.config.clone()).await?;
-        let selector = Selector::Digest(Digest::of(&built.manifest));
-        let target = Reference { repository, selector };
+        let digest = Digest::of(&built.manifest);
+        let target = Reference { repository, selector: Selector::Digest(digest) };
         self.registry.put(&target, built.media_type(), built.manifest).await?;
+        // A version has no tag: without this a rule of retention would take it for forgotten.
+        self.store.pin(&digest, &format!("model/{name}")).await?;
         Ok(target.to_string())
     }
 }
