@@ -11,6 +11,7 @@ use eyot_core::{Error, Kind};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
@@ -53,7 +54,11 @@ pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> 
         "inference.GRPCInferenceService" if service::CALLS.contains(&call) => {
             let mut server = GrpcInferenceServiceServer::new(service::Service(gateway.clone()))
                 .max_decoding_message_size(limit)
-                .max_encoding_message_size(usize::MAX);
+                .max_encoding_message_size(usize::MAX)
+                // Read, never written: Python's clients accept it always, and would pay for it with
+                // every small answer.
+                .accept_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Deflate);
             server.call(request).await
         }
         "inference.GRPCInferenceService" => {

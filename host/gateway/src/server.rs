@@ -156,6 +156,8 @@ impl Listening {
         let Self { gateway, listener, tls } = self;
         let connections = GracefulShutdown::new();
         let closed = Arc::new(Notify::new());
+        // Told once, not ten times a second.
+        let mut refusing = false;
         tokio::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -163,9 +165,14 @@ impl Listening {
                 () = &mut shutdown => break,
             };
             let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+                Ok(accepted) => {
+                    refusing = false;
+                    accepted
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
+                    if !std::mem::replace(&mut refusing, true) {
+                        tracing::warn!(%error, "connections are not accepted");
+                    }
                     // Out of file descriptors, mostly, and the next try would fail at once: whoever
                     // closes one makes room.
                     let _ = tokio::time::timeout(PAUSE, closed.notified()).await;

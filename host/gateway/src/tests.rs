@@ -2,6 +2,7 @@
 
 mod calls;
 mod routes;
+mod secure;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -20,6 +20,9 @@ pub(crate) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     let chain =
         CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
     let chain = chain.map_err(|error| wrong(cert, "certificates", error))?;
+    if chain.is_empty() {
+        return Err(wrong(cert, "certificates", rustls::pki_types::pem::Error::NoItemsFound));
+    }
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, "private key", error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
