@@ -37,13 +37,16 @@ impl fmt::Debug for Figures {
     }
 }
 
+/// A figure, and the label of its own that it has beside the revision's.
+type Figure<M> = (Option<(&'static str, String)>, M);
+
 /// A family of figures: one for each revision and value of its own label.
 struct Family<'a, M> {
     name: &'static str,
     help: &'static str,
     unit: Option<Unit>,
     kind: MetricType,
-    figures: &'a dyn Fn(&Stats, &Live) -> Vec<(Option<(&'static str, String)>, M)>,
+    figures: &'a dyn Fn(&Stats, &Live) -> Vec<Figure<M>>,
 }
 
 impl Figures {
@@ -172,7 +175,7 @@ impl Figures {
     }
 }
 
-fn shadowed(stats: &Stats) -> Vec<(Option<(&'static str, String)>, Counter)> {
+fn shadowed(stats: &Stats) -> Vec<Figure<Counter>> {
     let counts = &stats.shadowed;
     let all = [
         ("same", &counts.same),

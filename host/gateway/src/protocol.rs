@@ -1,9 +1,11 @@
 //! The Open Inference Protocol's bodies, to and from tensors: JSON, and the binary extension.
 
 pub(crate) mod classify;
+mod decimal;
 pub(crate) mod elements;
 pub(crate) mod encode;
 pub(crate) mod json;
+pub(crate) mod raw;
 pub(crate) mod request;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ use crate::body::{self, Parts};
 use crate::compress::{Coding, WORTHWHILE};
 use crate::places::Target;
 use crate::predict::{self, Call};
-use crate::protocol::{encode, request};
+use crate::protocol::{encode, raw, request};
 use crate::server::Inner;
 use crate::trace::Trace;
 
@@ -58,7 +58,7 @@ async fn attempt(
     let arrived = Instant::now();
     let asked = match header {
         Some(0) => about::shown(&endpoint, version)
-            .and_then(|live| request::raw(&received, live.revision.predictor.signature())),
+            .and_then(|live| raw::read(&received, live.revision.predictor.signature())),
         // Binary tensors are only sliced; JSON is read byte by byte.
         header if header.unwrap_or(received.len()) > LONG => {
             aside(move || request::read(&received, header)).await

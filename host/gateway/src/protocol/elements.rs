@@ -4,7 +4,8 @@ use eyot_core::{Error, Result};
 use eyot_nn::{DataType, Element};
 use half::{bf16, f16};
 
-use crate::protocol::json::{DEPTH, Float, Integer, Reader, Wrong};
+use crate::protocol::decimal::Float;
+use crate::protocol::json::{DEPTH, Integer, Reader, Wrong};
 
 /// Reads an array, nested or flat, of `count` elements, as little-endian bytes.
 pub(crate) fn read(reader: &mut Reader<'_>, dtype: DataType, count: usize) -> Result<Vec<u8>> {
