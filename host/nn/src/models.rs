@@ -221,7 +221,12 @@ impl Inner {
 
     /// The weights of a model that was put away, on the back end it was on.
     pub(crate) async fn reload(&self, model: &Shared) -> Result<Resident> {
-        let gone = |error: Error| error.context(format!("model {} cannot be loaded again", model.digest()));
+        let gone = |error: Error| {
+            let missing = error.kind() == Kind::NotFound;
+            let error = error.context(format!("model {} cannot be loaded again", model.digest()));
+            // The caller asked for an inference, and cannot help that the store lost something.
+            if missing { error.with_kind(Kind::Unavailable) } else { error }
+        };
         let bytes = self.store.get(&model.digest()).await.map_err(gone)?;
         let room = self.room(bytes.len() as u64, true)?;
         let backend = model.ran_on().library().to_owned();
@@ -255,9 +260,8 @@ impl Inner {
                 Error::too_large(message).hint(format!("inference.memory is {}; raise it", size(limit)))
             );
         }
-        if !stored && self.brought() + bytes > limit / BROUGHT {
-            self.make_room(|model| !model.is_stored());
-            if self.brought() + bytes > limit / BROUGHT {
+        while !stored && self.brought() + bytes > limit / BROUGHT {
+            if !self.make_room(|model| !model.is_stored()) {
                 let message = "the memory for models that components bring themselves is taken";
                 return Err(Error::exhausted(message).hint(format!(
                     "it is a quarter of inference.memory, which is {}; push the model and deploy with it",

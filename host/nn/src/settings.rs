@@ -36,6 +36,16 @@ impl From<&config::Inference> for Settings {
 }
 
 impl Settings {
+    /// Nothing left open: the same on every node, however it is configured. What a step needs, whose
+    /// results must not depend on the machine's settings.
+    pub const FIXED: Settings = Settings {
+        target: Target::Cpu,
+        backend: BackendChoice::Auto,
+        intra_threads: Some(1),
+        spinning: Some(false),
+        optimization: Some(Optimization::All),
+    };
+
     /// These, and where they are open those.
     pub(crate) fn or(self, defaults: Settings) -> Self {
         Self {

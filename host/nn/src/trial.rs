@@ -77,10 +77,10 @@ pub(crate) fn warm_up(model: &dyn Model, cost: &Cost, budget: Duration) -> Verdi
     Verdict::Joins
 }
 
-/// One row of made-up inputs on which the model runs.
-pub(crate) fn example(model: &dyn Model, examples: &mut Examples) -> Option<Vec<Tensor>> {
+/// So many rows of made-up inputs on which the model runs.
+pub(crate) fn example(model: &dyn Model, examples: &mut Examples, rows: usize) -> Option<Vec<Tensor>> {
     OPEN.iter().find_map(|open| {
-        let inputs = examples.inputs(model.signature(), 1, *open)?;
+        let inputs = examples.inputs(model.signature(), rows, *open)?;
         model.run(&inputs).is_ok().then_some(inputs)
     })
 }

@@ -27,8 +27,13 @@ impl Guest {
     }
 
     async fn load_artifact(&mut self, digest: eyot_core::Digest) -> Result<Arc<LoadedModel>> {
-        let model = self.grants.loader.load(digest, Settings::default()).await?;
+        let model = self.grants.loader.load(digest, self.settings()).await?;
         Ok(self.as_used_here(model))
+    }
+
+    /// How a model is loaded that the component brings itself.
+    pub(crate) fn settings(&self) -> Settings {
+        if self.hermetic { Settings::FIXED } else { Settings::default() }
     }
 
     /// A step's results must not depend on who else computes: its calls are not joined with others'.

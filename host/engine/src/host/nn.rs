@@ -161,7 +161,7 @@ impl graph::Host for Guest {
             ExecutionTarget::Gpu => eyot_nn::Target::Gpu,
             ExecutionTarget::Tpu => eyot_nn::Target::Tpu,
         };
-        let settings = Settings { target, ..Settings::default() };
+        let settings = Settings { target, ..self.settings() };
         match self.grants.loader.clone().load_bytes(bytes.into(), settings).await {
             Ok(model) => {
                 let model = self.as_used_here(model);

@@ -128,6 +128,12 @@ async fn what_is_unloaded_is_gone_until_somebody_asks() {
     world.models.unload(&digest).unwrap();
     assert_eq!(world.models.stats().resident_bytes, 0);
     assert!(answers(&held).await && world.models.stats().loads == 2);
+    world.models.unload(&digest).unwrap();
+    let bytes = world.store.get(&digest).await.unwrap();
+    world.store.delete(&digest).await.unwrap();
+    assert_eq!(held.infer(x(1)).await.unwrap_err().kind(), Kind::Unavailable);
+    world.store.put(bytes).await.unwrap();
+    assert!(answers(&held).await);
     drop(held);
     world.models.unload(&digest).unwrap();
     assert!(world.models.stats().models.is_empty());
@@ -145,6 +151,7 @@ async fn what_components_bring_themselves_cannot_push_out_everybody_else() {
     assert_eq!(world.models.unload(&brought.digest()).unwrap_err().kind(), Kind::Conflict);
     // Once it lets go of the first there is room for the second.
     drop(brought);
+    drop(world.models.load_bytes(fixture("same-fp32"), Settings::default()).await.unwrap());
     world.models.load_bytes(fixture("two"), Settings::default()).await.unwrap();
     let huge = world.models.load_bytes(Bytes::from(vec![0; 1 << 20]), Settings::default()).await;
     assert_eq!(huge.err().unwrap().kind(), Kind::TooLarge);
