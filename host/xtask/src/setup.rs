@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{self, cargo, output, root, say, target};
+use crate::process::{self, cargo, output, say, target};
 
 const WASM: &str = "wasm32-wasip2";
 
