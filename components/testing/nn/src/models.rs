@@ -15,9 +15,12 @@ pub struct Type {
     pub ty: TensorType,
     pub size: usize,
     pub same: &'static [u8],
-    /// A model `y = x + 1` over `[n, 2]`, and 41 and 42 in that type.
-    pub add: Option<(&'static [u8], &'static [u8], &'static [u8])>,
+    /// Where there is one for the type.
+    pub add: Option<Add>,
 }
+
+/// A model `y = x + 1` over `[n, 2]`, and 41 and 42 in its type.
+pub type Add = (&'static [u8], &'static [u8], &'static [u8]);
 
 pub const TYPES: [Type; 7] = [
     Type { name: "fp16", ty: TensorType::Fp16, size: 2, same: model!("same-fp16"), add: None },

@@ -213,6 +213,33 @@ async fn who_leaves_before_its_turn_never_runs_and_who_stays_has_a_deadline() {
 }
 
 #[tokio::test]
+async fn what_waits_behind_a_run_is_answered_as_one() {
+    let (fake, gate) = Fake::gated();
+    let shared = shared(fake, 1);
+    for size in [1, 32] {
+        shared.cost().note(size, MILLISECOND);
+    }
+    let model = LoadedModel::new(shared, Batching::default());
+    let infer = |value: usize| Box::pin(model.infer_by(Fake::input(value as f32), None));
+    let mut first = infer(0);
+    assert!(!poll_once(&mut first).await);
+    gate.entered().await;
+    let mut waiting: Vec<_> = (1..=20).map(infer).collect();
+    for call in &mut waiting {
+        assert!(!poll_once(call).await);
+    }
+    gate.open();
+    assert_eq!(first.await.unwrap().batch, 1);
+    for (value, call) in (1..=20).zip(waiting) {
+        let inferred = call.await.unwrap();
+        assert_eq!(inferred.outputs[0].tensor.to_vec::<f32>().unwrap(), [2.0 * value as f32]);
+        assert_eq!((inferred.outputs[0].tensor.shape(), inferred.batch), (&[1, 1][..], 20));
+    }
+    let stats = model.stats();
+    assert_eq!((stats.inferences, stats.batches, stats.batched), (2, 1, 20));
+}
+
+#[tokio::test]
 async fn a_model_that_panics_takes_no_thread_with_it() {
     let model = LoadedModel::new(shared(Fake::panicking(), 1), Batching::OFF);
     for _ in 0..3 {
