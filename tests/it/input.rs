@@ -88,7 +88,7 @@ fn a_wrong_request_is_a_4xx_that_names_what_is_wrong() {
         (infer, with("shape", json!([4])), 400, "input 'X' has the shape [-1, 4], not [4]"),
         (infer, with("shape", json!([-1, 4])), 400, "-1"),
         (infer, with("name", json!("Y")), 400, "there is no input 'Y'; inputs are 'X'"),
-        (infer, with("data", json!([1, 2, 3])), 400, "input 'X': shape [1, 4] has 4 elements, the data 3"),
+        (infer, with("data", json!([1, 2, 3])), 400, "input 'X': its shape has 4 elements, its data 3"),
         (infer, with("data", json!([1, 2, 3, "4"])), 400, "element 3 is \"4\""),
         (infer, with("data", json!([1, 2, 3, null])), 400, "element 3 is null"),
         (infer, with("data", json!([[1, 2], [3]])), 400, "ragged"),

@@ -1,5 +1,6 @@
 //! The demo: builds what it needs, then runs the program in `tests/demo`.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -7,13 +8,36 @@ use anyhow::{Context as _, Result};
 use crate::process::{root, run, say};
 use crate::setup::{self, Profile};
 
+/// What was pushed into the demo's data folder. A version in the registry never becomes something else,
+/// so components that were built anew from other sources need a fresh folder.
+const COMPONENTS: &str = "components.bin";
+
+fn components() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for name in ["digits-steps", "digits-image"] {
+        let file = root().join("target/components").join(name).with_extension("wasm");
+        bytes.extend(std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    Ok(bytes)
+}
+
+fn components_changed(data: &Path) -> Result<bool> {
+    let changed = std::fs::read(data.join(COMPONENTS)).ok() != Some(components()?);
+    if changed {
+        say("the components have changed since the last demo: starting with an empty data folder");
+    }
+    Ok(changed)
+}
+
 pub(crate) fn run_demo(profile: Profile, fresh: bool) -> Result<()> {
     setup::run(profile)?;
     crate::components::build(profile)?;
     let data = root().join("target/demo");
-    if fresh && data.exists() {
+    if data.exists() && (fresh || components_changed(&data)?) {
         std::fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
     }
+    std::fs::create_dir_all(&data)?;
+    std::fs::write(data.join(COMPONENTS), components()?)?;
     say("training, registering, deploying and predicting with the binary that was just built");
     run(Command::new(setup::built(profile, "demo")?).arg(data))
 }

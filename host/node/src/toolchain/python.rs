@@ -1,7 +1,7 @@
 //! Python: what an app exports is read off its decorators and annotations, componentize-py does the rest.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use eyot_core::{Error, Result};
@@ -60,7 +60,7 @@ impl Python {
     }
 }
 
-fn read(path: &PathBuf) -> Result<App> {
+fn read(path: &Path) -> Result<App> {
     if !path.is_file() {
         return Err(Error::not_found(format!("there is no {}", path.display())).hint(
             "a Python component is a folder with eyot.toml and app.py; eyot new --lang python makes one",
