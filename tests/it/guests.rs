@@ -133,10 +133,23 @@ fn wasi_nn_is_as_published_on_every_back_end() {
         }
         world.write("model.onnx", &model);
         let inputs = "[inputs]\nmodel = { path = \"model.onnx\", media-type = \"application/onnx\" }\n";
-        let source = pipeline("testing-nn", inputs, &[("nn", "conformance", "model = { input = 'model' }")]);
+        let source = pipeline(
+            "testing-nn",
+            inputs,
+            &[("nn", "conformance", "model = { input = 'model' }"), ("report", "report", "")],
+        );
         let file = world.write("pipeline.toml", source);
         let run = world.eyot.json(&["run", &file, "--set", &format!("inference.backend={backend}")]).unwrap();
         assert_eq!(step(&run, "nn")["outputs"]["output"], "pass", "{backend}");
+        let report = &step(&run, "report")["outputs"]["output"];
+        let count =
+            |outcome: &str| report.as_array().unwrap().iter().filter(|one| one["outcome"] == outcome).count();
+        let (passed, unsupported) = (count("pass"), count("unsupported"));
+        println!(
+            "wasi:nn conformance on {backend}: {passed} checks pass, {unsupported} are unsupported here"
+        );
+        // What a back end says it cannot do is honest, but not much may be left to that.
+        assert!(passed >= 130 && unsupported <= 7 && count("fail") == 0, "{report:#}");
     }
 }
 

@@ -178,8 +178,8 @@ fn conversions(record: &Record, inner: &syn::Ident) -> TokenStream {
     let name = &record.name;
     let (into, from) = (format_ident!("into_{}", name), format_ident!("from_{}", name));
     let fields: Vec<_> = record.fields.iter().map(|(field, _)| field).collect();
-    let inwards = record.fields.iter().map(|(field, ty)| ty.into_rust(&quote!(value.#field)));
-    let outwards = record.fields.iter().map(|(field, ty)| ty.into_wit(&quote!(value.#field)));
+    let inwards = record.fields.iter().map(|(field, ty)| ty.to_rust(&quote!(value.#field)));
+    let outwards = record.fields.iter().map(|(field, ty)| ty.to_wit(&quote!(value.#field)));
     let generated = generated_record(name);
     quote! {
         fn #into(value: #generated) -> #inner::#name { #inner::#name { #(#fields: #inwards,)* } }
@@ -191,11 +191,11 @@ fn export(function: &Function, inner: &syn::Ident) -> TokenStream {
     let name = &function.name;
     let params: Vec<_> = function.params.iter().map(|(param, _)| param).collect();
     let types = function.params.iter().map(|(_, ty)| rust_type(ty));
-    let arguments = function.params.iter().map(|(param, ty)| ty.into_rust(&quote!(#param)));
+    let arguments = function.params.iter().map(|(param, ty)| ty.to_rust(&quote!(#param)));
     let call = quote!(#inner::#name(#(#arguments),*));
     let ok = function.output.as_ref().map_or_else(|| quote!(()), rust_type);
     let converted =
-        |value: TokenStream| function.output.as_ref().map_or_else(|| value.clone(), |ty| ty.into_wit(&value));
+        |value: TokenStream| function.output.as_ref().map_or_else(|| value.clone(), |ty| ty.to_wit(&value));
     if function.fallible {
         let value = converted(quote!(value));
         return quote! {

@@ -91,7 +91,7 @@ impl Type {
     }
 
     /// The expression for a value on its way into the module.
-    pub(crate) fn into_rust(&self, value: &TokenStream) -> TokenStream {
+    pub(crate) fn to_rust(&self, value: &TokenStream) -> TokenStream {
         match self {
             _ if self.is_same() => value.clone(),
             Type::Artifact => quote!(::eyot_guest::Artifact::from(#value)),
@@ -99,12 +99,12 @@ impl Type {
                 let convert = format_ident!("into_{}", name);
                 quote!(#convert(#value))
             }
-            other => other.inside(value, Type::into_rust),
+            other => other.inside(value, Type::to_rust),
         }
     }
 
     /// The expression for a value on its way out.
-    pub(crate) fn into_wit(&self, value: &TokenStream) -> TokenStream {
+    pub(crate) fn to_wit(&self, value: &TokenStream) -> TokenStream {
         match self {
             _ if self.is_same() => value.clone(),
             Type::Artifact => quote!(::eyot_guest::Artifact::into_inner(#value)),
@@ -112,7 +112,7 @@ impl Type {
                 let convert = format_ident!("from_{}", name);
                 quote!(#convert(#value))
             }
-            other => other.inside(value, Type::into_wit),
+            other => other.inside(value, Type::to_wit),
         }
     }
 

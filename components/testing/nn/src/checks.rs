@@ -80,7 +80,9 @@ pub fn all() -> Vec<(String, Outcome)> {
     results
 }
 
-const OF_EACH_TYPE: &[(&str, fn(&Type) -> Checked)] = &[
+type OfType = fn(&Type) -> Checked;
+
+const OF_EACH_TYPE: &[(&str, OfType)] = &[
     ("same", gives_back),
     ("other types", refuses_other_types),
     ("too few bytes", |ty| refuses_length(ty, 3 * ty.size - 1)),
@@ -98,7 +100,9 @@ const ENCODINGS: &[(GraphEncoding, &str)] = &[
     (GraphEncoding::Ggml, "ggml"),
 ];
 
-const ONCE: &[(&str, fn() -> Checked)] = &[
+type Alone = fn() -> Checked;
+
+const ONCE: &[(&str, Alone)] = &[
     ("compute/x + 1", || adds_one(models::ADD).map_err(Outcome::Fail)),
     ("shape/another rank", || refuses_shape(&[2])),
     ("shape/another fixed dimension", || refuses_shape(&[1, 3])),

@@ -178,6 +178,10 @@ impl AsRef<[u8]> for Output {
 }
 
 fn texts(tensor: &Tensor, shape: &[i64]) -> Result<Value> {
+    // The library would take other bytes, and its answer could not be read.
+    if tensor.strings().any(|text| std::str::from_utf8(text).is_err()) {
+        return Err(Error::invalid("a string tensor holds bytes that are no UTF-8"));
+    }
     let texts = tensor.strings().map(CString::new).collect::<Result<Vec<_>, _>>();
     let texts = texts
         .map_err(|_| Error::invalid("a string tensor holds a zero byte, which onnxruntime cannot take"))?;
