@@ -188,7 +188,7 @@ mod tests {
             ("Artifact", "artifact"),
             ("eyot_guest::Artifact", "artifact"),
             ("Vec<Option<(u8, String)>>", "list<option<tuple<u8, string>>>"),
-            ("Split", "%split"),
+            ("Split", "%split-record"),
         ] {
             let ty = syn::parse_str(rust).unwrap();
             assert_eq!(Type::of(&ty, &records).unwrap().wit(), wit);
