@@ -142,12 +142,7 @@ fn source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
         ["XX", "X"].concat(),
     ];
     for (number, line) in text.lines().enumerate() {
-        if extension == "rs"
-            && words.iter().any(|word| line.contains(word.as_str()))
-            && !line.contains("syn::parse_quote")
-            && !line.contains("-> Result<Parts>")
-            && !line.contains("-> Result<()>")
-        {
+        if extension == "rs" && words.iter().any(|word| line.contains(word.as_str())) {
             problems.push(format!("{name}:{}: unfinished by its own words", number + 1));
         }
         if line.ends_with(' ') && extension != "md" {
