@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::process::{self, root, run, say};
+use crate::process::{root, run, say};
 use crate::setup::{self, Profile};
 
 /// Builds every folder under components/ that has an eyot.toml, into target/components/NAME.wasm.
@@ -19,12 +19,13 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
         .args(folders)
         .arg("--out")
         .arg(into)
-        .env("CARGO_TARGET_DIR", target()?))
+        .env("CARGO_TARGET_DIR", target()))
 }
 
-/// Where guests are built: beside the host's own target, since cargo locks a target while it builds.
-pub(crate) fn target() -> Result<PathBuf> {
-    Ok(process::target()?.join("guests"))
+/// Where guests are built. Not in the host's own target, since cargo locks a target while it builds, and
+/// in this checkout: the guests' macros hold the path of its contracts, and must not meet another's.
+pub(crate) fn target() -> PathBuf {
+    root().join("target/guests")
 }
 
 fn folders() -> Result<Vec<PathBuf>> {
