@@ -5,8 +5,17 @@ use std::process::Command;
 
 /// A path in the repository.
 pub fn path(relative: &str) -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests).join(relative)
+    root().join(relative)
+}
+
+/// The checkout that this runs for, as cargo says when it starts something. The one it was compiled in
+/// may be another, where two share a target folder.
+fn root() -> PathBuf {
+    let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let running = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| compiled.to_owned(), PathBuf::from);
+    let is_root = |folder: &&Path| folder.join("host/ARCHITECTURE.md").is_file();
+    let found = running.ancestors().chain(compiled.ancestors()).find(is_root);
+    found.unwrap_or(compiled).to_owned()
 }
 
 /// An ONNX file of `tests/fixtures/onnx`.

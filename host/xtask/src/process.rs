@@ -5,10 +5,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// The root of the repository.
+/// The root of the repository: of the checkout that cargo runs this for, which is not the one it was
+/// compiled in where two share a target folder.
 pub(crate) fn root() -> PathBuf {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.ancestors().nth(2).unwrap_or(xtask).to_owned()
+    let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let running = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| compiled.to_owned(), PathBuf::from);
+    running.ancestors().nth(2).unwrap_or(compiled).to_owned()
 }
 
 /// Where cargo puts what it builds here.
