@@ -56,7 +56,8 @@ impl Platform {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tracking = Tracking::new(db.clone());
         let gateway = Gateway::new(config.gateway.clone());
-        let stage = Stage::new(config, engine.clone(), models.clone(), store.clone(), gateway.clone());
+        let stage =
+            Stage::new(config, engine.clone(), models.clone(), store.clone(), gateway.clone(), db.clone());
         let deployments = Deployments::new(db.clone(), store.clone(), Arc::new(stage), clock);
         let runner = WasmRunner::new(config, engine, models.clone(), store.clone());
         let publisher = Publisher::new(registry.clone(), models, store.clone());
