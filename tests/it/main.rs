@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod batch;
 mod cli;
 mod clients;
 mod crash;
@@ -10,5 +11,7 @@ mod guests;
 mod input;
 mod registry;
 mod shutdown;
+mod soak;
 mod templates;
+mod tuning;
 mod world;

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post, put};
 use eyot_core::{Error, Name, Reference, Result};
-use eyot_deploy::{Deployment, Limits, Pinned, Revision, Spec, Traffic};
+use eyot_deploy::{Deployment, Inference, Limits, Pinned, Revision, Spec, Traffic};
 use eyot_oci::ArtifactKind;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub struct DeployRequest {
     /// What the revision may take of the server.
     #[serde(default)]
     pub limits: Limits,
+    /// How its models run.
+    #[serde(default)]
+    pub inference: Inference,
     /// Whether the revision is only made ready: the requests go on to those that serve.
     #[serde(default)]
     pub no_traffic: bool,
@@ -112,7 +115,8 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
             .hint("models are granted to components; deploy the component and grant it both"));
         }
         let models = BTreeMap::from([(ALONE.to_owned(), source)]);
-        return Ok(Spec { component: None, models, limits: request.limits.clone() });
+        let (limits, inference) = (request.limits.clone(), request.inference.clone());
+        return Ok(Spec { component: None, models, limits, inference });
     }
     let mut models = BTreeMap::new();
     for (name, reference) in &request.models {
@@ -124,7 +128,8 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
         }
         models.insert(name.clone(), pinned);
     }
-    Ok(Spec { component: Some(source), models, limits: request.limits.clone() })
+    let (limits, inference) = (request.limits.clone(), request.inference.clone());
+    Ok(Spec { component: Some(source), models, limits, inference })
 }
 
 async fn pin(services: &Services, reference: &str) -> Result<(ArtifactKind, Pinned)> {

@@ -4,6 +4,7 @@
 //! environment and `--set gateway.listen=…` on the command line. A name that does not exist is an
 //! error wherever it stands, so that a misspelt limit is not a missing limit.
 
+mod precision;
 mod registry;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, Error, Period, Result, ResultExt};
 
+pub use precision::{Precision, Target, Tolerance};
 pub use registry::{Anonymous, ImmutableTags, Registry, Retention};
 
 /// All options of a node.
@@ -84,6 +86,8 @@ pub struct Gateway {
     pub listen: SocketAddr,
     /// The largest request body; a larger one is answered 413.
     pub max_body: ByteCount,
+    /// How long the body of a request may take to arrive; a slower one is answered 408.
+    pub body_timeout: Period,
     /// Requests that one deployment works on at the same time.
     pub concurrency: usize,
     /// Requests that wait for a deployment before the next is answered 429.
@@ -155,6 +159,9 @@ pub struct Inference {
     pub intra_threads: usize,
     /// Whether those threads spin while they wait for work: a little faster, and a processor each.
     pub spinning: bool,
+    /// Whether a back end keeps the memory of one inference for the next: faster, and the memory of the
+    /// largest inference stays taken.
+    pub arena: bool,
     /// How far a back end may rewrite a model's graph when it loads it.
     pub optimization: Optimization,
     /// Rows that inferences of different requests are joined up to; 1 joins none.
@@ -186,7 +193,19 @@ pub enum BackendChoice {
     #[default]
     Auto,
     Onnxruntime,
+    Openvino,
     Tract,
+}
+
+impl BackendChoice {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BackendChoice::Auto => "auto",
+            BackendChoice::Onnxruntime => "onnxruntime",
+            BackendChoice::Openvino => "openvino",
+            BackendChoice::Tract => "tract",
+        }
+    }
 }
 
 impl Default for Data {
@@ -215,6 +234,7 @@ impl Default for Gateway {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             max_body: ByteCount(64 << 20),
+            body_timeout: Period(std::time::Duration::from_secs(60)),
             concurrency: 64,
             queue: 1024,
             drain: Period(std::time::Duration::from_secs(30)),
@@ -258,6 +278,7 @@ impl Default for Inference {
             queue: 1024,
             intra_threads: 1,
             spinning: false,
+            arena: true,
             optimization: Optimization::All,
             max_batch: 32,
             max_delay: Period(std::time::Duration::ZERO),
@@ -320,6 +341,7 @@ impl Config {
         let positive = [
             ("gateway.concurrency", self.gateway.concurrency as u64),
             ("gateway.max-body", self.gateway.max_body.0),
+            ("gateway.body-timeout", self.gateway.body_timeout.0.as_micros() as u64),
             ("gateway.prediction-log-size", self.gateway.prediction_log_size.0),
             ("handlers.memory", self.handlers.memory.0),
             ("handlers.reuse", self.handlers.reuse),

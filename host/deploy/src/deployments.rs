@@ -22,6 +22,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Stops serving. Requests in flight end.
     fn deactivate(&self, name: &Name);
+
+    /// What really runs a revision's models, by the name under which each is granted.
+    fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String>;
 }
 
 /// A revision that is ready to serve.
@@ -272,7 +275,8 @@ impl Deployments {
     fn deployment(&self, record: Record) -> Deployment {
         let state = self.state(&record.name);
         let Record { name, revision, spec, created, traffic, .. } = record;
-        Deployment { name, revision, spec, created, traffic, state }
+        let runs_on = self.0.host.runs_on(&name, revision);
+        Deployment { name, revision, spec, runs_on, created, traffic, state }
     }
 
     fn state(&self, name: &Name) -> State {

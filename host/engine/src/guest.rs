@@ -65,6 +65,8 @@ pub struct Spent {
     pub queued: Duration,
     /// Computing, in all of them together.
     pub computed: Duration,
+    /// Calls that ran together with one of them at most, itself included.
+    pub batch: usize,
 }
 
 /// An inference must end a tenth of what is left before the call does, and no more than this: so that

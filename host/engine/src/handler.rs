@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
@@ -11,16 +10,8 @@ use wasmtime::Store;
 use crate::guest::Guest;
 use crate::host::from_guest;
 use crate::host::models::{data_type, from_wit, to_wit};
-use crate::{Component, Grants, Limits, Mode, Spent, fault};
-
-/// How instances are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Instances {
-    /// Calls that one instance serves; 1 gives every request an instance of its own.
-    pub reuse: u64,
-    /// Instances that wait for the next request.
-    pub idle: usize,
-}
+use crate::instances::Counts;
+use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent, fault};
 
 /// A component that answers predictions, with what it was granted.
 pub struct Handler {
@@ -31,7 +22,7 @@ pub struct Handler {
     instances: Instances,
     signature: Signature,
     idle: Mutex<Vec<Warm>>,
-    started: AtomicU64,
+    counts: Counts,
 }
 
 /// What a handler answered.
@@ -70,8 +61,8 @@ impl Handler {
         })?;
         let signature = Signature { inputs: Vec::new(), outputs: Vec::new() };
         let idle = Mutex::new(Vec::new());
-        let started = AtomicU64::new(0);
-        let mut handler = Self { component, pre, grants, limits, instances, signature, idle, started };
+        let counts = Counts::default();
+        let mut handler = Self { component, pre, grants, limits, instances, signature, idle, counts };
         let mut warm = handler.start().await?;
         handler.signature = handler.describe(&mut warm).await?;
         handler.keep(warm);
@@ -90,7 +81,12 @@ impl Handler {
 
     /// Instances started so far.
     pub fn started(&self) -> u64 {
-        self.started.load(Ordering::Relaxed)
+        self.counts.started()
+    }
+
+    /// Its instances now, and why some ended.
+    pub fn census(&self) -> Census {
+        self.counts.census(self.idle.lock().len())
     }
 
     /// Answers one request. An instance that fails in any way is never used again.
@@ -112,6 +108,7 @@ impl Handler {
             Some(warm) => warm,
             None => self.start().await?,
         };
+        let busy = self.counts.enter();
         let limit = Instant::now() + self.limits.timeout;
         let deadline = deadline.map_or(limit, |asked| asked.min(limit));
         let guest = warm.store.data_mut();
@@ -120,7 +117,14 @@ impl Handler {
         let call = warm.bindings.eyot_ml_handler().call_predict(&mut warm.store, &inputs);
         let called = tokio::time::timeout_at(deadline.into(), call).await;
         let answer = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
-        let answer = answer.map_err(|error| self.explain(&error, &warm, "predict"))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                busy.ended(fault::cause(&error, warm.store.data()));
+                return Err(self.explain(&error, &warm, "predict"));
+            }
+        };
+        busy.answered();
         warm.calls += 1;
         let spent = warm.store.data().spent;
         self.keep(warm);
@@ -155,7 +159,7 @@ impl Handler {
         let mut store = guest.into_store(self.component.wasmtime());
         match self.pre.instantiate_async(&mut store).await {
             Ok(bindings) => {
-                self.started.fetch_add(1, Ordering::Relaxed);
+                self.counts.start();
                 Ok(Warm { store, bindings, calls: 0 })
             }
             Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {

@@ -26,7 +26,7 @@ mod tests;
 mod tls;
 mod trace;
 
-pub use predictor::{ComponentPredictor, ModelPredictor, Predictor};
+pub use predictor::{ComponentPredictor, ModelPredictor, Predicted, Predictor};
 pub use repository::Repository;
 pub use revisions::Revision;
 pub use server::{Gateway, Listening};

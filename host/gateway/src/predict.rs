@@ -127,8 +127,9 @@ impl Call {
         let kept = (shadow.is_some() || told.is_some()).then(|| inputs.clone());
         let answered = live.revision.predictor.predict(inputs, deadline).await;
         let took = begun.elapsed();
-        live.stats.inference.add(took);
+        live.stats.predicted(took, answered.as_ref().ok().map(|predicted| predicted.spent));
         drop(permit);
+        let answered = answered.map(|predicted| predicted.outputs);
         if let (Some(shadow), Some(inputs), Ok(outputs)) = (shadow, &kept, &answered) {
             shadow::compare(shadow.clone(), inputs.clone(), outputs.clone());
         }

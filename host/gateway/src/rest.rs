@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use eyot_core::{Error, Result};
+use eyot_core::{Error, Kind, Result};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 
@@ -120,7 +120,15 @@ async fn whole(
             allow: None,
         })?,
     };
-    let body = body::read(body, limit, header.unwrap_or_default()).await?;
+    let reading = body::read(body, limit, header.unwrap_or_default());
+    let body = tokio::time::timeout(gateway.config.body_timeout.0, reading).await.unwrap_or_else(|_| {
+        Err(Error::timeout(format!("the request's body did not come within {}", gateway.config.body_timeout)))
+    });
+    let body = body.map_err(|error| match error.kind() {
+        // The client is late, not this server: a kind of error has only one status.
+        Kind::Timeout => Refusal { error, status: Some(StatusCode::REQUEST_TIMEOUT), allow: None },
+        _ => Refusal::from(error),
+    })?;
     Ok(match coding {
         None => body,
         Some(coding) => aside(move || coding.unpack(&body, limit)).await?,

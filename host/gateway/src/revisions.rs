@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use eyot_core::{Digest, Name};
 use eyot_deploy::Traffic;
+use eyot_nn::Pin;
 use parking_lot::RwLock;
 
 use crate::Predictor;
@@ -30,6 +31,8 @@ pub struct Revision {
     pub concurrency: usize,
     /// Requests that wait before the next is refused.
     pub queue: usize,
+    /// Keep its models' weights in memory for as long as it is there.
+    pub pins: Vec<Pin>,
 }
 
 /// A revision that requests can reach, with what bounds and counts them. Each has a gate of its own,

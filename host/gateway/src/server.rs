@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use eyot_core::{Error, Name, Result, config};
 use eyot_deploy::Traffic;
+use eyot_nn::{Models, RanOn};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     /// Empty again when serving ends: the repository leads back here.
     repository: RwLock<Option<Arc<dyn Repository>>>,
     log: OnceLock<Log>,
+    models: OnceLock<Arc<Models>>,
 }
 
 impl Gateway {
@@ -50,7 +52,13 @@ impl Gateway {
             changes,
             repository: RwLock::default(),
             log: OnceLock::new(),
+            models: OnceLock::new(),
         }))
+    }
+
+    /// Tells of these models in its metrics; of the first that it is given.
+    pub fn tell_of(&self, models: Arc<Models>) {
+        let _ = self.0.models.set(models);
     }
 
     /// Lets requests that name the revision reach it; others do once they are routed to it.
@@ -70,6 +78,14 @@ impl Gateway {
     pub fn deactivate(&self, name: &Name) {
         self.0.revisions.remove(name);
         self.0.changed();
+    }
+
+    /// What runs a revision's models, by the name under which each is granted; nothing where it does
+    /// not serve.
+    pub fn ran_on(&self, name: &Name, revision: u64) -> BTreeMap<String, RanOn> {
+        let endpoint = self.0.revisions.get(name.as_str());
+        let live = endpoint.as_ref().and_then(|endpoint| endpoint.version(&revision.to_string()));
+        live.map(|live| live.revision.predictor.ran_on()).unwrap_or_default()
     }
 
     /// Makes the server ready to answer on `listener`: loads what TLS needs, opens the prediction log
@@ -121,6 +137,11 @@ impl Inner {
 
     pub(crate) fn log(&self) -> Option<&Log> {
         self.log.get()
+    }
+
+    /// What is known of the models of this process, if anything.
+    pub(crate) fn models(&self) -> Option<eyot_nn::Stats> {
+        self.models.get().map(|models| models.stats())
     }
 
     /// Tells when what serves changes.

@@ -31,7 +31,7 @@ pub(crate) fn compare(shadow: Arc<Live>, inputs: Vec<NamedTensor>, answered: Vec
         };
         drop(permit);
         let counter = match outputs {
-            Ok(outputs) if same(&outputs, &answered) => &counts.same,
+            Ok(predicted) if same(&predicted.outputs, &answered) => &counts.same,
             Ok(_) => &counts.different,
             Err(error) => {
                 let revision = shadow.revision.revision;

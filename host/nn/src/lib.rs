@@ -14,6 +14,7 @@ mod backends;
 mod batch;
 pub mod bench;
 mod cost;
+mod difference;
 mod example;
 #[cfg(test)]
 mod fake;
@@ -33,8 +34,9 @@ mod tensor;
 mod threads;
 mod trial;
 
-pub use backend::{Backend, Model, RanOn, Target};
+pub use backend::{Backend, Model, RanOn};
 pub use backends::Backends;
+pub use eyot_core::config::{Precision, Target, Tolerance};
 pub use loaded::{Inferred, LoadedModel, Pin};
 pub use models::{Models, Options};
 pub use settings::{Batching, Settings};

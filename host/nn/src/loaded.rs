@@ -15,7 +15,7 @@ use crate::schedule::Request;
 use crate::stats::{LearnedCost, ModelStats};
 use crate::threads::Threads;
 use crate::trial::Verdict;
-use crate::{Batching, Model, NamedTensor, RanOn, Settings, Signature, Tensor, batch};
+use crate::{Batching, Model, NamedTensor, RanOn, Settings, Signature, Tensor, Tolerance, batch};
 
 /// A model that is ready to run: a handle on what the whole process shares. Cheap to clone.
 ///
@@ -72,6 +72,18 @@ impl LoadedModel {
     /// What it runs on.
     pub fn ran_on(&self) -> RanOn {
         self.shared.ran_on.clone()
+    }
+
+    /// Fails with `Failed` when its outputs are further from those at f32 than that.
+    pub fn check_within(&self, tolerance: Tolerance) -> Result<()> {
+        let RanOn { precision, difference, .. } = self.shared.ran_on();
+        match difference {
+            Some(difference) if *difference > tolerance => Err(Error::failed(format!(
+                "at {precision} its outputs differ from those at f32 by {difference} of the largest, and {tolerance} is allowed"
+            ))
+            .hint("deploy it at f32, or state how much is good enough with --tolerance")),
+            _ => Ok(()),
+        }
     }
 
     /// How it was loaded.

@@ -1,15 +1,15 @@
 //! Serving revisions: loads what a revision pins and hands it to the gateway.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use eyot_core::config::Config;
 use eyot_core::{Name, Result};
-use eyot_deploy::{Host, Pinned, Spec, Staged, Traffic};
+use eyot_deploy::{Host, Inference, Pinned, Spec, Staged, Traffic};
 use eyot_engine::{Engine, Grants, Handler, Instances, Limits, Mode, Sink, Stream};
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
-use eyot_nn::{LoadedModel, Models, Settings};
+use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings};
 use eyot_store::BlobStore;
 
 /// Loads revisions for the gateway.
@@ -22,6 +22,7 @@ pub(crate) struct Stage {
     instances: Instances,
     concurrency: usize,
     queue: usize,
+    batching: Batching,
 }
 
 impl Stage {
@@ -35,18 +36,31 @@ impl Stage {
         let limits = Limits::from(&config.handlers);
         let instances = Instances { reuse: config.handlers.reuse, idle: config.gateway.concurrency };
         let (concurrency, queue) = (config.gateway.concurrency, config.gateway.queue);
-        Self { engine, models, store, gateway, limits, instances, concurrency, queue }
+        let batching = Batching::from(&config.inference);
+        Self { engine, models, store, gateway, limits, instances, concurrency, queue, batching }
     }
 
-    async fn load(&self, model: &Pinned) -> Result<Arc<LoadedModel>> {
-        let loaded = self.models.load(model.content, Settings::default()).await;
-        loaded.map_err(|error| error.context(format!("model {}", model.reference)))
+    /// A model as a revision wants it.
+    async fn load(&self, model: &Pinned, wanted: &Inference) -> Result<Arc<LoadedModel>> {
+        let load = async {
+            let loaded = self.models.load(model.content, settings(wanted)).await?;
+            loaded.check_within(wanted.tolerance.unwrap_or_default())?;
+            Ok(loaded.with_batching(Batching {
+                max_rows: wanted.max_batch.unwrap_or(self.batching.max_rows),
+                max_delay: wanted.max_delay.map_or(self.batching.max_delay, |delay| delay.0),
+            }))
+        };
+        load.await.map_err(|error: eyot_core::Error| error.context(format!("model {}", model.reference)))
     }
 
-    async fn predictor(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Predictor>> {
+    async fn predictor(&self, name: &Name, spec: &Spec, pins: &mut Vec<Pin>) -> Result<Arc<dyn Predictor>> {
         let mut models = HashMap::new();
         for (granted, model) in &spec.models {
-            models.insert(granted.clone(), self.load(model).await?);
+            let loaded = self.load(model, &spec.inference).await?;
+            if spec.inference.pin.unwrap_or_default() {
+                pins.push(loaded.pin());
+            }
+            models.insert(granted.clone(), loaded);
         }
         let Some(component) = &spec.component else {
             let model = models.into_values().next();
@@ -62,6 +76,7 @@ impl Stage {
         limits.timeout = spec.limits.timeout.map_or(limits.timeout, |timeout| timeout.0);
         // As many instances wait for work as there may be requests for them.
         instances.idle = spec.limits.concurrency.unwrap_or(instances.idle);
+        instances.reuse = spec.inference.reuse.unwrap_or(instances.reuse);
         let handler = Handler::new(wasm, grants, limits, instances).await?;
         Ok(Arc::new(ComponentPredictor::new(handler, ran_on)))
     }
@@ -70,7 +85,8 @@ impl Stage {
 #[async_trait]
 impl Host for Stage {
     async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>> {
-        let predictor = self.predictor(name, spec).await?;
+        let mut pins = Vec::new();
+        let predictor = self.predictor(name, spec, &mut pins).await?;
         let platform = match spec.component {
             Some(_) => "eyot_component",
             None => "onnx",
@@ -85,6 +101,7 @@ impl Host for Stage {
             timeout: spec.limits.timeout.map_or(self.limits.timeout, |timeout| timeout.0),
             concurrency: spec.limits.concurrency.unwrap_or(self.concurrency),
             queue: spec.limits.queue.unwrap_or(self.queue),
+            pins,
         };
         Ok(Box::new(Ready { gateway: self.gateway.clone(), revision }))
     }
@@ -95,6 +112,24 @@ impl Host for Stage {
 
     fn deactivate(&self, name: &Name) {
         self.gateway.deactivate(name);
+    }
+
+    fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String> {
+        let ran_on = self.gateway.ran_on(name, revision).into_iter();
+        ran_on.map(|(model, ran_on)| (model, ran_on.to_string())).collect()
+    }
+}
+
+/// How a revision's models are loaded; what it leaves open is the server's.
+fn settings(wanted: &Inference) -> Settings {
+    Settings {
+        target: wanted.target.unwrap_or_default(),
+        precision: wanted.precision.unwrap_or_default(),
+        backend: wanted.backend.unwrap_or_default(),
+        intra_threads: wanted.intra_threads,
+        spinning: wanted.spinning,
+        arena: wanted.arena,
+        optimization: wanted.optimization,
     }
 }
 

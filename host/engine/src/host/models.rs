@@ -51,6 +51,7 @@ impl Guest {
         self.spent.inferences += 1;
         self.spent.queued += inferred.queued;
         self.spent.computed += inferred.computed;
+        self.spent.batch = self.spent.batch.max(inferred.batch);
         Ok(inferred.outputs)
     }
 }

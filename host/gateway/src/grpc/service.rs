@@ -14,6 +14,7 @@ use super::pb::{self, *};
 use super::{patience, status, tensors};
 use crate::about;
 use crate::answer::{PREDICTION, told};
+use crate::compress::WORTHWHILE;
 use crate::predict::{self, Call};
 use crate::repository;
 use crate::server::Inner;
@@ -149,7 +150,11 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         let (id, answered) = infer(&self.0, &metadata, message).await;
         match answered {
             Ok(message) => {
+                let small = tensors::size(&message) < WORTHWHILE;
                 let mut response = Response::new(message);
+                if small {
+                    response.disable_compression();
+                }
                 named(&id).map(|id| response.metadata_mut().insert(PREDICTION, id));
                 Ok(response)
             }

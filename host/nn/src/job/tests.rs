@@ -14,7 +14,7 @@ use crate::memory::Budget;
 use crate::suite::{back_ends, fixture};
 use crate::threads::Threads;
 use crate::trial::{self, Verdict};
-use crate::{Backend, Batching, RanOn, Settings, Target};
+use crate::{Backend, Batching, RanOn, Settings};
 
 /// Every fixture that a back end can load, and whether its calls can be joined.
 const FIXTURES: &[(&str, Verdict)] = &[
@@ -37,7 +37,7 @@ fn load(backend: &dyn Backend, name: &str) -> Arc<Shared> {
     let model = backend.load(&fixture(name), Settings::default()).unwrap();
     let cost = Cost::default();
     let verdict = trial::warm_up(&*model, &cost, Duration::from_secs(600));
-    let ran_on = RanOn { backend: backend.name().into(), version: String::new(), target: Target::Cpu };
+    let ran_on = RanOn::plain(backend.name(), "");
     let fresh = Fresh { model, ran_on, cost, verdict };
     let home = (Weak::new(), Arc::new(Threads::new(1, 100)));
     Shared::new(Digest::of(name), Settings::default(), fresh, Budget::new(1).take(1).unwrap(), home, true)

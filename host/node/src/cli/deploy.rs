@@ -1,16 +1,20 @@
+mod tuning;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::Args;
 use eyot_api::DeployRequest;
 use eyot_core::{Error, Name, Period, Result};
-use eyot_deploy::Limits;
+use eyot_deploy::{Deployment, Limits};
 
 use crate::cli::Global;
-use crate::cli::deployments::serves;
+use crate::cli::deployments::{on, serves};
 use crate::cli::push::push_file;
 use crate::output::Output;
 use crate::session::Session;
+
+use tuning::Tuning;
 
 /// Serves a model or a handler as an endpoint.
 ///
@@ -20,7 +24,8 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot deploy model.onnx\n  eyot deploy models:/digits@champion --name digits\n  \
-    eyot deploy digits-image:0.1.0 --model digits=models:/digits@champion"
+    eyot deploy digits-image:0.1.0 --model digits=models:/digits@champion\n  \
+    eyot deploy bert.onnx --backend openvino --precision bf16 --tolerance 0.01"
 )]
 pub(crate) struct Deploy {
     /// What to serve.
@@ -43,6 +48,8 @@ pub(crate) struct Deploy {
     /// How long one request may take, as in 500ms [default: handlers.timeout].
     #[arg(long, value_name = "TIME")]
     timeout: Option<Period>,
+    #[command(flatten)]
+    tuning: Tuning,
 }
 
 impl Deploy {
@@ -63,7 +70,8 @@ impl Deploy {
         }
         let spinner = output.spinner(&format!("loading {name}"));
         let limits = Limits { concurrency: self.concurrency, queue: self.queue, timeout: self.timeout };
-        let request = DeployRequest { source, models, limits, no_traffic: self.no_traffic };
+        let inference = self.tuning.inference();
+        let request = DeployRequest { source, models, limits, inference, no_traffic: self.no_traffic };
         let deployment = session.client().deploy(&name, &request).await;
         spinner.finish_and_clear();
         let deployment = deployment?;
@@ -80,12 +88,25 @@ impl Deploy {
                 let serves = deployment.revision;
                 return format!("{name} revision {ready} is ready, {serves} serves\neyot traffic {name} {serves}=90 {ready}=10 gives it requests");
             }
-            let first = format!("{name} revision {} serves {}", deployment.revision, serves(&deployment));
+            let first = format!(
+                "{name} revision {} serves {}{}",
+                deployment.revision,
+                serves(&deployment),
+                runs_on(&deployment)
+            );
             match url {
                 Some(url) => format!("{first}\nPOST {url}"),
                 None => format!("{first}\nit answers requests once eyot up runs"),
             }
         })
+    }
+}
+
+/// On what, where it is known: `, runs on onnxruntime 1.32.0 (cpu)`.
+fn runs_on(deployment: &Deployment) -> String {
+    match deployment.runs_on.is_empty() {
+        true => String::new(),
+        false => format!(", runs on {}", on(deployment)),
     }
 }
 
