@@ -29,7 +29,8 @@ fn settings_are_kept_with_the_revision_and_told_wherever_it_is_shown() {
     let server = world.up();
     let said =
         ["--backend", "tract", "--intra-threads", "2", "--max-batch", "8", "--max-delay", "200us", "--pin"];
-    let deploy = ["deploy", text(&fixture("iris-forest")), "--name", "iris"];
+    let onnx = fixture("iris-forest");
+    let deploy = ["deploy", text(&onnx), "--name", "iris"];
     let deployed = world.eyot.json(&[&deploy[..], &said].concat()).unwrap();
     let settings =
         json!({ "backend": "tract", "intra-threads": 2, "max-batch": 8, "max-delay": "200us", "pin": true });

@@ -100,6 +100,11 @@ pub struct Gateway {
     pub tls_key: PathBuf,
     /// Whether clients of the data plane may load and unload models.
     pub model_control: bool,
+    /// A collector of traces that takes OTLP over HTTP, as in `http://127.0.0.1:4318`; empty for none.
+    pub otlp_endpoint: String,
+    /// The share of requests without a trace of their own that are traced, from 0 to 1; a client that
+    /// sends W3C trace context decides for itself.
+    pub trace_share: f64,
     /// The share of predictions that is written to predictions/NAME.jsonl in the data folder, from 0 to 1.
     pub prediction_log: f64,
     /// How large a file of the prediction log may grow; one older file is kept.
@@ -241,6 +246,8 @@ impl Default for Gateway {
             tls_cert: PathBuf::new(),
             tls_key: PathBuf::new(),
             model_control: false,
+            otlp_endpoint: String::new(),
+            trace_share: 1.0,
             prediction_log: 0.0,
             prediction_log_size: ByteCount(64 << 20),
         }
@@ -359,9 +366,13 @@ impl Config {
             return Err(Error::invalid("of gateway.tls-cert and gateway.tls-key there is only one")
                 .hint("TLS needs both; without TLS leave out both"));
         }
-        if !(0.0..=1.0).contains(&self.gateway.prediction_log) {
-            return Err(Error::invalid(format!("gateway.prediction-log is {}", self.gateway.prediction_log))
-                .hint("it is a share, from 0 for no prediction to 1 for every one"));
+        let shares = [
+            ("gateway.prediction-log", self.gateway.prediction_log),
+            ("gateway.trace-share", self.gateway.trace_share),
+        ];
+        if let Some((name, share)) = shares.iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            return Err(Error::invalid(format!("{name} is {share}"))
+                .hint("it is a share, from 0 for none to 1 for all"));
         }
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => {

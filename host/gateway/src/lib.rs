@@ -20,6 +20,7 @@ mod revisions;
 mod router;
 mod server;
 mod shadow;
+mod spans;
 mod stats;
 #[cfg(test)]
 mod tests;

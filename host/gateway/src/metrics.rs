@@ -136,7 +136,14 @@ impl Collector for Figures {
             None,
             MetricType::Counter,
         )?;
-        Counter(self.0.log().map_or(0, crate::log::Log::dropped)).encode(dropped)
+        Counter(self.0.log().map_or(0, crate::log::Log::dropped)).encode(dropped)?;
+        let dropped = encoder.encode_descriptor(
+            "spans_dropped",
+            "Spans that the collector of traces was too slow for",
+            None,
+            MetricType::Counter,
+        )?;
+        Counter(self.0.spans().map_or(0, crate::spans::Spans::dropped)).encode(dropped)
     }
 }
 

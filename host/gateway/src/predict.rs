@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Kind, Result};
+use eyot_engine::Spent;
 use eyot_nn::NamedTensor;
+use http::HeaderMap;
 
+use crate::about;
 use crate::log::{Outcome, Told};
 use crate::protocol::{Asked, Chosen, choose};
 use crate::revisions::{Endpoint, Live};
 use crate::server::Inner;
 use crate::shadow;
+use crate::spans::{Prediction, Span};
 use crate::stats::Counted;
 use crate::trace::Trace;
 
@@ -23,6 +27,7 @@ pub(crate) struct Call {
     pub(crate) trace: Option<Trace>,
     /// How long the client waits, where its protocol says so beside the request.
     pub(crate) patience: Option<Duration>,
+    span: Option<Span>,
 }
 
 /// What came of it.
@@ -78,8 +83,22 @@ pub(crate) fn refused(call: &Call, endpoint: &Endpoint, error: &Error) {
 }
 
 impl Call {
-    pub(crate) fn new(trace: Option<Trace>, patience: Option<Duration>) -> Self {
-        Self { id: eyot_core::new_id(), started: Instant::now(), trace, patience }
+    pub(crate) fn new(gateway: &Inner, headers: &HeaderMap, patience: Option<Duration>) -> Self {
+        let trace = Trace::of(headers);
+        let span = gateway.spans().and_then(|spans| spans.begin(trace.as_ref()));
+        Self { id: eyot_core::new_id(), started: Instant::now(), trace, patience, span }
+    }
+
+    /// What the answer says of the trace, where the request is a part of one that is recorded.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.span.as_ref().map(|span| span.trace().as_str())
+    }
+
+    /// The answer is ready: tells of the request whoever collects traces.
+    pub(crate) fn tell(&mut self, gateway: &Inner, deployment: &str, error: Option<&Error>) {
+        if let (Some(spans), Some(span)) = (gateway.spans(), self.span.take()) {
+            spans.end(span, deployment, self.started, error);
+        }
     }
 
     /// Answers what was asked, once `live` has room for it.
@@ -127,7 +146,13 @@ impl Call {
         let kept = (shadow.is_some() || told.is_some()).then(|| inputs.clone());
         let answered = live.revision.predictor.predict(inputs, deadline).await;
         let took = begun.elapsed();
-        live.stats.predicted(took, answered.as_ref().ok().map(|predicted| predicted.spent));
+        let spent = answered.as_ref().ok().map(|predicted| predicted.spent);
+        live.stats.predicted(took, spent);
+        if let Some(span) = &self.span {
+            let Spent { queued, computed, batch, .. } = spent.unwrap_or_default();
+            let (revision, runs_on) = (live.revision.revision, about::backend(live));
+            span.predicted(Prediction { revision, runs_on, arrived, begun, took, queued, computed, batch });
+        }
         drop(permit);
         let answered = answered.map(|predicted| predicted.outputs);
         if let (Some(shadow), Some(inputs), Ok(outputs)) = (shadow, &kept, &answered) {

@@ -16,7 +16,7 @@ use crate::places::Target;
 use crate::predict::{self, Call};
 use crate::protocol::{encode, raw, request};
 use crate::server::Inner;
-use crate::trace::Trace;
+use crate::trace::TRACEPARENT;
 
 /// Work on more bytes than this leaves the async threads: it takes longer than handing it over.
 const LONG: usize = 128 << 10;
@@ -30,11 +30,14 @@ pub(crate) async fn infer(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Answer, Refusal> {
-    let call = Call::new(Trace::of(headers), None);
-    let mut answer = match attempt(gateway, &call, target, headers, body).await {
-        Ok(answer) => answer,
-        Err(refusal) => refusal.answer(),
-    };
+    let mut call = Call::new(gateway, headers, None);
+    let attempted = attempt(gateway, &call, target, headers, body).await;
+    let traceparent = call.traceparent().and_then(|text| HeaderValue::try_from(text).ok());
+    call.tell(gateway, &target.model, attempted.as_ref().err().map(|refusal| &refusal.error));
+    let mut answer = attempted.unwrap_or_else(Refusal::answer);
+    if let Some(traceparent) = traceparent {
+        answer.headers_mut().insert(TRACEPARENT, traceparent);
+    }
     if let Ok(id) = HeaderValue::try_from(call.id) {
         answer.headers_mut().insert(PREDICTION, id);
     }

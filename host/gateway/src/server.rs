@@ -16,12 +16,13 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::log::Log;
 use crate::repository::Repository;
 use crate::revisions::{Endpoint, Revision, Revisions};
+use crate::spans::{Exporter, Spans};
 use crate::{router, tls};
 
 /// The data plane of a process. Cheap to clone.
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     repository: RwLock<Option<Arc<dyn Repository>>>,
     log: OnceLock<Log>,
     models: OnceLock<Arc<Models>>,
+    spans: OnceLock<Spans>,
 }
 
 impl Gateway {
@@ -53,6 +55,7 @@ impl Gateway {
             repository: RwLock::default(),
             log: OnceLock::new(),
             models: OnceLock::new(),
+            spans: OnceLock::new(),
         }))
     }
 
@@ -105,8 +108,14 @@ impl Gateway {
             let log = Log::open(logs, config.prediction_log, config.prediction_log_size.0)?;
             self.0.log.set(log).map_err(|_| Error::internal("the gateway listens already"))?;
         }
+        let mut exporter = None;
+        if !config.otlp_endpoint.is_empty() {
+            let (spans, sends) = Spans::new(&config.otlp_endpoint, config.trace_share)?;
+            self.0.spans.set(spans).map_err(|_| Error::internal("the gateway listens already"))?;
+            exporter = Some(sends);
+        }
         *self.0.repository.write() = Some(repository);
-        Ok(Listening { gateway: self.0.clone(), listener, tls })
+        Ok(Listening { gateway: self.0.clone(), listener, tls, exporter })
     }
 }
 
@@ -139,6 +148,10 @@ impl Inner {
         self.log.get()
     }
 
+    pub(crate) fn spans(&self) -> Option<&Spans> {
+        self.spans.get()
+    }
+
     /// What is known of the models of this process, if anything.
     pub(crate) fn models(&self) -> Option<eyot_nn::Stats> {
         self.models.get().map(|models| models.stats())
@@ -159,6 +172,7 @@ pub struct Listening {
     gateway: Arc<Inner>,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    exporter: Option<Exporter>,
 }
 
 /// How long the head of a request, or a handshake, may take to arrive.
@@ -174,7 +188,9 @@ impl Listening {
     /// Answers until `shutdown`. Then no connection is taken any more, new requests on open ones are
     /// refused, and requests in flight end, for as long as the configured drain time.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let Self { gateway, listener, tls } = self;
+        let Self { gateway, listener, tls, exporter } = self;
+        let (stop_exporter, stopped) = oneshot::channel();
+        let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stopped)));
         let connections = GracefulShutdown::new();
         let closed = Arc::new(Notify::new());
         // Told once, not ten times a second.
@@ -218,6 +234,12 @@ impl Listening {
             tracing::warn!("requests still ran when the drain time was over and were cut off");
         }
         gateway.repository.write().take();
+        drop(stop_exporter);
+        if let Some(exporting) = exporting {
+            exporting
+                .await
+                .map_err(|error| Error::internal("the exporter of spans ended early").because(error))?;
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 mod calls;
 mod routes;
 mod secure;
+mod spans;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -37,7 +37,7 @@ mod trial;
 pub use backend::{Backend, Model, RanOn};
 pub use backends::Backends;
 pub use eyot_core::config::{Precision, Target, Tolerance};
-pub use loaded::{Inferred, LoadedModel, Pin};
+pub use loaded::{Ask, Inferred, LoadedModel, Pin, Priority};
 pub use models::{Models, Options};
 pub use settings::{Batching, Settings};
 pub use signature::{Signature, TensorSpec};

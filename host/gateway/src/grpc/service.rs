@@ -18,7 +18,6 @@ use crate::compress::WORTHWHILE;
 use crate::predict::{self, Call};
 use crate::repository;
 use crate::server::Inner;
-use crate::trace::Trace;
 
 /// The calls that there are.
 pub(super) const CALLS: [&str; 12] = [
@@ -45,8 +44,10 @@ async fn infer(
     message: ModelInferRequest,
 ) -> (String, Result<ModelInferResponse, Error>) {
     let headers = metadata.as_ref();
-    let call = Call::new(Trace::of(headers), patience(headers));
+    let mut call = Call::new(gateway, headers, patience(headers));
+    let deployment = message.model_name.clone();
     let answered = attempt(gateway, &call, metadata, message).await;
+    call.tell(gateway, &deployment, answered.as_ref().err());
     (call.id, answered)
 }
 

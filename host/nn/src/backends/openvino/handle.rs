@@ -88,6 +88,8 @@ unsafe impl Sync for Core {}
 // SAFETY: as above.
 unsafe impl Sync for Compiled {}
 
+/// `INVALID_C_PARAM`: what the library says when it is to make a shape of no dimensions, for a scalar.
+const NO_DIMENSIONS: Status = -14;
 const LOADING: &str = "openvino cannot load this model";
 const RUNNING: &str = "the model failed in openvino";
 
@@ -253,6 +255,9 @@ impl Value {
         // SAFETY: the shape is written by the library, read here, and freed once.
         unsafe {
             let status = (self.functions.ov_tensor_get_shape)(self.raw(), &mut shape);
+            if status == NO_DIMENSIONS {
+                return Ok(Vec::new());
+            }
             check(self.functions, status, Kind::Failed, RUNNING)?;
             let rank = usize::try_from(shape.rank).unwrap_or_default();
             let dims: &[i64] = if rank == 0 { &[] } else { std::slice::from_raw_parts(shape.dims, rank) };
