@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::Digest;
-use eyot_nn::{LoadedModel, Models};
+use eyot_nn::{LoadedModel, Models, Priority};
 use eyot_store::BlobStore;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
@@ -52,6 +52,8 @@ pub(crate) struct Guest {
     pub(crate) deadline: Instant,
     /// Whether it is a step, whose results must be the same wherever it runs.
     pub(crate) hermetic: bool,
+    /// How urgent its inferences are.
+    pub(crate) priority: Priority,
     /// What the call that runs now has spent on inference.
     pub(crate) spent: Spent,
 }
@@ -96,6 +98,7 @@ impl Guest {
             stderr,
             deadline,
             hermetic: seed.is_some(),
+            priority: Priority::default(),
             spent: Spent::default(),
         }
     }

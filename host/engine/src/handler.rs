@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
-use eyot_nn::{NamedTensor, Signature, TensorSpec};
+use eyot_nn::{Ask, NamedTensor, Signature, TensorSpec};
 use eyot_world::handler::{ModelHandler, ModelHandlerPre};
 use parking_lot::Mutex;
 use wasmtime::Store;
@@ -103,6 +103,11 @@ impl Handler {
 
     /// As [`Handler::predict`], and says what it took.
     pub async fn answer(&self, inputs: Vec<NamedTensor>, deadline: Option<Instant>) -> Result<Answer> {
+        self.answer_as(inputs, Ask { deadline, ..Ask::default() }).await
+    }
+
+    /// As [`Handler::answer`], with inferences of that priority.
+    pub async fn answer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Answer> {
         let reused = self.idle.lock().pop();
         let mut warm = match reused {
             Some(warm) => warm,
@@ -110,9 +115,9 @@ impl Handler {
         };
         let busy = self.counts.enter();
         let limit = Instant::now() + self.limits.timeout;
-        let deadline = deadline.map_or(limit, |asked| asked.min(limit));
+        let deadline = ask.deadline.map_or(limit, |asked| asked.min(limit));
         let guest = warm.store.data_mut();
-        (guest.deadline, guest.spent) = (deadline, Spent::default());
+        (guest.deadline, guest.priority, guest.spent) = (deadline, ask.priority, Spent::default());
         let inputs: Vec<_> = inputs.into_iter().map(to_wit).collect();
         let call = warm.bindings.eyot_ml_handler().call_predict(&mut warm.store, &inputs);
         let called = tokio::time::timeout_at(deadline.into(), call).await;

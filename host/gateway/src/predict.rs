@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Kind, Result};
 use eyot_engine::Spent;
-use eyot_nn::NamedTensor;
+use eyot_nn::{Ask, NamedTensor};
 use http::HeaderMap;
 
 use crate::about;
@@ -137,6 +137,7 @@ impl Call {
         let chosen = choose(signature, &asked.outputs, asked.parameters.binary)?;
         let patience = [self.patience, asked.parameters.timeout].into_iter().flatten();
         let deadline = self.started + patience.fold(live.revision.timeout, Duration::min);
+        let ask = Ask { deadline: Some(deadline), priority: asked.parameters.priority };
         let arrived = Instant::now();
         let permit = live.gate.enter(deadline).await?;
         let begun = Instant::now();
@@ -144,7 +145,7 @@ impl Call {
         let shadow = endpoint.shadow().filter(|shadow| shadow.version != live.version);
         let told = gateway.log().filter(|log| log.samples());
         let kept = (shadow.is_some() || told.is_some()).then(|| inputs.clone());
-        let answered = live.revision.predictor.predict(inputs, deadline).await;
+        let answered = live.revision.predictor.predict(inputs, ask).await;
         let took = begun.elapsed();
         let spent = answered.as_ref().ok().map(|predicted| predicted.spent);
         live.stats.predicted(took, spent);

@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use eyot_core::Result;
 use eyot_engine::{Answer, Census, Handler, Spent};
-use eyot_nn::{Inferred, LoadedModel, NamedTensor, RanOn, Signature};
+use eyot_nn::{Ask, Inferred, LoadedModel, NamedTensor, RanOn, Signature};
 
 /// What answers predictions.
 #[async_trait]
@@ -14,7 +13,7 @@ pub trait Predictor: Send + Sync + 'static {
     fn signature(&self) -> &Signature;
 
     /// Answers one request. `inputs` fit the signature, in its order.
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Predicted>;
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted>;
 
     /// What each model runs on, by the name under which it is granted.
     fn ran_on(&self) -> BTreeMap<String, RanOn>;
@@ -45,8 +44,8 @@ impl Predictor for ModelPredictor {
         self.0.signature()
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Predicted> {
-        let Inferred { outputs, queued, computed, batch } = self.0.infer_by(inputs, Some(deadline)).await?;
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+        let Inferred { outputs, queued, computed, batch } = self.0.infer_as(inputs, ask).await?;
         Ok(Predicted { outputs, spent: Spent { inferences: 1, queued, computed, batch } })
     }
 
@@ -77,8 +76,8 @@ impl Predictor for ComponentPredictor {
         self.handler.signature()
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Predicted> {
-        let Answer { outputs, spent } = self.handler.answer(inputs, Some(deadline)).await?;
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+        let Answer { outputs, spent } = self.handler.answer_as(inputs, ask).await?;
         Ok(Predicted { outputs, spent })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use eyot_nn::{DataType, Element, NamedTensor, Tensor};
+use eyot_nn::{Ask, DataType, Element, NamedTensor, Tensor};
 use half::{bf16, f16};
 
 use crate::revisions::Live;
@@ -24,9 +24,10 @@ pub(crate) fn compare(shadow: Arc<Live>, inputs: Vec<NamedTensor>, answered: Vec
             return;
         };
         let predictor = &shadow.revision.predictor;
-        let deadline = Instant::now() + shadow.revision.timeout;
+        let deadline = Some(Instant::now() + shadow.revision.timeout);
+        let ask = Ask { deadline, ..Ask::default() };
         let outputs = match predictor.signature().check_inputs(inputs) {
-            Ok(inputs) => predictor.predict(inputs, deadline).await,
+            Ok(inputs) => predictor.predict(inputs, ask).await,
             Err(error) => Err(error),
         };
         drop(permit);

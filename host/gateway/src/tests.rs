@@ -16,7 +16,7 @@ use bytes::Bytes;
 use eyot_core::{ByteCount, Error, Name, Result, config};
 use eyot_deploy::{Shadow, Traffic};
 use eyot_engine::Census;
-use eyot_nn::{DataType, NamedTensor, RanOn, Signature, TensorSpec};
+use eyot_nn::{Ask, DataType, NamedTensor, RanOn, Signature, TensorSpec};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -45,10 +45,10 @@ impl Predictor for Echo {
         &self.signature
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Predicted> {
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
         self.begun.notify_one();
         if let Some(go) = &self.go {
-            let allowed = tokio::time::timeout_at(deadline.into(), go.acquire()).await;
+            let allowed = tokio::time::timeout_at(ask.deadline.unwrap().into(), go.acquire()).await;
             allowed.map_err(|_| Error::timeout("did not answer before its deadline"))?.unwrap().forget();
         }
         let [x, s] = <[NamedTensor; 2]>::try_from(inputs).unwrap();

@@ -13,8 +13,8 @@ impl Predictor for Off {
         &self.0
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Predicted> {
-        let mut predicted = echo(&Arc::default(), None).predict(inputs, deadline).await?;
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+        let mut predicted = echo(&Arc::default(), None).predict(inputs, ask).await?;
         let first = &mut predicted.outputs[0].tensor;
         let values: Vec<f32> = first.to_vec::<f32>().unwrap().iter().map(|value| value + 1.0).collect();
         *first = eyot_nn::Tensor::of(first.shape().to_vec(), &values).unwrap();
