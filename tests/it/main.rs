@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod batch;
 mod cli;
 mod clients;
 mod crash;
@@ -11,6 +12,8 @@ mod guests;
 mod input;
 mod registry;
 mod shutdown;
+mod soak;
 mod templates;
+mod tuning;
 mod web;
 mod world;

@@ -47,6 +47,15 @@ pub(crate) fn post(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result
     read(request.send(&body).with_context(|| format!("POST {url}"))?)
 }
 
+pub(crate) fn put(url: &str, body: Vec<u8>) -> Result<Answer> {
+    let request = AGENT.put(url).header("content-type", "application/json");
+    read(request.send(&body).with_context(|| format!("PUT {url}"))?)
+}
+
+pub(crate) fn delete(url: &str) -> Result<Answer> {
+    read(AGENT.delete(url).call().with_context(|| format!("DELETE {url}"))?)
+}
+
 fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer> {
     let status = response.status().as_u16();
     let header =

@@ -72,6 +72,16 @@ impl Server {
         http::get(&format!("{}{path}", self.api))
     }
 
+    /// Puts a body to the control plane.
+    pub fn api_put(&self, path: &str, body: impl Into<Vec<u8>>) -> Result<Answer> {
+        http::put(&format!("{}{path}", self.api), body.into())
+    }
+
+    /// Deletes what the control plane has there.
+    pub fn api_delete(&self, path: &str) -> Result<Answer> {
+        http::delete(&format!("{}{path}", self.api))
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

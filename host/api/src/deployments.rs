@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post, put};
 use eyot_core::{Error, Name, Reference, Result};
-use eyot_deploy::{Deployment, Grants, Limits, Pinned, Revision, Route, Spec, Traffic};
+use eyot_deploy::{Deployment, Grants, Inference, Limits, Pinned, Revision, Route, Spec, Traffic};
 use eyot_oci::ArtifactKind;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ pub struct DeployRequest {
     /// The requests that a component which answers HTTP gets; none is everything below its name.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// How its models run.
+    #[serde(default)]
+    pub inference: Inference,
     /// Whether the revision is only made ready: the requests go on to those that serve.
     #[serde(default)]
     pub no_traffic: bool,
@@ -124,7 +127,8 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
                 request.source
             )));
         }
-        return Ok(Spec { models, limits: request.limits.clone(), ..Spec::default() });
+        let (limits, inference) = (request.limits.clone(), request.inference.clone());
+        return Ok(Spec { models, limits, inference, ..Spec::default() });
     }
     let mut models = BTreeMap::new();
     for (name, reference) in &request.models {
@@ -140,6 +144,7 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
         component: Some(source),
         models,
         limits: request.limits.clone(),
+        inference: request.inference.clone(),
         grants: request.grants.clone(),
         routes: request.routes.clone(),
     })

@@ -4,6 +4,7 @@
 //! environment and `--set gateway.listen=…` on the command line. A name that does not exist is an
 //! error wherever it stands, so that a misspelt limit is not a missing limit.
 
+mod precision;
 mod registry;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, Error, Period, Result, ResultExt};
 
+pub use precision::{Precision, Target, Tolerance};
 pub use registry::{Anonymous, ImmutableTags, Registry, Retention};
 
 /// All options of a node.
@@ -84,6 +86,8 @@ pub struct Gateway {
     pub listen: SocketAddr,
     /// The largest request body; a larger one is answered 413.
     pub max_body: ByteCount,
+    /// How long the body of a request may take to arrive; a slower one is answered 408.
+    pub body_timeout: Period,
     /// Requests that one deployment works on at the same time.
     pub concurrency: usize,
     /// Requests that wait for a deployment before the next is answered 429.
@@ -96,6 +100,11 @@ pub struct Gateway {
     pub tls_key: PathBuf,
     /// Whether clients of the data plane may load and unload models.
     pub model_control: bool,
+    /// A collector of traces that takes OTLP over HTTP, as in `http://127.0.0.1:4318`; empty for none.
+    pub otlp_endpoint: String,
+    /// The share of requests without a trace of their own that are traced, from 0 to 1; a client that
+    /// sends W3C trace context decides for itself.
+    pub trace_share: f64,
     /// The share of predictions that is written to predictions/NAME.jsonl in the data folder, from 0 to 1.
     pub prediction_log: f64,
     /// How large a file of the prediction log may grow; one older file is kept.
@@ -155,6 +164,9 @@ pub struct Inference {
     pub intra_threads: usize,
     /// Whether those threads spin while they wait for work: a little faster, and a processor each.
     pub spinning: bool,
+    /// Whether a back end keeps the memory of one inference for the next: faster, and the memory of the
+    /// largest inference stays taken.
+    pub arena: bool,
     /// How far a back end may rewrite a model's graph when it loads it.
     pub optimization: Optimization,
     /// Rows that inferences of different requests are joined up to; 1 joins none.
@@ -186,7 +198,19 @@ pub enum BackendChoice {
     #[default]
     Auto,
     Onnxruntime,
+    Openvino,
     Tract,
+}
+
+impl BackendChoice {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BackendChoice::Auto => "auto",
+            BackendChoice::Onnxruntime => "onnxruntime",
+            BackendChoice::Openvino => "openvino",
+            BackendChoice::Tract => "tract",
+        }
+    }
 }
 
 impl Default for Data {
@@ -215,12 +239,15 @@ impl Default for Gateway {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             max_body: ByteCount(64 << 20),
+            body_timeout: Period(std::time::Duration::from_secs(60)),
             concurrency: 64,
             queue: 1024,
             drain: Period(std::time::Duration::from_secs(30)),
             tls_cert: PathBuf::new(),
             tls_key: PathBuf::new(),
             model_control: false,
+            otlp_endpoint: String::new(),
+            trace_share: 1.0,
             prediction_log: 0.0,
             prediction_log_size: ByteCount(64 << 20),
         }
@@ -258,6 +285,7 @@ impl Default for Inference {
             queue: 1024,
             intra_threads: 1,
             spinning: false,
+            arena: true,
             optimization: Optimization::All,
             max_batch: 32,
             max_delay: Period(std::time::Duration::ZERO),
@@ -320,6 +348,7 @@ impl Config {
         let positive = [
             ("gateway.concurrency", self.gateway.concurrency as u64),
             ("gateway.max-body", self.gateway.max_body.0),
+            ("gateway.body-timeout", self.gateway.body_timeout.0.as_micros() as u64),
             ("gateway.prediction-log-size", self.gateway.prediction_log_size.0),
             ("handlers.memory", self.handlers.memory.0),
             ("handlers.reuse", self.handlers.reuse),
@@ -337,9 +366,13 @@ impl Config {
             return Err(Error::invalid("of gateway.tls-cert and gateway.tls-key there is only one")
                 .hint("TLS needs both; without TLS leave out both"));
         }
-        if !(0.0..=1.0).contains(&self.gateway.prediction_log) {
-            return Err(Error::invalid(format!("gateway.prediction-log is {}", self.gateway.prediction_log))
-                .hint("it is a share, from 0 for no prediction to 1 for every one"));
+        let shares = [
+            ("gateway.prediction-log", self.gateway.prediction_log),
+            ("gateway.trace-share", self.gateway.trace_share),
+        ];
+        if let Some((name, share)) = shares.iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            return Err(Error::invalid(format!("{name} is {share}"))
+                .hint("it is a share, from 0 for none to 1 for all"));
         }
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => {

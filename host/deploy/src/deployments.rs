@@ -27,6 +27,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Stops serving. Requests in flight end.
     fn deactivate(&self, name: &Name);
+
+    /// What really runs a revision's models, by the name under which each is granted.
+    fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String>;
 }
 
 /// A revision that is ready to serve.
@@ -277,8 +280,8 @@ impl Deployments {
     fn deployment(&self, record: Record) -> Deployment {
         let state = self.state(&record.name);
         let Record { name, revision, spec, created, traffic, .. } = record;
-        let endpoints = self.0.host.endpoints(&name);
-        Deployment { endpoints, name, revision, spec, created, traffic, state }
+        let (endpoints, runs_on) = (self.0.host.endpoints(&name), self.0.host.runs_on(&name, revision));
+        Deployment { endpoints, name, revision, spec, runs_on, created, traffic, state }
     }
 
     fn state(&self, name: &Name) -> State {

@@ -5,6 +5,7 @@
 //! a restart restores is either the old revision or the new one, whole.
 
 mod deployments;
+mod inference;
 mod records;
 mod revision;
 mod route;
@@ -13,6 +14,7 @@ mod tests;
 mod traffic;
 
 pub use deployments::{Deployments, Host, Staged};
+pub use inference::Inference;
 pub use revision::{Deployment, Grants, Limits, Pinned, Revision, Spec, State};
 pub use route::{Matched, Route};
 pub use traffic::{Shadow, Traffic};

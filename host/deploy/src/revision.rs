@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use eyot_core::{Digest, Error, Name, Period, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Route, Traffic};
+use crate::{Inference, Route, Traffic};
 
 /// Something from the registry, by the name it was asked for and by what that meant then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct Spec {
     /// What one revision may take; where it does not say, the server's configuration does.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
+    /// How its models run; where it does not say, the server's configuration does.
+    #[serde(default, skip_serializing_if = "Inference::is_default")]
+    pub inference: Inference,
     /// What the component may reach beside its models.
     #[serde(default, skip_serializing_if = "Grants::is_default")]
     pub grants: Grants,
@@ -95,7 +98,7 @@ impl Spec {
         {
             return Err(Error::invalid(format!("deployment '{name}' could never answer: a limit is 0")));
         }
-        Ok(())
+        self.inference.check().map_err(|error| error.context(format!("deployment '{name}'")))
     }
 
     /// The digests of everything that must stay in the store while this serves.
@@ -124,6 +127,10 @@ pub struct Deployment {
     pub revision: u64,
     #[serde(flatten)]
     pub spec: Spec,
+    /// What really runs its models, by the name under which each is granted; empty while it does not
+    /// serve.
+    #[serde(default)]
+    pub runs_on: BTreeMap<String, String>,
     /// When the revision was made.
     pub created: Timestamp,
     /// How requests are split among revisions.

@@ -54,6 +54,11 @@ impl Host for Fake {
     fn deactivate(&self, name: &Name) {
         self.serving.lock().remove(name);
     }
+
+    fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String> {
+        let serves = self.serving.lock().get(name).is_some_and(|routed| routed.active.contains(&revision));
+        serves.then(|| ("model".to_owned(), "a fake".to_owned())).into_iter().collect()
+    }
 }
 
 struct World {

@@ -6,6 +6,7 @@ use eyot_core::interface::Interface;
 use eyot_core::{Digest, Error, Kind, Result};
 use wasmtime::{Trap, WasmBacktrace};
 
+use crate::Cause;
 use crate::guest::Guest;
 
 /// Frames of a backtrace that an error carries.
@@ -46,26 +47,42 @@ pub(crate) fn ungranted(error: &wasmtime::Error, interface: &Interface, digest: 
                serve wasi:http, wasi:keyvalue@0.2.0-draft2, wasi:config@0.2.0-rc.1, spin:key-value@3, spin:variables@3 and spin:sqlite@3")
 }
 
+/// Why a call into a guest failed.
+pub(crate) fn cause(error: &wasmtime::Error, guest: &Guest) -> Cause {
+    let trap = error.downcast_ref::<Trap>();
+    match trap {
+        _ if matches!(trap, Some(Trap::Interrupt)) || Instant::now() >= guest.end() => Cause::Deadline,
+        _ if guest.meter.refused.is_some() => Cause::Memory,
+        Some(_) => Cause::Trap,
+        None if error.is::<wasmtime_wasi::I32Exit>() => Cause::Exit,
+        None => Cause::Host,
+    }
+}
+
 /// A call into a guest failed: the trap, the deadline or the limit behind it.
 pub(crate) fn explain(error: &wasmtime::Error, guest: &Guest, digest: &Digest, export: &str) -> Error {
     let whom = format!("component {digest}, export {export}");
-    let trap = error.downcast_ref::<Trap>();
-    let exit = error.downcast_ref::<wasmtime_wasi::I32Exit>();
-    let (kind, cause) = match (trap, exit) {
-        _ if matches!(trap, Some(Trap::Interrupt)) || Instant::now() >= guest.end() => {
-            (Kind::Timeout, "did not answer before its deadline".to_owned())
-        }
-        _ if guest.meter.refused.is_some() => {
+    let cause = cause(error, guest);
+    let kind = if cause == Cause::Deadline { Kind::Timeout } else { Kind::Failed };
+    let why = match cause {
+        Cause::Deadline | Cause::Abandoned => "did not answer before its deadline".to_owned(),
+        Cause::Memory => {
             let wanted = guest.meter.refused.unwrap_or_default();
-            (Kind::Failed, format!("ran out of memory: it wanted {wanted} bytes, more than its limit"))
+            format!("ran out of memory: it wanted {wanted} bytes, more than its limit")
         }
-        (Some(trap), _) => (Kind::Failed, format!("trapped: {trap}")),
-        (_, Some(exit)) => (Kind::Failed, format!("exited with status {}", exit.0)),
-        _ => (Kind::Failed, format!("failed: {}", error.root_cause())),
+        Cause::Trap => {
+            let trap = error.downcast_ref::<Trap>();
+            trap.map_or_else(|| "trapped".to_owned(), |trap| format!("trapped: {trap}"))
+        }
+        Cause::Exit => {
+            let status = error.downcast_ref::<wasmtime_wasi::I32Exit>().map_or(0, |exit| exit.0);
+            format!("exited with status {status}")
+        }
+        Cause::Host => format!("failed: {}", error.root_cause()),
     };
     let last = guest.stderr.last();
     let said = if last.is_empty() { String::new() } else { format!("; its last words: {last}") };
-    let error = Error::new(kind, format!("{whom} {cause}{said}{}", backtrace(error)));
+    let error = Error::new(kind, format!("{whom} {why}{said}{}", backtrace(error)));
     match kind {
         Kind::Timeout => error.hint("raise the timeout, or make it do less in one call"),
         _ => error,

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, Val};
 
 use crate::guest::Guest;
-use crate::pool::{Instances, Pool, Warm};
-use crate::{Component, Grants, Limits, Mode, reflect};
+use crate::pool::{Pool, Warm};
+use crate::{Census, Component, Grants, Instances, Limits, Mode, reflect};
 
 /// The functions of a component that can be called with JSON, with what the component was granted.
 pub struct Functions {
@@ -87,6 +87,11 @@ impl Functions {
         self.pool.started()
     }
 
+    /// Its instances now, and why some ended.
+    pub fn census(&self) -> Census {
+        self.pool.census()
+    }
+
     /// What can be called.
     pub fn all(&self) -> impl Iterator<Item = &Function> {
         self.all.iter().map(|served| &served.function)
@@ -140,10 +145,14 @@ impl Functions {
                 return Err(error);
             }
         };
-        let deadline = self.pool.begin(&mut warm, deadline);
+        let (deadline, busy) = self.pool.begin(&mut warm, deadline);
         let called = tokio::time::timeout_at(deadline.into(), invoke(&mut warm, served, &passed)).await;
         let result = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
-        let result = result.map_err(|error| self.pool.explain(&error, &warm, &served.function.name))?;
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => return Err(self.pool.failed(&error, &warm, &served.function.name, busy)),
+        };
+        busy.answered();
         let reply = reply(&mut warm, &served.function, result)?;
         self.pool.keep(warm);
         Ok(reply)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::Digest;
-use eyot_nn::{LoadedModel, Models};
+use eyot_nn::{LoadedModel, Models, Priority};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
 use wasmtime::component::ResourceTable;
@@ -78,6 +78,8 @@ pub(crate) struct Guest {
     outbound: Outbound,
     /// Whether it is a step, whose results must be the same wherever it runs.
     pub(crate) hermetic: bool,
+    /// How urgent its inferences are.
+    pub(crate) priority: Priority,
     /// What the call that runs now has spent on inference.
     pub(crate) spent: Spent,
 }
@@ -112,6 +114,8 @@ pub struct Spent {
     pub queued: Duration,
     /// Computing, in all of them together.
     pub computed: Duration,
+    /// Calls that ran together with one of them at most, itself included.
+    pub batch: usize,
 }
 
 /// An inference must end a tenth of what is left before the call does, and no more than this: so that
@@ -154,6 +158,7 @@ impl Guest {
             http: WasiHttpCtx::new(),
             outbound,
             hermetic: seed.is_some(),
+            priority: Priority::default(),
             spent: Spent::default(),
         }
     }

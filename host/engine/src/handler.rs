@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
-use eyot_nn::{NamedTensor, Signature, TensorSpec};
+use eyot_nn::{Ask, NamedTensor, Signature, TensorSpec};
 use eyot_world::handler::{ModelHandler, ModelHandlerPre};
 
 use crate::guest::Guest;
 use crate::host::from_guest;
 use crate::host::models::{data_type, from_wit, to_wit};
-use crate::pool::{Instances, Pool, Warm};
-use crate::{Component, Grants, Limits, Mode, Spent};
+use crate::pool::{Pool, Warm};
+use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent};
 
 /// A component that answers predictions, with what it was granted.
 pub struct Handler {
@@ -67,6 +67,11 @@ impl Handler {
         self.pool.started()
     }
 
+    /// Its instances now, and why some ended.
+    pub fn census(&self) -> Census {
+        self.pool.census()
+    }
+
     /// Answers one request. An instance that fails in any way is never used again.
     ///
     /// Fails with what the component answered, `Failed` when it trapped or its answer does not fit
@@ -81,13 +86,23 @@ impl Handler {
 
     /// As [`Handler::predict`], and says what it took.
     pub async fn answer(&self, inputs: Vec<NamedTensor>, deadline: Option<Instant>) -> Result<Answer> {
+        self.answer_as(inputs, Ask { deadline, ..Ask::default() }).await
+    }
+
+    /// As [`Handler::answer`], with inferences of that priority.
+    pub async fn answer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Answer> {
         let mut warm = self.pool.take().await?;
-        let deadline = self.pool.begin(&mut warm, deadline);
+        let (deadline, busy) = self.pool.begin(&mut warm, ask.deadline);
+        warm.store.data_mut().priority = ask.priority;
         let inputs: Vec<_> = inputs.into_iter().map(to_wit).collect();
         let call = warm.exports.eyot_ml_handler().call_predict(&mut warm.store, &inputs);
         let called = tokio::time::timeout_at(deadline.into(), call).await;
         let answer = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
-        let answer = answer.map_err(|error| self.pool.explain(&error, &warm, "predict"))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.pool.failed(&error, &warm, "predict", busy)),
+        };
+        busy.answered();
         let spent = warm.store.data().spent;
         self.pool.keep(warm);
         let outputs = answer.map_err(from_guest)?;

@@ -1,7 +1,6 @@
 //! Instances of one component: warm ones that wait for the next call, and fresh ones.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
@@ -11,16 +10,8 @@ use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use crate::guest::Guest;
-use crate::{Component, Grants, Limits, Spent, fault};
-
-/// How instances are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Instances {
-    /// Calls that one instance serves; 1 gives every request an instance of its own.
-    pub reuse: u64,
-    /// Instances that wait for the next request.
-    pub idle: usize,
-}
+use crate::instances::{Busy, Counts};
+use crate::{Census, Component, Grants, Instances, Limits, Spent, fault};
 
 /// What an instance is reached through once it runs.
 pub(crate) trait Start: Send + Sync + 'static {
@@ -61,7 +52,7 @@ pub(crate) struct Pool<S: Start> {
     limits: Limits,
     instances: Instances,
     idle: Mutex<Vec<Warm<S::Started>>>,
-    started: AtomicU64,
+    counts: Counts,
 }
 
 impl<S: Start> Pool<S> {
@@ -74,8 +65,8 @@ impl<S: Start> Pool<S> {
         instances: Instances,
     ) -> Result<Self> {
         grants.check(&component)?;
-        let (idle, started) = (Mutex::new(Vec::new()), AtomicU64::new(0));
-        Ok(Self { component, start, grants, limits, instances, idle, started })
+        let (idle, counts) = (Mutex::new(Vec::new()), Counts::default());
+        Ok(Self { component, start, grants, limits, instances, idle, counts })
     }
 
     pub(crate) fn component(&self) -> &Component {
@@ -88,7 +79,12 @@ impl<S: Start> Pool<S> {
 
     /// Instances started so far.
     pub(crate) fn started(&self) -> u64 {
-        self.started.load(Ordering::Relaxed)
+        self.counts.started()
+    }
+
+    /// Its instances now, and why some ended.
+    pub(crate) fn census(&self) -> Census {
+        self.counts.census(self.idle.lock().len())
     }
 
     /// An instance for one call: a warm one where there is one.
@@ -100,8 +96,12 @@ impl<S: Start> Pool<S> {
         }
     }
 
-    /// Sets the clock of the call that comes now; answers when it must have ended.
-    pub(crate) fn begin(&self, warm: &mut Warm<S::Started>, deadline: Option<Instant>) -> Instant {
+    /// Sets the clock of the call that comes now; answers when it must have ended, and what counts it.
+    pub(crate) fn begin(
+        &self,
+        warm: &mut Warm<S::Started>,
+        deadline: Option<Instant>,
+    ) -> (Instant, Busy<'_>) {
         let limit = Instant::now() + self.limits.timeout;
         let deadline = deadline.map_or(limit, |asked| asked.min(limit));
         let guest = warm.store.data_mut();
@@ -109,7 +109,7 @@ impl<S: Start> Pool<S> {
         guest.stdout.begin();
         guest.stderr.begin();
         warm.calls += 1;
-        deadline
+        (deadline, self.counts.enter())
     }
 
     /// A fresh instance.
@@ -118,7 +118,7 @@ impl<S: Start> Pool<S> {
         let mut store = guest.into_store(self.component.wasmtime());
         match self.start.start(&mut store).await {
             Ok(exports) => {
-                self.started.fetch_add(1, Ordering::Relaxed);
+                self.counts.start();
                 Ok(Warm { store, exports, calls: 0 })
             }
             Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
@@ -160,7 +160,19 @@ impl<S: Start> Pool<S> {
         }
     }
 
-    /// Why a call failed; its instance is not used again.
+    /// Why the call failed that `busy` counts; its instance is not used again.
+    pub(crate) fn failed(
+        &self,
+        error: &wasmtime::Error,
+        warm: &Warm<S::Started>,
+        export: &str,
+        busy: Busy<'_>,
+    ) -> Error {
+        busy.ended(fault::cause(error, warm.store.data()));
+        self.explain(error, warm, export)
+    }
+
+    /// Why a call failed.
     pub(crate) fn explain(&self, error: &wasmtime::Error, warm: &Warm<S::Started>, export: &str) -> Error {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();

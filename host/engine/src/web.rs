@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,8 @@ use wasmtime_wasi_http::handler::{
 use wasmtime_wasi_http::{WasiHttpView as _, p2, p3};
 
 use crate::guest::{Deadline, Guest, Running};
-use crate::pool::Instances;
-use crate::{Component, Grants, Limits, Mode, fault};
+use crate::instances::Counts;
+use crate::{Census, Component, Grants, Instances, Limits, Mode, fault};
 
 /// The body of a request or an answer as it streams.
 pub type Streamed = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -43,7 +43,9 @@ struct State {
     instances: Instances,
     /// Requests that one instance works on at the same time.
     together: usize,
-    started: AtomicU64,
+    counts: Arc<Counts>,
+    /// Instances that live, at work or not.
+    alive: Arc<AtomicUsize>,
 }
 
 /// Requests that an instance of WASI 0.3 works on at the same time, while they wait for something.
@@ -74,8 +76,8 @@ impl Web {
                 .hint("it exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3")
         })?;
         let together = if matches!(pre, ProxyPre::P3(_)) { TOGETHER } else { 1 };
-        let started = AtomicU64::new(0);
-        let state = State { component, pre, grants, limits, instances, together, started };
+        let (counts, alive) = Default::default();
+        let state = State { component, pre, grants, limits, instances, together, counts, alive };
         Ok(Arc::new(Self { proxy: ProxyHandler::new(state) }))
     }
 
@@ -93,7 +95,15 @@ impl Web {
 
     /// Instances started so far.
     pub fn started(&self) -> u64 {
-        self.proxy.state().started.load(Ordering::Relaxed)
+        self.proxy.state().counts.started()
+    }
+
+    /// Its instances now, and why some ended. One that works on several requests counts as busy once for each.
+    pub fn census(&self) -> Census {
+        let state = self.proxy.state();
+        let mut census = state.counts.census(0);
+        census.idle = state.alive.load(Ordering::Relaxed).saturating_sub(census.busy);
+        census
     }
 
     /// Answers a request. The component's time for it begins anew with each part of the answer.
@@ -107,11 +117,19 @@ impl Web {
         let broken = Arc::<AtomicBool>::default();
         let asked = Asked { told, deadline: deadline.clone(), broken: broken.clone() };
         let request = request.map(|body| body.map_err(in_its_words).boxed_unsync());
+        let busy = state.counts.enter();
         match self.proxy.handle(asked, request).await {
-            Ok(response) => Ok(response.map(|inner| {
-                Answer { inner, deadline, timeout: state.limits.timeout, broken }.boxed_unsync()
-            })),
-            Err(error) => Err(self.explain(error, fault).await),
+            Ok(response) => {
+                busy.answered();
+                Ok(response.map(|inner| {
+                    Answer { inner, deadline, timeout: state.limits.timeout, broken }.boxed_unsync()
+                }))
+            }
+            Err(error) => {
+                // Why an instance ended is counted where it ends.
+                busy.answered();
+                Err(self.explain(error, fault).await)
+            }
         }
     }
 
@@ -210,8 +228,11 @@ impl HandlerState for State {
         let running = guest.running.insert(Running::default()).clone();
         let mut store = guest.into_store(self.component.wasmtime());
         let proxy = self.pre.instantiate_async(&mut store).await?;
-        self.started.fetch_add(1, Ordering::Relaxed);
+        self.counts.start();
+        self.alive.fetch_add(1, Ordering::Relaxed);
         let state = Worker {
+            counts: self.counts.clone(),
+            alive: self.alive.clone(),
             reuse: usize::try_from(self.instances.reuse).unwrap_or(usize::MAX),
             together: self.together,
             digest: self.component.digest(),
@@ -260,6 +281,8 @@ struct Waiting {
 
 /// An instance and the requests it works on.
 struct Worker {
+    counts: Arc<Counts>,
+    alive: Arc<AtomicUsize>,
     reuse: usize,
     together: usize,
     digest: Digest,
@@ -306,7 +329,9 @@ impl WorkerState for Worker {
     fn drop(&self, store: Store<Guest>, result: std::result::Result<(), wasmtime::Error>) {
         store.data().stdout.finish();
         store.data().stderr.finish();
+        self.alive.fetch_sub(1, Ordering::Relaxed);
         let Err(error) = result else { return };
+        self.counts.enter().ended(fault::cause(&error, store.data()));
         let explained = fault::explain(&error, store.data(), &self.digest, "handle");
         for Waiting { told, broken } in self.asked.lock().drain(..) {
             let answering = Arc::strong_count(&broken) > 1;

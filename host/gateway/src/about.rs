@@ -1,10 +1,10 @@
 //! What the server tells of itself and its models, for both protocols.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use eyot_core::Result;
-use eyot_nn::{DataType, TensorSpec};
+use eyot_nn::{DataType, RanOn, TensorSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -87,10 +87,13 @@ pub(crate) fn type_name(dtype: DataType) -> &'static str {
 
 /// What runs a revision's models; several names when it has models on several.
 pub(crate) fn backend(live: &Live) -> String {
-    let mut names: Vec<String> = live.ran_on().into_values().map(|it| it.backend).collect();
-    names.sort();
-    names.dedup();
-    names.join(",")
+    distinct(live, |ran_on| ran_on.backend)
+}
+
+/// Of what runs a revision's models, one part: each that there is, once.
+pub(crate) fn distinct(live: &Live, part: impl Fn(RanOn) -> String) -> String {
+    let parts: BTreeSet<String> = live.ran_on().into_values().map(part).collect();
+    parts.into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// A model's configuration, as far as there is one: batches have no limit of their own here, so
@@ -163,13 +166,13 @@ impl Statistics {
             version: live.version.clone(),
             last_inference: stats.last(),
             inference_count: success.count,
-            execution_count: stats.inference.total().count,
+            execution_count: stats.prediction.total().count,
             inference_stats: Sums {
                 success: success.into(),
                 fail: stats.fail.total().into(),
                 queue: stats.queue.total().into(),
                 compute_input: stats.decode.total().into(),
-                compute_infer: stats.inference.total().into(),
+                compute_infer: stats.prediction.total().into(),
                 compute_output: stats.encode.total().into(),
                 ..Sums::default()
             },

@@ -37,6 +37,10 @@ impl Refusal {
         if matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) {
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if answer.status() == StatusCode::REQUEST_TIMEOUT {
+            // What is left of the body must not be taken for another request.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(allow) = allow {
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
         }

@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use crate::about;
-use crate::answer::{Answer, PREDICTION, Refusal, html_answer, json_answer, text_answer};
+use crate::answer::{Answer, Refusal, html_answer, json_answer, text_answer};
 use crate::places::unescape;
 use crate::predict::{self, Call};
 use crate::rest::{LONG, answered, aside, whole};
@@ -28,7 +28,6 @@ use crate::revisions::{Endpoint, Live};
 use crate::router::origin;
 use crate::server::Inner;
 use crate::stats::Counted;
-use crate::trace::Trace;
 
 const BYTES: &str = "application/octet-stream";
 
@@ -125,14 +124,11 @@ async fn call(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Answer, Refusal> {
-    let call = Call::new(Trace::of(headers), None);
-    let mut answer = match attempt(gateway, &call, target, function, headers, body).await {
-        Ok(answer) => answer,
-        Err(refusal) => refusal.answer(),
-    };
-    if let Ok(id) = HeaderValue::try_from(call.id) {
-        answer.headers_mut().insert(PREDICTION, id);
-    }
+    let call = Call::new(gateway, headers, None);
+    let attempted = attempt(gateway, &call, target, function, headers, body).await;
+    let signed = call.ended(gateway, &target.name, attempted.as_ref().err().map(|refusal| &refusal.error));
+    let mut answer = attempted.unwrap_or_else(Refusal::answer);
+    answer.headers_mut().extend(signed);
     Ok(answer)
 }
 
@@ -167,7 +163,7 @@ async fn attempt(
         Ok(reply) => reply,
         Err(error) => {
             counted.end(Err(error.kind()));
-            call.tell(&live, &error);
+            call.note(&live, &error);
             return Err(error.into());
         }
     };

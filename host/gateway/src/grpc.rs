@@ -52,13 +52,17 @@ pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> 
     // What a service answers with cannot fail: errors are statuses.
     let answered = match service {
         "inference.GRPCInferenceService" if service::CALLS.contains(&call) => {
-            let mut server = GrpcInferenceServiceServer::new(service::Service(gateway.clone()))
+            let server = GrpcInferenceServiceServer::new(service::Service(gateway.clone()))
                 .max_decoding_message_size(limit)
                 .max_encoding_message_size(usize::MAX)
-                // Read, never written: Python's clients accept it always, and would pay for it with
-                // every small answer.
                 .accept_compressed(CompressionEncoding::Gzip)
                 .accept_compressed(CompressionEncoding::Deflate);
+            // Python's clients say with every call that they take compressed answers, and would pay for it
+            // with each: only who sends compressed gets compressed.
+            let mut server = match packed(request.headers()) {
+                Some(coding) => server.send_compressed(coding),
+                None => server,
+            };
             server.call(request).await
         }
         "inference.GRPCInferenceService" => {
@@ -81,6 +85,15 @@ pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> 
         }
     };
     answered.unwrap_or_else(|never| match never {})
+}
+
+/// How a request is compressed.
+fn packed(headers: &HeaderMap) -> Option<CompressionEncoding> {
+    match headers.get("grpc-encoding")?.as_bytes() {
+        b"gzip" => Some(CompressionEncoding::Gzip),
+        b"deflate" => Some(CompressionEncoding::Deflate),
+        _ => None,
+    }
 }
 
 /// What reflection tells.

@@ -21,6 +21,7 @@ mod revisions;
 mod router;
 mod server;
 mod shadow;
+mod spans;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ mod tls;
 mod trace;
 mod web;
 
-pub use predictor::{ComponentPredictor, ModelPredictor, Predictor};
+pub use predictor::{ComponentPredictor, ModelPredictor, Predicted, Predictor};
 pub use repository::Repository;
 pub use revisions::Revision;
 pub use server::{Gateway, Listening};

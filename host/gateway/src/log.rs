@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use eyot_core::{Clock as _, Error, Name, Result, ResultExt, SystemClock};
-use eyot_nn::NamedTensor;
+use eyot_nn::{DataType, NamedTensor};
 
 use crate::protocol::encode;
 use crate::revisions::spread;
@@ -157,14 +157,35 @@ fn tensors(line: &mut Vec<u8>, tensors: &[NamedTensor]) {
         let before = line.len();
         line.extend_from_slice(b",\"data\":[");
         // Bytes that are no text have no place in JSON.
+        let start = line.len();
         if tensor.bytes().len() > SHOWN || encode::elements(line, tensor).is_err() {
             line.truncate(before);
             line.push(b'}');
         } else {
+            if tensor.dtype() != DataType::Bytes {
+                quote_words(line, start);
+            }
             line.extend_from_slice(b"]}");
         }
     }
     line.push(b']');
+}
+
+/// Makes texts of NaN and the infinities, which clients of the protocol take bare and JSON has no words
+/// for.
+fn quote_words(line: &mut Vec<u8>, start: usize) {
+    if !line[start..].iter().any(|byte| matches!(byte, b'N' | b'I')) {
+        return;
+    }
+    let elements = line.split_off(start);
+    for (index, element) in elements.split(|byte| *byte == b',').enumerate() {
+        if index > 0 {
+            line.push(b',');
+        }
+        let word = matches!(element, b"NaN" | b"Infinity" | b"-Infinity");
+        let quote = if word { &b"\""[..] } else { b"" };
+        line.extend([quote, element, quote].into_iter().flatten());
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +219,7 @@ mod tests {
             files.write(&told(&number.to_string())).unwrap();
         }
         let ids = |name: &str| {
-            let text = std::fs::read_to_string(dir.join(name)).unwrap().replace("NaN", "null");
+            let text = std::fs::read_to_string(dir.join(name)).unwrap();
             let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone();
             text.lines().map(id).map(|id| id.as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
@@ -213,7 +234,7 @@ mod tests {
         assert!(line.starts_with(r#"{"id":"7","time":""#) && line.ends_with("]}\n"), "{line}");
         for part in [
             r#""deployment":"iris","revision":3,"microseconds":7,"traceparent":null"#,
-            r#""inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1.5,NaN]}]"#,
+            r#""inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1.5,"NaN"]}]"#,
             r#""outputs":[{"name":"x","datatype":"BYTES","shape":[1]}]"#,
         ] {
             assert!(line.contains(part), "{line}");

@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Kind, Result};
-use eyot_nn::NamedTensor;
+use eyot_engine::Spent;
+use eyot_nn::{Ask, NamedTensor};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::about;
+use crate::answer::PREDICTION;
 use crate::log::{Outcome, Told};
 use crate::protocol::{Asked, Chosen, choose};
 use crate::revisions::{Endpoint, Live};
 use crate::server::Inner;
 use crate::shadow;
+use crate::spans::{Prediction, Span};
 use crate::stats::Counted;
-use crate::trace::Trace;
+use crate::trace::{TRACEPARENT, Trace};
 
 /// One request for a prediction.
 pub(crate) struct Call {
@@ -23,6 +28,7 @@ pub(crate) struct Call {
     pub(crate) trace: Option<Trace>,
     /// How long the client waits, where its protocol says so beside the request.
     pub(crate) patience: Option<Duration>,
+    span: Option<Span>,
 }
 
 /// What came of it.
@@ -78,8 +84,37 @@ pub(crate) fn refused(call: &Call, endpoint: &Endpoint, error: &Error) {
 }
 
 impl Call {
-    pub(crate) fn new(trace: Option<Trace>, patience: Option<Duration>) -> Self {
-        Self { id: eyot_core::new_id(), started: Instant::now(), trace, patience }
+    pub(crate) fn new(gateway: &Inner, headers: &HeaderMap, patience: Option<Duration>) -> Self {
+        let trace = Trace::of(headers);
+        let span = gateway.spans().and_then(|spans| spans.begin(trace.as_ref()));
+        Self { id: eyot_core::new_id(), started: Instant::now(), trace, patience, span }
+    }
+
+    /// What the answer says of the trace, where the request is a part of one that is recorded.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.span.as_ref().map(|span| span.trace().as_str())
+    }
+
+    /// The answer is ready: tells of the request whoever collects traces.
+    pub(crate) fn tell(&mut self, gateway: &Inner, deployment: &str, error: Option<&Error>) {
+        if let (Some(spans), Some(span)) = (gateway.spans(), self.span.take()) {
+            spans.end(span, deployment, self.started, error);
+        }
+    }
+
+    /// The answer is ready: tells of the request whoever collects traces, and answers the headers that name
+    /// it.
+    pub(crate) fn ended(
+        mut self,
+        gateway: &Inner,
+        deployment: &str,
+        error: Option<&Error>,
+    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let traceparent = self.traceparent().and_then(|text| HeaderValue::try_from(text).ok());
+        self.tell(gateway, deployment, error);
+        let id = HeaderValue::try_from(self.id).ok();
+        let named = |name: &'static str| move |value| (HeaderName::from_static(name), value);
+        traceparent.map(named(TRACEPARENT)).into_iter().chain(id.map(named(PREDICTION)))
     }
 
     /// Answers what was asked, once `live` has room for it.
@@ -96,14 +131,14 @@ impl Call {
             Ok((outputs, chosen)) => Ok(Answered { live, id, outputs, chosen, counted }),
             Err(error) => {
                 counted.end(Err(error.kind()));
-                self.tell(&live, &error);
+                self.note(&live, &error);
                 Err(error)
             }
         }
     }
 
     /// Writes an error that is no client's into the server's log.
-    pub(crate) fn tell(&self, live: &Live, error: &Error) {
+    pub(crate) fn note(&self, live: &Live, error: &Error) {
         if matches!(error.kind(), Kind::Internal | Kind::Corrupt | Kind::Failed) {
             let trace = self.trace.as_ref().map(Trace::as_str).unwrap_or_default();
             let (deployment, revision) = (&live.revision.deployment, live.revision.revision);
@@ -124,6 +159,7 @@ impl Call {
         let chosen = choose(signature, &asked.outputs, asked.parameters.binary)?;
         let patience = [self.patience, asked.parameters.timeout].into_iter().flatten();
         let deadline = self.started + patience.fold(live.revision.timeout, Duration::min);
+        let ask = Ask { deadline: Some(deadline), priority: asked.parameters.priority };
         let arrived = Instant::now();
         let permit = live.gate.enter(deadline).await?;
         let begun = Instant::now();
@@ -131,10 +167,17 @@ impl Call {
         let shadow = endpoint.shadow().filter(|shadow| shadow.version != live.version);
         let told = gateway.log().filter(|log| log.samples());
         let kept = (shadow.is_some() || told.is_some()).then(|| inputs.clone());
-        let answered = predictor.predict(inputs, deadline).await;
+        let answered = predictor.predict(inputs, ask).await;
         let took = begun.elapsed();
-        live.stats.inference.add(took);
+        let spent = answered.as_ref().ok().map(|predicted| predicted.spent);
+        live.stats.predicted(took, spent);
+        if let Some(span) = &self.span {
+            let Spent { queued, computed, batch, .. } = spent.unwrap_or_default();
+            let (revision, runs_on) = (live.revision.revision, about::backend(live));
+            span.predicted(Prediction { revision, runs_on, arrived, begun, took, queued, computed, batch });
+        }
         drop(permit);
+        let answered = answered.map(|predicted| predicted.outputs);
         if let (Some(shadow), Some(inputs), Ok(outputs)) = (shadow, &kept, &answered) {
             shadow::compare(shadow.clone(), inputs.clone(), outputs.clone());
         }

@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
-use eyot_core::{Error, Result};
-use eyot_engine::Handler;
-use eyot_nn::{LoadedModel, NamedTensor, RanOn, Signature};
+use eyot_core::Result;
+use eyot_engine::{Answer, Census, Handler, Spent};
+use eyot_nn::{Ask, Inferred, LoadedModel, NamedTensor, RanOn, Signature};
 
 /// What answers predictions.
 #[async_trait]
@@ -14,10 +13,20 @@ pub trait Predictor: Send + Sync + 'static {
     fn signature(&self) -> &Signature;
 
     /// Answers one request. `inputs` fit the signature, in its order.
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Vec<NamedTensor>>;
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted>;
 
     /// What each model runs on, by the name under which it is granted.
     fn ran_on(&self) -> BTreeMap<String, RanOn>;
+
+    /// The instances of its component, if it has one.
+    fn instances(&self) -> Option<Census>;
+}
+
+/// An answer, and what its inferences took.
+#[derive(Clone, Debug, Default)]
+pub struct Predicted {
+    pub outputs: Vec<NamedTensor>,
+    pub spent: Spent,
 }
 
 /// The built-in handler: a model alone, as it is.
@@ -35,14 +44,17 @@ impl Predictor for ModelPredictor {
         self.0.signature()
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Vec<NamedTensor>> {
-        let inferred = tokio::time::timeout_at(deadline.into(), self.0.infer(inputs)).await;
-        inferred
-            .unwrap_or_else(|_| Err(Error::timeout("the model did not answer before the request's deadline")))
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+        let Inferred { outputs, queued, computed, batch } = self.0.infer_as(inputs, ask).await?;
+        Ok(Predicted { outputs, spent: Spent { inferences: 1, queued, computed, batch } })
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {
         BTreeMap::from([("model".to_owned(), self.0.ran_on())])
+    }
+
+    fn instances(&self) -> Option<Census> {
+        None
     }
 }
 
@@ -64,11 +76,16 @@ impl Predictor for ComponentPredictor {
         self.handler.signature()
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Vec<NamedTensor>> {
-        self.handler.predict(inputs, Some(deadline)).await
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+        let Answer { outputs, spent } = self.handler.answer_as(inputs, ask).await?;
+        Ok(Predicted { outputs, spent })
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {
         self.ran_on.clone()
+    }
+
+    fn instances(&self) -> Option<Census> {
+        Some(self.handler.census())
     }
 }

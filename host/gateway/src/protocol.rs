@@ -11,7 +11,7 @@ pub(crate) mod request;
 use std::time::Duration;
 
 use eyot_core::{Error, Result};
-use eyot_nn::{NamedTensor, Signature};
+use eyot_nn::{NamedTensor, Priority, Signature};
 
 /// What was asked, however it came.
 #[derive(Debug, Default)]
@@ -47,6 +47,8 @@ pub(crate) enum Parameter {
 pub(crate) struct Parameters {
     /// How long the caller waits.
     pub(crate) timeout: Option<Duration>,
+    /// How urgent it is among others for the same model.
+    pub(crate) priority: Priority,
     /// Outputs are binary where they do not say otherwise.
     pub(crate) binary: bool,
     /// All others; routes may be chosen by them.
@@ -68,6 +70,13 @@ impl Parameters {
             ("binary_data_output", _) => {
                 return Err(Error::invalid("parameter 'binary_data_output' is neither true nor false"));
             }
+            ("priority", Parameter::Integer(number)) => {
+                let number = u32::try_from(number);
+                let number =
+                    number.map_err(|_| Error::invalid("parameter 'priority' is negative or too large"))?;
+                self.priority = Priority::of(number);
+            }
+            ("priority", _) => return Err(Error::invalid("parameter 'priority' is no whole number")),
             ("timeout", _) => {
                 let error = Error::invalid("parameter 'timeout' is no whole number");
                 return Err(error.hint("it is the time to wait, in microseconds"));

@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use eyot_core::{Error, Result};
+use eyot_core::{Error, Kind, Result};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 
 use crate::about;
-use crate::answer::{Answer, PREDICTION, Refusal, answer};
+use crate::answer::{Answer, Refusal, answer};
 use crate::body::{self, Parts};
 use crate::compress::{Coding, WORTHWHILE};
 use crate::places::Target;
 use crate::predict::{self, Call};
 use crate::protocol::{encode, raw, request};
 use crate::server::Inner;
-use crate::trace::Trace;
 
 /// Work on more bytes than this leaves the async threads: it takes longer than handing it over.
 pub(crate) const LONG: usize = 128 << 10;
@@ -30,14 +29,11 @@ pub(crate) async fn infer(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Answer, Refusal> {
-    let call = Call::new(Trace::of(headers), None);
-    let mut answer = match attempt(gateway, &call, target, headers, body).await {
-        Ok(answer) => answer,
-        Err(refusal) => refusal.answer(),
-    };
-    if let Ok(id) = HeaderValue::try_from(call.id) {
-        answer.headers_mut().insert(PREDICTION, id);
-    }
+    let call = Call::new(gateway, headers, None);
+    let attempted = attempt(gateway, &call, target, headers, body).await;
+    let signed = call.ended(gateway, &target.model, attempted.as_ref().err().map(|refusal| &refusal.error));
+    let mut answer = attempted.unwrap_or_else(Refusal::answer);
+    answer.headers_mut().extend(signed);
     Ok(answer)
 }
 
@@ -120,7 +116,15 @@ pub(crate) async fn whole(
             allow: None,
         })?,
     };
-    let body = body::read(body, limit, header.unwrap_or_default()).await?;
+    let reading = body::read(body, limit, header.unwrap_or_default());
+    let body = tokio::time::timeout(gateway.config.body_timeout.0, reading).await.unwrap_or_else(|_| {
+        Err(Error::timeout(format!("the request's body did not come within {}", gateway.config.body_timeout)))
+    });
+    let body = body.map_err(|error| match error.kind() {
+        // The client is late, not this server: a kind of error has only one status.
+        Kind::Timeout => Refusal { error, status: Some(StatusCode::REQUEST_TIMEOUT), allow: None },
+        _ => Refusal::from(error),
+    })?;
     Ok(match coding {
         None => body,
         Some(coding) => aside(move || coding.unpack(&body, limit)).await?,

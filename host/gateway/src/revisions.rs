@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use eyot_core::{Digest, Error, Name, Result};
 use eyot_deploy::{Route, Traffic};
-use eyot_engine::{Functions, Web};
-use eyot_nn::RanOn;
+use eyot_engine::{Census, Functions, Web};
+use eyot_nn::{Pin, RanOn};
 use http::{HeaderMap, Uri};
 use parking_lot::RwLock;
 
@@ -40,6 +40,8 @@ pub struct Revision {
     pub concurrency: usize,
     /// Requests that wait before the next is refused.
     pub queue: usize,
+    /// Keep its models' weights in memory for as long as it is there.
+    pub pins: Vec<Pin>,
 }
 
 /// A revision that requests can reach, with what bounds and counts them. Each has a gate of its own,
@@ -90,6 +92,15 @@ impl Live {
         });
         let routes = self.revision.routes.iter().map(|route| format!("HTTP {route}"));
         tensors.into_iter().chain(functions.into_iter().flatten()).chain(routes).collect()
+    }
+
+    /// Its component's instances, if it has one.
+    pub(crate) fn census(&self) -> Option<Census> {
+        let Revision { predictor, functions, web, .. } = &self.revision;
+        let tensors = predictor.as_ref().and_then(|predictor| predictor.instances());
+        tensors
+            .or_else(|| functions.as_ref().map(|functions| functions.census()))
+            .or_else(|| web.as_ref().map(|web| web.census()))
     }
 
     /// What each of its models runs on.

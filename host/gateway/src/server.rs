@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use eyot_core::{Error, Name, Result, config};
 use eyot_deploy::{Route, Traffic};
+use eyot_nn::{Models, RanOn};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -16,12 +17,13 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::log::Log;
 use crate::repository::Repository;
 use crate::revisions::{Endpoint, Revision, Revisions};
+use crate::spans::{Exporter, Spans};
 use crate::{router, tls};
 
 /// The data plane of a process. Cheap to clone.
@@ -37,6 +39,8 @@ pub(crate) struct Inner {
     /// Empty again when serving ends: the repository leads back here.
     repository: RwLock<Option<Arc<dyn Repository>>>,
     log: OnceLock<Log>,
+    models: OnceLock<Arc<Models>>,
+    spans: OnceLock<Spans>,
 }
 
 impl Gateway {
@@ -51,7 +55,14 @@ impl Gateway {
             changes,
             repository: RwLock::default(),
             log: OnceLock::new(),
+            models: OnceLock::new(),
+            spans: OnceLock::new(),
         }))
+    }
+
+    /// Tells of these models in its metrics; of the first that it is given.
+    pub fn tell_of(&self, models: Arc<Models>) {
+        let _ = self.0.models.set(models);
     }
 
     /// Lets requests that name the revision reach it; others do once they are routed to it.
@@ -90,6 +101,14 @@ impl Gateway {
         Ok(())
     }
 
+    /// What runs a revision's models, by the name under which each is granted; nothing where it does
+    /// not serve.
+    pub fn ran_on(&self, name: &Name, revision: u64) -> BTreeMap<String, RanOn> {
+        let endpoint = self.0.revisions.get(name.as_str());
+        let live = endpoint.as_ref().and_then(|endpoint| endpoint.version(&revision.to_string()));
+        live.map(|live| live.ran_on()).unwrap_or_default()
+    }
+
     /// Makes the server ready to answer on `listener`: loads what TLS needs, opens the prediction log
     /// under `logs` if the configuration wants one, and lets clients see `repository` and, where the
     /// configuration lets them, load and unload what is in it.
@@ -107,8 +126,14 @@ impl Gateway {
             let log = Log::open(logs, config.prediction_log, config.prediction_log_size.0)?;
             self.0.log.set(log).map_err(|_| Error::internal("the gateway listens already"))?;
         }
+        let mut exporter = None;
+        if !config.otlp_endpoint.is_empty() {
+            let (spans, sends) = Spans::new(&config.otlp_endpoint, config.trace_share)?;
+            self.0.spans.set(spans).map_err(|_| Error::internal("the gateway listens already"))?;
+            exporter = Some(sends);
+        }
         *self.0.repository.write() = Some(repository);
-        Ok(Listening { gateway: self.0.clone(), listener, tls })
+        Ok(Listening { gateway: self.0.clone(), listener, tls, exporter })
     }
 }
 
@@ -141,6 +166,15 @@ impl Inner {
         self.log.get()
     }
 
+    pub(crate) fn spans(&self) -> Option<&Spans> {
+        self.spans.get()
+    }
+
+    /// What is known of the models of this process, if anything.
+    pub(crate) fn models(&self) -> Option<eyot_nn::Stats> {
+        self.models.get().map(|models| models.stats())
+    }
+
     /// Tells when what serves changes.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -156,6 +190,7 @@ pub struct Listening {
     gateway: Arc<Inner>,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    exporter: Option<Exporter>,
 }
 
 /// How long the head of a request, or a handshake, may take to arrive.
@@ -171,7 +206,9 @@ impl Listening {
     /// Answers until `shutdown`. Then no connection is taken any more, new requests on open ones are
     /// refused, and requests in flight end, for as long as the configured drain time.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let Self { gateway, listener, tls } = self;
+        let Self { gateway, listener, tls, exporter } = self;
+        let (stop_exporter, stopped) = oneshot::channel();
+        let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stopped)));
         let connections = GracefulShutdown::new();
         let closed = Arc::new(Notify::new());
         // Told once, not ten times a second.
@@ -215,6 +252,12 @@ impl Listening {
             tracing::warn!("requests still ran when the drain time was over and were cut off");
         }
         gateway.repository.write().take();
+        drop(stop_exporter);
+        if let Some(exporting) = exporting {
+            exporting
+                .await
+                .map_err(|error| Error::internal("the exporter of spans ended early").because(error))?;
+        }
         Ok(())
     }
 }

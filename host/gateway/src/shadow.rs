@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use eyot_nn::{DataType, Element, NamedTensor, Tensor};
+use eyot_nn::{Ask, DataType, Element, NamedTensor, Tensor};
 use half::{bf16, f16};
 
 use crate::revisions::Live;
@@ -23,17 +23,18 @@ pub(crate) fn compare(shadow: Arc<Live>, inputs: Vec<NamedTensor>, answered: Vec
             counts.skipped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let deadline = Instant::now() + shadow.revision.timeout;
+        let deadline = Some(Instant::now() + shadow.revision.timeout);
+        let ask = Ask { deadline, ..Ask::default() };
         let ready = shadow
             .predictor()
             .and_then(|predictor| Ok((predictor, predictor.signature().check_inputs(inputs)?)));
         let outputs = match ready {
-            Ok((predictor, inputs)) => predictor.predict(inputs, deadline).await,
+            Ok((predictor, inputs)) => predictor.predict(inputs, ask).await,
             Err(error) => Err(error),
         };
         drop(permit);
         let counter = match outputs {
-            Ok(outputs) if same(&outputs, &answered) => &counts.same,
+            Ok(predicted) if same(&predicted.outputs, &answered) => &counts.same,
             Ok(_) => &counts.different,
             Err(error) => {
                 let revision = shadow.revision.revision;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use eyot_core::{Clock as _, Kind, SystemClock};
+use eyot_engine::Spent;
 
 /// The upper bounds of a histogram's buckets; what is longer is in a last one of its own.
 pub(crate) const BOUNDS: [Duration; 18] = [
@@ -57,6 +58,30 @@ impl Histogram {
     }
 }
 
+/// The upper bounds of the buckets for batches; what is larger is in a last one of its own.
+pub(crate) const SIZES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
+/// Batches, by how many calls ran together.
+#[derive(Default)]
+pub(crate) struct Sizes {
+    buckets: [AtomicU64; SIZES.len() + 1],
+    sum: AtomicU64,
+}
+
+impl Sizes {
+    fn add(&self, size: usize) {
+        let bucket = SIZES.partition_point(|bound| *bound < size);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(size as u64, Ordering::Relaxed);
+    }
+
+    /// How many there are in each bucket, and the sum of all.
+    pub(crate) fn read(&self) -> ([u64; SIZES.len() + 1], u64) {
+        let buckets = std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed));
+        (buckets, self.sum.load(Ordering::Relaxed))
+    }
+}
+
 /// How many, and how long together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Total {
@@ -88,13 +113,33 @@ pub(crate) struct Stats {
     pub(crate) fail: Histogram,
     pub(crate) decode: Histogram,
     pub(crate) queue: Histogram,
+    /// In the model or component, all in all.
+    pub(crate) prediction: Histogram,
+    /// In the component, without its inferences.
+    pub(crate) guest: Histogram,
+    /// Inferences that wait for a thread and for company.
+    pub(crate) model_queue: Histogram,
+    /// In the back end.
     pub(crate) inference: Histogram,
+    pub(crate) batches: Sizes,
     pub(crate) encode: Histogram,
     pub(crate) shadowed: Shadowed,
     last: AtomicU64,
 }
 
 impl Stats {
+    /// A prediction has ended, and what is known of its inferences if it went well.
+    pub(crate) fn predicted(&self, took: Duration, spent: Option<Spent>) {
+        self.prediction.add(took);
+        let Some(spent) = spent else { return };
+        self.guest.add(took.saturating_sub(spent.queued + spent.computed));
+        if spent.inferences > 0 {
+            self.model_queue.add(spent.queued);
+            self.inference.add(spent.computed);
+            self.batches.add(spent.batch);
+        }
+    }
+
     /// Requests by how they ended, `ok` or the kind of their error.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let ok = ("ok", self.ok.load(Ordering::Relaxed));

@@ -3,18 +3,20 @@
 mod calls;
 mod routes;
 mod secure;
+mod spans;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use eyot_core::{ByteCount, Error, Name, Result, config};
 use eyot_deploy::{Shadow, Traffic};
-use eyot_nn::{DataType, NamedTensor, RanOn, Signature, TensorSpec};
+use eyot_engine::Census;
+use eyot_nn::{Ask, DataType, NamedTensor, RanOn, Signature, TensorSpec};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -27,7 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::{Gateway, Predictor, Repository, Revision, about};
+use crate::{Gateway, Predicted, Predictor, Repository, Revision, about};
 
 /// Gives back its input, when it may; says which revision it is.
 struct Echo {
@@ -43,14 +45,19 @@ impl Predictor for Echo {
         &self.signature
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Vec<NamedTensor>> {
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
         self.begun.notify_one();
         if let Some(go) = &self.go {
-            let allowed = tokio::time::timeout_at(deadline.into(), go.acquire()).await;
+            let allowed = tokio::time::timeout_at(ask.deadline.unwrap().into(), go.acquire()).await;
             allowed.map_err(|_| Error::timeout("did not answer before its deadline"))?.unwrap().forget();
         }
         let [x, s] = <[NamedTensor; 2]>::try_from(inputs).unwrap();
-        Ok(vec![NamedTensor { name: "y".into(), ..x }, NamedTensor { name: "t".into(), ..s }])
+        let outputs = vec![NamedTensor { name: "y".into(), ..x }, NamedTensor { name: "t".into(), ..s }];
+        Ok(Predicted { outputs, ..Predicted::default() })
+    }
+
+    fn instances(&self) -> Option<Census> {
+        None
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {
@@ -120,6 +127,7 @@ fn add(gateway: &Gateway, revision: u64, predictor: Arc<dyn Predictor>, timeout:
         timeout,
         concurrency: 64,
         queue: 1024,
+        pins: Vec::new(),
     });
 }
 
@@ -347,6 +355,7 @@ fn narrow(world: &World, go: &Arc<Semaphore>) {
         timeout: MINUTE,
         concurrency: 1,
         queue: 1,
+        pins: Vec::new(),
     });
     world.route(&[(1, 1)]);
 }

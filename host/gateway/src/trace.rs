@@ -1,7 +1,10 @@
-//! W3C trace context: which trace a request belongs to, for the logs.
+//! W3C trace context: which trace a request belongs to, for the logs and for spans.
 
 use eyot_core::Error;
 use http::HeaderMap;
+
+/// The header that says which trace a request, or an answer, belongs to.
+pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// A valid `traceparent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,12 +14,48 @@ impl Trace {
     /// The trace that a request is part of. A header that is wrong is as good as none, as the standard
     /// has it: a client's tracing must not fail its requests.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        headers.get("traceparent")?.to_str().ok()?.parse().ok()
+        headers.get(TRACEPARENT)?.to_str().ok()?.parse().ok()
+    }
+
+    /// The beginning of a trace, which is recorded.
+    pub(crate) fn root() -> Self {
+        Self(format!("00-{}-{}-01", eyot_core::new_id(), span()))
+    }
+
+    /// The same trace as a part of this span's work sees it.
+    pub(crate) fn child(&self) -> Self {
+        Self(format!("00-{}-{}-01", self.id(), span()))
     }
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The trace's own name.
+    pub(crate) fn id(&self) -> &str {
+        self.part(1)
+    }
+
+    /// The span that is meant: a request's parent, or the request's own.
+    pub(crate) fn span(&self) -> &str {
+        self.part(2)
+    }
+
+    /// Whether who began the trace records it.
+    pub(crate) fn is_sampled(&self) -> bool {
+        u8::from_str_radix(self.part(3), 16).is_ok_and(|flags| flags & 1 == 1)
+    }
+
+    fn part(&self, place: usize) -> &str {
+        self.0.split('-').nth(place).unwrap_or_default()
+    }
+}
+
+/// A name for a span: half of an id's digits.
+fn span() -> String {
+    let mut id = eyot_core::new_id();
+    id.truncate(16);
+    id
 }
 
 impl std::str::FromStr for Trace {

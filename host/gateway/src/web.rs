@@ -16,13 +16,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, r
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
-use crate::answer::{Failure, Out, PREDICTION, Refusal};
+use crate::answer::{Failure, Out, Refusal};
 use crate::body;
 use crate::predict::{self, Call};
 use crate::revisions::{Endpoint, Live};
 use crate::server::Inner;
 use crate::stats::Counted;
-use crate::trace::Trace;
+use crate::trace::TRACEPARENT;
 
 /// A deployment that a request is for.
 pub(crate) struct Found {
@@ -48,14 +48,11 @@ pub(crate) async fn answer(
     peer: SocketAddr,
 ) -> Response<Out> {
     let (parts, body) = request.into_parts();
-    let call = Call::new(Trace::of(&parts.headers), None);
-    let mut answer = match attempt(gateway, &call, &found, parts, body, peer).await {
-        Ok(answer) => answer,
-        Err(error) => Refusal::from(error).answer().map(Out::Http),
-    };
-    if let Ok(id) = HeaderValue::try_from(call.id) {
-        answer.headers_mut().insert(PREDICTION, id);
-    }
+    let call = Call::new(gateway, &parts.headers, None);
+    let attempted = attempt(gateway, &call, &found, parts, body, peer).await;
+    let signed = call.ended(gateway, found.endpoint.name.as_str(), attempted.as_ref().err());
+    let mut answer = attempted.unwrap_or_else(|error| Refusal::from(error).answer().map(Out::Http));
+    answer.headers_mut().extend(signed);
     answer
 }
 
@@ -83,7 +80,7 @@ async fn attempt(
         }
         Err(error) => {
             counted.end(Err(error.kind()));
-            call.tell(&live, &error);
+            call.note(&live, &error);
             Err(error)
         }
     }
@@ -111,7 +108,7 @@ async fn ask(
     let held = Held(live.clone());
     let begun = Instant::now();
     live.stats.queue.add(begun - arrived);
-    let request = told(gateway, found, parts, peer)?;
+    let request = told(gateway, call, found, parts, peer)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let body = Limited::new(body, limit).boxed_unsync();
     let answered = web.answer(request.map(|()| body)).await;
@@ -121,7 +118,13 @@ async fn ask(
 
 /// The request as a component sees it: its whole address, and where the route stands in it under the
 /// names that Spin gives.
-fn told(gateway: &Inner, found: &Found, parts: request::Parts, peer: SocketAddr) -> Result<Request<()>> {
+fn told(
+    gateway: &Inner,
+    call: &Call,
+    found: &Found,
+    parts: request::Parts,
+    peer: SocketAddr,
+) -> Result<Request<()>> {
     let wrong = |what: &str| Error::invalid(format!("the request's {what} cannot be read"));
     let named = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority: Authority = match (parts.uri.authority(), named) {
@@ -136,6 +139,9 @@ fn told(gateway: &Inner, found: &Found, parts: request::Parts, peer: SocketAddr)
     let mut request = Request::new(());
     let mut headers = parts.headers;
     explain(&mut headers, found, &uri, peer);
+    if let Some(Ok(traceparent)) = call.traceparent().map(HeaderValue::try_from) {
+        headers.insert(TRACEPARENT, traceparent);
+    }
     *request.method_mut() = parts.method;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;

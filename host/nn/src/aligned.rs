@@ -46,6 +46,17 @@ impl AsRef<[u8]> for Aligned {
     }
 }
 
+/// The bytes where a back end may read them as elements. What comes from a guest or off the wire in
+/// a buffer of its own is aligned already.
+pub(crate) fn aligned(bytes: &Bytes, alignment: usize) -> Bytes {
+    if bytes.as_ptr().addr().is_multiple_of(alignment) {
+        return bytes.clone();
+    }
+    let mut buffer = Aligned::with_capacity(bytes.len());
+    buffer.append(bytes);
+    buffer.into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,29 +2,10 @@ use std::fmt;
 
 use bytes::Bytes;
 use eyot_core::Result;
+use eyot_core::config::{Precision, Target, Tolerance};
 use serde::{Deserialize, Serialize};
 
 use crate::{Settings, Signature, Tensor};
-
-/// What computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Target {
-    #[default]
-    Cpu,
-    Gpu,
-    Tpu,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Target::Cpu => "cpu",
-            Target::Gpu => "gpu",
-            Target::Tpu => "tpu",
-        })
-    }
-}
 
 /// A library that runs models. Every implementation passes `suite.rs`.
 pub trait Backend: Send + Sync + 'static {
@@ -36,6 +17,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// What it can compute on, on this machine.
     fn targets(&self) -> Vec<Target>;
+
+    /// How exactly it can compute; a processor may lack some of them, which shows when a model is loaded.
+    fn precisions(&self) -> &'static [Precision] {
+        &[Precision::F32]
+    }
 
     /// Loads the bytes of an ONNX file. Takes as long as it takes: not for an async thread.
     ///
@@ -58,31 +44,57 @@ pub trait Model: Send + Sync + 'static {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
 }
 
-/// What a model runs on: `onnxruntime 1.32.0 (cpu)`, `onnxruntime/cuda 1.32.0 (gpu)`.
+/// What a model runs on: `onnxruntime 1.32.0 (cpu)`, `onnxruntime/cuda 1.32.0 (gpu)`,
+/// `openvino 2026.4.1 (cpu, bf16 within 0.0031 of f32)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RanOn {
     pub backend: String,
     pub version: String,
     pub target: Target,
+    /// How exactly it computes.
+    #[serde(default)]
+    pub precision: Precision,
+    /// How far its outputs were from those at f32 when it was loaded, where it is less exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Tolerance>,
 }
 
 impl RanOn {
-    pub(crate) fn new(backend: &dyn Backend, model: &dyn Model, target: Target) -> Self {
+    pub(crate) fn new(backend: &dyn Backend, model: &dyn Model, settings: Settings) -> Self {
         let name = match model.provider() {
             Some(provider) => format!("{}/{provider}", backend.name()),
             None => backend.name().to_owned(),
         };
-        Self { backend: name, version: backend.version().to_owned(), target }
+        let Settings { target, precision, .. } = settings;
+        Self { backend: name, version: backend.version().to_owned(), target, precision, difference: None }
+    }
+
+    /// On the processor, as the file says.
+    pub fn plain(backend: &str, version: &str) -> Self {
+        let (backend, version) = (backend.to_owned(), version.to_owned());
+        Self { backend, version, target: Target::Cpu, precision: Precision::F32, difference: None }
     }
 
     /// The back end's name without the provider.
-    pub(crate) fn library(&self) -> &str {
+    pub fn library(&self) -> &str {
         self.backend.split('/').next().unwrap_or_default()
+    }
+
+    /// The part of the library that computes: `cuda`, or the processor itself.
+    pub fn provider(&self) -> &str {
+        self.backend.split_once('/').map_or(self.target.as_str(), |(_, provider)| provider)
     }
 }
 
 impl fmt::Display for RanOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ({})", self.backend, self.version, self.target)
+        write!(f, "{} {} ({}", self.backend, self.version, self.target)?;
+        if self.precision != Precision::F32 {
+            write!(f, ", {}", self.precision)?;
+        }
+        if let Some(difference) = self.difference {
+            write!(f, " within {difference} of f32")?;
+        }
+        f.write_str(")")
     }
 }

@@ -1,15 +1,18 @@
 mod onnxruntime;
+mod openvino;
 mod tract;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eyot_core::config::BackendChoice;
 use eyot_core::{Error, Result};
 
-use crate::{Backend, install};
+use crate::Backend;
+use crate::install::{ONNXRUNTIME, OPENVINO, Package};
 
 pub(crate) use onnxruntime::OnnxRuntime;
+pub(crate) use openvino::OpenVino;
 pub(crate) use tract::Tract;
 
 /// The back ends of this process, the preferred one first.
@@ -19,27 +22,21 @@ pub struct Backends(Vec<Arc<dyn Backend>>);
 impl Backends {
     /// Opens what is installed under `dir`, as far as `choice` wants it. tract is always there.
     ///
-    /// Fails when ONNX Runtime is asked for by name and not installed, or installed and broken.
+    /// Fails when a back end is asked for by name and not installed, or installed and broken.
     pub fn open(dir: &Path, choice: BackendChoice) -> Result<Self> {
+        let onnxruntime = |library: PathBuf| Ok::<Arc<dyn Backend>, Error>(OnnxRuntime::open(&library)?);
+        let openvino = |library: PathBuf| -> Arc<dyn Backend> { OpenVino::new(&library) };
         let tract: Arc<dyn Backend> = Arc::new(Tract);
-        match choice {
-            BackendChoice::Tract => Ok(Self(vec![tract])),
-            BackendChoice::Onnxruntime => {
-                let library = install::installed(dir).ok_or_else(|| {
-                    Error::unavailable(format!(
-                        "onnxruntime {} is not installed in {}",
-                        install::VERSION,
-                        dir.display()
-                    ))
-                    .hint("eyot backend install onnxruntime")
-                })?;
-                Ok(Self(vec![OnnxRuntime::open(&library)?]))
+        Ok(Self(match choice {
+            BackendChoice::Tract => vec![tract],
+            BackendChoice::Onnxruntime => vec![onnxruntime(needed(&ONNXRUNTIME, dir)?)?],
+            BackendChoice::Openvino => vec![openvino(needed(&OPENVINO, dir)?)],
+            BackendChoice::Auto => {
+                let onnxruntime = ONNXRUNTIME.installed(dir).map(onnxruntime).transpose()?;
+                let openvino = OPENVINO.installed(dir).map(openvino);
+                onnxruntime.into_iter().chain(openvino).chain([tract]).collect()
             }
-            BackendChoice::Auto => match install::installed(dir) {
-                Some(library) => Ok(Self(vec![OnnxRuntime::open(&library)?, tract])),
-                None => Ok(Self(vec![tract])),
-            },
-        }
+        }))
     }
 
     /// Each of them, the preferred one first.
@@ -53,4 +50,12 @@ impl Backends {
             self.0.iter().map(|backend| format!("{}/{}", backend.name(), backend.version())).collect();
         names.join(" ")
     }
+}
+
+fn needed(package: &Package, dir: &Path) -> Result<PathBuf> {
+    package.installed(dir).ok_or_else(|| {
+        let Package { name, version, .. } = package;
+        Error::unavailable(format!("{name} {version} is not installed in {}", dir.display()))
+            .hint(package.hint())
+    })
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cost::Cost;
 use crate::example::Examples;
 use crate::trial::{self, Verdict};
-use crate::{Backend, Backends, Model, RanOn, Settings, Target, Tensor};
+use crate::{Backend, Backends, Model, Precision, RanOn, Settings, Target, Tensor, difference};
 
 /// A model under one back end and settings, measured.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +39,7 @@ pub struct Measured {
 pub struct Refused {
     pub backend: String,
     pub target: Target,
+    pub precision: Precision,
     pub why: String,
 }
 
@@ -50,18 +51,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// The one with the shortest single inference; of those that are about as good, the first.
-    pub fn fastest(&self) -> Option<&Measured> {
-        let single = self.measured.iter().filter(|measured| measured.callers == 1);
+    /// The one with the shortest single inference at that precision; of those that are about as good, the
+    /// first.
+    pub fn fastest(&self, precision: Precision) -> Option<&Measured> {
+        let single = self.at(precision).filter(|measured| measured.callers == 1);
         single
             .reduce(|best, one| if ABOUT * one.p50_microseconds < best.p50_microseconds { one } else { best })
     }
 
-    /// The one with the most inferences a second; of those that are about as good, the first.
-    pub fn busiest(&self) -> Option<&Measured> {
-        self.measured
-            .iter()
+    /// The one with the most inferences a second at that precision; of those that are about as good, the
+    /// first.
+    pub fn busiest(&self, precision: Precision) -> Option<&Measured> {
+        self.at(precision)
             .reduce(|best, one| if one.per_second > ABOUT * best.per_second { one } else { best })
+    }
+
+    fn at(&self, precision: Precision) -> impl Iterator<Item = &Measured> {
+        self.measured.iter().filter(move |measured| measured.ran_on.precision == precision)
     }
 }
 
@@ -77,27 +83,43 @@ pub fn run(backends: &Backends, bytes: &Bytes, processors: usize, time: Duration
     let mut report = Report::default();
     for backend in backends.list() {
         for target in backend.targets() {
-            let wide = backend.name() != "tract" && processors > 1;
-            let shapes = [(1, 1), (1, processors), (processors, 1)];
-            let shapes = shapes.iter().take(if wide { 3 } else { 2 });
-            for (threads, callers) in shapes {
-                if *callers > 1 && processors == 1 {
-                    continue;
-                }
-                let settings = Settings { target, intra_threads: Some(*threads), ..Settings::default() };
-                match measure(&**backend, bytes, settings, *callers, time) {
-                    Ok(measured) => report.measured.push(measured),
-                    Err(error) if error.kind() == eyot_core::Kind::Invalid => return Err(error),
-                    Err(error) => {
-                        let why = error.chain();
-                        report.refused.push(Refused { backend: backend.name().to_owned(), target, why });
-                        break;
-                    }
-                }
+            for precision in backend.precisions() {
+                let settings = Settings { target, precision: *precision, ..Settings::default() };
+                each_way(&mut report, &**backend, bytes, settings, (processors, time))?;
             }
         }
     }
     Ok(report)
+}
+
+/// One back end, target and precision: few threads and many, few callers and many.
+fn each_way(
+    report: &mut Report,
+    backend: &dyn Backend,
+    bytes: &Bytes,
+    settings: Settings,
+    (processors, time): (usize, Duration),
+) -> Result<()> {
+    let wide = backend.name() != "tract" && processors > 1;
+    let shapes = [(1, 1), (1, processors), (processors, 1)];
+    let shapes = shapes.iter().take(if wide { 3 } else { 2 });
+    for (threads, callers) in shapes {
+        if *callers > 1 && processors == 1 {
+            continue;
+        }
+        let settings = Settings { intra_threads: Some(*threads), ..settings };
+        match measure(backend, bytes, settings, *callers, time) {
+            Ok(measured) => report.measured.push(measured),
+            Err(error) if error.kind() == eyot_core::Kind::Invalid => return Err(error),
+            Err(error) => {
+                let Settings { target, precision, .. } = settings;
+                let (backend, why) = (backend.name().to_owned(), error.chain());
+                report.refused.push(Refused { backend, target, precision, why });
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn measure(
@@ -116,6 +138,11 @@ fn measure(
         Error::unsupported("the model runs on no made-up input")
             .hint("its inputs need values that nobody can guess from their types")
     })?;
+    let mut ran_on = RanOn::new(backend, &*model, settings);
+    if settings.precision != Precision::F32 {
+        let exact = backend.load(bytes, Settings { precision: Precision::F32, ..settings })?;
+        ran_on.difference = Some(difference::measure(&*model, &*exact)?);
+    }
     let began = Instant::now();
     let times = together(&*model, &inputs, callers, time);
     let per_second = times.len() as f64 / began.elapsed().as_secs_f64();
@@ -123,7 +150,7 @@ fn measure(
     let sixteen = if verdict == Verdict::Joins && callers == 1 { example(16) } else { None };
     let joined = sixteen.map(|inputs| at(&together(&*model, &inputs, 1, time / 4), 50));
     Ok(Measured {
-        ran_on: RanOn::new(backend, &*model, settings.target),
+        ran_on,
         intra_threads: settings.threads(),
         callers,
         load_milliseconds: load.as_secs_f64() * 1e3,
@@ -182,8 +209,8 @@ mod tests {
         let ways: Vec<_> = report.measured.iter().map(|way| (way.intra_threads, way.callers)).collect();
         assert_eq!(ways, [(1, 1), (1, 2)]);
         assert!(report.measured.iter().all(|way| way.per_second > 0.0 && way.p99_microseconds > 0.0));
-        assert_eq!(report.fastest().unwrap().callers, 1);
-        assert!(report.busiest().is_some());
+        assert_eq!(report.fastest(Precision::F32).unwrap().callers, 1);
+        assert!(report.busiest(Precision::F32).is_some() && report.busiest(Precision::Bf16).is_none());
         let refused = run("same-bf16").unwrap();
         assert!(refused.measured.is_empty() && refused.refused[0].backend == "tract");
     }

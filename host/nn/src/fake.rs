@@ -13,7 +13,7 @@ use crate::loaded::{Fresh, Shared};
 use crate::memory::Budget;
 use crate::threads::Threads;
 use crate::trial::Verdict;
-use crate::{DataType, Model, NamedTensor, RanOn, Settings, Signature, Target, Tensor, TensorSpec};
+use crate::{DataType, Model, NamedTensor, RanOn, Settings, Signature, Tensor, TensorSpec};
 
 /// `y = 2 x`, for any number of rows of one number.
 pub(crate) struct Fake {
@@ -100,7 +100,7 @@ impl Model for Fake {
 /// A loaded model on one thread of its own, whose calls may be joined, and each of whose runs keeps
 /// `width` threads busy.
 pub(crate) fn shared(model: impl Model, width: usize) -> Arc<Shared> {
-    let ran_on = RanOn { backend: "fake".into(), version: "1".into(), target: Target::Cpu };
+    let ran_on = RanOn::plain("fake", "1");
     let fresh = Fresh { model: Box::new(model), ran_on, cost: Cost::default(), verdict: Verdict::Joins };
     let settings = Settings { intra_threads: Some(width), ..Settings::default() };
     let room = Budget::new(1).take(1).unwrap();

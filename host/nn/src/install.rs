@@ -1,4 +1,4 @@
-//! Installing ONNX Runtime: from the wheel on PyPI, which pip fetches and this module checks.
+//! Installing back ends: from their wheels on PyPI, which pip fetches and this module checks.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -6,76 +6,165 @@ use std::path::{Path, PathBuf};
 
 use eyot_core::{Digest, Digester, Error, Result, ResultExt as _};
 
-/// The version that is installed.
-pub const VERSION: &str = "1.32.0";
-
-/// What the library is called once installed.
-const LIBRARY: &str = "libonnxruntime.so";
-
-/// The library, if it is installed under `dir`.
-pub fn installed(dir: &Path) -> Option<PathBuf> {
-    let path = folder(dir).join(LIBRARY);
-    path.is_file().then_some(path)
+/// A back end that can be installed.
+#[derive(Debug)]
+pub struct Package {
+    /// The back end's name, and its project's on PyPI.
+    pub name: &'static str,
+    /// The version that is installed.
+    pub version: &'static str,
+    /// What is gained by it.
+    pub gain: &'static str,
+    /// The sha256 of the wheel for CPython 3.11 on x86-64 Linux, as PyPI publishes it. A Python's own ABI
+    /// tag stands in its name, but the libraries inside are the same for all of them.
+    sha256: &'static str,
+    /// What is taken out of it, and what it is called once installed. The last is the library that is
+    /// opened: its presence is what makes the back end installed.
+    members: &'static [(&'static str, &'static str)],
 }
 
-fn folder(dir: &Path) -> PathBuf {
-    dir.join("onnxruntime").join(VERSION)
+/// The tag of the platform for which there are wheels.
+const PLATFORM: &str = "manylinux_2_28_x86_64";
+
+pub static ONNXRUNTIME: Package = Package {
+    name: "onnxruntime",
+    version: "1.32.0",
+    gain: "several times as fast as the built-in back end",
+    sha256: "5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d",
+    members: &[
+        ("onnxruntime/LICENSE", "LICENSE"),
+        ("onnxruntime/ThirdPartyNotices.txt", "ThirdPartyNotices.txt"),
+        ("onnxruntime/capi/libonnxruntime.so.1.32.0", "libonnxruntime.so"),
+    ],
+};
+
+pub static OPENVINO: Package = Package {
+    name: "openvino",
+    version: "2026.4.1",
+    gain: "computes at bf16, twice as fast where the processor has it; Intel's graphics",
+    sha256: "2d22b1da03f7caf74df30e9f6417d0ab2f637e4a38e08e1dcd294d2c37407aaf",
+    // The libraries find each other by these names, in the folder of the one that asks.
+    members: &[
+        ("openvino-2026.4.1.dist-info/licenses/LICENSE", "LICENSE"),
+        (
+            "openvino-2026.4.1.dist-info/licenses/licensing/runtime-third-party-programs.txt",
+            "runtime-third-party-programs.txt",
+        ),
+        (
+            "openvino-2026.4.1.dist-info/licenses/licensing/onednn_third-party-programs.txt",
+            "onednn_third-party-programs.txt",
+        ),
+        (
+            "openvino-2026.4.1.dist-info/licenses/licensing/onetbb_third-party-programs.txt",
+            "onetbb_third-party-programs.txt",
+        ),
+        ("openvino/libs/libtbb.so.12", "libtbb.so.12"),
+        ("openvino/libs/libtbbmalloc.so.2", "libtbbmalloc.so.2"),
+        ("openvino/libs/libtbbbind_2_5.so.3", "libtbbbind_2_5.so.3"),
+        ("openvino/libs/libhwloc.so.15", "libhwloc.so.15"),
+        ("openvino/libs/libopenvino_onnx_frontend.so.2641", "libopenvino_onnx_frontend.so.2641"),
+        ("openvino/libs/libopenvino_intel_cpu_plugin.so", "libopenvino_intel_cpu_plugin.so"),
+        ("openvino/libs/libopenvino_intel_gpu_plugin.so", "libopenvino_intel_gpu_plugin.so"),
+        ("openvino/libs/cache.json", "cache.json"),
+        ("openvino/libs/libopenvino.so.2641", "libopenvino.so.2641"),
+        ("openvino/libs/libopenvino_c.so.2641", "libopenvino_c.so.2641"),
+    ],
+};
+
+/// Every back end that can be installed, the preferred one first.
+pub static ALL: [&Package; 2] = [&ONNXRUNTIME, &OPENVINO];
+
+/// The back end of that name.
+///
+/// Fails with `NotFound` naming those there are.
+pub fn named(name: &str) -> Result<&'static Package> {
+    ALL.into_iter().find(|package| package.name == name).ok_or_else(|| {
+        let names = ALL.map(|package| package.name).join(" and ");
+        Error::not_found(format!("there is no back end '{name}' to install"))
+            .hint(format!("{names} can be installed; tract is always here"))
+    })
 }
 
-/// The wheel for this machine: its name on PyPI and its sha256 as PyPI publishes it. A Python's own
-/// ABI tag stands in the name, but the library inside is the same for all of them.
-fn wheel() -> Result<(&'static str, &'static str)> {
-    match (std::env::consts::OS, std::env::consts::ARCH) {
-        ("linux", "x86_64") => Ok(("manylinux_2_28_x86_64", WHEEL_SHA256)),
-        (os, arch) => {
-            Err(Error::unsupported(format!("onnxruntime {VERSION} is not offered here for {arch} {os}"))
-                .hint("models run on tract, which is always here"))
+impl Package {
+    /// The library to open, if it is installed under `dir`.
+    pub fn installed(&self, dir: &Path) -> Option<PathBuf> {
+        let (_, library) = self.members.last()?;
+        let path = self.folder(dir).join(library);
+        path.is_file().then_some(path)
+    }
+
+    fn folder(&self, dir: &Path) -> PathBuf {
+        dir.join(self.name).join(self.version)
+    }
+
+    /// How to get it.
+    pub fn hint(&self) -> String {
+        format!("eyot backend install {}", self.name)
+    }
+
+    fn check_machine(&self) -> Result<()> {
+        match (std::env::consts::OS, std::env::consts::ARCH) {
+            ("linux", "x86_64") => Ok(()),
+            (os, arch) => Err(Error::unsupported(format!(
+                "{} {} is not offered here for {arch} {os}",
+                self.name, self.version
+            ))
+            .hint("models run on tract, which is always here")),
         }
     }
-}
 
-const WHEEL_SHA256: &str = "5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d";
-
-/// What to hand to `python3 -m pip` so that the wheel lies in `into`: pip knows the user's own index,
-/// proxy and certificates.
-pub fn pip_arguments(into: &Path) -> Result<Vec<String>> {
-    let (platform, _) = wheel()?;
-    let into = into.to_string_lossy().into_owned();
-    let arguments = [
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--implementation=cp",
-        "--python-version=3.11",
-        "--abi=cp311",
-    ];
-    let mut arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-    arguments.extend([
-        format!("--platform={platform}"),
-        format!("--dest={into}"),
-        format!("onnxruntime=={VERSION}"),
-    ]);
-    Ok(arguments)
-}
-
-/// Checks a wheel and takes the library out of it.
-///
-/// Fails with `Corrupt` when the wheel is not the published one.
-pub fn install_onnxruntime(dir: &Path, file: &Path) -> Result<PathBuf> {
-    let (_, expected) = wheel()?;
-    let found = digest(file).context(|| format!("cannot read {}", file.display()))?;
-    if found.hex() != expected {
-        return Err(Error::corrupt(format!(
-            "{} is not the published wheel: its sha256 is {}",
-            file.display(),
-            found.hex()
-        ))
-        .hint(format!("fetch onnxruntime {VERSION} from PyPI again; its sha256 is {expected}")));
+    /// What to hand to `python3 -m pip` so that the wheel lies in `into`: pip knows the user's own index,
+    /// proxy and certificates.
+    pub fn pip_arguments(&self, into: &Path) -> Result<Vec<String>> {
+        self.check_machine()?;
+        let arguments = [
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--implementation=cp",
+            "--python-version=3.11",
+            "--abi=cp311",
+        ];
+        let mut arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        arguments.extend([
+            format!("--platform={PLATFORM}"),
+            format!("--dest={}", into.display()),
+            format!("{}=={}", self.name, self.version),
+        ]);
+        Ok(arguments)
     }
-    let target = folder(dir);
-    fs::create_dir_all(&target).context(|| format!("cannot create {}", target.display()))?;
-    extract(file, &target).context(|| format!("cannot unpack {}", file.display()))
+
+    /// Checks a wheel and takes the libraries out of it.
+    ///
+    /// Fails with `Corrupt` when the wheel is not the published one.
+    pub fn install(&self, dir: &Path, file: &Path) -> Result<PathBuf> {
+        self.check_machine()?;
+        let found = digest(file).context(|| format!("cannot read {}", file.display()))?;
+        if found.hex() != self.sha256 {
+            let Self { name, version, sha256, .. } = self;
+            return Err(Error::corrupt(format!(
+                "{} is not the published wheel: its sha256 is {}",
+                file.display(),
+                found.hex()
+            ))
+            .hint(format!("fetch {name} {version} from PyPI again; its sha256 is {sha256}")));
+        }
+        let target = self.folder(dir);
+        fs::create_dir_all(&target).context(|| format!("cannot create {}", target.display()))?;
+        self.extract(file, &target).context(|| format!("cannot unpack {}", file.display()))
+    }
+
+    fn extract(&self, file: &Path, target: &Path) -> Result<PathBuf> {
+        let broken =
+            |error: zip::result::ZipError| Error::corrupt("the wheel cannot be unpacked").because(error);
+        let mut archive = zip::ZipArchive::new(fs::File::open(file)?).map_err(broken)?;
+        let mut last = target.to_owned();
+        for (member, name) in self.members {
+            last = write(&mut archive, member, target, name)?;
+        }
+        Ok(last)
+    }
 }
 
 fn digest(file: &Path) -> Result<Digest> {
@@ -88,20 +177,6 @@ fn digest(file: &Path) -> Result<Digest> {
             length => digester.update(&buffer[..length]),
         }
     }
-}
-
-fn extract(file: &Path, target: &Path) -> Result<PathBuf> {
-    let broken = |error: zip::result::ZipError| Error::corrupt("the wheel cannot be unpacked").because(error);
-    let mut archive = zip::ZipArchive::new(fs::File::open(file)?).map_err(broken)?;
-    for (member, name) in
-        [("onnxruntime/LICENSE", "LICENSE"), ("onnxruntime/ThirdPartyNotices.txt", "ThirdPartyNotices.txt")]
-    {
-        write(&mut archive, member, target, name)
-            .map_err(|error| error.context(format!("{member} is missing")))?;
-    }
-    // Last, since its presence is what makes the back end installed.
-    let member = format!("onnxruntime/capi/{LIBRARY}.{VERSION}");
-    write(&mut archive, &member, target, LIBRARY)
 }
 
 fn write(

@@ -32,6 +32,12 @@ impl Job {
         self.requests.len()
     }
 
+    /// The rows in it.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> usize {
+        self.requests.iter().filter_map(|request| batch::rows(&request.inputs)).sum()
+    }
+
     /// The model it runs.
     #[cfg(test)]
     pub(crate) fn model(&self) -> &Arc<Shared> {
@@ -46,7 +52,7 @@ impl Job {
         for request in requests {
             if request.is_abandoned() {
                 model.count_abandoned();
-            } else if request.deadline.is_some_and(|deadline| deadline <= now) {
+            } else if request.ask.deadline.is_some_and(|deadline| deadline <= now) {
                 drop(request.answer.send(Err(late())));
             } else {
                 waiting.push(request);

@@ -14,6 +14,7 @@ mod backends;
 mod batch;
 pub mod bench;
 mod cost;
+mod difference;
 mod example;
 #[cfg(test)]
 mod fake;
@@ -33,9 +34,10 @@ mod tensor;
 mod threads;
 mod trial;
 
-pub use backend::{Backend, Model, RanOn, Target};
+pub use backend::{Backend, Model, RanOn};
 pub use backends::Backends;
-pub use loaded::{Inferred, LoadedModel, Pin};
+pub use eyot_core::config::{Precision, Target, Tolerance};
+pub use loaded::{Ask, Inferred, LoadedModel, Pin, Priority};
 pub use models::{Models, Options};
 pub use settings::{Batching, Settings};
 pub use signature::{Signature, TensorSpec};

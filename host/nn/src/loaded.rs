@@ -15,7 +15,7 @@ use crate::schedule::Request;
 use crate::stats::{LearnedCost, ModelStats};
 use crate::threads::Threads;
 use crate::trial::Verdict;
-use crate::{Batching, Model, NamedTensor, RanOn, Settings, Signature, Tensor, batch};
+use crate::{Batching, Model, NamedTensor, RanOn, Settings, Signature, Tensor, Tolerance, batch};
 
 /// A model that is ready to run: a handle on what the whole process shares. Cheap to clone.
 ///
@@ -25,6 +25,32 @@ use crate::{Batching, Model, NamedTensor, RanOn, Settings, Signature, Tensor, ba
 pub struct LoadedModel {
     shared: Arc<Shared>,
     batching: Batching,
+}
+
+/// How a call is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask {
+    /// When there must be an answer.
+    pub deadline: Option<Instant>,
+    pub priority: Priority,
+}
+
+/// How urgent a call is, as the Open Inference Protocol counts: 1 before 2, and so on. Calls that do not
+/// say are between 9 and 11.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(u32);
+
+impl Priority {
+    /// The priority of that number; 0 is as good as none.
+    pub fn of(number: u32) -> Self {
+        if number == 0 { Self::default() } else { Self(number) }
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self(10)
+    }
 }
 
 /// An answer, and what it took.
@@ -74,6 +100,18 @@ impl LoadedModel {
         self.shared.ran_on.clone()
     }
 
+    /// Fails with `Failed` when its outputs are further from those at f32 than that.
+    pub fn check_within(&self, tolerance: Tolerance) -> Result<()> {
+        let RanOn { precision, difference, .. } = self.shared.ran_on();
+        match difference {
+            Some(difference) if *difference > tolerance => Err(Error::failed(format!(
+                "at {precision} its outputs differ from those at f32 by {difference} of the largest, and {tolerance} is allowed"
+            ))
+            .hint("deploy it at f32, or state how much is good enough with --tolerance")),
+            _ => Ok(()),
+        }
+    }
+
     /// How it was loaded.
     pub fn settings(&self) -> Settings {
         self.shared.settings
@@ -114,7 +152,12 @@ impl LoadedModel {
     /// `Timeout` when there is no answer at `deadline`, `Exhausted` when too many wait already or the
     /// weights were put away and there is no room for them now.
     pub async fn infer_by(&self, inputs: Vec<NamedTensor>, deadline: Option<Instant>) -> Result<Inferred> {
-        let shared = &self.shared;
+        self.infer_as(inputs, Ask { deadline, ..Ask::default() }).await
+    }
+
+    /// As [`LoadedModel::infer_by`], before others that wait for the same model and are less urgent.
+    pub async fn infer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Inferred> {
+        let (shared, deadline) = (&self.shared, ask.deadline);
         let inputs = shared.signature.check_inputs(inputs)?;
         let inputs: Vec<Tensor> = inputs.into_iter().map(|input| input.tensor).collect();
         let resident = match shared.resident() {
@@ -127,7 +170,7 @@ impl LoadedModel {
             let outputs = shared.run(&resident, &inputs)?;
             Ran { outputs, queued: Duration::ZERO, computed: started.elapsed(), batch: 1 }
         } else {
-            self.elsewhere(resident, inputs, size, deadline).await?
+            self.elsewhere(resident, inputs, size, ask).await?
         };
         let named = shared.signature.outputs.iter().zip(ran.outputs);
         let outputs = named.map(|(spec, tensor)| NamedTensor { name: spec.name.clone(), tensor }).collect();
@@ -140,13 +183,13 @@ impl LoadedModel {
         resident: Arc<Resident>,
         inputs: Vec<Tensor>,
         size: u64,
-        deadline: Option<Instant>,
+        ask: Ask,
     ) -> Result<Ran> {
         let (answer, answered) = oneshot::channel();
         let (batching, since) = (self.batching, Instant::now());
-        let request = Request { resident, inputs, size, batching, deadline, since, answer };
+        let request = Request { resident, inputs, size, batching, ask, since, answer };
         self.shared.threads.submit(&self.shared, request)?;
-        within(deadline, async {
+        within(ask.deadline, async {
             answered.await.unwrap_or_else(|_| Err(Error::internal("inference has stopped")))
         })
         .await

@@ -14,8 +14,7 @@ use crate::loaded::{Fresh, Resident, Shared};
 use crate::memory::{Budget, Room, half_of_memory};
 use crate::stats::Stats;
 use crate::threads::Threads;
-use crate::trial;
-use crate::{Backends, Batching, LoadedModel, Model, RanOn, Settings};
+use crate::{Backends, Batching, LoadedModel, Model, Precision, RanOn, Settings, difference, trial};
 
 /// The loaded models of a process: one per digest and settings, shared by all who ask for it.
 ///
@@ -238,7 +237,12 @@ impl Inner {
     async fn fresh(&self, bytes: Bytes, settings: Settings, backend: Option<String>) -> Result<Fresh> {
         let backends = self.backends.clone();
         let loading = tokio::task::spawn_blocking(move || {
-            let (model, ran_on) = prefer(&backends, &bytes, settings, backend.as_deref())?;
+            let (model, mut ran_on) = prefer(&backends, &bytes, settings, backend.as_deref())?;
+            if settings.precision != Precision::F32 {
+                let exact = Settings { precision: Precision::F32, ..settings };
+                let (exact, _) = prefer(&backends, &bytes, exact, Some(ran_on.library()))?;
+                ran_on.difference = Some(difference::measure(&*model, &*exact)?);
+            }
             drop(bytes);
             let cost = Cost::default();
             let verdict = trial::warm_up(&*model, &cost, trial::BUDGET);
@@ -339,14 +343,13 @@ fn prefer(
 ) -> Result<(Box<dyn Model>, RanOn)> {
     let wanted = name.or(match settings.backend {
         BackendChoice::Auto => None,
-        BackendChoice::Onnxruntime => Some("onnxruntime"),
-        BackendChoice::Tract => Some("tract"),
+        named => Some(named.as_str()),
     });
     let mut refusals: Vec<Error> = Vec::new();
     for backend in backends.list().iter().filter(|backend| wanted.is_none_or(|name| name == backend.name())) {
         match backend.load(bytes, settings) {
             Ok(model) => {
-                let ran_on = RanOn::new(&**backend, &*model, settings.target);
+                let ran_on = RanOn::new(&**backend, &*model, settings);
                 return Ok((model, ran_on));
             }
             Err(error) if error.kind() == Kind::Invalid => return Err(error),

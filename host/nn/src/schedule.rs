@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::job::Job;
 use crate::loaded::{Ran, Resident, Shared};
-use crate::{Batching, Tensor, batch};
+use crate::{Ask, Batching, Tensor, batch};
 
 /// A call that waits for a thread.
 pub(crate) struct Request {
@@ -18,7 +18,7 @@ pub(crate) struct Request {
     pub(crate) inputs: Vec<Tensor>,
     pub(crate) size: u64,
     pub(crate) batching: Batching,
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) ask: Ask,
     pub(crate) since: Instant,
     pub(crate) answer: oneshot::Sender<Result<Ran>>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Schedule {
     closed: bool,
 }
 
-/// The requests for one model, oldest first.
+/// The requests for one model, the most urgent first, of equally urgent ones the oldest.
 struct Lane {
     model: Arc<Shared>,
     waiting: VecDeque<Request>,
@@ -99,7 +99,10 @@ impl Schedule {
             return Err(Error::exhausted(message)
                 .hint(format!("the oldest waits for {} ms; try again in a moment", waits.as_millis())));
         }
-        lane.waiting.push_back(request);
+        // Behind all that are as urgent or more: in their order, however many come after.
+        let urgency = request.ask.priority;
+        let before = lane.waiting.iter().rposition(|other| other.ask.priority <= urgency);
+        lane.waiting.insert(before.map_or(0, |place| place + 1), request);
         Ok(())
     }
 
@@ -173,7 +176,7 @@ impl Lane {
         if rows >= first.batching.max_rows { first.since } else { first.since + delay }
     }
 
-    /// The oldest request, with those that may and should run with it.
+    /// The first request, with those that may and should run with it.
     fn take(&mut self, now: Instant, width: usize) -> Job {
         let mut chosen = self.company(now);
         let sizes: Vec<u64> =
@@ -196,12 +199,12 @@ impl Lane {
         let mut chosen = vec![0];
         let Some(first) = self.waiting.front() else { return Vec::new() };
         let Some(mut rows) = first.rows().filter(|_| self.model.joins()) else { return chosen };
-        let (mut limit, mut size, mut deadline) = (first.batching.max_rows, first.size, first.deadline);
+        let (mut limit, mut size, mut deadline) = (first.batching.max_rows, first.size, first.ask.deadline);
         for (place, other) in self.waiting.iter().enumerate().skip(1) {
             let Some(more) = other.rows().filter(|_| !other.is_abandoned()) else { continue };
             let within = limit.min(other.batching.max_rows);
             let ends = now + self.model.cost().predict(size + other.size).unwrap_or(UNKNOWN);
-            let due = deadline.into_iter().chain(other.deadline).min();
+            let due = deadline.into_iter().chain(other.ask.deadline).min();
             if rows + more > within
                 || due.is_some_and(|due| due < ends)
                 || !batch::fit(&first.inputs, &other.inputs)

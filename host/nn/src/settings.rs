@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use eyot_core::config::{self, BackendChoice, Optimization};
+use eyot_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::Target;
+use crate::{Precision, Target};
 
 /// How a model is loaded; with its digest, what a loaded model is shared by. What is left open is as
 /// the process has it by default.
@@ -12,12 +13,16 @@ use crate::Target;
 pub struct Settings {
     /// What computes. A target that is not there is an error, never a quiet fall-back.
     pub target: Target,
+    /// How exactly. A back end that has not that precision is an error, never a quiet other one.
+    pub precision: Precision,
     /// Which back end; `auto` is the first of the process that takes the model.
     pub backend: BackendChoice,
     /// Threads inside of one run. tract has one whatever this says.
     pub intra_threads: Option<usize>,
     /// Whether those threads spin while they wait.
     pub spinning: Option<bool>,
+    /// Whether the memory of one run is kept for the next, where the back end lets one choose.
+    pub arena: Option<bool>,
     /// How far the graph may be rewritten.
     pub optimization: Option<Optimization>,
 }
@@ -26,10 +31,12 @@ impl From<&config::Inference> for Settings {
     fn from(config: &config::Inference) -> Self {
         Self {
             target: Target::Cpu,
+            precision: Precision::F32,
             // The configuration's choice decides which back ends the process opens at all.
             backend: BackendChoice::Auto,
             intra_threads: Some(config.intra_threads),
             spinning: Some(config.spinning),
+            arena: Some(config.arena),
             optimization: Some(config.optimization),
         }
     }
@@ -40,9 +47,11 @@ impl Settings {
     /// results must not depend on the machine's settings.
     pub const FIXED: Settings = Settings {
         target: Target::Cpu,
+        precision: Precision::F32,
         backend: BackendChoice::Auto,
         intra_threads: Some(1),
         spinning: Some(false),
+        arena: Some(true),
         optimization: Some(Optimization::All),
     };
 
@@ -51,8 +60,18 @@ impl Settings {
         Self {
             intra_threads: self.intra_threads.or(defaults.intra_threads),
             spinning: self.spinning.or(defaults.spinning),
+            arena: self.arena.or(defaults.arena),
             optimization: self.optimization.or(defaults.optimization),
             ..self
+        }
+    }
+
+    /// For back ends that compute as the file says.
+    pub(crate) fn full_precision_only(&self, backend: &str) -> Result<()> {
+        match self.precision {
+            Precision::F32 => Ok(()),
+            precision => Err(Error::unsupported(format!("{backend} does not compute at {precision}"))
+                .hint("openvino does: eyot backend install openvino, then --backend openvino")),
         }
     }
 

@@ -11,7 +11,10 @@ use eyot_core::config::{BackendChoice, Config, Setting};
 use eyot_store::Memory;
 
 use crate::backends::Tract;
-use crate::{Backend, Backends, DataType, Model, Models, NamedTensor, Settings, Target, Tensor, TensorSpec};
+use crate::{
+    Backend, Backends, DataType, Model, Models, NamedTensor, Precision, Settings, Target, Tensor, TensorSpec,
+    Tolerance,
+};
 
 pub(crate) fn fixture(name: &str) -> Bytes {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -21,10 +24,10 @@ pub(crate) fn fixture(name: &str) -> Bytes {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
 }
 
-/// ONNX Runtime, if this machine has it. A machine of CI must.
-fn onnxruntime() -> Option<Arc<dyn Backend>> {
+/// A back end that has to be installed, if this machine has it. A machine of CI must.
+fn installed(choice: BackendChoice) -> Option<Arc<dyn Backend>> {
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
-    match Backends::open(&config.data.backends, BackendChoice::Onnxruntime) {
+    match Backends::open(&config.data.backends, choice) {
         Ok(backends) => Some(backends.list()[0].clone()),
         Err(error) if std::env::var_os("CI").is_none() => {
             eprintln!("ignored: {error:?}");
@@ -34,10 +37,10 @@ fn onnxruntime() -> Option<Arc<dyn Backend>> {
     }
 }
 
-/// Every back end of this machine.
+/// Every back end of this machine that takes every type.
 pub(crate) fn back_ends() -> Vec<Arc<dyn Backend>> {
     let tract: Arc<dyn Backend> = Arc::new(Tract);
-    std::iter::once(tract).chain(onnxruntime()).collect()
+    std::iter::once(tract).chain(installed(BackendChoice::Onnxruntime)).collect()
 }
 
 fn load(backend: &dyn Backend, name: &str) -> Box<dyn Model> {
@@ -67,11 +70,32 @@ fn everything(backend: &Arc<dyn Backend>, without: &[DataType]) {
     every_type(&**backend, without);
     arithmetic(&**backend);
     names_and_shapes(&**backend);
-    trees(&**backend);
+    precisions(&**backend);
     what_is_no_model(&**backend);
-    what_fails_late(&**backend);
     many_at_once(backend);
     targets(&**backend);
+}
+
+/// A precision either is what the model computes at, close to the full one, or is refused.
+fn precisions(backend: &dyn Backend) {
+    assert!(backend.precisions().contains(&Precision::F32));
+    let inputs = [Tensor::of(vec![3, 16], &[0.5_f32; 48]).unwrap()];
+    let exact = load(backend, "dense").run(&inputs).unwrap()[0].to_vec::<f32>().unwrap();
+    for precision in [Precision::Bf16, Precision::Int8] {
+        match backend.load(&fixture("dense"), Settings { precision, ..Settings::default() }) {
+            Ok(model) => {
+                assert!(backend.precisions().contains(&precision));
+                let found = model.run(&inputs).unwrap()[0].to_vec::<f32>().unwrap();
+                let apart = exact.iter().zip(&found).map(|(exact, found)| (exact - found).abs());
+                assert!(apart.fold(0.0, f32::max) < 0.02, "{precision}: {exact:?} {found:?}");
+                assert_ne!(exact, found, "{precision} was not computed at");
+            }
+            Err(refused) => {
+                assert_eq!(refused.kind(), Kind::Unsupported);
+                assert!(refused.chain().contains(precision.as_str()), "{refused:?}");
+            }
+        }
+    }
 }
 
 /// A target either computes the same or is refused: none falls back quietly.
@@ -205,13 +229,57 @@ fn many_at_once(backend: &Arc<dyn Backend>) {
 fn tract() {
     let backend: Arc<dyn Backend> = Arc::new(Tract);
     everything(&backend, &[DataType::BF16]);
+    trees(&*backend);
+    what_fails_late(&*backend);
 }
 
 #[test]
 fn onnx_runtime() {
-    if let Some(backend) = onnxruntime() {
+    if let Some(backend) = installed(BackendChoice::Onnxruntime) {
         everything(&backend, &[]);
+        trees(&*backend);
+        what_fails_late(&*backend);
     }
+}
+
+/// What it would compute in fewer bits than the file says, it refuses: at once, or when a number does not
+/// fit. It has no operators for trees, and where others fail on a row that is not in a table, it reads
+/// zeros, as its own standard has it.
+#[test]
+fn openvino() {
+    let Some(backend) = installed(BackendChoice::Openvino) else { return };
+    everything(&backend, &[DataType::F64, DataType::I64, DataType::U64, DataType::Bytes]);
+    let trees = backend.load(&fixture("iris-forest"), Settings::default()).err().unwrap();
+    assert_eq!(trees.kind(), Kind::Unsupported, "{trees:?}");
+    let outside = load(&*backend, "fails").run(&[Tensor::of(vec![2], &[1_f32, 2.]).unwrap()]).unwrap();
+    assert_eq!(outside[0].to_vec::<f32>().unwrap(), [0.0]);
+}
+
+#[tokio::test]
+async fn a_lower_precision_is_taken_within_the_tolerance_that_was_stated() {
+    if installed(BackendChoice::Openvino).is_none() {
+        return;
+    }
+    let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
+    let backends = Backends::open(&config.data.backends, BackendChoice::Openvino).unwrap();
+    let models = Models::new(Arc::new(Memory::default()), backends, 2);
+    let settings = Settings { precision: Precision::Bf16, ..Settings::default() };
+    let model = match models.load_bytes(fixture("dense"), settings).await {
+        Ok(model) => model,
+        // A processor that does not compute at bf16 says so.
+        Err(error) => return assert_eq!(error.kind(), Kind::Unsupported, "{error:?}"),
+    };
+    let ran_on = model.ran_on();
+    let difference = ran_on.difference.unwrap();
+    assert!(difference.part() > 0.0 && difference.part() < 0.05, "{ran_on}");
+    assert!(ran_on.to_string().ends_with(&format!("(cpu, bf16 within {difference} of f32)")), "{ran_on}");
+    model.check_within(difference).unwrap();
+    let refused = model.check_within(Tolerance::new(difference.part() / 2.0).unwrap()).unwrap_err();
+    assert!(refused.chain().contains(&difference.to_string()), "{refused:?}");
+    // At full precision there is nothing to compare.
+    let exact = models.load_bytes(fixture("dense"), Settings::default()).await.unwrap();
+    assert!(exact.ran_on().difference.is_none() && !exact.shares_with(&model));
+    exact.check_within(Tolerance::new(0.0).unwrap()).unwrap();
 }
 
 fn models(store: Memory) -> Arc<Models> {
@@ -246,7 +314,7 @@ fn a_wheel_that_is_not_the_published_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let wheel = dir.path().join("onnxruntime.whl");
     std::fs::write(&wheel, b"not a wheel").unwrap();
-    let error = crate::install::install_onnxruntime(dir.path(), &wheel).unwrap_err();
+    let error = crate::install::ONNXRUNTIME.install(dir.path(), &wheel).unwrap_err();
     assert!(error.kind() == Kind::Corrupt && error.chain().contains("sha256"), "{error:?}");
-    assert!(crate::install::installed(dir.path()).is_none());
+    assert!(crate::install::ONNXRUNTIME.installed(dir.path()).is_none());
 }

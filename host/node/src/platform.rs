@@ -56,6 +56,7 @@ impl Platform {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tracking = Tracking::new(db.clone());
         let gateway = Gateway::new(config.gateway.clone());
+        gateway.tell_of(models.clone());
         let stage =
             Stage::new(config, engine.clone(), models.clone(), store.clone(), gateway.clone(), db.clone());
         let deployments = Deployments::new(db.clone(), store.clone(), Arc::new(stage), clock);

@@ -18,24 +18,31 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Takes `--server` if given; else the server that runs on the data folder; else the folder.
-    pub(crate) async fn open(global: &Global) -> Result<Self> {
+    /// With the server that `--server` names or that runs on the data folder, if there is one.
+    pub(crate) async fn running(global: &Global) -> Result<Option<Self>> {
         let config = global.config()?;
         let running = match global.server() {
             Some(url) => Some(url.to_owned()),
             None => platform::running(&config.data.dir)?.map(|Running { api, .. }| api),
         };
-        if let Some(url) = running {
-            let mut transport = Transport::http(&url)?;
-            if let Ok(secret) = std::env::var("EYOT_TOKEN") {
-                transport = transport.with_token(&secret)?;
-            }
-            let client = Client::new(transport);
-            let info = client.server().await.map_err(|error| {
-                error.context(format!("no answer from {url}")).hint("is the server up? eyot up starts one")
-            })?;
-            return Ok(Self { client, gateway: info.gateway, config, _local: None });
+        let Some(url) = running else { return Ok(None) };
+        let mut transport = Transport::http(&url)?;
+        if let Ok(secret) = std::env::var("EYOT_TOKEN") {
+            transport = transport.with_token(&secret)?;
         }
+        let client = Client::new(transport);
+        let info = client.server().await.map_err(|error| {
+            error.context(format!("no answer from {url}")).hint("is the server up? eyot up starts one")
+        })?;
+        Ok(Some(Self { client, gateway: info.gateway, config, _local: None }))
+    }
+
+    /// Takes `--server` if given; else the server that runs on the data folder; else the folder.
+    pub(crate) async fn open(global: &Global) -> Result<Self> {
+        if let Some(session) = Self::running(global).await? {
+            return Ok(session);
+        }
+        let config = global.config()?;
         let platform = Platform::open(&config).await?;
         let client = Client::new(Transport::local(platform.router()));
         Ok(Self { client, gateway: None, config, _local: Some(platform) })

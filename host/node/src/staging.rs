@@ -1,17 +1,17 @@
 //! Serving revisions: loads what a revision pins and hands it to the gateway.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use eyot_core::config::Config;
 use eyot_core::{Error, Name, Result};
-use eyot_deploy::{Host, Pinned, Route, Spec, Staged, Traffic};
+use eyot_deploy::{Host, Inference, Pinned, Route, Spec, Staged, Traffic};
 use eyot_engine::{Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Web};
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
 use eyot_meta::Database;
-use eyot_nn::{LoadedModel, Models, Settings};
+use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings};
 use eyot_store::BlobStore;
 
 use crate::stores;
@@ -28,6 +28,7 @@ pub(crate) struct Stage {
     queue: usize,
     db: Database,
     data: PathBuf,
+    batching: Batching,
 }
 
 impl Stage {
@@ -42,6 +43,7 @@ impl Stage {
         let limits = Limits::from(&config.handlers);
         let instances = Instances { reuse: config.handlers.reuse, idle: config.gateway.concurrency };
         let (concurrency, queue) = (config.gateway.concurrency, config.gateway.queue);
+        let batching = Batching::from(&config.inference);
         Self {
             engine,
             models,
@@ -53,25 +55,40 @@ impl Stage {
             queue,
             db,
             data: config.data.dir.clone(),
+            batching,
         }
     }
 
-    async fn load(&self, model: &Pinned) -> Result<Arc<LoadedModel>> {
-        let loaded = self.models.load(model.content, Settings::default()).await;
-        loaded.map_err(|error| error.context(format!("model {}", model.reference)))
+    /// A model as a revision wants it.
+    async fn load(&self, model: &Pinned, wanted: &Inference) -> Result<Arc<LoadedModel>> {
+        let load = async {
+            let loaded = self.models.load(model.content, settings(wanted)).await?;
+            loaded.check_within(wanted.tolerance.unwrap_or_default())?;
+            Ok(loaded.with_batching(Batching {
+                max_rows: wanted.max_batch.unwrap_or(self.batching.max_rows),
+                max_delay: wanted.max_delay.map_or(self.batching.max_delay, |delay| delay.0),
+            }))
+        };
+        load.await.map_err(|error: Error| error.context(format!("model {}", model.reference)))
     }
 
     /// Loads what a spec names and starts it.
     async fn parts(&self, name: &Name, spec: &Spec) -> Result<Parts> {
+        let mut parts = Parts::default();
         let mut models = HashMap::new();
         for (granted, model) in &spec.models {
-            models.insert(granted.clone(), self.load(model).await?);
+            let loaded = self.load(model, &spec.inference).await?;
+            if spec.inference.pin.unwrap_or_default() {
+                parts.pins.push(loaded.pin());
+            }
+            models.insert(granted.clone(), loaded);
         }
         let Some(component) = &spec.component else {
             let model = models.into_values().next();
             let model = model.ok_or_else(|| Error::invalid("neither a component nor a model"))?;
             let predictor: Arc<dyn Predictor> = Arc::new(ModelPredictor::new(model));
-            return Ok(Parts { predictor: Some(predictor), ..Parts::default() });
+            parts.predictor = Some(predictor);
+            return Ok(parts);
         };
         let wasm = self.engine.load(&*self.store, component.content, Mode::Serving).await;
         let wasm = wasm.map_err(|error| error.context(format!("component {}", component.reference)))?;
@@ -83,8 +100,8 @@ impl Stage {
         limits.timeout = spec.limits.timeout.map_or(limits.timeout, |timeout| timeout.0);
         // As many instances wait for work as there may be requests for them.
         instances.idle = spec.limits.concurrency.unwrap_or(instances.idle);
+        instances.reuse = spec.inference.reuse.unwrap_or(instances.reuse);
         // A component may be of several kinds.
-        let mut parts = Parts::default();
         if wasm.interface().callable().next().is_some() {
             let functions = Functions::new(wasm.clone(), grants.clone(), limits, instances)?;
             functions.prepare().await?;
@@ -137,6 +154,8 @@ struct Parts {
     predictor: Option<Arc<dyn Predictor>>,
     functions: Option<Arc<Functions>>,
     web: Option<Arc<Web>>,
+    /// What keeps its models loaded, where that is wished for.
+    pins: Vec<Pin>,
 }
 
 impl Parts {
@@ -150,7 +169,7 @@ impl Host for Stage {
     async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>> {
         let parts = self.parts(name, spec).await?;
         let routes = self.routes(name, spec, &parts)?;
-        let Parts { predictor, functions, web } = parts;
+        let Parts { predictor, functions, web, pins } = parts;
         let platform = match spec.component {
             Some(_) => "eyot_component",
             None => "onnx",
@@ -168,6 +187,7 @@ impl Host for Stage {
             timeout: spec.limits.timeout.map_or(self.limits.timeout, |timeout| timeout.0),
             concurrency: spec.limits.concurrency.unwrap_or(self.concurrency),
             queue: spec.limits.queue.unwrap_or(self.queue),
+            pins,
         };
         Ok(Box::new(Ready { gateway: self.gateway.clone(), revision }))
     }
@@ -182,6 +202,24 @@ impl Host for Stage {
 
     fn deactivate(&self, name: &Name) {
         self.gateway.deactivate(name);
+    }
+
+    fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String> {
+        let ran_on = self.gateway.ran_on(name, revision).into_iter();
+        ran_on.map(|(model, ran_on)| (model, ran_on.to_string())).collect()
+    }
+}
+
+/// How a revision's models are loaded; what it leaves open is the server's.
+fn settings(wanted: &Inference) -> Settings {
+    Settings {
+        target: wanted.target.unwrap_or_default(),
+        precision: wanted.precision.unwrap_or_default(),
+        backend: wanted.backend.unwrap_or_default(),
+        intra_threads: wanted.intra_threads,
+        spinning: wanted.spinning,
+        arena: wanted.arena,
+        optimization: wanted.optimization,
     }
 }
 

@@ -1,9 +1,12 @@
 //! Benchmarks, on the release build.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::process::{cargo, run, say};
+use crate::process::{cargo, root, run, say, target};
 use crate::setup::{self, Profile};
 
 /// What is measured.
@@ -11,7 +14,7 @@ use crate::setup::{self, Profile};
 pub(crate) enum Bench {
     /// Cold starts: an instance, a compiled component from disk, the first prediction after a deploy.
     Cold,
-    /// A small model over HTTP, alone and behind a component, beside two floors in the same run.
+    /// Three models over HTTP and gRPC, alone and behind components, beside two floors in the same run.
     Serving,
 }
 
@@ -25,5 +28,28 @@ pub(crate) fn run_bench(what: &Bench) -> Result<()> {
     say(&format!("measuring {name}"));
     // All of the workspace is selected for the same features as everywhere; only one target is built.
     let eyot = setup::built(Profile::Release, "eyot")?;
-    run(cargo().args(["bench", "--locked", "--quiet", "--workspace", "--bench", name]).env("EYOT_BIN", eyot))
+    let mut bench = cargo();
+    bench.args(["bench", "--locked", "--quiet", "--workspace", "--bench", name]).env("EYOT_BIN", eyot);
+    if matches!(what, Bench::Serving) {
+        bench.env("EYOT_MODELS", models()?);
+    }
+    run(&mut bench)
+}
+
+/// The folder of the models to measure with, written by a script where they are not there yet.
+fn models() -> Result<PathBuf> {
+    let script = root().join("tests/python/models.py");
+    let folder = target()?.join("models");
+    let (marker, wanted) = (folder.join("made-by"), std::fs::read_to_string(&script)?);
+    if std::fs::read_to_string(&marker).is_ok_and(|found| found == wanted) {
+        return Ok(folder);
+    }
+    setup::python()?;
+    say("writing models to measure with: MobileNetV2 and a small BERT, with made-up weights");
+    std::fs::create_dir_all(&folder)?;
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", target()?.join("python")).arg(script).arg(&folder);
+    run(&mut python)?;
+    std::fs::write(marker, wanted)?;
+    Ok(folder)
 }

@@ -1,4 +1,4 @@
-//! What a machine needs beside Rust, git and Python: the wasm target for guests, ONNX Runtime for speed.
+//! What a machine needs beside Rust, git and Python: the wasm target for guests, back ends for speed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,8 +20,14 @@ pub(crate) enum Profile {
 pub(crate) fn run(profile: Profile) -> Result<()> {
     wasm_target()?;
     let eyot = binary(profile)?;
-    say("ONNX Runtime, which runs models several times as fast as the built-in back end");
-    process::run(Command::new(eyot).args(["backend", "install", "onnxruntime"]))
+    for (name, why) in [
+        ("onnxruntime", "ONNX Runtime, which runs models several times as fast as the built-in back end"),
+        ("openvino", "OpenVINO, which runs them at bf16 as well"),
+    ] {
+        say(why);
+        process::run(Command::new(&eyot).args(["backend", "install", name]))?;
+    }
+    Ok(())
 }
 
 /// Builds `eyot` and says where it is. All of the workspace is selected, so that every build of a
@@ -110,12 +116,14 @@ fn has_debian() -> bool {
     ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/wasm32-wasi"].iter().all(|path| Path::new(path).exists())
 }
 
-/// What predictions are compared with, the clients that must be able to speak to us, and what builds
+/// What predictions are compared with, what writes the models of the benchmark, the clients that must be able to speak to us, and what builds
 /// guests in Python.
 const PACKAGES: &[&str] = &[
     "onnxruntime==1.32.0",
     "numpy",
     "ml_dtypes",
+    "onnx",
+    "pyarrow",
     "tritonclient[http,grpc]",
     "kserve",
     "oras",

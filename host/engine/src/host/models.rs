@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use eyot_core::{Error, Result};
-use eyot_nn::{Batching, DataType, LoadedModel, NamedTensor, Settings, Tensor};
+use eyot_nn::{Ask, Batching, DataType, LoadedModel, NamedTensor, Settings, Tensor};
 use eyot_world::imports::eyot::ml::models::{Host, HostModel};
 use eyot_world::types::{self, Dtype};
 use eyot_world::{Artifact, Model};
@@ -47,10 +47,12 @@ impl Guest {
         model: &LoadedModel,
         inputs: Vec<NamedTensor>,
     ) -> Result<Vec<NamedTensor>> {
-        let inferred = model.infer_by(inputs, Some(self.inference_deadline())).await?;
+        let ask = Ask { deadline: Some(self.inference_deadline()), priority: self.priority };
+        let inferred = model.infer_as(inputs, ask).await?;
         self.spent.inferences += 1;
         self.spent.queued += inferred.queued;
         self.spent.computed += inferred.computed;
+        self.spent.batch = self.spent.batch.max(inferred.batch);
         Ok(inferred.outputs)
     }
 }

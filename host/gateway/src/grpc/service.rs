@@ -14,10 +14,10 @@ use super::pb::{self, *};
 use super::{patience, status, tensors};
 use crate::about;
 use crate::answer::{PREDICTION, told};
+use crate::compress::WORTHWHILE;
 use crate::predict::{self, Call};
 use crate::repository;
 use crate::server::Inner;
-use crate::trace::Trace;
 
 /// The calls that there are.
 pub(super) const CALLS: [&str; 12] = [
@@ -44,8 +44,10 @@ async fn infer(
     message: ModelInferRequest,
 ) -> (String, Result<ModelInferResponse, Error>) {
     let headers = metadata.as_ref();
-    let call = Call::new(Trace::of(headers), patience(headers));
+    let mut call = Call::new(gateway, headers, patience(headers));
+    let deployment = message.model_name.clone();
     let answered = attempt(gateway, &call, metadata, message).await;
+    call.tell(gateway, &deployment, answered.as_ref().err());
     (call.id, answered)
 }
 
@@ -149,7 +151,11 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         let (id, answered) = infer(&self.0, &metadata, message).await;
         match answered {
             Ok(message) => {
+                let small = tensors::size(&message) < WORTHWHILE;
                 let mut response = Response::new(message);
+                if small {
+                    response.disable_compression();
+                }
                 named(&id).map(|id| response.metadata_mut().insert(PREDICTION, id));
                 Ok(response)
             }

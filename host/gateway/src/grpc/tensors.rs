@@ -207,3 +207,8 @@ pub(super) fn response(answered: &Answered) -> Result<ModelInferResponse> {
     }
     Ok(response)
 }
+
+/// Bytes of the tensors in an answer.
+pub(super) fn size(response: &ModelInferResponse) -> usize {
+    response.raw_output_contents.iter().map(Bytes::len).sum()
+}

@@ -386,6 +386,7 @@ mod tests {
                 r#"{"inputs": [], "parameters": {"timeout": "soon"}}"#.into(),
                 "parameter 'timeout' is no whole number",
             ),
+            (r#"{"inputs": [], "parameters": {"priority": -1}}"#.into(), "parameter 'priority' is negative"),
             (
                 r#"{"inputs": [], "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}"#.into(),
                 "neither true nor false",

@@ -2,6 +2,7 @@
 
 use futures::StreamExt as _;
 use tonic::Code;
+use tonic::codec::CompressionEncoding;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -206,6 +207,37 @@ async fn a_wrong_call_is_told_what_is_wrong() {
     }
     let large = ModelInferRequest { id: "x".repeat(5000), ..raw() };
     assert_eq!(client.model_infer(large).await.unwrap_err().code(), Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn who_sends_compressed_is_answered_so_where_it_is_worth_it() {
+    let world = World::new(|config| config.max_body = ByteCount(1 << 20)).await;
+    world.activate(7, None, MINUTE);
+    let rows = |count: i64| {
+        let mut request = raw();
+        request.inputs[0].shape = vec![count, 2];
+        request.raw_input_contents[0] = vec![0; 8 * usize::try_from(count).unwrap()].into();
+        request
+    };
+    for (coding, count, packed) in [
+        (Some(CompressionEncoding::Gzip), 4000, Some("gzip")),
+        (Some(CompressionEncoding::Deflate), 4000, Some("deflate")),
+        (Some(CompressionEncoding::Gzip), 1, None),
+        (None, 4000, None),
+    ] {
+        let mut client = client(&world).accept_compressed(CompressionEncoding::Gzip);
+        client = client.accept_compressed(CompressionEncoding::Deflate);
+        if let Some(coding) = coding {
+            client = client.send_compressed(coding);
+        }
+        let answer = client.model_infer(rows(count)).await.unwrap();
+        let compressed = answer.metadata().get("grpc-encoding").map(|it| it.to_str().unwrap().to_owned());
+        let length = answer.into_inner().raw_output_contents[0].len();
+        assert_eq!(length, 8 * usize::try_from(count).unwrap());
+        if count > 1 {
+            assert_eq!(compressed.as_deref(), packed, "{coding:?} {count}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Revisions side by side, and everything about a model that is no prediction.
 
+use eyot_engine::{Cause, Spent};
+
 use super::*;
 
 /// Adds one to every element.
@@ -11,17 +13,22 @@ impl Predictor for Off {
         &self.0
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, deadline: Instant) -> Result<Vec<NamedTensor>> {
-        let mut outputs = echo(&Arc::default(), None).predict(inputs, deadline).await?;
-        let values: Vec<f32> =
-            outputs[0].tensor.to_vec::<f32>().unwrap().iter().map(|value| value + 1.0).collect();
-        outputs[0].tensor = eyot_nn::Tensor::of(outputs[0].tensor.shape().to_vec(), &values).unwrap();
-        Ok(outputs)
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+        let mut predicted = echo(&Arc::default(), None).predict(inputs, ask).await?;
+        let first = &mut predicted.outputs[0].tensor;
+        let values: Vec<f32> = first.to_vec::<f32>().unwrap().iter().map(|value| value + 1.0).collect();
+        *first = eyot_nn::Tensor::of(first.shape().to_vec(), &values).unwrap();
+        predicted.spent = Spent { inferences: 1, batch: 3, ..Spent::default() };
+        Ok(predicted)
+    }
+
+    fn instances(&self) -> Option<Census> {
+        let ended = Cause::ALL.map(|cause| (cause, u64::from(cause == Cause::Memory)));
+        Some(Census { started: 5, idle: 2, busy: 1, ended: ended.into() })
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {
-        let target = eyot_nn::Target::Cpu;
-        BTreeMap::from([("model".to_owned(), RanOn { backend: "tract".into(), version: "1".into(), target })])
+        BTreeMap::from([("model".to_owned(), RanOn::plain("tract", "1"))])
     }
 }
 
@@ -164,9 +171,18 @@ async fn a_model_tells_all_about_itself() {
         "eyot_requests_total{deployment=\"echo\",revision=\"4\",status=\"ok\"} 1\n",
         "eyot_requests_total{deployment=\"echo\",revision=\"4\",status=\"invalid\"} 1\n",
         "eyot_request_duration_seconds_count{deployment=\"echo\",revision=\"4\"} 2\n",
-        "eyot_inference_duration_seconds_bucket{deployment=\"echo\",revision=\"4\",le=\"+Inf\"} 1\n",
+        "eyot_prediction_duration_seconds_bucket{deployment=\"echo\",revision=\"4\",le=\"+Inf\"} 1\n",
+        "eyot_guest_duration_seconds_count{deployment=\"echo\",revision=\"4\"} 1\n",
+        "eyot_model_queue_duration_seconds_count{deployment=\"echo\",revision=\"4\"} 1\n",
+        "eyot_inference_duration_seconds_count{deployment=\"echo\",revision=\"4\",backend=\"tract\",provider=\"cpu\"} 1\n",
+        "eyot_batch_size_bucket{deployment=\"echo\",revision=\"4\",backend=\"tract\",provider=\"cpu\",le=\"2\"} 0\n",
+        "eyot_batch_size_bucket{deployment=\"echo\",revision=\"4\",backend=\"tract\",provider=\"cpu\",le=\"4\"} 1\n",
+        "eyot_instances{deployment=\"echo\",revision=\"4\",state=\"idle\"} 2\n",
+        "eyot_instances_started_total{deployment=\"echo\",revision=\"4\"} 5\n",
+        "eyot_instances_ended_total{deployment=\"echo\",revision=\"4\",cause=\"memory\"} 1\n",
+        "eyot_instances_ended_total{deployment=\"echo\",revision=\"4\",cause=\"trap\"} 0\n",
         "eyot_requests_in_flight{deployment=\"echo\",revision=\"4\"} 0\n",
-        "eyot_backend_info{deployment=\"echo\",revision=\"4\",model=\"model\",backend=\"tract\",version=\"1\",target=\"cpu\"} 1\n",
+        "eyot_backend_info{deployment=\"echo\",revision=\"4\",model=\"model\",backend=\"tract\",provider=\"cpu\",version=\"1\",target=\"cpu\",precision=\"f32\"} 1\n",
     ] {
         assert!(metrics.contains(line), "{line}{metrics}");
     }
@@ -274,7 +290,7 @@ async fn requests_whose_client_has_gone_never_run() {
     go.add_permits(1);
     assert_eq!(first.await.unwrap().0, StatusCode::OK);
     assert!(
-        told("eyot_inference_duration_seconds_count{deployment=\"echo\",revision=\"1\"} 1").await,
+        told("eyot_prediction_duration_seconds_count{deployment=\"echo\",revision=\"1\"} 1").await,
         "only the first ran"
     );
 }

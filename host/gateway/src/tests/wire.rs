@@ -1,4 +1,5 @@
 use http::HeaderMap;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::compress::Coding;
@@ -111,4 +112,24 @@ async fn bodies_are_compressed_both_ways_where_that_is_wanted() {
     }
     let answer = world.send("POST", INFER, &[("content-encoding", "br")], GOOD).await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let short = Duration::from_millis(50);
+    let world = World::new(|config| config.body_timeout = eyot_core::Period(short)).await;
+    world.activate(1, None, MINUTE);
+    for sent in [&GOOD[..0], &GOOD[..20]] {
+        let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let head =
+            format!("POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{sent}", GOOD.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        // The connection ends too, or this would wait for ever.
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("the request's body did not come within 50ms"), "{answer}");
+    }
+    let (status, _) = world.infer().await.unwrap();
+    assert_eq!(status, StatusCode::OK, "who sends is answered");
 }

@@ -15,7 +15,7 @@ use ort::environment::Environment;
 use ort::memory::MemoryInfo;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::{AsPointer as _, sys};
+use ort::{AsPointer as _, ep, sys};
 use parking_lot::Mutex;
 
 use self::provider::Provider;
@@ -81,12 +81,9 @@ impl OnnxRuntime {
             .with_inter_threads(1)?
             .with_intra_threads(settings.threads())?
             .with_intra_op_spinning(settings.spinning.unwrap_or_default())?;
-        match provider {
-            Some(provider) => {
-                builder.with_execution_providers([provider.dispatch()])?.commit_from_memory(bytes)
-            }
-            None => { builder }.commit_from_memory(bytes),
-        }
+        let processor = ep::CPU::default().with_arena_allocator(settings.arena.unwrap_or(true)).build();
+        let providers = provider.iter().map(Provider::dispatch).chain([processor]).collect::<Vec<_>>();
+        builder.with_execution_providers(providers)?.commit_from_memory(bytes)
     }
 }
 
@@ -96,7 +93,7 @@ impl Backend for OnnxRuntime {
     }
 
     fn version(&self) -> &str {
-        install::VERSION
+        install::ONNXRUNTIME.version
     }
 
     fn targets(&self) -> Vec<Target> {
@@ -108,6 +105,7 @@ impl Backend for OnnxRuntime {
 
     fn load(&self, bytes: &Bytes, settings: Settings) -> Result<Box<dyn Model>> {
         let provider = self.provider(settings.target)?;
+        settings.full_precision_only("onnxruntime")?;
         let signature = onnx::signature(&onnx::parse(bytes)?)?;
         let session = self.session(bytes, settings, provider).map_err(|error| {
             let kind = if error.code() == ort::ErrorCode::NotImplemented {

@@ -35,6 +35,7 @@ impl Backend for Tract {
             return Err(Error::unsupported(format!("tract does not compute on {}", settings.target))
                 .hint("it computes on cpu"));
         }
+        settings.full_precision_only("tract")?;
         let proto = onnx::parse(bytes)?;
         let signature = onnx::signature(&proto)?;
         let plan = guarded(Kind::Unsupported, "tract cannot load this model", || {

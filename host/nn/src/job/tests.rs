@@ -14,7 +14,7 @@ use crate::memory::Budget;
 use crate::suite::{back_ends, fixture};
 use crate::threads::Threads;
 use crate::trial::{self, Verdict};
-use crate::{Backend, Batching, RanOn, Settings, Target};
+use crate::{Ask, Backend, Batching, RanOn, Settings};
 
 /// Every fixture that a back end can load, and whether its calls can be joined.
 const FIXTURES: &[(&str, Verdict)] = &[
@@ -37,7 +37,7 @@ fn load(backend: &dyn Backend, name: &str) -> Arc<Shared> {
     let model = backend.load(&fixture(name), Settings::default()).unwrap();
     let cost = Cost::default();
     let verdict = trial::warm_up(&*model, &cost, Duration::from_secs(600));
-    let ran_on = RanOn { backend: backend.name().into(), version: String::new(), target: Target::Cpu };
+    let ran_on = RanOn::plain(backend.name(), "");
     let fresh = Fresh { model, ran_on, cost, verdict };
     let home = (Weak::new(), Arc::new(Threads::new(1, 100)));
     Shared::new(Digest::of(name), Settings::default(), fresh, Budget::new(1).take(1).unwrap(), home, true)
@@ -54,7 +54,7 @@ fn together(model: &Arc<Shared>, calls: &[Vec<Tensor>]) -> Vec<Result<Ran>> {
             inputs: inputs.clone(),
             size: batch::size(inputs),
             batching: Batching::default(),
-            deadline: None,
+            ask: Ask::default(),
             since: Instant::now(),
             answer,
         }
@@ -119,7 +119,8 @@ fn who_is_late_or_gone_is_not_run() {
         let inputs = vec![Tensor::of(vec![1, 2], &[1_f32; 2]).unwrap()];
         let resident = model.resident().unwrap();
         let (batching, since) = (Batching::OFF, Instant::now());
-        (Request { resident, inputs, size: 2, batching, deadline, since, answer }, receiver)
+        let ask = Ask { deadline, ..Ask::default() };
+        (Request { resident, inputs, size: 2, batching, ask, since, answer }, receiver)
     };
     let (late, mut late_answer) = request(Some(Instant::now() - Duration::from_secs(1)));
     let (gone, _) = request(None);

@@ -51,7 +51,7 @@ impl Waiting {
             size: batch::size(&inputs),
             inputs,
             batching,
-            deadline: deadline.map(|deadline| self.now + deadline),
+            ask: Ask { deadline: deadline.map(|deadline| self.now + deadline), ..Ask::default() },
             since: self.now,
             answer,
         };
@@ -249,4 +249,31 @@ async fn a_model_that_panics_takes_no_thread_with_it() {
     for _ in 0..3 {
         assert_eq!(model.infer(Fake::input(1.0)).await.unwrap_err().kind(), Kind::Failed);
     }
+}
+
+#[test]
+fn the_urgent_run_first_and_equals_in_their_order() {
+    let model = model(100, 0);
+    let mut waiting = Waiting::new(1, 10);
+    for (rows, priority) in [(1, 0), (2, 11), (3, 1), (4, 10), (5, 1)] {
+        let (answer, receiver) = oneshot::channel();
+        waiting.answers.push(receiver);
+        let inputs = vec![Tensor::of(vec![rows, 1], &vec![1_f32; rows]).unwrap()];
+        let request = Request {
+            resident: model.resident().unwrap(),
+            size: batch::size(&inputs),
+            inputs,
+            batching: Batching::OFF,
+            ask: Ask { deadline: None, priority: crate::Priority::of(priority) },
+            since: waiting.now,
+            answer,
+        };
+        waiting.schedule.add(&model, request, waiting.now).unwrap();
+    }
+    let mut order = Vec::new();
+    while let Next::Job(job) = waiting.schedule.next(waiting.now) {
+        order.push(job.rows());
+        waiting.schedule.end(job.width());
+    }
+    assert_eq!(order, [3, 5, 1, 4, 2]);
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use eyot_core::config::BackendChoice;
 use eyot_core::{Error, Result, ResultExt};
-use eyot_nn::{Backends, bench, install};
+use eyot_nn::install::Package;
+use eyot_nn::{Backends, Precision, bench, install};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -14,7 +15,7 @@ use crate::output::{Output, table};
 /// Shows and installs the back ends that run models.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  eyot backend list\n  eyot backend install onnxruntime\n  eyot backend bench model.onnx"
+    after_help = "Examples:\n  eyot backend list\n  eyot backend install onnxruntime\n  eyot backend install openvino\n  eyot backend bench model.onnx"
 )]
 pub(crate) struct Backend {
     #[command(subcommand)]
@@ -27,7 +28,7 @@ enum Action {
     List,
     /// Fetches a back end with pip, checks its sha256 and puts it into the folder data.backends.
     Install {
-        /// Which back end: onnxruntime.
+        /// Which back end: onnxruntime or openvino.
         name: String,
         /// A wheel that is already here, in place of fetching one.
         #[arg(long)]
@@ -60,7 +61,7 @@ struct Row {
 struct Benched {
     #[serde(flatten)]
     report: bench::Report,
-    /// Settings for `--set` or the configuration file.
+    /// What to deploy the model with.
     advice: Vec<Advice>,
 }
 
@@ -69,20 +70,29 @@ struct Advice {
     /// What it is best for.
     #[serde(rename = "for")]
     purpose: &'static str,
-    settings: Vec<String>,
+    /// For `eyot deploy`.
+    flags: Vec<String>,
 }
 
 fn advice(report: &bench::Report) -> Vec<Advice> {
-    let settings = |best: &bench::Measured| {
-        let library = best.ran_on.backend.split('/').next().unwrap_or_default();
-        vec![
-            format!("inference.backend={library}"),
-            format!("inference.intra-threads={}", best.intra_threads),
-        ]
+    let flags = |best: &bench::Measured| {
+        let mut flags = vec![
+            format!("--backend {}", best.ran_on.library()),
+            format!("--intra-threads {}", best.intra_threads),
+        ];
+        if best.ran_on.precision != Precision::F32 {
+            flags.push(format!("--precision {}", best.ran_on.precision));
+        }
+        flags
     };
-    let best = [("a single request", report.fastest()), ("many requests", report.busiest())];
+    let best = [
+        ("a single request", report.fastest(Precision::F32)),
+        ("many requests", report.busiest(Precision::F32)),
+        ("a single request at bf16", report.fastest(Precision::Bf16)),
+        ("many requests at bf16", report.busiest(Precision::Bf16)),
+    ];
     let advice = best.into_iter().filter_map(|(purpose, best)| Some((purpose, best?)));
-    advice.map(|(purpose, best)| Advice { purpose, settings: settings(best) }).collect()
+    advice.map(|(purpose, best)| Advice { purpose, flags: flags(best) }).collect()
 }
 
 impl Benched {
@@ -107,10 +117,13 @@ impl Benched {
         let rows: Vec<_> = self.report.measured.iter().map(cells).collect();
         let mut text = table(output, &headings, &rows);
         for refused in &self.report.refused {
-            text.push_str(&format!("\n{} on {}: {}", refused.backend, refused.target, refused.why));
+            text.push_str(&format!(
+                "\n{} on {} at {}: {}",
+                refused.backend, refused.target, refused.precision, refused.why
+            ));
         }
         for advice in &self.advice {
-            text.push_str(&format!("\nbest for {}: {}", advice.purpose, advice.settings.join(" ")));
+            text.push_str(&format!("\nbest for {}: {}", advice.purpose, advice.flags.join(" ")));
         }
         text
     }
@@ -157,24 +170,21 @@ impl Backend {
                 output.result(&shown, |output| shown.to_text(output))
             }
             Action::Install { name, wheel } => {
-                if name != "onnxruntime" {
-                    return Err(Error::not_found(format!("there is no back end '{name}' to install"))
-                        .hint("onnxruntime can be installed; tract is always here"));
-                }
-                let dir = config.data.backends;
-                if let Some(library) = install::installed(&dir) {
+                let package = install::named(&name)?;
+                let (dir, version) = (config.data.backends, package.version);
+                if let Some(library) = package.installed(&dir) {
                     return output.result(&Installed { name, library: library.clone() }, |_| {
-                        format!("onnxruntime {} is already here: {}", install::VERSION, library.display())
+                        format!("{} {version} is already here: {}", package.name, library.display())
                     });
                 }
                 let fetched = tempfile::tempdir()?;
                 let wheel = match wheel {
                     Some(wheel) => wheel,
-                    None => fetch(fetched.path(), output)?,
+                    None => fetch(package, fetched.path(), output)?,
                 };
-                let library = install::install_onnxruntime(&dir, &wheel)?;
+                let library = package.install(&dir, &wheel)?;
                 output.result(&Installed { name, library: library.clone() }, |_| {
-                    format!("installed onnxruntime {}: {}", install::VERSION, library.display())
+                    format!("installed {} {version}: {}", package.name, library.display())
                 })
             }
         }
@@ -182,9 +192,9 @@ impl Backend {
 }
 
 /// Lets pip fetch the wheel, so that the user's own index and certificates are used.
-fn fetch(dir: &std::path::Path, output: &Output) -> Result<PathBuf> {
-    let spinner = output.spinner(&format!("fetching onnxruntime {} with pip", install::VERSION));
-    let done = Command::new("python3").args(["-m", "pip"]).args(install::pip_arguments(dir)?).output();
+fn fetch(package: &Package, dir: &std::path::Path, output: &Output) -> Result<PathBuf> {
+    let spinner = output.spinner(&format!("fetching {} {} with pip", package.name, package.version));
+    let done = Command::new("python3").args(["-m", "pip"]).args(package.pip_arguments(dir)?).output();
     spinner.finish_and_clear();
     let done = done.map_err(|error| {
         Error::unavailable("python3 cannot be run")
@@ -193,7 +203,7 @@ fn fetch(dir: &std::path::Path, output: &Output) -> Result<PathBuf> {
     })?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);
-        return Err(Error::unavailable(format!("pip could not fetch onnxruntime: {}", said.trim()))
+        return Err(Error::unavailable(format!("pip could not fetch {}: {}", package.name, said.trim()))
             .hint("check the network and pip's index settings, or use --wheel FILE"));
     }
     let entries = std::fs::read_dir(dir).context(|| "the download folder is gone".to_owned())?;

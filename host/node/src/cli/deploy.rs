@@ -1,16 +1,20 @@
+mod tuning;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::Args;
 use eyot_api::DeployRequest;
 use eyot_core::{Error, Name, Period, Result};
-use eyot_deploy::{Grants, Limits, Route};
+use eyot_deploy::{Deployment, Grants, Limits, Route};
 
 use crate::cli::Global;
-use crate::cli::deployments::serves;
+use crate::cli::deployments::{on, serves};
 use crate::cli::push::push_file;
 use crate::output::Output;
 use crate::session::Session;
+
+use tuning::Tuning;
 
 /// Serves a model or a handler as an endpoint.
 ///
@@ -20,7 +24,8 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot deploy model.onnx\n  eyot deploy models:/digits@champion --name digits\n  \
-    eyot deploy digits-image:0.1.0 --model digits=models:/digits@champion"
+    eyot deploy digits-image:0.1.0 --model digits=models:/digits@champion\n  \
+    eyot deploy bert.onnx --backend openvino --precision bf16 --tolerance 0.01"
 )]
 pub(crate) struct Deploy {
     /// What to serve.
@@ -61,6 +66,8 @@ pub(crate) struct Deploy {
     /// Grants a SQLite database, likewise.
     #[arg(long = "sqlite", value_name = "LABEL[=DATABASE]")]
     databases: Vec<String>,
+    #[command(flatten)]
+    tuning: Tuning,
 }
 
 impl Deploy {
@@ -91,6 +98,7 @@ impl Deploy {
             source,
             models,
             limits,
+            inference: self.tuning.inference(),
             grants,
             routes: self.routes,
             no_traffic: self.no_traffic,
@@ -111,7 +119,12 @@ impl Deploy {
                 let serves = deployment.revision;
                 return format!("{name} revision {ready} is ready, {serves} serves\neyot traffic {name} {serves}=90 {ready}=10 gives it requests");
             }
-            let first = format!("{name} revision {} serves {}", deployment.revision, serves(&deployment));
+            let first = format!(
+                "{name} revision {} serves {}{}",
+                deployment.revision,
+                serves(&deployment),
+                runs_on(&deployment)
+            );
             match gateway {
                 Some(gateway) => std::iter::once(first)
                     .chain(deployment.endpoints.iter().map(|endpoint| address(gateway, endpoint)))
@@ -143,6 +156,14 @@ fn address(gateway: &str, endpoint: &str) -> String {
     match endpoint.split_once(" /") {
         Some((method, path)) => format!("{method} {gateway}/{path}"),
         None => endpoint.to_owned(),
+    }
+}
+
+/// On what, where it is known: `, runs on onnxruntime 1.32.0 (cpu)`.
+fn runs_on(deployment: &Deployment) -> String {
+    match deployment.runs_on.is_empty() {
+        true => String::new(),
+        false => format!(", runs on {}", on(deployment)),
     }
 }
 

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use clap::Args;
 use eyot_core::Result;
 use eyot_deploy::{Deployment, State};
@@ -20,7 +22,7 @@ impl Deployments {
                 return "nothing is deployed; eyot deploy makes an endpoint".to_owned();
             }
             let rows: Vec<_> = deployments.iter().map(|deployment| row(output, deployment)).collect();
-            table(output, &["NAME", "REVISION", "STATE", "SERVES", "SINCE"], &rows)
+            table(output, &["NAME", "REVISION", "STATE", "SERVES", "RUNS ON", "SINCE"], &rows)
         })
     }
 }
@@ -36,6 +38,7 @@ fn row(output: &Output, deployment: &Deployment) -> Vec<String> {
         shares(deployment),
         state,
         serves(deployment),
+        tuned(deployment),
         deployment.created.to_string(),
     ]
 }
@@ -45,6 +48,21 @@ fn shares(deployment: &Deployment) -> String {
     let weights = deployment.traffic.weights.iter().filter(|(_, weight)| **weight > 0);
     let shares: Vec<_> = weights.map(|(revision, weight)| format!("{revision}={weight}")).collect();
     if shares.len() > 1 { shares.join(" ") } else { deployment.revision.to_string() }
+}
+
+/// What really runs its models: each back end once, however many models run on it.
+pub(crate) fn on(deployment: &Deployment) -> String {
+    let distinct: BTreeSet<&str> = deployment.runs_on.values().map(String::as_str).collect();
+    distinct.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// What runs it, and the settings it was deployed with.
+fn tuned(deployment: &Deployment) -> String {
+    let said = deployment.spec.inference.said();
+    let said = said.iter().map(|(name, value)| format!("{name}={value}"));
+    let parts: Vec<String> =
+        std::iter::once(on(deployment)).chain(said).filter(|it| !it.is_empty()).collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(" ") }
 }
 
 /// The references that a deployment was made from.

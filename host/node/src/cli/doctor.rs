@@ -1,11 +1,15 @@
+use std::collections::BTreeMap;
+
 use clap::Args;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result};
+use eyot_deploy::Deployment;
 use eyot_nn::{Backends, install};
 use serde::Serialize;
 
 use crate::cli::Global;
 use crate::output::{Output, Tone};
+use crate::session::Session;
 use crate::toolchain::{Python, Rust};
 use crate::{cli, platform};
 
@@ -49,6 +53,7 @@ impl Doctor {
                 Finding::good("configuration", "valid"),
                 data(&config),
                 server(global, &config).await,
+                deployments(global).await,
                 engine(&config),
                 backend(&config),
                 rust(),
@@ -123,6 +128,30 @@ async fn ask(url: &str) -> Result<String> {
     Ok(client.server().await?.version)
 }
 
+/// What really runs the models of the deployments that a server has.
+async fn deployments(global: &Global) -> Finding {
+    let found = match Session::running(global).await {
+        Ok(Some(session)) => session.client().deployments().await.map(|all| told(&all)),
+        Ok(None) => Ok("known to a server only".to_owned()),
+        Err(error) => Err(error),
+    };
+    found.map_or_else(
+        |error| Finding::from_error("deployments", State::Broken, &error),
+        |found| Finding::good("deployments", found),
+    )
+}
+
+fn told(deployments: &[Deployment]) -> String {
+    let mut runs_on: BTreeMap<&str, usize> = BTreeMap::new();
+    for on in deployments.iter().flat_map(|deployment| deployment.runs_on.values()) {
+        *runs_on.entry(on).or_default() += 1;
+    }
+    let serving = deployments.iter().filter(|deployment| deployment.state == eyot_deploy::State::Serving);
+    let serving = format!("{} of {} serve", serving.count(), deployments.len());
+    let parts = runs_on.into_iter().map(|(on, count)| format!("{count} on {on}"));
+    std::iter::once(serving).chain(parts).collect::<Vec<_>>().join("; ")
+}
+
 fn engine(config: &Config) -> Finding {
     match platform::engine(config) {
         Ok(engine) if engine.pooling() => Finding::good("wasm engine", "wasmtime 48, pooled instances"),
@@ -137,22 +166,21 @@ fn engine(config: &Config) -> Finding {
 }
 
 fn backend(config: &Config) -> Finding {
-    match Backends::open(&config.data.backends, config.inference.backend) {
-        Err(error) => Finding::from_error("inference", State::Broken, &error),
-        Ok(backends) => {
-            let names: Vec<_> =
-                backends.list().iter().map(|one| format!("{} {}", one.name(), one.version())).collect();
-            let found = names.join(", ");
-            if backends.list().iter().any(|one| one.name() == "onnxruntime") {
-                return Finding::good("inference", found);
-            }
-            let hint = Some(format!(
-                "eyot backend install onnxruntime  (version {}, several times as fast)",
-                install::VERSION
-            ));
-            Finding { name: "inference", state: State::Missing, found, hint }
-        }
-    }
+    let backends = match Backends::open(&config.data.backends, config.inference.backend) {
+        Err(error) => return Finding::from_error("inference", State::Broken, &error),
+        Ok(backends) => backends,
+    };
+    let names = backends.list().iter().map(|one| {
+        let targets: Vec<_> = one.targets().iter().map(ToString::to_string).collect();
+        format!("{} {} ({})", one.name(), one.version(), targets.join(", "))
+    });
+    let found = names.collect::<Vec<_>>().join("; ");
+    let missing = install::ALL.into_iter().find(|package| package.installed(&config.data.backends).is_none());
+    let hint = missing.map(|package| format!("{}  ({})", package.hint(), package.gain));
+    // One that is faster than what is always there makes a machine fit; a second is a choice.
+    let fast = backends.list().iter().any(|one| one.name() != "tract");
+    let state = if fast { State::Good } else { State::Missing };
+    Finding { name: "inference", state, found, hint }
 }
 
 fn rust() -> Finding {

@@ -1,35 +1,97 @@
-use std::io::Read as _;
+//! `eyot predict`: one request, or a file of any size.
 
-use axum::body::Body;
+mod client;
+mod file;
+mod reader;
+mod results;
+mod rows;
+mod tensors;
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use bytes::Bytes;
 use clap::Args;
-use eyot_core::{Error, Kind, Name, Result, ResultExt};
-use eyot_oci::Transport;
-use http::{Request, header};
-use http_body_util::BodyExt as _;
+use eyot_core::{Error, Name, Result, ResultExt};
 use serde_json::Value;
 
 use crate::cli::Global;
 use crate::output::Output;
 use crate::session::Session;
 
-/// Sends one request to a deployment and prints the answer.
+use client::Client;
+
+/// Sends requests to a deployment: one, or as many as a file has rows for.
 ///
-/// REQUEST is the body of an infer request of the Open Inference Protocol; `-` reads it from stdin.
+/// REQUEST is the body of an infer request of the Open Inference Protocol; `-` reads it from stdin. With
+/// --input every row of a file becomes a row of the deployment's inputs: columns are matched with inputs
+/// by name, or in their order where the deployment has one input. Answers are written in the order of
+/// the rows. A command that was interrupted goes on where it was when it is given again.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot predict iris '{\"inputs\": [{\"name\": \"X\", \"datatype\": \"FP32\", \"shape\": [1, 4], \
-    \"data\": [5.1, 3.5, 1.4, 0.2]}]}'\n  eyot predict digits - < request.json"
+    \"data\": [5.1, 3.5, 1.4, 0.2]}]}'\n  eyot predict digits - < request.json\n  \
+    eyot predict iris --input flowers.csv --columns sl,sw,pl,pw --output kinds.csv\n  \
+    eyot predict scorer --input rows.parquet --output scores.jsonl --rows 256"
 )]
 pub(crate) struct Predict {
     /// The deployment.
     name: Name,
     /// The request, or - for stdin.
-    request: String,
+    #[arg(required_unless_present = "input", conflicts_with = "input")]
+    request: Option<String>,
+    /// A file of rows: .csv with a heading, .jsonl with an object a line, or .parquet.
+    #[arg(long, value_name = "FILE", requires = "output")]
+    input: Option<PathBuf>,
+    /// Where answers go, one for each row: .csv or .jsonl.
+    #[arg(long, value_name = "FILE", requires = "input")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+    /// A PEM file with the certificate of who signed the server's, beside those that this machine trusts.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+/// How a file is sent.
+#[derive(Debug, Args)]
+struct Options {
+    /// Rows of one request.
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, requires = "input", value_parser = clap::value_parser!(u32).range(1..))]
+    rows: u32,
+    /// Requests under way at the same time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 4, requires = "input", value_parser = clap::value_parser!(u32).range(1..))]
+    parallel: u32,
+    /// The columns to use, in this order [default: all].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "input")]
+    columns: Vec<String>,
+    /// Starts over where an earlier command was interrupted.
+    #[arg(long, requires = "input")]
+    restart: bool,
 }
 
 impl Predict {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let body = match self.request.as_str() {
+        let session = Session::open(global).await?;
+        let client = Client::new(session.need_gateway()?, self.ca.as_deref(), session.config())?;
+        match (&self.request, &self.input, &self.output) {
+            (None, Some(input), Some(into)) => {
+                let done = file::predict(&client, &self.name, input, into, &self.options, output).await?;
+                output.result(&done, |_| {
+                    let resumed = match done.resumed {
+                        0 => String::new(),
+                        rows => format!(", {rows} of them by an earlier command"),
+                    };
+                    format!("{} rows answered in {}{resumed}", done.rows, into.display())
+                })
+            }
+            (Some(request), ..) => self.single(&client, request, output).await,
+            _ => Err(Error::invalid("there is neither a request nor a file").hint("eyot predict --help")),
+        }
+    }
+
+    async fn single(&self, client: &Client, request: &str, output: &Output) -> Result<()> {
+        let body = match request {
             "-" => {
                 let mut text = String::new();
                 std::io::stdin()
@@ -39,34 +101,12 @@ impl Predict {
             }
             text => text.to_owned(),
         };
-        let session = Session::open(global).await?;
-        let transport = Transport::http(session.need_gateway()?)?;
-        let request = Request::post(format!("/v2/models/{}/infer", self.name))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(body))
-            .map_err(|error| Error::invalid("no such request can be sent").because(error))?;
-        let response = transport.send(request).await?;
-        let status = response.status();
-        let bytes = response.into_body().collect().await;
-        let bytes =
-            bytes.map_err(|error| Error::unavailable("the answer ended early").because(error))?.to_bytes();
-        let answer: Value = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::internal(format!("the data plane answered {status}, and no JSON")).because(error)
-        })?;
-        if !status.is_success() {
-            let text = answer["error"].as_str().unwrap_or("no reason given").to_owned();
-            return Err(Error::new(kind(status.as_u16()), text));
-        }
+        let path = format!("/v2/models/{}/infer", self.name);
+        let answer = client.post(&path, Bytes::from(body), None).await?;
+        let answer: Value = serde_json::from_slice(&answer.body)
+            .map_err(|error| Error::internal("the data plane answered no JSON").because(error))?;
         output.result(&answer, |_| human(&answer))
     }
-}
-
-/// The kind of error that a status stands for; several share one.
-fn kind(status: u16) -> Kind {
-    Kind::ALL.into_iter().rev().find(|kind| kind.http_status() == status).unwrap_or(match status {
-        400..500 => Kind::Invalid,
-        _ => Kind::Failed,
-    })
 }
 
 fn human(answer: &Value) -> String {

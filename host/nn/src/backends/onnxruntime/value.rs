@@ -11,7 +11,7 @@ use ort::memory::MemoryInfo;
 use ort::session::Session;
 use ort::sys;
 
-use crate::aligned::Aligned;
+use crate::aligned::aligned;
 use crate::{DataType, Tensor};
 
 /// A value, released when dropped.
@@ -203,17 +203,6 @@ fn texts(tensor: &Tensor, shape: &[i64]) -> Result<Value> {
         check((ort::api().FillStringTensor)(pointer, firsts.as_ptr(), firsts.len()))?;
         Ok(value)
     }
-}
-
-/// The bytes where the library may read them as elements. What comes from a guest or off the wire in
-/// a buffer of its own is aligned already.
-fn aligned(bytes: &Bytes, alignment: usize) -> Bytes {
-    if bytes.as_ptr().addr().is_multiple_of(alignment) {
-        return bytes.clone();
-    }
-    let mut buffer = Aligned::with_capacity(bytes.len());
-    buffer.append(bytes);
-    buffer.into_bytes()
 }
 
 macro_rules! pairs {

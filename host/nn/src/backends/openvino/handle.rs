@@ -1,0 +1,289 @@
+//! OpenVINO's objects, each freed when dropped.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::ptr::{self, NonNull};
+
+use bytes::Bytes;
+use eyot_core::{Error, Kind, Result};
+
+use super::failed;
+use super::library::{
+    CompiledObject, CoreObject, Devices, Functions, ModelObject, Property, RequestObject, Shape, Status,
+    TensorObject, functions,
+};
+use crate::aligned::{Aligned, aligned};
+use crate::{DataType, Tensor, TensorSpec};
+
+/// What is wrong with a status, if anything is.
+fn check(functions: &Functions, status: Status, kind: Kind, what: &str) -> Result<()> {
+    if status == 0 {
+        return Ok(());
+    }
+    // SAFETY: the message is a text of our own, freed once.
+    let why = unsafe {
+        let text = (functions.ov_get_last_err_msg)();
+        if text.is_null() {
+            format!("status {status}")
+        } else {
+            let why = CStr::from_ptr(text).to_string_lossy().into_owned();
+            (functions.ov_free)(text);
+            why
+        }
+    };
+    Err(failed(kind, what, &why))
+}
+
+fn text(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::internal("a zero byte in a property"))
+}
+
+macro_rules! handle {
+    ($name:ident, $raw:ty, $free:ident, $what:literal) => {
+        #[doc = $what]
+        pub(super) struct $name {
+            pointer: NonNull<$raw>,
+            functions: &'static Functions,
+        }
+
+        impl $name {
+            fn made(
+                functions: &'static Functions,
+                status: Status,
+                pointer: *mut $raw,
+                kind: Kind,
+                what: &str,
+            ) -> Result<Self> {
+                check(functions, status, kind, what)?;
+                let pointer = NonNull::new(pointer);
+                let pointer = pointer.ok_or_else(|| Error::internal(format!("{what}: nothing came")))?;
+                Ok(Self { pointer, functions })
+            }
+
+            fn raw(&self) -> *mut $raw {
+                self.pointer.as_ptr()
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                // SAFETY: it is ours and is freed once.
+                unsafe { (self.functions.$free)(self.raw()) };
+            }
+        }
+
+        // SAFETY: the library's objects belong to no thread.
+        unsafe impl Send for $name {}
+    };
+}
+
+handle!(Core, CoreObject, ov_core_free, "The library itself, with its devices.");
+handle!(Read, ModelObject, ov_model_free, "A model as it was read.");
+handle!(Compiled, CompiledObject, ov_compiled_model_free, "A model that is ready to run.");
+handle!(Request, RequestObject, ov_infer_request_free, "What one run at a time needs.");
+handle!(Value, TensorObject, ov_tensor_free, "A tensor.");
+
+// SAFETY: the core compiles models and lists devices, a compiled model is asked for requests and
+// properties: all of which the library documents as safe from several threads at once.
+unsafe impl Sync for Core {}
+// SAFETY: as above.
+unsafe impl Sync for Compiled {}
+
+/// `INVALID_C_PARAM`: what the library says when it is to make a shape of no dimensions, for a scalar.
+const NO_DIMENSIONS: Status = -14;
+const LOADING: &str = "openvino cannot load this model";
+const RUNNING: &str = "the model failed in openvino";
+
+impl Core {
+    pub(super) fn new() -> Result<Self> {
+        let (functions, mut pointer) = (functions()?, ptr::null_mut());
+        // SAFETY: the pointer is written once.
+        let status = unsafe { (functions.ov_core_create)(&mut pointer) };
+        Self::made(functions, status, pointer, Kind::Unavailable, "openvino does not start")
+    }
+
+    /// The names of all devices.
+    pub(super) fn devices(&self) -> Result<Vec<String>> {
+        let mut found = Devices { names: ptr::null_mut(), count: 0 };
+        // SAFETY: the list is written by the library, read here, and freed once.
+        unsafe {
+            let status = (self.functions.ov_core_get_available_devices)(self.raw(), &mut found);
+            check(self.functions, status, Kind::Unavailable, "openvino finds no devices")?;
+            let names: &[*mut c_char] =
+                if found.count == 0 { &[] } else { std::slice::from_raw_parts(found.names, found.count) };
+            let names =
+                names.iter().map(|name| CStr::from_ptr(*name).to_string_lossy().into_owned()).collect();
+            (self.functions.ov_available_devices_free)(&mut found);
+            Ok(names)
+        }
+    }
+
+    pub(super) fn compile(
+        &self,
+        onnx: &Bytes,
+        device: &str,
+        properties: &[(&str, String)],
+    ) -> Result<Compiled> {
+        let device = text(device)?;
+        let texts: Vec<(CString, CString)> =
+            properties.iter().map(|(name, value)| Ok((text(name)?, text(value)?))).collect::<Result<_>>()?;
+        let properties: Vec<Property> = texts
+            .iter()
+            .map(|(name, value)| Property { name: name.as_ptr(), value: value.as_ptr() })
+            .collect();
+        let (mut read, mut compiled) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the bytes live for the call that reads them, model and texts for the one that compiles.
+        unsafe {
+            let status = (self.functions.ov_core_read_model_from_memory_buffer)(
+                self.raw(),
+                onnx.as_ptr().cast(),
+                onnx.len(),
+                ptr::null(),
+                &mut read,
+            );
+            // The file is a model, which was seen before: what fails is what this library lacks.
+            let read = Read::made(self.functions, status, read, Kind::Unsupported, LOADING)?;
+            let status = (self.functions.ov_core_compile_model_props)(
+                self.raw(),
+                read.raw(),
+                device.as_ptr(),
+                properties.len(),
+                properties.as_ptr(),
+                &mut compiled,
+            );
+            Compiled::made(self.functions, status, compiled, Kind::Unsupported, LOADING)
+        }
+    }
+}
+
+impl Compiled {
+    pub(super) fn property(&self, name: &str) -> Result<String> {
+        let key = text(name)?;
+        let mut value = ptr::null_mut();
+        // SAFETY: the value is a text of our own, freed once.
+        unsafe {
+            let status =
+                (self.functions.ov_compiled_model_get_property)(self.raw(), key.as_ptr(), &mut value);
+            check(self.functions, status, Kind::Unsupported, &format!("openvino does not know {name}"))?;
+            let text = CStr::from_ptr(value).to_string_lossy().into_owned();
+            (self.functions.ov_free)(value);
+            Ok(text)
+        }
+    }
+
+    pub(super) fn request(&self) -> Result<Request> {
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the compiled model is there; the library keeps what the request needs of it.
+        let status =
+            unsafe { (self.functions.ov_compiled_model_create_infer_request)(self.raw(), &mut pointer) };
+        Request::made(self.functions, status, pointer, Kind::Failed, RUNNING)
+    }
+}
+
+impl Request {
+    pub(super) fn run<'a>(
+        &mut self,
+        inputs: impl Iterator<Item = (&'a CString, &'a Tensor)>,
+        outputs: impl Iterator<Item = (&'a CString, &'a TensorSpec)>,
+    ) -> Result<Vec<Tensor>> {
+        let functions = self.functions;
+        let mut held = Vec::new();
+        for (name, tensor) in inputs {
+            let bytes = aligned(tensor.bytes(), tensor.dtype().size().unwrap_or(1));
+            let value = Value::over(functions, tensor, &bytes)?;
+            // SAFETY: the request keeps the tensor; its bytes outlive the run, and each run sets all.
+            let status =
+                unsafe { (functions.ov_infer_request_set_tensor)(self.raw(), name.as_ptr(), value.raw()) };
+            check(functions, status, Kind::Invalid, &format!("input '{}'", name.to_string_lossy()))?;
+            held.push(bytes);
+        }
+        // SAFETY: one run at a time, since this is borrowed alone.
+        let status = unsafe { (functions.ov_infer_request_infer)(self.raw()) };
+        check(functions, status, Kind::Failed, RUNNING)?;
+        outputs.map(|(name, spec)| self.output(name, spec)).collect()
+    }
+
+    /// Copied, since the next run writes to the same place.
+    fn output(&self, name: &CString, spec: &TensorSpec) -> Result<Tensor> {
+        let functions = self.functions;
+        let mut pointer = ptr::null_mut();
+        // SAFETY: names and values live for the calls; bytes are read before the request runs again.
+        unsafe {
+            let status = (functions.ov_infer_request_get_tensor)(self.raw(), name.as_ptr(), &mut pointer);
+            let value = Value::made(functions, status, pointer, Kind::Failed, RUNNING)?;
+            let shape = value.shape()?;
+            let (mut found, mut length, mut data) = (0, 0, ptr::null_mut());
+            let failed = |status| check(functions, status, Kind::Failed, RUNNING);
+            failed((functions.ov_tensor_get_element_type)(value.raw(), &mut found))?;
+            if Some(found) != element(spec.dtype) {
+                let text = format!("output '{}' came as another type than {}", spec.name, spec.dtype);
+                return Err(Error::unsupported(text));
+            }
+            failed((functions.ov_tensor_get_byte_size)(value.raw(), &mut length))?;
+            let bytes: &[u8] = if length == 0 {
+                &[]
+            } else {
+                failed((functions.ov_tensor_data)(value.raw(), &mut data))?;
+                std::slice::from_raw_parts(data.cast_const().cast(), length)
+            };
+            let mut copy = Aligned::with_capacity(length);
+            copy.append(bytes);
+            // Checks that there are as many as type and shape say.
+            Tensor::new(spec.dtype, shape, copy.into_bytes())
+        }
+    }
+}
+
+impl Value {
+    /// An input over bytes, which are not copied and must outlive its use.
+    fn over(functions: &'static Functions, tensor: &Tensor, bytes: &Bytes) -> Result<Self> {
+        let element = element(tensor.dtype())
+            .ok_or_else(|| Error::unsupported(format!("openvino has no {} tensors", tensor.dtype())))?;
+        let mut dims: Vec<i64> =
+            tensor.shape().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
+        let shape = Shape { rank: dims.len() as i64, dims: dims.as_mut_ptr() };
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the shape is copied; inputs are not written to.
+        let status = unsafe {
+            let data = bytes.as_ptr().cast_mut().cast();
+            (functions.ov_tensor_create_from_host_ptr)(element, shape, data, &mut pointer)
+        };
+        Self::made(functions, status, pointer, Kind::Invalid, "openvino does not take this tensor")
+    }
+
+    fn shape(&self) -> Result<Vec<usize>> {
+        let mut shape = Shape { rank: 0, dims: ptr::null_mut() };
+        // SAFETY: the shape is written by the library, read here, and freed once.
+        unsafe {
+            let status = (self.functions.ov_tensor_get_shape)(self.raw(), &mut shape);
+            if status == NO_DIMENSIONS {
+                return Ok(Vec::new());
+            }
+            check(self.functions, status, Kind::Failed, RUNNING)?;
+            let rank = usize::try_from(shape.rank).unwrap_or_default();
+            let dims: &[i64] = if rank == 0 { &[] } else { std::slice::from_raw_parts(shape.dims, rank) };
+            let dims = dims.iter().map(|dim| usize::try_from(*dim).unwrap_or_default()).collect();
+            (self.functions.ov_shape_free)(&mut shape);
+            Ok(dims)
+        }
+    }
+}
+
+/// `ov_element_type_e`.
+fn element(dtype: DataType) -> Option<c_int> {
+    Some(match dtype {
+        DataType::Bool => 1,
+        DataType::BF16 => 2,
+        DataType::F16 => 3,
+        DataType::F32 => 4,
+        DataType::F64 => 5,
+        DataType::I8 => 7,
+        DataType::I16 => 8,
+        DataType::I32 => 9,
+        DataType::I64 => 10,
+        DataType::U8 => 16,
+        DataType::U16 => 17,
+        DataType::U32 => 18,
+        DataType::U64 => 19,
+        DataType::Bytes => return None,
+    })
+}

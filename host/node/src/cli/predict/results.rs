@@ -1,0 +1,287 @@
+//! Answers in a file, in the order of the rows, such that an interrupted command can go on.
+//!
+//! They are written to `NAME.part`, which becomes `NAME` when all are there. How far an earlier command
+//! came is what lies in it; that it asked the same of the same file is in `NAME.part.json`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use eyot_core::{Error, Name, Result, ResultExt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::tensors::Output;
+
+/// What a command was asked; another must not add to its answers.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Asked {
+    version: u32,
+    deployment: Name,
+    input: PathBuf,
+    bytes: u64,
+    modified: Option<std::time::SystemTime>,
+    columns: Vec<String>,
+}
+
+impl Asked {
+    pub(super) fn new(deployment: &Name, input: &Path, columns: &[String]) -> Result<Self> {
+        let open = || format!("cannot read {}", input.display());
+        let metadata = std::fs::metadata(input).context(open)?;
+        let input = std::fs::canonicalize(input).context(open)?;
+        let (deployment, columns) = (deployment.clone(), columns.to_vec());
+        Ok(Self {
+            version: 1,
+            deployment,
+            input,
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+            columns,
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Csv,
+    Jsonl,
+}
+
+/// The file of answers.
+pub(super) struct Results {
+    file: File,
+    kind: Kind,
+    /// Whether the heading is still to be written.
+    bare: bool,
+    target: PathBuf,
+    part: PathBuf,
+    asked: PathBuf,
+}
+
+impl Results {
+    /// Goes on after the answers that are there from an earlier command, and says how many they are.
+    ///
+    /// Fails with `Conflict` when `target` is there already, or another command's answers are.
+    pub(super) fn open(target: &Path, asked: &Asked, restart: bool) -> Result<(Self, u64)> {
+        let kind = match target.extension().and_then(|extension| extension.to_str()) {
+            Some("csv") => Kind::Csv,
+            Some("jsonl" | "ndjson") => Kind::Jsonl,
+            _ => {
+                return Err(Error::invalid(format!(
+                    "{} is of no kind that answers are written in",
+                    target.display()
+                ))
+                .hint("answers are written to .csv and .jsonl files"));
+            }
+        };
+        let beside = |ending: &str| {
+            let mut name = target.as_os_str().to_owned();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        let (part, state) = (beside(".part"), beside(".part.json"));
+        if target.exists() && !restart {
+            return Err(Error::conflict(format!("{} is there already", target.display()))
+                .hint("write to another file, or replace it with --restart"));
+        }
+        if restart || !part.exists() {
+            remove(&part)?;
+            write_state(&state, asked)?;
+        } else {
+            check_state(&state, asked)?;
+        }
+        let open = || format!("cannot write to {}", part.display());
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part);
+        let mut file = file.context(open)?;
+        let (rows, end) = whole(&file, kind)?;
+        file.set_len(end).context(open)?;
+        file.seek(SeekFrom::End(0)).context(open)?;
+        let (target, bare) = (target.to_owned(), end == 0);
+        Ok((Self { file, kind, bare, target, part, asked: state }, rows))
+    }
+
+    /// Adds the answers to so many rows.
+    pub(super) fn write(&mut self, outputs: &[Output], rows: usize) -> Result<()> {
+        let text = match self.kind {
+            Kind::Jsonl => lines(outputs, rows)?,
+            Kind::Csv => records(outputs, rows, self.bare)?,
+        };
+        self.bare = false;
+        self.file.write_all(&text).context(|| format!("cannot write to {}", self.part.display()))
+    }
+
+    /// All answers are there.
+    pub(super) fn finish(self) -> Result<()> {
+        self.file.sync_all().context(|| format!("cannot write to {}", self.part.display()))?;
+        std::fs::rename(&self.part, &self.target)
+            .context(|| format!("cannot write to {}", self.target.display()))?;
+        remove(&self.asked)
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::from(error).context(format!("cannot remove {}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_state(path: &Path, asked: &Asked) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(asked).map_err(|error| Error::internal("no JSON").because(error))?;
+    std::fs::write(path, text).context(|| format!("cannot write to {}", path.display()))
+}
+
+fn check_state(path: &Path, asked: &Asked) -> Result<()> {
+    let text = std::fs::read_to_string(path).ok();
+    let found: Option<Asked> = text.and_then(|text| serde_json::from_str(&text).ok());
+    if found.as_ref() == Some(asked) {
+        return Ok(());
+    }
+    let part = path.with_extension("");
+    Err(Error::conflict(format!("{} has the answers of another command, or to another file", part.display()))
+        .hint("start over with --restart, or write to another file"))
+}
+
+/// How many answers lie in a file whole, and where the last of them ends: a process that was killed may
+/// have left half of one.
+fn whole(file: &File, kind: Kind) -> Result<(u64, u64)> {
+    match kind {
+        Kind::Jsonl => {
+            let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+            let (mut rows, mut end) = (0, 0);
+            while reader.read_until(b'\n', &mut line)? > 0 {
+                if line.last() == Some(&b'\n') {
+                    (rows, end) = (rows + 1, end + line.len() as u64);
+                }
+                line.clear();
+            }
+            Ok((rows, end))
+        }
+        Kind::Csv => {
+            // Whether the last record is whole cannot be seen, since a line may end inside of a text: it
+            // is made again. The first is the heading.
+            let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file);
+            let mut starts = Vec::new();
+            let mut record = ::csv::ByteRecord::new();
+            while reader.read_byte_record(&mut record).unwrap_or_default() {
+                starts.push(record.position().map_or(0, ::csv::Position::byte));
+            }
+            let last = starts.last().copied().unwrap_or_default();
+            Ok((starts.len().saturating_sub(2) as u64, if starts.len() > 1 { last } else { 0 }))
+        }
+    }
+}
+
+fn lines(outputs: &[Output], rows: usize) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for row in 0..rows {
+        let pairs = outputs.iter().map(|output| {
+            let values = output.rows.get(row).map(Vec::as_slice).unwrap_or_default();
+            (output.name.clone(), nested(&output.shape, values))
+        });
+        let line: Map<String, Value> = pairs.collect();
+        serde_json::to_writer(&mut text, &line).map_err(|error| Error::internal("no JSON").because(error))?;
+        text.push(b'\n');
+    }
+    Ok(text)
+}
+
+/// Values as lists in lists, as their dimensions say; a single one as it is.
+fn nested(shape: &[usize], values: &[Value]) -> Value {
+    match shape {
+        [] => values.first().cloned().unwrap_or_default(),
+        [_] => Value::from(values),
+        [first, inner @ ..] => {
+            let each = (values.len() / (*first).max(1)).max(1);
+            values.chunks(each).map(|part| nested(inner, part)).collect()
+        }
+    }
+}
+
+fn records(outputs: &[Output], rows: usize, bare: bool) -> Result<Vec<u8>> {
+    let wrong = |error: ::csv::Error| Error::internal("no CSV").because(error);
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    if bare {
+        writer.write_record(outputs.iter().flat_map(heading)).map_err(wrong)?;
+    }
+    for row in 0..rows {
+        let cells = outputs.iter().flat_map(|output| output.rows.get(row).into_iter().flatten());
+        let cells = cells.map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        writer.write_record(cells).map_err(wrong)?;
+    }
+    writer.into_inner().map_err(|error| Error::internal("no CSV").because(error.into_error()))
+}
+
+/// `label`, or `probabilities.0`, `probabilities.1`, …
+fn heading(output: &Output) -> Vec<String> {
+    match output.rows.first().map_or(0, Vec::len) {
+        1 if output.shape.iter().product::<usize>() == 1 => vec![output.name.clone()],
+        count => (0..count).map(|number| format!("{}.{number}", output.name)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn outputs(first: i64) -> Vec<Output> {
+        let label = Output {
+            name: "label".into(),
+            rows: vec![vec![json!(first)], vec![json!(first + 1)]],
+            shape: vec![],
+        };
+        let text = vec![vec![json!("a\nb"), json!("NaN")], vec![json!("c"), json!(0.5)]];
+        vec![label, Output { name: "p".into(), rows: text, shape: vec![2] }]
+    }
+
+    #[test]
+    fn whatever_is_cut_off_an_interrupted_command_goes_on_after_whole_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("rows.csv");
+        std::fs::write(&input, "x\n1\n").unwrap();
+        let asked = Asked::new(&"iris".parse().unwrap(), &input, &[]).unwrap();
+        for name in ["out.csv", "out.jsonl"] {
+            let target = dir.path().join(name);
+            let complete = {
+                let (mut results, done) = Results::open(&target, &asked, true).unwrap();
+                assert_eq!(done, 0);
+                results.write(&outputs(0), 2).unwrap();
+                results.write(&outputs(2), 2).unwrap();
+                results.finish().unwrap();
+                std::fs::read(&target).unwrap()
+            };
+            std::fs::remove_file(&target).unwrap();
+            let part = dir.path().join(format!("{name}.part"));
+            for cut in 0..complete.len() {
+                std::fs::write(&part, &complete[..cut]).unwrap();
+                write_state(&dir.path().join(format!("{name}.part.json")), &asked).unwrap();
+                let (mut results, done) = Results::open(&target, &asked, false).unwrap();
+                for row in usize::try_from(done).unwrap()..4 {
+                    let batch = outputs(2 * (row as i64 / 2));
+                    let one = |output: &Output| Output {
+                        name: output.name.clone(),
+                        rows: vec![output.rows[row % 2].clone()],
+                        shape: output.shape.clone(),
+                    };
+                    results.write(&batch.iter().map(one).collect::<Vec<_>>(), 1).unwrap();
+                }
+                results.finish().unwrap();
+                assert_eq!(std::fs::read(&target).unwrap(), complete, "{name} cut at {cut}");
+                std::fs::remove_file(&target).unwrap();
+            }
+        }
+        let target = dir.path().join("out.csv");
+        let (_, _) = Results::open(&target, &asked, true).unwrap();
+        std::fs::write(&input, "x\n1\n2\n").unwrap();
+        let other = Asked::new(&"iris".parse().unwrap(), &input, &[]).unwrap();
+        assert_eq!(Results::open(&target, &other, false).err().unwrap().kind(), eyot_core::Kind::Conflict);
+    }
+}

@@ -1,0 +1,242 @@
+//! Which columns of a file are which inputs of a deployment, and rows as the numbers of requests.
+
+use eyot_core::{Error, Result};
+use eyot_nn::{DataType, TensorSpec};
+use serde_json::{Map, Value};
+
+/// A row: values by the names of their columns, in their order.
+pub(super) type Row = Map<String, Value>;
+
+/// Where the values of one input are found in a row.
+#[derive(Debug, PartialEq)]
+enum Place {
+    /// One column holds all of them: a single value, or a list.
+    Column(String),
+    /// Each column holds one.
+    Columns(Vec<String>),
+}
+
+/// How rows become inputs.
+pub(super) struct Plan {
+    inputs: Vec<(TensorSpec, Place)>,
+}
+
+/// The values of one input for one row, and the dimensions behind the first.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Part {
+    pub(super) shape: Vec<usize>,
+    pub(super) values: Vec<Value>,
+}
+
+impl Plan {
+    /// Matches columns with inputs: by name, as numbered columns `x.0`, `x.1`, …, or all of them in order
+    /// where there is one input.
+    ///
+    /// Fails naming the input that has no columns, and the columns there are.
+    pub(super) fn new(inputs: Vec<TensorSpec>, columns: &[String]) -> Result<Self> {
+        let alone = inputs.len() == 1;
+        let found = inputs.into_iter().map(|spec| {
+            let place = place(&spec, columns, alone)?;
+            Ok((spec, place))
+        });
+        Ok(Self { inputs: found.collect::<Result<_>>()? })
+    }
+
+    /// Whether several rows can be sent in one request: the first dimension of every input is variable.
+    pub(super) fn joins(&self) -> bool {
+        self.inputs.iter().all(|(spec, _)| spec.shape.first() == Some(&-1))
+    }
+
+    /// The inputs, in the order of each row's parts.
+    pub(super) fn specs(&self) -> impl Iterator<Item = &TensorSpec> {
+        self.inputs.iter().map(|(spec, _)| spec)
+    }
+
+    /// A row's part of each input.
+    pub(super) fn parts(&self, row: &Row) -> Result<Vec<Part>> {
+        self.inputs.iter().map(|(spec, place)| part(spec, place, row)).collect()
+    }
+}
+
+fn place(spec: &TensorSpec, columns: &[String], alone: bool) -> Result<Place> {
+    let name = &spec.name;
+    if columns.contains(name) {
+        return Ok(Place::Column(name.clone()));
+    }
+    let numbered: Vec<String> = (0..)
+        .map(|number| format!("{name}.{number}"))
+        .take_while(|column| columns.contains(column))
+        .collect();
+    if !numbered.is_empty() {
+        return Ok(Place::Columns(numbered));
+    }
+    match columns {
+        [] => {}
+        [only] if alone => return Ok(Place::Column(only.clone())),
+        all if alone && elements(spec).is_none_or(|count| count == all.len()) => {
+            return Ok(Place::Columns(all.to_vec()));
+        }
+        _ => {}
+    }
+    let wants = elements(spec).map_or_else(String::new, |count| format!(", of {count} values a row"));
+    let shown: Vec<&str> = columns.iter().take(20).map(String::as_str).collect();
+    Err(Error::invalid(format!("no columns are the input '{name}'{wants}")).hint(format!(
+        "the file has {} columns: {}; choose with --columns, or name them {name} or {name}.0, {name}.1, …",
+        columns.len(),
+        shown.join(", ")
+    )))
+}
+
+/// Values of one row of an input, where its dimensions say.
+fn elements(spec: &TensorSpec) -> Option<usize> {
+    let dims = spec.shape.iter().skip(usize::from(spec.shape.first() == Some(&-1)));
+    dims.map(|dim| usize::try_from(*dim).ok()).product()
+}
+
+fn part(spec: &TensorSpec, place: &Place, row: &Row) -> Result<Part> {
+    let cell = |column: &String| {
+        let value = row.get(column).cloned().unwrap_or_default();
+        if value.is_null() {
+            Err(Error::invalid(format!("column '{column}' has no value")))
+        } else {
+            Ok(value)
+        }
+    };
+    let (values, found) = match place {
+        Place::Columns(columns) => {
+            (columns.iter().map(cell).collect::<Result<Vec<_>>>()?, vec![columns.len()])
+        }
+        Place::Column(column) => {
+            let value = cell(column)?;
+            let mut values = Vec::new();
+            let shape = flatten(unquoted(value, spec.dtype), &mut values)
+                .ok_or_else(|| Error::invalid(format!("the lists in column '{column}' are ragged")))?;
+            (values, shape)
+        }
+    };
+    let inner: Vec<i64> =
+        spec.shape.iter().skip(usize::from(spec.shape.first() == Some(&-1))).copied().collect();
+    let shape = fit(&inner, &found, values.len()).ok_or_else(|| {
+        Error::invalid(format!(
+            "input '{}' takes rows of the shape {inner:?}, and this one has {} values in {found:?}",
+            spec.name,
+            values.len()
+        ))
+    })?;
+    Ok(Part { shape, values })
+}
+
+/// A list written into a cell of text is one.
+fn unquoted(value: Value, dtype: DataType) -> Value {
+    match &value {
+        Value::String(text) if dtype != DataType::Bytes && text.trim_start().starts_with('[') => {
+            serde_json::from_str(text).unwrap_or(value)
+        }
+        _ => value,
+    }
+}
+
+/// The dimensions of nested lists, and what is in them; `None` for ragged ones.
+fn flatten(value: Value, values: &mut Vec<Value>) -> Option<Vec<usize>> {
+    let Value::Array(items) = value else {
+        values.push(value);
+        return Some(Vec::new());
+    };
+    let count = items.len();
+    let mut inner: Option<Vec<usize>> = None;
+    for item in items {
+        let shape = flatten(item, values)?;
+        if inner.get_or_insert_with(|| shape.clone()) != &shape {
+            return None;
+        }
+    }
+    Some(std::iter::once(count).chain(inner.unwrap_or_default()).collect())
+}
+
+/// The dimensions of a row: those of the input where they are fixed, else those that were found. Values
+/// of fixed dimensions may also come in one flat list.
+fn fit(wanted: &[i64], found: &[usize], count: usize) -> Option<Vec<usize>> {
+    let fixed: Option<Vec<usize>> = wanted.iter().map(|dim| usize::try_from(*dim).ok()).collect();
+    if let Some(fixed) = fixed {
+        return (fixed.iter().product::<usize>() == count).then_some(fixed);
+    }
+    let same = wanted
+        .iter()
+        .zip(found)
+        .all(|(wanted, found)| usize::try_from(*wanted).is_ok_and(|dim| dim == *found) || *wanted < 0);
+    (wanted.len() == found.len() && same).then(|| found.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(name: &str, shape: &[i64]) -> TensorSpec {
+        TensorSpec { name: name.into(), dtype: DataType::F32, shape: shape.into() }
+    }
+
+    fn names(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn columns_are_matched_by_name_number_or_order() {
+        for (inputs, columns, row, parts) in [
+            (
+                vec![spec("x", &[-1, 2])],
+                "a b",
+                json!({"a": 1, "b": "2"}),
+                Some(vec![(vec![2], json!([1, "2"]))]),
+            ),
+            (
+                vec![spec("x", &[-1, 2])],
+                "x id",
+                json!({"x": [1, 2], "id": 7}),
+                Some(vec![(vec![2], json!([1, 2]))]),
+            ),
+            (vec![spec("x", &[-1, 2])], "x", json!({"x": "[1, 2]"}), Some(vec![(vec![2], json!([1, 2]))])),
+            (
+                vec![spec("x", &[-1, 2, 2])],
+                "x",
+                json!({"x": [[1, 2], [3, 4]]}),
+                Some(vec![(vec![2, 2], json!([1, 2, 3, 4]))]),
+            ),
+            (
+                vec![spec("x", &[-1, -1])],
+                "x",
+                json!({"x": [1, 2, 3]}),
+                Some(vec![(vec![3], json!([1, 2, 3]))]),
+            ),
+            (
+                vec![spec("x", &[-1]), spec("y", &[-1, 2])],
+                "y.1 y.0 x",
+                json!({"y.1": 1, "y.0": 0, "x": 9}),
+                Some(vec![(vec![], json!([9])), (vec![2], json!([0, 1]))]),
+            ),
+            (vec![spec("x", &[3])], "x", json!({"x": [1, 2, 3]}), Some(vec![(vec![3], json!([1, 2, 3]))])),
+            (vec![spec("x", &[-1, 3])], "x", json!({"x": [1, 2]}), None),
+            (vec![spec("x", &[-1, 2])], "x", json!({"x": null}), None),
+            (vec![spec("x", &[-1, -1])], "x", json!({"x": [[1], [2, 3]]}), None),
+        ] {
+            let plan = Plan::new(inputs, &names(columns)).unwrap();
+            let found = plan.parts(row.as_object().unwrap()).ok();
+            let parts = parts.map(|parts| {
+                let part = |(shape, values): (Vec<usize>, Value)| Part {
+                    shape,
+                    values: values.as_array().unwrap().clone(),
+                };
+                parts.into_iter().map(part).collect::<Vec<_>>()
+            });
+            assert_eq!(found, parts, "{columns}: {row}");
+        }
+        for (inputs, columns) in [
+            (vec![spec("x", &[-1, 2])], "a b c"),
+            (vec![spec("x", &[-1]), spec("y", &[-1])], "x z"),
+            (vec![spec("x", &[-1, 2])], ""),
+        ] {
+            assert!(Plan::new(inputs, &names(columns)).is_err(), "{columns}");
+        }
+    }
+}
