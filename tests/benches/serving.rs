@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use eyot_core::config::BackendChoice;
 use eyot_nn::{Backends, LoadedModel, Models, NamedTensor, Settings, Tensor};
 use eyot_store::Memory;
-use eyot_tests::{Eyot, component, fixture, path, quantile};
+use eyot_tests::{Eyot, component, cpu, fixture, path, pin, quantile};
 use serde_json::{Value, json};
 
 mod floor;
@@ -42,12 +42,12 @@ fn main() -> Result<()> {
     );
     println!("digits on {}, {processors} processors", model.ran_on());
     print("A  the model in a loop, µs a call", &runtime.block_on(in_a_loop(&model))?);
-    pin(0)?;
+    pin([0])?;
     let floor = floor::Floor::start()?;
     let dir = tempfile::tempdir()?;
     let eyot = Eyot::new(dir.path())?;
     let server = eyot.up()?;
-    pin(1)?;
+    pin([1])?;
     let onnx = fixture("digits");
     eyot.json(&["deploy", &onnx.to_string_lossy(), "--name", "digits"])?;
     deploy_component(&eyot)?;
@@ -240,29 +240,6 @@ impl<'a> Connection<'a> {
             }
         }
     }
-}
-
-/// Seconds of CPU that a process has used.
-fn cpu(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit_once(')').context("/proc has another form here")?.1;
-    let ticks: u64 =
-        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    // SAFETY: asks for a constant of the system.
-    let second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    Ok(ticks as f64 / second as f64)
-}
-
-/// Keeps this thread, and the programs it starts from now on, to one processor.
-fn pin(processor: usize) -> Result<()> {
-    // SAFETY: the set is a plain bit field that starts empty; the call reads it.
-    let done = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(processor, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
-    };
-    ensure!(done == 0, "cannot stay on processor {processor}: {}", std::io::Error::last_os_error());
-    Ok(())
 }
 
 /// Where the benchmark itself lies, so that it can start the floor as a program of its own.

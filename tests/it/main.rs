@@ -5,7 +5,9 @@
 mod cli;
 mod clients;
 mod crash;
+mod crash_registry;
 mod digits;
+mod disk_full;
 mod guests;
 mod input;
 mod registry;

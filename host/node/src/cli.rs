@@ -15,6 +15,7 @@ mod key;
 mod ls;
 mod models;
 mod new;
+mod policy;
 mod predict;
 mod push;
 mod release;
@@ -105,6 +106,7 @@ enum Command {
     Import(import::Import),
     Key(key::Key),
     Sign(sign::Sign),
+    Policy(policy::Policy),
     Audit(audit::Audit),
     Gc(gc::Gc),
     Token(token::Token),
@@ -166,6 +168,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::Import(command) => command.run(global, output).await,
         Command::Key(command) => command.run(output),
         Command::Sign(command) => command.run(global, output).await,
+        Command::Policy(command) => command.run(global, output).await,
         Command::Audit(command) => command.run(global, output).await,
         Command::Gc(command) => command.run(global, output).await,
         Command::Token(command) => command.run(global, output).await,

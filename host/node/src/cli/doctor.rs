@@ -2,6 +2,7 @@ use clap::Args;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result};
 use eyot_nn::{Backends, install};
+use eyot_oci::Trust;
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -96,8 +97,9 @@ fn data(config: &Config) -> Finding {
 
 async fn server(global: &Global, config: &Config) -> Finding {
     let url = match global.server() {
-        Some(url) => Ok(Some(url.to_owned())),
-        None => platform::running(&config.data.dir).map(|running| running.map(|running| running.api)),
+        Some(url) => Ok(Some((crate::session::trust(config), url.to_owned()))),
+        None => platform::running(&config.data.dir)
+            .map(|running| running.map(|running| (running.trust(), running.api))),
     };
     let found = match url {
         Ok(None) => {
@@ -109,7 +111,9 @@ async fn server(global: &Global, config: &Config) -> Finding {
                 hint,
             };
         }
-        Ok(Some(url)) => cli::doctor::ask(&url).await.map(|version| format!("{url}, eyot {version}")),
+        Ok(Some((trust, url))) => {
+            cli::doctor::ask(&url, &trust).await.map(|version| format!("{url}, eyot {version}"))
+        }
         Err(error) => Err(error),
     };
     found.map_or_else(
@@ -118,8 +122,8 @@ async fn server(global: &Global, config: &Config) -> Finding {
     )
 }
 
-async fn ask(url: &str) -> Result<String> {
-    let client = eyot_api::Client::new(eyot_oci::Transport::http(url)?);
+async fn ask(url: &str, trust: &Trust) -> Result<String> {
+    let client = eyot_api::Client::new(eyot_oci::Transport::connect(url, trust)?);
     Ok(client.server().await?.version)
 }
 

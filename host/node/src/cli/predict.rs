@@ -40,7 +40,7 @@ impl Predict {
             text => text.to_owned(),
         };
         let session = Session::open(global).await?;
-        let transport = Transport::http(session.need_gateway()?)?;
+        let transport = Transport::connect(session.need_gateway()?, &session.trust())?;
         let request = Request::post(format!("/v2/models/{}/infer", self.name))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body))

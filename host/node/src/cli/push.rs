@@ -3,9 +3,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use eyot_core::config::Config;
 use eyot_core::{Error, Reference, Result, ResultExt, Selector};
-use eyot_oci::Pushed;
+use eyot_oci::{Client, PrivateKey, Pushed};
 
-use crate::cli::Global;
+use crate::cli::{Global, key, sign};
 use crate::output::{Output, size};
 use crate::session::Session;
 
@@ -24,14 +24,18 @@ pub(crate) struct Push {
     /// Repository and tag [default: eyot.toml's, or the file's name with the tag latest].
     #[arg(long = "as", value_name = "NAME:TAG")]
     reference: Option<Reference>,
+    /// Signs it with this private key before the tag names it.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 impl Push {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let key = self.key.as_deref().map(key::read_private).transpose()?;
         let session = Session::open(global).await?;
         let (file, from_manifest) = locate(&self.path)?;
         let reference = self.reference.or(from_manifest);
-        let pushed = push_file(&session, &file, reference, output).await?;
+        let pushed = push_file(&session, &file, reference, key.as_ref(), output).await?;
         output.result(&pushed, |_| {
             let tag = pushed.tag.as_deref().map_or_else(String::new, |tag| format!(":{tag}"));
             format!("{}{tag}@{}\n{}", pushed.repository, pushed.digest, size(pushed.size))
@@ -68,11 +72,13 @@ pub(crate) fn manifest(dir: &Path) -> Result<eyot_core::config::Component> {
     })
 }
 
-/// Pushes one file; what it is shows in its name.
+/// Pushes one file; what it is shows in its name. With a key it is pushed, signed and then tagged, so
+/// that a policy lets the tag name it.
 pub(crate) async fn push_file(
     session: &Session,
     file: &Path,
     reference: Option<Reference>,
+    key: Option<&PrivateKey>,
     output: &Output,
 ) -> Result<Pushed> {
     let reference = match reference {
@@ -92,14 +98,27 @@ pub(crate) async fn push_file(
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let watching = bar.clone();
     let registry = session.client().registry().watched(move |length| watching.inc(length));
+    let (repository, at_once) = (&reference.repository, Some(tag.as_str()).filter(|_| key.is_none()));
     let pushed = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("wasm") => registry.push_component(&reference.repository, Some(tag), bytes.into()).await,
-        Some("onnx") => registry.push_model(&reference.repository, Some(tag), &name, bytes.into()).await,
+        Some("wasm") => registry.push_component(repository, at_once, bytes.into()).await,
+        Some("onnx") => registry.push_model(repository, at_once, &name, bytes.into()).await,
         _ => Err(Error::invalid(format!("{} is neither .wasm nor .onnx", file.display()))
             .hint("components end in .wasm, models in .onnx")),
     };
     bar.finish_and_clear();
-    pushed.map_err(|error| error.context(format!("cannot push {}", file.display())))
+    let pushed = pushed.map_err(|error| error.context(format!("cannot push {}", file.display())))?;
+    match key {
+        Some(key) => sign_and_tag(&registry, pushed, tag, key).await,
+        None => Ok(pushed),
+    }
+}
+
+async fn sign_and_tag(registry: &Client, pushed: Pushed, tag: &str, key: &PrivateKey) -> Result<Pushed> {
+    let (repository, digest) = (&pushed.repository, &pushed.digest);
+    registry.attach(repository, digest, sign::statement(key, repository, digest)?).await?;
+    let manifest = registry.manifest(repository, &digest.to_string()).await?;
+    registry.put_manifest(repository, Some(tag), &manifest.media_type, manifest.bytes).await?;
+    Ok(Pushed { tag: Some(tag.to_owned()), ..pushed })
 }
 
 /// What no back end can load is refused before anything is stored.

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use clap::Args;
-use eyot_core::{Digest, Reference, Result};
-use eyot_oci::SIGNED;
+use eyot_core::{Clock as _, Digest, Reference, Result, SystemClock};
+use eyot_oci::{PrivateKey, SIGNED};
 use serde::Serialize;
 
 use crate::cli::{Global, key};
@@ -40,10 +41,16 @@ impl Sign {
         let registry = session.client().registry();
         let fetched = registry.fetch(&self.reference).await?;
         let (repository, subject) = (&self.reference.repository, Digest::of(&fetched.bytes));
-        let bundle = eyot_oci::sign(&key, repository, &subject, SIGNED, serde_json::json!({}))?;
+        let bundle = statement(&key, repository, &subject)?;
         let signature = registry.attach(repository, &subject, bundle).await?;
         let subject = format!("{repository}@{subject}");
         let signed = Signed { subject, signature: signature.to_string(), key: key.public().fingerprint()? };
         output.result(&signed, |_| format!("{}\nsigned by {}", signed.subject, signed.key))
     }
+}
+
+/// Says that a manifest is the key holder's, and when they said so: policies ask for the age.
+pub(crate) fn statement(key: &PrivateKey, repository: &str, subject: &Digest) -> Result<Bytes> {
+    let predicate = serde_json::json!({ "signedAt": SystemClock.now().to_rfc3339() });
+    eyot_oci::sign(key, repository, subject, SIGNED, predicate)
 }

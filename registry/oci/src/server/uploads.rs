@@ -43,25 +43,56 @@ async fn at_once(
     headers: &HeaderMap,
     body: Body,
 ) -> Answer {
+    let room = room(registry, repository, headers, 0).await?;
     registry.reserve(digest).await?;
     let id = UploadId::random();
     let mut upload = registry.0.store.start_upload(id, digest.algorithm()).await?;
-    let received = receive(&mut *upload, headers, body).await;
-    if let Err(error) = received {
-        drop(upload);
-        // What a write that has not ended yet keeps busy is swept at the next start.
-        let _ = registry.0.store.drop_upload(id).await;
-        return Err(error);
+    let received = receive(&mut *upload, headers, body, room).await;
+    if let Err(refusal) = received {
+        upload.discard().await?;
+        return Err(refusal);
     }
-    keep(registry, repository, upload, digest).await
+    let kept = keep(registry, repository, upload, digest).await;
+    if kept.is_err() {
+        // Nobody knows this upload's name, so nobody can go on with it.
+        registry.0.store.drop_upload(id).await?;
+    }
+    kept
+}
+
+/// What an upload may grow to, and what is said when it grows beyond.
+type Room = Option<(u64, Error)>;
+
+/// Fails when the body says that it is longer than there is room for.
+async fn room(
+    registry: &Registry,
+    repository: &str,
+    headers: &HeaderMap,
+    received: u64,
+) -> Result<Room, Refusal> {
+    let Some(most) = registry.room(repository).await? else { return Ok(None) };
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let error = registry.no_room(repository);
+    if received.saturating_add(length.unwrap_or_default()) > most {
+        return Err(error.into());
+    }
+    Ok(Some((most, error)))
 }
 
 /// Takes a body in, as it comes.
-async fn receive(upload: &mut dyn Upload, headers: &HeaderMap, body: Body) -> Result<(), Refusal> {
+async fn receive(
+    upload: &mut dyn Upload,
+    headers: &HeaderMap,
+    body: Body,
+    room: Room,
+) -> Result<(), Refusal> {
     let expected = body_length(headers);
     let before = upload.received();
-    let taken = take_in(upload, body).await;
-    taken.map_err(|error| Refusal::new("BLOB_UPLOAD_INVALID", error))?;
+    let taken = take_in(upload, body, room).await;
+    taken.map_err(|error| match error.kind() {
+        Kind::Full => error.into(),
+        _ => Refusal::new("BLOB_UPLOAD_INVALID", error),
+    })?;
     let received = upload.received() - before;
     match expected {
         Some(expected) if expected != received => {
@@ -72,7 +103,7 @@ async fn receive(upload: &mut dyn Upload, headers: &HeaderMap, body: Body) -> Re
     }
 }
 
-async fn take_in(upload: &mut dyn Upload, body: Body) -> Result<()> {
+async fn take_in(upload: &mut dyn Upload, body: Body, mut room: Room) -> Result<()> {
     let mut frames = body.into_data_stream();
     let (mut batch, mut length) = (Vec::new(), 0);
     loop {
@@ -84,6 +115,10 @@ async fn take_in(upload: &mut dyn Upload, body: Body) -> Result<()> {
         if let Ok(Some(frame)) = &frame {
             length += frame.len();
             batch.push(frame.clone());
+        }
+        let grown = upload.received() + length as u64;
+        if let Some((_, error)) = room.take_if(|(most, _)| grown > *most) {
+            return Err(error);
         }
         if (length >= BATCH || is_last) && !batch.is_empty() {
             upload.append(std::mem::take(&mut batch)).await?;
@@ -186,12 +221,16 @@ pub(super) async fn append(ask: Ask<'_>, repository: &str, id: UploadId) -> Answ
     let Ask { registry, parts, body, .. } = ask;
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     in_order(&parts.headers, repository, id, upload.received())?;
-    let received = receive(&mut *upload, &parts.headers, body).await;
+    let room = room(registry, repository, &parts.headers, upload.received()).await?;
+    let received = receive(&mut *upload, &parts.headers, body, room).await;
     // A chunk of another length than it said is as if it never came; one that was cut short counts.
-    if !matches!(&received, Err(refusal) if refusal.is_invalid()) {
-        upload.save().await?;
+    match received {
+        Err(refusal) if refusal.is_invalid() || !refusal.is_clients() => return Err(refusal),
+        received => {
+            upload.save().await?;
+            received?;
+        }
     }
-    received?;
     Ok((StatusCode::ACCEPTED, upload_headers(repository, id, upload.received())).into_response())
 }
 
@@ -202,9 +241,10 @@ pub(super) async fn complete(ask: Ask<'_>, repository: &str, id: UploadId) -> An
     let digest = digest_query(&parts.uri, "digest")?.ok_or_else(missing)?;
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     in_order(&parts.headers, repository, id, upload.received())?;
+    let room = room(registry, repository, &parts.headers, upload.received()).await?;
     registry.reserve(&digest).await?;
-    if let Err(refusal) = receive(&mut *upload, &parts.headers, body).await {
-        if !refusal.is_invalid() {
+    if let Err(refusal) = receive(&mut *upload, &parts.headers, body, room).await {
+        if refusal.is_clients() && !refusal.is_invalid() {
             upload.save().await?;
         }
         return Err(refusal);
