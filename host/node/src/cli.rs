@@ -17,6 +17,7 @@ mod models;
 mod new;
 mod policy;
 mod predict;
+mod pull;
 mod push;
 mod release;
 mod run;
@@ -89,6 +90,7 @@ enum Command {
     New(new::New),
     Build(build::Build),
     Push(push::Push),
+    Pull(pull::Pull),
     Ls(ls::Ls),
     Inspect(inspect::Inspect),
     Run(run::Run),
@@ -151,6 +153,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::New(command) => command.run(output),
         Command::Build(command) => command.run(output).await,
         Command::Push(command) => command.run(global, output).await,
+        Command::Pull(command) => command.run(global, output).await,
         Command::Ls(command) => command.run(global, output).await,
         Command::Inspect(command) => command.run(global, output).await,
         Command::Run(command) => command.run(global, output).await,

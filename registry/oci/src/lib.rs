@@ -5,7 +5,9 @@ mod access;
 mod answer;
 mod archive;
 mod cache;
+mod chunks;
 mod client;
+mod dataset;
 mod glob;
 mod layout;
 mod manifest;
@@ -14,6 +16,7 @@ mod onnx;
 mod place;
 mod registry;
 mod release;
+mod sbom;
 mod scope;
 mod server;
 #[cfg(test)]
@@ -27,12 +30,14 @@ mod wasm;
 
 pub use archive::{Moved, export, import};
 pub use client::{Client, Fetched, Pushed};
+pub use dataset::Travelled;
 pub use manifest::{ArtifactKind, Built, Descriptor, Manifest, component_manifest, model_manifest};
 pub use registry::{
     Collection, Entry, LogEntry, Mode, Policy, Registry, Removed, Requirement, Resolved, Scrub, Settings,
     Usage,
 };
 pub use release::{Part, Recipe, Release, differences};
+pub use sbom::{SBOM, sbom};
 pub use scope::{Action, Scope};
 pub use server::{actor, check_access, router};
 pub use tls::Trust;

@@ -3,6 +3,7 @@
 mod access;
 mod admission;
 mod collect;
+mod dataset;
 mod hostile;
 mod mirror;
 mod objects;

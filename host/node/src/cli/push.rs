@@ -9,14 +9,15 @@ use crate::cli::{Global, key, sign};
 use crate::output::{Output, size};
 use crate::session::Session;
 
-/// Pushes a component or a model into the registry.
+/// Pushes a component, a model or a data set into the registry.
 ///
 /// PATH is a .wasm component, an .onnx model, or the folder of a component with an eyot.toml, whose
-/// build result is pushed under the name and version that the file says.
+/// build result is pushed under the name and version that the file says. Any other folder is a data set:
+/// of it only what changed since an earlier version is sent.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot push target/scorer.wasm --as acme/scorer:1.0.0\n  eyot push iris.onnx\n  \
-    eyot push components/handlers/digits-image"
+    eyot push components/handlers/digits-image\n  eyot push rows/ --as acme/rows:2 --since acme/rows:1"
 )]
 pub(crate) struct Push {
     /// A file, or the folder of a component.
@@ -27,18 +28,57 @@ pub(crate) struct Push {
     /// Signs it with this private key before the tag names it.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// The earlier version of a data set [default: what the tag names now].
+    #[arg(long, value_name = "NAME:TAG")]
+    since: Option<Reference>,
 }
 
 impl Push {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let key = self.key.as_deref().map(key::read_private).transpose()?;
         let session = Session::open(global).await?;
+        if self.path.is_dir() && !self.path.join("eyot.toml").is_file() {
+            return self.dataset(&session, key.as_ref(), output).await;
+        }
         let (file, from_manifest) = locate(&self.path)?;
         let reference = self.reference.or(from_manifest);
         let pushed = push_file(&session, &file, reference, key.as_ref(), output).await?;
         output.result(&pushed, |_| {
             let tag = pushed.tag.as_deref().map_or_else(String::new, |tag| format!(":{tag}"));
             format!("{}{tag}@{}\n{}", pushed.repository, pushed.digest, size(pushed.size))
+        })
+    }
+}
+
+impl Push {
+    async fn dataset(self, session: &Session, key: Option<&PrivateKey>, output: &Output) -> Result<()> {
+        let named = |reference: Reference| match &reference.selector {
+            Selector::Tag(tag) => Some((reference.repository.clone(), tag.clone(), reference.clone())),
+            Selector::Digest(_) => None,
+        };
+        let (repository, tag, reference) = self.reference.and_then(named).ok_or_else(|| {
+            Error::invalid(format!("{} is a data set without a name", self.path.display()))
+                .hint("name it with --as NAME:TAG; the folder of a component has an eyot.toml")
+        })?;
+        let registry = session.client().registry();
+        let before = match self.since {
+            Some(since) => Some(since),
+            None => session.client().resolve(&reference.to_string()).await.is_ok().then_some(reference),
+        };
+        let spinner = output.spinner(&format!("pushing {repository}"));
+        let at_once = Some(tag.as_str()).filter(|_| key.is_none());
+        let pushed = registry.push_dataset(&repository, at_once, &self.path, before.as_ref()).await;
+        spinner.finish_and_clear();
+        let mut pushed = pushed?;
+        if let Some(key) = key {
+            pushed.pushed = sign_and_tag(registry, pushed.pushed, &tag, key).await?;
+        }
+        output.result(&pushed, |_| {
+            let (files, whole, sent) = (pushed.files, size(pushed.pushed.size), size(pushed.travelled));
+            format!(
+                "{repository}:{tag}@{}\n{files} files, {whole}, of which {sent} were sent",
+                pushed.pushed.digest
+            )
         })
     }
 }

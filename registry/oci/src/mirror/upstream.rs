@@ -50,8 +50,9 @@ struct Challenge {
 /// What a token is got as.
 #[derive(Deserialize)]
 struct Granted {
-    #[serde(alias = "access_token")]
-    token: String,
+    token: Option<String>,
+    /// The same, as OAuth 2 calls it; many send both.
+    access_token: Option<String>,
     expires_in: Option<i64>,
 }
 
@@ -230,7 +231,8 @@ impl Upstream {
         }
         let granted: Granted = serde_json::from_slice(&body)
             .map_err(|error| Error::unavailable(format!("{host} gives no token")).because(error))?;
-        let mut token = HeaderValue::from_str(&format!("Bearer {}", granted.token))
+        let token = granted.token.or(granted.access_token).unwrap_or_default();
+        let mut token = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|error| Error::unavailable(format!("{host} gives no token")).because(error))?;
         token.set_sensitive(true);
         // Asked for anew a little before it ends.

@@ -217,8 +217,35 @@ fn in_order(headers: &HeaderMap, repository: &str, id: UploadId, received: u64) 
     }
 }
 
+/// What a client need not send: a part of a blob that the repository has.
+async fn part(
+    registry: &Registry,
+    repository: &str,
+    source: &ContentDigest,
+    uri: &http::Uri,
+) -> Result<Body, Refusal> {
+    let number = |name: &str| {
+        query(uri, name).and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| {
+            Refusal::new("BLOB_UPLOAD_INVALID", Error::invalid(format!("'{name}' is no number of bytes")))
+        })
+    };
+    let (offset, length) = (number("offset")?, number("length")?);
+    let absent = || Error::not_found(format!("there is no blob {source} in {repository}"));
+    let held =
+        registry.blob(repository, source).await?.ok_or_else(|| Refusal::new("BLOB_UNKNOWN", absent()))?;
+    if length == 0 || offset.checked_add(length).is_none_or(|end| end > held.size) {
+        let error = Error::invalid(format!("the blob has {} bytes, and not all that are wanted", held.size));
+        return Err(Refusal::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE));
+    }
+    Ok(Body::from_stream(registry.0.store.stream(&held.digest, offset, length).await?))
+}
+
 pub(super) async fn append(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
     let Ask { registry, parts, body, .. } = ask;
+    let body = match digest_query(&parts.uri, "eyot-copy")? {
+        Some(source) => part(registry, repository, &source, &parts.uri).await?,
+        None => body,
+    };
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     in_order(&parts.headers, repository, id, upload.received())?;
     let room = room(registry, repository, &parts.headers, upload.received()).await?;

@@ -78,7 +78,7 @@ async fn a_statement_may_be_too_old() {
     let at = |seconds: i64| Timestamp(SystemClock.now().0 + seconds * 1000).to_rfc3339();
     say(&world, &key, &digest, SIGNED, json!({ "signedAt": at(-7200) })).await;
     let error = world.registry.check_policy("acme/x", &digest).await.unwrap_err();
-    assert!(error.chain().contains("and 1 older than 1 h"), "{error:?}");
+    assert!(error.chain().contains("and 1 older than 1h"), "{error:?}");
     // That it was signed tomorrow makes it no younger than its arrival.
     say(&world, &key, &digest, SIGNED, json!({ "signedAt": at(86_400) })).await;
     world.registry.check_policy("acme/x", &digest).await.unwrap();
