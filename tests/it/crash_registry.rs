@@ -16,7 +16,7 @@ use crate::world::World;
 /// Kills of each of the two worlds that run side by side.
 const KILLS: usize = 100;
 /// Tags of a client. They are pushed over, and deleted, again and again.
-const TAGS: usize = 5;
+const TAGS: usize = 4;
 /// Leases end so soon that a collection finds what was deleted moments ago; the back end that starts
 /// fastest.
 const SETTINGS: [&str; 3] =
@@ -39,7 +39,7 @@ fn survive(seed: u64) {
         let server = world.eyot.up_with(&SETTINGS).unwrap();
         clients.iter_mut().for_each(|client| client.check(&server, &format!("seed {seed}, kill {kill}")));
         let begun = AtomicUsize::new(0);
-        let (requests, spins) = (chance.random_range(0..60), chance.random_range(0..100_000));
+        let (requests, spins) = (chance.random_range(0..40), chance.random_range(0..100_000));
         std::thread::scope(|scope| {
             for client in &mut clients {
                 scope.spawn(|| client.work(&server.api, &begun));

@@ -51,12 +51,12 @@ printf '{"schemaVersion":2,"manifests":[%s]}' \
 
 if command -v skopeo >/dev/null; then
     to="docker://$registry/clients/skopeo:one"
-    copy() { skopeo --insecure-policy copy "$@" "oci:$work/layout:one" "$to"; }
+    copy() { skopeo --insecure-policy copy --preserve-digests "$@" "oci:$work/layout:one" "$to"; }
     refused copy --dest-cert-dir "$work/trust"
     refused copy --dest-cert-dir "$work/trust" --dest-creds "$secret-"
     refused copy --dest-cert-dir "$work/distrust" --dest-creds "$secret"
     run copy --dest-cert-dir "$work/trust" --dest-creds "$secret"
-    run skopeo --insecure-policy copy --src-cert-dir "$work/trust" --src-creds "$secret" "$to" "oci:$work/out:one"
+    run skopeo --insecure-policy copy --preserve-digests --src-cert-dir "$work/trust" --src-creds "$secret" "$to" "oci:$work/out:one"
     grep -q "$(digest "$work/manifest")" "$work/out/index.json" || fail "skopeo pulled another manifest"
 fi
 

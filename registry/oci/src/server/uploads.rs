@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::response::{IntoResponse as _, Response};
 use eyot_core::{Error, Kind, Result};
 use eyot_store::{Algorithm, ContentDigest, Upload, UploadId};
@@ -14,6 +14,8 @@ use crate::registry::Registry;
 /// Bytes that are received before they are hashed and written: the hop to a thread must not cost more
 /// than the work, and a hundred uploads at once must not hold more than tens of megabytes.
 const BATCH: usize = 128 << 10;
+/// Bytes that are read of a body which is refused.
+const LINGER: usize = 256 << 20;
 /// A client that sends nothing for this long has gone.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -43,7 +45,7 @@ async fn at_once(
     headers: &HeaderMap,
     body: Body,
 ) -> Answer {
-    let room = room(registry, repository, headers, 0).await?;
+    let room = room(registry, repository).await?;
     registry.reserve(digest).await?;
     let id = UploadId::random();
     let mut upload = registry.0.store.start_upload(id, digest.algorithm()).await?;
@@ -63,20 +65,25 @@ async fn at_once(
 /// What an upload may grow to, and what is said when it grows beyond.
 type Room = Option<(u64, Error)>;
 
-/// Fails when the body says that it is longer than there is room for.
-async fn room(
-    registry: &Registry,
-    repository: &str,
-    headers: &HeaderMap,
-    received: u64,
-) -> Result<Room, Refusal> {
-    let Some(most) = registry.room(repository).await? else { return Ok(None) };
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let error = registry.no_room(repository);
-    if received.saturating_add(length.unwrap_or_default()) > most {
-        return Err(error.into());
-    }
-    Ok(Some((most, error)))
+async fn room(registry: &Registry, repository: &str) -> Result<Room, Refusal> {
+    let most = registry.room(repository).await?;
+    Ok(most.map(|most| (most, registry.no_room(repository))))
+}
+
+/// Reads what a client still sends after it was clear that it is refused, up to a limit: most clients look
+/// for an answer only when they have sent everything, and never see that of a connection that is closed
+/// before.
+async fn linger(frames: &mut BodyDataStream) {
+    let read = async {
+        let mut left = LINGER;
+        while let Some(Ok(frame)) = frames.next().await {
+            left = left.saturating_sub(frame.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(STALL, read).await;
 }
 
 /// Takes a body in, as it comes.
@@ -88,7 +95,11 @@ async fn receive(
 ) -> Result<(), Refusal> {
     let expected = body_length(headers);
     let before = upload.received();
-    let taken = take_in(upload, body, room).await;
+    let mut frames = body.into_data_stream();
+    let taken = take_in(upload, &mut frames, room).await;
+    if taken.as_ref().is_err_and(|error| error.kind() == Kind::Full) {
+        linger(&mut frames).await;
+    }
     taken.map_err(|error| match error.kind() {
         Kind::Full => error.into(),
         _ => Refusal::new("BLOB_UPLOAD_INVALID", error),
@@ -103,8 +114,7 @@ async fn receive(
     }
 }
 
-async fn take_in(upload: &mut dyn Upload, body: Body, mut room: Room) -> Result<()> {
-    let mut frames = body.into_data_stream();
+async fn take_in(upload: &mut dyn Upload, frames: &mut BodyDataStream, mut room: Room) -> Result<()> {
     let (mut batch, mut length) = (Vec::new(), 0);
     loop {
         let stalled = |_| Error::timeout(format!("nothing arrived for {} seconds", STALL.as_secs()));
@@ -248,7 +258,7 @@ pub(super) async fn append(ask: Ask<'_>, repository: &str, id: UploadId) -> Answ
     };
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     in_order(&parts.headers, repository, id, upload.received())?;
-    let room = room(registry, repository, &parts.headers, upload.received()).await?;
+    let room = room(registry, repository).await?;
     let received = receive(&mut *upload, &parts.headers, body, room).await;
     // A chunk of another length than it said is as if it never came; one that was cut short counts.
     match received {
@@ -268,7 +278,7 @@ pub(super) async fn complete(ask: Ask<'_>, repository: &str, id: UploadId) -> An
     let digest = digest_query(&parts.uri, "digest")?.ok_or_else(missing)?;
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     in_order(&parts.headers, repository, id, upload.received())?;
-    let room = room(registry, repository, &parts.headers, upload.received()).await?;
+    let room = room(registry, repository).await?;
     registry.reserve(&digest).await?;
     if let Err(refusal) = receive(&mut *upload, &parts.headers, body, room).await {
         if refusal.is_clients() && !refusal.is_invalid() {
