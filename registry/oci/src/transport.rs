@@ -119,13 +119,13 @@ fn unanswered(scheme: &Scheme, authority: &Authority, error: Failure) -> Error {
     let address = format!("{scheme}://{authority}");
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(found) = cause {
-        let io = found.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = found.downcast_ref().or_else(|| io.and_then(|inner| inner.downcast_ref()));
-        if let Some(rustls::Error::InvalidCertificate(why)) = tls {
+        if let Some(rustls::Error::InvalidCertificate(why)) = found.downcast_ref() {
             return Error::unavailable(format!("{address} shows a certificate that is not trusted: {why}"))
                 .hint("api.ca names a PEM file of an authority to trust, as in --set api.ca=ca.pem");
         }
-        cause = found.source();
+        // An I/O error shows what it holds as itself, and not as its source.
+        let held = found.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = held.map(|held| held as _).or_else(|| found.source());
     }
     Error::unavailable(format!("{address} does not answer")).because(error)
 }
