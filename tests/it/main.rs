@@ -11,6 +11,7 @@ mod disk_full;
 mod guests;
 mod input;
 mod registry;
+mod registry_policy;
 mod shutdown;
 mod templates;
 mod world;

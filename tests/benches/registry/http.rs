@@ -38,7 +38,9 @@ impl Connection {
 
     /// The bytes of a request without a body, made once and sent often.
     pub(crate) fn request(address: &str, method: &str, path: &str) -> Vec<u8> {
-        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\naccept: */*\r\n\r\n").into_bytes()
+        // Without the first, docker-registry has no manifest of the OCI.
+        let accept = "application/vnd.oci.image.manifest.v1+json, */*";
+        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\n\r\n").into_bytes()
     }
 
     /// Sends a request, and checks that the answer is 200 with a body that is `expected`.
