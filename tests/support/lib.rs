@@ -3,13 +3,15 @@
 mod digits;
 mod eyot;
 mod http;
+mod machine;
 mod repository;
 mod server;
 
 pub use digits::{Digit, held_out, prediction_request};
 pub use eyot::{Eyot, Refused};
 pub use http::Answer;
-pub use repository::{component, fixture, path, program, python, with_python_tools};
+pub use machine::{Resident, cpu, pin};
+pub use repository::{component, fixture, needed, path, program, python, with_python_tools};
 pub use server::Server;
 
 /// The value at `fraction` of sorted values: the median at 0.5.

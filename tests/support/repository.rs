@@ -69,7 +69,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 
 /// Says what is missing. On a laptop the test is passed over; in CI nothing may be missing.
 #[allow(clippy::print_stderr)]
-fn needed<T>(found: Option<T>, why: &str) -> Option<T> {
+pub fn needed<T>(found: Option<T>, why: &str) -> Option<T> {
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{why}");
         eprintln!("ignored: {why}");

@@ -117,6 +117,13 @@ impl Server {
         self.child.wait()?;
         Ok(())
     }
+
+    /// Sends it the signal that it cannot catch, while others still hold on to it.
+    pub fn signal_kill(&self) {
+        let pid = libc::pid_t::try_from(self.child.id()).unwrap_or_default();
+        // SAFETY: sends a signal to a child that has not been waited for, so the id is still its own.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
 }
 
 impl Drop for Server {

@@ -160,6 +160,7 @@ async fn pin(services: &Services, reference: &str) -> Result<(ArtifactKind, Pinn
         return Err(Error::invalid(format!("'{reference}' is neither a component nor a model"))
             .hint("eyot ls shows what is in the registry"));
     }
+    services.registry.check_policy(&found.repository, &found.manifest).await?;
     Ok((
         found.kind,
         Pinned { reference: reference.to_owned(), manifest: found.manifest, content: found.content },

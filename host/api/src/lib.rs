@@ -4,6 +4,7 @@
 mod answer;
 mod client;
 mod deployments;
+mod listen;
 mod models;
 mod registry;
 mod runs;

@@ -3,7 +3,9 @@ use axum::extract::{Path, Query, Request, State};
 use axum::routing::{delete, get, post};
 use bytes::Bytes;
 use eyot_core::{Clock as _, Error, Reference, Result, SystemClock, Timestamp};
-use eyot_oci::{Action, Collection, Entry, LogEntry, Minted, Mode, Resolved, Scope, Scrub, Token};
+use eyot_oci::{
+    Action, Collection, Entry, LogEntry, Minted, Mode, Policy, Resolved, Scope, Scrub, Token, Usage,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +21,8 @@ pub(crate) fn routes() -> Router<Services> {
         .route("/api/v1/registry/tokens", get(tokens).post(create_token))
         .route("/api/v1/registry/tokens/{name}", delete(revoke_token))
         .route("/api/v1/registry/log", get(log))
+        .route("/api/v1/registry/usage", get(usage))
+        .route("/api/v1/registry/policies", get(policies).put(set_policy).delete(remove_policy))
 }
 
 async fn list(State(services): State<Services>) -> Answer<Vec<Entry>> {
@@ -115,7 +119,65 @@ async fn log(
     Ok(axum::Json(services.registry.log(after, PAGE).await?))
 }
 
+async fn usage(State(services): State<Services>, request: Request) -> Answer<Vec<Usage>> {
+    administer(&services, request).await?;
+    Ok(axum::Json(services.registry.usage().await?))
+}
+
+async fn policies(State(services): State<Services>, request: Request) -> Answer<Vec<Policy>> {
+    administer(&services, request).await?;
+    Ok(axum::Json(services.registry.policies().await?))
+}
+
+/// Who changes something, for the log.
+async fn actor(services: &Services, request: Request) -> Result<(String, Bytes)> {
+    let (parts, body) = request.into_parts();
+    eyot_oci::check_access(&services.registry, &parts, Action::Administer).await?;
+    let actor = eyot_oci::actor(&services.registry, &parts).await?;
+    Ok((actor, collect(body, 1 << 20).await?))
+}
+
+async fn set_policy(State(services): State<Services>, request: Request) -> Answer<Policy> {
+    let (actor, body) = actor(&services, request).await?;
+    let policy: Policy = read(&body)?;
+    services.registry.set_policy(&policy, &actor).await?;
+    Ok(axum::Json(policy))
+}
+
+#[derive(Deserialize)]
+struct ByRepository {
+    repository: String,
+}
+
+async fn remove_policy(
+    State(services): State<Services>,
+    Query(ByRepository { repository }): Query<ByRepository>,
+    request: Request,
+) -> Answer<()> {
+    let (actor, _) = actor(&services, request).await?;
+    Ok(axum::Json(services.registry.remove_policy(&repository, &actor).await?))
+}
+
 impl Client {
+    /// What repositories may hold, and what they hold of it.
+    pub async fn usage(&self) -> Result<Vec<Usage>> {
+        self.get("/api/v1/registry/usage").await
+    }
+
+    /// Who must vouch for what.
+    pub async fn policies(&self) -> Result<Vec<Policy>> {
+        self.get("/api/v1/registry/policies").await
+    }
+
+    pub async fn set_policy(&self, policy: &Policy) -> Result<Policy> {
+        self.put("/api/v1/registry/policies", policy).await
+    }
+
+    pub async fn remove_policy(&self, repository: &str) -> Result<()> {
+        let repository = crate::client::escape(repository);
+        self.delete(&format!("/api/v1/registry/policies?repository={repository}")).await
+    }
+
     /// Collects the registry's garbage, or says what a collection would remove.
     pub async fn collect_garbage(&self, mode: Mode) -> Result<Collection> {
         self.post("/api/v1/registry/collections", &CollectRequest { mode }).await

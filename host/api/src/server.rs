@@ -5,17 +5,18 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, Kind};
 use eyot_deploy::Deployments;
 use eyot_oci::Registry;
 use eyot_pipelines::Executor;
 use eyot_tracking::Tracking;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::Refusal;
-use crate::{deployments, models, registry, runs};
+use crate::{deployments, listen, models, registry, runs};
 
 /// What answers requests.
 #[derive(Clone)]
@@ -51,21 +52,20 @@ pub fn router(services: Services) -> Router {
         .merge(registry_routes)
 }
 
-/// Answers on `listener` until `shutdown`; then requests in flight end and new ones are refused. What
+/// Answers on `listener`, over TLS if `tls` is given, until `shutdown`; then requests in flight end and new ones are refused. What
 /// the registry has to do by itself is done meanwhile.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     services: Services,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<()> {
+) {
     let (registry, stop) = (services.registry.clone(), CancellationToken::new());
     let requests = async {
-        let served = axum::serve(listener, router(services)).with_graceful_shutdown(shutdown).await;
+        listen::answer(listener, tls, router(services), shutdown).await;
         stop.cancel();
-        served
     };
-    let (served, ()) = tokio::join!(requests, registry.maintain(stop.clone()));
-    served.map_err(|error| Error::internal("the control plane stopped").because(error))
+    tokio::join!(requests, registry.maintain(stop.clone()));
 }
 
 async fn info(State(services): State<Services>) -> Json<ServerInfo> {

@@ -16,6 +16,13 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The time that RFC 3339 text says; none for any other text.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|time| Self(time.as_millisecond()))
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_rfc3339())
@@ -64,6 +71,8 @@ mod tests {
         assert_eq!(Timestamp(1_795_465_278_999).to_string(), "2026-11-23T20:21:18Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59Z");
         assert_eq!(Timestamp(i64::MAX).to_string(), i64::MAX.to_string());
+        assert_eq!(Timestamp::parse_rfc3339("2026-11-23T20:21:18Z"), Some(Timestamp(1_795_465_278_000)));
+        assert_eq!(Timestamp::parse_rfc3339("yesterday"), None);
     }
 
     #[test]

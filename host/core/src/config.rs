@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ByteCount, Error, Period, Result, ResultExt};
 
 pub use precision::{Precision, Target, Tolerance};
-pub use registry::{Anonymous, ImmutableTags, Registry, Retention};
+pub use registry::{Anonymous, ImmutableTags, Mirror, Quota, Registry, Retention};
 
 /// All options of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,6 +76,20 @@ pub struct Data {
 pub struct Api {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The certificate chain for TLS, a PEM file; empty for none.
+    pub tls_cert: PathBuf,
+    /// The certificate's private key, a PEM file.
+    pub tls_key: PathBuf,
+    /// Authorities that commands trust beside those of the system when they speak to a server over
+    /// https, a PEM file; empty for none.
+    pub ca: PathBuf,
+}
+
+impl Api {
+    /// Certificate and key, if the control plane speaks TLS.
+    pub fn tls(&self) -> Option<(&Path, &Path)> {
+        (!self.tls_cert.as_os_str().is_empty()).then_some((&self.tls_cert, &self.tls_key))
+    }
 }
 
 /// The data plane.
@@ -230,7 +244,8 @@ fn data_home() -> PathBuf {
 
 impl Default for Api {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8090)) }
+        let (tls_cert, tls_key, ca) = (PathBuf::new(), PathBuf::new(), PathBuf::new());
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8090)), tls_cert, tls_key, ca }
     }
 }
 
@@ -362,9 +377,16 @@ impl Config {
             ("registry.upload-expiry", self.registry.upload_expiry.0.as_micros() as u64),
             ("registry.token-lifetime", self.registry.token_lifetime.0.as_micros() as u64),
         ];
-        if self.gateway.tls_cert.as_os_str().is_empty() != self.gateway.tls_key.as_os_str().is_empty() {
-            return Err(Error::invalid("of gateway.tls-cert and gateway.tls-key there is only one")
+        for (section, cert, key) in [
+            ("api", &self.api.tls_cert, &self.api.tls_key),
+            ("gateway", &self.gateway.tls_cert, &self.gateway.tls_key),
+        ] {
+            if cert.as_os_str().is_empty() != key.as_os_str().is_empty() {
+                return Err(Error::invalid(format!(
+                    "of {section}.tls-cert and {section}.tls-key there is only one"
+                ))
                 .hint("TLS needs both; without TLS leave out both"));
+            }
         }
         let shares = [
             ("gateway.prediction-log", self.gateway.prediction_log),
@@ -464,6 +486,7 @@ mod tests {
             ("gateway.listen", "nowhere"),
             ("handlers.memory", "0"),
             ("gateway.tls-cert", "cert.pem"),
+            ("api.tls-key", "key.pem"),
             ("gateway.prediction-log", "1.5"),
             ("gateway.prediction-log", "NaN"),
             ("gateway.prediction-log", "often"),

@@ -35,11 +35,13 @@ pub enum Kind {
     Failed,
     /// A fault of Eyot or of the machine.
     Internal,
+    /// There is no room: the disk is full, or what may be used of it.
+    Full,
 }
 
 impl Kind {
     /// Every kind, in the order of their exit codes.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Internal,
         Kind::Invalid,
         Kind::NotFound,
@@ -53,6 +55,7 @@ impl Kind {
         Kind::Unsupported,
         Kind::Corrupt,
         Kind::Failed,
+        Kind::Full,
     ];
 
     /// The process exit code: 1 for an internal fault, 2 for wrong input (as for wrong flags), and
@@ -76,6 +79,7 @@ impl Kind {
             Kind::Unsupported => 501,
             Kind::Unavailable => 503,
             Kind::Timeout => 504,
+            Kind::Full => 507,
         }
     }
 
@@ -95,6 +99,7 @@ impl Kind {
             Kind::Corrupt => "corrupt",
             Kind::Failed => "failed",
             Kind::Internal => "internal",
+            Kind::Full => "full",
         }
     }
 
@@ -156,6 +161,8 @@ impl Error {
         failed => Failed;
         /// See [`Kind::Internal`].
         internal => Internal;
+        /// See [`Kind::Full`].
+        full => Full;
     }
 
     /// Adds what the user should do next.
@@ -241,9 +248,15 @@ impl From<std::io::Error> for Error {
             std::io::ErrorKind::NotFound => Kind::NotFound,
             std::io::ErrorKind::PermissionDenied => Kind::Denied,
             std::io::ErrorKind::TimedOut => Kind::Timeout,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Full,
             _ => Kind::Internal,
         };
-        Self::new(kind, error.to_string())
+        let found = Self::new(kind, error.to_string());
+        if kind == Kind::Full {
+            found.hint("make room on the disk; eyot gc removes what nothing uses")
+        } else {
+            found
+        }
     }
 }
 

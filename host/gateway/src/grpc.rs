@@ -116,6 +116,7 @@ fn status(error: &Error) -> Status {
         Kind::Cancelled => Code::Cancelled,
         Kind::Unsupported => Code::Unimplemented,
         Kind::Corrupt => Code::DataLoss,
+        Kind::Full => Code::ResourceExhausted,
         Kind::Failed | Kind::Internal => Code::Internal,
     };
     Status::new(code, told(error))

@@ -33,3 +33,4 @@ pub use predictor::{ComponentPredictor, ModelPredictor, Predicted, Predictor};
 pub use repository::Repository;
 pub use revisions::Revision;
 pub use server::{Gateway, Listening};
+pub use tls::acceptor as tls_acceptor;

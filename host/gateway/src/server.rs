@@ -121,7 +121,7 @@ impl Gateway {
         repository: Arc<dyn Repository>,
     ) -> Result<Listening> {
         let config = &self.0.config;
-        let tls = config.tls().map(|(cert, key)| tls::acceptor(cert, key)).transpose()?;
+        let tls = config.tls().map(|(cert, key)| tls::acceptor("gateway", cert, key)).transpose()?;
         if config.prediction_log > 0.0 {
             let log = Log::open(logs, config.prediction_log, config.prediction_log_size.0)?;
             self.0.log.set(log).map_err(|_| Error::internal("the gateway listens already"))?;

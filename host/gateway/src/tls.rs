@@ -1,4 +1,4 @@
-//! TLS on the data plane.
+//! TLS, for both planes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// Speaks TLS with a certificate chain and its key, both in PEM. Clients choose HTTP/2 or HTTP/1.1.
+/// Speaks TLS with a certificate chain and its key, both in PEM, which `section` of the configuration
+/// names. Clients choose HTTP/2 or HTTP/1.1.
 ///
 /// Fails with `Invalid`, naming the file that is no such thing.
-pub(crate) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
+pub fn acceptor(section: &str, cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     let wrong = |path: &Path, what: &str, error: rustls::pki_types::pem::Error| {
         let error = Error::invalid(format!("{} holds no {what}", path.display())).because(error);
-        error.hint("gateway.tls-cert and gateway.tls-key name files in PEM")
+        error.hint(format!("{section}.tls-cert and {section}.tls-key name files in PEM"))
     };
     let chain =
         CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);

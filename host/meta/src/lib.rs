@@ -152,11 +152,15 @@ impl DerefMut for Transaction {
     }
 }
 
+/// SQLITE_FULL, and SQLITE_IOERR_SHMSIZE: no room for the file, or for what readers and writers share.
+const FULL: [&str; 2] = ["13", "4874"];
+
 /// An error of the database, with the kind that callers branch on.
 pub fn fail(error: sqlx::Error) -> Error {
     let kind = match &error {
         sqlx::Error::RowNotFound => Kind::NotFound,
         sqlx::Error::Database(cause) if cause.is_unique_violation() => Kind::Conflict,
+        sqlx::Error::Database(cause) if cause.code().is_some_and(|code| FULL.contains(&&*code)) => Kind::Full,
         sqlx::Error::PoolTimedOut => Kind::Unavailable,
         _ => Kind::Internal,
     };

@@ -15,7 +15,9 @@ mod key;
 mod ls;
 mod models;
 mod new;
+mod policy;
 mod predict;
+mod pull;
 mod push;
 mod release;
 mod run;
@@ -88,6 +90,7 @@ enum Command {
     New(new::New),
     Build(build::Build),
     Push(push::Push),
+    Pull(pull::Pull),
     Ls(ls::Ls),
     Inspect(inspect::Inspect),
     Run(run::Run),
@@ -105,6 +108,7 @@ enum Command {
     Import(import::Import),
     Key(key::Key),
     Sign(sign::Sign),
+    Policy(policy::Policy),
     Audit(audit::Audit),
     Gc(gc::Gc),
     Token(token::Token),
@@ -149,6 +153,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::New(command) => command.run(output),
         Command::Build(command) => command.run(output).await,
         Command::Push(command) => command.run(global, output).await,
+        Command::Pull(command) => command.run(global, output).await,
         Command::Ls(command) => command.run(global, output).await,
         Command::Inspect(command) => command.run(global, output).await,
         Command::Run(command) => command.run(global, output).await,
@@ -166,6 +171,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::Import(command) => command.run(global, output).await,
         Command::Key(command) => command.run(output),
         Command::Sign(command) => command.run(global, output).await,
+        Command::Policy(command) => command.run(global, output).await,
         Command::Audit(command) => command.run(global, output).await,
         Command::Gc(command) => command.run(global, output).await,
         Command::Token(command) => command.run(global, output).await,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use eyot_api::{ServerInfo, Services};
 use eyot_core::config::Config;
-use eyot_core::{Clock, Error, Result, ResultExt, SystemClock};
+use eyot_core::{Clock, Digest, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
 use eyot_engine::{Engine, Options};
 use eyot_gateway::Gateway;
 use eyot_meta::Database;
 use eyot_nn::{Backends, Models, Options as Keeping};
-use eyot_oci::{Registry, Settings};
+use eyot_oci::{Registry, Settings, Trust};
 use eyot_pipelines::Executor;
 use eyot_store::{BlobStore, Directory, Memory};
 use eyot_tracking::Tracking;
@@ -36,6 +36,17 @@ pub(crate) struct Running {
     pub(crate) pid: u32,
     pub(crate) api: String,
     pub(crate) gateway: String,
+    /// The control plane's certificate, if it speaks TLS: commands on this folder know it by that,
+    /// whatever names are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<Digest>,
+}
+
+impl Running {
+    /// Whom to believe to be this server.
+    pub(crate) fn trust(&self) -> Trust {
+        self.certificate.map_or(Trust::System, Trust::Exactly)
+    }
 }
 
 impl Platform {
@@ -49,7 +60,7 @@ impl Platform {
         let layout = dir.join("registry");
         let store: Arc<dyn BlobStore> = Arc::new(Directory::open(&layout).await.context(open)?);
         let db = Database::open(&dir.join("eyot.db")).await.context(open)?;
-        let settings = Settings::new(&config.registry, config.api.listen);
+        let settings = Settings::new(&config.registry, config.api.listen).secure(config.api.tls().is_some());
         let registry = Registry::new(store.clone(), db.clone(), Some(layout), settings).await?;
         let engine = engine(config)?;
         let models = models_over(config, store.clone())?;

@@ -3,10 +3,10 @@
 use eyot_api::Client;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result};
-use eyot_oci::Transport;
+use eyot_oci::{Transport, Trust};
 
 use crate::cli::Global;
-use crate::platform::{self, Platform, Running};
+use crate::platform::{self, Platform};
 
 /// An open connection. Every command goes through the same API, over a socket or in this process.
 pub(crate) struct Session {
@@ -22,17 +22,23 @@ impl Session {
     pub(crate) async fn running(global: &Global) -> Result<Option<Self>> {
         let config = global.config()?;
         let running = match global.server() {
-            Some(url) => Some(url.to_owned()),
-            None => platform::running(&config.data.dir)?.map(|Running { api, .. }| api),
+            Some(url) => Some((url.to_owned(), trust(&config))),
+            None => {
+                platform::running(&config.data.dir)?.map(|running| (running.api.clone(), running.trust()))
+            }
         };
-        let Some(url) = running else { return Ok(None) };
-        let mut transport = Transport::http(&url)?;
+        let Some((url, trust)) = running else { return Ok(None) };
+        let mut transport = Transport::connect(&url, &trust)?;
         if let Ok(secret) = std::env::var("EYOT_TOKEN") {
             transport = transport.with_token(&secret)?;
         }
         let client = Client::new(transport);
         let info = client.server().await.map_err(|error| {
-            error.context(format!("no answer from {url}")).hint("is the server up? eyot up starts one")
+            let error = error.context(format!("no answer from {url}"));
+            match error.hint_text() {
+                Some(_) => error,
+                None => error.hint("is the server up? eyot up starts one"),
+            }
         })?;
         Ok(Some(Self { client, gateway: info.gateway, config, _local: None }))
     }
@@ -57,6 +63,11 @@ impl Session {
         &self.config
     }
 
+    /// Whom this side trusts over TLS.
+    pub(crate) fn trust(&self) -> Trust {
+        trust(&self.config)
+    }
+
     /// The data plane's URL; none without a server.
     pub(crate) fn gateway(&self) -> Option<&str> {
         self.gateway.as_deref()
@@ -69,4 +80,9 @@ impl Session {
                 .hint("start one in another terminal: eyot up")
         })
     }
+}
+
+/// Whom commands with this configuration trust over TLS.
+pub(crate) fn trust(config: &Config) -> Trust {
+    Trust::with_authority(&config.api.ca)
 }

@@ -16,14 +16,20 @@ pub(crate) enum Bench {
     Cold,
     /// Three models over HTTP and gRPC, alone and behind components, beside two floors in the same run.
     Serving,
+    /// The registry, beside Debian's docker-registry in the same run.
+    Registry,
 }
 
 pub(crate) fn run_bench(what: &Bench) -> Result<()> {
     setup::run(Profile::Release)?;
     crate::components::build(Profile::Release)?;
+    if matches!(what, Bench::Registry) {
+        setup::rival()?;
+    }
     let name = match what {
         Bench::Cold => "cold",
         Bench::Serving => "serving",
+        Bench::Registry => "registry",
     };
     say(&format!("measuring {name}"));
     // All of the workspace is selected for the same features as everywhere; only one target is built.

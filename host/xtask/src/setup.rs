@@ -70,13 +70,23 @@ fn wasm_target() -> Result<()> {
 
 /// Programs that tests drive Eyot with, where they are missing.
 pub(crate) fn clients() -> Result<()> {
+    programs(&["skopeo", "buildah", "curl"], "with which the registry is tested")
+}
+
+/// The registry that ours is measured beside.
+pub(crate) fn rival() -> Result<()> {
+    programs(&["docker-registry"], "beside which the registry is measured")
+}
+
+/// Installs programs that are missing, each from Debian's package of the same name.
+fn programs(wanted: &[&'static str], why: &str) -> Result<()> {
     let search = std::env::var_os("PATH").unwrap_or_default();
-    let has = |program: &&str| std::env::split_paths(&search).any(|folder| folder.join(program).is_file());
-    let missing: Vec<&str> = ["skopeo", "curl"].into_iter().filter(|program| !has(program)).collect();
+    let has = |program: &str| std::env::split_paths(&search).any(|folder| folder.join(program).is_file());
+    let missing: Vec<&str> = wanted.iter().copied().filter(|program| !has(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    say(&format!("installing {}, with which the registry is tested", missing.join(" and ")));
+    say(&format!("installing {}, {why}", missing.join(" and ")));
     match debian(&missing) {
         // Without apt their tests say that they are ignored; in CI they fail.
         Err(error) if std::env::var_os("CI").is_none() => {

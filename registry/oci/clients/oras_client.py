@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The oras client pushes files, pulls them back and lists tags; with a second address, by another
-registry too. Takes the registry's address, and another registry's if there is one. Exits non-zero,
-with a reason, on failure."""
+registry too. Takes the registry's address, and another registry's if there is one. With NAME:SECRET in
+REGISTRY_SECRET it speaks TLS, to a registry that REQUESTS_CA_BUNDLE lets it trust, and shows the secret.
+Exits non-zero, with a reason, on failure."""
 
 import os
 import sys
@@ -15,7 +16,10 @@ def fail(reason):
 
 
 def check(registry, content):
-    client = oras.client.OrasClient(hostname=registry, insecure=True, tls_verify=False)
+    secret = os.environ.get("REGISTRY_SECRET")
+    client = oras.client.OrasClient(hostname=registry, insecure=not secret, tls_verify=bool(secret))
+    if secret:
+        client.auth.set_basic_auth(*secret.split(":", 1))
     target = f"{registry}/clients/oras:one"
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)

@@ -59,6 +59,11 @@ impl Refusal {
         self.error.kind() == Kind::Invalid
     }
 
+    /// Whether the client, or the way to it, is at fault: what it sent before is good.
+    pub(crate) fn is_clients(&self) -> bool {
+        matches!(self.error.kind(), Kind::Invalid | Kind::Unavailable | Kind::Timeout)
+    }
+
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.push((name, value));
@@ -71,7 +76,7 @@ impl Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
-            Kind::Denied | Kind::Conflict => "DENIED",
+            Kind::Denied | Kind::Conflict | Kind::Full => "DENIED",
             Kind::Exhausted => "TOOMANYREQUESTS",
             Kind::TooLarge => "SIZE_INVALID",
             _ => "UNSUPPORTED",

@@ -4,6 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
 use eyot_store::ContentDigest;
+use futures::TryStreamExt as _;
 use http::{Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +232,68 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .header(header::CONTENT_LENGTH, length);
         self.send(request, body).await.map(drop)
+    }
+
+    /// Starts an upload; answers where it goes on.
+    pub(crate) async fn start_upload(&self, repository: &str) -> Result<String> {
+        let request = Request::post(format!("/v2/{repository}/blobs/uploads/"));
+        let response = self.send(request, Body::empty()).await?;
+        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let place = location.and_then(|location| location.parse::<http::Uri>().ok());
+        let place = place.and_then(|uri| uri.path_and_query().map(ToString::to_string));
+        place.ok_or_else(|| Error::unavailable("the registry does not say where the upload goes on"))
+    }
+
+    /// Appends bytes to an upload.
+    pub(crate) async fn append(&self, upload: &str, length: u64, body: Body) -> Result<()> {
+        let request = Request::patch(upload).header(header::CONTENT_LENGTH, length);
+        self.send(request, self.counted(body)).await.map(drop)
+    }
+
+    /// Appends bytes of a blob of the same repository to an upload.
+    pub(crate) async fn copy_range(
+        &self,
+        upload: &str,
+        blob: &Digest,
+        offset: u64,
+        length: u64,
+    ) -> Result<()> {
+        let separator = if upload.contains('?') { '&' } else { '?' };
+        let query = format!("eyot-copy={blob}&offset={offset}&length={length}");
+        self.send(Request::patch(format!("{upload}{separator}{query}")), Body::empty()).await.map(drop)
+    }
+
+    /// Makes an upload a blob.
+    pub(crate) async fn finish_upload(&self, upload: &str, digest: &Digest) -> Result<()> {
+        let separator = if upload.contains('?') { '&' } else { '?' };
+        self.send(Request::put(format!("{upload}{separator}digest={digest}")), Body::empty()).await.map(drop)
+    }
+
+    /// Some bytes of a blob, not checked.
+    pub(crate) async fn blob_range(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        offset: u64,
+        length: u64,
+    ) -> Result<Body> {
+        if length == 0 {
+            return Ok(Body::empty());
+        }
+        let last = offset + length - 1;
+        let request = Request::get(format!("/v2/{repository}/blobs/{digest}"))
+            .header(header::RANGE, format!("bytes={offset}-{last}"));
+        let response = self.send(request, Body::empty()).await?;
+        if response.status() == StatusCode::PARTIAL_CONTENT {
+            return Ok(response.into_body());
+        }
+        Err(Error::unsupported("the registry sends no parts of blobs"))
+    }
+
+    /// A body of whose bytes whoever watches hears.
+    fn counted(&self, body: Body) -> Body {
+        let Some(sent) = self.sent.clone() else { return body };
+        Body::from_stream(body.into_data_stream().inspect_ok(move |piece| sent(piece.len() as u64)))
     }
 
     /// Makes a blob of one repository another's too; `false` when that cannot be done.

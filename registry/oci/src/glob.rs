@@ -25,6 +25,19 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
+/// The same pattern for SQL's `LIKE … ESCAPE '\\'`.
+pub(crate) fn like(pattern: &str) -> String {
+    let mut like = String::with_capacity(pattern.len());
+    for letter in pattern.chars() {
+        match letter {
+            '*' => like.push('%'),
+            '%' | '_' | '\\' => like.extend(['\\', letter]),
+            letter => like.push(letter),
+        }
+    }
+    like
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +60,6 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
         }
+        assert_eq!(like("a_b/*%"), r"a\_b/%\%");
     }
 }

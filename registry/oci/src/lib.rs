@@ -5,28 +5,42 @@ mod access;
 mod answer;
 mod archive;
 mod cache;
+mod chunks;
 mod client;
+mod dataset;
 mod glob;
 mod layout;
 mod manifest;
+mod mirror;
+mod onnx;
 mod place;
 mod registry;
 mod release;
+mod sbom;
 mod scope;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tokens;
 mod transport;
 mod trust;
+mod unpack;
+mod wasm;
 
 pub use archive::{Moved, export, import};
 pub use client::{Client, Fetched, Pushed};
+pub use dataset::Travelled;
 pub use manifest::{ArtifactKind, Built, Descriptor, Manifest, component_manifest, model_manifest};
-pub use registry::{Collection, Entry, LogEntry, Mode, Registry, Removed, Resolved, Scrub, Settings};
+pub use registry::{
+    Collection, Entry, LogEntry, Mode, Policy, Registry, Removed, Requirement, Resolved, Scrub, Settings,
+    Usage,
+};
 pub use release::{Part, Recipe, Release, differences};
+pub use sbom::{SBOM, sbom};
 pub use scope::{Action, Scope};
-pub use server::{check_access, router};
+pub use server::{actor, check_access, router};
+pub use tls::Trust;
 pub use tokens::{Minted, Token};
 pub use transport::Transport;
 pub use trust::{PrivateKey, PublicKey, SIGNED, Vouched, sign};

@@ -8,17 +8,29 @@ use eyot_core::{Digest, Error, Result};
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use wasmparser::{Parser, Payload, Validator, WasmFeatures};
+
+use crate::onnx;
+use crate::unpack::Packing;
+use crate::wasm::{Interface, interface};
 
 pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const WASM_LAYER: &str = "application/wasm";
 const MODEL_MANIFEST: &str = "application/vnd.cncf.model.manifest.v1+json";
 const MODEL_CONFIG: &str = "application/vnd.cncf.model.config.v1+json";
 const MODEL_WEIGHT: &str = "application/vnd.cncf.model.weight.v1.raw";
+const SPIN_APPLICATION: &str = "application/vnd.fermyon.spin.application.v1+config";
+const SPIN_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
+const KITOPS_CONFIG: &str = "application/vnd.kitops.modelkit.config.v1+json";
+/// How the types of layers begin that hold a model, packed.
+const PACKED: [&str; 3] = [
+    "application/vnd.cncf.model.weight.v1.",
+    "application/vnd.kitops.modelkit.model.v1.",
+    "application/vnd.kitops.modelkit.modelpart.v1.",
+];
 const TITLE: &str = "org.opencontainers.image.title";
 const FILE_PATH: &str = "org.cncf.model.filepath";
 
@@ -157,12 +169,47 @@ impl Manifest {
                 ))),
             };
         }
-        if self.artifact_type.as_deref() == Some(MODEL_MANIFEST) || config == MODEL_CONFIG {
-            // Models in other formats or packed ones are kept and handed out, but not served.
-            let onnx = self.layers.iter().find(|layer| layer.media_type == MODEL_WEIGHT);
-            return Ok(onnx.map_or((ArtifactKind::Other, None), |layer| (ArtifactKind::Model, Some(layer))));
+        if let Some(layer) =
+            self.layers.iter().find(|layer| self.is_model() && layer.media_type == MODEL_WEIGHT)
+        {
+            return Ok((ArtifactKind::Model, Some(layer)));
+        }
+        if self.packed().is_some() {
+            return Ok((ArtifactKind::Model, None));
+        }
+        if self.layers.iter().any(|layer| layer.media_type == SPIN_APPLICATION) {
+            let is_wasm = |layer: &&Descriptor| matches!(layer.media_type.as_str(), SPIN_LAYER | WASM_LAYER);
+            let mut components = self.layers.iter().filter(is_wasm);
+            // An application of several components is several things: each is pushed by itself to be
+            // served.
+            if let (Some(layer), None) = (components.next(), components.next()) {
+                return Ok((ArtifactKind::Component, Some(layer)));
+            }
         }
         Ok((ArtifactKind::Other, None))
+    }
+
+    fn is_model(&self) -> bool {
+        let config = self.config.as_ref().map_or("", |config| config.media_type.as_str());
+        let is_kit = [self.artifact_type.as_deref(), Some(config)].contains(&Some(KITOPS_CONFIG));
+        is_kit || self.artifact_type.as_deref() == Some(MODEL_MANIFEST) || config == MODEL_CONFIG
+    }
+
+    /// The only layer that holds a model in an archive. Models in other formats are kept and handed out,
+    /// but not served.
+    pub(crate) fn packed(&self) -> Option<(&Descriptor, Packing)> {
+        let packing = |layer: &Descriptor| {
+            let is_model = PACKED.iter().any(|kind| layer.media_type.starts_with(kind));
+            is_model.then(|| Packing::of(&layer.media_type)).flatten()
+        };
+        let mut packed =
+            self.layers.iter().filter(|_| self.is_model()).filter_map(|layer| Some((layer, packing(layer)?)));
+        packed.next().filter(|_| packed.next().is_none())
+    }
+
+    /// Whether the config is one that lists a component's imports.
+    pub(crate) fn describes_component(&self) -> bool {
+        self.config.as_ref().is_some_and(|config| config.media_type == WASM_CONFIG)
     }
 }
 
@@ -206,7 +253,7 @@ fn descriptor(media_type: &str, bytes: &[u8], annotation: Option<(&str, &str)>) 
 ///
 /// Fails with `Invalid` when the bytes are no valid component.
 pub fn component_manifest(name: &str, wasm: &Bytes) -> Result<Built> {
-    let (imports, exports) = interface(wasm)?;
+    let Interface { imports, exports } = interface(wasm)?;
     let layer = descriptor(WASM_LAYER, wasm, Some((TITLE, &format!("{name}.wasm"))));
     let config = json_bytes(&json!({
         "architecture": "wasm",
@@ -227,12 +274,13 @@ pub fn component_manifest(name: &str, wasm: &Bytes) -> Result<Built> {
     Built::new(&manifest, config)
 }
 
-/// The manifest of a model in ONNX.
+/// The manifest of a model in ONNX. What its config says is read from the file.
 pub fn model_manifest(name: &str, file: &str, onnx: &Bytes) -> Result<Built> {
     let layer = descriptor(MODEL_WEIGHT, onnx, Some((FILE_PATH, file)));
+    let summary = onnx::summary(onnx).unwrap_or_default();
     let config = json_bytes(&json!({
         "descriptor": { "name": name },
-        "config": { "format": "onnx" },
+        "config": about(&summary),
         "modelfs": { "type": "layers", "diffIds": [layer.digest] },
     }))?;
     let manifest = Manifest {
@@ -243,45 +291,51 @@ pub fn model_manifest(name: &str, file: &str, onnx: &Bytes) -> Result<Built> {
         layers: vec![layer],
         manifests: Vec::new(),
         subject: None,
-        annotations: BTreeMap::new(),
+        annotations: signature(&summary)?,
     };
     Built::new(&manifest, config)
 }
 
-/// The names of a component's own imports and exports.
-fn interface(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
-    let invalid = |error: wasmparser::BinaryReaderError| {
-        Error::invalid(format!("the file is no valid component: {error}"))
-            .hint("build it again; a file that was cut short or damaged looks like this")
-    };
-    if !Parser::is_component(wasm) {
-        let what = if Parser::is_core_wasm(wasm) {
-            "a core wasm module, not a component"
-        } else {
-            "no wasm component"
-        };
-        return Err(Error::invalid(format!("the file is {what}")).hint(
-            "a component is what cargo build --target wasm32-wasip2, eyot build or componentize-py write",
-        ));
-    }
-    Validator::new_with_features(WasmFeatures::all()).validate_all(wasm).map_err(invalid)?;
-    let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0_usize);
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload.map_err(invalid)? {
-            Payload::Version { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(section) if depth == 1 => {
-                for import in section {
-                    imports.push(import.map_err(invalid)?.name.name.to_owned());
-                }
-            }
-            Payload::ComponentExportSection(section) if depth == 1 => {
-                for export in section {
-                    exports.push(export.map_err(invalid)?.name.name.to_owned());
-                }
-            }
-            _ => {}
+/// ModelPack's `config`, as far as the file says it.
+fn about(summary: &onnx::Summary) -> serde_json::Value {
+    let mut about = json!({ "format": "onnx" });
+    // What an architecture is called is nowhere in the format; the graph's name is what comes nearest.
+    for (field, value) in [("architecture", &summary.graph)] {
+        if !value.is_empty() {
+            about[field] = json!(value);
         }
     }
-    Ok((imports, exports))
+    if !summary.weights.is_empty() {
+        about["paramSize"] = json!(in_short(summary.parameters()));
+        about["precision"] = json!(summary.precision().join(","));
+    }
+    about
+}
+
+/// Under this annotation a model's inputs and outputs stand: ModelPack's config has no place for them.
+const SIGNATURE: &str = "dev.eyot.model.signature";
+
+fn signature(summary: &onnx::Summary) -> Result<BTreeMap<String, String>> {
+    if summary.inputs.is_empty() && summary.outputs.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ports = |ports: &[onnx::Port]| {
+        let port = |port: &onnx::Port| json!({ "name": port.name, "type": port.kind, "shape": port.shape });
+        ports.iter().map(port).collect::<Vec<_>>()
+    };
+    let signature = json!({ "inputs": ports(&summary.inputs), "outputs": ports(&summary.outputs) });
+    Ok([(SIGNATURE.to_owned(), signature.to_string())].into())
+}
+
+/// A number of parameters as models are named by it: `950`, `1.3K`, `6.7B`.
+fn in_short(number: u64) -> String {
+    let (unit, by) = match number {
+        0..1_000 => return number.to_string(),
+        1_000..1_000_000 => ("K", 1e3),
+        1_000_000..1_000_000_000 => ("M", 1e6),
+        1_000_000_000..1_000_000_000_000 => ("B", 1e9),
+        _ => ("T", 1e12),
+    };
+    let short = format!("{:.1}", number as f64 / by);
+    format!("{}{unit}", short.strip_suffix(".0").unwrap_or(&short))
 }

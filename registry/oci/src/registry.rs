@@ -1,9 +1,12 @@
+mod admit;
 mod blobs;
 mod collect;
 mod delete;
 mod log;
 mod maintain;
+mod policy;
 mod push;
+mod quota;
 mod referrers;
 mod uploads;
 
@@ -22,12 +25,15 @@ use sqlx::Row as _;
 pub(crate) use blobs::Held;
 pub use collect::{Collection, Mode, Removed, Scrub};
 pub use log::LogEntry;
+pub use policy::{Policy, Requirement};
 pub(crate) use push::{Push, Source};
+pub use quota::Usage;
 
 use crate::access::Holder;
 use crate::cache::Bounded;
 use crate::layout::Index;
 use crate::manifest::ArtifactKind;
+use crate::mirror::Mirror;
 use crate::place::Target;
 use crate::tokens::SigningKey;
 
@@ -49,6 +55,7 @@ pub(crate) struct Inner {
     /// The hash of a token's secret, and its id → whose it is.
     pub(crate) holders: Bounded<String, Arc<Holder>>,
     pub(crate) key: SigningKey,
+    mirrors: Vec<Arc<Mirror>>,
 }
 
 /// How a registry behaves.
@@ -57,12 +64,19 @@ pub struct Settings {
     pub config: config::Registry,
     /// What a client without a token may do; never `Auto`.
     pub anonymous: Anonymous,
+    /// Whether clients speak TLS to it.
+    pub is_secure: bool,
 }
 
 impl Settings {
     /// For a server that listens on `address`.
     pub fn new(config: &config::Registry, address: std::net::SocketAddr) -> Self {
-        Self { config: config.clone(), anonymous: config.anonymous_at(address) }
+        Self { config: config.clone(), anonymous: config.anonymous_at(address), is_secure: false }
+    }
+
+    /// The same for one that speaks TLS.
+    pub fn secure(self, is_secure: bool) -> Self {
+        Self { is_secure, ..self }
     }
 
     pub(crate) fn lease(&self) -> i64 {
@@ -127,6 +141,8 @@ impl Registry {
         layout: Option<PathBuf>,
         settings: Settings,
     ) -> Result<Self> {
+        let mirrors = settings.config.mirror.iter().map(|mirror| Mirror::new(mirror).map(Arc::new));
+        let mirrors = mirrors.collect::<Result<Vec<_>>>()?;
         let registry = Self(Arc::new(Inner {
             store,
             db,
@@ -137,8 +153,10 @@ impl Registry {
             bytes: Bounded::new(BYTES),
             holders: Bounded::new(HOLDERS),
             key: SigningKey::random(),
+            mirrors,
         }));
         registry.list_older_manifests().await?;
+        registry.size_older_blobs().await?;
         registry.forget_lost_uploads().await?;
         registry.0.index.write(&registry.0.db).await?;
         Ok(registry)
@@ -160,10 +178,24 @@ impl Registry {
         Ok(self.push(push, Source::Store).await?.resolved)
     }
 
-    /// What a reference means now.
+    /// What a reference means now. What a mirror serves is fetched, if it is not here.
     ///
     /// Fails with `NotFound`, naming what is there instead.
     pub async fn artifact(&self, reference: &Reference) -> Result<Resolved> {
+        let Some(mirror) = self.mirror(&reference.repository) else { return self.local(reference).await };
+        let target = match &reference.selector {
+            Selector::Tag(tag) => Target::Tag(tag.clone()),
+            Selector::Digest(digest) => Target::Digest((*digest).into()),
+        };
+        mirror.manifest(self, &reference.repository, &target).await?;
+        let resolved = self.local(reference).await?;
+        if resolved.content != resolved.manifest {
+            mirror.blob(self, &reference.repository, &resolved.content.into()).await?;
+        }
+        Ok(resolved)
+    }
+
+    async fn local(&self, reference: &Reference) -> Result<Resolved> {
         let row = match &reference.selector {
             Selector::Tag(tag) => sqlx::query(
                 "SELECT m.digest, m.kind, m.content, m.size FROM tags t \
@@ -250,13 +282,30 @@ impl Registry {
         Ok(row.fetch_optional(self.0.db.pool()).await.map_err(fail)?.is_some())
     }
 
+    /// The mirror that serves a repository, if one does.
+    pub(crate) fn mirror(&self, repository: &str) -> Option<&Arc<Mirror>> {
+        self.0.mirrors.iter().find(|mirror| mirror.serves(repository))
+    }
+
     /// The bytes of a manifest, as they were pushed.
     ///
     /// Fails with `NotFound`, naming what is there instead.
     pub(crate) async fn manifest(&self, repository: &str, target: &Target) -> Result<Arc<Stored>> {
+        match self.local_manifest(repository, target).await? {
+            Some(stored) => Ok(stored),
+            None => Err(self.missing(repository, &key(repository, target)).await?),
+        }
+    }
+
+    /// The same; none when it is not there.
+    pub(crate) async fn local_manifest(
+        &self,
+        repository: &str,
+        target: &Target,
+    ) -> Result<Option<Arc<Stored>>> {
         let key = key(repository, target);
         if let Some(stored) = self.0.manifests.get(&key) {
-            return Ok(stored);
+            return Ok(Some(stored));
         }
         let epoch = self.0.manifests.epoch();
         let row = match target {
@@ -274,7 +323,7 @@ impl Registry {
             }
         };
         let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
-        let Some(row) = row else { return Err(self.missing(repository, &key).await?) };
+        let Some(row) = row else { return Ok(None) };
         let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
         let pushed_as: Option<String> = row.try_get("pushed_as").map_err(fail)?;
         let shown = match target {
@@ -284,7 +333,7 @@ impl Registry {
         let media_type = row.try_get("media_type").map_err(fail)?;
         let stored = Arc::new(Stored { digest: shown, media_type, bytes: self.small(&digest).await? });
         self.0.manifests.insert(epoch, key, stored.clone(), 1);
-        Ok(stored)
+        Ok(Some(stored))
     }
 
     /// The sha256 of what is known by this digest; none when nothing is.

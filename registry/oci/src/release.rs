@@ -6,10 +6,10 @@ use bytes::Bytes;
 use eyot_core::{Digest, Error, Reference, Result, Selector};
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::client::{Client, Fetched};
 use crate::manifest::{ArtifactKind, Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
+use crate::wasm::Wasm;
 
 /// What says that an index is a release. It stands in an annotation and not in `artifactType`: skopeo
 /// 1.9 writes an index anew when it copies it, without the fields that it does not know, and so under
@@ -246,12 +246,12 @@ impl Client {
     }
 
     async fn imports(&self, repository: &str, manifest: &Manifest) -> Result<BTreeSet<String>> {
-        let (ArtifactKind::Component, _) = manifest.content()? else { return Ok(BTreeSet::new()) };
-        let Some(config) = &manifest.config else { return Ok(BTreeSet::new()) };
-        let config: Value =
-            serde_json::from_slice(&self.blob(repository, &config.digest).await?).unwrap_or_default();
-        let imports = config["component"]["imports"].as_array().cloned().unwrap_or_default();
-        Ok(imports.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        let (ArtifactKind::Component, Some(layer)) = manifest.content()? else { return Ok(BTreeSet::new()) };
+        // From the bytes: whoever wrote the config may not have told everything.
+        match Wasm::read(&self.blob(repository, &layer.digest).await?)? {
+            Wasm::Component(interface) => Ok(interface.imports.into_iter().collect()),
+            _ => Ok(BTreeSet::new()),
+        }
     }
 
     /// Reads all that a release pins, every byte checked; answers how many blobs and bytes that were.

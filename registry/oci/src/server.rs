@@ -46,6 +46,11 @@ pub async fn check_access(registry: &Registry, parts: &Parts, action: Action) ->
     auth::authorize(registry, &parts.headers, &caller, action, None).map_err(Refusal::into_error)
 }
 
+/// Whoever sent a request, as the log names them.
+pub async fn actor(registry: &Registry, parts: &Parts) -> eyot_core::Result<String> {
+    auth::caller(registry, parts).await.map(|caller| caller.actor()).map_err(Refusal::into_error)
+}
+
 /// A request and who sent it.
 pub(crate) struct Ask<'a> {
     pub(crate) registry: &'a Registry,
@@ -55,8 +60,9 @@ pub(crate) struct Ask<'a> {
 }
 
 /// Tells wkg that packages are here, and under which names.
-async fn wasm_packages(State(registry): State<Registry>, headers: HeaderMap) -> Response {
-    let address = auth::address(&registry, &headers);
+async fn wasm_packages(State(registry): State<Registry>, request: Request) -> Response {
+    let (parts, _) = parted(request);
+    let address = auth::address(&registry, &parts.headers);
     let host = address.split_once("://").map_or(address.as_str(), |(_, host)| host);
     let mut oci = json!({ "registry": host });
     let prefix = &registry.0.settings.config.wasm_prefix;
@@ -66,8 +72,18 @@ async fn wasm_packages(State(registry): State<Registry>, headers: HeaderMap) -> 
     axum::Json(json!({ "preferredProtocol": "oci", "oci": oci })).into_response()
 }
 
+/// The head of a request, with the host that was asked for where HTTP/1.1 has it.
+fn parted(request: Request) -> (Parts, Body) {
+    let (mut parts, body) = request.into_parts();
+    if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(header::HOST)) {
+        let host = value(authority.as_str());
+        parts.headers.insert(header::HOST, host);
+    }
+    (parts, body)
+}
+
 async fn base(State(registry): State<Registry>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
+    let (parts, _) = parted(request);
     let answer = async {
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             return Err(not_allowed(&parts.uri, &parts.method));
@@ -83,7 +99,7 @@ async fn base(State(registry): State<Registry>, request: Request) -> Response {
 }
 
 async fn route(State(registry): State<Registry>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (parts, body) = parted(request);
     let method = parts.method.clone();
     let answer = async {
         let path = parts.uri.path();
@@ -91,6 +107,11 @@ async fn route(State(registry): State<Registry>, request: Request) -> Response {
         let action = action(&place, &method).ok_or_else(|| not_allowed(&parts.uri, &method))?;
         let caller = auth::caller(&registry, &parts).await?;
         auth::authorize(&registry, &parts.headers, &caller, action, place.repository())?;
+        if action == Action::Push && place.repository().is_some_and(|name| registry.mirror(name).is_some()) {
+            let error = Error::denied("what is mirrored from another registry is not pushed here")
+                .hint("push to a repository outside of the mirror's prefix");
+            return Err(Refusal::new("DENIED", error));
+        }
         if action == Action::Delete && !registry.0.settings.config.delete {
             let error = Error::unsupported("nothing is deleted from this registry")
                 .hint("registry.delete switches that");

@@ -1,9 +1,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod admission;
 mod collect;
+mod dataset;
 mod hostile;
+mod mirror;
 mod objects;
+mod policy;
+mod quota;
 mod uploads;
 mod wire;
 

@@ -3,12 +3,14 @@ use axum::body::Body;
 use eyot_core::{Error, Result};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower::ServiceExt as _;
 
 use crate::access::Local;
+use crate::tls::Trust;
 
 /// How requests reach a control plane: over HTTP, or in this process without a socket. Cheap to clone.
 #[derive(Clone)]
@@ -20,24 +22,53 @@ pub struct Transport {
 
 #[derive(Clone)]
 enum Kind {
-    Http { client: Box<Client<HttpConnector, Body>>, authority: Authority },
+    Http { client: Box<Sender>, scheme: Scheme, authority: Authority },
     Local(Router),
 }
 
+#[derive(Clone)]
+enum Sender {
+    Plain(Client<HttpConnector, Body>),
+    Tls(Client<HttpsConnector<HttpConnector>, Body>),
+}
+
+impl Sender {
+    /// Over TLS there is no way back to a connection without it.
+    fn new(scheme: &Scheme, trust: &Trust) -> Result<Self> {
+        let builder = Client::builder(TokioExecutor::new());
+        if *scheme == Scheme::HTTP {
+            return Ok(Self::Plain(builder.build_http()));
+        }
+        let connector = HttpsConnectorBuilder::new().with_tls_config(trust.client_config()?).https_only();
+        Ok(Self::Tls(builder.build(connector.enable_http1().build())))
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let answer = match self {
+            Self::Plain(client) => client.request(request).await,
+            Self::Tls(client) => client.request(request).await,
+        };
+        answer.map(|response| response.map(Body::new))
+    }
+}
+
+type Failure = hyper_util::client::legacy::Error;
+
 impl Transport {
-    /// To the server at `url`, as in `http://127.0.0.1:8090`.
-    pub fn http(url: &str) -> Result<Self> {
+    /// To the server at `url`, as in `http://127.0.0.1:8090`; over TLS only to one that is trusted.
+    pub fn connect(url: &str, trust: &Trust) -> Result<Self> {
         let wrong = || {
             Error::invalid(format!("'{url}' is no address of a server"))
-                .hint("write http://HOST:PORT, as in http://127.0.0.1:8090")
+                .hint("write http://HOST:PORT or https://HOST:PORT, as in http://127.0.0.1:8090")
         };
         let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| wrong())?;
-        if uri.scheme() != Some(&Scheme::HTTP) || !matches!(uri.path(), "" | "/") {
+        let scheme = uri.scheme().cloned().ok_or_else(wrong)?;
+        if !(scheme == Scheme::HTTP || scheme == Scheme::HTTPS) || !matches!(uri.path(), "" | "/") {
             return Err(wrong());
         }
         let authority = uri.authority().cloned().ok_or_else(wrong)?;
-        let client = Box::new(Client::builder(TokioExecutor::new()).build_http());
-        Ok(Self { kind: Kind::Http { client, authority }, token: None })
+        let client = Box::new(Sender::new(&scheme, trust)?);
+        Ok(Self { kind: Kind::Http { client, scheme, authority }, token: None })
     }
 
     /// To a router in this process, for whoever owns the data folder.
@@ -60,21 +91,18 @@ impl Transport {
 
     /// Sends a request whose URI is a path and query.
     ///
-    /// Fails with `Unavailable` when nothing answers.
+    /// Fails with `Unavailable` when nothing answers, or nobody who is trusted.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>> {
         if let Some(token) = &self.token {
             request.headers_mut().entry(header::AUTHORIZATION).or_insert_with(|| token.clone());
         }
         match &self.kind {
-            Kind::Http { client, authority } => {
+            Kind::Http { client, scheme, authority } => {
                 let mut parts = request.uri().clone().into_parts();
-                (parts.scheme, parts.authority) = (Some(Scheme::HTTP), Some(authority.clone()));
+                (parts.scheme, parts.authority) = (Some(scheme.clone()), Some(authority.clone()));
                 *request.uri_mut() = Uri::from_parts(parts)
                     .map_err(|error| Error::internal("no such address").because(error))?;
-                let answer = client.request(request).await;
-                answer.map(|response| response.map(Body::new)).map_err(|error| {
-                    Error::unavailable(format!("http://{authority} does not answer")).because(error)
-                })
+                client.send(request).await.map_err(|error| unanswered(scheme, authority, error))
             }
             Kind::Local(router) => {
                 request.extensions_mut().insert(Local);
@@ -85,4 +113,19 @@ impl Transport {
             }
         }
     }
+}
+
+fn unanswered(scheme: &Scheme, authority: &Authority, error: Failure) -> Error {
+    let address = format!("{scheme}://{authority}");
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(found) = cause {
+        if let Some(rustls::Error::InvalidCertificate(why)) = found.downcast_ref() {
+            return Error::unavailable(format!("{address} shows a certificate that is not trusted: {why}"))
+                .hint("api.ca names a PEM file of an authority to trust, as in --set api.ca=ca.pem");
+        }
+        // An I/O error shows what it holds as itself, and not as its source.
+        let held = found.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = held.map(|held| held as _).or_else(|| found.source());
+    }
+    Error::unavailable(format!("{address} does not answer")).because(error)
 }

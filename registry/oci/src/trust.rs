@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use eyot_core::{Digest, Error, Result};
+use eyot_core::{Digest, Error, Result, Timestamp};
 use eyot_store::ContentDigest;
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
@@ -28,7 +28,7 @@ const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// What a plain signature says: the subject is the signer's.
 pub const SIGNED: &str = "https://sigstore.dev/cosign/sign/v1";
 /// A bundle larger than this is none: statements are kilobytes.
-const LARGEST: u64 = 4 << 20;
+pub(crate) const LARGEST: u64 = 4 << 20;
 
 /// A private key, ECDSA over P-256.
 pub struct PrivateKey(SigningKey);
@@ -178,10 +178,20 @@ pub fn sign(
     serde_json::to_vec(&bundle).map(Bytes::from).map_err(no_json)
 }
 
+/// What a good bundle says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// The fingerprints of the keys that signed it.
+    pub(crate) keys: Vec<String>,
+    pub(crate) predicate_type: String,
+    /// When it was signed, if it says so.
+    pub(crate) signed_at: Option<Timestamp>,
+}
+
 /// Which of `keys` signed a bundle, and what it says of `subject`.
 ///
 /// Fails with `Denied` when none did, or when it is about something else.
-pub(crate) fn check(bundle: &[u8], subject: &Digest, keys: &[PublicKey]) -> Result<(String, String)> {
+pub(crate) fn check(bundle: &[u8], subject: &Digest, keys: &[PublicKey]) -> Result<Checked> {
     let bad = |what: &str| Error::denied(format!("the signature {what}"));
     let bundle: Bundle =
         serde_json::from_slice(bundle).map_err(|error| bad("is no Sigstore bundle").because(error))?;
@@ -196,9 +206,13 @@ pub(crate) fn check(bundle: &[u8], subject: &Digest, keys: &[PublicKey]) -> Resu
         .iter()
         .filter_map(|one| Signature::from_der(&STANDARD.decode(&one.sig).ok()?).ok());
     let signatures: Vec<_> = signatures.collect();
-    let signer =
-        keys.iter().find(|key| signatures.iter().any(|signature| key.0.verify(&signed, signature).is_ok()));
-    let signer = signer.ok_or_else(|| bad("was made with none of the keys"))?;
+    let signers: Vec<_> = keys
+        .iter()
+        .filter(|key| signatures.iter().any(|signature| key.0.verify(&signed, signature).is_ok()))
+        .collect();
+    if signers.is_empty() {
+        return Err(bad("was made with none of the keys"));
+    }
     let statement: Statement =
         serde_json::from_slice(&payload).map_err(|error| bad("says nothing").because(error))?;
     let about = statement
@@ -208,7 +222,11 @@ pub(crate) fn check(bundle: &[u8], subject: &Digest, keys: &[PublicKey]) -> Resu
     if statement.kind != STATEMENT || !about {
         return Err(bad(&format!("is about something else than {subject}")));
     }
-    Ok((signer.fingerprint()?, statement.predicate_type))
+    let said =
+        [&statement.predicate["signedAt"], &statement.predicate["runDetails"]["metadata"]["finishedOn"]];
+    let signed_at = said.into_iter().find_map(|said| Timestamp::parse_rfc3339(said.as_str()?));
+    let keys = signers.iter().map(|key| key.fingerprint()).collect::<Result<_>>()?;
+    Ok(Checked { keys, predicate_type: statement.predicate_type, signed_at })
 }
 
 impl Client {
@@ -266,9 +284,11 @@ impl Client {
         let (mut good, mut wrong) = (Vec::new(), Vec::new());
         for referrer in self.referrers(repository, &(*subject).into(), Some(BUNDLE)).await? {
             match self.signature(repository, &referrer, subject, keys).await {
-                Ok((key, predicate_type)) => {
-                    good.push(Vouched { signature: referrer.digest, key, predicate_type })
-                }
+                Ok(checked) => good.extend(checked.keys.into_iter().map(|key| Vouched {
+                    signature: referrer.digest,
+                    key,
+                    predicate_type: checked.predicate_type.clone(),
+                })),
                 Err(error) => wrong.push(format!("{}: {}", referrer.digest, error.chain())),
             }
         }
@@ -291,7 +311,7 @@ impl Client {
         referrer: &Descriptor,
         subject: &Digest,
         keys: &[PublicKey],
-    ) -> Result<(String, String)> {
+    ) -> Result<Checked> {
         let manifest =
             Manifest::parse(&self.manifest(repository, &referrer.digest.to_string()).await?.bytes)?;
         let [layer] = manifest.layers.as_slice() else {
@@ -316,10 +336,9 @@ mod tests {
         let subject = Digest::of("subject");
         let bundle = sign(&key, "a", &subject, SIGNED, json!({})).unwrap();
         let keys = [other.public(), key.public()];
-        assert_eq!(
-            check(&bundle, &subject, &keys).unwrap(),
-            (key.public().fingerprint().unwrap(), SIGNED.to_owned())
-        );
+        let checked = check(&bundle, &subject, &keys).unwrap();
+        assert_eq!(checked.keys, [key.public().fingerprint().unwrap()]);
+        assert_eq!((checked.predicate_type.as_str(), checked.signed_at), (SIGNED, None));
         assert!(check(&bundle, &subject, &keys[..1]).is_err() && check(&bundle, &subject, &[]).is_err());
         assert!(check(&bundle, &Digest::of("other"), &keys).is_err());
         for (field, value) in [

@@ -67,6 +67,23 @@ impl Directory {
         self.0.root.join("blobs/sha256").join(digest.hex())
     }
 
+    /// Fails with `Full` when so many bytes more would leave too little on the disk: names are removed
+    /// by writing to the database, so a disk that is full to the last byte could never be emptied.
+    fn room_for(&self, length: u64) -> Result<()> {
+        let root = &self.0.root;
+        let disk = rustix::fs::statvfs(root).map_err(std::io::Error::from)?;
+        let left = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if left >= RESERVE.saturating_add(length) {
+            return Ok(());
+        }
+        let (left, kept) = (left >> 20, RESERVE >> 20);
+        Err(Error::full(format!(
+            "the disk of {} is full: {left} MiB are left, of which {kept} are kept for the database",
+            root.display()
+        ))
+        .hint("make room on the disk; eyot gc removes what nothing uses"))
+    }
+
     fn pin_folder(&self, digest: &Digest) -> PathBuf {
         self.0.root.join("pins").join(digest.hex())
     }
@@ -92,6 +109,9 @@ impl Directory {
         })
     }
 }
+
+/// Bytes of the disk that blobs leave free.
+const RESERVE: u64 = 8 << 20;
 
 impl Directory {
     /// Moves a damaged blob out of the way; `false` when it is whole, or not here.
@@ -344,7 +364,9 @@ impl BlobWriter for Writer {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let mut state = self.state.take().ok_or_else(broken)?;
         let length = bytes.len() as u64;
+        let store = self.store.clone();
         let state = blocking(move || {
+            store.room_for(length)?;
             state.file.write_all(&bytes).context(|| "cannot write a blob".to_owned())?;
             state.digester.update(&bytes);
             Ok(state)

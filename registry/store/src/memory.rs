@@ -203,4 +203,9 @@ impl Upload for Session {
         self.store.0.lock().blobs.insert(blob.digest, bytes);
         Ok(blob)
     }
+
+    async fn discard(self: Box<Self>) -> Result<()> {
+        self.store.0.lock().uploads.remove(&self.id);
+        Ok(())
+    }
 }

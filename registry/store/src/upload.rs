@@ -32,6 +32,10 @@ pub trait Upload: Send {
     ///
     /// Fails with `Invalid` naming both digests when the bytes are others; they are gone then.
     async fn finish(self: Box<Self>, expected: &ContentDigest) -> Result<Blob>;
+
+    /// Ends the upload without a blob, also after a write that failed: its room is free when this
+    /// returns.
+    async fn discard(self: Box<Self>) -> Result<()>;
 }
 
 impl UploadId {

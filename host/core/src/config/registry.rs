@@ -1,9 +1,10 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Period;
+use crate::{ByteCount, Period};
 
 /// The registry under `/v2`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,10 @@ pub struct Registry {
     pub url: String,
     /// What a collection removes beside blobs that nothing uses.
     pub retention: Vec<Retention>,
+    /// How much repositories may hold.
+    pub quota: Vec<Quota>,
+    /// Other registries whose repositories are served here.
+    pub mirror: Vec<Mirror>,
 }
 
 /// What a client without a token may do.
@@ -76,6 +81,49 @@ pub struct Retention {
     pub untagged_after: Period,
 }
 
+/// How much some repositories may hold in all: a project is those that its name begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Quota {
+    /// Which repositories, `*` standing for any text, as in `acme/*`.
+    pub repository: String,
+    /// The most that their blobs and manifests may take. A blob counts once in each repository.
+    pub size: ByteCount,
+}
+
+/// A registry whose repositories are served here under a prefix, and kept once they were asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Mirror {
+    /// What stands here before a repository's name there: with `ghcr/`, `acme/x` is `ghcr/acme/x`.
+    pub prefix: String,
+    /// The other registry, as in `https://ghcr.io`.
+    pub upstream: String,
+    /// Which of its repositories, by their names there, `*` standing for any text.
+    pub repositories: Vec<String>,
+    /// A file with one line, `NAME:PASSWORD`, shown to the other registry and to whoever gives tokens
+    /// for it; empty for none.
+    #[serde(default)]
+    pub credentials: PathBuf,
+    /// Hosts beside the other registry itself that give tokens for it, as in `auth.docker.io`.
+    #[serde(default)]
+    pub token_hosts: Vec<String>,
+    /// How long a tag is served without asking the other registry again.
+    #[serde(default = "a_minute")]
+    pub fresh: Period,
+    /// Whether the other registry, or what it sends on to, may be on this machine or in a private
+    /// network.
+    #[serde(default)]
+    pub private_addresses: bool,
+    /// Authorities to trust beside those of the system, a PEM file; empty for none.
+    #[serde(default)]
+    pub ca: PathBuf,
+}
+
+fn a_minute() -> Period {
+    Period(Duration::from_secs(60))
+}
+
 fn everything() -> String {
     "*".to_owned()
 }
@@ -99,6 +147,8 @@ impl Default for Registry {
             wasm_prefix: String::new(),
             url: String::new(),
             retention: Vec::new(),
+            quota: Vec::new(),
+            mirror: Vec::new(),
         }
     }
 }

@@ -74,7 +74,8 @@ impl Guest {
             | Kind::Unavailable
             | Kind::Conflict
             | Kind::Cancelled
-            | Kind::Corrupt => ErrorCode::RuntimeError,
+            | Kind::Corrupt
+            | Kind::Full => ErrorCode::RuntimeError,
         };
         self.refuse(code, error.chain())
     }

@@ -173,7 +173,7 @@ async fn reference(session: &Session, source: &str, output: &Output) -> Result<S
     if !looks_like_file(path) {
         return Ok(source.to_owned());
     }
-    let pushed = push_file(session, path, None, output).await?;
+    let pushed = push_file(session, path, None, None, output).await?;
     Ok(format!("{}@{}", pushed.repository, pushed.digest))
 }
 

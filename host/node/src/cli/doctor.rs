@@ -5,6 +5,7 @@ use eyot_core::config::Config;
 use eyot_core::{Error, Result};
 use eyot_deploy::Deployment;
 use eyot_nn::{Backends, install};
+use eyot_oci::Trust;
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -101,8 +102,9 @@ fn data(config: &Config) -> Finding {
 
 async fn server(global: &Global, config: &Config) -> Finding {
     let url = match global.server() {
-        Some(url) => Ok(Some(url.to_owned())),
-        None => platform::running(&config.data.dir).map(|running| running.map(|running| running.api)),
+        Some(url) => Ok(Some((crate::session::trust(config), url.to_owned()))),
+        None => platform::running(&config.data.dir)
+            .map(|running| running.map(|running| (running.trust(), running.api))),
     };
     let found = match url {
         Ok(None) => {
@@ -114,7 +116,9 @@ async fn server(global: &Global, config: &Config) -> Finding {
                 hint,
             };
         }
-        Ok(Some(url)) => cli::doctor::ask(&url).await.map(|version| format!("{url}, eyot {version}")),
+        Ok(Some((trust, url))) => {
+            cli::doctor::ask(&url, &trust).await.map(|version| format!("{url}, eyot {version}"))
+        }
         Err(error) => Err(error),
     };
     found.map_or_else(
@@ -123,8 +127,8 @@ async fn server(global: &Global, config: &Config) -> Finding {
     )
 }
 
-async fn ask(url: &str) -> Result<String> {
-    let client = eyot_api::Client::new(eyot_oci::Transport::http(url)?);
+async fn ask(url: &str, trust: &Trust) -> Result<String> {
+    let client = eyot_api::Client::new(eyot_oci::Transport::connect(url, trust)?);
     Ok(client.server().await?.version)
 }
 

@@ -1,5 +1,6 @@
 use clap::Args;
 use eyot_core::Result;
+use eyot_oci::Usage;
 
 use crate::cli::Global;
 use crate::output::{Output, size, table};
@@ -11,11 +12,17 @@ use crate::session::Session;
 pub(crate) struct Ls {
     /// Only repositories that contain this text.
     filter: Option<String>,
+    /// Shows what repositories may hold in all, and what they hold of it: registry.quota.
+    #[arg(long, conflicts_with = "filter")]
+    usage: bool,
 }
 
 impl Ls {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let session = Session::open(global).await?;
+        if self.usage {
+            return usage(&session, output).await;
+        }
         let mut entries = session.client().artifacts().await?;
         if let Some(filter) = &self.filter {
             entries.retain(|entry| entry.repository.contains(filter.as_str()));
@@ -35,4 +42,15 @@ impl Ls {
             table(output, &["NAME", "KIND", "SIZE", "DIGEST"], &rows)
         })
     }
+}
+
+async fn usage(session: &Session, output: &Output) -> Result<()> {
+    let usage = session.client().usage().await?;
+    output.result(&usage, |output| {
+        if usage.is_empty() {
+            return "no repository has a quota; registry.quota in eyot.toml gives one".to_owned();
+        }
+        let row = |usage: &Usage| vec![usage.repository.clone(), size(usage.bytes), size(usage.limit)];
+        table(output, &["REPOSITORIES", "USED", "OF"], &usage.iter().map(row).collect::<Vec<_>>())
+    })
 }

@@ -3,20 +3,21 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use eyot_core::config::Config;
 use eyot_core::{Error, Reference, Result, ResultExt, Selector};
-use eyot_oci::Pushed;
+use eyot_oci::{Client, PrivateKey, Pushed};
 
-use crate::cli::Global;
+use crate::cli::{Global, key, sign};
 use crate::output::{Output, size};
 use crate::session::Session;
 
-/// Pushes a component or a model into the registry.
+/// Pushes a component, a model or a data set into the registry.
 ///
 /// PATH is a .wasm component, an .onnx model, or the folder of a component with an eyot.toml, whose
-/// build result is pushed under the name and version that the file says.
+/// build result is pushed under the name and version that the file says. Any other folder is a data set:
+/// of it only what changed since an earlier version is sent.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot push target/scorer.wasm --as acme/scorer:1.0.0\n  eyot push iris.onnx\n  \
-    eyot push components/handlers/digits-image"
+    eyot push components/handlers/digits-image\n  eyot push rows/ --as acme/rows:2 --since acme/rows:1"
 )]
 pub(crate) struct Push {
     /// A file, or the folder of a component.
@@ -24,17 +25,60 @@ pub(crate) struct Push {
     /// Repository and tag [default: eyot.toml's, or the file's name with the tag latest].
     #[arg(long = "as", value_name = "NAME:TAG")]
     reference: Option<Reference>,
+    /// Signs it with this private key before the tag names it.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The earlier version of a data set [default: what the tag names now].
+    #[arg(long, value_name = "NAME:TAG")]
+    since: Option<Reference>,
 }
 
 impl Push {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let key = self.key.as_deref().map(key::read_private).transpose()?;
         let session = Session::open(global).await?;
+        if self.path.is_dir() && !self.path.join("eyot.toml").is_file() {
+            return self.dataset(&session, key.as_ref(), output).await;
+        }
         let (file, from_manifest) = locate(&self.path)?;
         let reference = self.reference.or(from_manifest);
-        let pushed = push_file(&session, &file, reference, output).await?;
+        let pushed = push_file(&session, &file, reference, key.as_ref(), output).await?;
         output.result(&pushed, |_| {
             let tag = pushed.tag.as_deref().map_or_else(String::new, |tag| format!(":{tag}"));
             format!("{}{tag}@{}\n{}", pushed.repository, pushed.digest, size(pushed.size))
+        })
+    }
+}
+
+impl Push {
+    async fn dataset(self, session: &Session, key: Option<&PrivateKey>, output: &Output) -> Result<()> {
+        let named = |reference: Reference| match &reference.selector {
+            Selector::Tag(tag) => Some((reference.repository.clone(), tag.clone(), reference.clone())),
+            Selector::Digest(_) => None,
+        };
+        let (repository, tag, reference) = self.reference.and_then(named).ok_or_else(|| {
+            Error::invalid(format!("{} is a data set without a name", self.path.display()))
+                .hint("name it with --as NAME:TAG; the folder of a component has an eyot.toml")
+        })?;
+        let registry = session.client().registry();
+        let before = match self.since {
+            Some(since) => Some(since),
+            None => session.client().resolve(&reference.to_string()).await.is_ok().then_some(reference),
+        };
+        let spinner = output.spinner(&format!("pushing {repository}"));
+        let at_once = Some(tag.as_str()).filter(|_| key.is_none());
+        let pushed = registry.push_dataset(&repository, at_once, &self.path, before.as_ref()).await;
+        spinner.finish_and_clear();
+        let mut pushed = pushed?;
+        if let Some(key) = key {
+            pushed.pushed = sign_and_tag(registry, pushed.pushed, &tag, key).await?;
+        }
+        output.result(&pushed, |_| {
+            let (files, whole, sent) = (pushed.files, size(pushed.pushed.size), size(pushed.travelled));
+            format!(
+                "{repository}:{tag}@{}\n{files} files, {whole}, of which {sent} were sent",
+                pushed.pushed.digest
+            )
         })
     }
 }
@@ -68,11 +112,13 @@ pub(crate) fn manifest(dir: &Path) -> Result<eyot_core::config::Component> {
     })
 }
 
-/// Pushes one file; what it is shows in its name.
+/// Pushes one file; what it is shows in its name. With a key it is pushed, signed and then tagged, so
+/// that a policy lets the tag name it.
 pub(crate) async fn push_file(
     session: &Session,
     file: &Path,
     reference: Option<Reference>,
+    key: Option<&PrivateKey>,
     output: &Output,
 ) -> Result<Pushed> {
     let reference = match reference {
@@ -92,19 +138,31 @@ pub(crate) async fn push_file(
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let watching = bar.clone();
     let registry = session.client().registry().watched(move |length| watching.inc(length));
+    let (repository, at_once) = (&reference.repository, Some(tag.as_str()).filter(|_| key.is_none()));
     let pushed = match file.extension().and_then(|extension| extension.to_str()) {
         Some("wasm") => {
             let component = eyot_engine::componentize(&bytes)
                 .map_err(|error| error.context(format!("cannot push {}", file.display())))?;
-            let component = component.into_owned().into();
-            registry.push_component(&reference.repository, Some(tag), component).await
+            registry.push_component(repository, at_once, component.into_owned().into()).await
         }
-        Some("onnx") => registry.push_model(&reference.repository, Some(tag), &name, bytes.into()).await,
+        Some("onnx") => registry.push_model(repository, at_once, &name, bytes.into()).await,
         _ => Err(Error::invalid(format!("{} is neither .wasm nor .onnx", file.display()))
             .hint("components end in .wasm, models in .onnx")),
     };
     bar.finish_and_clear();
-    pushed.map_err(|error| error.context(format!("cannot push {}", file.display())))
+    let pushed = pushed.map_err(|error| error.context(format!("cannot push {}", file.display())))?;
+    match key {
+        Some(key) => sign_and_tag(&registry, pushed, tag, key).await,
+        None => Ok(pushed),
+    }
+}
+
+async fn sign_and_tag(registry: &Client, pushed: Pushed, tag: &str, key: &PrivateKey) -> Result<Pushed> {
+    let (repository, digest) = (&pushed.repository, &pushed.digest);
+    registry.attach(repository, digest, sign::statement(key, repository, digest)?).await?;
+    let manifest = registry.manifest(repository, &digest.to_string()).await?;
+    registry.put_manifest(repository, Some(tag), &manifest.media_type, manifest.bytes).await?;
+    Ok(Pushed { tag: Some(tag.to_owned()), ..pushed })
 }
 
 /// What no back end can load is refused before anything is stored.

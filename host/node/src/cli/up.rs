@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use clap::Args;
 use eyot_core::{Error, Result, ResultExt};
+use eyot_oci::Trust;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -26,9 +27,15 @@ impl Up {
         let platform = Platform::open(&config).await?;
         let api = bind("api.listen", config.api.listen).await?;
         let gateway = bind("gateway.listen", config.gateway.listen).await?;
-        let scheme = if config.gateway.tls().is_some() { "https" } else { "http" };
-        let running =
-            Running { pid: std::process::id(), api: url("http", &api)?, gateway: url(scheme, &gateway)? };
+        let tls = config.api.tls();
+        let certificate = tls.map(|(cert, _)| Trust::fingerprint(cert)).transpose()?;
+        let tls = tls.map(|(cert, key)| eyot_gateway::tls_acceptor("api", cert, key)).transpose()?;
+        let running = Running {
+            pid: std::process::id(),
+            api: url(tls.is_some(), &api)?,
+            gateway: url(config.gateway.tls().is_some(), &gateway)?,
+            certificate,
+        };
         let (logs, repository) =
             (config.data.dir.join("predictions"), Arc::new(platform.deployments.clone()));
         let gateway = platform.gateway.listen(gateway, &logs, repository)?;
@@ -37,7 +44,7 @@ impl Up {
         let (stop, stopping) = watch::channel(false);
         let data_plane = tokio::spawn(gateway.serve(stopped(stopping.clone())));
         let services = platform.services(&running.gateway);
-        let control_plane = tokio::spawn(eyot_api::serve(api, services, stopped(stopping)));
+        let control_plane = tokio::spawn(eyot_api::serve(api, tls, services, stopped(stopping)));
         let announced = Announced::new(&config.data.dir, &running)?;
         output.result(&running, |output| {
             let data = config.data.dir.display();
@@ -60,9 +67,11 @@ impl Up {
         match ended {
             Err(_) => tracing::warn!("some requests did not end in time and were cut off"),
             Ok((data, control)) => {
-                for served in [data, control] {
-                    served.map_err(|error| Error::internal("a server task ended early").because(error))??;
-                }
+                let early = |error: tokio::task::JoinError| {
+                    Error::internal("a server task ended early").because(error)
+                };
+                data.map_err(early)??;
+                control.map_err(early)?;
             }
         }
         tracing::info!("stopped");
@@ -88,7 +97,8 @@ async fn bind(option: &str, address: std::net::SocketAddr) -> Result<TcpListener
     })
 }
 
-fn url(scheme: &str, listener: &TcpListener) -> Result<String> {
+fn url(is_secure: bool, listener: &TcpListener) -> Result<String> {
+    let scheme = if is_secure { "https" } else { "http" };
     let address = listener.local_addr().context(|| "the socket has no address".to_owned())?;
     Ok(format!("{scheme}://{address}"))
 }

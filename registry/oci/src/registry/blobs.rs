@@ -78,13 +78,19 @@ impl Registry {
         known_as: &ContentDigest,
     ) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
-        if self.0.store.size(digest).await?.is_none() {
+        let Some(size) = self.0.store.size(digest).await? else {
             return Err(Error::unavailable(format!("blob {digest} was collected while it arrived"))
                 .hint("push it again"));
-        }
-        take_in(&mut tx, digest, Some(known_as), now() + self.0.settings.lease()).await?;
+        };
+        take_in(&mut tx, digest, Some(known_as), size, now() + self.0.settings.lease()).await?;
         link(&mut tx, repository, digest).await?;
-        tx.commit().await
+        let Err(error) = self.check_quota(&mut tx, repository).await else { return tx.commit().await };
+        drop(tx);
+        // It is in the store, and nobody's: it goes with the next collection.
+        let mut tx = self.0.db.begin().await?;
+        take_in(&mut tx, digest, Some(known_as), size, now()).await?;
+        tx.commit().await?;
+        Err(error)
     }
 
     /// Makes a blob of another repository one of this one's; `false` when it is not there. With no
@@ -103,11 +109,10 @@ impl Registry {
             None => anywhere(&mut tx, digest, may_pull).await?,
         };
         let Some(found) = found else { return Ok(false) };
-        if self.0.store.size(&found).await?.is_none() {
-            return Ok(false);
-        }
-        take_in(&mut tx, &found, None, now() + self.0.settings.lease()).await?;
+        let Some(size) = self.0.store.size(&found).await? else { return Ok(false) };
+        take_in(&mut tx, &found, None, size, now() + self.0.settings.lease()).await?;
         link(&mut tx, repository, &found).await?;
+        self.check_quota(&mut tx, repository).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -140,17 +145,19 @@ pub(super) async fn take_in(
     tx: &mut Transaction,
     digest: &Digest,
     known_as: Option<&ContentDigest>,
+    size: u64,
     lease: i64,
 ) -> Result<()> {
     let sha512 =
         known_as.filter(|digest| matches!(digest, ContentDigest::Sha512(_))).map(ToString::to_string);
     sqlx::query(
-        "INSERT INTO blobs (digest, sha512, uses, leased_until, checked_at) VALUES (?, ?, 0, ?, ?) \
+        "INSERT INTO blobs (digest, sha512, size, uses, leased_until, checked_at) VALUES (?, ?, ?, 0, ?, ?) \
          ON CONFLICT (digest) DO UPDATE SET leased_until = CASE WHEN excluded.leased_until > blobs.leased_until \
          THEN excluded.leased_until ELSE blobs.leased_until END, sha512 = COALESCE(blobs.sha512, excluded.sha512)",
     )
     .bind(digest.to_string())
     .bind(sha512)
+    .bind(i64::try_from(size).unwrap_or(i64::MAX))
     .bind(lease)
     .bind(now())
     .execute(&mut **tx)

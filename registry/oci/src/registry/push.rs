@@ -32,6 +32,8 @@ pub(crate) enum Source {
     Repository,
     /// The process itself may name whatever is in the store.
     Store,
+    /// A mirror names what it fetches when somebody asks for it.
+    Upstream,
 }
 
 /// A manifest that is in.
@@ -45,6 +47,8 @@ pub(crate) struct Pushed {
 /// What a manifest is, worked out before anything is written.
 struct Plan {
     digest: Digest,
+    /// Of the manifest itself.
+    length: u64,
     media_type: String,
     manifest: Manifest,
     kind: ArtifactKind,
@@ -56,6 +60,10 @@ impl Registry {
     /// true in one transaction.
     pub(crate) async fn push(&self, push: Push<'_>, source: Source) -> Result<Pushed> {
         let plan = plan(&push)?;
+        if !push.tags.is_empty() && source != Source::Upstream {
+            self.check_policy(push.repository, &plan.digest).await?;
+        }
+        let unpacked = self.examine(&plan, source).await?;
         // Over what is here already too: its bytes may have been damaged since.
         self.0.store.put(push.bytes.clone()).await?;
         let mut tx = self.0.db.begin().await?;
@@ -63,14 +71,29 @@ impl Registry {
             // A collection took it between the writing and this turn.
             self.0.store.put(push.bytes.clone()).await?;
         }
-        let uses = self.present(&mut tx, push.repository, &plan.manifest, source).await?;
+        let mut uses = self.present(&mut tx, push.repository, &plan.manifest, source).await?;
         let content = plan.content.and_then(|content| uses.iter().find(|(named, ..)| *named == content));
-        let content = content.map(|(_, digest, _)| *digest);
+        let content = content.map(|(_, digest, _)| *digest).or(unpacked.map(|(digest, _)| digest));
+        if let Some((digest, size)) = unpacked {
+            if self.0.store.size(&digest).await?.is_none() {
+                return Err(Error::unavailable(format!("blob {digest} was collected while it arrived"))
+                    .hint("push the manifest again"));
+            }
+            uses.push((digest.into(), digest, size));
+        }
         let size = uses.iter().map(|(.., size)| size).sum::<u64>() + push.bytes.len() as u64;
-        take_in(&mut tx, &plan.digest, push.digest.as_ref(), now() + self.0.settings.lease()).await?;
+        take_in(
+            &mut tx,
+            &plan.digest,
+            push.digest.as_ref(),
+            push.bytes.len() as u64,
+            now() + self.0.settings.lease(),
+        )
+        .await?;
         let is_new = insert(&mut tx, &push, &plan, content.as_ref(), size).await?;
         if is_new {
             self.use_blobs(&mut tx, push.repository, &plan, &uses).await?;
+            self.check_quota(&mut tx, push.repository).await?;
         }
         for tag in &push.tags {
             self.point(&mut tx, push.repository, tag, &plan.digest).await?;
@@ -91,6 +114,21 @@ impl Registry {
         Ok(Pushed { resolved, digest: push.digest.unwrap_or(plan.digest.into()), subject })
     }
 
+    /// Looks at what a manifest is of before it comes in; answers what was unpacked for it. What a mirror
+    /// names is not here yet.
+    async fn examine(&self, plan: &Plan, source: Source) -> Result<Option<(Digest, u64)>> {
+        if source == Source::Upstream {
+            return Ok(None);
+        }
+        if let (ArtifactKind::Component, Some(layer)) = (plan.kind, &plan.content) {
+            self.check_component(&plan.manifest, layer).await?;
+        }
+        match plan.manifest.packed() {
+            Some((layer, packing)) if plan.content.is_none() => self.unpack(layer, packing).await,
+            _ => Ok(None),
+        }
+    }
+
     /// What a manifest names, by the name that it uses and by sha256, with sizes: all of it must be here.
     async fn present(
         &self,
@@ -103,12 +141,13 @@ impl Registry {
         for blob in manifest.config.iter().chain(&manifest.layers) {
             let held = match source {
                 Source::Repository => held(tx, repository, &blob.digest).await?,
-                Source::Store => known(tx, &blob.digest).await?,
+                Source::Store | Source::Upstream => known(tx, &blob.digest).await?,
             };
             let size = match held {
                 Some(digest) => self.0.store.size(&digest).await?,
                 None => None,
             };
+            let size = size.or_else(|| (source == Source::Upstream).then_some(blob.size));
             match held.zip(size) {
                 Some((digest, size)) if size == blob.size => uses.push((blob.digest, digest, size)),
                 Some((_, size)) => {
@@ -122,7 +161,8 @@ impl Registry {
             }
         }
         for child in &manifest.manifests {
-            if child_of(tx, repository, child).await?.is_none() && child.urls.is_empty() {
+            let may_lack = source == Source::Upstream || !child.urls.is_empty();
+            if !may_lack && child_of(tx, repository, child).await?.is_none() {
                 return Err(unknown(repository, &child.digest));
             }
         }
@@ -137,8 +177,9 @@ impl Registry {
         uses: &[(ContentDigest, Digest, u64)],
     ) -> Result<()> {
         let lease = now() + self.0.settings.lease();
-        for blob in uses.iter().map(|(_, digest, _)| digest).chain([&plan.digest]) {
-            take_in(tx, blob, None, lease).await?;
+        let own = (&plan.digest, plan.length);
+        for (blob, size) in uses.iter().map(|(_, digest, size)| (digest, *size)).chain([own]) {
+            take_in(tx, blob, None, size, lease).await?;
             link(tx, repository, blob).await?;
             let used = sqlx::query("INSERT INTO manifest_blobs (repository, digest, blob) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
                 .bind(repository)
@@ -217,7 +258,7 @@ fn plan(push: &Push<'_>) -> Result<Plan> {
     let (manifest, media_type) = Manifest::admit(&push.bytes, push.media_type)?;
     let (kind, content) = manifest.content()?;
     let content = content.map(|layer| layer.digest);
-    Ok(Plan { digest, media_type, manifest, kind, content })
+    Ok(Plan { digest, length: push.bytes.len() as u64, media_type, manifest, kind, content })
 }
 
 fn unknown(repository: &str, digest: &ContentDigest) -> Error {

@@ -104,7 +104,8 @@ pub(crate) fn address(registry: &Registry, headers: &HeaderMap) -> String {
     if !said.is_empty() {
         return said.trim_end_matches('/').to_owned();
     }
-    format!("http://{}", host(headers))
+    let scheme = if registry.0.settings.is_secure { "https" } else { "http" };
+    format!("{scheme}://{}", host(headers))
 }
 
 /// The host that a client asked for. It goes back to that client only, into a quoted string.
@@ -115,7 +116,7 @@ pub(crate) fn host(headers: &HeaderMap) -> String {
 
 /// `GET /v2/token?service=&scope=` with Basic credentials, or `POST` with a form as OAuth 2 has it.
 pub(super) async fn token(State(registry): State<Registry>, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, body) = super::parted(request);
     let answer = async {
         let form = match parts.method {
             Method::GET => parts.uri.clone(),

@@ -17,7 +17,11 @@ pub(super) async fn get(ask: Ask<'_>, repository: &str, digest: &ContentDigest) 
         _ => error.into(),
     };
     let absent = || unknown(Error::not_found(format!("there is no blob {digest} in {repository}")));
-    let held = registry.blob(repository, digest).await?.ok_or_else(absent)?;
+    let held = match registry.mirror(repository) {
+        None => registry.blob(repository, digest).await?,
+        Some(mirror) => mirror.blob(registry, repository, digest).await.map_err(unknown)?,
+    };
+    let held = held.ok_or_else(absent)?;
     let mut headers = content_headers(digest, "application/octet-stream", held.size);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if is_known(&parts.headers, digest) {

@@ -14,8 +14,17 @@ const LARGEST: usize = 4 << 20;
 const TAGS: usize = 64;
 
 pub(super) async fn get(ask: Ask<'_>, repository: &str, target: &Target) -> Answer {
-    let stored = ask.registry.manifest(repository, target).await.map_err(unknown)?;
+    let (stored, warning) = match ask.registry.mirror(repository) {
+        None => (ask.registry.manifest(repository, target).await.map_err(unknown)?, None),
+        Some(mirror) => {
+            let found = mirror.manifest(ask.registry, repository, target).await.map_err(unknown)?;
+            (found.stored, found.warning)
+        }
+    };
     let mut headers = content_headers(&stored.digest, &stored.media_type, stored.bytes.len() as u64);
+    if let Some(warning) = warning {
+        headers.insert(header::WARNING, value(&warning));
+    }
     if is_known(&ask.parts.headers, &stored.digest) {
         headers.remove(header::CONTENT_LENGTH);
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::response::{IntoResponse as _, Response};
 use eyot_core::{Error, Kind, Result};
 use eyot_store::{Algorithm, ContentDigest, Upload, UploadId};
@@ -14,6 +14,8 @@ use crate::registry::Registry;
 /// Bytes that are received before they are hashed and written: the hop to a thread must not cost more
 /// than the work, and a hundred uploads at once must not hold more than tens of megabytes.
 const BATCH: usize = 128 << 10;
+/// Bytes that are read of a body which is refused.
+const LINGER: usize = 256 << 20;
 /// A client that sends nothing for this long has gone.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -43,25 +45,65 @@ async fn at_once(
     headers: &HeaderMap,
     body: Body,
 ) -> Answer {
+    let room = room(registry, repository).await?;
     registry.reserve(digest).await?;
     let id = UploadId::random();
     let mut upload = registry.0.store.start_upload(id, digest.algorithm()).await?;
-    let received = receive(&mut *upload, headers, body).await;
-    if let Err(error) = received {
-        drop(upload);
-        // What a write that has not ended yet keeps busy is swept at the next start.
-        let _ = registry.0.store.drop_upload(id).await;
-        return Err(error);
+    let received = receive(&mut *upload, headers, body, room).await;
+    if let Err(refusal) = received {
+        upload.discard().await?;
+        return Err(refusal);
     }
-    keep(registry, repository, upload, digest).await
+    let kept = keep(registry, repository, upload, digest).await;
+    if kept.is_err() {
+        // Nobody knows this upload's name, so nobody can go on with it.
+        registry.0.store.drop_upload(id).await?;
+    }
+    kept
+}
+
+/// What an upload may grow to, and what is said when it grows beyond.
+type Room = Option<(u64, Error)>;
+
+async fn room(registry: &Registry, repository: &str) -> Result<Room, Refusal> {
+    let most = registry.room(repository).await?;
+    Ok(most.map(|most| (most, registry.no_room(repository))))
+}
+
+/// Reads what a client still sends after it was clear that it is refused, up to a limit: most clients look
+/// for an answer only when they have sent everything, and never see that of a connection that is closed
+/// before.
+async fn linger(frames: &mut BodyDataStream) {
+    let read = async {
+        let mut left = LINGER;
+        while let Some(Ok(frame)) = frames.next().await {
+            left = left.saturating_sub(frame.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(STALL, read).await;
 }
 
 /// Takes a body in, as it comes.
-async fn receive(upload: &mut dyn Upload, headers: &HeaderMap, body: Body) -> Result<(), Refusal> {
+async fn receive(
+    upload: &mut dyn Upload,
+    headers: &HeaderMap,
+    body: Body,
+    room: Room,
+) -> Result<(), Refusal> {
     let expected = body_length(headers);
     let before = upload.received();
-    let taken = take_in(upload, body).await;
-    taken.map_err(|error| Refusal::new("BLOB_UPLOAD_INVALID", error))?;
+    let mut frames = body.into_data_stream();
+    let taken = take_in(upload, &mut frames, room).await;
+    if taken.as_ref().is_err_and(|error| error.kind() == Kind::Full) {
+        linger(&mut frames).await;
+    }
+    taken.map_err(|error| match error.kind() {
+        Kind::Full => error.into(),
+        _ => Refusal::new("BLOB_UPLOAD_INVALID", error),
+    })?;
     let received = upload.received() - before;
     match expected {
         Some(expected) if expected != received => {
@@ -72,8 +114,7 @@ async fn receive(upload: &mut dyn Upload, headers: &HeaderMap, body: Body) -> Re
     }
 }
 
-async fn take_in(upload: &mut dyn Upload, body: Body) -> Result<()> {
-    let mut frames = body.into_data_stream();
+async fn take_in(upload: &mut dyn Upload, frames: &mut BodyDataStream, mut room: Room) -> Result<()> {
     let (mut batch, mut length) = (Vec::new(), 0);
     loop {
         let stalled = |_| Error::timeout(format!("nothing arrived for {} seconds", STALL.as_secs()));
@@ -84,6 +125,10 @@ async fn take_in(upload: &mut dyn Upload, body: Body) -> Result<()> {
         if let Ok(Some(frame)) = &frame {
             length += frame.len();
             batch.push(frame.clone());
+        }
+        let grown = upload.received() + length as u64;
+        if let Some((_, error)) = room.take_if(|(most, _)| grown > *most) {
+            return Err(error);
         }
         if (length >= BATCH || is_last) && !batch.is_empty() {
             upload.append(std::mem::take(&mut batch)).await?;
@@ -182,16 +227,47 @@ fn in_order(headers: &HeaderMap, repository: &str, id: UploadId, received: u64) 
     }
 }
 
+/// What a client need not send: a part of a blob that the repository has.
+async fn part(
+    registry: &Registry,
+    repository: &str,
+    source: &ContentDigest,
+    uri: &http::Uri,
+) -> Result<Body, Refusal> {
+    let number = |name: &str| {
+        query(uri, name).and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| {
+            Refusal::new("BLOB_UPLOAD_INVALID", Error::invalid(format!("'{name}' is no number of bytes")))
+        })
+    };
+    let (offset, length) = (number("offset")?, number("length")?);
+    let absent = || Error::not_found(format!("there is no blob {source} in {repository}"));
+    let held =
+        registry.blob(repository, source).await?.ok_or_else(|| Refusal::new("BLOB_UNKNOWN", absent()))?;
+    if length == 0 || offset.checked_add(length).is_none_or(|end| end > held.size) {
+        let error = Error::invalid(format!("the blob has {} bytes, and not all that are wanted", held.size));
+        return Err(Refusal::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE));
+    }
+    Ok(Body::from_stream(registry.0.store.stream(&held.digest, offset, length).await?))
+}
+
 pub(super) async fn append(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
     let Ask { registry, parts, body, .. } = ask;
+    let body = match digest_query(&parts.uri, "eyot-copy")? {
+        Some(source) => part(registry, repository, &source, &parts.uri).await?,
+        None => body,
+    };
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     in_order(&parts.headers, repository, id, upload.received())?;
-    let received = receive(&mut *upload, &parts.headers, body).await;
+    let room = room(registry, repository).await?;
+    let received = receive(&mut *upload, &parts.headers, body, room).await;
     // A chunk of another length than it said is as if it never came; one that was cut short counts.
-    if !matches!(&received, Err(refusal) if refusal.is_invalid()) {
-        upload.save().await?;
+    match received {
+        Err(refusal) if refusal.is_invalid() || !refusal.is_clients() => return Err(refusal),
+        received => {
+            upload.save().await?;
+            received?;
+        }
     }
-    received?;
     Ok((StatusCode::ACCEPTED, upload_headers(repository, id, upload.received())).into_response())
 }
 
@@ -202,9 +278,10 @@ pub(super) async fn complete(ask: Ask<'_>, repository: &str, id: UploadId) -> An
     let digest = digest_query(&parts.uri, "digest")?.ok_or_else(missing)?;
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     in_order(&parts.headers, repository, id, upload.received())?;
+    let room = room(registry, repository).await?;
     registry.reserve(&digest).await?;
-    if let Err(refusal) = receive(&mut *upload, &parts.headers, body).await {
-        if !refusal.is_invalid() {
+    if let Err(refusal) = receive(&mut *upload, &parts.headers, body, room).await {
+        if refusal.is_clients() && !refusal.is_invalid() {
             upload.save().await?;
         }
         return Err(refusal);

@@ -209,9 +209,12 @@ impl Upload for Session {
 
     async fn append(&mut self, pieces: Vec<Bytes>) -> Result<()> {
         let mut state = self.state().await?;
-        self.received += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        self.received += length;
+        let store = self.store.clone();
         // The next piece is received while this one is hashed and written.
         self.state = Working::Away(tokio::task::spawn_blocking(move || {
+            store.room_for(length)?;
             for piece in pieces {
                 state.file.write_all(&piece).context(|| "cannot write an upload".to_owned())?;
                 state.hashes.update(&piece);
@@ -234,6 +237,13 @@ impl Upload for Session {
         let state = self.state().await?;
         let (store, id, expected) = (self.store.clone(), self.id, *expected);
         blocking(move || keep(&store, id, *state, &expected)).await
+    }
+
+    async fn discard(mut self: Box<Self>) -> Result<()> {
+        // Whatever became of the last write, it has ended after this.
+        drop(self.state().await);
+        let (store, id) = (self.store.clone(), self.id);
+        blocking(move || store.remove_upload(id).map(drop)).await
     }
 }
 

@@ -1,0 +1,103 @@
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use eyot_core::{Period, Result};
+use eyot_oci::{Requirement, SIGNED};
+
+use crate::cli::{Global, key};
+use crate::output::{Output, table};
+use crate::session::Session;
+
+/// Says who must vouch for what repositories hold.
+///
+/// A tag in them names only what is vouched for, and nothing else of them is deployed. What is pushed
+/// by its digest alone is let in, so that it can be signed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot policy set 'acme/*' --key release.pub\n  \
+    eyot policy set 'acme/*' --key a.pub --key b.pub --key c.pub --threshold 2 --max-age 2160h\n  \
+    eyot policy set 'acme/*' --add --predicate https://slsa.dev/provenance/v1 --key builder.pub\n  \
+    eyot policy show\n  eyot policy remove 'acme/*'")]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Demands a kind of statement in some repositories.
+    Set {
+        /// Which repositories, '*' standing for any text.
+        repository: String,
+        /// A public key that is trusted; may be repeated.
+        #[arg(long = "key", value_name = "FILE", required = true)]
+        keys: Vec<PathBuf>,
+        /// How many of the keys must have signed.
+        #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+        threshold: usize,
+        /// What the statement must be.
+        #[arg(long, value_name = "URI", default_value = SIGNED)]
+        predicate: String,
+        /// How old it may be, as in 720h [default: any age].
+        #[arg(long, value_name = "TIME")]
+        max_age: Option<Period>,
+        /// Demands it beside what is demanded already, instead of it.
+        #[arg(long)]
+        add: bool,
+    },
+    /// Shows every policy.
+    Show,
+    /// Takes a policy away.
+    Remove {
+        /// The pattern that it was set for.
+        repository: String,
+    },
+}
+
+impl Policy {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let session = Session::open(global).await?;
+        let client = session.client();
+        match self.command {
+            Command::Set { repository, keys, threshold, predicate, max_age, add } => {
+                let keys = keys.iter().map(|file| key::read_public(file)?.to_pem()).collect::<Result<_>>()?;
+                let mut policy = eyot_oci::Policy { repository, require: Vec::new() };
+                if add {
+                    let before = client.policies().await?;
+                    let before = before.into_iter().find(|found| found.repository == policy.repository);
+                    policy.require = before.map(|before| before.require).unwrap_or_default();
+                }
+                policy.require.push(Requirement { predicate, keys, threshold, max_age });
+                client.set_policy(&policy).await?;
+                output.result(&policy, |_| lines(&policy).join("\n"))
+            }
+            Command::Show => {
+                let policies = client.policies().await?;
+                output.result(&policies, |output| match policies.as_slice() {
+                    [] => "no repository has a policy; eyot policy set makes one".to_owned(),
+                    policies => {
+                        let rows: Vec<_> = policies.iter().flat_map(rows).collect();
+                        table(output, &["REPOSITORIES", "KEYS", "AGE", "STATEMENT"], &rows)
+                    }
+                })
+            }
+            Command::Remove { repository } => {
+                client.remove_policy(&repository).await?;
+                let removed = serde_json::json!({ "removed": repository });
+                output.result(&removed, |_| format!("{repository} has no policy any more"))
+            }
+        }
+    }
+}
+
+fn rows(policy: &eyot_oci::Policy) -> Vec<Vec<String>> {
+    let row = |wanted: &Requirement| {
+        let keys = format!("{} of {}", wanted.threshold, wanted.keys.len());
+        let age = wanted.max_age.map_or_else(|| "any".to_owned(), |age| age.to_string());
+        vec![policy.repository.clone(), keys, age, wanted.predicate.clone()]
+    };
+    policy.require.iter().map(row).collect()
+}
+
+fn lines(policy: &eyot_oci::Policy) -> Vec<String> {
+    rows(policy).into_iter().map(|row| row.join("  ")).collect()
+}

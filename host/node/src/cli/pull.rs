@@ -1,0 +1,32 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use eyot_core::{Reference, Result};
+
+use crate::cli::Global;
+use crate::output::{Output, size};
+use crate::session::Session;
+
+/// Fetches a data set into a folder.
+///
+/// Files that are there and right stay, and of large ones only the pieces that changed are fetched; other
+/// files of the folder are left alone.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  eyot pull acme/rows:2 ./rows")]
+pub(crate) struct Pull {
+    /// The data set: NAME:TAG or NAME@DIGEST.
+    reference: Reference,
+    /// The folder; made if it is not there.
+    dir: PathBuf,
+}
+
+impl Pull {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let session = Session::open(global).await?;
+        let pulled = session.client().registry().pull_dataset(&self.reference, &self.dir).await?;
+        output.result(&pulled, |_| {
+            let (files, whole, travelled) = (pulled.files, size(pulled.pushed.size), size(pulled.travelled));
+            format!("{}: {files} files, {whole}, of which {travelled} were fetched", self.dir.display())
+        })
+    }
+}

@@ -1,0 +1,308 @@
+//! Large files in pieces that stay the same where the file stays the same: cut where the content says, or,
+//! for models, where tensors begin and end. The index of the pieces lies beside the file as a referrer, so
+//! that a new version is sent, and fetched, as the pieces that are new.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use eyot_core::{Digest, Digester, Error, Result, ResultExt as _};
+use fastcdc::v2020::StreamCDC;
+use serde::{Deserialize, Serialize};
+
+use crate::onnx;
+
+/// The artifact type of an index, and the media type of its layer.
+pub(crate) const CHUNKS: &str = "application/vnd.eyot.chunks.v1+json";
+/// Files below this are sent whole: a round trip costs more than their bytes.
+pub(crate) const LARGE: u64 = 4 << 20;
+/// The longest piece of a tensor.
+const TENSOR: u64 = 4 << 20;
+/// The least, usual and greatest length of a piece that is cut by content.
+const BY_CONTENT: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
+/// The longest header of a safetensors file that is read.
+const HEADER: u64 = 64 << 20;
+
+/// The pieces of one file, from its beginning to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Index {
+    pub(crate) version: u32,
+    /// The whole file.
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) chunks: Vec<Chunk>,
+}
+
+/// A piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Chunk {
+    pub(crate) length: u64,
+    pub(crate) digest: Digest,
+}
+
+const VERSION: u32 = 1;
+
+/// How to make a file: from what somebody has, and from what is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Bytes of the old file.
+    Old { offset: u64, length: u64 },
+    /// Bytes of the new file.
+    New { offset: u64, length: u64 },
+}
+
+impl Index {
+    /// Reads a file once, and cuts it.
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        let read = || format!("cannot read {}", path.display());
+        let size = std::fs::metadata(path).context(read)?.len();
+        let tensors = tensors(path, size).unwrap_or_default();
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path).context(read)?);
+        let mut cutter = Cutter { whole: Digester::new(), chunks: Vec::new(), size: 0 };
+        if tensors.is_empty() {
+            cutter.by_content(file).context(read)?;
+        } else {
+            cutter.by_tensors(&mut file, &tensors, size).context(read)?;
+        }
+        let Cutter { whole, chunks, size } = cutter;
+        Ok(Self { version: VERSION, digest: whole.finish(), size, chunks })
+    }
+
+    /// Reads what [`Index`] is written as.
+    ///
+    /// Fails with `Invalid` when the pieces do not add up.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
+        let index: Self = serde_json::from_slice(bytes)
+            .map_err(|error| Error::invalid(format!("the index of pieces cannot be read: {error}")))?;
+        let sum = index.chunks.iter().try_fold(0_u64, |sum, chunk| sum.checked_add(chunk.length));
+        if index.version == VERSION && sum == Some(index.size) {
+            return Ok(index);
+        }
+        Err(Error::invalid("the index's pieces are not the file"))
+    }
+
+    /// How to make this file for whoever has `old`.
+    pub(crate) fn from(&self, old: &Self) -> Vec<Part> {
+        let mut there = HashMap::new();
+        let mut offset = 0;
+        for chunk in &old.chunks {
+            there.entry((chunk.digest, chunk.length)).or_insert(offset);
+            offset += chunk.length;
+        }
+        let mut parts: Vec<Part> = Vec::new();
+        let mut at = 0;
+        for chunk in &self.chunks {
+            let part = match there.get(&(chunk.digest, chunk.length)) {
+                Some(offset) => Part::Old { offset: *offset, length: chunk.length },
+                None => Part::New { offset: at, length: chunk.length },
+            };
+            at += chunk.length;
+            match (parts.last_mut(), part) {
+                // Neighbours become one request.
+                (Some(Part::Old { offset, length }), Part::Old { offset: next, length: more })
+                | (Some(Part::New { offset, length }), Part::New { offset: next, length: more })
+                    if *offset + *length == next =>
+                {
+                    *length += more;
+                }
+                _ => parts.push(part),
+            }
+        }
+        parts
+    }
+}
+
+impl Part {
+    /// Bytes that have to travel.
+    pub(crate) fn travels(&self) -> u64 {
+        match self {
+            Self::Old { .. } => 0,
+            Self::New { length, .. } => *length,
+        }
+    }
+}
+
+struct Cutter {
+    whole: Digester,
+    chunks: Vec<Chunk>,
+    size: u64,
+}
+
+impl Cutter {
+    fn add(&mut self, bytes: &[u8]) {
+        self.whole.update(bytes);
+        self.size += bytes.len() as u64;
+        self.chunks.push(Chunk { length: bytes.len() as u64, digest: Digest::of(bytes) });
+    }
+
+    fn by_content(&mut self, file: impl Read) -> std::io::Result<()> {
+        let [least, usual, most] = BY_CONTENT;
+        for chunk in StreamCDC::new(file, least, usual, most) {
+            self.add(&chunk.map_err(std::io::Error::from)?.data);
+        }
+        Ok(())
+    }
+
+    /// Cuts at the boundaries, and what is long between them again. What lies before the first tensor,
+    /// the header, changes with everything, and is its own.
+    fn by_tensors(&mut self, file: &mut impl Read, boundaries: &[u64], size: u64) -> std::io::Result<()> {
+        let mut at = 0;
+        for end in boundaries.iter().copied().chain([size]) {
+            while at < end {
+                let mut piece = Vec::new();
+                file.take((end - at).min(TENSOR)).read_to_end(&mut piece)?;
+                if piece.is_empty() {
+                    return Ok(());
+                }
+                at += piece.len() as u64;
+                self.add(&piece);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where tensors begin and end in a file, in order; none for a file that is no model.
+fn tensors(path: &Path, size: u64) -> Option<Vec<u64>> {
+    let mut boundaries = match path.extension()?.to_str()? {
+        "safetensors" => safetensors(File::open(path).ok()?, size)?,
+        "onnx" if size <= 2 << 30 => {
+            let summary = onnx::summary(&std::fs::read(path).ok()?)?;
+            let places = summary.weights.into_iter().filter_map(|weight| weight.place);
+            places.flat_map(|place| [place.start as u64, place.end as u64]).collect()
+        }
+        _ => return None,
+    };
+    // Small tensors side by side are one piece.
+    boundaries.sort_unstable();
+    let mut last = 0;
+    boundaries.retain(|boundary| {
+        // What lies before the first is the header, however short.
+        let is_far = last == 0 || *boundary >= last + BY_CONTENT[0] as u64;
+        let is_far = is_far && (1..size).contains(boundary);
+        if is_far {
+            last = *boundary;
+        }
+        is_far
+    });
+    Some(boundaries)
+}
+
+/// `8 bytes of length, a JSON object of names, the tensors`.
+fn safetensors(mut file: impl Read, size: u64) -> Option<Vec<u64>> {
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let length = u64::from_le_bytes(length);
+    if length > HEADER.min(size) {
+        return None;
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header).ok()?;
+    let header: HashMap<String, serde_json::Value> = serde_json::from_slice(&header).ok()?;
+    let offset = |value: &serde_json::Value| value.as_u64()?.checked_add(8 + length);
+    let ends = header.iter().filter(|(name, _)| *name != "__metadata__");
+    Some(
+        ends.flat_map(|(_, tensor)| [offset(&tensor["data_offsets"][0]), offset(&tensor["data_offsets"][1])])
+            .flatten()
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn noise(length: usize, seed: u64) -> Vec<u8> {
+        let mut state = seed | 1;
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(length)
+        .collect()
+    }
+
+    fn index(name: &str, bytes: &[u8]) -> Index {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let index = Index::of(&path).unwrap();
+        assert_eq!((index.digest, index.size), (Digest::of(bytes), bytes.len() as u64));
+        assert_eq!(Index::parse(&serde_json::to_vec(&index).unwrap()).unwrap(), index);
+        index
+    }
+
+    /// Makes the new file of the old one as the parts say; answers how many bytes travelled.
+    fn make(old: &[u8], new: &[u8], parts: &[Part]) -> u64 {
+        let mut made = Vec::new();
+        for part in parts {
+            let (source, offset, length) = match *part {
+                Part::Old { offset, length } => (old, offset as usize, length as usize),
+                Part::New { offset, length } => (new, offset as usize, length as usize),
+            };
+            made.extend_from_slice(&source[offset..offset + length]);
+        }
+        assert!(made == new, "other bytes were made");
+        parts.iter().map(Part::travels).sum()
+    }
+
+    #[test]
+    fn only_what_changed_travels() {
+        let old = noise(8 << 20, 1);
+        let mut inserted = old.clone();
+        inserted.splice(3_000_000..3_000_000, noise(1000, 2));
+        let mut removed = old.clone();
+        removed.drain(5_000_000..5_100_000);
+        for (new, most) in
+            [(old.clone(), 0), (inserted, 3 << 20), (removed, 3 << 20), (noise(8 << 20, 9), 8 << 20)]
+        {
+            let parts = index("new", &new).from(&index("old", &old));
+            let travelled = make(&old, &new, &parts);
+            assert!(travelled <= most, "{travelled} of {most}");
+        }
+    }
+
+    #[test]
+    fn tensors_are_pieces() {
+        let tensors = [noise(3 << 20, 1), noise(2 << 20, 2), noise(1 << 20, 3)];
+        let file = |tensors: &[Vec<u8>; 3], note: &str| {
+            let mut at = 0;
+            let mut header = serde_json::json!({ "__metadata__": { "note": note } });
+            for (number, tensor) in tensors.iter().enumerate() {
+                header[format!("t{number}")] = serde_json::json!({ "dtype": "U8", "shape": [tensor.len()], "data_offsets": [at, at + tensor.len()] });
+                at += tensor.len();
+            }
+            let header = header.to_string();
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(header.bytes());
+            tensors.iter().for_each(|tensor| bytes.extend(tensor));
+            bytes
+        };
+        let old = file(&tensors, "short");
+        let mut changed = tensors.clone();
+        changed[1][7] ^= 1;
+        let new = file(&changed, "a note that is longer, so that everything moves");
+        let parts = index("new.safetensors", &new).from(&index("old.safetensors", &old));
+        let travelled = make(&old, &new, &parts);
+        assert!(travelled < (2 << 20) + (64 << 10), "the header and one tensor: {travelled}");
+        for damaged in [&b""[..], b"\xff\xff\xff\xff\xff\xff\xff\xff", b"\x02\0\0\0\0\0\0\0[]", &old[..100]] {
+            index("damaged.safetensors", damaged);
+            index("damaged.onnx", damaged);
+        }
+    }
+
+    #[test]
+    fn an_index_that_does_not_add_up_is_refused() {
+        let good = serde_json::to_value(index("x", b"hello")).unwrap();
+        for (field, value) in [("size", 6), ("version", 2)] {
+            let mut bad = good.clone();
+            bad[field] = value.into();
+            assert!(Index::parse(bad.to_string().as_bytes()).is_err(), "{field}");
+        }
+        assert!(Index::parse(b"{}").is_err());
+    }
+}

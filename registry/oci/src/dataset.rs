@@ -1,0 +1,384 @@
+//! Data sets: directories as trees of content-addressed files. A new version is sent, and fetched, as what
+//! is new in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use axum::body::Body;
+use bytes::Bytes;
+use eyot_core::{Digest, Error, Reference, Result, ResultExt as _, Selector};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio_util::io::ReaderStream;
+
+use crate::chunks::{CHUNKS, Index, LARGE, Part};
+use crate::client::{Client, Pushed};
+use crate::manifest::{Descriptor, IMAGE_MANIFEST, Manifest};
+
+/// What says that a manifest is a data set.
+pub(crate) const DATASET: &str = "application/vnd.eyot.dataset.v1+json";
+const TREE: &str = "application/vnd.eyot.tree.v1+json";
+const FILE: &str = "application/octet-stream";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+const TITLE: &str = "org.opencontainers.image.title";
+/// Files of one data set: each is a layer, and a manifest ends at 4 MiB.
+const FILES: usize = 10_000;
+const VERSION: u32 = 1;
+
+/// The config of a data set: its files, by path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tree {
+    version: u32,
+    files: BTreeMap<String, Leaf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Leaf {
+    digest: Digest,
+    size: u64,
+}
+
+/// What travelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Travelled {
+    #[serde(flatten)]
+    pub pushed: Pushed,
+    pub files: usize,
+    /// Bytes of files that had to be sent or fetched.
+    pub travelled: u64,
+}
+
+impl Client {
+    /// Pushes a directory, as the next version of what `before` names, if it is given. Symbolic links and
+    /// what is neither file nor directory are refused: they would mean something else elsewhere.
+    pub async fn push_dataset(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        dir: &Path,
+        before: Option<&Reference>,
+    ) -> Result<Travelled> {
+        let root = dir.to_owned();
+        let indexed = tokio::task::spawn_blocking(move || index_files(&root)).await;
+        let indexed =
+            indexed.map_err(|error| Error::internal("reading files ended early").because(error))??;
+        let old = match before {
+            Some(before) => self.indexes(before).await?,
+            None => BTreeMap::new(),
+        };
+        let (mut files, mut layers, mut travelled) = (BTreeMap::new(), Vec::new(), 0);
+        let mut known = BTreeSet::new();
+        for (path, index) in &indexed {
+            files.insert(path.clone(), Leaf { digest: index.digest, size: index.size });
+            if known.insert(index.digest) {
+                travelled += self.push_file(repository, &dir.join(path), index, old.get(path)).await?;
+                layers.push(blob(FILE, index.digest, index.size, Some(path)));
+            }
+        }
+        let size = files.values().map(|file| file.size).sum();
+        let count = files.len();
+        let tree = json(&Tree { version: VERSION, files })?;
+        let content = Digest::of(&tree);
+        let config = blob(TREE, content, tree.len() as u64, None);
+        self.push_blob(repository, tree).await?;
+        let manifest = image(DATASET, config, layers, None);
+        let bytes = json(&manifest)?;
+        let digest = Digest::of(&bytes);
+        let length = bytes.len() as u64;
+        // The index lies beside it before anybody can see it.
+        self.push_indexes(repository, &digest, length, &indexed).await?;
+        self.put_manifest(repository, tag, IMAGE_MANIFEST, bytes).await?;
+        let pushed =
+            Pushed { repository: repository.to_owned(), tag: tag.map(str::to_owned), digest, content, size };
+        Ok(Travelled { pushed, files: count, travelled })
+    }
+
+    /// Sends a file that is not there, as far as it is new; answers how many bytes that were.
+    async fn push_file(
+        &self,
+        repository: &str,
+        path: &Path,
+        index: &Index,
+        old: Option<&Index>,
+    ) -> Result<u64> {
+        if self.has_blob(repository, &index.digest.into()).await? {
+            return Ok(0);
+        }
+        let whole = [Part::New { offset: 0, length: index.size }];
+        let parts = match old {
+            Some(old) if self.has_blob(repository, &old.digest.into()).await? => index.from(old),
+            _ => whole.to_vec(),
+        };
+        let upload = self.start_upload(repository).await?;
+        for part in &parts {
+            match (part, old) {
+                (Part::Old { offset, length }, Some(old)) => {
+                    self.copy_range(&upload, &old.digest, *offset, *length).await?;
+                }
+                (Part::Old { offset, length } | Part::New { offset, length }, _) => {
+                    let body = range(path, *offset, *length).await?;
+                    self.append(&upload, *length, body).await?;
+                }
+            }
+        }
+        self.finish_upload(&upload, &index.digest)
+            .await
+            .map_err(|error| error.context(format!("{} cannot be pushed", path.display())))?;
+        Ok(parts.iter().map(Part::travels).sum())
+    }
+
+    async fn push_indexes(
+        &self,
+        repository: &str,
+        subject: &Digest,
+        length: u64,
+        indexed: &BTreeMap<String, Index>,
+    ) -> Result<()> {
+        let large: BTreeMap<_, _> = indexed.iter().filter(|(_, index)| index.size >= LARGE).collect();
+        if large.is_empty() {
+            return Ok(());
+        }
+        let bytes = json(&large)?;
+        let layer = blob(CHUNKS, Digest::of(&bytes), bytes.len() as u64, None);
+        self.push_blob(repository, bytes).await?;
+        let empty = Bytes::from_static(b"{}");
+        let config = blob(EMPTY, Digest::of(&empty), empty.len() as u64, None);
+        self.push_blob(repository, empty).await?;
+        let subject = blob(IMAGE_MANIFEST, *subject, length, None);
+        let manifest = image(CHUNKS, config, vec![layer], Some(subject));
+        self.put_manifest(repository, None, IMAGE_MANIFEST, json(&manifest)?).await.map(drop)
+    }
+
+    /// The indexes of a data set's large files, by path; those that cannot be read are as if there were
+    /// none: then files travel whole.
+    async fn indexes(&self, reference: &Reference) -> Result<BTreeMap<String, Index>> {
+        let repository = &reference.repository;
+        let digest = Digest::of(&self.fetch(reference).await?.bytes);
+        let mut found = BTreeMap::new();
+        for referrer in self.referrers(repository, &digest.into(), Some(CHUNKS)).await? {
+            let manifest = self.manifest(repository, &referrer.digest.to_string()).await?;
+            let Ok(manifest) = Manifest::parse(&manifest.bytes) else { continue };
+            let [layer] = manifest.layers.as_slice() else { continue };
+            let bytes = self.blob(repository, &layer.digest).await?;
+            let Ok(read) = serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(&bytes) else {
+                continue;
+            };
+            for (path, index) in read {
+                if let Ok(index) = Index::parse(index.to_string().as_bytes()) {
+                    found.insert(path, index);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a directory what a data set says. Files that are there and right stay; of large ones only
+    /// what is new is fetched. Other files are left alone.
+    pub async fn pull_dataset(&self, reference: &Reference, dir: &Path) -> Result<Travelled> {
+        let repository = &reference.repository;
+        let fetched = self.fetch(reference).await?;
+        let manifest = Manifest::parse(&fetched.bytes)?;
+        let config = manifest.config.as_ref().filter(|config| config.media_type == TREE);
+        let config = config.ok_or_else(|| {
+            Error::invalid(format!("'{reference}' is no data set"))
+                .hint("eyot push DIR --as NAME:TAG makes one")
+        })?;
+        let tree: Tree = serde_json::from_slice(&self.blob(repository, &config.digest).await?)
+            .map_err(|error| Error::invalid("the tree of files cannot be read").because(error))?;
+        if tree.version != VERSION {
+            return Err(Error::unsupported(format!("the tree of files has version {}", tree.version)));
+        }
+        let indexes = self.indexes(reference).await?;
+        let mut travelled = 0;
+        for (path, leaf) in &tree.files {
+            let target = place(dir, path)?;
+            travelled += self.pull_file(repository, &target, leaf, indexes.get(path)).await?;
+        }
+        let content = Digest::of(json(&tree)?);
+        let (size, files) = (tree.files.values().map(|file| file.size).sum(), tree.files.len());
+        let tag = match &reference.selector {
+            Selector::Tag(tag) => Some(tag.clone()),
+            Selector::Digest(_) => None,
+        };
+        let digest = Digest::of(&fetched.bytes);
+        let pushed = Pushed { repository: repository.clone(), tag, digest, content, size };
+        Ok(Travelled { pushed, files, travelled })
+    }
+
+    async fn pull_file(
+        &self,
+        repository: &str,
+        target: &Path,
+        leaf: &Leaf,
+        new: Option<&Index>,
+    ) -> Result<u64> {
+        let old = match tokio::fs::try_exists(target).await? {
+            true => {
+                let path = target.to_owned();
+                let index = tokio::task::spawn_blocking(move || Index::of(&path)).await;
+                Some(index.map_err(|error| Error::internal("reading a file ended early").because(error))??)
+            }
+            false => None,
+        };
+        if old.as_ref().is_some_and(|old| old.digest == leaf.digest) {
+            return Ok(0);
+        }
+        let new = new.filter(|new| new.digest == leaf.digest && new.size == leaf.size);
+        let parts = match (new, &old) {
+            (Some(new), Some(old)) => new.from(old),
+            _ => vec![Part::New { offset: 0, length: leaf.size }],
+        };
+        let folder = target.parent().unwrap_or(Path::new("."));
+        tokio::fs::create_dir_all(folder).await.context(|| format!("cannot make {}", folder.display()))?;
+        let (file, made) = tempfile::NamedTempFile::new_in(folder)?.into_parts();
+        let mut file = tokio::fs::File::from_std(file);
+        let mut digester = eyot_core::Digester::new();
+        for part in &parts {
+            let mut body = match part {
+                Part::Old { offset, length } => range(target, *offset, *length).await?,
+                Part::New { offset, length } => {
+                    self.blob_range(repository, &leaf.digest, *offset, *length).await?
+                }
+            }
+            .into_data_stream();
+            while let Some(piece) = futures::StreamExt::next(&mut body).await {
+                let piece = piece.map_err(|error| Error::unavailable("a file ended early").because(error))?;
+                digester.update(&piece);
+                file.write_all(&piece).await?;
+            }
+        }
+        file.sync_all().await?;
+        let found = digester.finish();
+        if found != leaf.digest {
+            return Err(Error::corrupt(format!(
+                "{} would not be what the data set says: its bytes hash to {found}, not {}",
+                target.display(),
+                leaf.digest
+            ))
+            .hint("pull into an empty folder"));
+        }
+        made.persist(target).map_err(|error| Error::from(error.error))?;
+        Ok(parts.iter().map(Part::travels).sum())
+    }
+}
+
+/// Every file under a directory, by its path there, with its pieces.
+fn index_files(root: &Path) -> Result<BTreeMap<String, Index>> {
+    let (mut files, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        let entries =
+            std::fs::read_dir(&folder).context(|| format!("cannot look into {}", folder.display()))?;
+        for entry in entries {
+            let (entry, kind) = entry.and_then(|entry| entry.file_type().map(|kind| (entry.path(), kind)))?;
+            if kind.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            if !kind.is_file() {
+                return Err(Error::invalid(format!("{} is neither a file nor a folder", entry.display()))
+                    .hint("a data set holds no links: put the file itself there"));
+            }
+            let path = entry
+                .strip_prefix(root)
+                .ok()
+                .and_then(|path| path.to_str())
+                .ok_or_else(|| Error::invalid(format!("the name of {} is no UTF-8", entry.display())))?;
+            if files.len() == FILES {
+                return Err(Error::too_large(format!("{} holds more than {FILES} files", root.display()))
+                    .hint("pack small files together, or push its folders by themselves"));
+            }
+            place(root, path)?;
+            files.insert(path.to_owned(), Index::of(&entry)?);
+        }
+    }
+    if files.is_empty() {
+        return Err(Error::invalid(format!("{} holds no files", root.display())));
+    }
+    Ok(files)
+}
+
+/// Where a file of a data set lies in a folder. Paths are somebody else's input: none may lead out of it,
+/// not even over a link that is there already.
+fn place(dir: &Path, path: &str) -> Result<PathBuf> {
+    let refused = |why: &str| {
+        let shown: String = path.chars().take(200).collect();
+        Error::invalid(format!("the path '{shown}' {why}"))
+    };
+    let mut target = dir.to_owned();
+    for part in path.split('/') {
+        if part.is_empty() || part == "." || part == ".." || part.contains(['\\', '\0']) {
+            return Err(refused("leads somewhere else"));
+        }
+        target.push(part);
+        if std::fs::symlink_metadata(&target).is_ok_and(|found| found.is_symlink()) {
+            return Err(refused("leads over a symbolic link"));
+        }
+    }
+    Ok(target)
+}
+
+/// A part of a file.
+async fn range(path: &Path, offset: u64, length: u64) -> Result<Body> {
+    let mut file = tokio::fs::File::open(path).await.context(|| format!("cannot read {}", path.display()))?;
+    file.seek(std::io::SeekFrom::Start(offset)).await?;
+    Ok(Body::from_stream(ReaderStream::with_capacity(file.take(length), 256 << 10)))
+}
+
+fn json(value: &impl Serialize) -> Result<Bytes> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| Error::internal("no JSON").because(error))
+}
+
+fn blob(media_type: &str, digest: Digest, size: u64, title: Option<&str>) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest: digest.into(),
+        size,
+        artifact_type: None,
+        annotations: title.map(|title| (TITLE.to_owned(), title.to_owned())).into_iter().collect(),
+        urls: Vec::new(),
+    }
+}
+
+fn image(kind: &str, config: Descriptor, layers: Vec<Descriptor>, subject: Option<Descriptor>) -> Manifest {
+    Manifest {
+        schema_version: 2,
+        media_type: Some(IMAGE_MANIFEST.to_owned()),
+        artifact_type: Some(kind.to_owned()),
+        config: Some(config),
+        layers,
+        manifests: Vec::new(),
+        subject,
+        annotations: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn path_traversal_in_trees() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "./a",
+            "a\\b",
+            "a\0b",
+            "link/passwd",
+            "link",
+            "a/",
+        ] {
+            assert!(place(dir.path(), bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(place(dir.path(), "a/b.csv").unwrap(), dir.path().join("a/b.csv"));
+    }
+}

@@ -1,0 +1,273 @@
+//! Repositories of another registry, served from here: fetched when they are asked for, kept by digest,
+//! and served as they were last seen while the other is down.
+
+mod address;
+mod upstream;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use axum::body::Body;
+use eyot_core::config::Mirror as Config;
+use eyot_core::{Error, Kind, Reference, Result};
+use eyot_store::{ContentDigest, UploadId};
+use futures::StreamExt as _;
+use http::{Method, header};
+use parking_lot::Mutex;
+
+use crate::answer::collect;
+use crate::cache::Bounded;
+use crate::glob;
+use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST};
+use crate::place::Target;
+use crate::registry::{Held, Push, Registry, Source, Stored, milliseconds, now};
+use crate::server::CONTENT_DIGEST;
+use upstream::Upstream;
+
+/// One upstream registry.
+pub(crate) struct Mirror {
+    config: Config,
+    upstream: Upstream,
+    /// When a tag was last compared with the upstream's.
+    seen: Bounded<String, i64>,
+    /// What is being fetched, so that it is fetched once however many ask.
+    fetching: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// A manifest, and what must be said of it.
+pub(crate) struct Mirrored {
+    pub(crate) stored: Arc<Stored>,
+    /// Why it may not be what the upstream has now.
+    pub(crate) warning: Option<String>,
+}
+
+/// Tags whose time of comparison is kept.
+const TAGS: usize = 10_000;
+/// The largest manifest.
+const MANIFEST: usize = 4 << 20;
+
+impl Mirror {
+    /// Fails with `Invalid` when the configuration cannot be.
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        let prefix = config.prefix.strip_suffix('/').unwrap_or_default();
+        Reference::check_repository(prefix).map_err(|error| {
+            error
+                .context(format!("registry.mirror: '{}' is no prefix", config.prefix))
+                .hint("write the beginning of repositories' names with a slash at the end, as in ghcr/")
+        })?;
+        Ok(Self {
+            upstream: Upstream::new(config)?,
+            config: config.clone(),
+            seen: Bounded::new(TAGS),
+            fetching: Mutex::default(),
+        })
+    }
+
+    /// Whether a repository of that name here would be one of the upstream's.
+    pub(crate) fn serves(&self, repository: &str) -> bool {
+        self.name(repository).is_some()
+    }
+
+    /// The upstream's name of a repository here; none for one that this mirror does not serve.
+    fn name<'a>(&self, repository: &'a str) -> Option<&'a str> {
+        repository.strip_prefix(&self.config.prefix).filter(|name| !name.is_empty())
+    }
+
+    /// Fails with `Denied` for a repository that the configuration does not list.
+    fn permitted<'a>(&self, repository: &'a str) -> Result<&'a str> {
+        let name = self.name(repository).unwrap_or_default();
+        if self.config.repositories.iter().any(|pattern| glob::matches(pattern, name)) {
+            return Ok(name);
+        }
+        let error = Error::denied(format!("{} is not mirrored from {}", name, self.config.upstream));
+        Err(error.hint("repositories in the mirror's section lists those that are"))
+    }
+
+    /// Waits until nobody else fetches the same thing.
+    async fn turn(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut fetching = self.fetching.lock();
+            fetching.retain(|_, lock| lock.strong_count() > 0);
+            match fetching.get(key).and_then(Weak::upgrade) {
+                Some(lock) => lock,
+                None => {
+                    let lock = Arc::default();
+                    fetching.insert(key.to_owned(), Arc::downgrade(&lock));
+                    lock
+                }
+            }
+        };
+        lock.lock_owned().await
+    }
+
+    /// A manifest: the one that is here, if it must be the right one, or the upstream's.
+    pub(crate) async fn manifest(
+        &self,
+        registry: &Registry,
+        repository: &str,
+        target: &Target,
+    ) -> Result<Mirrored> {
+        let name = self.permitted(repository)?;
+        let key = format!("{repository} {target}");
+        let is_fresh = || match target {
+            Target::Digest(_) => true,
+            Target::Tag(_) => {
+                let seen = self.seen.get(&key).unwrap_or_default();
+                now() < seen + milliseconds(self.config.fresh.0)
+            }
+        };
+        let _turn = match registry.local_manifest(repository, target).await? {
+            Some(stored) if is_fresh() => return Ok(Mirrored { stored, warning: None }),
+            _ => self.turn(&key).await,
+        };
+        // Somebody else may have fetched it meanwhile.
+        let here = registry.local_manifest(repository, target).await?;
+        if let Some(stored) = here.clone().filter(|_| is_fresh()) {
+            return Ok(Mirrored { stored, warning: None });
+        }
+        let fetched = self.fetch_manifest(registry, repository, name, target, here.as_deref()).await;
+        match (fetched, here) {
+            (Ok(stored), here) => {
+                let epoch = self.seen.epoch();
+                self.seen.insert(epoch, key, now(), 1);
+                stored
+                    .or(here)
+                    .map(|stored| Mirrored { stored, warning: None })
+                    .ok_or_else(|| absent(repository, target))
+            }
+            (Err(error), Some(stored)) if error.kind() != Kind::NotFound => {
+                tracing::warn!(error = %error.chain(), repository, %target, "an upstream is not asked: what is here is served");
+                let warning = Some(format!("110 - \"as it was last seen: {}\"", plain(error.message())));
+                Ok(Mirrored { stored, warning })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Takes a manifest in from the upstream; none when the one that is here is the same.
+    async fn fetch_manifest(
+        &self,
+        registry: &Registry,
+        repository: &str,
+        name: &str,
+        target: &Target,
+        here: Option<&Stored>,
+    ) -> Result<Option<Arc<Stored>>> {
+        let accept = [IMAGE_MANIFEST, IMAGE_INDEX, DOCKER_MANIFEST, DOCKER_LIST].join(", ");
+        let path = format!("/v2/{name}/manifests/{target}");
+        if let Some(here) = here {
+            // A look costs upstreams less than a pull, and some count pulls.
+            let head = self.upstream.ask(Method::HEAD, name, &path, &accept).await?;
+            let said = head.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
+            if said == Some(here.digest.to_string().as_str()) {
+                return Ok(None);
+            }
+        }
+        let response = self.upstream.ask(Method::GET, name, &path, &accept).await?;
+        let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
+        let bytes = collect(response.into_body(), MANIFEST).await?;
+        let (digest, tags) = match target {
+            Target::Digest(digest) => (Some(*digest), Vec::new()),
+            Target::Tag(tag) => (None, vec![tag.clone()]),
+        };
+        let push =
+            Push { repository, digest, tags, media_type: media_type.as_deref(), bytes, actor: "mirror" };
+        registry.push(push, Source::Upstream).await.map_err(|error| match error.kind() {
+            // What the upstream sent is not what was asked for: nobody's request is wrong.
+            Kind::Invalid => error.with_kind(Kind::Unavailable),
+            _ => error,
+        })?;
+        registry.local_manifest(repository, target).await
+    }
+
+    /// A blob: the one that is here, or the upstream's, which is here from then on.
+    pub(crate) async fn blob(
+        self: &Arc<Self>,
+        registry: &Registry,
+        repository: &str,
+        digest: &ContentDigest,
+    ) -> Result<Option<Held>> {
+        let name = self.permitted(repository)?.to_owned();
+        if let Some(held) = registry.blob(repository, digest).await? {
+            return Ok(Some(held));
+        }
+        let (mirror, registry, repository, digest) =
+            (self.clone(), registry.clone(), repository.to_owned(), *digest);
+        // It goes on when the one who asked goes away: the next one who asks finds more of it done.
+        let work = tokio::spawn(async move {
+            let _turn = mirror.turn(&digest.to_string()).await;
+            if let Some(held) = registry.blob(&repository, &digest).await? {
+                return Ok(Some(held));
+            }
+            mirror.fetch_blob(&registry, &repository, &name, &digest).await?;
+            registry.blob(&repository, &digest).await
+        });
+        work.await.map_err(|error| Error::internal("fetching ended early").because(error))?
+    }
+
+    async fn fetch_blob(
+        &self,
+        registry: &Registry,
+        repository: &str,
+        name: &str,
+        digest: &ContentDigest,
+    ) -> Result<()> {
+        let path = format!("/v2/{name}/blobs/{digest}");
+        let response = self.upstream.ask(Method::GET, name, &path, "*/*").await?;
+        registry.reserve(digest).await?;
+        let room = registry.room(repository).await?;
+        let store = &registry.0.store;
+        let mut upload = store.start_upload(UploadId::random(), digest.algorithm()).await?;
+        let received = receive(&mut *upload, response.into_body(), room).await;
+        if let Err(error) = received {
+            upload.discard().await?;
+            return Err(if error.kind() == Kind::Full { registry.no_room(repository) } else { error });
+        }
+        let blob = upload.finish(digest).await.map_err(|error| match error.kind() {
+            Kind::Invalid => error
+                .context(format!("{} sent other bytes than those of {digest}", self.config.upstream))
+                .with_kind(Kind::Unavailable),
+            _ => error,
+        })?;
+        registry.hold(repository, &blob.digest, digest).await
+    }
+}
+
+/// An upstream that sends nothing for this long has gone.
+const STALL: Duration = Duration::from_secs(60);
+/// Bytes that are handed to the disk at once.
+const BATCH: usize = 128 << 10;
+
+async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, room: Option<u64>) -> Result<()> {
+    let mut frames = body.into_data_stream();
+    let (mut batch, mut length) = (Vec::new(), 0);
+    let stalled = |_| Error::timeout("the upstream stopped in the middle of a blob");
+    while let Some(frame) = tokio::time::timeout(STALL, frames.next()).await.map_err(stalled)? {
+        let frame = frame.map_err(|error| Error::unavailable("the blob ended early").because(error))?;
+        length += frame.len();
+        batch.push(frame);
+        if room.is_some_and(|room| upload.received() + length as u64 > room) {
+            return Err(Error::full("no room"));
+        }
+        if length >= BATCH {
+            upload.append(std::mem::take(&mut batch)).await?;
+            length = 0;
+        }
+    }
+    upload.append(batch).await
+}
+
+fn absent(repository: &str, target: &Target) -> Error {
+    Error::not_found(format!("there is no '{target}' in {repository}"))
+}
+
+/// Text that may stand in a quoted string of a header.
+fn plain(text: &str) -> String {
+    text.chars()
+        .filter(|letter| letter.is_ascii_graphic() || *letter == ' ')
+        .filter(|letter| *letter != '"')
+        .take(200)
+        .collect()
+}

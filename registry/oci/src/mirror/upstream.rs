@@ -1,0 +1,342 @@
+//! Asking another registry: tokens, redirections, and whom a secret is shown to.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use eyot_core::config::Mirror as Config;
+use eyot_core::{Error, Result, ResultExt as _};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use super::address::{self, Guarded};
+use crate::answer::{collect, read};
+use crate::registry::now;
+use crate::tls::Trust;
+
+/// How long an upstream may take until it begins to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// More redirections than any registry needs.
+const REDIRECTIONS: usize = 5;
+
+pub(super) struct Upstream {
+    client: Client<HttpsConnector<HttpConnector<Guarded>>, Body>,
+    /// Scheme and authority.
+    base: Uri,
+    /// `Basic …`.
+    credentials: Option<HeaderValue>,
+    token_hosts: Vec<String>,
+    private: bool,
+    /// By repository: a token, and until when it is good.
+    tokens: Mutex<HashMap<String, (HeaderValue, i64)>>,
+}
+
+/// What a registry wants to see.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Challenge {
+    scheme: String,
+    fields: HashMap<String, String>,
+}
+
+/// What a token is got as.
+#[derive(Deserialize)]
+struct Granted {
+    token: Option<String>,
+    /// The same, as OAuth 2 calls it; many send both.
+    access_token: Option<String>,
+    expires_in: Option<i64>,
+}
+
+impl Upstream {
+    /// Fails with `Invalid` when the configuration cannot be.
+    pub(super) fn new(config: &Config) -> Result<Self> {
+        let wrong = |what: &str| {
+            Error::invalid(format!("registry.mirror: '{}' is no upstream: {what}", config.upstream))
+                .hint("write https://HOST, as in https://ghcr.io")
+        };
+        let base: Uri = config.upstream.trim_end_matches('/').parse().map_err(|_| wrong("no URL"))?;
+        let is_plain = base.scheme() == Some(&Scheme::HTTP);
+        if base.authority().is_none() || !matches!(base.path(), "" | "/") {
+            return Err(wrong("no host, or a path"));
+        }
+        if base.scheme() != Some(&Scheme::HTTPS) && !(is_plain && config.private_addresses) {
+            return Err(wrong("over http only with private-addresses = true"));
+        }
+        let mut connector = HttpConnector::new_with_resolver(Guarded::new(config.private_addresses));
+        connector.enforce_http(false);
+        connector.set_connect_timeout(Some(PATIENCE));
+        let tls = Trust::with_authority(&config.ca).client_config()?;
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            base,
+            credentials: credentials(&config.credentials)?,
+            token_hosts: config.token_hosts.clone(),
+            private: config.private_addresses,
+            tokens: Mutex::default(),
+        })
+    }
+
+    /// Asks for a path of a repository.
+    ///
+    /// Fails with `NotFound` when the upstream has no such thing, with `Denied` when it, or this mirror's
+    /// rules, forbid it, and with `Unavailable` or `Timeout` when it is down.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        repository: &str,
+        path: &str,
+        accept: &str,
+    ) -> Result<Response<Body>> {
+        let mut response = self.once(&method, path, accept, self.token(repository)).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let shown = self.answer(repository, response.headers()).await?;
+            response = self.once(&method, path, accept, Some(shown)).await?;
+        }
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let said = collect(response.into_body(), 64 << 10).await.unwrap_or_default();
+        let error = read(status, &said);
+        // Its hints speak of itself.
+        Err(Error::new(error.kind(), format!("{} says: {}", self.base, error.message())))
+    }
+
+    /// One request, and where it is sent on to. What is shown to the upstream is shown to nobody else.
+    async fn once(
+        &self,
+        method: &Method,
+        path: &str,
+        accept: &str,
+        shown: Option<HeaderValue>,
+    ) -> Result<Response<Body>> {
+        let mut uri = self.at(path)?;
+        for _ in 0..REDIRECTIONS {
+            self.permit(&uri)?;
+            let mut request = Request::builder().method(method).uri(&uri).header(header::ACCEPT, accept);
+            if let Some(shown) = shown.as_ref().filter(|_| uri.authority() == self.base.authority()) {
+                request = request.header(header::AUTHORIZATION, shown);
+            }
+            let response = self.send(request).await?;
+            let is_redirection = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            let location = response.headers().get(header::LOCATION).filter(|_| is_redirection);
+            let Some(location) = location else { return Ok(response) };
+            uri = join(&uri, location).ok_or_else(|| {
+                Error::unavailable(format!("{} sends on to something that is no URL", self.base))
+            })?;
+        }
+        Err(Error::unavailable(format!("{} sends on and on", self.base)))
+    }
+
+    async fn send(&self, request: http::request::Builder) -> Result<Response<Body>> {
+        let request = request.body(Body::empty());
+        let request = request.map_err(|error| Error::invalid("no such request").because(error))?;
+        let address = request.uri().clone();
+        let late = |_| Error::timeout(format!("{address} does not answer"));
+        let response = tokio::time::timeout(PATIENCE, self.client.request(request)).await.map_err(late)?;
+        response.map(|response| response.map(Body::new)).map_err(|error| {
+            let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+            while let Some(found) = cause {
+                let inner = found.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+                if let Some(ours) = inner.and_then(|inner| inner.downcast_ref::<Error>()) {
+                    return Error::denied(ours.message());
+                }
+                cause = found.source();
+            }
+            Error::unavailable(format!("{} does not answer", self.base)).because(error)
+        })
+    }
+
+    /// Whether a URL, wherever it came from, may be asked.
+    fn permit(&self, uri: &Uri) -> Result<()> {
+        if uri.scheme() != Some(&Scheme::HTTPS) && self.base.scheme() == Some(&Scheme::HTTPS) {
+            return Err(Error::denied(format!("{} sends on to {uri}, which is not encrypted", self.base)));
+        }
+        address::check(uri.host().unwrap_or_default(), self.private)
+    }
+
+    fn at(&self, path: &str) -> Result<Uri> {
+        let mut parts = self.base.clone().into_parts();
+        parts.path_and_query = Some(
+            path.parse().map_err(|error| Error::invalid(format!("'{path}' is no path")).because(error))?,
+        );
+        Uri::from_parts(parts).map_err(|error| Error::internal("no such address").because(error))
+    }
+
+    fn token(&self, repository: &str) -> Option<HeaderValue> {
+        let tokens = self.tokens.lock();
+        tokens.get(repository).filter(|(_, until)| now() < *until).map(|(token, _)| token.clone())
+    }
+
+    /// What to show after a challenge.
+    async fn answer(&self, repository: &str, headers: &HeaderMap) -> Result<HeaderValue> {
+        let refused = || {
+            Error::denied(format!("{} wants credentials for {repository}", self.base))
+                .hint("credentials in the mirror's section names a file with NAME:PASSWORD")
+        };
+        let challenge = headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+        let challenge = challenge.map(Challenge::parse).ok_or_else(refused)?;
+        match challenge.scheme.as_str() {
+            "basic" => self.credentials.clone().ok_or_else(refused),
+            "bearer" => self.fetch_token(repository, &challenge).await,
+            _ => Err(refused()),
+        }
+    }
+
+    async fn fetch_token(&self, repository: &str, challenge: &Challenge) -> Result<HeaderValue> {
+        let field = |name: &str| challenge.fields.get(name).map_or("", String::as_str);
+        let realm: Uri = field("realm")
+            .parse()
+            .map_err(|_| Error::unavailable(format!("{} names no place that gives tokens", self.base)))?;
+        let host = realm.host().unwrap_or_default();
+        // The realm is whatever the upstream writes: without this rule it could have the credentials
+        // sent anywhere, or have this server ask any address for it.
+        let is_own = realm.authority() == self.base.authority();
+        if !is_own && !self.token_hosts.iter().any(|known| known == host) {
+            return Err(Error::denied(format!(
+                "{} wants a token of {host}, which is not known to give any",
+                self.base
+            ))
+            .hint(format!("if it is, add it to the mirror's section: token-hosts = [\"{host}\"]")));
+        }
+        self.permit(&realm)?;
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("service", field("service"))
+            .append_pair("scope", &format!("repository:{repository}:pull"))
+            .finish();
+        let mut request =
+            Request::get(format!("{}{}{query}", realm, if realm.query().is_some() { '&' } else { '?' }));
+        if let Some(credentials) = &self.credentials {
+            request = request.header(header::AUTHORIZATION, credentials);
+        }
+        let response = self.send(request).await?;
+        let status = response.status();
+        let body = collect(response.into_body(), 1 << 20).await?;
+        if !status.is_success() {
+            return Err(Error::denied(format!("{host} gives no token for {repository}: {status}")));
+        }
+        let granted: Granted = serde_json::from_slice(&body)
+            .map_err(|error| Error::unavailable(format!("{host} gives no token")).because(error))?;
+        let token = granted.token.or(granted.access_token).unwrap_or_default();
+        let mut token = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|error| Error::unavailable(format!("{host} gives no token")).because(error))?;
+        token.set_sensitive(true);
+        // Asked for anew a little before it ends.
+        let seconds = granted.expires_in.unwrap_or(60).clamp(10, 3600);
+        let until = now() + seconds * 900;
+        self.tokens.lock().insert(repository.to_owned(), (token.clone(), until));
+        Ok(token)
+    }
+}
+
+/// The header for a file with `NAME:PASSWORD`; none for an empty path.
+fn credentials(file: &Path) -> Result<Option<HeaderValue>> {
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(file).context(|| format!("cannot read {}", file.display()))?;
+    let text = text.trim();
+    if !text.contains(':') {
+        return Err(Error::invalid(format!("{} holds no credentials", file.display()))
+            .hint("it must hold one line, NAME:PASSWORD"));
+    }
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(text)))
+        .map_err(|error| Error::invalid("the credentials cannot be sent").because(error))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// What a `Location` means, seen from `base`.
+fn join(base: &Uri, location: &HeaderValue) -> Option<Uri> {
+    let target: Uri = location.to_str().ok()?.parse().ok()?;
+    if target.scheme().is_some() {
+        return Some(target);
+    }
+    let mut parts = base.clone().into_parts();
+    if target.path().starts_with('/') {
+        parts.path_and_query = target.into_parts().path_and_query;
+        return Uri::from_parts(parts).ok();
+    }
+    None
+}
+
+impl Challenge {
+    /// `Bearer realm="…",service="…"`, as RFC 9110 writes it.
+    fn parse(text: &str) -> Self {
+        let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+        let mut fields = HashMap::new();
+        while let Some((name, after)) = rest.split_once('=') {
+            let (value, after) = match after.strip_prefix('"') {
+                Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+                None => after
+                    .split_once(',')
+                    .map_or((after, ""), |(value, _)| (value, after.get(value.len()..).unwrap_or_default())),
+            };
+            fields.insert(name.trim_matches([' ', ',']).to_lowercase(), value.trim().to_owned());
+            rest = after;
+        }
+        Self { scheme: scheme.to_lowercase(), fields }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn challenges_are_read_as_registries_write_them() {
+        let fields = |text: &str| {
+            Challenge::parse(text).fields.into_iter().collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let of = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        for (text, expected) in [
+            (
+                "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",scope=\"a:b:pull,push\"",
+                of(&[
+                    ("realm", "https://auth.docker.io/token"),
+                    ("scope", "a:b:pull,push"),
+                    ("service", "registry.docker.io"),
+                ]),
+            ),
+            ("bearer realm=x, service=y", of(&[("realm", "x"), ("service", "y")])),
+            ("Basic realm=\"a", of(&[("realm", "a")])),
+            ("Basic", of(&[])),
+            ("", of(&[])),
+            ("Bearer =\"", of(&[("", "")])),
+        ] {
+            assert_eq!(fields(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn redirections_are_read_against_where_they_came_from() {
+        let base: Uri = "https://a.example/v2/x?y=1".parse().unwrap();
+        for (location, expected) in [
+            ("https://b.example/z", Some("https://b.example/z")),
+            ("/z?q=2", Some("https://a.example/z?q=2")),
+            ("z", None),
+            ("", None),
+        ] {
+            let found = join(&base, &HeaderValue::from_static(location)).map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), expected, "{location}");
+        }
+    }
+}

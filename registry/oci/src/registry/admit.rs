@@ -1,0 +1,75 @@
+//! What the registry finds out from the bytes themselves before it takes a manifest in.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use eyot_core::{Digest, Error, Kind, Result};
+use eyot_store::{BlobStore, ContentDigest};
+
+use super::Registry;
+use crate::manifest::{Descriptor, Manifest};
+use crate::unpack::{self, Packing};
+use crate::wasm::Wasm;
+
+/// A config that is larger says nothing of a component.
+const CONFIG: u64 = 1 << 20;
+
+impl Registry {
+    /// Compares what a component's config says with what its bytes say.
+    ///
+    /// Fails with `Invalid` when the bytes are no wasm, or the config hides an import.
+    pub(super) async fn check_component(&self, manifest: &Manifest, layer: &ContentDigest) -> Result<()> {
+        let Some(wasm) = self.whole(layer).await? else { return Ok(()) };
+        let read = tokio::task::spawn_blocking(move || Wasm::read(&wasm)).await;
+        let read = read.map_err(|error| Error::internal("reading a component ended early").because(error))?;
+        let Wasm::Component(interface) = read? else { return Ok(()) };
+        let Some(config) = manifest.config.as_ref().filter(|config| config.size <= CONFIG) else {
+            return Ok(());
+        };
+        match self.whole(&config.digest).await? {
+            Some(config) if manifest.describes_component() => interface.check(&config),
+            _ => Ok(()),
+        }
+    }
+
+    /// The bytes of a blob; none when it is not here: that is said where all blobs are looked for.
+    async fn whole(&self, digest: &ContentDigest) -> Result<Option<Bytes>> {
+        let Some(digest) = self.sha256_of(digest).await? else { return Ok(None) };
+        match self.0.store.get(&digest).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the model out of an archive, as a blob of its own: what serves it maps it. None when there
+    /// is no model in it that could be served.
+    pub(super) async fn unpack(&self, layer: &Descriptor, packing: Packing) -> Result<Option<(Digest, u64)>> {
+        let Some(digest) = self.sha256_of(&layer.digest).await? else { return Ok(None) };
+        let Some(length) = self.0.store.size(&digest).await? else { return Ok(None) };
+        let archive = open(&*self.0.store, &digest).await?;
+        let mut writer = self.0.store.writer().await?;
+        let (sender, mut pieces) = tokio::sync::mpsc::channel::<Bytes>(4);
+        let work = tokio::task::spawn_blocking(move || {
+            unpack::onnx(archive, packing, length, |piece| {
+                sender.blocking_send(piece).map_err(|_| Error::cancelled("nobody waits for the model"))
+            })
+        });
+        while let Some(piece) = pieces.recv().await {
+            writer.write(piece).await?;
+        }
+        let found = work.await.map_err(|error| Error::internal("unpacking ended early").because(error))??;
+        if !found {
+            return Ok(None);
+        }
+        let blob = writer.finish().await?;
+        Ok(Some((blob.digest, blob.size)))
+    }
+}
+
+async fn open(store: &dyn BlobStore, digest: &Digest) -> Result<Box<dyn Read + Send>> {
+    match store.path(digest) {
+        Some(path) => Ok(Box::new(std::fs::File::open(path)?)),
+        None => Ok(Box::new(std::io::Cursor::new(store.get(digest).await?))),
+    }
+}

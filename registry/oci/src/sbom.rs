@@ -1,0 +1,126 @@
+//! What a component was built of, as its own bytes say: a CycloneDX document.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+
+use eyot_core::{Digest, Error, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use wasmparser::{KnownCustom, Parser, Payload};
+
+use crate::wasm::interface;
+
+/// The predicate type of a bundle that holds a CycloneDX document.
+pub const SBOM: &str = "https://cyclonedx.org/bom";
+/// The custom section in which cargo-auditable keeps a list of crates.
+const CRATES: &str = ".dep-v0";
+/// A list of crates that unpacks to more is none.
+const LARGEST: u64 = 8 << 20;
+
+/// What cargo-auditable writes.
+#[derive(Deserialize)]
+struct Audited {
+    packages: Vec<Crate>,
+}
+
+#[derive(Deserialize)]
+struct Crate {
+    name: String,
+    version: String,
+}
+
+/// The document for a component: the languages and tools that its `producers` sections name, the crates
+/// that it was audited with, and the interfaces that it imports. The same bytes give the same document.
+///
+/// Fails with `Invalid` when the bytes are no component.
+pub fn sbom(name: &str, wasm: &[u8]) -> Result<Value> {
+    let interface = interface(wasm)?;
+    let invalid = |error: wasmparser::BinaryReaderError| {
+        Error::invalid(format!("the component's sections cannot be read: {error}"))
+    };
+    let mut parts = BTreeSet::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let Payload::CustomSection(section) = payload.map_err(invalid)? else { continue };
+        match section.as_known() {
+            KnownCustom::Producers(fields) => {
+                for field in fields {
+                    let field = field.map_err(invalid)?;
+                    for value in field.values {
+                        let value = value.map_err(invalid)?;
+                        let kind = if field.name == "sdk" { "library" } else { "application" };
+                        parts.insert((kind, value.name.to_owned(), value.version.to_owned()));
+                    }
+                }
+            }
+            _ if section.name() == CRATES => {
+                let crates = crates(section.data()).unwrap_or_default();
+                parts.extend(crates.into_iter().map(|one| ("library", one.name, one.version)));
+            }
+            _ => {}
+        }
+    }
+    let components = parts
+        .into_iter()
+        .map(|(kind, name, version)| json!({ "type": kind, "name": name, "version": version }));
+    let imports = interface.imports.iter().map(|import| json!({ "name": "wit:import", "value": import }));
+    Ok(json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": { "component": {
+            "type": "application",
+            "name": name,
+            "hashes": [{ "alg": "SHA-256", "content": Digest::of(wasm).hex() }],
+            "properties": imports.collect::<Vec<_>>(),
+        } },
+        "components": components.collect::<Vec<_>>(),
+    }))
+}
+
+/// None for a section that is not what its name says: anybody may call a section so.
+fn crates(packed: &[u8]) -> Option<Vec<Crate>> {
+    let mut text = Vec::new();
+    flate2::read::ZlibDecoder::new(packed).take(LARGEST).read_to_end(&mut text).ok()?;
+    serde_json::from_slice::<Audited>(&text).ok().map(|audited| audited.packages)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn tools_crates_and_imports_are_listed() {
+        let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        packed
+            .write_all(br#"{"packages":[{"name":"serde","version":"1.0.0","source":"crates.io"}]}"#)
+            .unwrap();
+        let text: String = packed.finish().unwrap().iter().map(|byte| format!("\\{byte:02x}")).collect();
+        let wat = format!(
+            r#"(component
+                (import "wasi:cli/environment@0.2.12" (instance))
+                (core module
+                    (@producers (processed-by "rustc" "1.95.0") (sdk "eyot-sdk" "0.1.0"))
+                    (@custom ".dep-v0" "{text}")
+                    (@custom "producers" "damaged")))"#
+        );
+        let good = wat.replace("(@custom \"producers\" \"damaged\")", "");
+        let document = sbom("acme/x", &wat::parse_str(&good).unwrap()).unwrap();
+        let names: Vec<_> = document["components"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|part| part["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, ["rustc", "eyot-sdk", "serde"]);
+        assert_eq!(
+            document["metadata"]["component"]["properties"][0]["value"],
+            "wasi:cli/environment@0.2.12"
+        );
+        assert!(sbom("x", b"no component").is_err());
+        let _ = sbom("x", &wat::parse_str(&wat).unwrap());
+    }
+}

@@ -1,0 +1,234 @@
+//! A registry that serves another's repositories, over real sockets.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::extract::Request as Asked;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::any;
+use eyot_core::Period;
+use eyot_core::config::{Anonymous, Mirror};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// A server; it is down once this is dropped.
+struct Site {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Site {
+    async fn new(router: Router) -> Self {
+        Self::over(TcpListener::bind("127.0.0.1:0").await.unwrap(), router)
+    }
+
+    fn over(listener: TcpListener, router: Router) -> Self {
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, task }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn mirror(address: SocketAddr) -> Mirror {
+    Mirror {
+        prefix: "up/".to_owned(),
+        upstream: format!("http://{address}"),
+        repositories: vec!["open/*".to_owned()],
+        credentials: Default::default(),
+        token_hosts: Vec::new(),
+        fresh: Period(Duration::ZERO),
+        private_addresses: true,
+        ca: Default::default(),
+    }
+}
+
+async fn mirroring(mirror: Mirror) -> World {
+    World::with(Config { mirror: vec![mirror], ..Config::default() }).await
+}
+
+#[tokio::test]
+async fn what_is_asked_for_is_fetched_once_and_served_while_the_upstream_is_down() {
+    let upstream = World::new().await;
+    let first = upstream.image("open/a", "t", "layer", json!({})).await;
+    let site = Site::new(router(upstream.registry.clone())).await;
+    let here = mirroring(mirror(site.address)).await;
+    let (manifest, blob) =
+        ("/v2/up/open/a/manifests/t".to_owned(), format!("/v2/up/open/a/blobs/{}", Digest::of("layer")));
+    let seen = |got: Got| (got.status, got.header("docker-content-digest").to_owned());
+    assert_eq!(seen(here.get(&manifest).await), (200, first.to_string()));
+    assert_eq!(here.get(&blob).await.body, "layer");
+    assert_eq!(here.get(&format!("/v2/up/open/a/manifests/{first}")).await.status, 200);
+    // A tag that moved is seen to have moved.
+    let second = upstream.image("open/a", "t", "other", json!({})).await;
+    assert_eq!(seen(here.get(&manifest).await), (200, second.to_string()));
+    assert_eq!(here.get("/v2/up/open/a/manifests/away").await.status, 404);
+    assert_eq!(here.get(&format!("/v2/up/open/a/blobs/{}", Digest::of("away"))).await.status, 404);
+    drop(site);
+    let stale = here.get(&manifest).await;
+    assert!(stale.header("warning").starts_with("110 - "), "{:?}", stale.headers);
+    assert_eq!(seen(stale), (200, second.to_string()));
+    assert_eq!(here.get(&blob).await.body, "layer");
+    let never = here.get(&format!("/v2/up/open/a/blobs/{}", Digest::of("other"))).await;
+    assert_eq!(never.status, 503, "this one was never fetched: {:?}", never.body);
+    // A collection keeps what is cached.
+    here.registry.collect(crate::Mode::Remove).await.unwrap();
+    assert_eq!(here.get(&blob).await.body, "layer");
+}
+
+#[tokio::test]
+async fn only_listed_repositories_are_asked_for_and_nothing_is_pushed() {
+    let upstream = World::new().await;
+    upstream.image("closed/a", "t", "layer", json!({})).await;
+    let site = Site::new(router(upstream.registry.clone())).await;
+    let here = mirroring(mirror(site.address)).await;
+    for (method, path, status) in [
+        ("GET", "/v2/up/closed/a/manifests/t".to_owned(), 403),
+        ("GET", format!("/v2/up/closed/a/blobs/{}", Digest::of("layer")), 403),
+        ("POST", "/v2/up/open/a/blobs/uploads/".to_owned(), 403),
+        ("PUT", "/v2/up/open/a/manifests/t".to_owned(), 403),
+    ] {
+        let got = here.send(method, &path, &[], Body::empty()).await;
+        assert_eq!((got.status, got.code().as_str()), (status, "DENIED"), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_are_one_who_asks_the_upstream() {
+    let count = Arc::new(Mutex::new(0));
+    let counting = count.clone();
+    let blob = "x".repeat(1 << 20);
+    let answer = blob.clone();
+    let site = Site::new(Router::new().fallback(move |_: Asked| {
+        *counting.lock().unwrap() += 1;
+        let answer = answer.clone();
+        async move { answer }
+    }))
+    .await;
+    let here = mirroring(mirror(site.address)).await;
+    let path = format!("/v2/up/open/a/blobs/{}", Digest::of(&blob));
+    let got = futures::future::join_all((0..20).map(|_| here.get(&path))).await;
+    assert!(got.iter().all(|got| got.status == 200 && got.body == blob));
+    assert_eq!(*count.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn digest_confusion_of_an_upstream() {
+    let site = Site::new(Router::new().fallback(any(|| async { "not what was asked for" }))).await;
+    let here = mirroring(mirror(site.address)).await;
+    for path in [
+        format!("/v2/up/open/a/blobs/{}", Digest::of("wanted")),
+        format!("/v2/up/open/a/manifests/{}", Digest::of("wanted")),
+        "/v2/up/open/a/manifests/t".to_owned(),
+    ] {
+        let got = here.get(&path).await;
+        assert_eq!(got.status, 503, "{path}: {:?}", got.body);
+    }
+    assert!(here.store.list().await.unwrap().is_empty() && here.store.uploads().await.unwrap().is_empty());
+}
+
+/// Answers every request with what `answer` makes of it, and keeps what was shown to it.
+async fn spy(
+    answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static,
+) -> (Site, Arc<Mutex<Vec<String>>>) {
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let kept = shown.clone();
+    let router = Router::new().fallback(move |request: Asked| {
+        let header = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap());
+        kept.lock().unwrap().push(header.to_owned());
+        let answer = answer(&request);
+        async move { answer }
+    });
+    (Site::new(router).await, shown)
+}
+
+fn with_password(world_dir: &Path, mirror: Mirror) -> Mirror {
+    let credentials = world_dir.join("credentials");
+    std::fs::write(&credentials, "me:secret\n").unwrap();
+    Mirror { credentials, ..mirror }
+}
+
+#[tokio::test]
+async fn credential_leak_to_foreign_url() {
+    let dir = tempfile::tempdir().unwrap();
+    let (foreign, shown_to_foreign) = spy(|_| "layer".into_response()).await;
+    let target = format!("http://{}/elsewhere", foreign.address);
+    let realm = format!("Bearer realm=\"http://localhost:{}/token\",service=\"s\"", foreign.address.port());
+    let (site, shown) = spy(move |request| {
+        let path = request.uri().path();
+        if path.contains("/blobs/") && request.headers().contains_key("authorization") {
+            return Redirect::temporary(&target).into_response();
+        }
+        let challenge =
+            if path.contains("/manifests/") { realm.clone() } else { "Basic realm=\"r\"".to_owned() };
+        (http::StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response()
+    })
+    .await;
+    let here = mirroring(with_password(dir.path(), mirror(site.address))).await;
+    // A redirection is followed without what was shown to the upstream.
+    let got = here.get(&format!("/v2/up/open/a/blobs/{}", Digest::of("layer"))).await;
+    assert_eq!((got.status, got.body.as_ref()), (200, b"layer".as_slice()), "{:?}", got.body);
+    assert!(shown.lock().unwrap().iter().any(|shown| shown.starts_with("Basic ")));
+    // A realm that the configuration does not know is not asked at all.
+    let got = here.get("/v2/up/open/a/manifests/t").await;
+    assert_eq!(got.status, 403, "{:?}", got.body);
+    assert!(got.json()["errors"][0]["message"].as_str().unwrap().contains("not known to give any"));
+    assert_eq!(*shown_to_foreign.lock().unwrap(), [""]);
+}
+
+#[tokio::test]
+async fn requests_to_private_addresses() {
+    let (inside, shown) = spy(|_| "inside".into_response()).await;
+    for upstream in
+        [format!("https://{}", inside.address), format!("https://localhost:{}", inside.address.port())]
+    {
+        let here = mirroring(Mirror { upstream, private_addresses: false, ..mirror(inside.address) }).await;
+        let got = here.get(&format!("/v2/up/open/a/blobs/{}", Digest::of("inside"))).await;
+        assert_eq!(got.status, 403, "{:?}", got.body);
+        let said = got.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+        assert!(said.contains("private network"), "{said}");
+    }
+    assert!(shown.lock().unwrap().is_empty());
+    let plain = Mirror { private_addresses: false, ..mirror(inside.address) };
+    assert!(crate::mirror::Mirror::new(&plain).is_err(), "http only where it is said to be private");
+}
+
+#[tokio::test]
+async fn tokens_are_got_as_the_upstream_wants() {
+    let upstream = World::with(Config { anonymous: Anonymous::None, ..Config::default() }).await;
+    let digest = upstream.image("open/a", "t", "layer", json!({})).await;
+    let scopes = vec!["repository:open/a:pull".parse().unwrap()];
+    let secret = upstream.registry.create_token("mirror", scopes, None).await.unwrap().secret;
+    let site = Site::new(router(upstream.registry.clone())).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("credentials");
+    std::fs::write(&file, format!("mirror:{secret}")).unwrap();
+    let here = mirroring(Mirror { credentials: file, ..mirror(site.address) }).await;
+    assert_eq!(
+        here.get("/v2/up/open/a/manifests/t").await.header("docker-content-digest"),
+        digest.to_string()
+    );
+    assert_eq!(here.get(&format!("/v2/up/open/a/blobs/{}", Digest::of("layer"))).await.body, "layer");
+    let other = mirroring(mirror(site.address)).await;
+    assert_eq!(other.get("/v2/up/open/a/manifests/t").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_mirrored_component_resolves_as_if_it_had_been_pushed_here() {
+    let upstream = World::new().await;
+    let pushed = upstream.client().push_component("open/c", Some("1.0.0"), component()).await.unwrap();
+    let site = Site::new(router(upstream.registry.clone())).await;
+    let here = mirroring(mirror(site.address)).await;
+    let resolved = here.registry.artifact(&"up/open/c:1.0.0".parse().unwrap()).await.unwrap();
+    assert_eq!((resolved.manifest, resolved.content), (pushed.digest, pushed.content));
+    assert_eq!(here.store.get(&pushed.content).await.unwrap(), component());
+}

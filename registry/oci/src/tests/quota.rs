@@ -1,0 +1,83 @@
+//! How much a project may hold.
+
+use super::*;
+use crate::Mode;
+use eyot_core::config::Quota;
+use eyot_core::{ByteCount, Period};
+use std::time::Duration;
+
+fn limited(size: u64) -> Config {
+    let quota = vec![Quota { repository: "acme/*".to_owned(), size: ByteCount(size) }];
+    Config { quota, lease: Period(Duration::from_micros(1)), ..Config::default() }
+}
+
+async fn used(world: &World) -> u64 {
+    world.registry.usage().await.unwrap()[0].bytes
+}
+
+#[tokio::test]
+async fn a_project_takes_in_no_more_than_it_may() {
+    let world = World::with(limited(2000)).await;
+    let digest = world.image("acme/a", "t", &"x".repeat(1000), json!({})).await;
+    let before = used(&world).await;
+    assert!((1002..2000).contains(&before), "layer, config and manifest: {before}");
+    // Another project has its own limits, here none.
+    world.image("other", "t", &"y".repeat(5000), json!({})).await;
+    let large = "z".repeat(1001);
+    let (path, of_large) = ("/v2/acme/b/blobs/uploads/", Digest::of(&large));
+    let chunked = Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(large.clone())]));
+    let started = world.send("POST", path, &[], Body::empty()).await;
+    let upload = started.header("location").to_owned();
+    for (what, got) in [
+        ("at once", world.send("POST", &format!("{path}?digest={of_large}"), &[], large.clone()).await),
+        ("of unknown length", world.send("POST", &format!("{path}?digest={of_large}"), &[], chunked).await),
+        ("a chunk", world.send("PATCH", &upload, &[], large.clone()).await),
+        (
+            "the last chunk",
+            world.send("PUT", &format!("{upload}?digest={of_large}"), &[], large.clone()).await,
+        ),
+        (
+            "mounted",
+            world
+                .send("POST", &format!("{path}?mount={}&from=other", Digest::of("y".repeat(5000))), &[], "")
+                .await,
+        ),
+    ] {
+        assert_eq!((got.status, got.code().as_str()), (507, "DENIED"), "{what}");
+        assert!(got.json()["errors"][0]["message"].as_str().unwrap().contains("acme/b is full"), "{what}");
+    }
+    assert_eq!(used(&world).await, before, "nothing of it was counted");
+    // What is deleted makes room once it is collected.
+    world.send("DELETE", &format!("/v2/acme/a/manifests/{digest}"), &[], Body::empty()).await;
+    let start = crate::registry::now();
+    while crate::registry::now() <= start + 1 {
+        tokio::task::yield_now().await;
+    }
+    world.registry.collect(Mode::Remove).await.unwrap();
+    assert_eq!(used(&world).await, 0);
+    world.image("acme/b", "t", &large, json!({})).await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_fills_a_project_up_is_not_there() {
+    let world = World::with(limited(1200)).await;
+    let manifest =
+        world.manifest("acme/a", &"x".repeat(1000), json!({ "annotations": { "a": "b".repeat(500) } })).await;
+    let got = world.put("acme/a", "t", &manifest).await;
+    assert_eq!(got.status, 507, "{:?}", got.body);
+    assert_eq!(world.get("/v2/acme/a/manifests/t").await.status, 404);
+    assert_eq!(used(&world).await, 1002, "the blobs are");
+}
+
+#[tokio::test]
+async fn what_came_before_there_were_quotas_counts() {
+    let world = World::with(limited(9000)).await;
+    world.image("acme/a", "t", "layer", json!({})).await;
+    let before = used(&world).await;
+    let db = &world.registry.0.db;
+    for query in ["UPDATE blobs SET size = NULL", "UPDATE repository_usage SET bytes = 0"] {
+        sqlx::query(query).execute(db.pool()).await.unwrap();
+    }
+    let world = world.reopened(limited(9000)).await;
+    assert_eq!(used(&world).await, before);
+}

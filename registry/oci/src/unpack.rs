@@ -1,0 +1,215 @@
+//! Models that come packed: the file in the archive, and nothing else of it. Nothing is ever written under
+//! a name from an archive.
+
+use std::io::{BufReader, Read};
+
+use bytes::Bytes;
+use eyot_core::{Error, Result, ResultExt as _};
+
+/// How an archive is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Tar,
+    TarGzip,
+    TarZstd,
+}
+
+/// Bytes that an archive may unpack to: ONNX itself ends at 2 GiB.
+const LARGEST: u64 = 4 << 30;
+/// How many times its own length an archive may unpack to. Weights hardly pack at all.
+const RATIO: u64 = 100;
+/// What a small archive may unpack to whatever its length.
+const SMALL: u64 = 1 << 20;
+/// Files of an archive.
+const FILES: usize = 10_000;
+/// Memory that a zstd archive may ask for, as a power of two.
+const WINDOW: u32 = 27;
+const PIECE: usize = 1 << 20;
+
+impl Packing {
+    /// By the end of a layer's media type: `….v1.tar+gzip`.
+    pub(crate) fn of(media_type: &str) -> Option<Self> {
+        [(".tar", Self::Tar), (".tar+gzip", Self::TarGzip), (".tar+zstd", Self::TarZstd)]
+            .into_iter()
+            .find_map(|(end, packing)| media_type.ends_with(end).then_some(packing))
+    }
+}
+
+/// Hands the only ONNX file of an archive of `length` bytes to `sink`, piece by piece; `false` when there
+/// is none, or more than one.
+///
+/// Fails with `Invalid` when the archive cannot be read, and with `TooLarge` when it unpacks to more than
+/// any honest one.
+pub(crate) fn onnx(
+    archive: impl Read,
+    packing: Packing,
+    length: u64,
+    mut sink: impl FnMut(Bytes) -> Result<()>,
+) -> Result<bool> {
+    let archive = BufReader::with_capacity(PIECE, archive);
+    let reader: Box<dyn Read> = match packing {
+        Packing::Tar => Box::new(archive),
+        Packing::TarGzip => Box::new(flate2::bufread::MultiGzDecoder::new(archive)),
+        Packing::TarZstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(archive)?;
+            decoder.window_log_max(WINDOW)?;
+            Box::new(decoder)
+        }
+    };
+    let most = LARGEST.min(length.saturating_mul(RATIO).max(SMALL));
+    let mut tar = tar::Archive::new(Counted { reader, left: most });
+    let mut found = 0;
+    let entries = tar.entries().context(unreadable)?;
+    for (number, entry) in entries.enumerate() {
+        let mut entry = entry.map_err(refused)?;
+        if number >= FILES {
+            return Err(Error::too_large(format!("the archive has more than {FILES} files")));
+        }
+        // Links and devices are not followed, not even looked at.
+        let is_file = entry.header().entry_type().is_file();
+        let name = entry.path_bytes().to_ascii_lowercase();
+        if !is_file || !name.ends_with(b".onnx") {
+            continue;
+        }
+        found += 1;
+        if found > 1 {
+            return Ok(false);
+        }
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            (&mut entry).take(PIECE as u64).read_to_end(&mut piece).map_err(refused)?;
+            if piece.is_empty() {
+                break;
+            }
+            sink(piece.into())?;
+        }
+    }
+    Ok(found == 1)
+}
+
+fn unreadable() -> String {
+    "the archive cannot be read".to_owned()
+}
+
+fn refused(error: std::io::Error) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(ours) => Error::new(ours.kind(), ours.message()),
+        None => Error::invalid(unreadable()).because(error),
+    }
+}
+
+/// Ends an archive that unpacks to too much.
+struct Counted<R> {
+    reader: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        match self.left.checked_sub(read as u64) {
+            Some(left) => self.left = left,
+            None => {
+                return Err(std::io::Error::other(Error::too_large(
+                    "the archive unpacks to more than a hundred times its length",
+                )));
+            }
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            // By hand: the library itself would refuse some of these names.
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            tar.append(&header, *bytes).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn link(to: &str) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        tar.append_link(&mut header, "model.onnx", to).unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    fn unpack(archive: &[u8], packing: Packing) -> Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let found = onnx(archive, packing, archive.len() as u64, |piece| {
+            bytes.extend_from_slice(&piece);
+            Ok(())
+        })?;
+        Ok(found.then_some(bytes))
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn the_only_model_of_an_archive_is_found() {
+        let model = tar(&[("README.md", b"read"), ("dir/Model.ONNX", b"weights")]);
+        let zstd = zstd::encode_all(model.as_slice(), 3).unwrap();
+        for (archive, packing) in
+            [(model.clone(), Packing::Tar), (gzip(&model), Packing::TarGzip), (zstd, Packing::TarZstd)]
+        {
+            assert_eq!(unpack(&archive, packing).unwrap().as_deref(), Some(b"weights".as_slice()));
+        }
+        for none in [tar(&[]), tar(&[("a.txt", b"x")]), tar(&[("a.onnx", b"x"), ("b.onnx", b"y")])] {
+            assert_eq!(unpack(&none, Packing::Tar).unwrap(), None);
+        }
+        for (media_type, packing) in [
+            ("application/vnd.kitops.modelkit.model.v1.tar", Some(Packing::Tar)),
+            ("application/vnd.cncf.model.weight.v1.tar+gzip", Some(Packing::TarGzip)),
+            ("application/vnd.cncf.model.weight.v1.tar+zstd", Some(Packing::TarZstd)),
+            ("application/vnd.cncf.model.weight.v1.raw", None),
+        ] {
+            assert_eq!(Packing::of(media_type), packing, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn tar_escape() {
+        // Names are only ever compared: none of these leads anywhere.
+        for name in ["../../etc/model.onnx", "/etc/model.onnx", "..\\model.onnx"] {
+            assert_eq!(
+                unpack(&tar(&[(name, b"x")]), Packing::Tar).unwrap().as_deref(),
+                Some(b"x".as_slice())
+            );
+        }
+        assert_eq!(unpack(&link("/etc/passwd"), Packing::Tar).unwrap(), None);
+    }
+
+    #[test]
+    fn resource_exhaustion_by_an_archive() {
+        let bomb = gzip(&tar(&[("model.onnx", &vec![0; 8 << 20])]));
+        assert_eq!(unpack(&bomb, Packing::TarGzip).unwrap_err().kind(), eyot_core::Kind::TooLarge);
+        let good = gzip(&tar(&[("model.onnx", b"weights")]));
+        for cut in 0..good.len() {
+            let _ = unpack(&good[..cut], Packing::TarGzip);
+        }
+        for cut in [0, 1, 100, 511, 512, 600] {
+            let _ = unpack(&tar(&[("model.onnx", b"weights")])[..cut], Packing::Tar);
+        }
+        assert!(unpack(b"no zstd at all", Packing::TarZstd).is_err());
+    }
+}
