@@ -147,7 +147,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
     match command {
         Command::Up(command) => command.run(global, output).await,
         Command::New(command) => command.run(output),
-        Command::Build(command) => command.run(output).await,
+        Command::Build(command) => command.run(global, output).await,
         Command::Push(command) => command.run(global, output).await,
         Command::Ls(command) => command.run(global, output).await,
         Command::Inspect(command) => command.run(global, output).await,

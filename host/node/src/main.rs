@@ -1,6 +1,7 @@
 //! The binary `eyot`: composition of every crate, the command line, nothing else.
 
 mod cli;
+mod component;
 mod output;
 mod platform;
 mod publisher;

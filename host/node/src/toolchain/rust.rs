@@ -90,12 +90,17 @@ pub(super) fn artifact(dir: &Path) -> Result<PathBuf> {
         packages.iter().find(|package| package["manifest_path"].as_str().map(Path::new) == Some(&manifest));
     let targets = package.and_then(|package| package["targets"].as_array()).cloned().unwrap_or_default();
     let has = |target: &&serde_json::Value, kind: &str| {
-        target["crate_types"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
+        target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
     };
-    let name = targets.iter().find(|target| has(target, "cdylib")).and_then(|target| target["name"].as_str());
+    let named = |kind: &str| {
+        let found = targets.iter().find(|target| has(target, kind));
+        found.and_then(|target| target["name"].as_str()).map(str::to_owned)
+    };
+    // A library is named with underscores, a program as it is: that is a command.
+    let name = named("cdylib").map(|name| name.replace('-', "_")).or_else(|| named("bin"));
     let name = name.ok_or_else(|| {
         Error::invalid(format!("{} builds no component", dir.display()))
-            .hint("its Cargo.toml needs [lib] crate-type = [\"cdylib\"]")
+            .hint("its Cargo.toml needs [lib] crate-type = [\"cdylib\"], or a src/main.rs for a command")
     })?;
-    Ok(Path::new(target).join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_"))))
+    Ok(Path::new(target).join(TARGET).join("release").join(format!("{name}.wasm")))
 }
