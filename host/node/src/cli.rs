@@ -11,6 +11,7 @@ mod export;
 mod gc;
 mod import;
 mod inspect;
+mod invoke;
 mod key;
 mod ls;
 mod models;
@@ -21,6 +22,7 @@ mod release;
 mod run;
 mod runs;
 mod sign;
+mod test;
 mod token;
 mod traffic;
 mod undeploy;
@@ -87,6 +89,8 @@ enum Command {
     Up(up::Up),
     New(new::New),
     Build(build::Build),
+    Test(test::Test),
+    Invoke(invoke::Invoke),
     Push(push::Push),
     Ls(ls::Ls),
     Inspect(inspect::Inspect),
@@ -148,6 +152,8 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::Up(command) => command.run(global, output).await,
         Command::New(command) => command.run(output),
         Command::Build(command) => command.run(global, output).await,
+        Command::Test(command) => command.run(global, output).await,
+        Command::Invoke(command) => command.run(global, output).await,
         Command::Push(command) => command.run(global, output).await,
         Command::Ls(command) => command.run(global, output).await,
         Command::Inspect(command) => command.run(global, output).await,

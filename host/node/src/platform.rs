@@ -104,7 +104,7 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>> {
     models_over(config, Arc::new(Memory::default()))
 }
 
-fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<Models>> {
+pub(crate) fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<Models>> {
     let backends = Backends::open(&config.data.backends, config.inference.backend)?;
     Ok(Models::with(store, backends, Keeping::from(&config.inference)))
 }

@@ -40,7 +40,7 @@ impl Push {
 }
 
 /// The file to push, and the name that the manifest beside it gives.
-fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
+pub(crate) fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
     if !path.is_dir() {
         return Ok((path.to_owned(), None));
     }

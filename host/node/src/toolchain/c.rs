@@ -71,7 +71,7 @@ impl C {
         let module = work.join("module.wasm");
         contracts::file(&work.join("include/eyot.h"), HEADER)?;
         let mut compile = self.compiler(tools, voice)?;
-        compile.args(["cc", "-target", "wasm32-wasi", "-O2", "-msimd128", "-s", "-Wall"]);
+        compile.args(["cc", "-target", "wasm32-wasi", "-O2", "-msimd128", "-Wl,--strip-debug", "-Wall"]);
         compile.arg("-I").arg(work.join("include")).arg("-I").arg(dir);
         if let Some(world) = &world {
             sources.push(world.bindings(&work.join("include"))?);
