@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::Refusal;
+use crate::logs::{self, Logs};
 use crate::{deployments, models, registry, runs};
 
 /// What answers requests.
@@ -25,6 +26,7 @@ pub struct Services {
     pub tracking: Tracking,
     pub pipelines: Executor,
     pub deployments: Deployments,
+    pub logs: Logs,
 }
 
 /// What a server says of itself.
@@ -42,6 +44,7 @@ pub fn router(services: Services) -> Router {
         .route("/health", get(|| async { "OK" }))
         .route("/api/v1/server", get(info))
         .merge(deployments::routes())
+        .merge(logs::routes())
         .merge(models::routes())
         .merge(registry::routes())
         .merge(runs::routes())

@@ -6,6 +6,7 @@ mod build;
 mod config;
 mod deploy;
 mod deployments;
+mod dev;
 mod doctor;
 mod export;
 mod gc;
@@ -13,6 +14,7 @@ mod import;
 mod inspect;
 mod invoke;
 mod key;
+mod logs;
 mod ls;
 mod models;
 mod new;
@@ -26,7 +28,7 @@ mod test;
 mod token;
 mod traffic;
 mod undeploy;
-mod up;
+pub(crate) mod up;
 mod verify;
 mod version;
 
@@ -91,6 +93,7 @@ enum Command {
     Build(build::Build),
     Test(test::Test),
     Invoke(invoke::Invoke),
+    Dev(dev::Dev),
     Push(push::Push),
     Ls(ls::Ls),
     Inspect(inspect::Inspect),
@@ -101,6 +104,7 @@ enum Command {
     Undeploy(undeploy::Undeploy),
     Traffic(traffic::Traffic),
     Deployments(deployments::Deployments),
+    Logs(logs::ShowLogs),
     Predict(predict::Predict),
     Backend(backend::Backend),
     Verify(verify::Verify),
@@ -154,6 +158,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::Build(command) => command.run(global, output).await,
         Command::Test(command) => command.run(global, output).await,
         Command::Invoke(command) => command.run(global, output).await,
+        Command::Dev(command) => command.run(global, output).await,
         Command::Push(command) => command.run(global, output).await,
         Command::Ls(command) => command.run(global, output).await,
         Command::Inspect(command) => command.run(global, output).await,
@@ -164,6 +169,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::Undeploy(command) => command.run(global, output).await,
         Command::Traffic(command) => command.run(global, output).await,
         Command::Deployments(command) => command.run(global, output).await,
+        Command::Logs(command) => command.run(global, output).await,
         Command::Predict(command) => command.run(global, output).await,
         Command::Backend(command) => command.run(global, output).await,
         Command::Verify(command) => command.run(global, output).await,

@@ -1,23 +1,27 @@
 //! A server of one's own, in this process, for as long as a command needs one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use eyot_api::Client;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
 use eyot_oci::Transport;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::platform::Platform;
+use crate::cli::up::{bind, stopped, url};
+use crate::platform::{Announced, Platform, Running};
 
-/// Control plane in this process, data plane on a free port of this machine.
+/// Both planes, until it is closed.
 pub(crate) struct Local {
     platform: Platform,
     client: Client,
+    api: String,
     gateway: String,
     stop: watch::Sender<bool>,
-    serving: tokio::task::JoinHandle<Result<()>>,
+    serving: Vec<tokio::task::JoinHandle<Result<()>>>,
+    /// Where other commands find it.
+    announced: Option<Announced>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -31,25 +35,36 @@ impl Local {
         std::os::unix::fs::symlink(cache.canonicalize()?, dir.path().join("cache"))?;
         let mut config = config.clone();
         config.data.dir = dir.path().to_owned();
-        Self::over(config, Some(dir)).await
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        (config.api.listen, config.gateway.listen) = (free, free);
+        Self::over(&config, Some(dir)).await
     }
 
-    async fn over(config: Config, dir: Option<tempfile::TempDir>) -> Result<Self> {
-        let platform = Platform::open(&config).await?;
-        let listener =
-            TcpListener::bind(("127.0.0.1", 0)).await.context(|| "cannot listen on 127.0.0.1".to_owned())?;
-        let address = listener.local_addr()?;
+    /// A server over the user's own data folder, as `eyot up` runs it.
+    pub(crate) async fn up(config: &Config) -> Result<Self> {
+        let mut local = Self::over(config, None).await?;
+        local.platform.deployments.restore().await?;
+        let (pid, api, gateway) = (std::process::id(), local.api.clone(), local.gateway.clone());
+        local.announced = Some(Announced::new(&config.data.dir, &Running { pid, api, gateway })?);
+        Ok(local)
+    }
+
+    async fn over(config: &Config, dir: Option<tempfile::TempDir>) -> Result<Self> {
+        let platform = Platform::open(config).await?;
+        let api = bind("api.listen", config.api.listen).await?;
+        let listener = bind("gateway.listen", config.gateway.listen).await?;
+        let scheme = if config.gateway.tls().is_some() { "https" } else { "http" };
+        let (api_url, gateway) = (url("http", &api)?, url(scheme, &listener)?);
         let repository = Arc::new(platform.deployments.clone());
         let listening =
             platform.gateway.listen(listener, &config.data.dir.join("predictions"), repository)?;
-        let (stop, mut stopping) = watch::channel(false);
-        let serving = tokio::spawn(listening.serve(async move {
-            // An error means that the sender is gone, which is a stop too.
-            let _ = stopping.wait_for(|stop| *stop).await;
-        }));
+        let (stop, stopping) = watch::channel(false);
+        let serving = vec![
+            tokio::spawn(listening.serve(stopped(stopping.clone()))),
+            tokio::spawn(eyot_api::serve(api, platform.services(&gateway), stopped(stopping))),
+        ];
         let client = Client::new(Transport::local(platform.router()));
-        let scheme = if config.gateway.tls().is_some() { "https" } else { "http" };
-        Ok(Self { platform, client, gateway: format!("{scheme}://{address}"), stop, serving, _dir: dir })
+        Ok(Self { platform, client, api: api_url, gateway, stop, serving, announced: None, _dir: dir })
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -62,10 +77,16 @@ impl Local {
     }
 
     /// Ends it; requests in flight end first.
-    pub(crate) async fn close(self) -> Result<()> {
+    pub(crate) async fn close(mut self) -> Result<()> {
+        drop(self.announced.take());
         let _ = self.stop.send(true);
-        let served = self.serving.await;
+        let mut ended = Ok(());
+        for serving in self.serving {
+            let served =
+                serving.await.map_err(|error| Error::internal("a server task ended early").because(error));
+            ended = ended.and(served.and_then(|served| served));
+        }
         self.platform.close().await;
-        served.map_err(|error| Error::internal("the data plane ended early").because(error))?
+        ended
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eyot_api::{ServerInfo, Services};
+use eyot_api::{Logs, ServerInfo, Services};
 use eyot_core::config::Config;
 use eyot_core::{Clock, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
@@ -56,7 +56,9 @@ impl Platform {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tracking = Tracking::new(db.clone());
         let gateway = Gateway::new(config.gateway.clone());
-        let stage = Stage::new(config, engine.clone(), models.clone(), store.clone(), gateway.clone());
+        let logs = Logs::default();
+        let stage =
+            Stage::new(config, engine.clone(), models.clone(), store.clone(), gateway.clone(), logs.clone());
         let deployments = Deployments::new(db.clone(), store.clone(), Arc::new(stage), clock);
         let runner = WasmRunner::new(config, engine, models.clone(), store.clone());
         let publisher = Publisher::new(registry.clone(), models, store.clone());
@@ -71,7 +73,8 @@ impl Platform {
         );
         pipelines.recover().await?;
         let info = ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), gateway: None };
-        let services = Services { info, registry, tracking, pipelines, deployments: deployments.clone() };
+        let services =
+            Services { info, registry, tracking, pipelines, deployments: deployments.clone(), logs };
         Ok(Self { gateway, deployments, services, db, _lock: lock })
     }
 

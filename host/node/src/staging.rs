@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use eyot_api::{LogLine, Logs};
 use eyot_core::config::Config;
-use eyot_core::{Name, Result};
+use eyot_core::{Clock as _, Name, Result, SystemClock};
 use eyot_deploy::{Host, Pinned, Spec, Staged, Traffic};
 use eyot_engine::{Engine, Grants, Handler, Instances, Limits, Mode, Sink, Stream};
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
@@ -18,6 +19,7 @@ pub(crate) struct Stage {
     models: Arc<Models>,
     store: Arc<dyn BlobStore>,
     gateway: Gateway,
+    logs: Logs,
     limits: Limits,
     instances: Instances,
     concurrency: usize,
@@ -31,11 +33,12 @@ impl Stage {
         models: Arc<Models>,
         store: Arc<dyn BlobStore>,
         gateway: Gateway,
+        logs: Logs,
     ) -> Self {
         let limits = Limits::from(&config.handlers);
         let instances = Instances { reuse: config.handlers.reuse, idle: config.gateway.concurrency };
         let (concurrency, queue) = (config.gateway.concurrency, config.gateway.queue);
-        Self { engine, models, store, gateway, limits, instances, concurrency, queue }
+        Self { engine, models, store, gateway, logs, limits, instances, concurrency, queue }
     }
 
     async fn load(&self, model: &Pinned) -> Result<Arc<LoadedModel>> {
@@ -43,7 +46,7 @@ impl Stage {
         loaded.map_err(|error| error.context(format!("model {}", model.reference)))
     }
 
-    async fn predictor(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Predictor>> {
+    async fn predictor(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Arc<dyn Predictor>> {
         let mut models = HashMap::new();
         for (granted, model) in &spec.models {
             models.insert(granted.clone(), self.load(model).await?);
@@ -55,7 +58,7 @@ impl Stage {
         };
         let wasm = self.engine.load(&*self.store, component.content, Mode::Serving).await;
         let wasm = wasm.map_err(|error| error.context(format!("component {}", component.reference)))?;
-        let sink = Arc::new(ToLog { deployment: name.to_string() });
+        let sink = Arc::new(ToLog { deployment: name.to_string(), revision, logs: self.logs.clone() });
         let ran_on = models.iter().map(|(name, model)| (name.clone(), model.ran_on())).collect();
         let grants = Grants { models: Arc::new(models), loader: self.models.clone(), sink };
         let (mut limits, mut instances) = (self.limits, self.instances);
@@ -70,7 +73,7 @@ impl Stage {
 #[async_trait]
 impl Host for Stage {
     async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>> {
-        let predictor = self.predictor(name, spec).await?;
+        let predictor = self.predictor(name, revision, spec).await?;
         let platform = match spec.component {
             Some(_) => "eyot_component",
             None => "onnx",
@@ -109,13 +112,22 @@ impl Staged for Ready {
     }
 }
 
-/// What a handler prints goes to the server's log, under the deployment's name.
+/// What a component prints goes to the server's log, and to the lines that `eyot logs` shows.
 struct ToLog {
     deployment: String,
+    revision: u64,
+    logs: Logs,
 }
 
 impl Sink for ToLog {
     fn line(&self, stream: Stream, line: &str) {
         tracing::info!(target: "eyot::guest", deployment = %self.deployment, ?stream, "{line}");
+        let name = match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        let (time, revision) = (SystemClock.now(), self.revision);
+        let line = LogLine { time, revision, stream: name.to_owned(), line: line.to_owned() };
+        self.logs.push(&self.deployment, line);
     }
 }

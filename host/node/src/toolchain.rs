@@ -29,20 +29,31 @@ pub(crate) struct Voice<'a> {
     pub(crate) note: &'a dyn Fn(&str),
 }
 
+/// How a component is compiled, where its language makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// To run fast.
+    Release,
+    /// To be built fast.
+    Dev,
+}
+
 /// A component's folder, and where its component is put.
+#[derive(Clone)]
 pub(crate) struct Project<'a> {
     pub(crate) dir: PathBuf,
     pub(crate) component: &'a Component,
     pub(crate) into: PathBuf,
+    pub(crate) profile: Profile,
 }
 
 impl<'a> Project<'a> {
     /// Fails when there is no such folder, and for Rust when its Cargo.toml builds no component.
-    pub(crate) fn new(dir: &Path, component: &'a Component) -> Result<Self> {
+    pub(crate) fn new(dir: &Path, component: &'a Component, profile: Profile) -> Result<Self> {
         // Tools run in folders of their own, so paths are whole.
         let dir = dir.canonicalize().context(|| format!("there is no {}", dir.display()))?;
-        let into = artifact(&dir, component)?;
-        Ok(Self { dir, component, into })
+        let into = artifact(&dir, component, profile)?;
+        Ok(Self { dir, component, into, profile })
     }
 }
 
@@ -50,12 +61,12 @@ impl<'a> Project<'a> {
 pub(crate) fn build(projects: Vec<Project<'_>>, tools: &Tools, voice: &Voice<'_>) -> Result<()> {
     let mut scripts = Vec::new();
     for project in projects {
-        let Project { dir, component, into } = &project;
+        let Project { dir, component, into, profile } = &project;
         let work = into.parent().unwrap_or(dir);
         std::fs::create_dir_all(work).context(|| format!("cannot create {}", work.display()))?;
         (voice.progress)(&format!("building {}", component.name));
         match component.language {
-            Language::Rust => run(Rust::find()?.command(dir), &component.name, voice.progress)?,
+            Language::Rust => run(Rust::find()?.command(dir, *profile), &component.name, voice.progress)?,
             Language::Python => Python::find()?.build(dir, into, tools, voice)?,
             Language::C => C::find()?.build(dir, into, tools, voice)?,
             Language::JavaScript | Language::TypeScript => scripts.push(project),
@@ -65,9 +76,9 @@ pub(crate) fn build(projects: Vec<Project<'_>>, tools: &Tools, voice: &Voice<'_>
 }
 
 /// Where the component of a folder lies once it is built.
-pub(crate) fn artifact(dir: &Path, component: &Component) -> Result<PathBuf> {
+pub(crate) fn artifact(dir: &Path, component: &Component, profile: Profile) -> Result<PathBuf> {
     match component.language {
-        Language::Rust => rust::artifact(dir),
+        Language::Rust => rust::artifact(dir, profile),
         _ => Ok(dir.join("build").join(format!("{}.wasm", component.name.replace('/', "-")))),
     }
 }

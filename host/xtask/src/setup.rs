@@ -65,12 +65,15 @@ fn wasm_target() -> Result<()> {
 /// Programs that tests drive Eyot with, where they are missing.
 pub(crate) fn clients() -> Result<()> {
     let search = std::env::var_os("PATH").unwrap_or_default();
-    let has = |program: &&str| std::env::split_paths(&search).any(|folder| folder.join(program).is_file());
-    let missing: Vec<&str> = ["skopeo", "curl"].into_iter().filter(|program| !has(program)).collect();
+    let has = |program: &str| std::env::split_paths(&search).any(|folder| folder.join(program).is_file());
+    // Node.js is called otherwise as a package than as a program.
+    let programs = [("skopeo", "skopeo"), ("curl", "curl"), ("node", "nodejs"), ("npm", "npm")];
+    let missing: Vec<&str> =
+        programs.into_iter().filter(|(program, _)| !has(program)).map(|(_, package)| package).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    say(&format!("installing {}, with which the registry is tested", missing.join(" and ")));
+    say(&format!("installing {}, with which the registry and guests are tested", missing.join(" and ")));
     match debian(&missing) {
         // Without apt their tests say that they are ignored; in CI they fail.
         Err(error) if std::env::var_os("CI").is_none() => {

@@ -9,7 +9,7 @@ use crate::cli::Global;
 use crate::cli::push::manifest;
 use crate::component::Described;
 use crate::output::{Output, size};
-use crate::toolchain::{self, Project, Tools, Voice};
+use crate::toolchain::{self, Profile, Project, Tools, Voice};
 
 /// Builds the component of a folder with the tools of its language: rust, python, javascript, typescript or c.
 ///
@@ -40,7 +40,8 @@ impl Build {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let tools = Tools::new(&global.config()?.data.tools);
         let manifests = self.dirs.iter().map(|dir| manifest(dir)).collect::<Result<Vec<_>>>()?;
-        let projects = self.dirs.iter().zip(&manifests).map(|(dir, component)| Project::new(dir, component));
+        let project = |(dir, component)| Project::new(dir, component, Profile::Release);
+        let projects = self.dirs.iter().map(PathBuf::as_path).zip(&manifests).map(project);
         let projects = projects.collect::<Result<Vec<_>>>()?;
         let files: Vec<_> = projects.iter().map(|project| project.into.clone()).collect();
         let spinner = output.spinner("building");

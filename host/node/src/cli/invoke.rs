@@ -101,8 +101,9 @@ fn arguments(function: &Function, given: &[String]) -> Result<Map<String, Value>
             Some(named) => named,
             None => {
                 let next = function.params.iter().find(|param| !arguments.contains_key(&param.name));
+                let next = next.filter(|next| is_text(&next.ty) || !looks_named(text));
                 let next = next.ok_or_else(|| {
-                    Error::invalid(format!("'{text}' is one argument too many"))
+                    Error::invalid(format!("'{text}' fits no parameter of {}", function.name))
                         .hint(format!("its signature is {function}"))
                 })?;
                 (next, text.as_str())
@@ -126,6 +127,12 @@ fn argument(param: &Field, text: &str) -> Result<Value> {
             .because(error)
             .hint(format!("'{}' is of type {}", param.name, param.ty))),
     }
+}
+
+/// Whether it was meant as NAME=VALUE.
+fn looks_named(text: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    text.split_once('=').is_some_and(|(name, _)| !name.is_empty() && name.chars().all(plain))
 }
 
 fn is_text(ty: &Type) -> bool {
@@ -163,6 +170,7 @@ mod tests {
             assert_eq!(parsed(given), Ok(expected), "{given:?}");
         }
         assert!(parsed(&["count=many"]).unwrap_err().contains("'many' for 'count' is no JSON"));
-        assert!(parsed(&["a", "1", "2", "[]", "b"]).unwrap_err().contains("'b' is one argument too many"));
+        assert!(parsed(&["a", "1", "2", "[]", "b"]).unwrap_err().contains("'b' fits no parameter of f"));
+        assert!(parsed(&["a", "cuont=3"]).unwrap_err().contains("'cuont=3' fits no parameter of f"));
     }
 }

@@ -8,6 +8,7 @@ use eyot_oci::Pushed;
 use crate::cli::Global;
 use crate::output::{Output, size};
 use crate::session::Session;
+use crate::toolchain::Profile;
 
 /// Pushes a component or a model into the registry.
 ///
@@ -45,7 +46,7 @@ pub(crate) fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
         return Ok((path.to_owned(), None));
     }
     let component = manifest(path)?;
-    let file = crate::toolchain::artifact(path, &component)?;
+    let file = crate::toolchain::artifact(path, &component, Profile::Release)?;
     if !file.is_file() {
         return Err(Error::not_found(format!(
             "{} is not built: there is no {}",

@@ -9,7 +9,6 @@ use clap::Args;
 use eyot_api::DeployRequest;
 use eyot_core::config::Config;
 use eyot_core::{Error, Name, Result, ResultExt};
-use eyot_deploy::Limits;
 use serde::Serialize;
 
 use crate::call::Callable;
@@ -154,7 +153,7 @@ impl Bench<'_> {
                 models.insert(name.to_owned(), format!("{}@{}", model.repository, model.digest));
             }
             let source = format!("{}@{}", pushed.repository, pushed.digest);
-            let request = DeployRequest { source, models, limits: Limits::default(), no_traffic: false };
+            let request = DeployRequest { source, models, ..DeployRequest::default() };
             server.client().deploy(&self.name, &request).await?;
             self.server = Some(server);
         }

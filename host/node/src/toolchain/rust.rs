@@ -5,7 +5,7 @@ use std::process::Command;
 
 use eyot_core::{Error, Result, ResultExt};
 
-use super::ask;
+use super::{Profile, ask};
 
 /// The target of components.
 const TARGET: &str = "wasm32-wasip2";
@@ -49,7 +49,7 @@ impl Rust {
     }
 
     /// The cargo command that builds a component's folder.
-    pub(crate) fn command(&self, dir: &Path) -> Command {
+    pub(crate) fn command(&self, dir: &Path, profile: Profile) -> Command {
         let mut command = match self {
             Self::Rustup => Command::new("cargo"),
             Self::Debian { linkers } => {
@@ -71,13 +71,18 @@ impl Rust {
                 command
             }
         };
-        command.current_dir(dir).args(["build", "--release", "--target", TARGET]);
+        command.current_dir(dir).args(["build", "--target", TARGET]);
+        match profile {
+            Profile::Release => command.arg("--release"),
+            // Debugging information would be most of the component, and has to be compiled again by the host.
+            Profile::Dev => command.env("CARGO_PROFILE_DEV_DEBUG", "false"),
+        };
         command
     }
 }
 
 /// Where cargo puts the component that it builds from `dir`.
-pub(super) fn artifact(dir: &Path) -> Result<PathBuf> {
+pub(super) fn artifact(dir: &Path, profile: Profile) -> Result<PathBuf> {
     let manifest = dir.join("Cargo.toml");
     let arguments =
         ["metadata", "--no-deps", "--format-version", "1", "--manifest-path", &manifest.to_string_lossy()];
@@ -102,5 +107,9 @@ pub(super) fn artifact(dir: &Path) -> Result<PathBuf> {
         Error::invalid(format!("{} builds no component", dir.display()))
             .hint("its Cargo.toml needs [lib] crate-type = [\"cdylib\"], or a src/main.rs for a command")
     })?;
-    Ok(Path::new(target).join(TARGET).join("release").join(format!("{name}.wasm")))
+    let folder = match profile {
+        Profile::Release => "release",
+        Profile::Dev => "debug",
+    };
+    Ok(Path::new(target).join(TARGET).join(folder).join(format!("{name}.wasm")))
 }

@@ -15,8 +15,7 @@ use super::Bench;
 use super::difference::difference;
 
 /// A case as its file says it.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 pub(super) enum Case {
     Function(FunctionCase),
     Http(HttpCase),
@@ -83,9 +82,15 @@ impl Case {
             Error::invalid(format!("{} is no case: {error}", path.display()))
                 .hint("eyot test --help says what is in a case")
         };
-        // Without this a file that is no JSON would only be "of no kind".
         let value: Value = serde_json::from_str(&text).map_err(wrong)?;
-        serde_json::from_value(value).map_err(wrong)
+        // Read as what it is meant to be, so that what is wrong is named.
+        if value.get("call").is_some() {
+            return serde_json::from_value(value).map(Self::Function).map_err(wrong);
+        }
+        if value.pointer("/request/path").is_some() {
+            return serde_json::from_value(value).map(Self::Http).map_err(wrong);
+        }
+        serde_json::from_value(value).map(Self::Handler).map_err(wrong)
     }
 
     /// Runs it; answers how what came differs from what was expected.
