@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use eyot_tests::{Server, path, with_python_tools};
+use eyot_tests::{Server, path, program, with_python_tools};
 use serde_json::json;
 
 use crate::world::{World, step, text};
@@ -56,6 +56,13 @@ fn pipeline(world: &World, push: &mut Command, dir: &Path) {
     assert_eq!(rows, "name,age\nAda,36\n");
 }
 
+/// Runs the cases of a project against its component, as `eyot test` does for whoever made it.
+fn cases(world: &World, dir: &Path) {
+    let ended = world.eyot.json(&["test", text(dir)]).unwrap();
+    let ended = ended.as_array().unwrap();
+    assert!(!ended.is_empty() && ended.iter().all(|case| case["passed"] == true), "{ended:#?}");
+}
+
 #[test]
 fn in_rust() {
     // Without a wasm target `cargo xtask components` has built nothing either, and says so.
@@ -64,14 +71,16 @@ fn in_rust() {
     }
     let world = World::new();
     let server = world.up();
-    for (kind, name) in [("handler", "rusty-scores"), ("step", "rusty-rows")] {
+    for (kind, name) in [("handler", "rusty-scores"), ("step", "rusty-rows"), ("function", "rusty-sums")] {
         let dir = new(&world, "rust", kind, name);
         run(Command::new("cargo").args(["test", "--quiet", "--target", &host()]), &dir);
         run(&mut world.eyot.command(&["build"]), &dir);
+        run(&mut world.eyot.command(&["test"]), &dir);
         let mut push = world.eyot.command(&["push", "."]);
         match kind {
             "handler" => handler(&world, &server, &mut push, name, &dir),
-            _ => pipeline(&world, &mut push, &dir),
+            "step" => pipeline(&world, &mut push, &dir),
+            _ => {}
         }
     }
 }
@@ -80,18 +89,147 @@ fn in_rust() {
 fn in_python() {
     let world = World::new();
     let server = world.up();
-    for (kind, name) in [("handler", "scores"), ("step", "rows")] {
+    for (kind, name) in [("handler", "scores"), ("step", "rows"), ("function", "sums")] {
         let dir = new(&world, "python", kind, name);
         let mut build = world.eyot.command(&["build"]);
         let Some(build) = with_python_tools(&mut build) else { return };
         run(build, &dir);
         let sdk = dir.join("build/sdk");
         run(Command::new("python3").args(["-m", "unittest", "--quiet"]).env("PYTHONPATH", sdk), &dir);
+        cases(&world, &dir);
         let mut push = world.eyot.command(&["push", "."]);
         match kind {
             "handler" => handler(&world, &server, &mut push, name, &dir),
-            _ => pipeline(&world, &mut push, &dir),
+            "step" => pipeline(&world, &mut push, &dir),
+            _ => {}
         }
+    }
+}
+
+#[test]
+fn in_javascript_and_typescript() {
+    if program("node").and(program("npm")).is_none() {
+        return;
+    }
+    let world = World::new();
+    let kinds = ["handler", "step", "function", "http"];
+    let projects = ["javascript", "typescript"].into_iter().flat_map(|language| {
+        kinds.map(|kind| (language, kind, new(&world, language, kind, &format!("{language}-{kind}"))))
+    });
+    let projects: Vec<_> = projects.collect();
+    // Two at a time share the two processors that are always there; those of a call share what is warm.
+    std::thread::scope(|scope| {
+        for half in projects.chunks(kinds.len()) {
+            let folders = half.iter().map(|(.., dir)| text(dir));
+            let arguments: Vec<_> = std::iter::once("build").chain(folders).collect();
+            let world = &world;
+            scope.spawn(move || world.eyot.json(&arguments).unwrap());
+        }
+    });
+    for (language, kind, dir) in &projects {
+        if *language == "javascript" {
+            run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--silent"]), dir);
+            run(Command::new("npm").args(["test", "--silent"]), dir);
+        }
+        // Compiling twelve megabytes takes long; the languages differ only until the component is made.
+        if matches!((*language, *kind), ("javascript", "handler" | "step") | ("typescript", "function")) {
+            cases(&world, dir);
+        }
+    }
+    let step = &projects[1].2;
+    pipeline(&world, &mut world.eyot.command(&["push", "."]), step);
+}
+
+#[test]
+fn in_c() {
+    let world = World::new();
+    let server = world.up();
+    for (kind, name) in
+        [("handler", "c-scores"), ("step", "c-rows"), ("function", "c-sums"), ("command", "c-program")]
+    {
+        let dir = new(&world, "c", kind, name);
+        run(&mut world.eyot.command(&["build"]), &dir);
+        let mut push = world.eyot.command(&["push", "."]);
+        match kind {
+            "handler" => handler(&world, &server, &mut push, name, &dir),
+            "step" => pipeline(&world, &mut push, &dir),
+            _ => {}
+        }
+        if kind != "command" {
+            cases(&world, &dir);
+        }
+    }
+}
+
+#[test]
+fn a_kind_that_a_language_does_not_have_is_refused_with_those_it_has() {
+    let world = World::new();
+    let dir = world.dir.path().join("page");
+    let refused =
+        world.eyot.refused(&["new", "--lang", "c", "--kind", "http", "page", "--dir", text(&dir)]).unwrap();
+    assert_eq!(
+        (refused.kind.as_str(), refused.hint.as_str()),
+        ("unsupported", "in c there are: handler, step, function, command")
+    );
+    assert!(!dir.exists());
+}
+
+#[test]
+fn a_mistake_in_typescript_is_named_with_its_line() {
+    if program("node").and(program("npm")).is_none() {
+        return;
+    }
+    let world = World::new();
+    let dir = new(&world, "typescript", "function", "sums");
+    for (source, says) in [
+        ("export function f(x: Map<string, number>): void {}", "line 1: 'Map<string, number>' cannot cross"),
+        ("\nexport function f(x): void {}", "line 2: parameter 'x' of 'f' needs a type"),
+        ("export function f(x: number) { return x; }", "line 1: 'f' needs a return type, void for none"),
+        (
+            "export function f(x: number): void {}\nf('x');",
+            "line 2: Argument of type 'string' is not assignable",
+        ),
+        (
+            "export function f(snake_case: number): void {}",
+            "line 1: 'snake_case' is no name for other languages",
+        ),
+        ("interface T { next: T | null }\nexport function f(x: T): void {}", "line 1: 'T' holds itself"),
+        ("export function f(x: number: void {}", "line 1: "),
+        ("import { y } from './y.ts';\nexport function f(): void { y(); }", "'./y.ts'"),
+        ("const x = 1;", "it exports nothing"),
+    ] {
+        std::fs::write(dir.join("app.ts"), source).unwrap();
+        let refused = world.eyot.refused(&["build", text(&dir)]).unwrap();
+        assert_eq!(refused.kind, "invalid", "{source}: {}", refused.message);
+        assert!(
+            refused.message.contains("app.ts: ") && refused.message.contains(says),
+            "{source}: {}",
+            refused.message
+        );
+    }
+}
+
+#[test]
+fn a_case_that_does_not_hold_says_where() {
+    let world = World::new();
+    let dir = new(&world, "c", "function", "sums");
+    run(&mut world.eyot.command(&["build"]), &dir);
+    let case = dir.join("cases/summarizes.json");
+    let good = std::fs::read_to_string(&case).unwrap();
+    for (from, to, says) in [
+        ("2.5", "2.6", "result.mean: expected 2.6, found 2.5"),
+        ("[1, 2, 3, 4]", "[]", "there are no values"),
+        ("\"count\"", "\"total\"", "result.total: expected 4, found null"),
+    ] {
+        std::fs::write(&case, good.replace(from, to)).unwrap();
+        let output = world.eyot.command(&["test", text(&dir)]).output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && shown.contains(says), "{shown}");
+    }
+    for (text_of_case, says) in [("{", "is no case: EOF"), ("{\"ask\": 1}", "is no case: ")] {
+        std::fs::write(&case, text_of_case).unwrap();
+        let refused = world.eyot.refused(&["test", text(&dir)]).unwrap();
+        assert!(refused.message.contains(says), "{}", refused.message);
     }
 }
 

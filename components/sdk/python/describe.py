@@ -1,6 +1,6 @@
 """Reads an app for `eyot build` without running it, and prints what it exports as JSON:
 
-    {"handler": bool, "functions": WIT of an interface or null, "imports": […], "error": text or null}
+    {"handler": bool, "http": bool, "functions": WIT of an interface or null, "imports": […], "error": text or null}
 
 Usage: describe.py APP.py
 """
@@ -10,10 +10,10 @@ import json
 import sys
 
 SCALARS = {"bool": "bool", "int": "s64", "float": "f64", "str": "string", "bytes": "list<u8>"}
-# What of the SDK needs which interface of eyot:ml.
+# What of the SDK needs which contract.
 IMPORTS = {
-    "Model": "models", "Artifact": "artifacts", "Writer": "artifacts",
-    "log_metric": "tracking", "log_param": "tracking", "set_tag": "tracking",
+    "Model": "eyot:ml/models@0.1.0", "Artifact": "eyot:ml/artifacts@0.1.0", "Writer": "eyot:ml/artifacts@0.1.0",
+    "log_metric": "eyot:ml/tracking@0.1.0", "log_param": "eyot:ml/tracking@0.1.0", "set_tag": "eyot:ml/tracking@0.1.0",
 }
 
 
@@ -125,7 +125,7 @@ def describe(source):
         raise Wrong("it exports nothing: put @eyot.function or @eyot.handler(…) before a function")
     interface = None
     if functions:
-        uses = "  use eyot:ml/artifacts@0.1.0.{artifact};\n" if "artifacts" in imports else ""
+        uses = "  use eyot:ml/artifacts@0.1.0.{artifact};\n" if IMPORTS["Artifact"] in imports else ""
         calls = "".join(function(node, records) for node in functions)
         interface = f"interface functions {{\n{uses}{needed_records(records)}{calls}}}\n"
     return {"handler": bool(handlers), "functions": interface, "imports": imports, "error": None}

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::answer::{Problem, collect};
-use crate::{DeployRequest, Lineage, ServerInfo, SubmitRequest, Submitted};
+use crate::{DeployRequest, Lineage, LogLine, ServerInfo, SubmitRequest, Submitted};
 
 /// Speaks to a control plane, over a socket or in this process.
 #[derive(Clone)]
@@ -135,8 +135,25 @@ impl Client {
 
     /// What happens in a run from now until it ends. Ask for the run first: what happened before is there.
     pub async fn events(&self, id: &str) -> Result<impl Stream<Item = Result<RunEvent>> + Unpin + use<>> {
-        let request = request(Method::GET, &format!("/api/v1/runs/{}/events", escape(id)), Body::empty())?;
-        let response = self.transport.send(request).await?;
+        self.stream(&format!("/api/v1/runs/{}/events", escape(id))).await
+    }
+
+    /// The last `tail` lines that a deployment's component printed, and with `follow` those that come.
+    pub async fn logs(
+        &self,
+        name: &Name,
+        tail: usize,
+        follow: bool,
+    ) -> Result<impl Stream<Item = Result<LogLine>> + Unpin + use<>> {
+        self.stream(&format!("/api/v1/deployments/{name}/logs?tail={tail}&follow={follow}")).await
+    }
+
+    /// Server-sent events, each a value as JSON.
+    async fn stream<T: DeserializeOwned + Send + 'static>(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = Result<T>> + Unpin + use<T>> {
+        let response = self.transport.send(request(Method::GET, path, Body::empty())?).await?;
         if response.status() != StatusCode::OK {
             return Err(problem(response).await);
         }
@@ -151,7 +168,7 @@ impl Client {
             })
         });
         let events = lines.flat_map(|lines| {
-            let events: Vec<Result<RunEvent>> = match lines {
+            let events: Vec<Result<T>> = match lines {
                 Ok(lines) => lines.iter().filter_map(|line| event(line)).collect(),
                 Err(error) => vec![Err(error)],
             };
@@ -231,7 +248,7 @@ fn complete_lines(pending: &mut Vec<u8>) -> Vec<String> {
 }
 
 /// The event in a line of a stream of server-sent events.
-fn event(line: &str) -> Option<Result<RunEvent>> {
+fn event<T: DeserializeOwned>(line: &str) -> Option<Result<T>> {
     let data = line.strip_prefix("data:")?.trim_start();
     Some(
         serde_json::from_str(data).map_err(|error| Error::internal("an event cannot be read").because(error)),

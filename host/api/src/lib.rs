@@ -5,6 +5,7 @@ mod answer;
 mod client;
 mod deployments;
 mod listen;
+mod logs;
 mod models;
 mod registry;
 mod runs;
@@ -12,5 +13,6 @@ mod server;
 
 pub use client::Client;
 pub use deployments::DeployRequest;
+pub use logs::{LogLine, Logs};
 pub use runs::{Lineage, SubmitRequest, Submitted};
 pub use server::{ServerInfo, Services, router, serve};

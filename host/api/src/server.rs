@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::Refusal;
+use crate::logs::{self, Logs};
 use crate::{deployments, listen, models, registry, runs};
 
 /// What answers requests.
@@ -26,6 +27,7 @@ pub struct Services {
     pub tracking: Tracking,
     pub pipelines: Executor,
     pub deployments: Deployments,
+    pub logs: Logs,
 }
 
 /// What a server says of itself.
@@ -43,6 +45,7 @@ pub fn router(services: Services) -> Router {
         .route("/health", get(|| async { "OK" }))
         .route("/api/v1/server", get(info))
         .merge(deployments::routes())
+        .merge(logs::routes())
         .merge(models::routes())
         .merge(registry::routes())
         .merge(runs::routes())

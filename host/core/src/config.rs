@@ -58,6 +58,28 @@ pub struct Component {
 pub enum Language {
     Rust,
     Python,
+    #[serde(rename = "javascript")]
+    JavaScript,
+    #[serde(rename = "typescript")]
+    TypeScript,
+    C,
+}
+
+impl Language {
+    /// Every language that `eyot build` knows.
+    pub const ALL: [Language; 5] =
+        [Language::Rust, Language::Python, Language::JavaScript, Language::TypeScript, Language::C];
+
+    /// Its name in `eyot.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Language::Rust => "rust",
+            Language::Python => "python",
+            Language::JavaScript => "javascript",
+            Language::TypeScript => "typescript",
+            Language::C => "c",
+        }
+    }
 }
 
 /// Where things are on disk.
@@ -68,6 +90,8 @@ pub struct Data {
     pub dir: PathBuf,
     /// The folder of installed back ends such as ONNX Runtime; shared by all data folders of a user.
     pub backends: PathBuf,
+    /// The folder of compilers that `eyot build` installs for languages; shared by all data folders of a user.
+    pub tools: PathBuf,
 }
 
 /// The control plane.
@@ -230,7 +254,7 @@ impl BackendChoice {
 impl Default for Data {
     fn default() -> Self {
         let home = data_home();
-        Self { dir: home.join("data"), backends: home.join("backends") }
+        Self { dir: home.join("data"), backends: home.join("backends"), tools: home.join("tools") }
     }
 }
 

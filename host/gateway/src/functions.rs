@@ -15,7 +15,7 @@ use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
 use eyot_engine::{Arguments, Reply};
 use http::request;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 

@@ -109,7 +109,7 @@ impl Call {
         gateway: &Inner,
         deployment: &str,
         error: Option<&Error>,
-    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let traceparent = self.traceparent().and_then(|text| HeaderValue::try_from(text).ok());
         self.tell(gateway, deployment, error);
         let id = HeaderValue::try_from(self.id).ok();

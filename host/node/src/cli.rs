@@ -6,12 +6,15 @@ mod build;
 mod config;
 mod deploy;
 mod deployments;
+mod dev;
 mod doctor;
 mod export;
 mod gc;
 mod import;
 mod inspect;
+mod invoke;
 mod key;
+mod logs;
 mod ls;
 mod models;
 mod new;
@@ -23,10 +26,11 @@ mod release;
 mod run;
 mod runs;
 mod sign;
+mod test;
 mod token;
 mod traffic;
 mod undeploy;
-mod up;
+pub(crate) mod up;
 mod verify;
 mod version;
 
@@ -89,6 +93,9 @@ enum Command {
     Up(up::Up),
     New(new::New),
     Build(build::Build),
+    Test(test::Test),
+    Invoke(invoke::Invoke),
+    Dev(dev::Dev),
     Push(push::Push),
     Pull(pull::Pull),
     Ls(ls::Ls),
@@ -100,6 +107,7 @@ enum Command {
     Undeploy(undeploy::Undeploy),
     Traffic(traffic::Traffic),
     Deployments(deployments::Deployments),
+    Logs(logs::ShowLogs),
     Predict(predict::Predict),
     Backend(backend::Backend),
     Verify(verify::Verify),
@@ -151,7 +159,10 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
     match command {
         Command::Up(command) => command.run(global, output).await,
         Command::New(command) => command.run(output),
-        Command::Build(command) => command.run(output).await,
+        Command::Build(command) => command.run(global, output).await,
+        Command::Test(command) => command.run(global, output).await,
+        Command::Invoke(command) => command.run(global, output).await,
+        Command::Dev(command) => command.run(global, output).await,
         Command::Push(command) => command.run(global, output).await,
         Command::Pull(command) => command.run(global, output).await,
         Command::Ls(command) => command.run(global, output).await,
@@ -163,6 +174,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
         Command::Undeploy(command) => command.run(global, output).await,
         Command::Traffic(command) => command.run(global, output).await,
         Command::Deployments(command) => command.run(global, output).await,
+        Command::Logs(command) => command.run(global, output).await,
         Command::Predict(command) => command.run(global, output).await,
         Command::Backend(command) => command.run(global, output).await,
         Command::Verify(command) => command.run(global, output).await,

@@ -1,6 +1,9 @@
 //! The binary `eyot`: composition of every crate, the command line, nothing else.
 
+mod call;
 mod cli;
+mod component;
+mod local;
 mod output;
 mod platform;
 mod publisher;

@@ -68,6 +68,11 @@ impl Output {
         print(&format!("{text}\n"))
     }
 
+    /// One line in words, for what goes on for a while.
+    pub(crate) fn text(&self, text: &str) -> Result<()> {
+        print(&format!("{text}\n"))
+    }
+
     /// Says something beside the result.
     #[allow(clippy::print_stderr)]
     pub(crate) fn note(&self, text: &str) {

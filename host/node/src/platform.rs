@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eyot_api::{ServerInfo, Services};
+use eyot_api::{Logs, ServerInfo, Services};
 use eyot_core::config::Config;
 use eyot_core::{Clock, Digest, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
@@ -68,8 +68,16 @@ impl Platform {
         let tracking = Tracking::new(db.clone());
         let gateway = Gateway::new(config.gateway.clone());
         gateway.tell_of(models.clone());
-        let stage =
-            Stage::new(config, engine.clone(), models.clone(), store.clone(), gateway.clone(), db.clone());
+        let logs = Logs::default();
+        let stage = Stage::new(
+            config,
+            engine.clone(),
+            models.clone(),
+            store.clone(),
+            gateway.clone(),
+            db.clone(),
+            logs.clone(),
+        );
         let deployments = Deployments::new(db.clone(), store.clone(), Arc::new(stage), clock);
         let runner = WasmRunner::new(config, engine, models.clone(), store.clone());
         let publisher = Publisher::new(registry.clone(), models, store.clone());
@@ -84,7 +92,8 @@ impl Platform {
         );
         pipelines.recover().await?;
         let info = ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), gateway: None };
-        let services = Services { info, registry, tracking, pipelines, deployments: deployments.clone() };
+        let services =
+            Services { info, registry, tracking, pipelines, deployments: deployments.clone(), logs };
         Ok(Self { gateway, deployments, services, db, _lock: lock })
     }
 
@@ -117,7 +126,7 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>> {
     models_over(config, Arc::new(Memory::default()))
 }
 
-fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<Models>> {
+pub(crate) fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<Models>> {
     let backends = Backends::open(&config.data.backends, config.inference.backend)?;
     Ok(Models::with(store, backends, Keeping::from(&config.inference)))
 }

@@ -63,11 +63,6 @@ impl Session {
         &self.config
     }
 
-    /// Whom this side trusts over TLS.
-    pub(crate) fn trust(&self) -> Trust {
-        trust(&self.config)
-    }
-
     /// The data plane's URL; none without a server.
     pub(crate) fn gateway(&self) -> Option<&str> {
         self.gateway.as_deref()

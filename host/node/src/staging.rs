@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use eyot_api::{LogLine, Logs};
 use eyot_core::config::Config;
-use eyot_core::{Error, Name, Result};
+use eyot_core::{Clock as _, Error, Name, Result, SystemClock};
 use eyot_deploy::{Host, Inference, Pinned, Route, Spec, Staged, Traffic};
 use eyot_engine::{Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Web};
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
@@ -22,6 +23,7 @@ pub(crate) struct Stage {
     models: Arc<Models>,
     store: Arc<dyn BlobStore>,
     gateway: Gateway,
+    logs: Logs,
     limits: Limits,
     instances: Instances,
     concurrency: usize,
@@ -39,6 +41,7 @@ impl Stage {
         store: Arc<dyn BlobStore>,
         gateway: Gateway,
         db: Database,
+        logs: Logs,
     ) -> Self {
         let limits = Limits::from(&config.handlers);
         let instances = Instances { reuse: config.handlers.reuse, idle: config.gateway.concurrency };
@@ -56,6 +59,7 @@ impl Stage {
             db,
             data: config.data.dir.clone(),
             batching,
+            logs,
         }
     }
 
@@ -73,7 +77,7 @@ impl Stage {
     }
 
     /// Loads what a spec names and starts it.
-    async fn parts(&self, name: &Name, spec: &Spec) -> Result<Parts> {
+    async fn parts(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Parts> {
         let mut parts = Parts::default();
         let mut models = HashMap::new();
         for (granted, model) in &spec.models {
@@ -92,7 +96,7 @@ impl Stage {
         };
         let wasm = self.engine.load(&*self.store, component.content, Mode::Serving).await;
         let wasm = wasm.map_err(|error| error.context(format!("component {}", component.reference)))?;
-        let sink = Arc::new(ToLog { deployment: name.to_string() });
+        let sink = Arc::new(ToLog { deployment: name.to_string(), revision, logs: self.logs.clone() });
         let ran_on = models.iter().map(|(name, model)| (name.clone(), model.ran_on())).collect();
         let mut grants = Grants::new(Arc::new(models), self.models.clone(), sink);
         grants.reach = Arc::new(self.reach(spec)?);
@@ -167,7 +171,7 @@ impl Parts {
 #[async_trait]
 impl Host for Stage {
     async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>> {
-        let parts = self.parts(name, spec).await?;
+        let parts = self.parts(name, revision, spec).await?;
         let routes = self.routes(name, spec, &parts)?;
         let Parts { predictor, functions, web, pins } = parts;
         let platform = match spec.component {
@@ -234,13 +238,22 @@ impl Staged for Ready {
     }
 }
 
-/// What a handler prints goes to the server's log, under the deployment's name.
+/// What a component prints goes to the server's log, and to the lines that `eyot logs` shows.
 struct ToLog {
     deployment: String,
+    revision: u64,
+    logs: Logs,
 }
 
 impl Sink for ToLog {
     fn line(&self, stream: Stream, line: &str) {
         tracing::info!(target: "eyot::guest", deployment = %self.deployment, ?stream, "{line}");
+        let name = match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        let (time, revision) = (SystemClock.now(), self.revision);
+        let line = LogLine { time, revision, stream: name.to_owned(), line: line.to_owned() };
+        self.logs.push(&self.deployment, line);
     }
 }

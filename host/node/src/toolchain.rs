@@ -1,8 +1,12 @@
 //! Building components, each language with its own tools.
 
+mod app;
+mod c;
 pub(crate) mod contracts;
+mod javascript;
 mod python;
 mod rust;
+mod tools;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,33 +15,76 @@ use std::process::{Command, Stdio};
 use eyot_core::config::{Component, Language};
 use eyot_core::{Error, Result, ResultExt};
 
+pub(crate) use c::C;
+pub(crate) use javascript::{JavaScript, SDK as JAVASCRIPT_SDK};
 pub(crate) use python::Python;
 pub(crate) use rust::Rust;
+pub(crate) use tools::Tools;
 
-/// Builds the component of a folder; answers where it lies. `progress` hears what the tools say.
-pub(crate) fn build(dir: &Path, component: &Component, progress: impl Fn(&str)) -> Result<PathBuf> {
-    match component.language {
-        Language::Rust => run(Rust::find()?.command(dir), &component.name, progress)?,
-        Language::Python => {
-            let command = Python::find()?.command(dir, &artifact(dir, component)?)?;
-            run(command, &component.name, progress)?;
+/// Where a build is heard.
+pub(crate) struct Voice<'a> {
+    /// Hears what tools say, line by line.
+    pub(crate) progress: &'a dyn Fn(&str),
+    /// Hears what must be seen, such as what is installed.
+    pub(crate) note: &'a dyn Fn(&str),
+}
+
+/// How a component is compiled, where its language makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// To run fast.
+    Release,
+    /// To be built fast.
+    Dev,
+}
+
+/// A component's folder, and where its component is put.
+#[derive(Clone)]
+pub(crate) struct Project<'a> {
+    pub(crate) dir: PathBuf,
+    pub(crate) component: &'a Component,
+    pub(crate) into: PathBuf,
+    pub(crate) profile: Profile,
+}
+
+impl<'a> Project<'a> {
+    /// Fails when there is no such folder, and for Rust when its Cargo.toml builds no component.
+    pub(crate) fn new(dir: &Path, component: &'a Component, profile: Profile) -> Result<Self> {
+        // Tools run in folders of their own, so paths are whole.
+        let dir = dir.canonicalize().context(|| format!("there is no {}", dir.display()))?;
+        let into = artifact(&dir, component, profile)?;
+        Ok(Self { dir, component, into, profile })
+    }
+}
+
+/// Builds the components of folders.
+pub(crate) fn build(projects: Vec<Project<'_>>, tools: &Tools, voice: &Voice<'_>) -> Result<()> {
+    let mut scripts = Vec::new();
+    for project in projects {
+        let Project { dir, component, into, profile } = &project;
+        let work = into.parent().unwrap_or(dir);
+        std::fs::create_dir_all(work).context(|| format!("cannot create {}", work.display()))?;
+        (voice.progress)(&format!("building {}", component.name));
+        match component.language {
+            Language::Rust => run(Rust::find()?.command(dir, *profile), &component.name, voice.progress)?,
+            Language::Python => Python::find()?.build(dir, into, tools, voice)?,
+            Language::C => C::find()?.build(dir, into, tools, voice)?,
+            Language::JavaScript | Language::TypeScript => scripts.push(project),
         }
     }
-    artifact(dir, component)
+    if scripts.is_empty() { Ok(()) } else { JavaScript::find()?.build(&scripts, tools, voice) }
 }
 
 /// Where the component of a folder lies once it is built.
-pub(crate) fn artifact(dir: &Path, component: &Component) -> Result<PathBuf> {
+pub(crate) fn artifact(dir: &Path, component: &Component, profile: Profile) -> Result<PathBuf> {
     match component.language {
-        Language::Rust => rust::artifact(dir),
-        Language::Python => {
-            Ok(dir.join("build").join(component.name.replace('/', "-")).with_extension("wasm"))
-        }
+        Language::Rust => rust::artifact(dir, profile),
+        _ => Ok(dir.join("build").join(format!("{}.wasm", component.name.replace('/', "-")))),
     }
 }
 
 /// Runs a tool; each line that it says is progress, and all of them are the error if it fails.
-fn run(mut tool: Command, name: &str, progress: impl Fn(&str)) -> Result<()> {
+fn run(mut tool: Command, name: &str, progress: &dyn Fn(&str)) -> Result<()> {
     let program = tool.get_program().to_string_lossy().into_owned();
     let unusable = || format!("{program} cannot be run");
     tool.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

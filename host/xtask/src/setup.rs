@@ -70,7 +70,7 @@ fn wasm_target() -> Result<()> {
 
 /// Programs that tests drive Eyot with, where they are missing.
 pub(crate) fn clients() -> Result<()> {
-    programs(&["skopeo", "buildah", "curl"], "with which the registry is tested")
+    programs(&["skopeo", "buildah", "curl", "node", "npm"], "with which the registry and guests are tested")
 }
 
 /// The registry that ours is measured beside.
@@ -82,7 +82,9 @@ pub(crate) fn rival() -> Result<()> {
 fn programs(wanted: &[&'static str], why: &str) -> Result<()> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let has = |program: &str| std::env::split_paths(&search).any(|folder| folder.join(program).is_file());
-    let missing: Vec<&str> = wanted.iter().copied().filter(|program| !has(program)).collect();
+    // Node.js is called otherwise as a package than as a program.
+    let package = |program: &'static str| if program == "node" { "nodejs" } else { program };
+    let missing: Vec<&str> = wanted.iter().copied().filter(|program| !has(program)).map(package).collect();
     if missing.is_empty() {
         return Ok(());
     }

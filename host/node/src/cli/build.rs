@@ -1,14 +1,19 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
+use eyot_core::config::Component;
 use eyot_core::{Digest, Result, ResultExt};
 use serde::Serialize;
 
+use crate::cli::Global;
 use crate::cli::push::manifest;
+use crate::component::Described;
 use crate::output::{Output, size};
-use crate::toolchain;
+use crate::toolchain::{self, Profile, Project, Tools, Voice};
 
-/// Builds the component of a folder with the tools of its language: rust or python.
+/// Builds the component of a folder with the tools of its language: rust, python, javascript, typescript or c.
+///
+/// Tools that other registries have, such as componentize-js, are installed once into data.tools.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot build\n  eyot build components/handlers/digits-image")]
 pub(crate) struct Build {
@@ -27,16 +32,31 @@ struct Built {
     file: PathBuf,
     size: u64,
     digest: Digest,
+    /// Imports that this host does not offer: the component runs only composed with one that exports them.
+    missing: Vec<String>,
 }
 
 impl Build {
-    pub(crate) async fn run(self, output: &Output) -> Result<()> {
-        let mut built = Vec::new();
-        for dir in &self.dirs {
-            let spinner = output.spinner(&format!("building {}", dir.display()));
-            let one = build(dir, self.out.as_deref(), |line| spinner.set_message(line.to_owned()));
-            spinner.finish_and_clear();
-            built.push(one?);
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let tools = Tools::new(&global.config()?.data.tools);
+        let manifests = self.dirs.iter().map(|dir| manifest(dir)).collect::<Result<Vec<_>>>()?;
+        let project = |(dir, component)| Project::new(dir, component, Profile::Release);
+        let projects = self.dirs.iter().map(PathBuf::as_path).zip(&manifests).map(project);
+        let projects = projects.collect::<Result<Vec<_>>>()?;
+        let files: Vec<_> = projects.iter().map(|project| project.into.clone()).collect();
+        let spinner = output.spinner("building");
+        let progress = |line: &str| spinner.set_message(line.to_owned());
+        let note = |text: &str| spinner.suspend(|| output.note(text));
+        let made = toolchain::build(projects, &tools, &Voice { progress: &progress, note: &note });
+        spinner.finish_and_clear();
+        made?;
+        let built = manifests.into_iter().zip(files).map(|(component, file)| self.built(component, file));
+        let built = built.collect::<Result<Vec<_>>>()?;
+        for Built { name, missing, .. } in built.iter().filter(|one| !one.missing.is_empty()) {
+            output.note(&format!(
+                "{name} imports what this host does not offer: {}; it must be composed with a component that exports it",
+                missing.join(", ")
+            ));
         }
         output.result(&built, |_| {
             let line = |one: &Built| {
@@ -52,18 +72,19 @@ impl Build {
             built.iter().map(line).collect::<Vec<_>>().join("\n")
         })
     }
-}
 
-fn build(dir: &Path, out: Option<&Path>, progress: impl Fn(&str)) -> Result<Built> {
-    let component = manifest(dir)?;
-    let mut file = toolchain::build(dir, &component, progress)?;
-    let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
-    if let Some(out) = out {
-        std::fs::create_dir_all(out)?;
-        let copy = out.join(format!("{}.wasm", component.name.replace('/', "-")));
-        std::fs::write(&copy, &bytes).context(|| format!("cannot write {}", copy.display()))?;
-        file = copy;
+    /// What was built, copied to where the user wants it.
+    fn built(&self, component: Component, mut file: PathBuf) -> Result<Built> {
+        let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
+        if let Some(out) = &self.out {
+            std::fs::create_dir_all(out)?;
+            let copy = out.join(format!("{}.wasm", component.name.replace('/', "-")));
+            std::fs::write(&copy, &bytes).context(|| format!("cannot write {}", copy.display()))?;
+            file = copy;
+        }
+        let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
+        let described = Described::read(&bytes).map_err(|error| error.context(file.display().to_string()))?;
+        let missing = described.missing().into_iter().map(str::to_owned).collect();
+        Ok(Built { name: component.name, version: component.version, file, size, digest, missing })
     }
-    let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
-    Ok(Built { name: component.name, version: component.version, file, size, digest })
 }

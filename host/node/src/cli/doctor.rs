@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::output::{Output, Tone};
 use crate::session::Session;
-use crate::toolchain::{Python, Rust};
+use crate::toolchain::{C, JavaScript, Python, Rust, Tools};
 use crate::{cli, platform};
 
 /// Says what of this machine Eyot can use, what is missing, and how to get it.
@@ -58,7 +58,9 @@ impl Doctor {
                 engine(&config),
                 backend(&config),
                 rust(),
-                python(),
+                guests("python guests", Python::find(), |python| python.describe(&tools(&config))),
+                guests("js guests", JavaScript::find(), |node| node.describe(&tools(&config))),
+                guests("c guests", C::find(), |compiler| compiler.describe(&tools(&config))),
             ],
             Err(error) => vec![Finding::from_error("configuration", State::Broken, &error)],
         };
@@ -188,15 +190,17 @@ fn backend(config: &Config) -> Finding {
 }
 
 fn rust() -> Finding {
-    match Rust::find() {
-        Ok(rust) => Finding::good("rust guests", rust.describe()),
-        Err(error) => Finding::from_error("rust guests", State::Missing, &error),
-    }
+    guests("rust guests", Rust::find(), Rust::describe)
 }
 
-fn python() -> Finding {
-    match Python::find() {
-        Ok(python) => Finding::good("python guests", python.describe()),
-        Err(error) => Finding::from_error("python guests", State::Missing, &error),
+fn tools(config: &Config) -> Tools {
+    Tools::new(&config.data.tools)
+}
+
+/// How components in a language are built here.
+fn guests<T>(name: &'static str, found: Result<T>, describe: impl FnOnce(&T) -> String) -> Finding {
+    match found {
+        Ok(found) => Finding::good(name, describe(&found)),
+        Err(error) => Finding::from_error(name, State::Missing, &error),
     }
 }

@@ -1,15 +1,19 @@
 use std::path::Path;
 
+use bytes::Bytes;
 use clap::Args;
-use eyot_core::interface::Interface;
 use eyot_core::{Digest, Result, ResultExt};
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::output::{Output, size};
+use crate::component::Described;
+use crate::output::{Output, Tone, size};
 use crate::session::Session;
 
-/// Shows what a component imports and exports, or what a model takes and gives.
+/// The media type of a Sigstore bundle, as which signatures are attached.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+/// Shows what a component imports, who provides that, and what it exports; or what a model takes and gives.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot inspect target/scorer.wasm\n  eyot inspect digits-steps:0.1.0\n  \
     eyot inspect models:/digits@champion --json")]
@@ -19,60 +23,102 @@ pub(crate) struct Inspect {
 }
 
 #[derive(Serialize)]
+struct Report {
+    /// Of the component or the model itself.
+    digest: Digest,
+    size: u64,
+    /// Where it came from, if that was the registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry: Option<Registered>,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-enum Report {
-    Component {
-        digest: Digest,
-        size: u64,
-        #[serde(flatten)]
-        interface: Interface,
-    },
-    Model {
-        digest: Digest,
-        size: u64,
-        back_end: String,
-        signature: eyot_nn::Signature,
-    },
+enum Content {
+    Component(Described),
+    Model { back_end: String, signature: eyot_nn::Signature },
+}
+
+/// What the registry knows beside the bytes.
+#[derive(Serialize)]
+struct Registered {
+    repository: String,
+    /// Of the manifest.
+    digest: Digest,
+    signatures: Vec<Signature>,
+}
+
+/// A signature that is there; whether it is good, eyot verify says.
+#[derive(Serialize)]
+struct Signature {
+    digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predicate: Option<String>,
 }
 
 impl Inspect {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let path = Path::new(&self.source);
-        let bytes = if path.is_file() {
-            tokio::fs::read(path).await.context(|| format!("cannot read {}", path.display()))?.into()
+        let (bytes, registry) = if path.is_file() {
+            let bytes = tokio::fs::read(path).await.context(|| format!("cannot read {}", path.display()))?;
+            (bytes.into(), None)
         } else {
-            let session = Session::open(global).await?;
-            let resolved = session.client().resolve(&self.source).await?;
-            session.client().registry().pull_blob(&resolved.repository, &resolved.content).await?
+            let (bytes, registered) = self.fetch(global).await?;
+            (bytes, Some(registered))
         };
         let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
-        let report = if bytes.starts_with(b"\0asm") || path.extension().is_some_and(|ending| ending == "wasm")
-        {
-            let engine = crate::platform::engine(&global.config()?)?;
-            Report::Component { digest, size: length, interface: engine.inspect(&bytes)? }
+        let wasm = bytes.starts_with(b"\0asm") || path.extension().is_some_and(|ending| ending == "wasm");
+        let content = if wasm {
+            Content::Component(Described::read(&bytes)?)
         } else {
             let models = crate::platform::models(&global.config()?)?;
             let model = models.load_bytes(bytes, eyot_nn::Settings::default()).await?;
-            let back_end = model.ran_on().to_string();
-            Report::Model { digest, size: length, back_end, signature: model.signature().clone() }
+            Content::Model { back_end: model.ran_on().to_string(), signature: model.signature().clone() }
         };
-        output.result(&report, |_| human(&report))
+        let report = Report { digest, size: length, registry, content };
+        output.result(&report, |output| human(&report, output))
+    }
+
+    /// The bytes behind a reference, and what stands beside them.
+    async fn fetch(&self, global: &Global) -> Result<(Bytes, Registered)> {
+        let session = Session::open(global).await?;
+        let resolved = session.client().resolve(&self.source).await?;
+        let registry = session.client().registry();
+        let bytes = registry.pull_blob(&resolved.repository, &resolved.content).await?;
+        let subject = resolved.manifest.into();
+        let referrers = registry.referrers(&resolved.repository, &subject, Some(BUNDLE)).await?;
+        let signature = |referrer: eyot_oci::Descriptor| Signature {
+            digest: referrer.digest.to_string(),
+            predicate: referrer.annotations.get("dev.sigstore.bundle.predicateType").cloned(),
+        };
+        let signatures = referrers.into_iter().map(signature).collect();
+        Ok((bytes, Registered { repository: resolved.repository, digest: resolved.manifest, signatures }))
     }
 }
 
-fn human(report: &Report) -> String {
+fn human(report: &Report, output: &Output) -> String {
     let mut lines = Vec::new();
-    match report {
-        Report::Component { digest, size: length, interface } => {
-            lines.push(format!("component {digest} ({})", size(*length)));
-            lines.push("imports".to_owned());
-            lines.extend(interface.imports.iter().map(|import| format!("  {import}")));
-            lines.push("exports".to_owned());
-            lines.extend(interface.exports.iter().map(|export| format!("  {export}")));
-            lines.extend(interface.functions.iter().map(|function| format!("  {function}")));
-        }
-        Report::Model { digest, size: length, back_end, signature } => {
-            lines.push(format!("model {digest} ({}), loaded by {back_end}", size(*length)));
+    let kind = match &report.content {
+        Content::Component(_) => "component",
+        Content::Model { .. } => "model",
+    };
+    lines.push(format!("{kind} {} ({})", report.digest, size(report.size)));
+    if let Some(registered) = &report.registry {
+        lines.push(format!("manifest {}@{}", registered.repository, registered.digest));
+        lines.push(match registered.signatures.as_slice() {
+            [] => "not signed".to_owned(),
+            signatures => {
+                let digests: Vec<_> = signatures.iter().map(|signature| signature.digest.as_str()).collect();
+                format!("signatures {}", digests.join(", "))
+            }
+        });
+    }
+    match &report.content {
+        Content::Component(described) => component(described, output, &mut lines),
+        Content::Model { back_end, signature } => {
+            lines.push(format!("loaded by {back_end}"));
             for (what, specs) in [("inputs", &signature.inputs), ("outputs", &signature.outputs)] {
                 lines.push(what.to_owned());
                 lines.extend(
@@ -82,4 +128,24 @@ fn human(report: &Report) -> String {
         }
     }
     lines.join("\n")
+}
+
+fn component(described: &Described, output: &Output, lines: &mut Vec<String>) {
+    for (what, values) in [("languages", &described.languages), ("made with", &described.tools)] {
+        if !values.is_empty() {
+            lines.push(format!("{what} {}", values.join(", ")));
+        }
+    }
+    lines.push("imports".to_owned());
+    let width = described.provided.iter().map(|import| import.name.len()).max().unwrap_or_default();
+    for import in &described.provided {
+        let who = match import.provider {
+            Some(who) => output.paint(Tone::Dim, who),
+            None => output.paint(Tone::Bad, "not offered by this host"),
+        };
+        lines.push(format!("  {:<width$}  {who}", import.name));
+    }
+    lines.push("exports".to_owned());
+    lines.extend(described.interface.exports.iter().map(|export| format!("  {export}")));
+    lines.extend(described.interface.functions.iter().map(|function| format!("  {function}")));
 }

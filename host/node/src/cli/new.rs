@@ -10,7 +10,8 @@ use crate::templates::{self, Kind};
 /// Makes a project: a component that builds and passes its own test as it is.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  eyot new --lang python --kind handler scorer\n  eyot new --lang rust --kind step cleaner"
+    after_help = "Examples:\n  eyot new --lang python --kind handler scorer\n  eyot new --lang rust --kind step cleaner\n  \
+    eyot new --lang typescript --kind function features"
 )]
 pub(crate) struct New {
     /// The component's name, and that of its folder.
@@ -30,6 +31,11 @@ pub(crate) struct New {
 enum Lang {
     Rust,
     Python,
+    #[value(name = "javascript", alias = "js")]
+    JavaScript,
+    #[value(name = "typescript", alias = "ts")]
+    TypeScript,
+    C,
 }
 
 impl New {
@@ -38,6 +44,9 @@ impl New {
         let language = match self.lang {
             Lang::Rust => Language::Rust,
             Lang::Python => Language::Python,
+            Lang::JavaScript => Language::JavaScript,
+            Lang::TypeScript => Language::TypeScript,
+            Lang::C => Language::C,
         };
         // Cargo's rule is narrower than ours: a package is no number and has no dot.
         if language == Language::Rust && !is_package(self.name.as_str()) {

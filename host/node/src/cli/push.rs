@@ -8,6 +8,7 @@ use eyot_oci::{Client, PrivateKey, Pushed};
 use crate::cli::{Global, key, sign};
 use crate::output::{Output, size};
 use crate::session::Session;
+use crate::toolchain::Profile;
 
 /// Pushes a component, a model or a data set into the registry.
 ///
@@ -84,12 +85,12 @@ impl Push {
 }
 
 /// The file to push, and the name that the manifest beside it gives.
-fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
+pub(crate) fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
     if !path.is_dir() {
         return Ok((path.to_owned(), None));
     }
     let component = manifest(path)?;
-    let file = crate::toolchain::artifact(path, &component)?;
+    let file = crate::toolchain::artifact(path, &component, Profile::Release)?;
     if !file.is_file() {
         return Err(Error::not_found(format!(
             "{} is not built: there is no {}",

@@ -88,7 +88,7 @@ fn log(output: &Output) {
     let _ = subscriber.with_ansi(colour).try_init();
 }
 
-async fn bind(option: &str, address: std::net::SocketAddr) -> Result<TcpListener> {
+pub(crate) async fn bind(option: &str, address: std::net::SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let in_use = error.kind() == std::io::ErrorKind::AddrInUse;
         let error = Error::unavailable(format!("cannot listen on {address} ({option})")).because(error);
@@ -97,13 +97,13 @@ async fn bind(option: &str, address: std::net::SocketAddr) -> Result<TcpListener
     })
 }
 
-fn url(is_secure: bool, listener: &TcpListener) -> Result<String> {
+pub(crate) fn url(is_secure: bool, listener: &TcpListener) -> Result<String> {
     let scheme = if is_secure { "https" } else { "http" };
     let address = listener.local_addr().context(|| "the socket has no address".to_owned())?;
     Ok(format!("{scheme}://{address}"))
 }
 
-async fn stopped(mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is a stop too.
     let _ = stopping.wait_for(|stop| *stop).await;
 }

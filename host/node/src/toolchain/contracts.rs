@@ -16,17 +16,26 @@ const DEPS: &[(&str, &str)] = files![
     "deps/wasi-cli-0.2.12/cli.wit",
     "deps/wasi-clocks-0.2.12/clocks.wit",
     "deps/wasi-filesystem-0.2.12/filesystem.wit",
+    "deps/wasi-http-0.2.12/http.wit",
     "deps/wasi-io-0.2.12/io.wit",
     "deps/wasi-nn-0.2.0-rc-2024-10-28/nn.wit",
     "deps/wasi-random-0.2.12/random.wit",
     "deps/wasi-sockets-0.2.12/sockets.wit",
 ];
 
+/// The version of WASI in `wit/deps`.
+pub(super) const WASI: &str = "0.2.12";
+
 /// Writes a folder of WIT: the text of a component's own package, and all contracts as its dependencies.
 pub(super) fn write(dir: &Path, component: &str) -> Result<()> {
+    write_for(dir, component, WASI)
+}
+
+/// The same under the names of another WASI 0.2: a tool may know only those that it was built with.
+pub(super) fn write_for(dir: &Path, component: &str, wasi: &str) -> Result<()> {
     file(&dir.join("component.wit"), component)?;
     OWN.iter().try_for_each(|(path, text)| file(&dir.join("deps/eyot-ml").join(path), text))?;
-    DEPS.iter().try_for_each(|(path, text)| file(&dir.join(path), text))
+    DEPS.iter().try_for_each(|(path, text)| file(&dir.join(path), &text.replace(WASI, wasi)))
 }
 
 /// Writes the folder `wit/` as it is.

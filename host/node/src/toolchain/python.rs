@@ -1,62 +1,77 @@
 //! Python: what an app exports is read off its decorators and annotations, componentize-py does the rest.
 
-use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use eyot_core::{Error, Result};
-use serde::Deserialize;
 
-use super::{ask, contracts};
+use super::app::App;
+use super::tools::{Source, Tool, Tools};
+use super::{Voice, ask, contracts, run};
 
 /// The module `eyot` that apps import.
 const SDK: &str = include_str!("../../../../components/sdk/python/eyot.py");
 /// Reads an app; run by the machine's own Python.
 const DESCRIBE: &str = include_str!("../../../../components/sdk/python/describe.py");
+/// Starts componentize-py where it is a package and no program.
+const START: &str = "import sys; from componentize_py import script; sys.exit(script())";
 /// The version that is known to work.
-const TOOL: &str = "componentize-py==0.25.1";
+pub(crate) const TOOL: Tool = Tool {
+    name: "componentize-py 0.25.1",
+    folder: "python-0.25.1",
+    size: "30 MB to fetch, 110 MB on disk",
+    source: Source::Pip(&["componentize-py==0.25.1"]),
+};
 /// What is built.
 const APP: &str = "app.py";
 
 /// How Python components are built here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Python {
-    version: String,
-}
-
-/// What an app exports, as `describe.py` says it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct App {
-    handler: bool,
-    functions: Option<String>,
-    imports: Vec<String>,
-    error: Option<String>,
+pub(crate) enum Python {
+    /// The machine's own componentize-py.
+    Program { version: String },
+    /// The package of PyPI, once it is needed.
+    Package,
 }
 
 impl Python {
     /// Looks for componentize-py.
     pub(crate) fn find() -> Result<Self> {
-        let hint = format!("pip install {TOOL}");
-        Ok(Self { version: ask("componentize-py", &["--version"], &hint)? })
+        if let Ok(version) = ask("componentize-py", &["--version"], "") {
+            return Ok(Self::Program { version });
+        }
+        ask("python3", &["-m", "pip", "--version"], "install Python 3 with pip")?;
+        Ok(Self::Package)
     }
 
     /// In words, for eyot doctor.
-    pub(crate) fn describe(&self) -> String {
-        self.version.clone()
+    pub(crate) fn describe(&self, tools: &Tools) -> String {
+        match (self, tools.find(&TOOL)) {
+            (Self::Program { version }, _) => version.clone(),
+            (Self::Package, Some(_)) => "componentize-py 0.25.1 among Eyot's tools".to_owned(),
+            (Self::Package, None) => "eyot build installs componentize-py when it is first needed".to_owned(),
+        }
     }
 
-    /// The command that makes the component `into` of the app in `dir`. Writes what it needs beside it.
-    pub(crate) fn command(&self, dir: &Path, into: &Path) -> Result<Command> {
+    /// Makes the component `into` of the app in `dir`. Writes what it needs beside it.
+    pub(super) fn build(&self, dir: &Path, into: &Path, tools: &Tools, voice: &Voice<'_>) -> Result<()> {
         let app = read(&dir.join(APP))?;
         let work = into.parent().unwrap_or(dir);
         let (wit, sdk) = (work.join("wit"), work.join("sdk"));
-        contracts::write(&wit, &app.world())?;
+        contracts::write(&wit, &app.world(contracts::WASI))?;
         contracts::file(&sdk.join("eyot.py"), SDK)?;
-        let mut command = Command::new("componentize-py");
+        let mut command = match self {
+            Self::Program { .. } => Command::new("componentize-py"),
+            Self::Package => {
+                let folder: PathBuf = tools.get(&TOOL, voice)?;
+                let mut command = Command::new("python3");
+                command.args(["-c", START]).env("PYTHONPATH", folder);
+                command
+            }
+        };
         command.arg("-d").arg(wit).args(["-w", "component", "componentize", "app", "-p"]).arg(dir);
         command.arg("-p").arg(sdk).arg("-o").arg(into);
-        Ok(command)
+        run(command, &dir.display().to_string(), voice.progress)
     }
 }
 
@@ -66,34 +81,9 @@ fn read(path: &Path) -> Result<App> {
             "a Python component is a folder with eyot.toml and app.py; eyot new --lang python makes one",
         ));
     }
-    let said = ask("python3", &["-c", DESCRIBE, &path.to_string_lossy()], "install Python 3")?;
-    let app: App = serde_json::from_str(&said)
-        .map_err(|error| Error::internal(format!("{} was not understood", path.display())).because(error))?;
-    match app.error {
-        Some(error) => Err(Error::invalid(format!("{}: {error}", path.display()))),
-        None => Ok(app),
-    }
-}
-
-impl App {
-    /// The component's own package: its world, and the interface of its functions.
-    fn world(&self) -> String {
-        let mut text = String::from("package eyot:component;\n");
-        text.push_str(self.functions.as_deref().unwrap_or_default());
-        text.push_str("world component {\n");
-        for interface in &self.imports {
-            // Writing into a string cannot fail.
-            let _ = writeln!(text, "  import eyot:ml/{interface}@0.1.0;");
-        }
-        if self.handler {
-            text.push_str("  export eyot:ml/handler@0.1.0;\n");
-        }
-        if self.functions.is_some() {
-            text.push_str("  export functions;\n");
-        }
-        text.push_str("}\n");
-        text
-    }
+    let mut describe = Command::new("python3");
+    describe.args(["-c", DESCRIBE]).arg(path);
+    App::read(describe, path)
 }
 
 #[cfg(test)]
@@ -146,10 +136,10 @@ world component {
   export functions;
 }
 ";
-        assert_eq!(app(source).unwrap().world(), expected);
+        assert_eq!(app(source).unwrap().world(contracts::WASI), expected);
         let handler = "import eyot\n@eyot.handler(inputs=[], outputs=[])\ndef f(): eyot.Model.open('m')\n";
         let expected = "package eyot:component;\nworld component {\n  import eyot:ml/models@0.1.0;\n  export eyot:ml/handler@0.1.0;\n}\n";
-        assert_eq!(app(handler).unwrap().world(), expected);
+        assert_eq!(app(handler).unwrap().world(contracts::WASI), expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use eyot_core::{Error, Result, ResultExt};
 
-use super::ask;
+use super::{Profile, ask};
 
 /// The target of components.
 const TARGET: &str = "wasm32-wasip2";
@@ -49,7 +49,7 @@ impl Rust {
     }
 
     /// The cargo command that builds a component's folder.
-    pub(crate) fn command(&self, dir: &Path) -> Command {
+    pub(crate) fn command(&self, dir: &Path, profile: Profile) -> Command {
         let mut command = match self {
             Self::Rustup => Command::new("cargo"),
             Self::Debian { linkers } => {
@@ -71,13 +71,18 @@ impl Rust {
                 command
             }
         };
-        command.current_dir(dir).args(["build", "--release", "--target", TARGET]);
+        command.current_dir(dir).args(["build", "--target", TARGET]);
+        match profile {
+            Profile::Release => command.arg("--release"),
+            // Debugging information would be most of the component, and has to be compiled again by the host.
+            Profile::Dev => command.env("CARGO_PROFILE_DEV_DEBUG", "false"),
+        };
         command
     }
 }
 
 /// Where cargo puts the component that it builds from `dir`.
-pub(super) fn artifact(dir: &Path) -> Result<PathBuf> {
+pub(super) fn artifact(dir: &Path, profile: Profile) -> Result<PathBuf> {
     let manifest = dir.join("Cargo.toml");
     let arguments =
         ["metadata", "--no-deps", "--format-version", "1", "--manifest-path", &manifest.to_string_lossy()];
@@ -90,12 +95,21 @@ pub(super) fn artifact(dir: &Path) -> Result<PathBuf> {
         packages.iter().find(|package| package["manifest_path"].as_str().map(Path::new) == Some(&manifest));
     let targets = package.and_then(|package| package["targets"].as_array()).cloned().unwrap_or_default();
     let has = |target: &&serde_json::Value, kind: &str| {
-        target["crate_types"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
+        target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
     };
-    let name = targets.iter().find(|target| has(target, "cdylib")).and_then(|target| target["name"].as_str());
+    let named = |kind: &str| {
+        let found = targets.iter().find(|target| has(target, kind));
+        found.and_then(|target| target["name"].as_str()).map(str::to_owned)
+    };
+    // A library is named with underscores, a program as it is: that is a command.
+    let name = named("cdylib").map(|name| name.replace('-', "_")).or_else(|| named("bin"));
     let name = name.ok_or_else(|| {
         Error::invalid(format!("{} builds no component", dir.display()))
-            .hint("its Cargo.toml needs [lib] crate-type = [\"cdylib\"]")
+            .hint("its Cargo.toml needs [lib] crate-type = [\"cdylib\"], or a src/main.rs for a command")
     })?;
-    Ok(Path::new(target).join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_"))))
+    let folder = match profile {
+        Profile::Release => "release",
+        Profile::Dev => "debug",
+    };
+    Ok(Path::new(target).join(TARGET).join(folder).join(format!("{name}.wasm")))
 }

@@ -1,0 +1,175 @@
+//! Calling a function of a component in this process, as a step: with values and files from the
+//! command line or from a case of `eyot test`.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eyot_core::config::Config;
+use eyot_core::interface::{Function, Interface, Type};
+use eyot_core::{Digest, Error, Result, ResultExt};
+use eyot_engine::{Artifact, Component, Engine, Grants, Limits, Mode, Sink, StepCall, Stream};
+use eyot_nn::Models;
+use eyot_store::{BlobStore, Memory};
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+
+/// A component that can be called, with a store of its own for artifacts.
+pub(crate) struct Callable {
+    component: Component,
+    models: Arc<Models>,
+    limits: Limits,
+    store: Arc<dyn BlobStore>,
+}
+
+/// What a call gave.
+pub(crate) struct Called {
+    pub(crate) value: Value,
+    pub(crate) artifacts: Vec<Artifact>,
+}
+
+impl Callable {
+    /// Compiles the component, or takes it out of the cache.
+    pub(crate) async fn new(config: &Config, engine: &Engine, wasm: Bytes) -> Result<Self> {
+        let store: Arc<dyn BlobStore> = Arc::new(Memory::default());
+        let blob = store.put(wasm).await?;
+        let component = engine.load(&*store, blob.digest, Mode::Hermetic).await?;
+        let models = crate::platform::models_over(config, store.clone())?;
+        Ok(Self { component, models, limits: Limits::from(&config.steps), store })
+    }
+
+    pub(crate) fn interface(&self) -> &Interface {
+        self.component.interface()
+    }
+
+    /// The exported function of that name: the full name, or the bare one where it is unambiguous.
+    pub(crate) fn function(&self, name: &str) -> Result<&Function> {
+        self.component.function(name)
+    }
+
+    /// Calls `function`. Where an artifact is wanted, an argument is `{"file": PATH}` below `dir`, or
+    /// `{"text": …}`, with a `media-type`; in the value artifacts stand as their digests.
+    ///
+    /// Fails with what the function answers as its error.
+    pub(crate) async fn call(
+        &self,
+        function: &str,
+        given: &Map<String, Value>,
+        dir: &Path,
+    ) -> Result<Called> {
+        let function = self.function(function)?.clone();
+        let (mut arguments, mut artifacts) = (IndexMap::new(), HashMap::new());
+        for (name, value) in given {
+            let param = function.params.iter().find(|param| param.name == *name);
+            let mut value = value.clone();
+            if let Some(param) = param {
+                let mut files = Vec::new();
+                wanted(&param.ty, &mut value, &mut files);
+                for file in files {
+                    let (digest, media_type) = self.put(file, dir).await?;
+                    artifacts.insert(digest, media_type);
+                    *file = Value::String(digest.to_string());
+                }
+            }
+            arguments.insert(name.clone(), value);
+        }
+        let call = StepCall {
+            function: function.name.clone(),
+            arguments,
+            artifacts,
+            seed: [0; 32],
+            limits: self.limits,
+            grants: Grants::new(Arc::default(), self.models.clone(), Arc::new(ToStderr)),
+            store: self.store.clone(),
+        };
+        let mut outcome = self.component.run_step(call).await?;
+        let one = function.outputs().0.iter().all(|output| output.name == "output");
+        let value = match outcome.outputs.shift_remove("output") {
+            Some(value) if one => value,
+            None if one => Value::Null,
+            _ => Value::Object(outcome.outputs.into_iter().collect()),
+        };
+        Ok(Called { value, artifacts: outcome.artifacts })
+    }
+
+    /// Stores what an argument stands for.
+    async fn put(&self, value: &Value, dir: &Path) -> Result<(Digest, String)> {
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        let (bytes, guessed) = match (text("file"), text("text")) {
+            (Some(file), None) => {
+                let path = dir.join(file);
+                let bytes =
+                    tokio::fs::read(&path).await.context(|| format!("cannot read {}", path.display()))?;
+                (bytes, media_type(&path))
+            }
+            (None, Some(text)) => (text.as_bytes().to_vec(), "text/plain"),
+            _ => {
+                return Err(Error::invalid(format!("{value} is no artifact"))
+                    .hint("write {\"file\": PATH} or {\"text\": …}, on the command line NAME=@PATH"));
+            }
+        };
+        let media_type = text("media-type").unwrap_or(guessed).to_owned();
+        Ok((self.store.put(bytes.into()).await?.digest, media_type))
+    }
+
+    /// The bytes of an artifact that a call gave.
+    pub(crate) async fn bytes(&self, artifact: &Artifact) -> Result<Bytes> {
+        self.store.get(&artifact.digest).await
+    }
+
+    /// An artifact that a call gave as a case may expect it.
+    pub(crate) async fn shown(&self, artifact: &Artifact) -> Result<Value> {
+        let text = String::from_utf8_lossy(&self.bytes(artifact).await?).into_owned();
+        let Artifact { digest, size, media_type } = artifact;
+        Ok(json!({ "digest": digest, "size": size, "media-type": media_type, "text": text }))
+    }
+}
+
+/// The media type that a file's name stands for.
+fn media_type(path: &Path) -> &'static str {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => "text/csv",
+        Some("json") => "application/json",
+        Some("txt") => "text/plain",
+        Some("onnx") => "application/onnx",
+        _ => "application/octet-stream",
+    }
+}
+
+/// The places in a value where an artifact is wanted and none is yet.
+fn wanted<'a>(ty: &Type, value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
+    match (ty, value) {
+        (Type::Artifact, value @ Value::Object(_)) => found.push(value),
+        (Type::Option(inner), value) if !value.is_null() => wanted(inner, value, found),
+        (Type::List(inner), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| wanted(inner, item, found));
+        }
+        (Type::Tuple(types), Value::Array(items)) => {
+            types.iter().zip(items).for_each(|(ty, item)| wanted(ty, item, found));
+        }
+        (Type::Record(fields), Value::Object(map)) => {
+            for (name, value) in map.iter_mut() {
+                if let Some(field) = fields.iter().find(|field| field.name == *name) {
+                    wanted(&field.ty, value, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What a function prints is for whoever called it.
+struct ToStderr;
+
+impl Sink for ToStderr {
+    #[allow(clippy::print_stderr)]
+    fn line(&self, _: Stream, line: &str) {
+        eprintln!("{line}");
+    }
+
+    #[allow(clippy::print_stderr)]
+    fn metric(&self, key: &str, value: f64, step: i64) {
+        eprintln!("{key} = {value} at {step}");
+    }
+}

@@ -1,0 +1,249 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use eyot_api::{Client, DeployRequest};
+use eyot_core::config::Component;
+use eyot_core::{Error, Name, Result, ResultExt};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::cli::Global;
+use crate::cli::push::manifest;
+use crate::local::Local;
+use crate::output::{Output, Tone};
+use crate::platform;
+use crate::session::Session;
+use crate::toolchain::{self, Profile, Project, Tools, Voice};
+
+/// Builds and deploys a component, and again whenever one of its files changes, until Ctrl-C.
+///
+/// It deploys to the server that runs on the data folder; without one it is a server itself. What serves goes on
+/// until the next build is loaded and checked: requests are not dropped, and a build that fails changes nothing. Rust
+/// is built without optimisation; eyot build is what makes it fast.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  eyot dev\n  eyot dev scorer --name scorer-dev --model digits=models:/digits@champion"
+)]
+pub(crate) struct Dev {
+    /// The folder of a component.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The deployment's name [default: the component's].
+    #[arg(long)]
+    name: Option<Name>,
+    /// Grants a model to the component under a name; may be repeated.
+    #[arg(long = "model", value_name = "NAME=REFERENCE")]
+    models: Vec<String>,
+}
+
+/// Writing one file is several events; this long after the last one they are over.
+const QUIET: Duration = Duration::from_millis(20);
+/// Folders that hold what a build makes, and nothing that somebody writes.
+const MADE: &[&str] = &["build", "target", "node_modules", "__pycache__"];
+
+/// One build that serves.
+#[derive(Serialize)]
+struct Round {
+    deployment: Name,
+    revision: u64,
+    built_ms: u128,
+    swapped_ms: u128,
+}
+
+/// The server that is deployed to.
+enum Server {
+    Running(Session),
+    Own(Local),
+}
+
+/// What is built and deployed, round after round.
+struct Bench<'a> {
+    project: Project<'a>,
+    tools: Tools,
+    name: Name,
+    models: BTreeMap<String, String>,
+    server: Server,
+}
+
+impl Dev {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let component = manifest(&self.dir)?;
+        let config = global.config()?;
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => component.name.rsplit('/').next().unwrap_or_default().parse()?,
+        };
+        let grant = |grant: &String| {
+            let named = grant.split_once('=').map(|(name, model)| (name.to_owned(), model.to_owned()));
+            named.ok_or_else(|| {
+                Error::invalid(format!("'{grant}' grants nothing")).hint("write --model NAME=REFERENCE")
+            })
+        };
+        let bench = Bench {
+            project: Project::new(&self.dir, &component, Profile::Dev)?,
+            tools: Tools::new(&config.data.tools),
+            name,
+            models: self.models.iter().map(grant).collect::<Result<_>>()?,
+            server: Server::open(global).await?,
+        };
+        let (watcher, mut changes) = watch(&bench.project.dir)?;
+        output.note(&format!("{} serves at {}; Ctrl-C ends it", bench.name, bench.server.gateway()?));
+        loop {
+            tokio::select! {
+                done = bench.round(&component, output) => match done {
+                    Ok(round) => bench.show(&round, output)?,
+                    Err(error) => output.error(&error),
+                },
+                _ = tokio::signal::ctrl_c() => break,
+            }
+            tokio::select! {
+                changed = changed(&mut changes) => if !changed { break },
+                _ = tokio::signal::ctrl_c() => break,
+            }
+        }
+        drop(watcher);
+        bench.server.close().await
+    }
+}
+
+impl Server {
+    async fn open(global: &Global) -> Result<Self> {
+        let config = global.config()?;
+        if global.server().is_some() || platform::running(&config.data.dir)?.is_some() {
+            return Ok(Self::Running(Session::open(global).await?));
+        }
+        Ok(Self::Own(Local::up(&config).await?))
+    }
+
+    fn client(&self) -> &Client {
+        match self {
+            Self::Running(session) => session.client(),
+            Self::Own(local) => local.client(),
+        }
+    }
+
+    fn gateway(&self) -> Result<&str> {
+        match self {
+            Self::Running(session) => session.need_gateway(),
+            Self::Own(local) => Ok(local.gateway()),
+        }
+    }
+
+    async fn close(self) -> Result<()> {
+        match self {
+            Self::Running(_) => Ok(()),
+            Self::Own(local) => local.close().await,
+        }
+    }
+}
+
+impl Bench<'_> {
+    /// Builds once and swaps what serves.
+    async fn round(&self, component: &Component, output: &Output) -> Result<Round> {
+        let started = Instant::now();
+        self.build(component.clone(), output).await?;
+        let built = started.elapsed();
+        let file = &self.project.into;
+        let wasm = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
+        let client = self.server.client();
+        // No tag: releases are what eyot push makes.
+        let pushed = client.registry().push_component(&component.name, None, wasm.into()).await?;
+        let source = format!("{}@{}", pushed.repository, pushed.digest);
+        let request = DeployRequest { source, models: self.models.clone(), ..DeployRequest::default() };
+        let deployment = client.deploy(&self.name, &request).await?;
+        Ok(Round {
+            deployment: self.name.clone(),
+            revision: deployment.revision,
+            built_ms: built.as_millis(),
+            swapped_ms: (started.elapsed() - built).as_millis(),
+        })
+    }
+
+    /// Compilers are waited for away from the async threads, so that the server goes on answering.
+    async fn build(&self, component: Component, output: &Output) -> Result<()> {
+        let spinner = output.spinner("building");
+        let (dir, into) = (self.project.dir.clone(), self.project.into.clone());
+        let (tools, bar, output) = (self.tools.clone(), spinner.clone(), output.clone());
+        let built = tokio::task::spawn_blocking(move || {
+            let progress = |line: &str| bar.set_message(line.to_owned());
+            let note = |text: &str| bar.suspend(|| output.note(text));
+            let project = Project { dir, component: &component, into, profile: Profile::Dev };
+            toolchain::build(vec![project], &tools, &Voice { progress: &progress, note: &note })
+        });
+        let built = built.await.map_err(|error| Error::internal("a build ended early").because(error));
+        spinner.finish_and_clear();
+        built?
+    }
+
+    fn show(&self, round: &Round, output: &Output) -> Result<()> {
+        if output.is_json() {
+            return output.event(round);
+        }
+        let serves =
+            output.paint(Tone::Good, &format!("{} revision {} serves", round.deployment, round.revision));
+        output.text(&format!("{serves}, built in {} ms, swapped in {} ms", round.built_ms, round.swapped_ms))
+    }
+}
+
+/// Hears of every change in a folder that somebody may have made.
+fn watch(dir: &Path) -> Result<(RecommendedWatcher, mpsc::UnboundedReceiver<()>)> {
+    let (told, changes) = mpsc::unbounded_channel();
+    let root = dir.to_owned();
+    let cannot = |error: notify::Error| Error::unavailable("changes cannot be watched").because(error);
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // An error is a change that could not be told: building once too often is better than not at all.
+        let real = event.is_ok_and(|event| {
+            matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_))
+                && event.paths.iter().any(|path| is_source(&root, path))
+        });
+        if real {
+            // Nobody listens any more once the command ends.
+            let _ = told.send(());
+        }
+    });
+    let mut watcher = watcher.map_err(cannot)?;
+    watcher.watch(dir, RecursiveMode::Recursive).map_err(cannot)?;
+    Ok((watcher, changes))
+}
+
+/// Whether somebody writes that file: what builds make, and what editors and git keep, is not.
+fn is_source(root: &Path, path: &Path) -> bool {
+    let inside = path.strip_prefix(root).unwrap_or(path);
+    inside.components().all(|part| {
+        let name = part.as_os_str().to_string_lossy();
+        !name.starts_with('.') && !name.ends_with('~') && !MADE.contains(&name.as_ref())
+    })
+}
+
+/// Waits until something has changed and changes are over; `false` when nothing can change any more.
+async fn changed(changes: &mut mpsc::UnboundedReceiver<()>) -> bool {
+    if changes.recv().await.is_none() {
+        return false;
+    }
+    while let Ok(Some(())) = tokio::time::timeout(QUIET, changes.recv()).await {}
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_somebody_writes_is_a_change() {
+        let root = Path::new("/p");
+        for (path, source) in [
+            ("/p/src/lib.rs", true),
+            ("/p/eyot.toml", true),
+            ("/p/build/wit/component.wit", false),
+            ("/p/target/wasm32-wasip2/debug/p.wasm", false),
+            ("/p/.git/index", false),
+            ("/p/src/.lib.rs.swp", false),
+            ("/p/src/lib.rs~", false),
+        ] {
+            assert_eq!(is_source(root, Path::new(path)), source, "{path}");
+        }
+    }
+}

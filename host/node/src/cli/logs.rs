@@ -1,0 +1,43 @@
+use clap::Args;
+use eyot_core::{Name, Result};
+use futures::StreamExt as _;
+
+use crate::cli::Global;
+use crate::output::{Output, Tone};
+use crate::session::Session;
+
+/// Shows what the component of a deployment prints.
+///
+/// The server keeps the last 256 KiB of each deployment for as long as it runs.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  eyot logs scorer\n  eyot logs scorer -f --tail 0")]
+pub(crate) struct ShowLogs {
+    /// The deployment.
+    name: Name,
+    /// Goes on with the lines that come, until Ctrl-C.
+    #[arg(short, long)]
+    follow: bool,
+    /// How many of the last lines are shown first.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    tail: usize,
+}
+
+impl ShowLogs {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let session = Session::open(global).await?;
+        // Without a server nothing serves, and nothing prints.
+        session.need_gateway()?;
+        let mut lines = session.client().logs(&self.name, self.tail, self.follow).await?;
+        while let Some(line) = lines.next().await {
+            let line = line?;
+            if output.is_json() {
+                output.event(&line)?;
+                continue;
+            }
+            let tone = if line.stream == "stderr" { Tone::Strong } else { Tone::Dim };
+            let head = output.paint(tone, &format!("{} {}", line.time, line.stream));
+            output.text(&format!("{head} {}", line.line))?;
+        }
+        Ok(())
+    }
+}

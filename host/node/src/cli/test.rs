@@ -1,0 +1,162 @@
+mod case;
+mod difference;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::Args;
+use eyot_api::DeployRequest;
+use eyot_core::config::Config;
+use eyot_core::{Error, Name, Result, ResultExt};
+use serde::Serialize;
+
+use crate::call::Callable;
+use crate::cli::push::manifest;
+use crate::cli::{Global, invoke};
+use crate::local::Local;
+use crate::output::{Output, Tone};
+use crate::platform;
+use case::Case;
+
+/// Runs a component's cases: requests in files, each with the answer that is expected.
+///
+/// A case is a JSON file in the folder `cases`. A handler's says {"request": …, "response": …}, a function's
+/// or step's {"call": NAME, "arguments": …, "result": … or "error": …}, an HTTP function's {"request": {"method",
+/// "path", "headers", "json" or "body"}, "response": {"status", "headers", "json" or "body"}}. Fields that are not
+/// expected may be there; numbers are equal up to the last digits of an FP32. Handlers and HTTP functions answer over
+/// HTTP, on a server of their own that ends with the command.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  eyot build && eyot test\n  eyot test scorer --case refuses-nothing --model digits=digits.onnx"
+)]
+pub(crate) struct Test {
+    /// The folder of a component that is built.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Runs only the cases whose name holds this.
+    #[arg(long, value_name = "NAME")]
+    case: Option<String>,
+    /// Grants a model to the component under a name; may be repeated.
+    #[arg(long = "model", value_name = "NAME=FILE")]
+    models: Vec<String>,
+}
+
+/// How a case ended.
+#[derive(Serialize)]
+struct Ended {
+    case: String,
+    passed: bool,
+    /// What was expected and what came, where they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<String>,
+}
+
+/// The component under test, made ready as far as its cases need it.
+struct Bench<'a> {
+    config: &'a Config,
+    dir: &'a Path,
+    name: Name,
+    wasm: Bytes,
+    models: &'a [String],
+    callable: Option<Callable>,
+    server: Option<Local>,
+}
+
+impl Test {
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        let component = manifest(&self.dir)?;
+        let cases = self.cases()?;
+        let config = global.config()?;
+        let mut bench = Bench {
+            config: &config,
+            dir: &self.dir,
+            name: component.name.replace('/', "-").parse()?,
+            wasm: invoke::wasm(&self.dir.to_string_lossy(), global).await?,
+            models: &self.models,
+            callable: None,
+            server: None,
+        };
+        let spinner = output.spinner("compiling");
+        let mut ended = Vec::new();
+        for (name, case) in cases {
+            spinner.set_message(name.clone());
+            let difference =
+                case.run(&mut bench).await.map_err(|error| error.context(format!("case {name}")))?;
+            ended.push(Ended { case: name, passed: difference.is_none(), difference });
+        }
+        spinner.finish_and_clear();
+        if let Some(server) = bench.server {
+            server.close().await?;
+        }
+        output.result(&ended, |output| {
+            ended.iter().map(|one| line(one, output)).collect::<Vec<_>>().join("\n")
+        })?;
+        match ended.iter().filter(|one| !one.passed).count() {
+            0 => Ok(()),
+            failed => Err(Error::failed(format!("{failed} of {} cases failed", ended.len()))),
+        }
+    }
+
+    /// The cases by name, in their order.
+    fn cases(&self) -> Result<BTreeMap<String, Case>> {
+        let dir = self.dir.join("cases");
+        let none = || {
+            Error::not_found(format!("there is no case in {}", dir.display()))
+                .hint("a case is a file such as cases/adds.json; eyot test --help says what is in it")
+        };
+        let mut cases = BTreeMap::new();
+        for entry in std::fs::read_dir(&dir).map_err(|error| none().because(error))? {
+            let path = entry?.path();
+            let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+            let wanted = self.case.as_ref().is_none_or(|part| name.contains(part.as_str()));
+            if wanted && path.extension().is_some_and(|extension| extension == "json") {
+                cases.insert(name, Case::read(&path)?);
+            }
+        }
+        if cases.is_empty() { Err(none()) } else { Ok(cases) }
+    }
+}
+
+fn line(one: &Ended, output: &Output) -> String {
+    match &one.difference {
+        None => format!("{} {}", output.paint(Tone::Good, "ok    "), one.case),
+        Some(difference) => format!("{} {}: {difference}", output.paint(Tone::Bad, "failed"), one.case),
+    }
+}
+
+impl Bench<'_> {
+    /// The component as something whose functions are called.
+    async fn callable(&mut self) -> Result<&Callable> {
+        if self.callable.is_none() {
+            let engine = platform::engine(self.config)?;
+            self.callable = Some(Callable::new(self.config, &engine, self.wasm.clone()).await?);
+        }
+        self.callable.as_ref().ok_or_else(|| Error::internal("nothing to call"))
+    }
+
+    /// The component as a deployment.
+    async fn server(&mut self) -> Result<&Local> {
+        if self.server.is_none() {
+            let server = Local::fresh(self.config).await?;
+            let registry = server.client().registry();
+            let repository = self.name.as_str();
+            let pushed = registry.push_component(repository, Some("test"), self.wasm.clone()).await?;
+            let mut models = BTreeMap::new();
+            for grant in self.models {
+                let (name, file) = grant.split_once('=').ok_or_else(|| {
+                    Error::invalid(format!("'{grant}' grants nothing")).hint("write --model NAME=FILE")
+                })?;
+                let bytes = std::fs::read(file).context(|| format!("cannot read {file}"))?;
+                let model =
+                    registry.push_model("models", Some(name), &format!("{name}.onnx"), bytes.into()).await?;
+                models.insert(name.to_owned(), format!("{}@{}", model.repository, model.digest));
+            }
+            let source = format!("{}@{}", pushed.repository, pushed.digest);
+            let request = DeployRequest { source, models, ..DeployRequest::default() };
+            server.client().deploy(&self.name, &request).await?;
+            self.server = Some(server);
+        }
+        self.server.as_ref().ok_or_else(|| Error::internal("no server"))
+    }
+}

@@ -1,0 +1,210 @@
+//! A component read as data, without compiling it: what it asks for, who gives that, what it offers.
+
+use std::collections::BTreeSet;
+
+use eyot_core::interface::{Case, Field, Function, Interface, Type};
+use eyot_core::{Error, Result};
+use serde::Serialize;
+use wasmparser::{BinaryReader, Parser, Payload, ProducersSectionReader};
+use wit_component::DecodedWasm;
+use wit_parser::{Handle, Resolve, Type as Wit, TypeDefKind, TypeId, WorldItem, WorldKey};
+
+/// What a component's bytes say about it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Described {
+    #[serde(flatten)]
+    pub(crate) interface: Interface,
+    /// Imports with whoever provides them.
+    pub(crate) provided: Vec<Import>,
+    /// What it was written in, and made with.
+    pub(crate) languages: Vec<String>,
+    pub(crate) tools: Vec<String>,
+}
+
+/// An import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Import {
+    pub(crate) name: String,
+    /// Who gives it; none where this host does not.
+    pub(crate) provider: Option<&'static str>,
+}
+
+impl Described {
+    /// Fails when the bytes are no component.
+    pub(crate) fn read(wasm: &[u8]) -> Result<Self> {
+        let wrong = |error: &dyn std::fmt::Display| {
+            Error::invalid(format!("this is no valid component: {error}"))
+                .hint("build it again; a file that was cut short or damaged looks like this")
+        };
+        let decoded = wit_component::decode(wasm).map_err(|error| wrong(&format!("{error:#}")))?;
+        let DecodedWasm::Component(resolve, world) = decoded else {
+            return Err(wrong(&"it holds only interfaces"));
+        };
+        let world = &resolve.worlds[world];
+        let names = |(key, item): (&WorldKey, &WorldItem)| match item {
+            WorldItem::Type { .. } => None,
+            _ => Some(resolve.name_world_key(key)),
+        };
+        let imports: Vec<_> = world.imports.iter().filter_map(names).collect();
+        let mut interface = Interface { imports: imports.clone(), ..Interface::default() };
+        for (key, item) in world.exports.iter().filter(|(key, _)| !is_internal(key)) {
+            let name = resolve.name_world_key(key);
+            match item {
+                WorldItem::Interface { id, .. } => {
+                    let functions = resolve.interfaces[*id].functions.values();
+                    let named = |function| describe(&resolve, format!("{name}#"), function);
+                    interface.functions.extend(functions.map(named));
+                    interface.exports.push(name);
+                }
+                WorldItem::Function(function) => {
+                    interface.functions.push(describe(&resolve, String::new(), function));
+                }
+                WorldItem::Type { .. } => {}
+            }
+        }
+        let provided = imports.into_iter().map(|name| Import { provider: provider(&name), name }).collect();
+        let (languages, tools) = producers(wasm);
+        Ok(Self { interface, provided, languages, tools })
+    }
+
+    /// The imports that nobody gives.
+    pub(crate) fn missing(&self) -> Vec<&str> {
+        let missing = self.provided.iter().filter(|import| import.provider.is_none());
+        missing.map(|import| import.name.as_str()).collect()
+    }
+}
+
+/// What componentize-py exports for itself.
+fn is_internal(key: &WorldKey) -> bool {
+    matches!(key, WorldKey::Name(name) if name == "exports")
+}
+
+/// The packages that this host offers, by the start of an interface's name, the start of its version, and
+/// who that is.
+const OFFERED: &[(&str, &str, &str)] = &[
+    ("eyot:ml/", "0.1.", "eyot"),
+    ("wasi:nn/", "0.2.0-rc-2024-10-28", "eyot, as wasi-nn"),
+    ("wasi:cli/", "0.2.", "WASI 0.2"),
+    ("wasi:clocks/", "0.2.", "WASI 0.2"),
+    ("wasi:filesystem/", "0.2.", "WASI 0.2"),
+    ("wasi:io/", "0.2.", "WASI 0.2"),
+    ("wasi:random/", "0.2.", "WASI 0.2"),
+    ("wasi:sockets/", "0.2.", "WASI 0.2"),
+    ("wasi:cli/", "0.3.", "WASI 0.3"),
+    ("wasi:clocks/", "0.3.", "WASI 0.3"),
+    ("wasi:filesystem/", "0.3.", "WASI 0.3"),
+    ("wasi:random/", "0.3.", "WASI 0.3"),
+    ("wasi:sockets/", "0.3.", "WASI 0.3"),
+];
+
+/// Who provides an import.
+fn provider(import: &str) -> Option<&'static str> {
+    let (name, version) = import.split_once('@')?;
+    let found =
+        OFFERED.iter().find(|(package, start, _)| name.starts_with(package) && version.starts_with(start));
+    found.map(|(_, _, who)| *who)
+}
+
+/// What the sections `producers` say, of the component and of the modules in it.
+fn producers(wasm: &[u8]) -> (Vec<String>, Vec<String>) {
+    let (mut languages, mut tools) = (BTreeSet::new(), BTreeSet::new());
+    for payload in Parser::new(0).parse_all(wasm).map_while(|one| one.ok()) {
+        let Payload::CustomSection(section) = payload else { continue };
+        if section.name() != "producers" {
+            continue;
+        }
+        // The section is a remark: one that cannot be read says nothing.
+        let reader = ProducersSectionReader::new(BinaryReader::new(section.data(), section.data_offset()));
+        for field in reader.into_iter().flatten().map_while(|one| one.ok()) {
+            let into = match field.name {
+                "language" => &mut languages,
+                "processed-by" => &mut tools,
+                _ => continue,
+            };
+            let values = field.values.into_iter().map_while(|one| one.ok());
+            into.extend(
+                values.map(|value| format!("{} {}", value.name, value.version).trim_end().to_owned()),
+            );
+        }
+    }
+    (languages.into_iter().collect(), tools.into_iter().collect())
+}
+
+fn describe(resolve: &Resolve, before: String, function: &wit_parser::Function) -> Function {
+    let field =
+        |param: &wit_parser::Param| Field { name: param.name.clone(), ty: type_of(resolve, &param.ty) };
+    Function {
+        name: before + &function.name,
+        params: function.params.iter().map(field).collect(),
+        result: function.result.as_ref().map(|ty| type_of(resolve, ty)),
+        docs: None,
+    }
+}
+
+fn type_of(resolve: &Resolve, ty: &Wit) -> Type {
+    match ty {
+        Wit::Bool => Type::Bool,
+        Wit::U8 => Type::U8,
+        Wit::U16 => Type::U16,
+        Wit::U32 => Type::U32,
+        Wit::U64 => Type::U64,
+        Wit::S8 => Type::S8,
+        Wit::S16 => Type::S16,
+        Wit::S32 => Type::S32,
+        Wit::S64 => Type::S64,
+        Wit::F32 => Type::F32,
+        Wit::F64 => Type::F64,
+        Wit::Char => Type::Char,
+        Wit::String => Type::String,
+        Wit::ErrorContext => Type::Resource("error-context".to_owned()),
+        Wit::Id(id) => defined(resolve, *id),
+    }
+}
+
+fn defined(resolve: &Resolve, id: TypeId) -> Type {
+    let inner = |ty: &Wit| type_of(resolve, ty);
+    let boxed = |ty: &Wit| Box::new(type_of(resolve, ty));
+    match &resolve.types[id].kind {
+        TypeDefKind::Type(ty) => inner(ty),
+        TypeDefKind::List(ty) | TypeDefKind::FixedLengthList(ty, _) => Type::List(boxed(ty)),
+        TypeDefKind::Option(ty) => Type::Option(boxed(ty)),
+        TypeDefKind::Tuple(tuple) => Type::Tuple(tuple.types.iter().map(inner).collect()),
+        TypeDefKind::Record(record) => {
+            let field = |field: &wit_parser::Field| Field { name: field.name.clone(), ty: inner(&field.ty) };
+            Type::Record(record.fields.iter().map(field).collect())
+        }
+        TypeDefKind::Variant(variant) => {
+            let case =
+                |case: &wit_parser::Case| Case { name: case.name.clone(), ty: case.ty.as_ref().map(inner) };
+            Type::Variant(variant.cases.iter().map(case).collect())
+        }
+        TypeDefKind::Enum(cases) => Type::Enum(cases.cases.iter().map(|case| case.name.clone()).collect()),
+        TypeDefKind::Flags(flags) => Type::Flags(flags.flags.iter().map(|flag| flag.name.clone()).collect()),
+        TypeDefKind::Result(result) => {
+            Type::Result { ok: result.ok.as_ref().map(boxed), err: result.err.as_ref().map(boxed) }
+        }
+        TypeDefKind::Handle(Handle::Own(resource) | Handle::Borrow(resource)) => handle(resolve, *resource),
+        other => Type::Resource(other.as_str().to_owned()),
+    }
+}
+
+/// A handle of `eyot:ml/artifacts` is an artifact; others have no form outside of their component.
+fn handle(resolve: &Resolve, mut id: TypeId) -> Type {
+    // The same resource has a name in every interface that uses it.
+    while let TypeDefKind::Type(Wit::Id(inner)) = resolve.types[id].kind {
+        id = inner;
+    }
+    let resource = &resolve.types[id];
+    let name = resource.name.clone().unwrap_or_default();
+    let of = match resource.owner {
+        wit_parser::TypeOwner::Interface(interface) => resolve.id_of(interface),
+        _ => None,
+    };
+    match of {
+        Some(interface) if name == "artifact" && interface.starts_with("eyot:ml/artifacts@") => {
+            Type::Artifact
+        }
+        Some(interface) => Type::Resource(format!("{interface}.{name}")),
+        None => Type::Resource(name),
+    }
+}

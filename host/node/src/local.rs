@@ -1,0 +1,100 @@
+//! A server of one's own, in this process, for as long as a command needs one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use eyot_api::Client;
+use eyot_core::config::Config;
+use eyot_core::{Error, Result, ResultExt};
+use eyot_oci::{Transport, Trust};
+use tokio::sync::watch;
+
+use crate::cli::up::{bind, stopped, url};
+use crate::platform::{Announced, Platform, Running};
+
+/// Both planes, until it is closed.
+pub(crate) struct Local {
+    platform: Platform,
+    client: Client,
+    api: String,
+    gateway: String,
+    stop: watch::Sender<bool>,
+    serving: Vec<tokio::task::JoinHandle<Result<()>>>,
+    /// Where other commands find it.
+    announced: Option<Announced>,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Local {
+    /// A server over an empty data folder of its own, which shares the compiled code of the user's.
+    pub(crate) async fn fresh(config: &Config) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let cache = config.data.dir.join("cache");
+        std::fs::create_dir_all(&cache).context(|| format!("cannot create {}", cache.display()))?;
+        // What is compiled once is compiled for the next time as well.
+        std::os::unix::fs::symlink(cache.canonicalize()?, dir.path().join("cache"))?;
+        let mut config = config.clone();
+        config.data.dir = dir.path().to_owned();
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        (config.api.listen, config.gateway.listen) = (free, free);
+        Self::over(&config, Some(dir)).await
+    }
+
+    /// A server over the user's own data folder, as `eyot up` runs it.
+    pub(crate) async fn up(config: &Config) -> Result<Self> {
+        let mut local = Self::over(config, None).await?;
+        local.platform.deployments.restore().await?;
+        let certificate = config.api.tls().map(|(cert, _)| Trust::fingerprint(cert)).transpose()?;
+        let (pid, api, gateway) = (std::process::id(), local.api.clone(), local.gateway.clone());
+        local.announced =
+            Some(Announced::new(&config.data.dir, &Running { pid, api, gateway, certificate })?);
+        Ok(local)
+    }
+
+    async fn over(config: &Config, dir: Option<tempfile::TempDir>) -> Result<Self> {
+        let platform = Platform::open(config).await?;
+        let api = bind("api.listen", config.api.listen).await?;
+        let listener = bind("gateway.listen", config.gateway.listen).await?;
+        let tls = config.api.tls();
+        let tls = tls.map(|(cert, key)| eyot_gateway::tls_acceptor("api", cert, key)).transpose()?;
+        let api_url = url(tls.is_some(), &api)?;
+        let gateway = url(config.gateway.tls().is_some(), &listener)?;
+        let repository = Arc::new(platform.deployments.clone());
+        let listening =
+            platform.gateway.listen(listener, &config.data.dir.join("predictions"), repository)?;
+        let (stop, stopping) = watch::channel(false);
+        let control = eyot_api::serve(api, tls, platform.services(&gateway), stopped(stopping.clone()));
+        let serving = vec![
+            tokio::spawn(listening.serve(stopped(stopping))),
+            tokio::spawn(async move {
+                control.await;
+                Ok(())
+            }),
+        ];
+        let client = Client::new(Transport::local(platform.router()));
+        Ok(Self { platform, client, api: api_url, gateway, stop, serving, announced: None, _dir: dir })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The data plane's URL.
+    pub(crate) fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
+    /// Ends it; requests in flight end first.
+    pub(crate) async fn close(mut self) -> Result<()> {
+        drop(self.announced.take());
+        let _ = self.stop.send(true);
+        let mut ended = Ok(());
+        for serving in self.serving {
+            let served =
+                serving.await.map_err(|error| Error::internal("a server task ended early").because(error));
+            ended = ended.and(served.and_then(|served| served));
+        }
+        self.platform.close().await;
+        ended
+    }
+}

@@ -1,0 +1,64 @@
+//! What an app in Python or JavaScript exports, as its language's own parser says it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use eyot_core::{Error, Result};
+use serde::Deserialize;
+
+/// What an app exports and imports.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct App {
+    pub(super) handler: bool,
+    pub(super) http: bool,
+    /// The text of an interface `functions`.
+    pub(super) functions: Option<String>,
+    /// Interfaces by full name.
+    pub(super) imports: Vec<String>,
+    pub(super) error: Option<String>,
+}
+
+impl App {
+    /// Runs what reads the app at `path`, and prints it as JSON.
+    pub(super) fn read(mut reader: Command, path: &Path) -> Result<Self> {
+        let program = reader.get_program().to_string_lossy().into_owned();
+        let output = reader
+            .output()
+            .map_err(|error| Error::unavailable(format!("{program} cannot be run")).because(error))?;
+        let not = || format!("{} was not understood", path.display());
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::failed(format!("{}: {said}", not())));
+        }
+        let app: Self =
+            serde_json::from_slice(&output.stdout).map_err(|error| Error::internal(not()).because(error))?;
+        match app.error {
+            Some(error) => Err(Error::invalid(format!("{}: {error}", path.display()))),
+            None => Ok(app),
+        }
+    }
+
+    /// The component's own package: its world, on WASI `wasi`, and the interface of its functions.
+    pub(super) fn world(&self, wasi: &str) -> String {
+        let mut text = String::from("package eyot:component;\n");
+        text.push_str(self.functions.as_deref().unwrap_or_default());
+        text.push_str("world component {\n");
+        for interface in &self.imports {
+            // Writing into a string cannot fail.
+            let _ = writeln!(text, "  import {interface};");
+        }
+        let http = format!("wasi:http/incoming-handler@{wasi}");
+        let exports = [
+            (self.handler, "eyot:ml/handler@0.1.0"),
+            (self.http, http.as_str()),
+            (self.functions.is_some(), "functions"),
+        ];
+        for (_, export) in exports.iter().filter(|(has, _)| *has) {
+            let _ = writeln!(text, "  export {export};");
+        }
+        text.push_str("}\n");
+        text
+    }
+}

@@ -1,0 +1,197 @@
+//! C: zig's clang compiles, component.wit says what is exported; without one it is a command.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use eyot_core::{Error, Result, ResultExt};
+use wit_bindgen_core::Files;
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::{Resolve, WorldId, WorldKey};
+
+use super::tools::{Source, Tool, Tools};
+use super::{Voice, ask, contracts, run};
+
+/// The header that sources include.
+pub(crate) const HEADER: &str = include_str!("../../../../components/sdk/c/eyot.h");
+/// clang, lld and wasi-libc in one package.
+pub(crate) const TOOL: Tool = Tool {
+    name: "zig 0.17.1, whose clang compiles C for WASI",
+    folder: "c-zig-0.17.1",
+    size: "95 MB to fetch, 410 MB on disk",
+    source: Source::Pip(&["ziglang==0.17.1"]),
+};
+/// What is exported, in WIT; a folder without one holds a command.
+const WORLD: &str = "component.wit";
+
+/// How C components are built here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum C {
+    /// The machine's own zig.
+    Zig { version: String },
+    /// The package of PyPI, once it is needed.
+    Package,
+}
+
+impl C {
+    /// Looks for a compiler.
+    pub(crate) fn find() -> Result<Self> {
+        if let Ok(version) = ask("zig", &["version"], "") {
+            return Ok(Self::Zig { version });
+        }
+        ask("python3", &["-m", "pip", "--version"], "install zig, or Python 3 with pip")?;
+        Ok(Self::Package)
+    }
+
+    /// In words, for eyot doctor.
+    pub(crate) fn describe(&self, tools: &Tools) -> String {
+        match (self, tools.find(&TOOL)) {
+            (Self::Zig { version }, _) => format!("zig {version}"),
+            (Self::Package, Some(_)) => "zig 0.17.1 among Eyot's tools".to_owned(),
+            (Self::Package, None) => "eyot build installs zig when it is first needed".to_owned(),
+        }
+    }
+
+    fn compiler(&self, tools: &Tools, voice: &Voice<'_>) -> Result<Command> {
+        Ok(match self {
+            Self::Zig { .. } => Command::new("zig"),
+            Self::Package => {
+                let folder = tools.get(&TOOL, voice)?;
+                let mut command = Command::new("python3");
+                command.args(["-m", "ziglang"]).env("PYTHONPATH", folder);
+                command
+            }
+        })
+    }
+
+    /// Makes the component `into` of the sources in `dir`.
+    pub(super) fn build(&self, dir: &Path, into: &Path, tools: &Tools, voice: &Voice<'_>) -> Result<()> {
+        let work = into.parent().unwrap_or(dir);
+        let mut sources = sources(dir)?;
+        let world = if dir.join(WORLD).is_file() { Some(World::read(dir, work)?) } else { None };
+        let module = work.join("module.wasm");
+        contracts::file(&work.join("include/eyot.h"), HEADER)?;
+        let mut compile = self.compiler(tools, voice)?;
+        compile.args(["cc", "-target", "wasm32-wasi", "-O2", "-msimd128", "-Wl,--strip-debug", "-Wall"]);
+        compile.arg("-I").arg(work.join("include")).arg("-I").arg(dir);
+        if let Some(world) = &world {
+            sources.push(world.bindings(&work.join("include"))?);
+            compile.arg("-mexec-model=reactor").args(world.defines());
+        }
+        compile.args(&sources).arg("-o").arg(&module);
+        (voice.progress)("compiling");
+        run(compile, &dir.display().to_string(), voice.progress)?;
+        let core = std::fs::read(&module).context(|| format!("cannot read {}", module.display()))?;
+        let component = match world {
+            Some(world) => world.component(core)?,
+            None => command(&core)?,
+        };
+        std::fs::write(into, component).context(|| format!("cannot write {}", into.display()))
+    }
+}
+
+/// The sources of a folder, in one order on every machine.
+fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for folder in [dir.to_owned(), dir.join("src")] {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry?.path();
+            // Tests of their own have a main of their own.
+            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            if name.ends_with(".c") && !name.starts_with("test_") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        return Err(Error::not_found(format!("there is no .c file in {}", dir.display()))
+            .hint("a component in C is a folder with eyot.toml and sources; eyot new --lang c makes one"));
+    }
+    Ok(found)
+}
+
+/// What a component in C exports and imports.
+struct World {
+    resolve: Resolve,
+    world: WorldId,
+}
+
+impl World {
+    fn read(dir: &Path, work: &Path) -> Result<Self> {
+        let file = dir.join(WORLD);
+        let text = std::fs::read_to_string(&file).context(|| format!("cannot read {}", file.display()))?;
+        let wit = work.join("wit");
+        contracts::write(&wit, &text)?;
+        let mut resolve = Resolve::default();
+        let wrong = |error: &dyn std::fmt::Display| {
+            Error::invalid(format!("{}: {error:#}", file.display()))
+                .hint("it holds: package eyot:component; world component { … }")
+        };
+        let (package, _) = resolve.push_dir(&wit).map_err(|error| wrong(&error))?;
+        let world = resolve.select_world(&[package], Some("component")).map_err(|error| wrong(&error))?;
+        Ok(Self { resolve, world })
+    }
+
+    /// Writes the bindings; answers the source among them.
+    fn bindings(&self, into: &Path) -> Result<PathBuf> {
+        let options = wit_bindgen_c::Opts {
+            // The types are put into the module afterwards: not every linker keeps them.
+            no_object_file: true,
+            autodrop_borrows: wit_bindgen_c::Enabled::Yes,
+            ..Default::default()
+        };
+        let mut files = Files::default();
+        let mut resolve = self.resolve.clone();
+        let made = options.build().generate(&mut resolve, self.world, &mut files);
+        made.map_err(|error| Error::invalid(format!("{WORLD} has no bindings in C: {error:#}")))?;
+        for (name, bytes) in files.iter() {
+            let mut text = String::from_utf8_lossy(bytes).into_owned();
+            if name.ends_with(".c") {
+                // The bindings hold on to an object file, which the module does without.
+                text.push_str("\nvoid __component_type_object_force_link_component(void) {}\n");
+            }
+            contracts::file(&into.join(name), &text)?;
+        }
+        Ok(into.join("component.c"))
+    }
+
+    /// Which parts of eyot.h there are.
+    fn defines(&self) -> Vec<&'static str> {
+        let world = &self.resolve.worlds[self.world];
+        let named = |key: &WorldKey| self.resolve.name_world_key(key);
+        let imports: Vec<_> = world.imports.keys().map(named).collect();
+        let exports: Vec<_> = world.exports.keys().map(named).collect();
+        [
+            ("-DEYOT_ARTIFACTS", "eyot:ml/artifacts@", &imports),
+            ("-DEYOT_MODELS", "eyot:ml/models@", &imports),
+            ("-DEYOT_TRACKING", "eyot:ml/tracking@", &imports),
+            ("-DEYOT_HANDLER", "eyot:ml/handler@", &exports),
+        ]
+        .into_iter()
+        .filter(|(_, interface, names)| names.iter().any(|name| name.starts_with(interface)))
+        .map(|(define, _, _)| define)
+        .collect()
+    }
+
+    fn component(&self, mut core: Vec<u8>) -> Result<Vec<u8>> {
+        wit_component::embed_component_metadata(&mut core, &self.resolve, self.world, StringEncoding::UTF8)
+            .map_err(|error| Error::internal(format!("{WORLD} cannot be put into the module: {error:#}")))?;
+        adapted(&core, wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
+    }
+}
+
+/// A program for WASI preview 1 as a component that exports `wasi:cli/run`.
+fn command(core: &[u8]) -> Result<Vec<u8>> {
+    adapted(core, wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
+}
+
+fn adapted(core: &[u8], adapter: &[u8]) -> Result<Vec<u8>> {
+    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+    let encoder = ComponentEncoder::default().module(core);
+    let encoder = encoder.and_then(|encoder| encoder.adapter(name, adapter));
+    encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| {
+        Error::failed(format!("the module is no component: {error:#}"))
+            .hint("every function of component.wit must be defined, and no other may be imported")
+    })
+}

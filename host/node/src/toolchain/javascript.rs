@@ -1,0 +1,139 @@
+//! JavaScript and TypeScript: what an app exports is read off its types, esbuild makes one module of
+//! it, componentize-js the component.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use eyot_core::config::Language;
+use eyot_core::{Error, Result};
+
+use super::app::App;
+use super::tools::{Source, Tool, Tools};
+use super::{Project, Voice, ask, contracts, run};
+
+macro_rules! files {
+    ($($path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!("../../../../components/sdk/javascript/", $path)))),*]
+    };
+}
+
+/// The module `eyot` that apps import.
+pub(crate) const SDK: &[(&str, &str)] = files![
+    "eyot/package.json",
+    "eyot/artifact.js",
+    "eyot/errors.js",
+    "eyot/exports.js",
+    "eyot/handler.js",
+    "eyot/index.d.ts",
+    "eyot/index.js",
+    "eyot/model.js",
+    "eyot/tensor.js",
+    "eyot/tracking.js",
+    "eyot/outside/artifacts.js",
+    "eyot/outside/models.js",
+    "eyot/outside/tracking.js",
+];
+/// What reads an app and makes its component; it lies beside the packages that it uses.
+const SCRIPTS: &[(&str, &str)] = files!["build/types.js", "build/describe.js", "build/componentize.js"];
+/// The WASI whose names the engine inside of componentize-js has built in; a host of a later one links it.
+const WASI: &str = "0.2.10";
+/// componentize-js, esbuild and TypeScript.
+pub(crate) const TOOL: Tool = Tool {
+    name: "the JavaScript tools: componentize-js 0.23.0, esbuild, TypeScript",
+    folder: "javascript-0.23.0",
+    size: "90 MB to fetch, 420 MB on disk",
+    source: Source::Npm {
+        manifest: include_str!("../../../../components/sdk/javascript/build/package.json"),
+        lock: include_str!("../../../../components/sdk/javascript/build/package-lock.json"),
+    },
+};
+
+/// How JavaScript components are built here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JavaScript {
+    version: String,
+}
+
+impl JavaScript {
+    /// Looks for Node.js.
+    pub(crate) fn find() -> Result<Self> {
+        let missing =
+            "install Node.js 20 or newer: https://nodejs.org, or on Debian 13: apt-get install nodejs npm";
+        let version = ask("node", &["--version"], missing)?;
+        let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());
+        if major.is_none_or(|major: u32| major < 18) {
+            return Err(Error::unavailable(format!("Node.js {version} is too old")).hint(missing));
+        }
+        Ok(Self { version })
+    }
+
+    /// In words, for eyot doctor.
+    pub(crate) fn describe(&self, tools: &Tools) -> String {
+        let rest = match tools.find(&TOOL) {
+            Some(_) => "componentize-js is installed",
+            None => "eyot build installs componentize-js when it is first needed",
+        };
+        format!("Node.js {}, {rest}", self.version)
+    }
+
+    /// Makes components of apps. They share one process: the tool takes seconds until it is warm.
+    pub(super) fn build(&self, apps: &[Project<'_>], tools: &Tools, voice: &Voice<'_>) -> Result<()> {
+        let scripts = scripts(&tools.get(&TOOL, voice)?)?;
+        let mut componentize = Command::new("node");
+        componentize.arg(scripts.join("componentize.js"));
+        for app in apps {
+            (voice.progress)(&format!("reading {}", app.dir.display()));
+            componentize.args(prepare(app, &scripts)?);
+        }
+        (voice.progress)("making components");
+        let names: Vec<_> = apps.iter().map(|app| app.component.name.as_str()).collect();
+        run(componentize, &names.join(", "), voice.progress)
+    }
+}
+
+/// Bundles an app and writes its contracts; answers what makes its component of them.
+fn prepare(app: &Project<'_>, scripts: &Path) -> Result<[PathBuf; 4]> {
+    let source = entry(&app.dir, app.component.language)?;
+    let work = app.into.parent().unwrap_or(&app.dir);
+    SDK.iter().try_for_each(|(path, text)| contracts::file(&work.join("sdk").join(path), text))?;
+    let (bundle, wit) = (work.join("bundle.js"), work.join("wit"));
+    let mut describe = Command::new("node");
+    describe.arg(scripts.join("describe.js")).arg(&source).arg(work.join("sdk/eyot")).arg(&bundle);
+    let described = App::read(describe, &source)?;
+    contracts::write_for(&wit, &described.world(WASI), WASI)?;
+    let kind = if described.http { "http" } else { "none" };
+    Ok([bundle, wit, app.into.clone(), PathBuf::from(kind)])
+}
+
+/// The scripts of this version of `eyot`, beside the packages: another version may have written others.
+fn scripts(tool: &Path) -> Result<PathBuf> {
+    let digest = eyot_core::Digest::of(SCRIPTS.iter().map(|(_, text)| *text).collect::<String>());
+    let folder = tool.join(format!("eyot-{}", digest.short()));
+    if !folder.is_dir() {
+        let work = tempfile::Builder::new().prefix(".scripts-").tempdir_in(tool)?;
+        for (path, text) in SCRIPTS {
+            contracts::file(&work.path().join(path.trim_start_matches("build/")), text)?;
+        }
+        // Another process may have been faster; what it wrote is the same.
+        if let Err(error) = std::fs::rename(work.path(), &folder)
+            && !folder.is_dir()
+        {
+            return Err(Error::from(error).context(format!("cannot write {}", folder.display())));
+        }
+    }
+    Ok(folder)
+}
+
+/// The app of a folder: paths are whole, since tools run elsewhere.
+fn entry(dir: &Path, language: Language) -> Result<PathBuf> {
+    let names: &[&str] = if language == Language::TypeScript { &["app.ts"] } else { &["app.js", "app.mjs"] };
+    let found = names.iter().map(|name| dir.join(name)).find(|path| path.is_file());
+    let found = found.ok_or_else(|| {
+        let name = language.name();
+        Error::not_found(format!("there is no {}", dir.join(names[0]).display())).hint(format!(
+            "a component in {name} is a folder with eyot.toml and {}; eyot new --lang {name} makes one",
+            names[0]
+        ))
+    })?;
+    Ok(found.canonicalize()?)
+}
