@@ -137,9 +137,7 @@ fn figure(server: &Server, name: &str, label: &str) -> f64 {
 
 /// Megabytes of memory that a process holds.
 fn resident(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+    eyot_tests::Resident::of(pid).unwrap().now as f64 / 1e6
 }
 
 fn median(part: &[f64]) -> f64 {

@@ -1,6 +1,7 @@
 //! Components that answer HTTP, of WASI 0.2 and of 0.3 as spin-sdk builds them.
 
-use eyot_tests::Server;
+use eyot_tests::{Server, held_out, prediction_request};
+use serde_json::Value;
 
 use crate::world::World;
 
@@ -143,4 +144,52 @@ fn requests_go_only_where_they_were_granted() {
         assert!(ask(&format!("{}/metrics", server.gateway)).contains("HttpRequestDenied"), "{guest}");
         assert!(server.log().contains("it is not granted"), "{guest}: {}", server.log());
     }
+}
+
+#[test]
+fn a_spin_application_asks_a_model_and_keeps_what_it_was_asked() {
+    let world = World::new();
+    if !world.push("digits-web") || !world.push("digits-steps") {
+        return;
+    }
+    let server = world.up();
+    let run = world.digits();
+    let champion = "models:/digits@champion";
+    world.eyot.json(&["deploy", champion, "--name", "digits"]).unwrap();
+    let model = format!("digits={champion}");
+    let deploy = ["deploy", "digits-web:0.1.0", "--model", &model, "--var", "greeting=Draw a digit"];
+    for (granted, missing) in [
+        (&["--sqlite", "default"][..], "spin:key-value/key-value@3.0.0"),
+        (&["--key-value", "default"], "spin:sqlite/sqlite@3.1.0"),
+    ] {
+        let refused = world.eyot.refused(&[&deploy, granted].concat()).unwrap();
+        assert!(refused.message.contains(missing) && refused.hint.contains("grant"), "{refused:?}");
+    }
+    let granted = ["--key-value", "default", "--sqlite", "default"];
+    world.eyot.json(&[&deploy[..], &granted].concat()).unwrap();
+    assert_eq!(server.get("/digits-web/").unwrap().text(), "Draw a digit\n");
+    let mut counts = std::collections::BTreeMap::new();
+    let mut last = String::new();
+    for digit in held_out(&server, &run).unwrap().iter().take(20) {
+        let request = prediction_request(std::slice::from_ref(digit));
+        let answer = server.post("/v2/models/digits/infer", request).unwrap().json();
+        let outputs = answer["outputs"].as_array().unwrap();
+        let label =
+            outputs.iter().find(|output| output["name"] == "label").unwrap()["data"][0].as_i64().unwrap();
+        let read = server.post("/digits-web/read", Value::from(digit.pixels.clone()).to_string()).unwrap();
+        assert_eq!((read.status, read.text()), (200, format!("{label}\n")));
+        *counts.entry(label).or_insert(0) += 1;
+        last = format!("20 was {label}\n");
+    }
+    let wrong = server.post("/digits-web/read", "[1, 2]").unwrap();
+    assert_eq!((wrong.status, wrong.text().contains("pixels")), (400, true), "{}", wrong.text());
+    let counts: String = counts.iter().map(|(label, count)| format!("{label}: {count}\n")).collect();
+    // What was answered is kept, however the server ends.
+    server.kill().unwrap();
+    let server = world.up();
+    assert_eq!(server.get("/digits-web/counts").unwrap().text(), counts);
+    assert!(server.get("/digits-web/last").unwrap().text().starts_with(&last));
+    // Another deployment of the same component has stores of its own.
+    world.eyot.json(&[&deploy[..], &granted, &["--name", "other"]].concat()).unwrap();
+    assert_eq!(server.get("/other/counts").unwrap().text(), "");
 }

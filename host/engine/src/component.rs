@@ -6,6 +6,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::engine::Flavour;
 use crate::guest::Guest;
+use crate::shelf::Shelves;
 use crate::{Mode, fault, reflect};
 
 /// A compiled component, ready to be instantiated. Cheap to clone.
@@ -19,6 +20,7 @@ pub(crate) struct Parts {
     mode: Mode,
     interface: Interface,
     instance: InstancePre<Guest>,
+    shelves: Arc<Shelves>,
 }
 
 impl Parts {
@@ -32,7 +34,7 @@ impl Parts {
         let interface = reflect::interface(flavour, &component)?;
         let instance = flavour.linker.instantiate_pre(&component);
         let instance = instance.map_err(|error| fault::ungranted(&error, &interface, &digest))?;
-        Ok(Self { digest, mode, interface, instance })
+        Ok(Self { digest, mode, interface, instance, shelves: flavour.shelves.clone() })
     }
 }
 
@@ -58,6 +60,11 @@ impl Component {
 
     pub(crate) fn instance(&self) -> &InstancePre<Guest> {
         &self.parts.instance
+    }
+
+    /// Where warm instances wait, those of this component and of all others.
+    pub(crate) fn shelves(&self) -> &Shelves {
+        &self.parts.shelves
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {

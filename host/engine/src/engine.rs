@@ -12,6 +12,7 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 use crate::cache::Cache;
 use crate::component::{Component, Parts};
 use crate::guest::Guest;
+use crate::shelf::Shelves;
 use crate::{fault, host};
 
 /// How components run.
@@ -49,6 +50,8 @@ type Slot = tokio::sync::Mutex<Weak<Parts>>;
 pub(crate) struct Flavour {
     pub(crate) engine: wasmtime::Engine,
     pub(crate) linker: Linker<Guest>,
+    /// Where its warm instances wait.
+    pub(crate) shelves: Arc<Shelves>,
 }
 
 /// How often a running guest looks at its deadline, and gives its thread to others.
@@ -143,7 +146,7 @@ impl Flavour {
         let engine = wasmtime::Engine::new(config)?;
         let mut linker = Linker::new(&engine);
         host::link(&mut linker, mode)?;
-        Ok(Self { engine, linker })
+        Ok(Self { engine, linker, shelves: Arc::default() })
     }
 }
 

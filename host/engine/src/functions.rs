@@ -1,9 +1,10 @@
 //! Functions of a component as calls with JSON: the component's own types are the contract.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use eyot_core::interface::Function;
+use eyot_core::interface::{Docs, Function};
 use eyot_core::{Error, Result};
 use serde_json::{Map, Value};
 use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, Val};
@@ -45,11 +46,12 @@ pub enum Arguments {
 
 impl Functions {
     /// The functions that `component` exports for callers: those whose values have a JSON form, in
-    /// interfaces that are its own.
+    /// interfaces that are its own. `docs` is what their author says of them, by full name.
     ///
     /// Fails with `Invalid` where there is none.
     pub fn new(
         component: Component,
+        docs: &BTreeMap<String, Docs>,
         grants: Grants,
         limits: Limits,
         instances: Instances,
@@ -59,7 +61,9 @@ impl Functions {
         }
         let mut all = Vec::new();
         for function in component.interface().callable() {
-            all.push(Served { export: component.export(&function.name)?, function: function.clone() });
+            let mut function = function.clone();
+            function.docs = docs.get(&function.name).cloned();
+            all.push(Served { export: component.export(&function.name)?, function });
         }
         if all.is_empty() {
             let exports = component.interface().exports.join(", ");

@@ -1,16 +1,17 @@
 //! Instances of one component: warm ones that wait for the next call, and fresh ones.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
 use eyot_world::handler::{ModelHandler, ModelHandlerPre};
-use parking_lot::Mutex;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use crate::guest::Guest;
 use crate::instances::{Busy, Counts};
+use crate::shelf::Shelf;
 use crate::{Census, Component, Grants, Instances, Limits, Spent, fault};
 
 /// What an instance is reached through once it runs.
@@ -51,7 +52,7 @@ pub(crate) struct Pool<S: Start> {
     grants: Grants,
     limits: Limits,
     instances: Instances,
-    idle: Mutex<Vec<Warm<S::Started>>>,
+    idle: Arc<Shelf<Warm<S::Started>>>,
     counts: Counts,
 }
 
@@ -65,7 +66,7 @@ impl<S: Start> Pool<S> {
         instances: Instances,
     ) -> Result<Self> {
         grants.check(&component)?;
-        let (idle, counts) = (Mutex::new(Vec::new()), Counts::default());
+        let (idle, counts) = (component.shelves().add(), Counts::default());
         Ok(Self { component, start, grants, limits, instances, idle, counts })
     }
 
@@ -84,13 +85,12 @@ impl<S: Start> Pool<S> {
 
     /// Its instances now, and why some ended.
     pub(crate) fn census(&self) -> Census {
-        self.counts.census(self.idle.lock().len())
+        self.counts.census(self.idle.len())
     }
 
     /// An instance for one call: a warm one where there is one.
     pub(crate) async fn take(&self) -> Result<Warm<S::Started>> {
-        let reused = self.idle.lock().pop();
-        match reused {
+        match self.idle.take() {
             Some(warm) => Ok(warm),
             None => self.fresh().await,
         }
@@ -112,20 +112,30 @@ impl<S: Start> Pool<S> {
         (deadline, self.counts.enter())
     }
 
-    /// A fresh instance.
+    /// A fresh instance. Where there is no place for one, those that wait make room.
     pub(crate) async fn fresh(&self) -> Result<Warm<S::Started>> {
-        let guest = Guest::new(self.grants.clone(), &self.limits, None);
-        let mut store = guest.into_store(self.component.wasmtime());
-        match self.start.start(&mut store).await {
-            Ok(exports) => {
-                self.counts.start();
-                Ok(Warm { store, exports, calls: 0 })
-            }
-            Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
-                Err(Error::exhausted("every instance of this process is busy").hint("try again in a moment"))
-            }
-            Err(error) => {
-                Err(fault::explain(&error, store.data(), &self.component.digest(), "instantiation"))
+        loop {
+            let guest = Guest::new(self.grants.clone(), &self.limits, None);
+            let mut store = guest.into_store(self.component.wasmtime());
+            match self.start.start(&mut store).await {
+                Ok(exports) => {
+                    self.counts.start();
+                    return Ok(Warm { store, exports, calls: 0 });
+                }
+                Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+                    drop(store);
+                    if !self.component.shelves().make_room() {
+                        return Err(full());
+                    }
+                }
+                Err(error) => {
+                    return Err(fault::explain(
+                        &error,
+                        store.data(),
+                        &self.component.digest(),
+                        "instantiation",
+                    ));
+                }
             }
         }
     }
@@ -151,12 +161,8 @@ impl<S: Start> Pool<S> {
     pub(crate) fn keep(&self, warm: Warm<S::Started>) {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();
-        if warm.calls >= self.instances.reuse {
-            return;
-        }
-        let mut idle = self.idle.lock();
-        if idle.len() < self.instances.idle {
-            idle.push(warm);
+        if warm.calls < self.instances.reuse {
+            self.idle.put(warm, self.instances.idle);
         }
     }
 
@@ -178,4 +184,9 @@ impl<S: Start> Pool<S> {
         warm.store.data().stderr.finish();
         fault::explain(error, warm.store.data(), &self.component.digest(), export)
     }
+}
+
+/// Every place for an instance is taken by one that is at work.
+pub(crate) fn full() -> Error {
+    Error::exhausted("every instance of this process is busy").hint("try again in a moment")
 }

@@ -21,10 +21,11 @@ use wasmtime_wasi_http::handler::{
     ExpirationError, HandlerState, Instance, InstantiationError, ProxyHandler, ProxyPre, ShouldAccept,
     TrapOrPanicError, WorkerExpiration, WorkerState, WorkerStatus,
 };
-use wasmtime_wasi_http::{WasiHttpView as _, p2, p3};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView as _, p2, p3};
 
 use crate::guest::{Deadline, Guest, Running};
 use crate::instances::Counts;
+use crate::pool::full;
 use crate::{Census, Component, Grants, Instances, Limits, Mode, fault};
 
 /// The body of a request or an answer as it streams.
@@ -118,7 +119,7 @@ impl Web {
         let asked = Asked { told, deadline: deadline.clone(), broken: broken.clone() };
         let request = request.map(|body| body.map_err(in_its_words).boxed_unsync());
         let busy = state.counts.enter();
-        match self.proxy.handle(asked, request).await {
+        match self.handle(asked, request).await {
             Ok(response) => {
                 busy.answered();
                 Ok(response.map(|inner| {
@@ -133,12 +134,34 @@ impl Web {
         }
     }
 
+    /// Hands a request to an instance. Where there is no place for one, those that wait make room.
+    async fn handle(
+        &self,
+        asked: Asked,
+        request: http::Request<WasiBody>,
+    ) -> wasmtime::Result<http::Response<WasiBody>> {
+        let (mut asked, mut request) = (asked, request);
+        loop {
+            let error = match self.proxy.handle(asked, request).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let full =
+                |error: &InstantiationError<Asked>| error.error.is::<wasmtime::PoolConcurrencyLimitError>();
+            if !error.downcast_ref().is_some_and(full) || !self.component().shelves().make_room() {
+                return Err(error);
+            }
+            let InstantiationError { request_data, request: again, .. } = error.downcast()?;
+            (asked, request) =
+                (request_data, again.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+        }
+    }
+
     async fn explain(&self, error: wasmtime::Error, fault: oneshot::Receiver<Error>) -> Error {
         let digest = self.component().digest();
         if let Some(error) = error.downcast_ref::<InstantiationError<Asked>>() {
             if error.error.is::<wasmtime::PoolConcurrencyLimitError>() {
-                return Error::exhausted("every instance of this process is busy")
-                    .hint("try again in a moment");
+                return full();
             }
             return Error::failed(format!("component {digest} does not start: {:#}", error.error));
         }

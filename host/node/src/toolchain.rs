@@ -3,6 +3,7 @@
 mod app;
 mod c;
 pub(crate) mod contracts;
+mod docs;
 mod javascript;
 mod python;
 mod rust;
@@ -60,6 +61,11 @@ impl<'a> Project<'a> {
 /// Builds the components of folders.
 pub(crate) fn build(projects: Vec<Project<'_>>, tools: &Tools, voice: &Voice<'_>) -> Result<()> {
     let mut scripts = Vec::new();
+    // Rust's SDK writes its documentation itself.
+    let documented = projects.iter().filter(|project| project.component.language != Language::Rust);
+    let documented: Vec<_> = documented
+        .map(|project| (project.into.parent().unwrap_or(&project.dir).join("wit"), project.into.clone()))
+        .collect();
     for project in projects {
         let Project { dir, component, into, profile } = &project;
         let work = into.parent().unwrap_or(dir);
@@ -72,7 +78,10 @@ pub(crate) fn build(projects: Vec<Project<'_>>, tools: &Tools, voice: &Voice<'_>
             Language::JavaScript | Language::TypeScript => scripts.push(project),
         }
     }
-    if scripts.is_empty() { Ok(()) } else { JavaScript::find()?.build(&scripts, tools, voice) }
+    if !scripts.is_empty() {
+        JavaScript::find()?.build(&scripts, tools, voice)?;
+    }
+    documented.iter().filter(|(wit, _)| wit.is_dir()).try_for_each(|(wit, wasm)| docs::add(wit, wasm))
 }
 
 /// Where the component of a folder lies once it is built.

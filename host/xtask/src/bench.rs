@@ -16,6 +16,8 @@ pub(crate) enum Bench {
     Cold,
     /// Three models over HTTP and gRPC, alone and behind components, beside two floors in the same run.
     Serving,
+    /// Functions and components that answer HTTP, beside `wasmtime serve` where that is installed.
+    Functions,
     /// The registry, beside Debian's docker-registry in the same run.
     Registry,
 }
@@ -29,6 +31,7 @@ pub(crate) fn run_bench(what: &Bench) -> Result<()> {
     let name = match what {
         Bench::Cold => "cold",
         Bench::Serving => "serving",
+        Bench::Functions => "functions",
         Bench::Registry => "registry",
     };
     say(&format!("measuring {name}"));

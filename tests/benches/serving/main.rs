@@ -11,16 +11,14 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use eyot_tests::{Eyot, Server, component, quantile};
+use eyot_tests::{Eyot, Resident, Server, component, pin, quantile};
 use serde_json::json;
 
 mod floor;
 mod grpc;
-mod machine;
 mod request;
 mod subject;
 
-use machine::{pin, resident};
 use request::{Case, Form};
 use subject::{CONNECTIONS, Subject};
 
@@ -40,12 +38,12 @@ fn main() -> Result<()> {
         processors >= 2,
         "one processor for the server and one for the load: this machine has {processors}"
     );
-    pin(&[0])?;
+    pin([0])?;
     let floor = floor::Floor::start()?;
     let dir = tempfile::tempdir()?;
     let eyot = Eyot::new(dir.path())?;
     let server = eyot.up()?;
-    pin(&[1])?;
+    pin([1])?;
     let idle = resident(server.pid())?;
     deploy(&eyot, &cases)?;
     for case in &cases {
@@ -78,6 +76,11 @@ fn deploy(eyot: &Eyot, cases: &[Case]) -> Result<()> {
     }
     let fresh = ["--name", "digits-fresh", "--model", "model=digits:1", "--reuse", "1"];
     eyot.json(&[&["deploy", "testing-through:1"][..], &fresh].concat()).map(drop)
+}
+
+/// Bytes of memory that a process holds.
+fn resident(pid: u32) -> Result<f64> {
+    Ok(Resident::of(pid)?.now as f64)
 }
 
 fn compare(case: &Case, floor: &floor::Floor, server: &Server) -> Result<()> {
@@ -178,9 +181,9 @@ fn many(server: &Server) -> Result<()> {
 fn scale(eyot: &Eyot, case: &Case) -> Result<()> {
     let mut rates = [Vec::new(), Vec::new()];
     for (processors, rates) in [&[0][..], &[0, 1]].into_iter().zip(&mut rates) {
-        pin(processors)?;
+        pin(processors.iter().copied())?;
         let server = eyot.up()?;
-        pin(&[0, 1])?;
+        pin([0, 1])?;
         let through = format!("{}-through", case.name);
         let subject = Subject::new("", case, Form::Binary, &server.gateway, &through, server.pid())?;
         for round in 0..=ROUNDS {

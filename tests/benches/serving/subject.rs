@@ -5,10 +5,9 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use eyot_tests::quantile;
+use eyot_tests::{cpu, quantile};
 
 use crate::grpc::Grpc;
-use crate::machine::cpu;
 use crate::request::{Case, Form};
 
 /// Connections of a round under load.

@@ -42,6 +42,8 @@ pub(crate) fn expand(module: &syn::ItemMod) -> syn::Result<TokenStream> {
     let generated = crate::generate(&world(inner, &records, &functions), &["types", "artifacts"]);
     let conversions = records.iter().map(|record| conversions(record, inner));
     let exports = functions.iter().map(|function| export(function, inner));
+    let docs = documents(inner, &functions);
+    let (length, docs) = (docs.len(), proc_macro2::Literal::byte_string(docs.as_bytes()));
     let bindings = format_ident!("__eyot_{}", inner);
     let exported = format_ident!("{}", inner);
     Ok(quote! {
@@ -61,6 +63,10 @@ pub(crate) fn expand(module: &syn::ItemMod) -> syn::Result<TokenStream> {
             struct Component;
             impl Guest for Component { #(#exports)* }
             export!(Component);
+            // A custom section of the module, where the host reads what its users are shown.
+            #[used]
+            #[unsafe(link_section = "eyot-docs")]
+            static DOCS: [u8; #length] = *#docs;
         }
     })
 }
@@ -173,6 +179,36 @@ fn world(module: &syn::Ident, records: &[Record], functions: &[Function]) -> Str
     text
 }
 
+/// What the functions' own comments say, as JSON by the exports' full names.
+fn documents(module: &syn::Ident, functions: &[Function]) -> String {
+    let name = |ident: &syn::Ident| kebab(&ident.to_string()).trim_start_matches('%').to_owned();
+    let module = name(module);
+    let documented = functions.iter().filter(|function| !function.docs.is_empty());
+    let entry = |function: &Function| {
+        let lines: Vec<&str> =
+            function.docs.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+        let export = format!("eyot:component/{module}#{}", name(&function.name));
+        format!("{}:{{\"text\":{}}}", quoted(&export), quoted(&lines.join("\n")))
+    };
+    format!("{{{}}}", documented.map(entry).collect::<Vec<_>>().join(","))
+}
+
+/// A text as JSON holds it.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            letter if letter.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// Functions between a struct of the module and the generated record of the same name.
 fn conversions(record: &Record, inner: &syn::Ident) -> TokenStream {
     let name = &record.name;
@@ -279,6 +315,9 @@ world component {
 }
 ";
         assert_eq!(world(&module.ident, &records, &functions), expected);
+        let documented = r#"{"eyot:component/steps#split":{"text":"Cuts rows in two."}}"#;
+        assert_eq!(documents(&module.ident, &functions), documented);
+        assert_eq!(quoted("a\"b\\c\nd\u{1}é"), r#""a\"b\\c\nd\u0001é""#);
     }
 
     #[test]
