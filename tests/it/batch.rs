@@ -184,3 +184,39 @@ fn what_cannot_be_predicted_is_named() {
     assert!(world.eyot.refused(&arguments).unwrap().message.contains("there is no model 'none'"));
     server.stop().unwrap();
 }
+
+#[test]
+fn a_server_with_a_certificate_is_asked_over_tls() {
+    let world = World::new();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let cert = world.write("cert.pem", made.cert.pem());
+    let key = world.write("key.pem", made.signing_key.serialize_pem());
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let other = world.write("other.pem", other.cert.pem());
+    let [tls_cert, tls_key] =
+        [("cert", &cert), ("key", &key)].map(|(name, file)| format!("gateway.tls-{name}={file}"));
+    let server = world.eyot.up_with(&[&tls_cert, &tls_key]).unwrap();
+    assert!(server.gateway.starts_with("https://"));
+    world.eyot.json(&["deploy", text(&fixture("iris-forest")), "--name", "iris"]).unwrap();
+    let request = json!({ "inputs": [{ "name": "X", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2] }] });
+    let request = request.to_string();
+    let answer = world.eyot.json(&["predict", "iris", &request, "--ca", &cert]).unwrap();
+    assert_eq!(answer["outputs"][0]["data"], json!([0]));
+    let input = world.write("flowers.csv", flowers(100));
+    let output = text(&world.dir.path().join("kinds.csv")).to_owned();
+    // The configuration of the server names the certificate too.
+    let settings = ["--set", &tls_cert, "--set", &tls_key, "--columns", COLUMNS];
+    let file = ["predict", "iris", "--input", &input, "--output", &output];
+    assert_eq!(world.eyot.json(&[&file[..], &settings].concat()).unwrap()["rows"], 100);
+    for more in [&[][..], &["--ca", &other]] {
+        let refused = world.eyot.refused(&[&["predict", "iris", &request][..], more].concat()).unwrap();
+        assert_eq!(
+            (refused.kind.as_str(), refused.hint.contains("--ca FILE")),
+            ("unavailable", true),
+            "{refused:?}"
+        );
+    }
+    let refused = world.eyot.refused(&["predict", "iris", &request, "--ca", &key]).unwrap();
+    assert!(refused.message.contains("holds no certificate"), "{refused:?}");
+    server.stop().unwrap();
+}

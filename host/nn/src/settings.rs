@@ -42,6 +42,10 @@ impl From<&config::Inference> for Settings {
     }
 }
 
+/// How a model computes at int8, which no back end makes of another.
+pub(crate) const QUANTISE: &str =
+    "quantise the model and deploy the file that comes of it, which runs as it is on every back end";
+
 impl Settings {
     /// Nothing left open: the same on every node, however it is configured. What a step needs, whose
     /// results must not depend on the machine's settings.
@@ -68,11 +72,12 @@ impl Settings {
 
     /// For back ends that compute as the file says.
     pub(crate) fn full_precision_only(&self, backend: &str) -> Result<()> {
-        match self.precision {
-            Precision::F32 => Ok(()),
-            precision => Err(Error::unsupported(format!("{backend} does not compute at {precision}"))
-                .hint("openvino does: eyot backend install openvino, then --backend openvino")),
-        }
+        let hint = match self.precision {
+            Precision::F32 => return Ok(()),
+            Precision::Bf16 => "openvino does: eyot backend install openvino, then --backend openvino",
+            Precision::Int8 => QUANTISE,
+        };
+        Err(Error::unsupported(format!("{backend} does not compute at {}", self.precision)).hint(hint))
     }
 
     /// Threads inside of one run.

@@ -24,7 +24,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Installs what building guests and running models needs: the wasm target, ONNX Runtime.
+    /// Installs what building guests and running models needs: the wasm target, ONNX Runtime, OpenVINO.
     Setup,
     /// Trains, registers, deploys and predicts on real data with the release binary.
     Demo {

@@ -30,7 +30,7 @@ pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::
     let help = "Inferences that wait for a thread";
     let metric = encoder.encode_descriptor("model_waiting", help, None, MetricType::Gauge)?;
     each(metric, stats, |model| model.waiting as u64, Gauge::from)?;
-    let counters: [(_, _, fn(&ModelStats) -> u64); 5] = [
+    let counters: [(&str, &str, Count); 5] = [
         ("model_runs", "Runs of a model, each of one call or of several joined", |model| model.inferences),
         ("model_failures", "Runs of a model that ended in an error", |model| model.failures),
         ("model_abandoned", "Calls that were given up before their turn", |model| model.abandoned),
@@ -43,6 +43,8 @@ pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::
     }
     Ok(())
 }
+
+type Count = fn(&ModelStats) -> u64;
 
 /// One figure for all that share the labels: a model may be loaded twice with settings that no label
 /// tells, and no series may come twice.

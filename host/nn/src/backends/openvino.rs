@@ -14,6 +14,7 @@ use eyot_core::{Error, Kind, Result};
 use parking_lot::Mutex;
 
 use self::handle::{Compiled, Core, Request};
+use crate::settings::QUANTISE;
 use crate::{
     Backend, DataType, Model, Precision, Settings, Signature, Target, Tensor, TensorSpec, install, onnx,
 };
@@ -111,8 +112,9 @@ fn precision(precision: Precision) -> Result<&'static str> {
     match precision {
         Precision::F32 => Ok("f32"),
         Precision::Bf16 => Ok("bf16"),
-        Precision::Int8 => Err(Error::unsupported("openvino makes no int8 model of another")
-            .hint("quantise the model and deploy the file that comes of it, which runs as it is")),
+        Precision::Int8 => {
+            Err(Error::unsupported("openvino does not compute at int8 what is f32").hint(QUANTISE))
+        }
     }
 }
 
