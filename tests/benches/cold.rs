@@ -115,7 +115,7 @@ async fn handler(
     reuse: u64,
 ) -> Result<Arc<Handler>> {
     let granted = Arc::new(HashMap::from([("digits".to_owned(), model.clone())]));
-    let grants = Grants { models: granted, loader: models.clone(), sink: Arc::new(Discard) };
+    let grants = Grants::new(granted, models.clone(), Arc::new(Discard));
     let limits = Limits::from(&eyot_core::config::Limits::default());
     Ok(Handler::new(component, grants, limits, Instances { reuse, idle: 8 }).await?)
 }

@@ -5,10 +5,14 @@
 mod cli;
 mod clients;
 mod crash;
+mod developing;
 mod digits;
+mod examples;
+mod functions;
 mod guests;
 mod input;
 mod registry;
 mod shutdown;
 mod templates;
+mod web;
 mod world;

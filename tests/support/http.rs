@@ -12,6 +12,8 @@ use ureq::Agent;
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
+    /// The header Content-Type, if there was one.
+    pub content_type: Option<String>,
     /// The header Retry-After, if there was one.
     pub retry_after: Option<String>,
 }
@@ -39,16 +41,18 @@ pub(crate) fn get(url: &str) -> Result<Answer> {
     read(AGENT.get(url).call().with_context(|| format!("GET {url}"))?)
 }
 
-pub(crate) fn post(url: &str, body: Vec<u8>) -> Result<Answer> {
-    let request = AGENT.post(url).header("content-type", "application/json");
+pub(crate) fn post(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Answer> {
+    let request =
+        headers.iter().fold(AGENT.post(url), |request, (name, value)| request.header(*name, *value));
     read(request.send(&body).with_context(|| format!("POST {url}"))?)
 }
 
 fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer> {
     let status = response.status().as_u16();
-    let retry_after =
-        response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header =
+        |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (content_type, retry_after) = (header("content-type"), header("retry-after"));
     let body =
         response.body_mut().with_config().limit(256 << 20).read_to_vec().context("the answer ended early")?;
-    Ok(Answer { status, body, retry_after })
+    Ok(Answer { status, body, content_type, retry_after })
 }

@@ -54,7 +54,17 @@ impl Server {
 
     /// Posts a body to the data plane.
     pub fn post(&self, path: &str, body: impl Into<Vec<u8>>) -> Result<Answer> {
-        http::post(&format!("{}{path}", self.gateway), body.into())
+        self.post_with(path, &[("content-type", "application/json")], body)
+    }
+
+    /// The same with headers.
+    pub fn post_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Result<Answer> {
+        http::post(&format!("{}{path}", self.gateway), headers, body.into())
     }
 
     /// Asks the control plane.

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post, put};
 use eyot_core::{Error, Name, Reference, Result};
-use eyot_deploy::{Deployment, Limits, Pinned, Revision, Spec, Traffic};
+use eyot_deploy::{Deployment, Grants, Limits, Pinned, Revision, Route, Spec, Traffic};
 use eyot_oci::ArtifactKind;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,12 @@ pub struct DeployRequest {
     /// What the revision may take of the server.
     #[serde(default)]
     pub limits: Limits,
+    /// What the component may reach beside its models.
+    #[serde(default)]
+    pub grants: Grants,
+    /// The requests that a component which answers HTTP gets; none is everything below its name.
+    #[serde(default)]
+    pub routes: Vec<Route>,
     /// Whether the revision is only made ready: the requests go on to those that serve.
     #[serde(default)]
     pub no_traffic: bool,
@@ -112,7 +118,13 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
             .hint("models are granted to components; deploy the component and grant it both"));
         }
         let models = BTreeMap::from([(ALONE.to_owned(), source)]);
-        return Ok(Spec { component: None, models, limits: request.limits.clone() });
+        if !request.routes.is_empty() || request.grants != Grants::default() {
+            return Err(Error::invalid(format!(
+                "'{}' is a model, and routes or grants are for components",
+                request.source
+            )));
+        }
+        return Ok(Spec { models, limits: request.limits.clone(), ..Spec::default() });
     }
     let mut models = BTreeMap::new();
     for (name, reference) in &request.models {
@@ -124,7 +136,13 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
         }
         models.insert(name.clone(), pinned);
     }
-    Ok(Spec { component: Some(source), models, limits: request.limits.clone() })
+    Ok(Spec {
+        component: Some(source),
+        models,
+        limits: request.limits.clone(),
+        grants: request.grants.clone(),
+        routes: request.routes.clone(),
+    })
 }
 
 async fn pin(services: &Services, reference: &str) -> Result<(ArtifactKind, Pinned)> {

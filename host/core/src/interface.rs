@@ -1,8 +1,13 @@
 //! The interface of a component as data: which functions it exports, what they take and give. The
 //! engine reads it off the component; pipelines and the API check values and documents against it.
 
+mod schema;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -60,6 +65,18 @@ pub struct Function {
     pub name: String,
     pub params: Vec<Field>,
     pub result: Option<Type>,
+    /// What its author says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<Docs>,
+}
+
+/// What the author of a function says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Docs {
+    pub text: String,
+    /// By parameter name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
 }
 
 /// All that a component asks for and offers.
@@ -77,7 +94,63 @@ pub struct Interface {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outputs(pub Vec<Field>);
 
+/// Interfaces that the host calls, or a language's runtime needs, and nobody else.
+const RESERVED: &[&str] = &["wasi:", "eyot:ml/", "exports"];
+
+impl Interface {
+    /// The functions that a caller may call with JSON: in interfaces of the component's own, with
+    /// values that have a JSON form.
+    pub fn callable(&self) -> impl Iterator<Item = &Function> {
+        self.functions.iter().filter(|function| {
+            let inside = function.name.split_once('#').map(|(interface, _)| interface);
+            let reserved = inside.is_some_and(|interface| {
+                RESERVED.iter().any(|reserved| match reserved.strip_suffix([':', '/']) {
+                    Some(_) => interface.starts_with(reserved),
+                    None => interface == *reserved,
+                })
+            });
+            !reserved && function.is_plain()
+        })
+    }
+
+    /// Whether it exports an interface of that name in a version that starts so.
+    pub fn has_export(&self, name: &str, version: &str) -> bool {
+        self.exports.iter().any(|export| {
+            export.split_once('@').is_some_and(|(found, number)| found == name && number.starts_with(version))
+        })
+    }
+}
+
 impl Function {
+    /// The name to call it by: `predict`, or `steps/train` inside of an interface `steps`.
+    pub fn short(&self) -> String {
+        match self.name.split_once('#') {
+            None => self.name.clone(),
+            Some((interface, name)) => {
+                let interface = interface.split('@').next().unwrap_or_default();
+                format!("{}/{name}", interface.rsplit('/').next().unwrap_or_default())
+            }
+        }
+    }
+
+    /// Whether `name` means this function: its full name, its short one, or the bare one.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name
+            || self.name.rsplit_once('#').is_some_and(|(_, bare)| bare == name)
+            || self.short() == name
+    }
+
+    /// The parameter that a body of bytes stands for: the only one, if it is a list of bytes and the
+    /// others may be left out.
+    pub fn takes_bytes(&self) -> Option<&Field> {
+        let (needed, optional): (Vec<&Field>, Vec<&Field>) =
+            self.params.iter().partition(|param| !param.ty.is_optional());
+        match needed.as_slice() {
+            [only] if only.ty.is_bytes() && optional.iter().all(|param| !param.ty.is_bytes()) => Some(only),
+            _ => None,
+        }
+    }
+
     /// What the function gives as a step: the fields of a record, or one output named `output`.
     /// `result<T, E>` gives what `T` gives.
     pub fn outputs(&self) -> Outputs {
@@ -101,21 +174,21 @@ impl Type {
 
     /// Whether the type is, or holds, an artifact.
     pub fn has_artifact(&self) -> bool {
-        match self {
-            Type::Artifact => true,
-            Type::List(ty) | Type::Option(ty) => ty.has_artifact(),
-            Type::Tuple(types) => types.iter().any(Type::has_artifact),
-            Type::Record(fields) => fields.iter().any(|field| field.ty.has_artifact()),
-            Type::Variant(cases) => cases.iter().filter_map(|case| case.ty.as_ref()).any(Type::has_artifact),
-            Type::Result { ok, err } => [ok, err].into_iter().flatten().any(|ty| ty.has_artifact()),
-            _ => false,
-        }
+        self.any(&|ty| *ty == Type::Artifact)
     }
 
-    /// Checks that a JSON value can be passed as this type. An artifact is written as its digest.
+    /// Whether it is a list of bytes.
+    pub fn is_bytes(&self) -> bool {
+        matches!(self, Type::List(inner) if **inner == Type::U8)
+    }
+
+    /// Checks that a JSON value can be passed as this type.
     ///
     /// Numbers are exact: a value outside of an integer's range or with a fraction is refused, and
-    /// 64-bit integers may be written as strings, since many JSON writers cannot hold them.
+    /// 64-bit integers may be written as strings, since many JSON writers cannot hold them. `NaN`,
+    /// `Infinity` and `-Infinity` are strings. Bytes are base64, or numbers in an array. An option
+    /// inside of an option is `null`, or `{"some": …}` around the inner one. An artifact is written as
+    /// its digest.
     pub fn check(&self, value: &Value) -> Result<()> {
         self.check_at(value, &mut String::new())
     }
@@ -130,7 +203,12 @@ impl Type {
             }
             (Type::Artifact, Value::String(text)) => text.parse::<crate::Digest>().is_ok(),
             (Type::Option(_), Value::Null) => true,
+            (Type::Option(inner), value) if inner.is_optional() => {
+                let Some(value) = some(value) else { return Err(self.mismatch(value, path)) };
+                return inner.check_inside(value, path, ".some");
+            }
             (Type::Option(inner), value) => return inner.check_at(value, path),
+            (Type::List(_), Value::String(text)) if self.is_bytes() => STANDARD.decode(text).is_ok(),
             (Type::Enum(cases), Value::String(text)) => cases.contains(text),
             (Type::Flags(names), Value::Array(set)) => {
                 set.iter().all(|flag| flag.as_str().is_some_and(|flag| names.iter().any(|name| name == flag)))
@@ -202,6 +280,7 @@ impl Type {
             Some(range) => {
                 error.hint(format!("{self} is a whole number from {} to {}", range.start(), range.end()))
             }
+            None if self.is_bytes() => error.hint("bytes are written as base64, or as an array of numbers"),
             None => error,
         }
     }
@@ -229,6 +308,11 @@ fn at(path: &str) -> String {
 
 fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
     names.map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What stands in `{"some": …}`, the form of an option inside of an option.
+pub fn some(value: &Value) -> Option<&Value> {
+    value.as_object().filter(|map| map.len() == 1).and_then(|map| map.get("some"))
 }
 
 /// The whole number that a JSON value is, written as a number or as decimal text.
@@ -302,6 +386,8 @@ mod tests {
     fn values_fit_their_types_exactly() {
         let nested = record(&[("a", Type::U8), ("b", Type::Option(Box::new(Type::String)))]);
         let list = Type::List(Box::new(nested.clone()));
+        let bytes = Type::List(Box::new(Type::U8));
+        let twice = Type::Option(Box::new(Type::Option(Box::new(Type::U8))));
         for (ty, value, expected) in [
             (Type::U8, json!(255), None),
             (Type::U8, json!(256), Some("expected u8, found 256")),
@@ -323,6 +409,13 @@ mod tests {
             (Type::Enum(vec!["x".into()]), json!("y"), Some("expected one of x, found \"y\"")),
             (Type::Artifact, json!("digits.csv"), Some("expected artifact, found \"digits.csv\"")),
             (Type::Artifact, json!(crate::Digest::of("x")), None),
+            (bytes.clone(), json!("AAH/"), None),
+            (bytes.clone(), json!([0, 1, 255]), None),
+            (bytes, json!("a b"), Some("expected list<u8>, found \"a b\"")),
+            (twice.clone(), json!(null), None),
+            (twice.clone(), json!({"some": null}), None),
+            (twice.clone(), json!({"some": 3}), None),
+            (twice, json!(3), Some("expected option<option<u8>>, found 3")),
         ] {
             let found = ty.check(&value).err().map(|error| error.to_string());
             assert_eq!(found.as_deref(), expected, "{ty} {value}");
@@ -331,7 +424,7 @@ mod tests {
 
     #[test]
     fn outputs_are_fields_or_one_named_output() {
-        let function = |result| Function { name: "f".into(), params: vec![], result };
+        let function = |result| Function { name: "f".into(), params: vec![], result, docs: None };
         let fields = vec![Field { name: "model".into(), ty: Type::Artifact }];
         let result = Type::Result { ok: Some(Box::new(Type::Record(fields.clone()))), err: None };
         assert_eq!(function(Some(result)).outputs().0, fields);

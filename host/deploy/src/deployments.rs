@@ -20,6 +20,11 @@ pub trait Host: Send + Sync + 'static {
     /// they have begun end.
     fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>);
 
+    /// Where requests to a deployment go, as in `POST /v2/models/digits/infer`.
+    fn endpoints(&self, _name: &Name) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Stops serving. Requests in flight end.
     fn deactivate(&self, name: &Name);
 }
@@ -272,7 +277,8 @@ impl Deployments {
     fn deployment(&self, record: Record) -> Deployment {
         let state = self.state(&record.name);
         let Record { name, revision, spec, created, traffic, .. } = record;
-        Deployment { name, revision, spec, created, traffic, state }
+        let endpoints = self.0.host.endpoints(&name);
+        Deployment { endpoints, name, revision, spec, created, traffic, state }
     }
 
     fn state(&self, name: &Name) -> State {

@@ -7,10 +7,12 @@
 mod deployments;
 mod records;
 mod revision;
+mod route;
 #[cfg(test)]
 mod tests;
 mod traffic;
 
 pub use deployments::{Deployments, Host, Staged};
-pub use revision::{Deployment, Limits, Pinned, Revision, Spec, State};
+pub use revision::{Deployment, Grants, Limits, Pinned, Revision, Spec, State};
+pub use route::{Matched, Route};
 pub use traffic::{Shadow, Traffic};

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use eyot_core::{Digest, Error, Name, Period, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::Traffic;
+use crate::{Route, Traffic};
 
 /// Something from the registry, by the name it was asked for and by what that meant then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,37 @@ pub struct Spec {
     /// What one revision may take; where it does not say, the server's configuration does.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
+    /// What the component may reach beside its models.
+    #[serde(default, skip_serializing_if = "Grants::is_default")]
+    pub grants: Grants,
+    /// The requests that a component which answers HTTP gets; none is everything below its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+}
+
+/// What a component may reach beside its models. Nothing that is not named here exists for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grants {
+    /// Where requests over HTTP may go: `api.example.com`, `*.example.com`, `localhost:8000`, `*`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<String>,
+    /// Settings, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
+    /// Key-value stores, by the label under which the component opens them. Those of one name are one
+    /// store, whichever deployments have it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stores: BTreeMap<String, Name>,
+    /// SQLite databases, likewise.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub databases: BTreeMap<String, Name>,
+}
+
+impl Grants {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What one revision may take of the server.
@@ -97,6 +128,9 @@ pub struct Deployment {
     pub created: Timestamp,
     /// How requests are split among revisions.
     pub traffic: Traffic,
+    /// Where requests go, as in `POST /v2/models/digits/infer`.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
     #[serde(flatten)]
     pub state: State,
 }

@@ -37,7 +37,7 @@ impl World {
         let digest = self.store.put(wasm.into()).await.unwrap().digest;
         let component = self.engine.load(&*self.store, digest, Mode::Serving).await.unwrap();
         let models = Arc::new([("model".to_owned(), model.clone())].into());
-        let grants = Grants { models, loader: self.models.clone(), sink: Arc::new(Discard) };
+        let grants = Grants::new(models, self.models.clone(), Arc::new(Discard));
         let limits = Limits { memory: 64 << 20, timeout: Duration::from_secs(10), handles: 100 };
         Handler::new(component, grants, limits, instances).await.unwrap()
     }

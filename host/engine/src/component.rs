@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use eyot_core::interface::{Function, Interface};
 use eyot_core::{Digest, Error, Result};
-use wasmtime::component::InstancePre;
+use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::engine::Flavour;
 use crate::guest::Guest;
@@ -62,6 +62,19 @@ impl Component {
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         self.parts.instance.engine()
+    }
+
+    /// Where the function of that full name is found in any instance.
+    pub(crate) fn export(&self, name: &str) -> Result<ComponentExportIndex> {
+        let component = self.parts.instance.component();
+        let index = match name.split_once('#') {
+            None => component.get_export_index(None, name),
+            Some((interface, name)) => {
+                let outer = component.get_export_index(None, interface);
+                outer.and_then(|outer| component.get_export_index(Some(&outer), name))
+            }
+        };
+        index.ok_or_else(|| Error::internal(format!("component {} has no export {name}", self.digest())))
     }
 
     /// The exported function of that name: the full name, or the bare one where it is unambiguous.

@@ -64,7 +64,7 @@ impl Engine {
     pub fn new(options: &Options) -> Result<Self> {
         let cache = Cache::open(&options.cache)?;
         let (serving, pooling) = serving().map_err(|error| start(&error))?;
-        let hermetic = Flavour::new(&hermetic()).map_err(|error| start(&error))?;
+        let hermetic = Flavour::new(&hermetic(), Mode::Hermetic).map_err(|error| start(&error))?;
         let engines = [serving.engine.weak(), hermetic.engine.weak()];
         let loaded = Mutex::new(HashMap::new());
         let inner = Arc::new(Inner { serving, hermetic, cache, loaded, pooling });
@@ -139,10 +139,10 @@ impl Engine {
 }
 
 impl Flavour {
-    fn new(config: &Config) -> wasmtime::Result<Self> {
+    fn new(config: &Config, mode: Mode) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let mut linker = Linker::new(&engine);
-        host::link(&mut linker)?;
+        host::link(&mut linker, mode)?;
         Ok(Self { engine, linker })
     }
 }
@@ -184,11 +184,11 @@ fn serving() -> wasmtime::Result<(Flavour, bool)> {
         .pagemap_scan(Enabled::Auto);
     let mut pooled = common();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    match Flavour::new(&pooled) {
+    match Flavour::new(&pooled, Mode::Serving) {
         Ok(flavour) => Ok((flavour, true)),
         Err(error) => {
             tracing::warn!(error = %format!("{error:#}"), "instances are not pooled: the address space is limited");
-            Flavour::new(&common()).map(|flavour| (flavour, false))
+            Flavour::new(&common(), Mode::Serving).map(|flavour| (flavour, false))
         }
     }
 }

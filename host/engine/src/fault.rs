@@ -42,7 +42,8 @@ pub(crate) fn ungranted(error: &wasmtime::Error, interface: &Interface, digest: 
         None => format!("component {digest} imports what is not granted: {text}"),
     };
     Error::denied(message)
-        .hint("Eyot offers eyot:ml@0.1.0, wasi:nn@0.2.0-rc-2024-10-28, WASI 0.2 and WASI 0.3")
+        .hint("Eyot offers eyot:ml@0.1.0, wasi:nn@0.2.0-rc-2024-10-28, WASI 0.2 and 0.3, wasi:logging@0.1.0-draft, and to components that \
+               serve wasi:http, wasi:keyvalue@0.2.0-draft2, wasi:config@0.2.0-rc.1, spin:key-value@3, spin:variables@3 and spin:sqlite@3")
 }
 
 /// A call into a guest failed: the trap, the deadline or the limit behind it.
@@ -51,7 +52,7 @@ pub(crate) fn explain(error: &wasmtime::Error, guest: &Guest, digest: &Digest, e
     let trap = error.downcast_ref::<Trap>();
     let exit = error.downcast_ref::<wasmtime_wasi::I32Exit>();
     let (kind, cause) = match (trap, exit) {
-        _ if matches!(trap, Some(Trap::Interrupt)) || Instant::now() >= guest.deadline => {
+        _ if matches!(trap, Some(Trap::Interrupt)) || Instant::now() >= guest.end() => {
             (Kind::Timeout, "did not answer before its deadline".to_owned())
         }
         _ if guest.meter.refused.is_some() => {

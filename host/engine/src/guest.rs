@@ -7,13 +7,17 @@ use std::time::{Duration, Instant};
 use eyot_core::Digest;
 use eyot_nn::{LoadedModel, Models};
 use eyot_store::BlobStore;
+use parking_lot::Mutex;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::host::outbound::Outbound;
 use crate::limits::Meter;
 use crate::logs::{Lines, Sink, Stream};
-use crate::{Limits, hermetic};
+use crate::reach::Reach;
+use crate::{Component, Limits, hermetic};
 
 /// What a component may reach. Nothing that is not named here exists for it.
 #[derive(Clone)]
@@ -24,6 +28,24 @@ pub struct Grants {
     pub loader: Arc<Models>,
     /// Where lines, metrics and tags go.
     pub sink: Arc<dyn Sink>,
+    /// What it may reach beside models.
+    pub reach: Arc<Reach>,
+}
+
+impl Grants {
+    /// Models, and nothing else of the world.
+    pub fn new(
+        models: Arc<HashMap<String, Arc<LoadedModel>>>,
+        loader: Arc<Models>,
+        sink: Arc<dyn Sink>,
+    ) -> Self {
+        Self { models, loader, sink, reach: Arc::default() }
+    }
+
+    /// Fails with `Denied` when the component imports what is not here.
+    pub(crate) fn check(&self, component: &Component) -> eyot_core::Result<()> {
+        self.reach.check(component.interface(), &component.digest())
+    }
 }
 
 /// The artifacts a step may read, and where it writes.
@@ -50,10 +72,35 @@ pub(crate) struct Guest {
     pub(crate) stderr: Lines,
     /// When the call that runs now must have ended.
     pub(crate) deadline: Instant,
+    /// Where the requests that run now stand, in an instance that works on several.
+    pub(crate) running: Option<Running>,
+    http: WasiHttpCtx,
+    outbound: Outbound,
     /// Whether it is a step, whose results must be the same wherever it runs.
     pub(crate) hermetic: bool,
     /// What the call that runs now has spent on inference.
     pub(crate) spent: Spent,
+}
+
+/// The ends of the requests that an instance works on.
+pub(crate) type Running = Arc<Mutex<Vec<Deadline>>>;
+
+/// When something must have ended; all clones are moved together.
+#[derive(Clone)]
+pub(crate) struct Deadline(Arc<Mutex<Instant>>);
+
+impl Deadline {
+    pub(crate) fn new(end: Instant) -> Self {
+        Self(Arc::new(Mutex::new(end)))
+    }
+
+    pub(crate) fn set(&self, end: Instant) {
+        *self.0.lock() = end;
+    }
+
+    pub(crate) fn get(&self) -> Instant {
+        *self.0.lock()
+    }
 }
 
 /// What a call has spent on inference.
@@ -73,9 +120,18 @@ const GRACE: Duration = Duration::from_millis(50);
 
 impl Guest {
     pub(crate) fn new(grants: Grants, limits: &Limits, seed: Option<&[u8; 32]>) -> Self {
+        Self::with(WasiCtxBuilder::new(), grants, limits, seed)
+    }
+
+    /// As [`Guest::new`], with what `builder` gives beside: files, arguments, environment.
+    pub(crate) fn with(
+        mut builder: WasiCtxBuilder,
+        grants: Grants,
+        limits: &Limits,
+        seed: Option<&[u8; 32]>,
+    ) -> Self {
         let stdout = Lines::new(Stream::Stdout, grants.sink.clone());
         let stderr = Lines::new(Stream::Stderr, grants.sink.clone());
-        let mut builder = WasiCtxBuilder::new();
         builder.stdout(stdout.clone()).stderr(stderr.clone());
         if let Some(seed) = seed {
             hermetic::seal(&mut builder, seed);
@@ -84,6 +140,7 @@ impl Guest {
         table.set_max_capacity(limits.handles);
         let meter = Meter::new(limits);
         let deadline = Instant::now() + limits.timeout;
+        let outbound = Outbound::new(grants.reach.clone(), grants.sink.clone());
         Self {
             wasi: builder.build(),
             table,
@@ -93,15 +150,25 @@ impl Guest {
             stdout,
             stderr,
             deadline,
+            running: None,
+            http: WasiHttpCtx::new(),
+            outbound,
             hermetic: seed.is_some(),
             spent: Spent::default(),
         }
     }
 
+    /// When all that runs now must have ended.
+    pub(crate) fn end(&self) -> Instant {
+        let latest = |running: &Running| running.lock().iter().map(Deadline::get).max();
+        self.running.as_ref().and_then(latest).unwrap_or(self.deadline)
+    }
+
     /// When an inference that starts now must have ended.
     pub(crate) fn inference_deadline(&self) -> Instant {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        self.deadline - (left / 10).min(GRACE)
+        let end = self.end();
+        let left = end.saturating_duration_since(Instant::now());
+        end - (left / 10).min(GRACE)
     }
 
     /// A store around this guest: limited, and interrupted at every tick of the engine's clock so
@@ -111,7 +178,7 @@ impl Guest {
         store.limiter(|guest| &mut guest.meter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| {
-            if Instant::now() >= context.data().deadline {
+            if Instant::now() >= context.data().end() {
                 return Err(wasmtime::Trap::Interrupt.into());
             }
             Ok(UpdateDeadline::Yield(1))
@@ -123,5 +190,11 @@ impl Guest {
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outbound, table: &mut self.table, ctx: &mut self.http }
     }
 }

@@ -1,37 +1,20 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
 use eyot_nn::{NamedTensor, Signature, TensorSpec};
 use eyot_world::handler::{ModelHandler, ModelHandlerPre};
-use parking_lot::Mutex;
-use wasmtime::Store;
 
 use crate::guest::Guest;
 use crate::host::from_guest;
 use crate::host::models::{data_type, from_wit, to_wit};
-use crate::{Component, Grants, Limits, Mode, Spent, fault};
-
-/// How instances are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Instances {
-    /// Calls that one instance serves; 1 gives every request an instance of its own.
-    pub reuse: u64,
-    /// Instances that wait for the next request.
-    pub idle: usize,
-}
+use crate::pool::{Instances, Pool, Warm};
+use crate::{Component, Grants, Limits, Mode, Spent};
 
 /// A component that answers predictions, with what it was granted.
 pub struct Handler {
-    component: Component,
-    pre: ModelHandlerPre<Guest>,
-    grants: Grants,
-    limits: Limits,
-    instances: Instances,
+    pool: Pool<ModelHandlerPre<Guest>>,
     signature: Signature,
-    idle: Mutex<Vec<Warm>>,
-    started: AtomicU64,
 }
 
 /// What a handler answered.
@@ -41,12 +24,6 @@ pub struct Answer {
     pub outputs: Vec<NamedTensor>,
     /// What the call spent on inference.
     pub spent: Spent,
-}
-
-struct Warm {
-    store: Store<Guest>,
-    bindings: ModelHandler,
-    calls: u64,
 }
 
 impl Handler {
@@ -68,14 +45,11 @@ impl Handler {
             Error::invalid(format!("component {} is no handler: {error:#}", component.digest()))
                 .hint(format!("a handler exports eyot:ml/handler@0.1.0; this one exports {exports}"))
         })?;
-        let signature = Signature { inputs: Vec::new(), outputs: Vec::new() };
-        let idle = Mutex::new(Vec::new());
-        let started = AtomicU64::new(0);
-        let mut handler = Self { component, pre, grants, limits, instances, signature, idle, started };
-        let mut warm = handler.start().await?;
-        handler.signature = handler.describe(&mut warm).await?;
-        handler.keep(warm);
-        Ok(Arc::new(handler))
+        let pool = Pool::new(component, pre, grants, limits, instances)?;
+        let mut warm = pool.fresh().await?;
+        let signature = describe(&pool, &mut warm).await?;
+        pool.keep(warm);
+        Ok(Arc::new(Self { pool, signature }))
     }
 
     /// The tensors it takes and gives, as it says itself.
@@ -85,12 +59,12 @@ impl Handler {
 
     /// The component.
     pub fn component(&self) -> &Component {
-        &self.component
+        self.pool.component()
     }
 
     /// Instances started so far.
     pub fn started(&self) -> u64 {
-        self.started.load(Ordering::Relaxed)
+        self.pool.started()
     }
 
     /// Answers one request. An instance that fails in any way is never used again.
@@ -107,23 +81,15 @@ impl Handler {
 
     /// As [`Handler::predict`], and says what it took.
     pub async fn answer(&self, inputs: Vec<NamedTensor>, deadline: Option<Instant>) -> Result<Answer> {
-        let reused = self.idle.lock().pop();
-        let mut warm = match reused {
-            Some(warm) => warm,
-            None => self.start().await?,
-        };
-        let limit = Instant::now() + self.limits.timeout;
-        let deadline = deadline.map_or(limit, |asked| asked.min(limit));
-        let guest = warm.store.data_mut();
-        (guest.deadline, guest.spent) = (deadline, Spent::default());
+        let mut warm = self.pool.take().await?;
+        let deadline = self.pool.begin(&mut warm, deadline);
         let inputs: Vec<_> = inputs.into_iter().map(to_wit).collect();
-        let call = warm.bindings.eyot_ml_handler().call_predict(&mut warm.store, &inputs);
+        let call = warm.exports.eyot_ml_handler().call_predict(&mut warm.store, &inputs);
         let called = tokio::time::timeout_at(deadline.into(), call).await;
         let answer = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
-        let answer = answer.map_err(|error| self.explain(&error, &warm, "predict"))?;
-        warm.calls += 1;
+        let answer = answer.map_err(|error| self.pool.explain(&error, &warm, "predict"))?;
         let spent = warm.store.data().spent;
-        self.keep(warm);
+        self.pool.keep(warm);
         let outputs = answer.map_err(from_guest)?;
         let outputs = self.check(outputs.into_iter().map(from_wit).collect::<Result<_>>())?;
         Ok(Answer { outputs, spent })
@@ -134,85 +100,43 @@ impl Handler {
     ///
     /// Fails as a request would that needed a fresh instance.
     pub async fn prepare(&self) -> Result<()> {
-        let warm = self.start().await?;
-        self.keep(warm);
-        Ok(())
+        self.pool.prepare().await
     }
 
     /// Starts an instance, ends it, and answers how long the start took: what a request pays that
     /// finds no warm instance.
     pub async fn instantiate(&self) -> Result<Duration> {
-        let started = Instant::now();
-        let warm = self.start().await?;
-        let took = started.elapsed();
-        drop(warm);
-        Ok(took)
-    }
-
-    /// A fresh instance.
-    async fn start(&self) -> Result<Warm> {
-        let guest = Guest::new(self.grants.clone(), &self.limits, None);
-        let mut store = guest.into_store(self.component.wasmtime());
-        match self.pre.instantiate_async(&mut store).await {
-            Ok(bindings) => {
-                self.started.fetch_add(1, Ordering::Relaxed);
-                Ok(Warm { store, bindings, calls: 0 })
-            }
-            Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
-                Err(Error::exhausted("every instance of this process is busy").hint("try again in a moment"))
-            }
-            Err(error) => {
-                Err(fault::explain(&error, store.data(), &self.component.digest(), "instantiation"))
-            }
-        }
-    }
-
-    fn keep(&self, warm: Warm) {
-        warm.store.data().stdout.finish();
-        warm.store.data().stderr.finish();
-        if warm.calls >= self.instances.reuse {
-            return;
-        }
-        let mut idle = self.idle.lock();
-        if idle.len() < self.instances.idle {
-            idle.push(warm);
-        }
-    }
-
-    async fn describe(&self, warm: &mut Warm) -> Result<Signature> {
-        let call = warm.bindings.eyot_ml_handler().call_describe(&mut warm.store);
-        let called = tokio::time::timeout(self.limits.timeout, call).await;
-        let described = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
-        let described = described.map_err(|error| self.explain(&error, warm, "describe"))?;
-        let specs = |specs: Vec<eyot_world::types::TensorSpec>| {
-            let spec = |spec: eyot_world::types::TensorSpec| TensorSpec {
-                name: spec.name,
-                dtype: data_type(spec.dtype),
-                shape: spec.shape,
-            };
-            specs.into_iter().map(spec).collect::<Vec<_>>()
-        };
-        let signature = Signature { inputs: specs(described.inputs), outputs: specs(described.outputs) };
-        sensible(&signature)
-            .map_err(|error| error.context(format!("component {}", self.component.digest())))?;
-        Ok(signature)
-    }
-
-    fn explain(&self, error: &wasmtime::Error, warm: &Warm, export: &str) -> Error {
-        warm.store.data().stdout.finish();
-        warm.store.data().stderr.finish();
-        fault::explain(error, warm.store.data(), &self.component.digest(), export)
+        self.pool.instantiate().await
     }
 
     /// An answer that does not fit the signature is the component's fault, not the caller's.
     fn check(&self, outputs: Result<Vec<NamedTensor>>) -> Result<Vec<NamedTensor>> {
         let fault = |error: Error| {
             let message =
-                format!("component {} answered with tensors that do not fit", self.component.digest());
+                format!("component {} answered with tensors that do not fit", self.component().digest());
             error.context(message).with_kind(eyot_core::Kind::Failed)
         };
         self.signature.check_outputs(outputs.map_err(fault)?).map_err(fault)
     }
+}
+
+async fn describe(pool: &Pool<ModelHandlerPre<Guest>>, warm: &mut Warm<ModelHandler>) -> Result<Signature> {
+    let call = warm.exports.eyot_ml_handler().call_describe(&mut warm.store);
+    let called = tokio::time::timeout(pool.limits().timeout, call).await;
+    let described = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
+    let described = described.map_err(|error| pool.explain(&error, warm, "describe"))?;
+    let specs = |specs: Vec<eyot_world::types::TensorSpec>| {
+        let spec = |spec: eyot_world::types::TensorSpec| TensorSpec {
+            name: spec.name,
+            dtype: data_type(spec.dtype),
+            shape: spec.shape,
+        };
+        specs.into_iter().map(spec).collect::<Vec<_>>()
+    };
+    let signature = Signature { inputs: specs(described.inputs), outputs: specs(described.outputs) };
+    sensible(&signature)
+        .map_err(|error| error.context(format!("component {}", pool.component().digest())))?;
+    Ok(signature)
 }
 
 fn sensible(signature: &Signature) -> Result<()> {

@@ -7,7 +7,7 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder};
 
 /// 2000-01-01T00:00:00Z. Not 1970: a zero time reads as "unset" to much software, and zip cannot
 /// hold a year before 1980.
-const EPOCH: Duration = Duration::from_secs(946_684_800);
+pub(crate) const EPOCH: Duration = Duration::from_secs(946_684_800);
 
 struct Standing;
 

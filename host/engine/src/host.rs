@@ -1,19 +1,37 @@
 //! The imports of `eyot:ml` and `wasi:nn`, on top of `eyot-nn` and the blob store.
 
 pub(crate) mod artifacts;
+mod keyvalue;
+mod logging;
 pub(crate) mod models;
 mod nn;
+pub(crate) mod outbound;
+mod settings;
+mod sqlite;
 mod tracking;
 
 use eyot_core::{Error, Kind};
 use eyot_world::types;
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{HasData, HasSelf, Linker, Resource};
 
+use crate::Mode;
 use crate::guest::Guest;
 
-/// Makes everything the host offers importable.
-pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+/// Gives an asynchronous call of a guest its guest back.
+pub(crate) struct ToGuest;
+
+impl HasData for ToGuest {
+    type Data<'a> = &'a mut Guest;
+}
+
+/// Makes everything the host offers importable. Steps are offered nothing whose answer no digest names.
+pub(crate) fn link(linker: &mut Linker<Guest>, mode: Mode) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    if mode == Mode::Serving {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(linker)?;
+        eyot_world::serving::ServingHost::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    }
     wasmtime_wasi::p3::add_to_linker(linker)?;
     eyot_world::imports::Host_::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     nn::link(linker)

@@ -6,27 +6,41 @@
 //! randomness, canonical NaNs, so that the same step on the same inputs writes the same bytes.
 
 mod cache;
+mod command;
 mod component;
+mod core_module;
 mod engine;
 mod fault;
+mod functions;
 mod guest;
 mod handler;
 mod hermetic;
 mod host;
 mod limits;
 mod logs;
+mod pool;
+mod reach;
 mod reflect;
 mod step;
+mod stores;
 #[cfg(test)]
 mod tests;
+mod web;
 
+pub use command::CommandCall;
 pub use component::Component;
+pub use core_module::componentize;
 pub use engine::{Engine, Mode, Options};
+pub use functions::{Arguments, Functions, Reply};
 pub use guest::{Grants, Spent};
-pub use handler::{Answer, Handler, Instances};
+pub use handler::{Answer, Handler};
 pub use limits::Limits;
 pub use logs::{Discard, Sink, Stream};
+pub use pool::Instances;
+pub use reach::{Destination, Reach};
 pub use step::{Artifact, Outcome, StepCall};
+pub use stores::{Cell, Connection, Database, KeyValue, Rows};
+pub use web::{Streamed, Web};
 
 /// The version of what a step can observe of this host: part of every cache key. It rises when the
 /// same component on the same inputs could write other bytes than before.

@@ -67,6 +67,16 @@ impl Lines {
         act(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// As if the guest had written it.
+    pub(crate) fn print(&self, bytes: &[u8]) {
+        self.with(|buffer| buffer.write(bytes));
+    }
+
+    /// A new call begins, which may print as much as any other.
+    pub(crate) fn begin(&self) {
+        self.with(|buffer| buffer.written = 0);
+    }
+
     /// Hands on what stands in the buffer without an end of line.
     pub(crate) fn finish(&self) {
         self.with(Buffer::flush_line);

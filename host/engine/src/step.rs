@@ -61,20 +61,7 @@ impl Component {
             return Err(Error::internal("a step was compiled for serving"));
         }
         let component = self.clone();
-        let runtime = tokio::runtime::Handle::current();
-        let (gone, cancelled) = tokio::sync::oneshot::channel::<()>();
-        let task = tokio::task::spawn_blocking(move || {
-            runtime.block_on(async move {
-                tokio::select! {
-                    outcome = component.run_here(call) => outcome,
-                    _ = cancelled => Err(Error::cancelled("the step was cancelled")),
-                }
-            })
-        });
-        let outcome =
-            task.await.map_err(|error| Error::internal("a step's thread ended early").because(error))?;
-        drop(gone);
-        outcome
+        away(async move { component.run_here(call).await }).await
     }
 
     async fn run_here(&self, call: StepCall) -> Result<Outcome> {
@@ -99,26 +86,38 @@ impl Component {
         Ok(outcome)
     }
 
-    async fn invoke(
+    pub(crate) async fn invoke(
         &self,
         store: &mut Store<Guest>,
         function: &Function,
         arguments: &[Val],
     ) -> wasmtime::Result<Option<Val>> {
         let instance = self.instance().instantiate_async(&mut *store).await?;
-        let index = match function.name.split_once('#') {
-            None => instance.get_export_index(&mut *store, None, &function.name),
-            Some((interface, name)) => {
-                let outer = instance.get_export_index(&mut *store, None, interface);
-                outer.and_then(|outer| instance.get_export_index(&mut *store, Some(&outer), name))
-            }
-        };
-        let callee = index.and_then(|index| instance.get_func(&mut *store, index));
+        let index = self.export(&function.name).map_err(wasmtime::Error::msg)?;
+        let callee = instance.get_func(&mut *store, index);
         let callee = callee.ok_or_else(|| wasmtime::Error::msg(format!("no export {}", function.name)))?;
         let mut results = vec![Val::Bool(false); usize::from(function.result.is_some())];
         callee.call_async(&mut *store, arguments, &mut results).await?;
         Ok(results.pop())
     }
+}
+
+/// Runs a step on a thread of its own. Dropping the future stops it at its next tick.
+pub(crate) async fn away(work: impl Future<Output = Result<Outcome>> + Send + 'static) -> Result<Outcome> {
+    let runtime = tokio::runtime::Handle::current();
+    let (gone, cancelled) = tokio::sync::oneshot::channel::<()>();
+    let task = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async move {
+            tokio::select! {
+                outcome = work => outcome,
+                _ = cancelled => Err(Error::cancelled("the step was cancelled")),
+            }
+        })
+    });
+    let outcome =
+        task.await.map_err(|error| Error::internal("a step's thread ended early").because(error))?;
+    drop(gone);
+    outcome
 }
 
 /// Sizes of the artifacts handed in; a missing or damaged one ends the step before it starts.
@@ -146,28 +145,23 @@ fn arguments(
         return Err(Error::invalid(format!("function {} has no parameter '{extra}'", function.name))
             .hint(format!("its signature is {function}")));
     }
-    let mut values = Vec::with_capacity(function.params.len());
-    for param in &function.params {
-        let value = given.get(&param.name).unwrap_or(&Value::Null);
-        let value = param.ty.check(value).and_then(|()| reflect::to_val(store, &param.ty, value));
-        values
-            .push(value.map_err(|error| {
-                error.context(format!("parameter '{}' of {}", param.name, function.name))
-            })?);
-    }
-    Ok(values)
+    reflect::arguments(store, function, |name| given.get(name))
 }
 
 fn outcome(store: &mut Store<Guest>, function: &Function, result: Option<Val>) -> Result<Outcome> {
+    let (_, err) = function.answers();
     let value = match result {
         Some(Val::Result(Ok(value))) => value.map(|value| *value),
         Some(Val::Result(Err(error))) => {
-            let text = match error.map(|error| reflect::from_val(store, *error)).transpose()? {
-                None | Some(Value::Null) => "an error without a text".to_owned(),
-                Some(Value::String(text)) => text,
-                Some(other) => other.to_string(),
+            let told = match (err.flatten(), error) {
+                (Some(ty), Some(error)) => reflect::from_val(store, ty, *error)?,
+                _ => Value::Null,
             };
-            return Err(Error::failed(text));
+            return Err(Error::failed(match told {
+                Value::Null => "an error without a text".to_owned(),
+                Value::String(text) => text,
+                other => other.to_string(),
+            }));
         }
         other => other,
     };
@@ -176,12 +170,14 @@ fn outcome(store: &mut Store<Guest>, function: &Function, result: Option<Val>) -
     match value {
         None => {}
         Some(Val::Record(values)) => {
-            for (name, value) in values {
-                outputs.insert(name, reflect::from_val(store, value)?);
+            for (field, (name, value)) in fields.iter().zip(values) {
+                outputs.insert(name, reflect::from_val(store, &field.ty, value)?);
             }
         }
         Some(value) => {
-            outputs.insert("output".to_owned(), reflect::from_val(store, value)?);
+            for field in &fields {
+                outputs.insert(field.name.clone(), reflect::from_val(store, &field.ty, value.clone())?);
+            }
         }
     }
     let mut artifacts = Vec::new();

@@ -96,7 +96,7 @@ impl World {
             artifacts: HashMap::new(),
             seed: [0; 32],
             limits: Limits { memory: 16 << 20, timeout: Duration::from_millis(300), handles: 100 },
-            grants: Grants { models: Arc::default(), loader, sink: Arc::new(Discard) },
+            grants: Grants::new(Arc::default(), loader, Arc::new(Discard)),
             store: self.store.clone(),
         }
     }

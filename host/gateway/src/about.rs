@@ -47,14 +47,14 @@ pub(crate) fn properties(live: &Live) -> BTreeMap<String, String> {
     let revision = &live.revision;
     let component = revision.component.iter().map(|digest| ("component".to_owned(), digest.to_string()));
     let models = revision.models.iter().map(|(name, digest)| (format!("model.{name}"), digest.to_string()));
-    let ran_on = revision.predictor.ran_on().into_iter();
+    let ran_on = live.ran_on().into_iter();
     let ran_on = ran_on.map(|(name, ran_on)| (format!("ran_on.{name}"), ran_on.to_string()));
     component.chain(models).chain(ran_on).collect()
 }
 
 pub(crate) fn metadata(endpoint: &Endpoint, version: Option<&str>) -> Result<Value> {
     let live = shown(endpoint, version)?;
-    let signature = live.revision.predictor.signature();
+    let signature = live.predictor()?.signature();
     Ok(json!({
         "name": endpoint.name,
         "versions": versions(endpoint, version),
@@ -87,8 +87,7 @@ pub(crate) fn type_name(dtype: DataType) -> &'static str {
 
 /// What runs a revision's models; several names when it has models on several.
 pub(crate) fn backend(live: &Live) -> String {
-    let mut names: Vec<String> =
-        live.revision.predictor.ran_on().into_values().map(|it| it.backend).collect();
+    let mut names: Vec<String> = live.ran_on().into_values().map(|it| it.backend).collect();
     names.sort();
     names.dedup();
     names.join(",")
@@ -98,7 +97,7 @@ pub(crate) fn backend(live: &Live) -> String {
 /// shapes hold all dimensions.
 pub(crate) fn configuration(endpoint: &Endpoint, version: Option<&str>) -> Result<Value> {
     let live = shown(endpoint, version)?;
-    let signature = live.revision.predictor.signature();
+    let signature = live.predictor()?.signature();
     let tensors = |specs: &[TensorSpec]| {
         let tensor =
             |it: &TensorSpec| json!({ "name": it.name, "data_type": type_name(it.dtype), "dims": it.shape });

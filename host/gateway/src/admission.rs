@@ -52,6 +52,12 @@ impl Gate {
         self.permits.try_acquire().ok()
     }
 
+    /// Makes room again for a request that was let in and whose permit was forgotten: its answer
+    /// outlives whoever let it in.
+    pub(crate) fn leave(&self) {
+        self.permits.add_permits(1);
+    }
+
     /// Requests that wait now.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)

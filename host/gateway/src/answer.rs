@@ -10,6 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use serde_json::{Value, json};
 
 use crate::body::Parts;
+use crate::web::Told;
 
 pub(crate) type Answer = Response<Parts>;
 
@@ -75,9 +76,9 @@ pub(crate) fn html_answer(page: String) -> Answer {
         HeaderValue::from_static("text/html; charset=utf-8"),
         Bytes::from(page).into(),
     );
-    // Nothing on the page runs, and nothing comes from elsewhere.
-    let policy =
-        "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    // What runs on a page and what it asks is this server's own, and nothing comes from elsewhere.
+    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+        frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
@@ -87,21 +88,28 @@ pub(crate) fn html_answer(page: String) -> Answer {
 pub(crate) enum Out {
     Http(Parts),
     Grpc(tonic::body::Body),
+    Guest(Told),
 }
+
+/// What ends an answer early.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Body for Out {
     type Data = Bytes;
-    type Error = tonic::Status;
+    type Error = Failure;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match self.get_mut() {
             Out::Http(parts) => Pin::new(parts)
                 .poll_frame(context)
                 .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
-            Out::Grpc(body) => Pin::new(body).poll_frame(context),
+            Out::Grpc(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Out::Guest(told) => told.poll_frame(context),
         }
     }
 
@@ -109,6 +117,7 @@ impl Body for Out {
         match self {
             Out::Http(parts) => parts.is_end_stream(),
             Out::Grpc(body) => body.is_end_stream(),
+            Out::Guest(told) => told.is_end_stream(),
         }
     }
 
@@ -116,6 +125,7 @@ impl Body for Out {
         match self {
             Out::Http(parts) => parts.size_hint(),
             Out::Grpc(body) => body.size_hint(),
+            Out::Guest(told) => told.size_hint(),
         }
     }
 }

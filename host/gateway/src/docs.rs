@@ -16,13 +16,15 @@ body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 small { font-weight: normal; opacity: .7; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8884; }
+textarea { width: 100%; box-sizing: border-box; font: .9rem ui-monospace, monospace; }
+output:empty::before { content: \"The answer comes here.\"; opacity: .6; }
 pre { padding: 1rem; border: 1px solid #8884; border-radius: .4rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
 ";
 
 /// The page of a version, or of whatever serves.
 pub(crate) fn page(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> Result<String> {
     let live = about::shown(endpoint, version)?;
-    let signature = live.revision.predictor.signature();
+    let signature = live.predictor()?.signature();
     let (name, path) = (endpoint.name.as_str(), openapi::path(endpoint.name.as_str(), version));
     let mut page = String::with_capacity(4096);
     // Writing into a string cannot fail.
@@ -74,7 +76,7 @@ fn table(page: &mut String, title: &str, specs: &[TensorSpec]) {
 }
 
 /// Text as HTML holds it. Names of tensors are whatever a model's author liked.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut escaped, character| {
         match character {
             '&' => escaped.push_str("&amp;"),

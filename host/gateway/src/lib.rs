@@ -6,6 +6,7 @@ mod answer;
 mod body;
 mod compress;
 mod docs;
+mod functions;
 mod grpc;
 mod log;
 mod metrics;
@@ -25,6 +26,7 @@ mod stats;
 mod tests;
 mod tls;
 mod trace;
+mod web;
 
 pub use predictor::{ComponentPredictor, ModelPredictor, Predictor};
 pub use repository::Repository;

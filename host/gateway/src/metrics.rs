@@ -158,7 +158,7 @@ impl Figures {
         let mut metric = encoder.encode_descriptor("backend", help, None, MetricType::Info)?;
         for endpoint in self.0.revisions.all() {
             for live in endpoint.all() {
-                for (model, ran_on) in live.revision.predictor.ran_on() {
+                for (model, ran_on) in live.ran_on() {
                     let labels: Labels = vec![
                         ("deployment", endpoint.name.to_string()),
                         ("revision", live.version.clone()),

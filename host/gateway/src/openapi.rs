@@ -10,7 +10,7 @@ use crate::revisions::Endpoint;
 /// The document of a version, or of whatever serves.
 pub(crate) fn document(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> Result<Value> {
     let live = about::shown(endpoint, version)?;
-    let signature = live.revision.predictor.signature();
+    let signature = live.predictor()?.signature();
     let name = endpoint.name.as_str();
     let base = path(name, version);
     let example = Example::of(signature);

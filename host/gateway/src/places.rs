@@ -108,7 +108,7 @@ impl Page {
 }
 
 /// Undoes percent-encoding; `None` where it is wrong.
-fn unescape(segment: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn unescape(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
         return Some(Cow::Borrowed(segment));
     }

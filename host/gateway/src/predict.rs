@@ -96,13 +96,18 @@ impl Call {
             Ok((outputs, chosen)) => Ok(Answered { live, id, outputs, chosen, counted }),
             Err(error) => {
                 counted.end(Err(error.kind()));
-                if matches!(error.kind(), Kind::Internal | Kind::Corrupt | Kind::Failed) {
-                    let trace = self.trace.as_ref().map(Trace::as_str).unwrap_or_default();
-                    let (deployment, revision) = (&endpoint.name, live.revision.revision);
-                    tracing::warn!(%deployment, revision, id = %self.id, trace, error = %error.chain(), "a prediction failed");
-                }
+                self.tell(&live, &error);
                 Err(error)
             }
+        }
+    }
+
+    /// Writes an error that is no client's into the server's log.
+    pub(crate) fn tell(&self, live: &Live, error: &Error) {
+        if matches!(error.kind(), Kind::Internal | Kind::Corrupt | Kind::Failed) {
+            let trace = self.trace.as_ref().map(Trace::as_str).unwrap_or_default();
+            let (deployment, revision) = (&live.revision.deployment, live.revision.revision);
+            tracing::warn!(%deployment, revision, id = %self.id, trace, error = %error.chain(), "a prediction failed");
         }
     }
 
@@ -113,7 +118,8 @@ impl Call {
         live: &Arc<Live>,
         asked: Asked,
     ) -> Result<(Vec<NamedTensor>, Vec<Chosen>)> {
-        let signature = live.revision.predictor.signature();
+        let predictor = live.predictor()?;
+        let signature = predictor.signature();
         let inputs = signature.check_inputs(asked.inputs)?;
         let chosen = choose(signature, &asked.outputs, asked.parameters.binary)?;
         let patience = [self.patience, asked.parameters.timeout].into_iter().flatten();
@@ -125,7 +131,7 @@ impl Call {
         let shadow = endpoint.shadow().filter(|shadow| shadow.version != live.version);
         let told = gateway.log().filter(|log| log.samples());
         let kept = (shadow.is_some() || told.is_some()).then(|| inputs.clone());
-        let answered = live.revision.predictor.predict(inputs, deadline).await;
+        let answered = predictor.predict(inputs, deadline).await;
         let took = begun.elapsed();
         live.stats.inference.add(took);
         drop(permit);

@@ -19,7 +19,7 @@ use crate::server::Inner;
 use crate::trace::Trace;
 
 /// Work on more bytes than this leaves the async threads: it takes longer than handing it over.
-const LONG: usize = 128 << 10;
+pub(crate) const LONG: usize = 128 << 10;
 
 /// The header that says how much of a body is JSON.
 const JSON_LENGTH: &str = "inference-header-content-length";
@@ -58,7 +58,7 @@ async fn attempt(
     let arrived = Instant::now();
     let asked = match header {
         Some(0) => about::shown(&endpoint, version)
-            .and_then(|live| raw::read(&received, live.revision.predictor.signature())),
+            .and_then(|live| raw::read(&received, live.predictor()?.signature())),
         // Binary tensors are only sliced; JSON is read byte by byte.
         header if header.unwrap_or(received.len()) > LONG => {
             aside(move || request::read(&received, header)).await
@@ -67,7 +67,7 @@ async fn attempt(
     };
     let asked = asked.inspect_err(|error| predict::refused(call, &endpoint, error))?;
     let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
-    let key = endpoint.key(told, &asked.parameters);
+    let key = endpoint.key(told, |name| asked.parameters.text(name));
     let live = predict::route(&endpoint, version, key.as_deref())?;
     live.stats.decode.add(arrived.elapsed());
     let answered = call.run(gateway, &endpoint, live, asked).await?;
@@ -89,7 +89,7 @@ async fn attempt(
 }
 
 /// Runs what takes long where it keeps no other request waiting.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::internal("work on a request ended early").because(error))?
 }
@@ -105,7 +105,7 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
 }
 
 /// The body as it was before it was packed.
-async fn whole(
+pub(crate) async fn whole(
     gateway: &Inner,
     headers: &HeaderMap,
     body: Incoming,
@@ -130,7 +130,21 @@ async fn whole(
 async fn packed(headers: &HeaderMap, encoded: encode::Encoded) -> Result<Answer, Refusal> {
     let encode::Encoded { json, tensors, binary } = encoded;
     let length = json.len();
-    let mut body = Parts::new(json, tensors);
+    let content_type = if binary { "application/octet-stream" } else { "application/json" };
+    let mut answer = answered(headers, StatusCode::OK, content_type, Parts::new(json, tensors)).await?;
+    if binary {
+        answer.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));
+    }
+    Ok(answer)
+}
+
+/// An answer, packed where the client takes that and it is worth it.
+pub(crate) async fn answered(
+    headers: &HeaderMap,
+    status: StatusCode,
+    content_type: &'static str,
+    mut body: Parts,
+) -> Result<Answer> {
     let accepted =
         headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).and_then(Coding::accepted);
     let coding = accepted.filter(|_| body.len() >= WORTHWHILE);
@@ -139,11 +153,7 @@ async fn packed(headers: &HeaderMap, encoded: encode::Encoded) -> Result<Answer,
         let pack = move || coding.pack(&plain);
         body = aside(pack).await?.into();
     }
-    let content_type = if binary { "application/octet-stream" } else { "application/json" };
-    let mut answer = answer(StatusCode::OK, HeaderValue::from_static(content_type), body);
-    if binary {
-        answer.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));
-    }
+    let mut answer = answer(status, HeaderValue::from_static(content_type), body);
     if let Some(coding) = coding {
         answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
         answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));

@@ -3,14 +3,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eyot_core::{Digest, Name};
-use eyot_deploy::Traffic;
+use eyot_core::{Digest, Error, Name, Result};
+use eyot_deploy::{Route, Traffic};
+use eyot_engine::{Functions, Web};
+use eyot_nn::RanOn;
+use http::{HeaderMap, Uri};
 use parking_lot::RwLock;
 
-use crate::Predictor;
 use crate::admission::Gate;
-use crate::protocol::Parameters;
 use crate::stats::Stats;
+use crate::web;
+use crate::{Predictor, functions};
 
 /// What can serve under a deployment.
 pub struct Revision {
@@ -23,7 +26,14 @@ pub struct Revision {
     pub component: Option<Digest>,
     /// The models it was granted.
     pub models: BTreeMap<String, Digest>,
-    pub predictor: Arc<dyn Predictor>,
+    /// What answers tensors, if it does.
+    pub predictor: Option<Arc<dyn Predictor>>,
+    /// What is called with JSON, if it has such functions.
+    pub functions: Option<Arc<Functions>>,
+    /// What answers HTTP itself, if it does.
+    pub web: Option<Arc<Web>>,
+    /// The requests that are for `web`.
+    pub routes: Vec<Route>,
     /// How long a request may take, waiting included.
     pub timeout: Duration,
     /// Requests that it works on at the same time.
@@ -40,6 +50,52 @@ pub(crate) struct Live {
     pub(crate) version: String,
     pub(crate) gate: Gate,
     pub(crate) stats: Arc<Stats>,
+}
+
+impl Live {
+    /// What answers tensors. Fails with `NotFound` that says what answers instead.
+    pub(crate) fn predictor(&self) -> Result<&Arc<dyn Predictor>> {
+        self.revision.predictor.as_ref().ok_or_else(|| {
+            let name = &self.revision.deployment;
+            Error::not_found(format!("'{name}' answers no tensors")).hint(match self.revision.functions {
+                Some(_) => format!("it has functions: GET /fn/{name} lists them"),
+                None if !self.revision.routes.is_empty() => {
+                    format!("it answers HTTP at {}", self.revision.routes[0])
+                }
+                None => "eyot inspect shows what its component exports".to_owned(),
+            })
+        })
+    }
+
+    /// What is called with JSON. Fails with `NotFound` that says what answers instead.
+    pub(crate) fn functions(&self) -> Result<&Arc<Functions>> {
+        self.revision.functions.as_ref().ok_or_else(|| {
+            let name = &self.revision.deployment;
+            Error::not_found(format!("'{name}' has no functions to call")).hint(
+                match self.revision.predictor {
+                    Some(_) => format!("it answers tensors: POST /v2/models/{name}/infer"),
+                    None => "eyot inspect shows what its component exports".to_owned(),
+                },
+            )
+        })
+    }
+
+    /// Where requests for it go.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let name = &self.revision.deployment;
+        let tensors = self.revision.predictor.as_ref().map(|_| format!("POST /v2/models/{name}/infer"));
+        let functions = self.revision.functions.as_ref().map(|functions| {
+            let all = functions::names(functions).into_iter();
+            all.map(|(function, _)| format!("POST /fn/{name}/{function}")).collect::<Vec<_>>()
+        });
+        let routes = self.revision.routes.iter().map(|route| format!("HTTP {route}"));
+        tensors.into_iter().chain(functions.into_iter().flatten()).chain(routes).collect()
+    }
+
+    /// What each of its models runs on.
+    pub(crate) fn ran_on(&self) -> BTreeMap<String, RanOn> {
+        self.revision.predictor.as_ref().map(|predictor| predictor.ran_on()).unwrap_or_default()
+    }
 }
 
 /// A deployment: its revisions, and who gets which request. Never changed, only replaced.
@@ -93,10 +149,10 @@ impl Endpoint {
     pub(crate) fn key(
         &self,
         header: impl Fn(&str) -> Option<String>,
-        parameters: &Parameters,
+        parameter: impl Fn(&str) -> Option<String>,
     ) -> Option<String> {
         let name = self.traffic.sticky.as_deref()?;
-        header(name).or_else(|| parameters.text(name))
+        header(name).or_else(|| parameter(name))
     }
 
     fn only(&self) -> Option<&Arc<Live>> {
@@ -132,7 +188,29 @@ impl Endpoint {
 
 /// What serves now. A request that has looked up its revision keeps it until it ends.
 #[derive(Default)]
-pub(crate) struct Revisions(RwLock<HashMap<Name, Arc<Endpoint>>>);
+pub(crate) struct Revisions {
+    endpoints: RwLock<HashMap<Name, Arc<Endpoint>>>,
+    routes: RwLock<Routes>,
+}
+
+/// Routes by the first segment of their path, the most exact first; those whose first segment may be
+/// anything under the empty one.
+type Routes = HashMap<String, Vec<(Route, Arc<Endpoint>)>>;
+
+fn routes<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Routes {
+    let mut routes = Routes::new();
+    for endpoint in endpoints {
+        let Some(main) = endpoint.main() else { continue };
+        for route in &main.revision.routes {
+            let first = route.first().unwrap_or_default().to_owned();
+            routes.entry(first).or_default().push((route.clone(), endpoint.clone()));
+        }
+    }
+    for found in routes.values_mut() {
+        found.sort_by(|(one, this), (other, that)| (other.rank(), &this.name).cmp(&(one.rank(), &that.name)));
+    }
+    routes
+}
 
 impl Revisions {
     /// Lets requests that name the revision reach it.
@@ -140,33 +218,63 @@ impl Revisions {
         let (name, number) = (revision.deployment.clone(), revision.revision);
         let gate = Gate::new(revision.concurrency, revision.queue);
         let live = Live { version: number.to_string(), gate, stats: Arc::default(), revision };
-        let mut serving = self.0.write();
+        let mut serving = self.endpoints.write();
         let endpoint = serving.entry(name.clone()).or_insert_with(|| Arc::new(Endpoint::new(name)));
         let mut revisions = endpoint.revisions.clone();
         revisions.insert(number, Arc::new(live));
         *endpoint = endpoint.with(revisions, endpoint.traffic.clone());
+        *self.routes.write() = routes(serving.values());
+    }
+
+    /// The deployment that answers a request to this address itself: the one with the most exact route.
+    pub(crate) fn web(&self, uri: &Uri, headers: &HeaderMap) -> Option<web::Found> {
+        let routes = self.routes.read();
+        if routes.is_empty() {
+            return None;
+        }
+        let path = uri.path();
+        let host = web::host(uri, headers).map(str::to_ascii_lowercase);
+        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        let best = [first, ""].into_iter().filter_map(|first| routes.get(first)).flatten();
+        let fits = best.filter_map(|(route, endpoint)| {
+            let there = route.host().is_none_or(|wanted| host.as_deref() == Some(wanted));
+            let matched = there.then(|| route.matches(path)).flatten()?;
+            Some(web::Found { endpoint: endpoint.clone(), route: route.clone(), matched })
+        });
+        fits.max_by(|one, other| one.route.rank().cmp(&other.route.rank()))
+    }
+
+    /// The deployment that has this very route, if another than `name` does.
+    pub(crate) fn claimed(&self, name: &Name, route: &Route) -> Option<Name> {
+        let routes = self.routes.read();
+        let all = routes.get(route.first().unwrap_or_default())?;
+        let other = all.iter().find(|(found, endpoint)| found == route && endpoint.name != *name);
+        other.map(|(_, endpoint)| endpoint.name.clone())
     }
 
     /// Splits requests from now on, and lets go of revisions that are not among `live`.
     pub(crate) fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
-        let mut serving = self.0.write();
+        let mut serving = self.endpoints.write();
         let Some(endpoint) = serving.get_mut(name) else { return };
         let mut revisions = endpoint.revisions.clone();
         revisions.retain(|revision, _| live.contains(revision));
         *endpoint = endpoint.with(revisions, traffic.clone());
+        *self.routes.write() = routes(serving.values());
     }
 
     pub(crate) fn remove(&self, name: &Name) {
-        self.0.write().remove(name);
+        let mut serving = self.endpoints.write();
+        serving.remove(name);
+        *self.routes.write() = routes(serving.values());
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Endpoint>> {
-        self.0.read().get(name).cloned()
+        self.endpoints.read().get(name).cloned()
     }
 
     /// Every deployment, by name.
     pub(crate) fn all(&self) -> Vec<Arc<Endpoint>> {
-        let mut all: Vec<_> = self.0.read().values().cloned().collect();
+        let mut all: Vec<_> = self.endpoints.read().values().cloned().collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }

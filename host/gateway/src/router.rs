@@ -1,5 +1,6 @@
 //! From a path to an answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,9 +13,21 @@ use crate::answer::{Answer, Out, Refusal, html_answer, json_answer, text_answer}
 use crate::body::{self, Parts};
 use crate::places::{Page, Place, Target};
 use crate::server::Inner;
-use crate::{about, docs, grpc, metrics, openapi, predict, repository, rest};
+use crate::{about, docs, functions, grpc, metrics, openapi, predict, repository, rest, web};
 
-pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> Response<Out> {
+pub(crate) async fn answer(
+    gateway: &Arc<Inner>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Out> {
+    let draining = gateway.draining.load(Ordering::Relaxed);
+    if let Some(found) = gateway.revisions.web(request.uri(), request.headers()) {
+        let mut answer = web::answer(gateway, found, request, peer).await;
+        if draining {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        return answer;
+    }
     if grpc::speaks(request.headers()) {
         return grpc::answer(gateway, request).await.map(Out::Grpc);
     }
@@ -37,6 +50,9 @@ pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> 
 async fn route(gateway: &Arc<Inner>, request: Request<Incoming>) -> Result<Answer, Refusal> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
+    if let Some(path) = path.strip_prefix("/fn/") {
+        return functions::answer(gateway, path, &parts, body).await;
+    }
     let place = Place::of(path)?;
     if let Err(allow) = place.takes(&parts.method) {
         let error =
@@ -103,7 +119,7 @@ fn model(
 }
 
 /// Where the client found this server, as far as it says so in a form that can be repeated.
-fn origin(gateway: &Inner, headers: &HeaderMap) -> String {
+pub(crate) fn origin(gateway: &Inner, headers: &HeaderMap) -> String {
     let plain = |host: &&str| {
         !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
     };

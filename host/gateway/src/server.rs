@@ -1,13 +1,14 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use eyot_core::{Error, Name, Result, config};
-use eyot_deploy::Traffic;
+use eyot_deploy::{Route, Traffic};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -66,10 +67,27 @@ impl Gateway {
         self.0.changed();
     }
 
+    /// Where requests to a deployment go: of each kind that its main revision answers.
+    pub fn endpoints(&self, name: &Name) -> Vec<String> {
+        let endpoint = self.0.revisions.get(name.as_str());
+        endpoint.and_then(|endpoint| endpoint.main().map(|live| live.addresses())).unwrap_or_default()
+    }
+
     /// Stops serving under a name. Requests that were begun end.
     pub fn deactivate(&self, name: &Name) {
         self.0.revisions.remove(name);
         self.0.changed();
+    }
+
+    /// Fails with `Conflict` when another deployment than `name` has one of these routes.
+    pub fn free(&self, name: &Name, routes: &[Route]) -> Result<()> {
+        for route in routes {
+            if let Some(other) = self.0.revisions.claimed(name, route) {
+                return Err(Error::conflict(format!("the route {route} belongs to '{other}' already"))
+                    .hint("choose another with --route, or undeploy that one"));
+            }
+        }
+        Ok(())
     }
 
     /// Makes the server ready to answer on `listener`: loads what TLS needs, opens the prediction log
@@ -184,7 +202,7 @@ impl Listening {
             let (gateway, watcher, closed, tls) =
                 (gateway.clone(), connections.watcher(), closed.clone(), tls.clone());
             tokio::spawn(async move {
-                if let Err(error) = speak(gateway, stream, tls, watcher).await {
+                if let Err(error) = speak(gateway, stream, peer, tls, watcher).await {
                     tracing::debug!(%peer, %error, "a connection ended early");
                 }
                 closed.notify_one();
@@ -206,14 +224,15 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 async fn speak(
     gateway: Arc<Inner>,
     stream: TcpStream,
+    peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     watcher: Watcher,
 ) -> std::result::Result<(), Failure> {
     match tls {
-        None => converse(gateway, stream, watcher).await,
+        None => converse(gateway, stream, peer, watcher).await,
         Some(tls) => {
             let stream = tokio::time::timeout(HEAD, tls.accept(stream)).await??;
-            converse(gateway, stream, watcher).await
+            converse(gateway, stream, peer, watcher).await
         }
     }
 }
@@ -221,11 +240,12 @@ async fn speak(
 async fn converse(
     gateway: Arc<Inner>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
     watcher: Watcher,
 ) -> std::result::Result<(), Failure> {
     let service = service_fn(move |request| {
         let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(router::answer(&gateway, request).await) }
+        async move { Ok::<_, Infallible>(router::answer(&gateway, request, peer).await) }
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
     // A client that sends half a head and nothing more must not hold a connection for ever.

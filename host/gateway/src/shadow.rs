@@ -23,10 +23,12 @@ pub(crate) fn compare(shadow: Arc<Live>, inputs: Vec<NamedTensor>, answered: Vec
             counts.skipped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let predictor = &shadow.revision.predictor;
         let deadline = Instant::now() + shadow.revision.timeout;
-        let outputs = match predictor.signature().check_inputs(inputs) {
-            Ok(inputs) => predictor.predict(inputs, deadline).await,
+        let ready = shadow
+            .predictor()
+            .and_then(|predictor| Ok((predictor, predictor.signature().check_inputs(inputs)?)));
+        let outputs = match ready {
+            Ok((predictor, inputs)) => predictor.predict(inputs, deadline).await,
             Err(error) => Err(error),
         };
         drop(permit);

@@ -1,6 +1,8 @@
 //! The metadata database: one connection pool, migrations, transactions, and an outbox of events that
 //! is written in the transaction that makes an event true.
 
+mod key_values;
+
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, SqlitePool};
+
+pub use key_values::KeyValues;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 

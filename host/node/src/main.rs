@@ -10,6 +10,7 @@ mod publisher;
 mod runner;
 mod session;
 mod staging;
+mod stores;
 mod templates;
 mod toolchain;
 

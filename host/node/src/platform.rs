@@ -57,8 +57,15 @@ impl Platform {
         let tracking = Tracking::new(db.clone());
         let gateway = Gateway::new(config.gateway.clone());
         let logs = Logs::default();
-        let stage =
-            Stage::new(config, engine.clone(), models.clone(), store.clone(), gateway.clone(), logs.clone());
+        let stage = Stage::new(
+            config,
+            engine.clone(),
+            models.clone(),
+            store.clone(),
+            gateway.clone(),
+            db.clone(),
+            logs.clone(),
+        );
         let deployments = Deployments::new(db.clone(), store.clone(), Arc::new(stage), clock);
         let runner = WasmRunner::new(config, engine, models.clone(), store.clone());
         let publisher = Publisher::new(registry.clone(), models, store.clone());

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use eyot_core::config::Config;
 use eyot_core::interface::Interface;
 use eyot_core::{Digest, Result};
-use eyot_engine::{Engine, Grants, Limits, Mode, SEMANTICS, Sink, StepCall, Stream};
+use eyot_engine::{CommandCall, Engine, Grants, Limits, Mode, Outcome, SEMANTICS, Sink, StepCall, Stream};
 use eyot_nn::Models;
 use eyot_pipelines::{Artifact, Reporter, StepOutcome, StepRunner, StepWork};
 use eyot_store::BlobStore;
@@ -56,7 +56,23 @@ impl StepRunner for WasmRunner {
         limits.memory =
             work.memory.map_or(limits.memory, |memory| usize::try_from(memory).unwrap_or(usize::MAX));
         let sink = Arc::new(ToReporter(reporter));
-        let grants = Grants { models: Arc::default(), loader: self.models.clone(), sink };
+        let grants = Grants::new(Arc::default(), self.models.clone(), sink);
+        if let Some(command) = work.command {
+            let outputs =
+                command.outputs.into_iter().map(|(name, file)| (name, (file.path, file.media_type)));
+            let call = CommandCall {
+                function: work.function,
+                arguments: work.arguments,
+                artifacts: work.artifacts,
+                args: command.args,
+                outputs: outputs.collect(),
+                seed: work.seed,
+                limits,
+                grants,
+                store: self.store.clone(),
+            };
+            return Ok(outcome(component.run_command(call).await?));
+        }
         let call = StepCall {
             function: work.function,
             arguments: work.arguments,
@@ -66,14 +82,17 @@ impl StepRunner for WasmRunner {
             grants,
             store: self.store.clone(),
         };
-        let outcome = component.run_step(call).await?;
-        let artifacts = outcome.artifacts.into_iter().map(|artifact| Artifact {
-            digest: artifact.digest,
-            size: artifact.size,
-            media_type: artifact.media_type,
-        });
-        Ok(StepOutcome { outputs: outcome.outputs, artifacts: artifacts.collect() })
+        Ok(outcome(component.run_step(call).await?))
     }
+}
+
+fn outcome(outcome: Outcome) -> StepOutcome {
+    let artifacts = outcome.artifacts.into_iter().map(|artifact| Artifact {
+        digest: artifact.digest,
+        size: artifact.size,
+        media_type: artifact.media_type,
+    });
+    StepOutcome { outputs: outcome.outputs, artifacts: artifacts.collect() }
 }
 
 struct ToReporter(Arc<dyn Reporter>);

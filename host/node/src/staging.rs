@@ -1,17 +1,21 @@
 //! Serving revisions: loads what a revision pins and hands it to the gateway.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use eyot_api::{LogLine, Logs};
 use eyot_core::config::Config;
-use eyot_core::{Clock as _, Name, Result, SystemClock};
-use eyot_deploy::{Host, Pinned, Spec, Staged, Traffic};
-use eyot_engine::{Engine, Grants, Handler, Instances, Limits, Mode, Sink, Stream};
+use eyot_core::{Clock as _, Error, Name, Result, SystemClock};
+use eyot_deploy::{Host, Pinned, Route, Spec, Staged, Traffic};
+use eyot_engine::{Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Web};
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
+use eyot_meta::Database;
 use eyot_nn::{LoadedModel, Models, Settings};
 use eyot_store::BlobStore;
+
+use crate::stores;
 
 /// Loads revisions for the gateway.
 pub(crate) struct Stage {
@@ -24,6 +28,8 @@ pub(crate) struct Stage {
     instances: Instances,
     concurrency: usize,
     queue: usize,
+    db: Database,
+    data: PathBuf,
 }
 
 impl Stage {
@@ -33,12 +39,25 @@ impl Stage {
         models: Arc<Models>,
         store: Arc<dyn BlobStore>,
         gateway: Gateway,
+        db: Database,
         logs: Logs,
     ) -> Self {
         let limits = Limits::from(&config.handlers);
         let instances = Instances { reuse: config.handlers.reuse, idle: config.gateway.concurrency };
         let (concurrency, queue) = (config.gateway.concurrency, config.gateway.queue);
-        Self { engine, models, store, gateway, logs, limits, instances, concurrency, queue }
+        Self {
+            engine,
+            models,
+            store,
+            gateway,
+            limits,
+            instances,
+            concurrency,
+            queue,
+            db,
+            data: config.data.dir.clone(),
+            logs,
+        }
     }
 
     async fn load(&self, model: &Pinned) -> Result<Arc<LoadedModel>> {
@@ -46,34 +65,96 @@ impl Stage {
         loaded.map_err(|error| error.context(format!("model {}", model.reference)))
     }
 
-    async fn predictor(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Arc<dyn Predictor>> {
+    /// Loads what a spec names and starts it.
+    async fn parts(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Parts> {
         let mut models = HashMap::new();
         for (granted, model) in &spec.models {
             models.insert(granted.clone(), self.load(model).await?);
         }
         let Some(component) = &spec.component else {
             let model = models.into_values().next();
-            let model = model.ok_or_else(|| eyot_core::Error::invalid("neither a component nor a model"))?;
-            return Ok(Arc::new(ModelPredictor::new(model)));
+            let model = model.ok_or_else(|| Error::invalid("neither a component nor a model"))?;
+            let predictor: Arc<dyn Predictor> = Arc::new(ModelPredictor::new(model));
+            return Ok(Parts { predictor: Some(predictor), ..Parts::default() });
         };
         let wasm = self.engine.load(&*self.store, component.content, Mode::Serving).await;
         let wasm = wasm.map_err(|error| error.context(format!("component {}", component.reference)))?;
         let sink = Arc::new(ToLog { deployment: name.to_string(), revision, logs: self.logs.clone() });
         let ran_on = models.iter().map(|(name, model)| (name.clone(), model.ran_on())).collect();
-        let grants = Grants { models: Arc::new(models), loader: self.models.clone(), sink };
+        let mut grants = Grants::new(Arc::new(models), self.models.clone(), sink);
+        grants.reach = Arc::new(self.reach(spec)?);
         let (mut limits, mut instances) = (self.limits, self.instances);
         limits.timeout = spec.limits.timeout.map_or(limits.timeout, |timeout| timeout.0);
         // As many instances wait for work as there may be requests for them.
         instances.idle = spec.limits.concurrency.unwrap_or(instances.idle);
-        let handler = Handler::new(wasm, grants, limits, instances).await?;
-        Ok(Arc::new(ComponentPredictor::new(handler, ran_on)))
+        // A component may be of several kinds.
+        let mut parts = Parts::default();
+        if wasm.interface().callable().next().is_some() {
+            let functions = Functions::new(wasm.clone(), grants.clone(), limits, instances)?;
+            functions.prepare().await?;
+            parts.functions = Some(functions);
+        }
+        if Web::is_one(&wasm) {
+            parts.web = Some(Web::new(wasm.clone(), grants.clone(), limits, instances)?);
+        }
+        if parts.is_empty() || wasm.interface().has_export("eyot:ml/handler", "0.1.") {
+            // One that is of no kind is refused as no handler.
+            let handler = Handler::new(wasm, grants, limits, instances).await?;
+            parts.predictor = Some(Arc::new(ComponentPredictor::new(handler, ran_on)));
+        }
+        Ok(parts)
+    }
+
+    /// What a spec grants beside models.
+    fn reach(&self, spec: &Spec) -> Result<Reach> {
+        let granted = &spec.grants;
+        let http = granted.http.iter().map(|destination| destination.parse()).collect::<Result<_>>()?;
+        let stores = granted.stores.iter();
+        let stores = stores.map(|(label, name)| (label.clone(), stores::key_value(&self.db, name))).collect();
+        let database = |name: &Name| -> Arc<dyn eyot_engine::Database> {
+            Arc::new(stores::Sqlite::new(&self.data, name))
+        };
+        let databases =
+            granted.databases.iter().map(|(label, name)| (label.clone(), database(name))).collect();
+        Ok(Reach { http, variables: granted.variables.clone(), stores, databases })
+    }
+
+    /// The routes of a revision that answers HTTP, which no other deployment may have.
+    fn routes(&self, name: &Name, spec: &Spec, parts: &Parts) -> Result<Vec<Route>> {
+        let routes = match (&parts.web, spec.routes.as_slice()) {
+            (None, []) => return Ok(Vec::new()),
+            (None, [route, ..]) => {
+                return Err(Error::invalid(format!("'{name}' has the route {route} and answers no HTTP"))
+                    .hint("routes are for components that export wasi:http/handler or incoming-handler"));
+            }
+            (Some(_), []) => vec![Route::below(name.as_str())],
+            (Some(_), routes) => routes.to_vec(),
+        };
+        self.gateway.free(name, &routes)?;
+        Ok(routes)
+    }
+}
+
+/// What a revision answers with.
+#[derive(Default)]
+struct Parts {
+    predictor: Option<Arc<dyn Predictor>>,
+    functions: Option<Arc<Functions>>,
+    web: Option<Arc<Web>>,
+}
+
+impl Parts {
+    fn is_empty(&self) -> bool {
+        self.predictor.is_none() && self.functions.is_none() && self.web.is_none()
     }
 }
 
 #[async_trait]
 impl Host for Stage {
     async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>> {
-        let predictor = self.predictor(name, revision, spec).await?;
+        let parts = self.parts(name, revision, spec).await?;
+        let routes = self.routes(name, spec, &parts)?;
+        let Parts { predictor, functions, web } = parts;
         let platform = match spec.component {
             Some(_) => "eyot_component",
             None => "onnx",
@@ -85,6 +166,9 @@ impl Host for Stage {
             component: spec.component.as_ref().map(|component| component.content),
             models: spec.models.iter().map(|(name, model)| (name.clone(), model.content)).collect(),
             predictor,
+            functions,
+            web,
+            routes,
             timeout: spec.limits.timeout.map_or(self.limits.timeout, |timeout| timeout.0),
             concurrency: spec.limits.concurrency.unwrap_or(self.concurrency),
             queue: spec.limits.queue.unwrap_or(self.queue),
@@ -94,6 +178,10 @@ impl Host for Stage {
 
     fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
         self.gateway.route(name, traffic, live);
+    }
+
+    fn endpoints(&self, name: &Name) -> Vec<String> {
+        self.gateway.endpoints(name)
     }
 
     fn deactivate(&self, name: &Name) {

@@ -48,12 +48,44 @@ pub(crate) struct Step {
     pub(crate) with: IndexMap<String, Spanned<toml::Value>>,
     #[serde(default)]
     pub(crate) after: Vec<Spanned<String>>,
+    /// What a command is called with, in place of what `with` makes.
+    pub(crate) args: Option<Spanned<Vec<String>>>,
+    /// The files below `/out` that a command writes.
+    #[serde(default)]
+    pub(crate) outputs: IndexMap<String, Spanned<OutputFile>>,
     pub(crate) timeout: Option<Period>,
     pub(crate) memory: Option<ByteCount>,
     pub(crate) cache: Option<bool>,
     pub(crate) register: Option<Spanned<String>>,
     pub(crate) model: Option<Spanned<toml::Value>>,
     pub(crate) alias: Option<Spanned<String>>,
+}
+
+/// A file that a command writes: its path below `/out`, or that and what it is.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, deny_unknown_fields, rename_all_fields = "kebab-case")]
+pub(crate) enum OutputFile {
+    Path(String),
+    Typed {
+        path: String,
+        #[serde(default = "octets")]
+        media_type: String,
+    },
+}
+
+impl OutputFile {
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Self::Path(path) | Self::Typed { path, .. } => path,
+        }
+    }
+
+    pub(crate) fn media_type(&self) -> String {
+        match self {
+            Self::Path(_) => octets(),
+            Self::Typed { media_type, .. } => media_type.clone(),
+        }
+    }
 }
 
 /// Line and column of a byte, both from 1.
@@ -115,6 +147,6 @@ pub fn input_files(source: &str, file: &str) -> Result<InputFiles> {
     Ok(InputFiles { name: parsed.pipeline.name, files })
 }
 
-fn stays_inside(path: &Path) -> bool {
+pub(crate) fn stays_inside(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }

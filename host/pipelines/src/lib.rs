@@ -2,6 +2,7 @@
 //! everything wrong before anything runs, and an executor that runs what was not run before.
 
 mod cache;
+mod command;
 mod executor;
 mod file;
 mod key;
@@ -15,6 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use command::{Command, OutputFile};
 pub use executor::Executor;
 pub use file::{InputFiles, component_references, input_files};
 pub use plan::{Pinned, PlanRequest};

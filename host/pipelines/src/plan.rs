@@ -1,6 +1,7 @@
 //! The planner: from a file and what its references mean to steps that can only fail by running.
 //! A pure function; it reports everything that is wrong at once, each with its place in the file.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use toml::Spanned;
 
+use crate::command::{self, Command};
 use crate::file::{File, Step, place};
 use crate::order;
 
@@ -68,6 +70,8 @@ pub(crate) struct Call {
     pub(crate) function: Function,
     pub(crate) interface: Interface,
     pub(crate) arguments: IndexMap<String, Argument>,
+    /// How it is called, if it is a whole program.
+    pub(crate) command: Option<Command>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) memory: Option<u64>,
     pub(crate) cache: bool,
@@ -100,6 +104,15 @@ pub(crate) fn plan(request: &PlanRequest, interfaces: &Interfaces) -> Result<Pla
     Ok(Plan { pipeline: file.pipeline.name, params, media_types, steps })
 }
 
+/// What a step calls.
+#[derive(Clone)]
+struct Called<'a> {
+    component: Digest,
+    interface: &'a Interface,
+    function: Cow<'a, Function>,
+    command: Option<Command>,
+}
+
 struct Planner<'a> {
     request: &'a PlanRequest,
     interfaces: &'a Interfaces,
@@ -107,7 +120,7 @@ struct Planner<'a> {
     /// Byte in the file, or none for what was said elsewhere.
     problems: Vec<(Option<usize>, String)>,
     /// The function that each step calls, where that could be found out.
-    calls: HashMap<&'a str, (Digest, &'a Interface, &'a Function)>,
+    calls: HashMap<&'a str, Called<'a>>,
 }
 
 impl<'a> Planner<'a> {
@@ -193,11 +206,22 @@ impl<'a> Planner<'a> {
                 Some(call) => (call.get_ref().as_str(), call.span().start),
                 None => (name.as_str(), at),
             };
-            match exported(interface, wanted) {
-                Some(function) => {
-                    self.calls.insert(name, (digest, interface, function));
+            let program = command::export(interface);
+            match (exported(interface, wanted), program) {
+                (Some(function), _) if !command::is_command(&function.name) => {
+                    let function = Cow::Borrowed(function);
+                    let called = Called { component: digest, interface, function, command: None };
+                    self.calls.insert(name, called);
                 }
-                None => {
+                (Some(_), Some(export)) | (None, Some(export))
+                    if step.get_ref().call.is_none() || wanted == "run" =>
+                {
+                    let (function, command) = command::of(export, step.get_ref());
+                    let function = Cow::Owned(function);
+                    let called = Called { component: digest, interface, function, command: Some(command) };
+                    self.calls.insert(name, called);
+                }
+                _ => {
                     let known = list(interface.functions.iter().map(|function| &function.name));
                     self.say(at, format!("{} exports no function '{wanted}'; {known}", reference.get_ref()));
                 }
@@ -250,7 +274,29 @@ impl<'a> Planner<'a> {
                 );
             }
         }
-        let (component, interface, function) = *self.calls.get(name)?;
+        let Called { component, interface, function, command } = self.calls.get(name)?.clone();
+        if command.is_some() {
+            self.files(step);
+            let arguments = self.program(step, needs);
+            return Some(Work::Call(Box::new(Call {
+                component,
+                function: function.into_owned(),
+                interface: interface.clone(),
+                arguments,
+                command,
+                timeout: step.timeout.map(|period| period.0),
+                memory: step.memory.map(|memory| memory.0),
+                cache: step.cache.unwrap_or(true),
+            })));
+        }
+        for (key, set) in [("args", step.args.is_some()), ("outputs", !step.outputs.is_empty())] {
+            if set {
+                self.say(
+                    at,
+                    format!("'{key}' belongs to a step that is a command; {} is a function", function.name),
+                );
+            }
+        }
         for (argument, value) in &step.with {
             if !function.params.iter().any(|param| param.name == *argument) {
                 self.say(
@@ -272,13 +318,54 @@ impl<'a> Planner<'a> {
         }
         Some(Work::Call(Box::new(Call {
             component,
-            function: function.clone(),
+            function: function.into_owned(),
             interface: interface.clone(),
             arguments,
+            command: None,
             timeout: step.timeout.map(|period| period.0),
             memory: step.memory.map(|memory| memory.0),
             cache: step.cache.unwrap_or(true),
         })))
+    }
+
+    /// The files that a command says it writes.
+    fn files(&mut self, step: &Step) {
+        for (name, output) in &step.outputs {
+            let path = output.get_ref().path();
+            if !command::is_inside(path) {
+                let at = output.span().start;
+                self.say(at, format!("output '{name}' is no file below /out: '{path}'"));
+            }
+        }
+    }
+
+    /// The arguments of a command: each has the type of what is given.
+    fn program(&mut self, step: &'a Step, needs: &mut BTreeSet<Name>) -> IndexMap<String, Argument> {
+        let mut arguments = IndexMap::new();
+        for (name, value) in &step.with {
+            let at = value.span().start;
+            let ty = match reference(value.get_ref()) {
+                Some(("from", text)) => {
+                    let found = text.rsplit_once('.').and_then(|(step, output)| {
+                        self.outputs_of(step)?.into_iter().find(|field| field.name == output)
+                    });
+                    // What is wrong with it is said where it is looked up.
+                    Some(found.map_or(Type::Artifact, |field| field.ty))
+                }
+                Some(("param", name)) => self.params().get(name).map_or(Some(Type::String), command::type_of),
+                Some(_) => Some(Type::Artifact),
+                None => command::type_of(&json(value.get_ref())),
+            };
+            let simple = |ty: &Type| !matches!(ty, Type::List(_) | Type::Tuple(_) | Type::Record(_));
+            let Some(ty) = ty.filter(simple) else {
+                self.say(at, format!("'{name}' of a command is text, a number, a boolean or an artifact"));
+                continue;
+            };
+            let param = Field { name: name.clone(), ty };
+            let argument = self.argument(value, &param, needs);
+            arguments.extend(argument.map(|argument| (name.clone(), argument)));
+        }
+        arguments
     }
 
     fn register(
@@ -294,6 +381,8 @@ impl<'a> Planner<'a> {
             ("with", !step.with.is_empty()),
             ("timeout", step.timeout.is_some()),
             ("memory", step.memory.is_some()),
+            ("args", step.args.is_some()),
+            ("outputs", !step.outputs.is_empty()),
             ("cache", step.cache.is_some()),
         ];
         for (key, _) in only_calls.iter().filter(|(_, set)| *set) {
@@ -406,8 +495,7 @@ impl<'a> Planner<'a> {
                 field("source", Type::String),
             ]);
         }
-        let (_, _, function) = self.calls.get(step)?;
-        let Outputs(fields) = function.outputs();
+        let Outputs(fields) = self.calls.get(step)?.function.outputs();
         Some(fields)
     }
 

@@ -221,7 +221,8 @@ struct Task {
 impl Task {
     async fn call(&self, record: &mut StepRun, call: &Call) -> Result<Vec<Artifact>> {
         let semantics = self.inner.runner.semantics(&call.interface);
-        let key = cache_key(&call.component, &call.function.name, &semantics, &record.inputs);
+        let called = called(call)?;
+        let key = cache_key(&call.component, &called, &semantics, &record.inputs);
         record.cache_key = Some(key);
         let _turn = self.inner.cache.turn(&key).await;
         if call.cache
@@ -276,6 +277,7 @@ impl Task {
             component: call.component,
             function: call.function.name.clone(),
             arguments: record.inputs.clone(),
+            command: call.command.clone(),
             artifacts: artifacts.collect(),
             seed: *key.as_bytes(),
             timeout: call.timeout,
@@ -326,6 +328,14 @@ impl Task {
         .collect();
         Ok(Vec::new())
     }
+}
+
+/// The export that is called; of a command, also how.
+fn called(call: &Call) -> Result<String> {
+    let Some(command) = &call.command else { return Ok(call.function.name.clone()) };
+    let how = serde_json::to_string(command);
+    let how = how.map_err(|error| Error::internal("a command cannot be written").because(error))?;
+    Ok(format!("{} {how}", call.function.name))
 }
 
 /// The digests inside of a value, wherever they stand.

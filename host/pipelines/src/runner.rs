@@ -11,6 +11,8 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::command::Command;
+
 /// Runs steps.
 #[async_trait]
 pub trait StepRunner: Send + Sync + 'static {
@@ -33,6 +35,8 @@ pub struct StepWork {
     pub function: String,
     /// Arguments by parameter name; artifacts as digests.
     pub arguments: IndexMap<String, Value>,
+    /// How it is called, if it is a whole program.
+    pub command: Option<Command>,
     /// Media types of the artifacts among the arguments.
     pub artifacts: HashMap<Digest, String>,
     /// What randomness is drawn from: the cache key.

@@ -29,6 +29,7 @@ fn function(name: &str, params: Vec<Field>, outputs: Vec<Field>) -> Function {
         name: name.to_owned(),
         params,
         result: Some(Type::Result { ok, err: Some(Box::new(Type::String)) }),
+        docs: None,
     }
 }
 

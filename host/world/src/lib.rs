@@ -52,6 +52,30 @@ pub mod imports {
     });
 }
 
+/// A bucket of `wasi:keyvalue/store`.
+pub struct Bucket(());
+/// A handle of `wasi:keyvalue/atomics.cas`.
+pub struct Cas(());
+/// A store of `spin:key-value/key-value`.
+pub struct SpinStore(());
+/// A connection of `spin:sqlite/sqlite`.
+pub struct SpinConnection(());
+
+/// What the host offers to components that serve and were granted it: stores, databases, settings.
+pub mod serving {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "eyot:ml/serving-host",
+        imports: { default: async | trappable },
+        with: {
+            "wasi:keyvalue/store.bucket": crate::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::Cas,
+            "spin:key-value/key-value.store": crate::SpinStore,
+            "spin:sqlite/sqlite.connection": crate::SpinConnection,
+        },
+    });
+}
+
 /// The exports of a component that answers predictions.
 pub mod handler {
     wasmtime::component::bindgen!({

@@ -1,12 +1,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Period;
 
 /// The registry under `/v2`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Registry {
     /// What a client without a token may do; `auto` is everything while the control plane listens on a
@@ -37,7 +38,7 @@ pub struct Registry {
 }
 
 /// What a client without a token may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Anonymous {
     #[default]
@@ -48,7 +49,7 @@ pub enum Anonymous {
 }
 
 /// Which tags never move.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImmutableTags {
     /// Those that are versions: `1.2.3`, `v1.2.3-rc.1`.
@@ -60,7 +61,7 @@ pub enum ImmutableTags {
 
 /// A rule of retention. What an index, a subject that is still there, or somebody outside of the
 /// registry uses stays whatever a rule says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Retention {
     /// Which repositories, `*` standing for any text.

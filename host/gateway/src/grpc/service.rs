@@ -66,7 +66,7 @@ async fn attempt(
         }
     };
     let header = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
-    let key = endpoint.key(header, &asked.parameters);
+    let key = endpoint.key(header, |name| asked.parameters.text(name));
     let live = predict::route(&endpoint, Some(&version), key.as_deref())?;
     live.stats.decode.add(call.started.elapsed());
     let answered = call.run(gateway, &endpoint, live, asked).await?;
@@ -122,7 +122,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         let ModelMetadataRequest { name, version } = request.into_inner();
         let endpoint = self.0.endpoint(&name).map_err(|error| status(&error))?;
         let live = about::shown(&endpoint, Some(&version)).map_err(|error| status(&error))?;
-        let signature = live.revision.predictor.signature();
+        let signature = live.predictor().map_err(|error| status(&error))?.signature();
         let specs = |specs: &[eyot_nn::TensorSpec]| {
             let spec = |spec: &eyot_nn::TensorSpec| model_metadata_response::TensorMetadata {
                 name: spec.name.clone(),
@@ -199,7 +199,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         let ModelConfigRequest { name, version } = request.into_inner();
         let endpoint = self.0.endpoint(&name).map_err(|error| status(&error))?;
         let live = about::shown(&endpoint, Some(&version)).map_err(|error| status(&error))?;
-        let signature = live.revision.predictor.signature();
+        let signature = live.predictor().map_err(|error| status(&error))?.signature();
         let of = |dtype: eyot_nn::DataType| {
             DataType::from_str_name(about::type_name(dtype)).unwrap_or(DataType::TypeInvalid).into()
         };

@@ -4,7 +4,7 @@ use std::path::Path;
 use clap::Args;
 use eyot_api::DeployRequest;
 use eyot_core::{Error, Name, Period, Result};
-use eyot_deploy::Limits;
+use eyot_deploy::{Grants, Limits, Route};
 
 use crate::cli::Global;
 use crate::cli::deployments::serves;
@@ -43,6 +43,24 @@ pub(crate) struct Deploy {
     /// How long one request may take, as in 500ms [default: handlers.timeout].
     #[arg(long, value_name = "TIME")]
     timeout: Option<Period>,
+    /// Requests that a component which answers HTTP gets: /path, /path/... or host/path/...; may be
+    /// repeated [default: /NAME/...].
+    #[arg(long = "route", value_name = "ROUTE")]
+    routes: Vec<Route>,
+    /// Lets the component send requests to a host: api.example.com, *.example.com, localhost:8000 or *;
+    /// may be repeated.
+    #[arg(long = "allow-http", value_name = "HOST")]
+    http: Vec<String>,
+    /// Gives the component a setting; may be repeated.
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
+    /// Grants a key-value store under the label that the component opens; may be repeated. The store is
+    /// the deployment's own unless another is named.
+    #[arg(long = "key-value", value_name = "LABEL[=STORE]")]
+    stores: Vec<String>,
+    /// Grants a SQLite database, likewise.
+    #[arg(long = "sqlite", value_name = "LABEL[=DATABASE]")]
+    databases: Vec<String>,
 }
 
 impl Deploy {
@@ -63,11 +81,24 @@ impl Deploy {
         }
         let spinner = output.spinner(&format!("loading {name}"));
         let limits = Limits { concurrency: self.concurrency, queue: self.queue, timeout: self.timeout };
-        let request = DeployRequest { source, models, limits, no_traffic: self.no_traffic };
+        let grants = Grants {
+            http: self.http,
+            variables: self.variables.iter().map(|text| variable(text)).collect::<Result<_>>()?,
+            stores: labelled(&name, &self.stores)?,
+            databases: labelled(&name, &self.databases)?,
+        };
+        let request = DeployRequest {
+            source,
+            models,
+            limits,
+            grants,
+            routes: self.routes,
+            no_traffic: self.no_traffic,
+        };
         let deployment = session.client().deploy(&name, &request).await;
         spinner.finish_and_clear();
         let deployment = deployment?;
-        let url = session.gateway().map(|gateway| format!("{gateway}/v2/models/{name}/infer"));
+        let gateway = session.gateway();
         let ready = deployment
             .traffic
             .weights
@@ -81,11 +112,37 @@ impl Deploy {
                 return format!("{name} revision {ready} is ready, {serves} serves\neyot traffic {name} {serves}=90 {ready}=10 gives it requests");
             }
             let first = format!("{name} revision {} serves {}", deployment.revision, serves(&deployment));
-            match url {
-                Some(url) => format!("{first}\nPOST {url}"),
+            match gateway {
+                Some(gateway) => std::iter::once(first)
+                    .chain(deployment.endpoints.iter().map(|endpoint| address(gateway, endpoint)))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
                 None => format!("{first}\nit answers requests once eyot up runs"),
             }
         })
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String)> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| Error::invalid(format!("'{text}' gives no setting")).hint("write --var NAME=VALUE"))
+}
+
+/// What stands under each label: what is named, or something of the deployment's own.
+fn labelled(deployment: &Name, all: &[String]) -> Result<BTreeMap<String, Name>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((label, name)) => Ok((label.to_owned(), name.parse()?)),
+        None => Ok((text.clone(), format!("{deployment}.{text}").parse()?)),
+    };
+    all.iter().map(pair).collect()
+}
+
+/// `POST /v2/models/m/infer` with the server before the path; a route on a host of its own as it is.
+fn address(gateway: &str, endpoint: &str) -> String {
+    match endpoint.split_once(" /") {
+        Some((method, path)) => format!("{method} {gateway}/{path}"),
+        None => endpoint.to_owned(),
     }
 }
 

@@ -94,7 +94,12 @@ pub(crate) async fn push_file(
     let watching = bar.clone();
     let registry = session.client().registry().watched(move |length| watching.inc(length));
     let pushed = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("wasm") => registry.push_component(&reference.repository, Some(tag), bytes.into()).await,
+        Some("wasm") => {
+            let component = eyot_engine::componentize(&bytes)
+                .map_err(|error| error.context(format!("cannot push {}", file.display())))?;
+            let component = component.into_owned().into();
+            registry.push_component(&reference.repository, Some(tag), component).await
+        }
         Some("onnx") => registry.push_model(&reference.repository, Some(tag), &name, bytes.into()).await,
         _ => Err(Error::invalid(format!("{} is neither .wasm nor .onnx", file.display()))
             .hint("components end in .wasm, models in .onnx")),

@@ -1,0 +1,119 @@
+//! HTTP of WASI 0.2, each path another way to answer or not to.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+};
+use wasip2::io::streams::StreamError;
+
+struct Component;
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+wasip2::http::proxy::export!(Component);
+
+impl wasip2::exports::http::incoming_handler::Guest for Component {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let path = request.path_with_query().unwrap_or_default();
+        let last = path.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        match last {
+            "echo" => echo(&request, out),
+            "headers" => {
+                let mut lines: Vec<String> = request
+                    .headers()
+                    .entries()
+                    .into_iter()
+                    .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(&value)))
+                    .collect();
+                lines.sort();
+                text(out, &lines.concat());
+            }
+            "count" => text(out, &(COUNT.fetch_add(1, Ordering::Relaxed) + 1).to_string()),
+            "trap" => panic!("asked to"),
+            "half" => {
+                let body = begin(out, 200);
+                let mut stream = body.write().expect("a stream");
+                stream.write_all(b"the first half").expect("written");
+                stream.flush().expect("flushed");
+                panic!("halfway");
+            }
+            "spin" => loop {
+                std::hint::black_box(COUNT.load(Ordering::Relaxed));
+            },
+            "events" => {
+                let body = begin(out, 200);
+                let mut stream = body.write().expect("a stream");
+                for number in 0..3 {
+                    stream.write_all(format!("data: {number}\n\n").as_bytes()).expect("written");
+                    stream.flush().expect("flushed");
+                }
+                drop(stream);
+                OutgoingBody::finish(body, None).expect("finished");
+            }
+            "never" => drop(out),
+            "fetch" => fetch(path.split_once('?').map_or("", |(_, url)| url), out),
+            "grow" => {
+                let mut blocks = Vec::new();
+                loop {
+                    blocks.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+                }
+            }
+            _ => text(out, "Hello!"),
+        }
+    }
+}
+
+fn begin(out: ResponseOutparam, status: u16) -> OutgoingBody {
+    let response = OutgoingResponse::new(Fields::new());
+    response.set_status_code(status).expect("a status");
+    let body = response.body().expect("a body");
+    ResponseOutparam::set(out, Ok(response));
+    body
+}
+
+fn text(out: ResponseOutparam, text: &str) {
+    let body = begin(out, 200);
+    let mut stream = body.write().expect("a stream");
+    stream.write_all(text.as_bytes()).expect("written");
+    drop(stream);
+    OutgoingBody::finish(body, None).expect("finished");
+}
+
+/// Streams the request's body back.
+fn echo(request: &IncomingRequest, out: ResponseOutparam) {
+    let incoming = request.consume().expect("a body");
+    let from = incoming.stream().expect("a stream");
+    let body = begin(out, 200);
+    let mut into = body.write().expect("a stream");
+    loop {
+        match from.blocking_read(64 << 10) {
+            Ok(piece) => into.write_all(&piece).expect("written"),
+            Err(StreamError::Closed) => break,
+            Err(error) => panic!("the request's body broke: {error}"),
+        }
+    }
+    into.flush().expect("flushed");
+    drop(into);
+    OutgoingBody::finish(body, None).expect("finished");
+}
+
+/// Asks another server and says what it answered.
+fn fetch(url: &str, out: ResponseOutparam) {
+    let (authority, path) = url.trim_start_matches("http://").split_once('/').unwrap_or((url, ""));
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
+    request.set_authority(Some(authority)).expect("an authority");
+    request.set_path_with_query(Some(&format!("/{path}"))).expect("a path");
+    let answer = outgoing_handler::handle(request, None);
+    let answer = answer.and_then(|answer| {
+        answer.subscribe().block();
+        answer.get().expect("an answer").expect("taken once")
+    });
+    match answer {
+        Ok(answer) => text(out, &format!("{} from {authority}", answer.status())),
+        Err(error) => text(out, &format!("{error:?}")),
+    }
+}

@@ -1,0 +1,210 @@
+//! Functions of a component as calls with JSON: the component's own types are the contract.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use eyot_core::interface::Function;
+use eyot_core::{Error, Result};
+use serde_json::{Map, Value};
+use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, Val};
+
+use crate::guest::Guest;
+use crate::pool::{Instances, Pool, Warm};
+use crate::{Component, Grants, Limits, Mode, reflect};
+
+/// The functions of a component that can be called with JSON, with what the component was granted.
+pub struct Functions {
+    pool: Pool<InstancePre<Guest>>,
+    all: Vec<Served>,
+}
+
+struct Served {
+    function: Function,
+    export: ComponentExportIndex,
+}
+
+/// What a function answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// It went well; `null` where the function gives nothing.
+    Value(Value),
+    /// It went well, and the function gives bytes.
+    Bytes(Vec<u8>),
+    /// The function answered an error of its own.
+    Error(Value),
+}
+
+/// Arguments of a call.
+#[derive(Clone, Debug)]
+pub enum Arguments {
+    /// Values by parameter name.
+    Values(Map<String, Value>),
+    /// The function's only parameter, where that is a list of bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Functions {
+    /// The functions that `component` exports for callers: those whose values have a JSON form, in
+    /// interfaces that are its own.
+    ///
+    /// Fails with `Invalid` where there is none.
+    pub fn new(
+        component: Component,
+        grants: Grants,
+        limits: Limits,
+        instances: Instances,
+    ) -> Result<Arc<Self>> {
+        if component.mode() != Mode::Serving {
+            return Err(Error::internal("functions were compiled for steps"));
+        }
+        let mut all = Vec::new();
+        for function in component.interface().callable() {
+            all.push(Served { export: component.export(&function.name)?, function: function.clone() });
+        }
+        if all.is_empty() {
+            let exports = component.interface().exports.join(", ");
+            return Err(Error::invalid(format!(
+                "component {} exports no function that can be called with JSON",
+                component.digest()
+            ))
+            .hint(if exports.is_empty() {
+                "it exports nothing".to_owned()
+            } else {
+                format!("it exports {exports}")
+            }));
+        }
+        let start = component.instance().clone();
+        Ok(Arc::new(Self { pool: Pool::new(component, start, grants, limits, instances)?, all }))
+    }
+
+    /// The component.
+    pub fn component(&self) -> &Component {
+        self.pool.component()
+    }
+
+    /// Instances started so far.
+    pub fn started(&self) -> u64 {
+        self.pool.started()
+    }
+
+    /// What can be called.
+    pub fn all(&self) -> impl Iterator<Item = &Function> {
+        self.all.iter().map(|served| &served.function)
+    }
+
+    /// The function of that name; see [`eyot_core::interface::Function::is_called`].
+    ///
+    /// Fails with `NotFound` that lists those there are, and `Invalid` where the name fits several.
+    pub fn find(&self, name: &str) -> Result<&Function> {
+        self.served(name).map(|served| &served.function)
+    }
+
+    fn served(&self, name: &str) -> Result<&Served> {
+        let mut found = self.all.iter().filter(|served| served.function.is_called(name));
+        let names = || self.all().map(Function::short).collect::<Vec<_>>().join(", ");
+        match (found.next(), found.next()) {
+            (Some(served), None) => Ok(served),
+            (None, _) => Err(Error::not_found(format!("there is no function '{name}'"))
+                .hint(format!("there are: {}", names()))),
+            (Some(one), Some(other)) => Err(Error::invalid(format!("there are several functions '{name}'"))
+                .hint(format!("write {} or {}", one.function.short(), other.function.short()))),
+        }
+    }
+
+    /// Starts an instance ahead of the first call.
+    ///
+    /// Fails as a call would that needed a fresh instance.
+    pub async fn prepare(&self) -> Result<()> {
+        self.pool.prepare().await
+    }
+
+    /// Calls a function. An instance that fails in any way is never used again.
+    ///
+    /// Fails with `Invalid` when the arguments do not fit the function's types, naming parameter and
+    /// path, `Failed` when the component traps, `Timeout` at its deadline or `deadline`.
+    pub async fn call(&self, name: &str, arguments: Arguments, deadline: Option<Instant>) -> Result<Reply> {
+        let served = self.served(name)?;
+        check(&served.function, &arguments)?;
+        let mut warm = self.pool.take().await?;
+        let passed = match arguments {
+            Arguments::Bytes(bytes) => Ok(around(&served.function, bytes)),
+            Arguments::Values(values) => {
+                reflect::arguments(&mut warm.store, &served.function, |name| values.get(name))
+            }
+        };
+        let passed = match passed {
+            Ok(passed) => passed,
+            Err(error) => {
+                // The caller's mistake, which the instance has not seen.
+                self.pool.keep(warm);
+                return Err(error);
+            }
+        };
+        let deadline = self.pool.begin(&mut warm, deadline);
+        let called = tokio::time::timeout_at(deadline.into(), invoke(&mut warm, served, &passed)).await;
+        let result = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
+        let result = result.map_err(|error| self.pool.explain(&error, &warm, &served.function.name))?;
+        let reply = reply(&mut warm, &served.function, result)?;
+        self.pool.keep(warm);
+        Ok(reply)
+    }
+}
+
+async fn invoke(warm: &mut Warm<Instance>, served: &Served, passed: &[Val]) -> wasmtime::Result<Option<Val>> {
+    let callee = warm.exports.get_func(&mut warm.store, served.export);
+    let callee = callee.ok_or_else(|| wasmtime::Error::msg("the export is no function"))?;
+    let mut results = vec![Val::Bool(false); usize::from(served.function.result.is_some())];
+    callee.call_async(&mut warm.store, passed, &mut results).await?;
+    Ok(results.pop())
+}
+
+/// Refuses what the function has no parameter for.
+fn check(function: &Function, arguments: &Arguments) -> Result<()> {
+    let values = match arguments {
+        Arguments::Values(values) => values,
+        Arguments::Bytes(_) if function.takes_bytes().is_some() => return Ok(()),
+        Arguments::Bytes(_) => {
+            let message = format!("{} does not take bytes alone", function.short());
+            return Err(Error::invalid(message)
+                .hint(format!("send its arguments as JSON; its signature is {function}")));
+        }
+    };
+    match values.keys().find(|name| !function.params.iter().any(|param| param.name == **name)) {
+        None => Ok(()),
+        Some(extra) => {
+            let names: Vec<&str> = function.params.iter().map(|param| param.name.as_str()).collect();
+            let takes = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+            Err(Error::invalid(format!("{} has no parameter '{extra}'", function.short()))
+                .hint(format!("it takes {takes}")))
+        }
+    }
+}
+
+/// The arguments of a function that takes these bytes and nothing else that it needs.
+fn around(function: &Function, bytes: Vec<u8>) -> Vec<Val> {
+    let mut list = Some(Val::List(bytes.into_iter().map(Val::U8).collect()));
+    let value = |param: &eyot_core::interface::Field| match param.ty.is_bytes() {
+        true => list.take().unwrap_or(Val::Option(None)),
+        false => Val::Option(None),
+    };
+    function.params.iter().map(value).collect()
+}
+
+fn reply(warm: &mut Warm<Instance>, function: &Function, result: Option<Val>) -> Result<Reply> {
+    let (ok, err) = function.answers();
+    let (ty, value) = match (result, err) {
+        (Some(Val::Result(Err(error))), Some(err)) => {
+            return Ok(Reply::Error(match (err, error) {
+                (Some(ty), Some(error)) => reflect::from_val(&mut warm.store, ty, *error)?,
+                _ => Value::Null,
+            }));
+        }
+        (Some(Val::Result(Ok(value))), Some(_)) => (ok, value.map(|value| *value)),
+        (value, _) => (ok, value),
+    };
+    Ok(match (ty, value) {
+        (Some(ty), Some(Val::List(items))) if ty.is_bytes() => Reply::Bytes(reflect::bytes(items)),
+        (Some(ty), Some(value)) => Reply::Value(reflect::from_val(&mut warm.store, ty, value)?),
+        (None, _) | (_, None) => Reply::Value(Value::Null),
+    })
+}

@@ -1,0 +1,23 @@
+use eyot_world::imports::wasi::logging::logging::{Host, Level};
+
+use crate::guest::Guest;
+
+/// What a guest logs stands among what it prints, with its level and context before it.
+impl Host for Guest {
+    fn log(&mut self, level: Level, context: String, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            Level::Trace => "TRACE",
+            Level::Debug => "DEBUG",
+            Level::Info => "INFO",
+            Level::Warn => "WARN",
+            Level::Error => "ERROR",
+            Level::Critical => "CRITICAL",
+        };
+        let line = match context.is_empty() {
+            true => format!("{level} {message}\n"),
+            false => format!("{level} {context}: {message}\n"),
+        };
+        self.stderr.print(line.as_bytes());
+        Ok(())
+    }
+}

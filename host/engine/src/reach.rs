@@ -1,0 +1,171 @@
+//! What of the world outside a component may reach, beside models.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use eyot_core::interface::Interface;
+use eyot_core::{Digest, Error, Result};
+use http::Uri;
+
+use crate::stores::{Database, KeyValue};
+
+/// All of it; nothing by default.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// Where requests over HTTP may go.
+    pub http: Vec<Destination>,
+    /// Settings, by name.
+    pub variables: BTreeMap<String, String>,
+    /// Key-value stores, by the label under which they are opened.
+    pub stores: BTreeMap<String, Arc<dyn KeyValue>>,
+    /// Databases, by the label under which they are opened.
+    pub databases: BTreeMap<String, Arc<dyn Database>>,
+}
+
+impl Reach {
+    /// Whether everything that an interface imports is here.
+    ///
+    /// Fails with `Denied` that names the import and how it is granted.
+    pub(crate) fn check(&self, interface: &Interface, digest: &Digest) -> Result<()> {
+        let missing = |import: &str| match import.split('@').next().unwrap_or_default() {
+            "wasi:http/outgoing-handler" | "wasi:http/client" if self.http.is_empty() => {
+                Some("grant where it may send requests: --allow-http HOST")
+            }
+            "wasi:keyvalue/store"
+            | "wasi:keyvalue/atomics"
+            | "wasi:keyvalue/batch"
+            | "spin:key-value/key-value"
+                if self.stores.is_empty() =>
+            {
+                Some("grant a store under the label that it opens: --key-value default")
+            }
+            "spin:sqlite/sqlite" if self.databases.is_empty() => {
+                Some("grant a database under the label that it opens: --sqlite default")
+            }
+            _ => None,
+        };
+        match interface.imports.iter().find_map(|import| Some((import, missing(import)?))) {
+            None => Ok(()),
+            Some((import, hint)) => {
+                let message = format!("component {digest} imports '{import}', which is not granted");
+                Err(Error::denied(message).hint(hint))
+            }
+        }
+    }
+}
+
+/// Where requests over HTTP may go: `api.example.com`, `*.example.com`, `localhost:8000`, or `*`.
+///
+/// Without a port, a host means the default ports of http and https.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    host: Host,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Any,
+    /// With its leading dot.
+    Below(String),
+    Exact(String),
+}
+
+impl Destination {
+    /// Whether a request to `uri` may go there.
+    pub(crate) fn holds(&self, uri: &Uri) -> bool {
+        let Some(host) = uri.host() else { return false };
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let named = match &self.host {
+            Host::Any => true,
+            Host::Below(suffix) => host.ends_with(suffix.as_str()),
+            Host::Exact(exact) => host == *exact,
+        };
+        let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+        let port = uri.port_u16().unwrap_or(default);
+        named
+            && match (self.port, &self.host) {
+                (Some(allowed), _) => port == allowed,
+                (None, Host::Any) => true,
+                (None, _) => port == 80 || port == 443,
+            }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::invalid(format!("'{text}' is no destination"))
+                .hint("write a host, as in api.example.com, *.example.com, localhost:8000 or [::1]:8000; * is everywhere")
+        };
+        let bracketed = text.starts_with('[');
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !bracketed || host.ends_with(']') => {
+                (host, Some(port.parse().map_err(|_| wrong())?))
+            }
+            _ => (text, None),
+        };
+        let plain = |host: &str| {
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            !host.is_empty() && (host.bytes().all(good) || bracketed && host.ends_with(']'))
+        };
+        let host = match (host, host.strip_prefix('*')) {
+            ("*", _) => Host::Any,
+            (_, Some(suffix)) if suffix.strip_prefix('.').is_some_and(plain) => {
+                Host::Below(suffix.to_ascii_lowercase())
+            }
+            (host, None) if plain(host) => Host::Exact(host.to_ascii_lowercase()),
+            _ => return Err(wrong()),
+        };
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Any => f.write_str("*")?,
+            Host::Below(suffix) => write!(f, "*{suffix}")?,
+            Host::Exact(host) => f.write_str(host)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn destinations_hold_what_they_name_and_nothing_else() {
+        for (allowed, uri, expected) in [
+            ("api.example.com", "https://api.example.com/x", true),
+            ("api.example.com", "http://API.example.com./x", true),
+            ("api.example.com", "https://api.example.com:8443/", false),
+            ("api.example.com", "https://api.example.com.evil.test/", false),
+            ("api.example.com:8443", "https://api.example.com:8443/", true),
+            ("api.example.com:8443", "https://api.example.com/", false),
+            ("*.example.com", "https://a.b.example.com/", true),
+            ("*.example.com", "https://example.com/", false),
+            ("*.example.com", "https://badexample.com/", false),
+            ("localhost:8000", "http://localhost:8000/", true),
+            ("localhost:80", "http://localhost/", true),
+            ("[::1]:8000", "http://[::1]:8000/", true),
+            ("*", "http://anything:1234/", true),
+            ("api.example.com", "https://user@evil.test/api.example.com", false),
+        ] {
+            let destination: Destination = allowed.parse().unwrap();
+            assert_eq!(destination.holds(&uri.parse().unwrap()), expected, "{allowed} {uri}");
+            assert_eq!(destination.to_string(), allowed);
+        }
+        for wrong in ["", "https://a", "a/b", "*x", "a:b", "a:99999", "*.", "a b"] {
+            assert!(wrong.parse::<Destination>().is_err(), "{wrong}");
+        }
+    }
+}

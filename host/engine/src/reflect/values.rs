@@ -1,0 +1,239 @@
+//! Values of the component model as JSON, both ways. The rules are those of
+//! [`eyot_core::interface::Type::check`], which everything that comes in here has passed.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use eyot_core::interface::{Case, Field, Function, Type, integer, some};
+use eyot_core::{Digest, Error, Result};
+use serde_json::{Map, Number, Value};
+use wasmtime::Store;
+use wasmtime::component::{Resource, ResourceAny, Val};
+
+use crate::guest::Guest;
+use crate::host::artifacts::Entry;
+
+/// The arguments of a call, from values by parameter name. What is optional may be left out.
+///
+/// Fails with `Invalid` that names the parameter and the path inside of it.
+pub(crate) fn arguments<'a>(
+    store: &mut Store<Guest>,
+    function: &Function,
+    given: impl Fn(&str) -> Option<&'a Value>,
+) -> Result<Vec<Val>> {
+    let mut values = Vec::with_capacity(function.params.len());
+    for param in &function.params {
+        let value = given(&param.name).unwrap_or(&Value::Null);
+        let value = param.ty.check(value).and_then(|()| to_val(store, &param.ty, value));
+        values
+            .push(value.map_err(|error| {
+                error.context(format!("parameter '{}' of {}", param.name, function.name))
+            })?);
+    }
+    Ok(values)
+}
+
+/// The value for a parameter of type `ty`.
+fn to_val(store: &mut Store<Guest>, ty: &Type, value: &Value) -> Result<Val> {
+    let wrong = || Error::invalid(format!("expected {ty}, found {value}"));
+    Ok(match (ty, value) {
+        (Type::Bool, Value::Bool(flag)) => Val::Bool(*flag),
+        (Type::F32, value) => Val::Float32(float(value).ok_or_else(wrong)? as f32),
+        (Type::F64, value) => Val::Float64(float(value).ok_or_else(wrong)?),
+        (Type::Char, Value::String(text)) => Val::Char(text.chars().next().ok_or_else(wrong)?),
+        (Type::String, Value::String(text)) => Val::String(text.clone()),
+        (Type::List(_), Value::String(text)) => {
+            let bytes = STANDARD.decode(text).map_err(|_| wrong())?;
+            Val::List(bytes.into_iter().map(Val::U8).collect())
+        }
+        (Type::List(inner), Value::Array(items)) => {
+            Val::List(items.iter().map(|item| to_val(store, inner, item)).collect::<Result<_>>()?)
+        }
+        (Type::Tuple(types), Value::Array(items)) => {
+            let pairs = types.iter().zip(items);
+            Val::Tuple(pairs.map(|(ty, item)| to_val(store, ty, item)).collect::<Result<_>>()?)
+        }
+        (Type::Record(fields), Value::Object(map)) => {
+            let mut values = Vec::with_capacity(fields.len());
+            for field in fields {
+                let value = map.get(&field.name).unwrap_or(&Value::Null);
+                values.push((field.name.clone(), to_val(store, &field.ty, value)?));
+            }
+            Val::Record(values)
+        }
+        (Type::Variant(cases), value) => variant(store, cases, value).transpose()?.ok_or_else(wrong)?,
+        (Type::Enum(_), Value::String(case)) => Val::Enum(case.clone()),
+        (Type::Flags(_), Value::Array(flags)) => {
+            Val::Flags(flags.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        }
+        (Type::Option(_), Value::Null) => Val::Option(None),
+        (Type::Option(inner), value) => {
+            let value = if inner.is_optional() { some(value).ok_or_else(wrong)? } else { value };
+            Val::Option(Some(Box::new(to_val(store, inner, value)?)))
+        }
+        (Type::Result { ok, err }, Value::Object(map)) => {
+            let arm = |store: &mut Store<Guest>, ty: &Option<Box<Type>>, value: &Value| match ty {
+                Some(ty) => to_val(store, ty, value).map(|value| Some(Box::new(value))),
+                None => Ok(None),
+            };
+            match (map.get("ok"), map.get("err")) {
+                (Some(value), None) => Val::Result(Ok(arm(store, ok, value)?)),
+                (None, Some(value)) => Val::Result(Err(arm(store, err, value)?)),
+                _ => return Err(wrong()),
+            }
+        }
+        (Type::Artifact, Value::String(digest)) => Val::Resource(artifact(store, digest.parse()?)?),
+        (ty, value) => integer(value).and_then(|number| whole(ty, number)).ok_or_else(wrong)?,
+    })
+}
+
+fn whole(ty: &Type, number: i128) -> Option<Val> {
+    Some(match ty {
+        Type::U8 => Val::U8(number.try_into().ok()?),
+        Type::U16 => Val::U16(number.try_into().ok()?),
+        Type::U32 => Val::U32(number.try_into().ok()?),
+        Type::U64 => Val::U64(number.try_into().ok()?),
+        Type::S8 => Val::S8(number.try_into().ok()?),
+        Type::S16 => Val::S16(number.try_into().ok()?),
+        Type::S32 => Val::S32(number.try_into().ok()?),
+        Type::S64 => Val::S64(number.try_into().ok()?),
+        _ => return None,
+    })
+}
+
+fn float(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => match text.as_str() {
+            "NaN" => Some(f64::NAN),
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn variant(store: &mut Store<Guest>, cases: &[Case], value: &Value) -> Option<Result<Val>> {
+    let (name, payload) = match value {
+        Value::String(name) => (name, &Value::Null),
+        Value::Object(map) => map.iter().next()?,
+        _ => return None,
+    };
+    match &cases.iter().find(|case| case.name == *name)?.ty {
+        None => Some(Ok(Val::Variant(name.clone(), None))),
+        Some(ty) => {
+            Some(to_val(store, ty, payload).map(|value| Val::Variant(name.clone(), Some(Box::new(value)))))
+        }
+    }
+}
+
+/// A handle on an artifact that was handed in.
+fn artifact(store: &mut Store<Guest>, digest: Digest) -> Result<ResourceAny> {
+    let guest = store.data_mut();
+    let known = guest.artifacts.as_ref().and_then(|artifacts| artifacts.known.get(&digest)).cloned();
+    let known =
+        known.ok_or_else(|| Error::denied(format!("artifact {digest} was not handed to this step")))?;
+    let handle: wasmtime::Result<Resource<eyot_world::Artifact>> = guest.push(Entry { digest, known });
+    let any = handle.and_then(|handle| ResourceAny::try_from_resource(handle, store));
+    any.map_err(|error| Error::exhausted(format!("no handle for artifact {digest}: {error:#}")))
+}
+
+/// The JSON form of a value of type `ty` that a guest returned. Artifacts are taken out of their handles.
+pub(crate) fn from_val(store: &mut Store<Guest>, ty: &Type, value: Val) -> Result<Value> {
+    Ok(match (ty, value) {
+        (_, Val::Bool(flag)) => Value::Bool(flag),
+        (_, Val::S8(number)) => number.into(),
+        (_, Val::U8(number)) => number.into(),
+        (_, Val::S16(number)) => number.into(),
+        (_, Val::U16(number)) => number.into(),
+        (_, Val::S32(number)) => number.into(),
+        (_, Val::U32(number)) => number.into(),
+        (_, Val::S64(number)) => number.into(),
+        (_, Val::U64(number)) => number.into(),
+        (_, Val::Float32(number)) => shortest(number),
+        (_, Val::Float64(number)) => from_float(number),
+        (_, Val::Char(letter)) => Value::String(letter.to_string()),
+        (_, Val::String(text)) => Value::String(text),
+        (ty, Val::List(items)) if ty.is_bytes() => Value::String(STANDARD.encode(bytes(items))),
+        (Type::List(inner), Val::List(items) | Val::FixedLengthList(items)) => {
+            Value::Array(items.into_iter().map(|item| from_val(store, inner, item)).collect::<Result<_>>()?)
+        }
+        (Type::Tuple(types), Val::Tuple(items)) => {
+            let pairs = types.iter().zip(items);
+            Value::Array(pairs.map(|(ty, item)| from_val(store, ty, item)).collect::<Result<_>>()?)
+        }
+        (Type::Record(types), Val::Record(fields)) => record(store, types, fields)?,
+        (_, Val::Variant(name, None) | Val::Enum(name)) => Value::String(name),
+        (Type::Variant(cases), Val::Variant(name, Some(value))) => {
+            let ty = cases.iter().find(|case| case.name == name).and_then(|case| case.ty.as_ref());
+            let ty = ty.ok_or_else(|| Error::internal(format!("a variant without case {name}")))?;
+            one(name, from_val(store, ty, *value)?)
+        }
+        (_, Val::Option(None)) => Value::Null,
+        (Type::Option(inner), Val::Option(Some(value))) => {
+            let value = from_val(store, inner, *value)?;
+            if inner.is_optional() { one("some".to_owned(), value) } else { value }
+        }
+        (Type::Result { ok, err }, Val::Result(result)) => {
+            let (name, ty, value) = match result {
+                Ok(value) => ("ok", ok, value),
+                Err(value) => ("err", err, value),
+            };
+            let inner = match (ty, value) {
+                (Some(ty), Some(value)) => from_val(store, ty, *value)?,
+                _ => Value::Null,
+            };
+            one(name.to_owned(), inner)
+        }
+        (_, Val::Flags(flags)) => flags.into(),
+        (_, Val::Resource(resource)) => Value::String(take_artifact(store, resource)?.to_string()),
+        (ty, _) => return Err(Error::unsupported(format!("a value of type {ty} has no JSON form"))),
+    })
+}
+
+fn record(store: &mut Store<Guest>, types: &[Field], fields: Vec<(String, Val)>) -> Result<Value> {
+    let mut map = Map::new();
+    for (field, (name, value)) in types.iter().zip(fields) {
+        map.insert(name, from_val(store, &field.ty, value)?);
+    }
+    Ok(Value::Object(map))
+}
+
+/// The bytes of a list of them.
+pub(crate) fn bytes(items: Vec<Val>) -> Vec<u8> {
+    items.into_iter().filter_map(|item| if let Val::U8(byte) = item { Some(byte) } else { None }).collect()
+}
+
+fn one(name: String, value: Value) -> Value {
+    let mut map = Map::new();
+    map.insert(name, value);
+    Value::Object(map)
+}
+
+/// An `f32` with the digits of an `f32`: 0.1 and not 0.10000000149011612.
+fn shortest(number: f32) -> Value {
+    match number.to_string().parse::<f64>() {
+        Ok(wide) if number.is_finite() => from_float(wide),
+        _ => from_float(number.into()),
+    }
+}
+
+fn from_float(number: f64) -> Value {
+    let text = if number.is_nan() {
+        "NaN"
+    } else if number > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    };
+    Number::from_f64(number).map_or_else(|| Value::String(text.to_owned()), Value::Number)
+}
+
+fn take_artifact(store: &mut Store<Guest>, resource: ResourceAny) -> Result<Digest> {
+    let entry = resource
+        .try_into_resource::<eyot_world::Artifact>(&mut *store)
+        .and_then(|handle| store.data_mut().take::<_, Entry>(handle));
+    entry.map(|entry| entry.digest).map_err(|error| {
+        Error::failed(format!("the component returned a handle that is no artifact of its own: {error:#}"))
+    })
+}

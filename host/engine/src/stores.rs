@@ -1,0 +1,66 @@
+//! What keeps things for components beyond one call: key-value stores and databases. The node decides
+//! where they lie; here is what they must do.
+
+use async_trait::async_trait;
+use eyot_core::Result;
+
+/// A key-value store. What is written is durable when the call returns.
+#[async_trait]
+pub trait KeyValue: Send + Sync + std::fmt::Debug + 'static {
+    /// The value of a key.
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Sets every pair, or none.
+    async fn set(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<()>;
+
+    /// Deletes every key, or none; one that is not there is gone already.
+    async fn delete(&self, keys: Vec<String>) -> Result<()>;
+
+    /// Up to `limit` keys after `after`, in the order of their bytes.
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>>;
+
+    /// Adds to a number, which is 0 before, and answers the sum.
+    ///
+    /// Fails with `Invalid` where the value is no number, or the sum none that fits.
+    async fn increment(&self, key: &str, by: i64) -> Result<i64>;
+
+    /// Sets a value if it still is `expected`; `false` where it is not.
+    async fn swap(&self, key: &str, expected: Option<Vec<u8>>, value: Vec<u8>) -> Result<bool>;
+}
+
+/// A value of a database.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+/// What a statement gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Cell>>,
+    /// The last row that was inserted on this connection.
+    pub last: i64,
+    /// Rows that the last statement changed.
+    pub changed: u64,
+}
+
+/// A SQL database of SQLite's dialect.
+#[async_trait]
+pub trait Database: Send + Sync + std::fmt::Debug + 'static {
+    /// A connection of its own.
+    async fn connect(&self) -> Result<Box<dyn Connection>>;
+}
+
+/// One connection to a database.
+#[async_trait]
+pub trait Connection: Send + Sync + 'static {
+    /// Runs one statement.
+    ///
+    /// Fails with `Invalid` where SQLite refuses it, `Exhausted` where the database is full.
+    async fn execute(&self, statement: String, parameters: Vec<Cell>) -> Result<Rows>;
+}

@@ -1,0 +1,252 @@
+//! Functions of components as endpoints: `POST /fn/NAME/FUNCTION` with JSON, checked against the types
+//! that the component itself declares. No route is written by anybody.
+
+mod openapi;
+mod page;
+
+pub(crate) use openapi::names;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use eyot_core::{Error, Kind, Result};
+use eyot_engine::{Arguments, Reply};
+use http::request;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::{Map, Value, json};
+
+use crate::about;
+use crate::answer::{Answer, PREDICTION, Refusal, html_answer, json_answer, text_answer};
+use crate::places::unescape;
+use crate::predict::{self, Call};
+use crate::rest::{LONG, answered, aside, whole};
+use crate::revisions::{Endpoint, Live};
+use crate::router::origin;
+use crate::server::Inner;
+use crate::stats::Counted;
+use crate::trace::Trace;
+
+const BYTES: &str = "application/octet-stream";
+
+/// What the path behind `/fn/` names: a deployment, one of its revisions or whichever has the turn, and
+/// what is below it.
+struct Target {
+    name: String,
+    version: Option<String>,
+    rest: Vec<String>,
+}
+
+impl Target {
+    fn of(path: &str) -> Result<Self> {
+        let segments: Option<Vec<String>> = path
+            .trim_end_matches('/')
+            .split('/')
+            .map(|segment| unescape(segment).map(|text| text.into_owned()))
+            .collect();
+        let mut segments = segments
+            .ok_or_else(|| Error::not_found(format!("there is no route /fn/{path}")).hint(SHAPE))?
+            .into_iter();
+        let first = segments.next().unwrap_or_default();
+        let (name, version) = match first.split_once('@') {
+            None => (first, None),
+            Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
+        };
+        Ok(Self { name, version, rest: segments.collect() })
+    }
+
+    /// The path of the deployment, as it was asked for.
+    fn base(&self) -> String {
+        match &self.version {
+            None => format!("/fn/{}", self.name),
+            Some(version) => format!("/fn/{}@{version}", self.name),
+        }
+    }
+}
+
+const SHAPE: &str = "a function is POST /fn/NAME/FUNCTION; GET /fn/NAME lists a deployment's";
+
+pub(crate) async fn answer(
+    gateway: &Arc<Inner>,
+    path: &str,
+    parts: &request::Parts,
+    body: Incoming,
+) -> Result<Answer, Refusal> {
+    let target = Target::of(path)?;
+    let rest: Vec<&str> = target.rest.iter().map(String::as_str).collect();
+    if target.name == page::OWN {
+        return match rest.as_slice() {
+            ["try.js"] => Ok(text_answer("text/javascript; charset=utf-8", page::SCRIPT.to_owned())),
+            _ => Err(Error::not_found(format!("there is no route /fn/{path}")).hint(SHAPE).into()),
+        };
+    }
+    match (&parts.method, rest.as_slice()) {
+        (&Method::POST, [] | [_, _, _, ..]) | (_, [_, _, _, ..]) => {
+            Err(Error::not_found(format!("there is no function at /fn/{path}")).hint(SHAPE).into())
+        }
+        (&Method::POST, names) => {
+            let name = names.join("/");
+            call(gateway, &target, &name, &parts.headers, body).await
+        }
+        (&Method::GET | &Method::HEAD, names) => about(gateway, &target, names, &parts.headers),
+        (method, _) => Err(not_allowed(path, method, "GET, HEAD, POST")),
+    }
+}
+
+fn not_allowed(path: &str, method: &Method, allow: &'static str) -> Refusal {
+    let error = Error::invalid(format!("/fn/{path} takes no {method}")).hint(format!("it takes {allow}"));
+    Refusal { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) }
+}
+
+fn about(gateway: &Inner, target: &Target, names: &[&str], headers: &HeaderMap) -> Result<Answer, Refusal> {
+    let endpoint = gateway.endpoint(&target.name)?;
+    let live = about::shown(&endpoint, target.version.as_deref())?;
+    let functions = live.functions()?;
+    let place =
+        openapi::Place { name: &target.name, base: &target.base(), origin: &origin(gateway, headers) };
+    match names {
+        [] => Ok(json_answer(StatusCode::OK, &openapi::list(&live, functions))),
+        ["openapi.json"] => Ok(json_answer(StatusCode::OK, &openapi::document(&place, functions))),
+        ["docs"] => Ok(html_answer(page::page(&place, &live, functions))),
+        names => {
+            functions.find(&names.join("/"))?;
+            Err(not_allowed(&format!("{}/{}", target.name, names.join("/")), &Method::GET, "POST"))
+        }
+    }
+}
+
+async fn call(
+    gateway: &Arc<Inner>,
+    target: &Target,
+    function: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Answer, Refusal> {
+    let call = Call::new(Trace::of(headers), None);
+    let mut answer = match attempt(gateway, &call, target, function, headers, body).await {
+        Ok(answer) => answer,
+        Err(refusal) => refusal.answer(),
+    };
+    if let Ok(id) = HeaderValue::try_from(call.id) {
+        answer.headers_mut().insert(PREDICTION, id);
+    }
+    Ok(answer)
+}
+
+async fn attempt(
+    gateway: &Arc<Inner>,
+    call: &Call,
+    target: &Target,
+    function: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Answer, Refusal> {
+    gateway.refuse_when_draining()?;
+    let endpoint = gateway.endpoint(&target.name)?;
+    // A function that no revision has is refused before its body is read.
+    about::shown(&endpoint, target.version.as_deref())?.functions()?.find(function)?;
+    let received = whole(gateway, headers, body, None)
+        .await
+        .inspect_err(|refusal| predict::refused(call, &endpoint, &refusal.error))?;
+    let arrived = Instant::now();
+    let binary = is(headers, header::CONTENT_TYPE, BYTES);
+    let arguments = if binary {
+        Arguments::Bytes(received.into())
+    } else if received.len() > LONG {
+        aside(move || read(&received)).await.inspect_err(|error| predict::refused(call, &endpoint, error))?
+    } else {
+        read(&received).inspect_err(|error| predict::refused(call, &endpoint, error))?
+    };
+    let live = pick(&endpoint, target.version.as_deref(), headers, &arguments)?;
+    live.stats.decode.add(arrived.elapsed());
+    let counted = Counted::begin(live.stats.clone(), call.started);
+    let reply = match run(call, &live, function, arguments).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            counted.end(Err(error.kind()));
+            call.tell(&live, &error);
+            return Err(error.into());
+        }
+    };
+    let writing = Instant::now();
+    let (status, content_type, body) = match reply {
+        Reply::Value(value) => (StatusCode::OK, "application/json", Bytes::from(value.to_string())),
+        Reply::Bytes(bytes) if is(headers, header::ACCEPT, BYTES) => (StatusCode::OK, BYTES, bytes.into()),
+        Reply::Bytes(bytes) => {
+            (StatusCode::OK, "application/json", Value::String(STANDARD.encode(bytes)).to_string().into())
+        }
+        Reply::Error(value) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "application/json",
+            Bytes::from(json!({ "error": value }).to_string()),
+        ),
+    };
+    let answer = answered(headers, status, content_type, body.into()).await;
+    live.stats.encode.add(writing.elapsed());
+    counted.end(match status {
+        StatusCode::OK => Ok(()),
+        _ => Err(Kind::Invalid),
+    });
+    Ok(answer?)
+}
+
+/// Whether a header names this media type, alone or first of several.
+fn is(headers: &HeaderMap, name: header::HeaderName, media_type: &str) -> bool {
+    let first = headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.split([',', ';']).next());
+    first.is_some_and(|first| first.trim().eq_ignore_ascii_case(media_type))
+}
+
+/// A body of JSON: arguments by parameter name; none at all where there is no body.
+fn read(body: &[u8]) -> Result<Arguments> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Arguments::Values(Map::new()));
+    }
+    let value: Value = serde_json::from_slice(body).map_err(|error| {
+        Error::invalid(format!("the body cannot be read as JSON: {error}")).hint(
+            "send an object with one field for each parameter; bytes alone are application/octet-stream",
+        )
+    })?;
+    match value {
+        Value::Object(values) => Ok(Arguments::Values(values)),
+        _ => Err(Error::invalid("the body is no JSON object")
+            .hint("send an object with one field for each parameter")),
+    }
+}
+
+/// The revision for a call: sticky by a header or by an argument, where that is wished for.
+fn pick(
+    endpoint: &Endpoint,
+    version: Option<&str>,
+    headers: &HeaderMap,
+    arguments: &Arguments,
+) -> Result<Arc<Live>> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
+    let argument = |name: &str| match arguments {
+        Arguments::Bytes(_) => None,
+        Arguments::Values(values) => values.get(name).map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }),
+    };
+    let key = endpoint.key(header, argument);
+    predict::route(endpoint, version, key.as_deref())
+}
+
+async fn run(call: &Call, live: &Arc<Live>, function: &str, arguments: Arguments) -> Result<Reply> {
+    let functions = live.functions()?;
+    let deadline = call.started + live.revision.timeout;
+    let arrived = Instant::now();
+    let permit = live.gate.enter(deadline).await?;
+    let begun = Instant::now();
+    live.stats.queue.add(begun - arrived);
+    let reply = functions.call(function, arguments, Some(deadline)).await;
+    live.stats.inference.add(begun.elapsed());
+    drop(permit);
+    reply
+}

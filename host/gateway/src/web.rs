@@ -1,0 +1,229 @@
+//! Components that answer HTTP themselves: which requests are theirs, what they are told of them, and
+//! what is counted.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use eyot_core::{Error, Kind, Result};
+use eyot_deploy::{Matched, Route};
+use eyot_engine::{Streamed, Web};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, request};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+
+use crate::answer::{Failure, Out, PREDICTION, Refusal};
+use crate::body;
+use crate::predict::{self, Call};
+use crate::revisions::{Endpoint, Live};
+use crate::server::Inner;
+use crate::stats::Counted;
+use crate::trace::Trace;
+
+/// A deployment that a request is for.
+pub(crate) struct Found {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) route: Route,
+    pub(crate) matched: Matched,
+}
+
+/// The host that a request names, without its port.
+pub(crate) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let named = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = uri.host().or(named)?;
+    Some(match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    })
+}
+
+pub(crate) async fn answer(
+    gateway: &Arc<Inner>,
+    found: Found,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Out> {
+    let (parts, body) = request.into_parts();
+    let call = Call::new(Trace::of(&parts.headers), None);
+    let mut answer = match attempt(gateway, &call, &found, parts, body, peer).await {
+        Ok(answer) => answer,
+        Err(error) => Refusal::from(error).answer().map(Out::Http),
+    };
+    if let Ok(id) = HeaderValue::try_from(call.id) {
+        answer.headers_mut().insert(PREDICTION, id);
+    }
+    answer
+}
+
+async fn attempt(
+    gateway: &Arc<Inner>,
+    call: &Call,
+    found: &Found,
+    parts: request::Parts,
+    body: Incoming,
+    peer: SocketAddr,
+) -> Result<Response<Out>> {
+    gateway.refuse_when_draining()?;
+    let endpoint = &found.endpoint;
+    let told = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
+    let key = endpoint.key(told, |_| None);
+    let live = predict::route(endpoint, None, key.as_deref())?;
+    let counted = Counted::begin(live.stats.clone(), call.started);
+    let limit = gateway.config.max_body.0;
+    match ask(gateway, call, found, &live, parts, body, peer, limit).await {
+        Ok((response, held)) => {
+            let status = response.status();
+            let counted = Some(counted);
+            Ok(response
+                .map(|inner| Out::Guest(Told { inner, counted, held, failed: status.is_server_error() })))
+        }
+        Err(error) => {
+            counted.end(Err(error.kind()));
+            call.tell(&live, &error);
+            Err(error)
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn ask(
+    gateway: &Inner,
+    call: &Call,
+    found: &Found,
+    live: &Arc<Live>,
+    parts: request::Parts,
+    body: Incoming,
+    peer: SocketAddr,
+    limit: u64,
+) -> Result<(Response<Streamed>, Held)> {
+    if body.size_hint().lower() > limit {
+        return Err(body::too_large(limit));
+    }
+    let web = live.web()?;
+    let deadline = call.started + live.revision.timeout;
+    let arrived = Instant::now();
+    let permit = live.gate.enter(deadline).await?;
+    permit.forget();
+    let held = Held(live.clone());
+    let begun = Instant::now();
+    live.stats.queue.add(begun - arrived);
+    let request = told(gateway, found, parts, peer)?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let body = Limited::new(body, limit).boxed_unsync();
+    let answered = web.answer(request.map(|()| body)).await;
+    live.stats.inference.add(begun.elapsed());
+    Ok((answered?, held))
+}
+
+/// The request as a component sees it: its whole address, and where the route stands in it under the
+/// names that Spin gives.
+fn told(gateway: &Inner, found: &Found, parts: request::Parts, peer: SocketAddr) -> Result<Request<()>> {
+    let wrong = |what: &str| Error::invalid(format!("the request's {what} cannot be read"));
+    let named = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority: Authority = match (parts.uri.authority(), named) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => host.parse().map_err(|_| wrong("host"))?,
+        (None, None) => gateway.config.listen.to_string().parse().map_err(|_| wrong("host"))?,
+    };
+    let scheme = if gateway.config.tls().is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+    let mut uri = parts.uri.into_parts();
+    (uri.scheme, uri.authority) = (Some(scheme), Some(authority));
+    let uri = Uri::from_parts(uri).map_err(|_| wrong("address"))?;
+    let mut request = Request::new(());
+    let mut headers = parts.headers;
+    explain(&mut headers, found, &uri, peer);
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Tells a component by headers what its route made of the request. What a client sends under these
+/// names is taken away.
+fn explain(headers: &mut HeaderMap, found: &Found, uri: &Uri, peer: SocketAddr) {
+    let forged: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("spin-")).cloned().collect();
+    forged.into_iter().for_each(|name| {
+        headers.remove(name);
+    });
+    let mut set = |name: &str, value: &str| {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    };
+    let route = found.route.to_string();
+    set("spin-full-url", &uri.to_string());
+    set("spin-path-info", &found.matched.rest);
+    set("spin-matched-route", &route);
+    set("spin-raw-component-route", &route);
+    set("spin-component-route", &found.route.base());
+    set("spin-base-path", "/");
+    set("spin-client-addr", &peer.to_string());
+    for (name, value) in &found.matched.names {
+        set(&format!("spin-path-match-{name}"), value);
+    }
+}
+
+/// A place among the requests that a revision works on, until the answer has gone out.
+struct Held(Arc<Live>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.gate.leave();
+    }
+}
+
+/// A component's answer as it goes out; how it ends is counted.
+pub(crate) struct Told {
+    inner: Streamed,
+    counted: Option<Counted>,
+    #[expect(dead_code, reason = "dropped with the answer, to make room for the next")]
+    held: Held,
+    failed: bool,
+}
+
+impl Told {
+    pub(crate) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Failure>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        match &polled {
+            Poll::Ready(None) => self.end(None),
+            Poll::Ready(Some(Err(_))) => self.end(Some(Kind::Failed)),
+            Poll::Ready(Some(Ok(_))) if self.inner.is_end_stream() => self.end(None),
+            _ => {}
+        }
+        polled
+    }
+
+    fn end(&mut self, broke: Option<Kind>) {
+        if let Some(counted) = self.counted.take() {
+            let outcome = broke.or(self.failed.then_some(Kind::Failed));
+            counted.end(outcome.map_or(Ok(()), Err));
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Live {
+    /// What answers HTTP. Fails with `NotFound` where this revision has no such thing.
+    fn web(&self) -> Result<&Arc<Web>> {
+        self.revision.web.as_ref().ok_or_else(|| {
+            let (name, revision) = (&self.revision.deployment, self.revision.revision);
+            Error::not_found(format!("revision {revision} of '{name}' answers no HTTP"))
+                .hint("eyot traffic sends requests to a revision that does")
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! Components that answer HTTP, of WASI 0.2 and of 0.3 as spin-sdk builds them.
+
+use eyot_tests::Server;
+
+use crate::world::World;
+
+const GUESTS: [&str; 2] = ["testing-web2", "testing-web3"];
+
+/// A server with a web guest deployed as `w`; `None` where it is not built.
+fn served(world: &World, guest: &str, settings: &[&str], flags: &[&str]) -> Option<Server> {
+    if !world.push(guest) {
+        return None;
+    }
+    let server = world.eyot.up_with(settings).unwrap();
+    let source = format!("{guest}:0.1.0");
+    world.eyot.json(&[&["deploy", &source, "--name", "w"], flags].concat()).unwrap();
+    Some(server)
+}
+
+#[test]
+fn a_component_answers_in_its_own_words() {
+    for guest in GUESTS {
+        let world = World::new();
+        let Some(server) = served(&world, guest, &[], &["--allow-http", "nowhere.test"]) else { return };
+        let body = vec![7_u8; 300_000];
+        for (path, expected) in [
+            ("/w", b"Hello!".to_vec()),
+            ("/w/count", b"1".to_vec()),
+            ("/w/count", b"2".to_vec()),
+            ("/w/events", b"data: 0\n\ndata: 1\n\ndata: 2\n\n".to_vec()),
+            ("/w/echo", body.clone()),
+        ] {
+            let answer = server.post(path, body.clone()).unwrap();
+            assert_eq!(
+                (answer.status, answer.body == expected),
+                (200, true),
+                "{guest} {path} {}",
+                answer.text()
+            );
+        }
+        let refused = world.eyot.refused(&["deploy", &format!("{guest}:0.1.0"), "--name", "v"]).unwrap();
+        assert!(
+            refused.message.contains("which is not granted") && refused.hint.contains("--allow-http"),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_component_is_told_where_its_route_stands() {
+    for guest in GUESTS {
+        let world = World::new();
+        let flags = ["--allow-http", "*", "--route", "/users/:id/...", "--route", "app.test/..."];
+        let Some(server) = served(&world, guest, &[], &flags) else { return };
+        let forged = [("spin-client-addr", "1.2.3.4:5"), ("spin-path-match-x", "forged")];
+        let told = server.post_with("/users/42/headers?a=b", &forged, "").unwrap().text();
+        let authority = server.gateway.trim_start_matches("http://");
+        for line in [
+            format!("spin-full-url: http://{authority}/users/42/headers?a=b\n"),
+            "spin-path-info: /headers\n".to_owned(),
+            "spin-matched-route: /users/:id/...\n".to_owned(),
+            "spin-component-route: /users/:id\n".to_owned(),
+            "spin-path-match-id: 42\n".to_owned(),
+            "spin-client-addr: 127.0.0.1:".to_owned(),
+        ] {
+            assert!(told.contains(&line), "{guest}: {line} in {told}");
+        }
+        assert!(!told.contains("forged") && !told.contains("1.2.3.4"), "{told}");
+        let host = [("host", "app.test:81")];
+        assert_eq!(server.post_with("/anything", &host, "").unwrap().text(), "Hello!");
+        assert_eq!(server.post("/anything", "").unwrap().status, 404);
+        assert_eq!(server.post("/w", "").unwrap().status, 404);
+        let source = format!("{guest}:0.1.0");
+        for (route, says) in [
+            ("/users/:id/...", "belongs to 'w' already"),
+            ("/v2/models/...", "the gateway's own"),
+            ("users", "is no route"),
+        ] {
+            let refused = world.eyot.refused(&[
+                "deploy",
+                &source,
+                "--name",
+                "v",
+                "--allow-http",
+                "*",
+                "--route",
+                route,
+            ]);
+            assert!(
+                refused.as_ref().is_ok_and(|refused| refused.message.contains(says)) || refused.is_err(),
+                "{route}: {refused:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_component_that_goes_wrong_is_ended_counted_and_explained() {
+    for guest in GUESTS {
+        let world = World::new();
+        let settings = ["handlers.timeout=500ms", "handlers.memory=64 MiB"];
+        let Some(server) = served(&world, guest, &settings, &["--allow-http", "*"]) else { return };
+        for (path, status, says) in [
+            ("/w/trap", 500, "its last words: asked to"),
+            ("/w/spin", 504, "did not answer before its deadline"),
+        ] {
+            let answer = server.post(path, "").unwrap();
+            assert_eq!(answer.status, status, "{guest} {path}: {}", answer.text());
+            assert!(answer.text().contains(says), "{guest} {path}: {}", answer.text());
+            assert_eq!(server.post("/w/count", "").unwrap().text(), "1", "{guest} {path}");
+        }
+        // An answer that has begun cannot become an error: it must not look whole.
+        let half = server.post("/w/half", "");
+        assert!(half.is_err(), "{guest}: {:?}", half.map(|answer| answer.text()));
+        assert_eq!(server.post("/w", "").unwrap().text(), "Hello!");
+        let metrics = server.get("/metrics").unwrap().text();
+        for line in ["status=\"failed\"} 2", "status=\"timeout\"} 1", "status=\"ok\"} 3"] {
+            let line = format!("eyot_requests_total{{deployment=\"w\",revision=\"1\",{line}");
+            assert!(metrics.contains(&line), "{guest}: {metrics}");
+        }
+        let own = match guest {
+            "testing-web2" => ("/w/never", "answered no response"),
+            _ => ("/w/refuse", "answered no response"),
+        };
+        let answer = server.post(own.0, "").unwrap();
+        assert_eq!((answer.status, answer.text().contains(own.1)), (500, true), "{guest}: {}", answer.text());
+    }
+}
+
+#[test]
+fn requests_go_only_where_they_were_granted() {
+    for guest in GUESTS {
+        let world = World::new();
+        // The control plane is a server to ask; its port is known once it is up.
+        let Some(server) = served(&world, guest, &[], &["--allow-http", "nowhere.test"]) else { return };
+        let allowed = server.api.trim_start_matches("http://").to_owned();
+        world
+            .eyot
+            .json(&["deploy", &format!("{guest}:0.1.0"), "--name", "w", "--allow-http", &allowed])
+            .unwrap();
+        let ask = |url: &str| server.post(&format!("/w/fetch?{url}"), "").unwrap().text();
+        assert!(ask(&format!("{}/v2/", server.api)).starts_with("200 from"), "{guest}");
+        assert!(ask(&format!("{}/metrics", server.gateway)).contains("HttpRequestDenied"), "{guest}");
+        assert!(server.log().contains("it is not granted"), "{guest}: {}", server.log());
+    }
+}
