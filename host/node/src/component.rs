@@ -36,6 +36,8 @@ impl Described {
             Error::invalid(format!("this is no valid component: {error}"))
                 .hint("build it again; a file that was cut short or damaged looks like this")
         };
+        // A core module of preview 1 is what it becomes when it is pushed.
+        let wasm = &*eyot_engine::componentize(wasm)?;
         let decoded = wit_component::decode(wasm).map_err(|error| wrong(&format!("{error:#}")))?;
         let DecodedWasm::Component(resolve, world) = decoded else {
             return Err(wrong(&"it holds only interfaces"));

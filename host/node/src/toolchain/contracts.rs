@@ -9,8 +9,15 @@ macro_rules! files {
 }
 
 /// The package eyot:ml.
-const OWN: &[(&str, &str)] =
-    files!["artifacts.wit", "handler.wit", "models.wit", "tracking.wit", "types.wit", "worlds.wit",];
+const OWN: &[(&str, &str)] = files![
+    "artifacts.wit",
+    "handler.wit",
+    "models.wit",
+    "serving.wit",
+    "tracking.wit",
+    "types.wit",
+    "worlds.wit",
+];
 /// The packages it stands on.
 const DEPS: &[(&str, &str)] = files![
     "deps/spin-key-value-3.0.0/key-value.wit",
@@ -40,9 +47,13 @@ pub(super) fn write(dir: &Path, component: &str) -> Result<()> {
 /// The same under the names of another WASI 0.2: a tool may know only those that it was built with.
 pub(super) fn write_for(dir: &Path, component: &str, wasi: &str) -> Result<()> {
     file(&dir.join("component.wit"), component)?;
-    OWN.iter().try_for_each(|(path, text)| file(&dir.join("deps/eyot-ml").join(path), text))?;
-    // Spin's contracts are asynchronous, which not every tool can read: only who wants them gets them.
-    let wanted = |path: &str| !path.starts_with("deps/spin-") || component.contains("spin:");
+    // Spin's contracts are asynchronous, which not every tool can read: only who wants them gets them, and
+    // the world that names them.
+    let spins = component.contains("spin:");
+    let wanted = |path: &str| spins || !(path == "serving.wit" || path.starts_with("deps/spin-"));
+    for (path, text) in OWN.iter().filter(|(path, _)| wanted(path)) {
+        file(&dir.join("deps/eyot-ml").join(path), text)?;
+    }
     let mut deps = DEPS.iter().filter(|(path, _)| wanted(path));
     deps.try_for_each(|(path, text)| file(&dir.join(path), &text.replace(WASI, wasi)))
 }
