@@ -152,11 +152,14 @@ fn any_function_is_called_from_the_shell() {
     let world = World::new();
     let dir = project(&world, "sums");
     world.eyot.json(&["build", text(&dir)]).unwrap();
-    let call = |arguments: &[&str]| [&["invoke", text(&dir)], arguments].concat().to_vec();
+    let folder = text(&dir);
+    fn call<'a>(folder: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+        [&["invoke", folder], arguments].concat()
+    }
     let expected = json!({ "count": 2, "mean": 2.0, "deviation": 1.0 });
-    assert_eq!(world.eyot.json(&call(&["summarize", "values=[1, 3]"])).unwrap(), expected);
+    assert_eq!(world.eyot.json(&call(folder, &["summarize", "values=[1, 3]"])).unwrap(), expected);
     let full = "eyot:component/functions#summarize";
-    assert_eq!(world.eyot.json(&call(&[full, "[1, 3]"])).unwrap(), expected);
+    assert_eq!(world.eyot.json(&call(folder, &[full, "[1, 3]"])).unwrap(), expected);
     for (arguments, says) in [
         (&["summarize", "values=[]"][..], "there are no values"),
         (&["summarize", "values=[\"x\"]"], "at [0]: expected f64, found \"x\""),
@@ -165,7 +168,7 @@ fn any_function_is_called_from_the_shell() {
         (&["sumarize"], "the component exports no function 'sumarize'"),
         (&[], "no function is named"),
     ] {
-        let refused = world.eyot.refused(&call(arguments)).unwrap();
+        let refused = world.eyot.refused(&call(folder, arguments)).unwrap();
         assert!(refused.message.contains(says), "{arguments:?}: {}", refused.message);
     }
     let refused = world.eyot.refused(&["invoke", "nowhere.wasm", "f"]).unwrap();
