@@ -71,7 +71,13 @@ fn in_rust() {
     }
     let world = World::new();
     let server = world.up();
-    for (kind, name) in [("handler", "rusty-scores"), ("step", "rusty-rows"), ("function", "rusty-sums")] {
+    for (kind, name) in [
+        ("handler", "rusty-scores"),
+        ("step", "rusty-rows"),
+        ("function", "rusty-sums"),
+        ("http", "rusty-page"),
+        ("command", "rusty-program"),
+    ] {
         let dir = new(&world, "rust", kind, name);
         run(Command::new("cargo").args(["test", "--quiet", "--target", &host()]), &dir);
         run(&mut world.eyot.command(&["build"]), &dir);
@@ -132,7 +138,10 @@ fn in_javascript_and_typescript() {
             run(Command::new("npm").args(["test", "--silent"]), dir);
         }
         // Compiling twelve megabytes takes long; the languages differ only until the component is made.
-        if matches!((*language, *kind), ("javascript", "handler" | "step") | ("typescript", "function")) {
+        if matches!(
+            (*language, *kind),
+            ("javascript", "handler" | "step") | ("typescript", "function" | "http")
+        ) {
             cases(&world, dir);
         }
     }
@@ -155,9 +164,7 @@ fn in_c() {
             "step" => pipeline(&world, &mut push, &dir),
             _ => {}
         }
-        if kind != "command" {
-            cases(&world, &dir);
-        }
+        cases(&world, &dir);
     }
 }
 

@@ -10,6 +10,7 @@ mod registry;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, Error, Period, Result, ResultExt};
@@ -18,7 +19,7 @@ pub use precision::{Precision, Target, Tolerance};
 pub use registry::{Anonymous, ImmutableTags, Mirror, Quota, Registry, Retention};
 
 /// All options of a node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// Where state and back ends lie.
@@ -41,7 +42,7 @@ pub struct Config {
 }
 
 /// A component that `eyot build` builds and `eyot push` pushes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Component {
     /// The repository in the registry.
@@ -53,7 +54,7 @@ pub struct Component {
 }
 
 /// What a component is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Language {
     Rust,
@@ -83,7 +84,7 @@ impl Language {
 }
 
 /// Where things are on disk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Data {
     /// The folder of all state: database, blobs, caches.
@@ -95,7 +96,7 @@ pub struct Data {
 }
 
 /// The control plane.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Api {
     /// Address and port; port 0 takes a free one.
@@ -117,7 +118,7 @@ impl Api {
 }
 
 /// The data plane.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Gateway {
     /// Address and port; port 0 takes a free one.
@@ -157,7 +158,7 @@ impl Gateway {
 }
 
 /// Limits of one call into a component that answers predictions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
     /// Linear memory of one instance.
@@ -171,7 +172,7 @@ pub struct Limits {
 }
 
 /// Limits of one step run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Steps {
     /// Linear memory of one step.
@@ -185,7 +186,7 @@ pub struct Steps {
 }
 
 /// Inference.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Inference {
     /// Which back end runs models: `auto` takes ONNX Runtime when it is installed, else tract.
@@ -215,7 +216,7 @@ pub struct Inference {
 }
 
 /// How far a back end may rewrite a model's graph when it loads it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Optimization {
     /// Not at all: as the file says.
@@ -230,7 +231,7 @@ pub enum Optimization {
 }
 
 /// Which back end runs models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackendChoice {
     #[default]
@@ -428,6 +429,24 @@ impl Config {
         }
     }
 
+    /// The JSON Schema of `eyot.toml`, for editors. Defaults that depend on the machine are left out.
+    pub fn schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Config).to_value();
+        // Where a user's data lie is no part of the format.
+        for place in [
+            "/properties/data/default",
+            "/$defs/Data/properties/dir/default",
+            "/$defs/Data/properties/backends/default",
+            "/$defs/Data/properties/tools/default",
+        ] {
+            let Some((parent, name)) = place.rsplit_once('/') else { continue };
+            if let Some(object) = schema.pointer_mut(parent).and_then(serde_json::Value::as_object_mut) {
+                object.shift_remove(name);
+            }
+        }
+        schema
+    }
+
     /// The whole configuration as a file that [`Config::load`] reads back.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_default()
@@ -534,5 +553,21 @@ mod tests {
         let settings = Setting::from_environment(variables.iter().map(|(k, v)| ((*k).into(), (*v).into())));
         assert_eq!(settings.len(), 1);
         assert_eq!(settings[0].name, "gateway.max-body");
+    }
+
+    /// The file in the repository is what editors and validators of others read; `UPDATE=1` writes it.
+    #[test]
+    fn the_published_schema_is_that_of_the_code() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("eyot.schema.json");
+        let schema = format!("{:#}\n", Config::schema());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&file, &schema).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&file).unwrap(),
+            schema,
+            "UPDATE=1 cargo test -p eyot-core writes it"
+        );
+        assert!(!schema.contains("/root/") && !schema.contains("/home/"), "no place of this machine");
     }
 }

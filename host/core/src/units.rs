@@ -74,7 +74,21 @@ impl fmt::Display for Period {
 }
 
 macro_rules! as_text {
-    ($type:ty) => {
+    ($type:ty, $pattern:literal) => {
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
                 s.collect_str(self)
@@ -89,8 +103,8 @@ macro_rules! as_text {
         }
     };
 }
-as_text!(ByteCount);
-as_text!(Period);
+as_text!(ByteCount, r"^\s*[0-9]+\s*(B|kB|MB|GB|KiB|MiB|GiB)?\s*$");
+as_text!(Period, r"^\s*[0-9]+\s*(us|ms|s|m|h)\s*$");
 
 #[cfg(test)]
 mod tests {

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use eyot_core::config::Config;
 use eyot_core::interface::{Function, Interface, Type};
 use eyot_core::{Digest, Error, Result, ResultExt};
-use eyot_engine::{Artifact, Component, Engine, Grants, Limits, Mode, Sink, StepCall, Stream};
+use eyot_engine::{Artifact, CommandCall, Component, Engine, Grants, Limits, Mode, Sink, StepCall, Stream};
 use eyot_nn::Models;
 use eyot_store::{BlobStore, Memory};
 use indexmap::IndexMap;
@@ -46,6 +46,61 @@ impl Callable {
     /// The exported function of that name: the full name, or the bare one where it is unambiguous.
     pub(crate) fn function(&self, name: &str) -> Result<&Function> {
         self.component.function(name)
+    }
+
+    /// Runs the component as a program: `inputs` are its files under `/in` and its parameters, `outputs` the
+    /// paths of the files that it must leave under `/out`. Answers also what it printed.
+    pub(crate) async fn run(
+        &self,
+        inputs: &Map<String, Value>,
+        outputs: &[String],
+        dir: &Path,
+    ) -> (Result<Called>, String) {
+        let printed = Arc::new(Printed::default());
+        let called = self.command(inputs, outputs, dir, printed.clone()).await;
+        let said =
+            printed.0.lock().map_or_else(|poisoned| poisoned.into_inner().clone(), |said| said.clone());
+        (called, said)
+    }
+
+    async fn command(
+        &self,
+        inputs: &Map<String, Value>,
+        outputs: &[String],
+        dir: &Path,
+        sink: Arc<Printed>,
+    ) -> Result<Called> {
+        let runs = |function: &&Function| function.name.starts_with("wasi:cli/run@");
+        let function = self.interface().functions.iter().find(runs);
+        let function = function
+            .ok_or_else(|| Error::invalid("the component is no command: it exports no wasi:cli/run"))?;
+        let (mut arguments, mut artifacts) = (IndexMap::new(), HashMap::new());
+        for (name, value) in inputs {
+            let mut value = value.clone();
+            if value.is_object() {
+                let (digest, media_type) = self.put(&value, dir).await?;
+                artifacts.insert(digest, media_type);
+                value = Value::String(digest.to_string());
+            }
+            arguments.insert(name.clone(), value);
+        }
+        let octets = || "application/octet-stream".to_owned();
+        let call = CommandCall {
+            function: function.name.clone(),
+            arguments,
+            artifacts,
+            args: None,
+            outputs: outputs.iter().map(|path| (path.clone(), (path.clone(), octets()))).collect(),
+            seed: [0; 32],
+            limits: self.limits,
+            grants: Grants::new(Arc::default(), self.models.clone(), sink),
+            store: self.store.clone(),
+        };
+        let outcome = self.component.run_command(call).await?;
+        Ok(Called {
+            value: Value::Object(outcome.outputs.into_iter().collect()),
+            artifacts: outcome.artifacts,
+        })
     }
 
     /// Calls `function`. Where an artifact is wanted, an argument is `{"file": PATH}` below `dir`, or
@@ -156,6 +211,21 @@ fn wanted<'a>(ty: &Type, value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
             }
         }
         _ => {}
+    }
+}
+
+/// What a program prints, kept; what goes to stderr is for whoever called it.
+#[derive(Default)]
+struct Printed(Mutex<String>);
+
+impl Sink for Printed {
+    fn line(&self, stream: Stream, line: &str) {
+        if stream == Stream::Stderr {
+            return ToStderr.line(stream, line);
+        }
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.push_str(line);
+        said.push('\n');
     }
 }
 

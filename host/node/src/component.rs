@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use eyot_core::interface::{Case, Field, Function, Interface, Type};
+use eyot_core::interface::{Case, Docs, Field, Function, Interface, Type};
 use eyot_core::{Error, Result};
 use serde::Serialize;
 use wasmparser::{BinaryReader, Parser, Payload, ProducersSectionReader};
@@ -36,6 +36,8 @@ impl Described {
             Error::invalid(format!("this is no valid component: {error}"))
                 .hint("build it again; a file that was cut short or damaged looks like this")
         };
+        // A core module of preview 1 is what it becomes when it is pushed.
+        let wasm = &*eyot_engine::componentize(wasm)?;
         let decoded = wit_component::decode(wasm).map_err(|error| wrong(&format!("{error:#}")))?;
         let DecodedWasm::Component(resolve, world) = decoded else {
             return Err(wrong(&"it holds only interfaces"));
@@ -83,18 +85,26 @@ fn is_internal(key: &WorldKey) -> bool {
 /// who that is.
 const OFFERED: &[(&str, &str, &str)] = &[
     ("eyot:ml/", "0.1.", "eyot"),
-    ("wasi:nn/", "0.2.0-rc-2024-10-28", "eyot, as wasi-nn"),
+    ("wasi:nn/", "0.2.0-rc-2024-10-28", "eyot"),
     ("wasi:cli/", "0.2.", "WASI 0.2"),
     ("wasi:clocks/", "0.2.", "WASI 0.2"),
     ("wasi:filesystem/", "0.2.", "WASI 0.2"),
     ("wasi:io/", "0.2.", "WASI 0.2"),
     ("wasi:random/", "0.2.", "WASI 0.2"),
     ("wasi:sockets/", "0.2.", "WASI 0.2"),
+    ("wasi:http/", "0.2.", "WASI 0.2"),
     ("wasi:cli/", "0.3.", "WASI 0.3"),
     ("wasi:clocks/", "0.3.", "WASI 0.3"),
     ("wasi:filesystem/", "0.3.", "WASI 0.3"),
     ("wasi:random/", "0.3.", "WASI 0.3"),
     ("wasi:sockets/", "0.3.", "WASI 0.3"),
+    ("wasi:http/", "0.3.", "WASI 0.3"),
+    ("wasi:logging/", "0.1.0-draft", "eyot"),
+    ("wasi:config/", "0.2.0-rc.1", "eyot, where granted"),
+    ("wasi:keyvalue/", "0.2.0-draft2", "eyot, where granted"),
+    ("spin:key-value/", "3.0.", "eyot, where granted"),
+    ("spin:variables/", "3.0.", "eyot, where granted"),
+    ("spin:sqlite/", "3.1.", "eyot, where granted"),
 ];
 
 /// Who provides an import.
@@ -137,7 +147,7 @@ fn describe(resolve: &Resolve, before: String, function: &wit_parser::Function) 
         name: before + &function.name,
         params: function.params.iter().map(field).collect(),
         result: function.result.as_ref().map(|ty| type_of(resolve, ty)),
-        docs: None,
+        docs: function.docs.contents.clone().map(|text| Docs { text, ..Docs::default() }),
     }
 }
 
@@ -206,5 +216,67 @@ fn handle(resolve: &Resolve, mut id: TypeId) -> Type {
         }
         Some(interface) => Type::Resource(format!("{interface}.{name}")),
         None => Type::Resource(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use eyot_engine::{Engine, Mode, Options};
+    use eyot_store::{BlobStore as _, Memory};
+
+    use super::*;
+
+    /// One item of an interface: enough for the host to say whether it is there.
+    const INTERFACES: &[(&str, &str)] = &[
+        (
+            "eyot:ml/tracking@0.1.0",
+            r#"(export "log-param" (func (param "key" string) (param "value" string)))"#,
+        ),
+        ("wasi:nn/tensor@0.2.0-rc-2024-10-28", r#"(export "tensor" (type (sub resource)))"#),
+        ("wasi:cli/environment@0.2.0", r#"(export "get-arguments" (func (result (list string))))"#),
+        ("wasi:cli/environment@0.2.12", r#"(export "get-arguments" (func (result (list string))))"#),
+        ("wasi:clocks/monotonic-clock@0.2.6", r#"(export "resolution" (func (result u64)))"#),
+        ("wasi:filesystem/types@0.2.0", r#"(export "descriptor" (type (sub resource)))"#),
+        ("wasi:io/streams@0.2.0", r#"(export "input-stream" (type (sub resource)))"#),
+        ("wasi:random/random@0.2.0", r#"(export "get-random-u64" (func (result u64)))"#),
+        ("wasi:sockets/network@0.2.0", r#"(export "network" (type (sub resource)))"#),
+        ("wasi:http/types@0.2.10", r#"(export "fields" (type (sub resource)))"#),
+        ("wasi:cli/environment@0.3.0", r#"(export "get-arguments" (func (result (list string))))"#),
+        ("wasi:filesystem/types@0.3.0", r#"(export "descriptor" (type (sub resource)))"#),
+        ("wasi:random/random@0.3.0", r#"(export "get-random-u64" (func (result u64)))"#),
+        ("wasi:http/types@0.3.0", r#"(export "fields" (type (sub resource)))"#),
+        ("wasi:keyvalue/store@0.2.0-draft2", r#"(export "bucket" (type (sub resource)))"#),
+        ("spin:key-value/key-value@3.0.0", r#"(export "store" (type (sub resource)))"#),
+        ("spin:sqlite/sqlite@3.1.0", r#"(export "connection" (type (sub resource)))"#),
+        ("wasi:random/random@0.9.0", r#"(export "get-random-u64" (func (result u64)))"#),
+        (
+            "eyot:ml/tracking@0.2.0",
+            r#"(export "log-param" (func (param "key" string) (param "value" string)))"#,
+        ),
+        ("acme:database/query@1.0.0", r#"(export "ask" (func (result u32)))"#),
+    ];
+
+    #[tokio::test]
+    async fn what_is_said_to_be_offered_is_what_the_engine_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::new(&Options { cache: dir.path().to_owned() }).unwrap();
+        let store = Memory::default();
+        for (name, item) in INTERFACES {
+            let wasm = wat::parse_str(format!(r#"(component (import "{name}" (instance {item})))"#)).unwrap();
+            let digest = store.put(wasm.clone().into()).await.unwrap().digest;
+            let linked = engine.load(&store, digest, Mode::Serving).await.is_ok();
+            let described = Described::read(&wasm).unwrap();
+            assert_eq!(described.provided, [Import { name: (*name).to_owned(), provider: provider(name) }]);
+            assert_eq!(provider(name).is_some(), linked, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_component_is_an_error() {
+        for bytes in [&b""[..], b"\0asm", b"\0asm\x0d\0\x01\0garbage", b"text"] {
+            assert!(Described::read(bytes).is_err(), "{bytes:?}");
+        }
     }
 }

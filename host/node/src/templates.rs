@@ -17,7 +17,9 @@ macro_rules! files {
 type Files = &'static [(&'static str, &'static str)];
 
 const MANIFEST: Files = files!["common/": "eyot.toml"];
-const PIPELINE: Files = files!["common/": "pipeline.toml", "people.csv"];
+const PIPELINE: Files = files!["common/": "pipeline.toml"];
+const COMMAND_PIPELINE: Files = files!["common/command/": "pipeline.toml"];
+const DATA: Files = files!["common/": "people.csv"];
 
 /// What `eyot test` asks and expects; every language answers the same.
 const HANDLER_CASES: Files =
@@ -115,10 +117,10 @@ impl Kind {
     fn files(self) -> &'static [Files] {
         match self {
             Kind::Handler => &[MANIFEST, HANDLER_CASES],
-            Kind::Step => &[MANIFEST, PIPELINE, STEP_CASES],
+            Kind::Step => &[MANIFEST, PIPELINE, DATA, STEP_CASES],
             Kind::Function => &[MANIFEST, FUNCTION_CASES],
             Kind::Http => &[MANIFEST, HTTP_CASES],
-            Kind::Command => &[MANIFEST, PIPELINE, COMMAND_CASES],
+            Kind::Command => &[MANIFEST, COMMAND_PIPELINE, DATA, COMMAND_CASES],
         }
     }
 }

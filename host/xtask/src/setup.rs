@@ -140,6 +140,8 @@ const PACKAGES: &[&str] = &[
     "kserve",
     "oras",
     "componentize-py==0.25.1",
+    "scikit-learn",
+    "onnx",
 ];
 
 /// Python packages for the tests; kept beside the build, so that they change nothing of the user's own.

@@ -56,7 +56,8 @@ export class Types {
   name(node) {
     const name = node.text;
     const wit = kebab(name);
-    if (camel(wit) !== name) throw this.wrong(node, `'${name}' is no name for other languages; write it in camelCase`);
+    const plain = /^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*$/.test(wit);
+    if (!plain || camel(wit) !== name) throw this.wrong(node, `'${name}' is no name for other languages; write it in camelCase`);
     return `%${wit}`;
   }
 

@@ -2,12 +2,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, Period};
 
 /// The registry under `/v2`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Registry {
     /// What a client without a token may do; `auto` is everything while the control plane listens on a
@@ -42,7 +43,7 @@ pub struct Registry {
 }
 
 /// What a client without a token may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Anonymous {
     #[default]
@@ -53,7 +54,7 @@ pub enum Anonymous {
 }
 
 /// Which tags never move.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImmutableTags {
     /// Those that are versions: `1.2.3`, `v1.2.3-rc.1`.
@@ -65,7 +66,7 @@ pub enum ImmutableTags {
 
 /// A rule of retention. What an index, a subject that is still there, or somebody outside of the
 /// registry uses stays whatever a rule says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Retention {
     /// Which repositories, `*` standing for any text.
@@ -82,7 +83,7 @@ pub struct Retention {
 }
 
 /// How much some repositories may hold in all: a project is those that its name begins.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Quota {
     /// Which repositories, `*` standing for any text, as in `acme/*`.
@@ -92,7 +93,7 @@ pub struct Quota {
 }
 
 /// A registry whose repositories are served here under a prefix, and kept once they were asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Mirror {
     /// What stands here before a repository's name there: with `ghcr/`, `acme/x` is `ghcr/acme/x`.

@@ -7,7 +7,6 @@ use eyot_core::{Error, Result, ResultExt};
 use serde_json::{Map, Value, json};
 
 use crate::call::Callable;
-use crate::cli::push::manifest;
 use crate::cli::{Global, push};
 use crate::output::Output;
 use crate::platform;
@@ -70,13 +69,10 @@ impl Invoke {
 /// The bytes of a component: a file, the build result of a folder, or what the registry has.
 pub(crate) async fn wasm(source: &str, global: &Global) -> Result<Bytes> {
     let path = Path::new(source);
-    if path.is_dir() {
-        manifest(path)?;
+    if path.is_dir() || path.is_file() || path.extension().is_some_and(|ending| ending == "wasm") {
         let (file, _) = push::locate(path)?;
-        return Ok(std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?.into());
-    }
-    if path.is_file() || path.extension().is_some_and(|ending| ending == "wasm") {
-        return Ok(std::fs::read(path).context(|| format!("cannot read {}", path.display()))?.into());
+        let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
+        return Ok(eyot_engine::componentize(&bytes)?.into_owned().into());
     }
     let session = Session::open(global).await?;
     let resolved = session.client().resolve(source).await?;

@@ -23,7 +23,8 @@ use case::Case;
 ///
 /// A case is a JSON file in the folder `cases`. A handler's says {"request": …, "response": …}, a function's
 /// or step's {"call": NAME, "arguments": …, "result": … or "error": …}, an HTTP function's {"request": {"method",
-/// "path", "headers", "json" or "body"}, "response": {"status", "headers", "json" or "body"}}. Fields that are not
+/// "path", "headers", "json" or "body"}, "response": {"status", "headers", "json" or "body"}}, a command's {"inputs": …,
+/// "outputs": …, "stdout": …}. Fields that are not
 /// expected may be there; numbers are equal up to the last digits of an FP32. Handlers and HTTP functions answer over
 /// HTTP, on a server of their own that ends with the command.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use eyot_core::{Error, Result, ResultExt};
 use wit_bindgen_core::Files;
-use wit_component::{ComponentEncoder, StringEncoding};
+use wit_component::StringEncoding;
 use wit_parser::{Resolve, WorldId, WorldKey};
 
 use super::tools::{Source, Tool, Tools};
@@ -83,7 +83,7 @@ impl C {
         let core = std::fs::read(&module).context(|| format!("cannot read {}", module.display()))?;
         let component = match world {
             Some(world) => world.component(core)?,
-            None => command(&core)?,
+            None => adapted(&core)?,
         };
         std::fs::write(into, component).context(|| format!("cannot write {}", into.display()))
     }
@@ -177,21 +177,14 @@ impl World {
     fn component(&self, mut core: Vec<u8>) -> Result<Vec<u8>> {
         wit_component::embed_component_metadata(&mut core, &self.resolve, self.world, StringEncoding::UTF8)
             .map_err(|error| Error::internal(format!("{WORLD} cannot be put into the module: {error:#}")))?;
-        adapted(&core, wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
+        adapted(&core)
     }
 }
 
-/// A program for WASI preview 1 as a component that exports `wasi:cli/run`.
-fn command(core: &[u8]) -> Result<Vec<u8>> {
-    adapted(core, wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
-}
-
-fn adapted(core: &[u8], adapter: &[u8]) -> Result<Vec<u8>> {
-    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
-    let encoder = ComponentEncoder::default().module(core);
-    let encoder = encoder.and_then(|encoder| encoder.adapter(name, adapter));
-    encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| {
-        Error::failed(format!("the module is no component: {error:#}"))
-            .hint("every function of component.wit must be defined, and no other may be imported")
+/// A module for WASI preview 1 inside of the official adapter.
+fn adapted(core: &[u8]) -> Result<Vec<u8>> {
+    let made = eyot_engine::componentize(core).map(std::borrow::Cow::into_owned);
+    made.map_err(|error| {
+        error.hint("every function of component.wit must be defined, and no other may be imported")
     })
 }

@@ -9,15 +9,28 @@ macro_rules! files {
 }
 
 /// The package eyot:ml.
-const OWN: &[(&str, &str)] =
-    files!["artifacts.wit", "handler.wit", "models.wit", "tracking.wit", "types.wit", "worlds.wit",];
+const OWN: &[(&str, &str)] = files![
+    "artifacts.wit",
+    "handler.wit",
+    "models.wit",
+    "serving.wit",
+    "tracking.wit",
+    "types.wit",
+    "worlds.wit",
+];
 /// The packages it stands on.
 const DEPS: &[(&str, &str)] = files![
+    "deps/spin-key-value-3.0.0/key-value.wit",
+    "deps/spin-sqlite-3.1.0/sqlite.wit",
+    "deps/spin-variables-3.0.0/variables.wit",
     "deps/wasi-cli-0.2.12/cli.wit",
     "deps/wasi-clocks-0.2.12/clocks.wit",
+    "deps/wasi-config-0.2.0-rc.1/config.wit",
     "deps/wasi-filesystem-0.2.12/filesystem.wit",
     "deps/wasi-http-0.2.12/http.wit",
     "deps/wasi-io-0.2.12/io.wit",
+    "deps/wasi-keyvalue-0.2.0-draft2/keyvalue.wit",
+    "deps/wasi-logging-0.1.0-draft/logging.wit",
     "deps/wasi-nn-0.2.0-rc-2024-10-28/nn.wit",
     "deps/wasi-random-0.2.12/random.wit",
     "deps/wasi-sockets-0.2.12/sockets.wit",
@@ -34,8 +47,15 @@ pub(super) fn write(dir: &Path, component: &str) -> Result<()> {
 /// The same under the names of another WASI 0.2: a tool may know only those that it was built with.
 pub(super) fn write_for(dir: &Path, component: &str, wasi: &str) -> Result<()> {
     file(&dir.join("component.wit"), component)?;
-    OWN.iter().try_for_each(|(path, text)| file(&dir.join("deps/eyot-ml").join(path), text))?;
-    DEPS.iter().try_for_each(|(path, text)| file(&dir.join(path), &text.replace(WASI, wasi)))
+    // Spin's contracts are asynchronous, which not every tool can read: only who wants them gets them, and
+    // the world that names them.
+    let spins = component.contains("spin:");
+    let wanted = |path: &str| spins || !(path == "serving.wit" || path.starts_with("deps/spin-"));
+    for (path, text) in OWN.iter().filter(|(path, _)| wanted(path)) {
+        file(&dir.join("deps/eyot-ml").join(path), text)?;
+    }
+    let mut deps = DEPS.iter().filter(|(path, _)| wanted(path));
+    deps.try_for_each(|(path, text)| file(&dir.join(path), &text.replace(WASI, wasi)))
 }
 
 /// Writes the folder `wit/` as it is.

@@ -18,6 +18,7 @@ use super::difference::difference;
 #[derive(Debug)]
 pub(super) enum Case {
     Function(FunctionCase),
+    Command(CommandCase),
     Http(HttpCase),
     Handler(HandlerCase),
 }
@@ -29,6 +30,20 @@ pub(super) struct FunctionCase {
     #[serde(default)]
     arguments: Map<String, Value>,
     result: Option<Value>,
+    error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CommandCase {
+    /// Its files under `/in`, and its parameters.
+    #[serde(default)]
+    inputs: Map<String, Value>,
+    /// Its files under `/out`, by path.
+    #[serde(default)]
+    outputs: Map<String, Value>,
+    #[serde(default)]
+    stdout: Option<String>,
     error: Option<String>,
 }
 
@@ -90,13 +105,17 @@ impl Case {
         if value.pointer("/request/path").is_some() {
             return serde_json::from_value(value).map(Self::Http).map_err(wrong);
         }
-        serde_json::from_value(value).map(Self::Handler).map_err(wrong)
+        if value.get("request").is_some() {
+            return serde_json::from_value(value).map(Self::Handler).map_err(wrong);
+        }
+        serde_json::from_value(value).map(Self::Command).map_err(wrong)
     }
 
     /// Runs it; answers how what came differs from what was expected.
     pub(super) async fn run(&self, bench: &mut Bench<'_>) -> Result<Option<String>> {
         match self {
             Self::Function(case) => case.run(bench).await,
+            Self::Command(case) => case.run(bench).await,
             Self::Handler(case) => case.run(bench).await,
             Self::Http(case) => case.run(bench).await,
         }
@@ -127,6 +146,34 @@ impl FunctionCase {
             show(&mut value, &artifact.digest.to_string(), &callable.shown(artifact).await?);
         }
         Ok(self.result.as_ref().and_then(|expected| difference(expected, &value, "result")))
+    }
+}
+
+impl CommandCase {
+    async fn run(&self, bench: &mut Bench<'_>) -> Result<Option<String>> {
+        let dir = bench.dir.to_owned();
+        let outputs: Vec<_> = self.outputs.keys().cloned().collect();
+        let callable = bench.callable().await?;
+        let (called, said) = callable.run(&self.inputs, &outputs, &dir).await;
+        let called = match (called, &self.error) {
+            (Ok(called), None) => called,
+            (Ok(_), Some(expected)) => {
+                return Ok(Some(format!("expected the error '{expected}', and it went well")));
+            }
+            (Err(error), Some(expected)) if error.chain().contains(expected) => return Ok(None),
+            (Err(error), Some(expected)) => {
+                return Ok(Some(format!("expected the error '{expected}', found '{}'", error.chain())));
+            }
+            (Err(error), None) => return Ok(Some(error.chain())),
+        };
+        if let Some(expected) = self.stdout.as_ref().filter(|expected| **expected != said) {
+            return Ok(Some(format!("stdout: expected {expected:?}, found {said:?}")));
+        }
+        let mut value = called.value;
+        for artifact in &called.artifacts {
+            show(&mut value, &artifact.digest.to_string(), &callable.shown(artifact).await?);
+        }
+        Ok(difference(&Value::Object(self.outputs.clone()), &value, "outputs"))
     }
 }
 
