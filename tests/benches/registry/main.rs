@@ -27,7 +27,7 @@ use http::Connection;
 const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 16;
 /// Requests on each connection in a round.
-const EACH: usize = 1500;
+const EACH: usize = 500;
 /// Clients that push at once, and what each pushes.
 const CLIENTS: usize = 64;
 const PUSHED: usize = 16 << 20;
