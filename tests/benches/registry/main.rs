@@ -39,11 +39,17 @@ fn main() -> Result<()> {
         "one processor for the server and one for the load: this machine has {processors}"
     );
     let dir = tempfile::tempdir()?;
-    small(dir.path())?;
-    pin(0..processors)?;
-    large(dir.path())?;
-    memory(dir.path())?;
-    many::measure(dir.path())
+    // Those that are named, as in `cargo bench --bench registry -- large`; without a name all.
+    let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let parts: [(&str, fn(&Path) -> Result<()>); 4] =
+        [("small", small), ("large", large), ("memory", memory), ("many", many::measure)];
+    for (name, part) in parts {
+        if named.is_empty() || named.iter().any(|wanted| wanted == name) {
+            part(dir.path()).context(name)?;
+            pin(0..processors)?;
+        }
+    }
+    Ok(())
 }
 
 /// A registry that is asked.
