@@ -20,6 +20,9 @@ use tokio_rustls::TlsAcceptor;
 const HEAD: Duration = Duration::from_secs(30);
 /// How long nobody is accepted when the process has no file descriptors left, unless one is given back.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What is read of a connection at once, heads included. hyper's own limit is 400 KiB, which uploads fill:
+/// a hundred of them at once would hold 40 MiB in buffers alone.
+const READ: usize = 64 << 10;
 /// How much of a blob may be under way over HTTP/2.
 const WINDOW: u32 = 1 << 20;
 
@@ -86,7 +89,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(READ);
     builder.http2().timer(TokioTimer::new()).initial_stream_window_size(WINDOW).keep_alive_interval(HEAD);
     let service = TowerToHyperService::new(router);
     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
