@@ -32,6 +32,9 @@ const EACH: usize = 500;
 const CLIENTS: usize = 64;
 const PUSHED: usize = 16 << 20;
 
+/// What is measured with the registries' folders under a path.
+type Part = fn(&Path) -> Result<()>;
+
 fn main() -> Result<()> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     ensure!(
@@ -41,7 +44,7 @@ fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
     // Those that are named, as in `cargo bench --bench registry -- large`; without a name all.
     let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let parts: [(&str, fn(&Path) -> Result<()>); 4] =
+    let parts: [(&str, Part); 4] =
         [("small", small), ("large", large), ("memory", memory), ("many", many::measure)];
     for (name, part) in parts {
         if named.is_empty() || named.iter().any(|wanted| wanted == name) {
