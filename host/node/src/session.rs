@@ -43,6 +43,7 @@ impl Session {
             return Ok(Self { client, gateway: info.gateway, config, _local: None });
         }
         let platform = Platform::open(&config).await?;
+        platform.refresh_layout().await?;
         let client = Client::new(Transport::local(platform.router()));
         Ok(Self { client, gateway: None, config, _local: Some(platform) })
     }
