@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,13 +12,17 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 /// How long a handshake, or the head of a request, may take to arrive: who sends a byte a minute must
 /// not hold a connection for ever.
 const HEAD: Duration = Duration::from_secs(30);
-/// How long nobody is accepted when the process has no file descriptors left.
+/// How long nobody is accepted when the process has no file descriptors left, unless one is given back.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What is read of a connection at once, heads included. hyper's own limit is 400 KiB, which uploads fill:
+/// a hundred of them at once would hold 40 MiB in buffers alone.
+const READ: usize = 64 << 10;
 /// How much of a blob may be under way over HTTP/2.
 const WINDOW: u32 = 1 << 20;
 
@@ -32,6 +37,7 @@ pub(crate) async fn answer(
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = GracefulShutdown::new();
+    let closed = Arc::new(Notify::new());
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -42,18 +48,21 @@ pub(crate) async fn answer(
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "connections are not accepted");
-                // Out of file descriptors, mostly, and the next try would fail at once.
-                tokio::time::sleep(PAUSE).await;
+                // Out of file descriptors, mostly, and the next try would fail at once: whoever closes one
+                // makes room.
+                let _ = tokio::time::timeout(PAUSE, closed.notified()).await;
                 continue;
             }
         };
         // Answers are small and are waited for.
         let _ = stream.set_nodelay(true);
-        let (router, tls, watcher) = (router.clone(), tls.clone(), connections.watcher());
+        let (router, tls, watcher, closed) =
+            (router.clone(), tls.clone(), connections.watcher(), closed.clone());
         tokio::spawn(async move {
             if let Err(error) = greet(stream, tls, router, watcher).await {
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
+            closed.notify_one();
         });
     }
     drop(listener);
@@ -80,7 +89,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(READ);
     builder.http2().timer(TokioTimer::new()).initial_stream_window_size(WINDOW).keep_alive_interval(HEAD);
     let service = TowerToHyperService::new(router);
     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await

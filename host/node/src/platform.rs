@@ -102,6 +102,11 @@ impl Platform {
         eyot_api::router(self.services.clone())
     }
 
+    /// Makes the registry's `index.json` true, for who works on the folder without a server.
+    pub(crate) async fn refresh_layout(&self) -> Result<()> {
+        self.services.registry.refresh_layout().await
+    }
+
     /// Ends what still runs; a pipeline run that is cut off so is marked cancelled.
     pub(crate) async fn close(&self) {
         self.services.pipelines.close().await;

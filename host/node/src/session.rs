@@ -50,6 +50,7 @@ impl Session {
         }
         let config = global.config()?;
         let platform = Platform::open(&config).await?;
+        platform.refresh_layout().await?;
         let client = Client::new(Transport::local(platform.router()));
         Ok(Self { client, gateway: None, config, _local: Some(platform) })
     }

@@ -59,6 +59,11 @@ impl Index {
         self.write(db).await
     }
 
+    /// Says that nobody knows whether the index is true.
+    pub(crate) fn stale(&self) {
+        self.changed.notify_one();
+    }
+
     /// Waits for a change; from now on `touch` leaves the writing to whoever waits.
     pub(crate) async fn changed(&self) {
         self.served.store(true, Ordering::Release);

@@ -158,8 +158,13 @@ impl Registry {
         registry.list_older_manifests().await?;
         registry.size_older_blobs().await?;
         registry.forget_lost_uploads().await?;
-        registry.0.index.write(&registry.0.db).await?;
         Ok(registry)
+    }
+
+    /// Makes the layout's index true again where a process was killed before it could. A server does so
+    /// beside answering, and need not be asked: with many tags it takes seconds.
+    pub async fn refresh_layout(&self) -> Result<()> {
+        self.0.index.write(&self.0.db).await
     }
 
     /// Stores a manifest whose blobs are in the store already, for the process itself. They are kept

@@ -27,10 +27,13 @@ use http::Connection;
 const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 16;
 /// Requests on each connection in a round.
-const EACH: usize = 1500;
+const EACH: usize = 500;
 /// Clients that push at once, and what each pushes.
 const CLIENTS: usize = 64;
 const PUSHED: usize = 16 << 20;
+
+/// What is measured with the registries' folders under a path.
+type Part = fn(&Path) -> Result<()>;
 
 fn main() -> Result<()> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -39,11 +42,17 @@ fn main() -> Result<()> {
         "one processor for the server and one for the load: this machine has {processors}"
     );
     let dir = tempfile::tempdir()?;
-    small(dir.path())?;
-    pin(0..processors)?;
-    large(dir.path())?;
-    memory(dir.path())?;
-    many::measure(dir.path())
+    // Those that are named, as in `cargo bench --bench registry -- large`; without a name all.
+    let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let parts: [(&str, Part); 4] =
+        [("small", small), ("large", large), ("memory", memory), ("many", many::measure)];
+    for (name, part) in parts {
+        if named.is_empty() || named.iter().any(|wanted| wanted == name) {
+            part(dir.path()).context(name)?;
+            pin(0..processors)?;
+        }
+    }
+    Ok(())
 }
 
 /// A registry that is asked.

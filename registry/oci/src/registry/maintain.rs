@@ -36,6 +36,8 @@ impl Registry {
 
     async fn keep_index(&self, stop: &CancellationToken) {
         let (index, db) = (&self.0.index, &self.0.db);
+        // What a process that was killed did not write.
+        index.stale();
         loop {
             let changed = stop.run_until_cancelled(index.changed()).await;
             if changed.is_none() {

@@ -242,3 +242,31 @@ async fn nothing_is_deleted_where_deleting_is_off() {
         assert_eq!(world.send("DELETE", &path, &[], Body::empty()).await.status, 405, "{path}");
     }
 }
+
+#[tokio::test]
+async fn jwt_key_confusion() {
+    let site = Site::new(Anonymous::None).await;
+    let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let claims = r#"{"holder":null,"scopes":["repository:*:pull,push,delete"],"until":99999999999999}"#;
+    let key = r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"kid":"../../dev/null"}"#;
+    let secret = site.secret("reader", &["repository:acme/x:pull"]).await;
+    let granted = site.ask("GET", "/v2/token?scope=repository:acme/x:pull", &basic(&secret)).await;
+    let good = granted.json()["token"].as_str().unwrap().to_owned();
+    let (payload, signature) = good.split_once('.').unwrap();
+    let path = format!("/v2/acme/x/manifests/{}", site.digest);
+    assert_eq!(site.ask("GET", &path, &format!("Bearer {good}")).await.status, 200);
+    for forged in [
+        // No algorithm, a key in the token, the signature of another payload, and halves of a good one.
+        format!("{}.{}.", encode(r#"{"alg":"none"}"#), encode(claims)),
+        format!("{}.{}.{}", encode(key), encode(claims), encode("x")),
+        format!("{}.{signature}", encode(claims)),
+        format!("{}.{}", encode(claims), encode("")),
+        format!("{payload}."),
+        format!("{payload}.{}", signature.to_lowercase()),
+        payload.to_owned(),
+        format!("{good}.{signature}"),
+    ] {
+        let got = site.ask("GET", &path, &format!("Bearer {forged}")).await;
+        assert_eq!(got.status, 401, "{forged}");
+    }
+}

@@ -133,3 +133,47 @@ async fn bit_rot_is_found_and_never_served() {
         );
     }
 }
+
+#[tokio::test]
+async fn catalog_and_paging_denial_of_service() {
+    let world = World::new().await;
+    let digest = world.image("a", "t", "layer", json!({})).await;
+    for path in ["/v2/a/tags/list".to_owned(), "/v2/_catalog".to_owned(), format!("/v2/a/referrers/{digest}")]
+    {
+        for n in [
+            "9223372036854775808",
+            "18446744073709551616",
+            "99999999999999999999999999",
+            "-1",
+            "many",
+            "",
+            "0x10",
+        ] {
+            let got = world.get(&format!("{path}?n={n}")).await;
+            assert!([200, 400, 404, 501].contains(&got.status), "{path} {n}: {}", got.status);
+            assert_eq!(
+                got.status == 200,
+                n.len() > 4 && n.starts_with(|letter: char| letter.is_ascii_digit()),
+                "{path} {n}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn resource_exhaustion() {
+    let world = World::new().await;
+    let deep = format!(r#"{{"schemaVersion":2,"annotations":{}"#, "[".repeat(2 << 20));
+    let nested =
+        format!(r#"{{"schemaVersion":2,"config":{}{}}}"#, r#"{"a":"#.repeat(500_000), "}".repeat(500_000));
+    let large = format!(r#"{{"schemaVersion":2,"annotations":{{"a":"{}"}}}}"#, "x".repeat(4 << 20));
+    for (body, status) in [(deep, 400), (nested, 400), (large, 413)] {
+        let got = world.put("a", "t", &body).await;
+        assert_eq!(got.status, status, "{:?}", got.body);
+    }
+    let names: String = (0..65).map(|number| format!("tag=t{number}&")).collect();
+    let manifest = world.manifest("a", "layer", json!({})).await;
+    let path = format!("/v2/a/manifests/{}?{names}", Digest::of(&manifest));
+    assert_eq!(world.send("PUT", &path, &[], manifest).await.status, 414);
+    assert!(world.registry.list().await.unwrap().is_empty());
+}
