@@ -55,8 +55,8 @@ struct Round {
 
 /// The server that is deployed to.
 enum Server {
-    Running(Session),
-    Own(Local),
+    Running(Box<Session>),
+    Own(Box<Local>),
 }
 
 /// What is built and deployed, round after round.
@@ -113,9 +113,9 @@ impl Server {
     async fn open(global: &Global) -> Result<Self> {
         let config = global.config()?;
         if global.server().is_some() || platform::running(&config.data.dir)?.is_some() {
-            return Ok(Self::Running(Session::open(global).await?));
+            return Ok(Self::Running(Box::new(Session::open(global).await?)));
         }
-        Ok(Self::Own(Local::up(&config).await?))
+        Ok(Self::Own(Box::new(Local::up(&config).await?)))
     }
 
     fn client(&self) -> &Client {
