@@ -151,7 +151,7 @@ mod tests {
             field("file", Type::Artifact),
             field("rows", Type::List(Box::new(Type::F64))),
         ];
-        let function = Function { name: "f".to_owned(), params, result: None };
+        let function = Function { name: "f".to_owned(), params, result: None, docs: None };
         let parsed = |given: &[&str]| {
             let given: Vec<_> = given.iter().map(|one| (*one).to_owned()).collect();
             arguments(&function, &given).map(Value::Object).map_err(|error| error.chain())
