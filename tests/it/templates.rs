@@ -58,8 +58,7 @@ fn pipeline(world: &World, push: &mut Command, dir: &Path) {
 
 /// Runs the cases of a project against its component, as `eyot test` does for whoever made it.
 fn cases(world: &World, dir: &Path) {
-    // The engine inside of JavaScript's components answers one HTTP request an instance.
-    let ended = world.eyot.json(&["test", text(dir), "--set", "handlers.reuse=1"]).unwrap();
+    let ended = world.eyot.json(&["test", text(dir)]).unwrap();
     let ended = ended.as_array().unwrap();
     assert!(!ended.is_empty() && ended.iter().all(|case| case["passed"] == true), "{ended:#?}");
 }

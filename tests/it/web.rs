@@ -27,7 +27,8 @@ fn a_component_answers_in_its_own_words() {
         for (path, expected) in [
             ("/w", b"Hello!".to_vec()),
             ("/w/count", b"1".to_vec()),
-            ("/w/count", b"2".to_vec()),
+            // WASI 0.2 promises an instance one request; one of 0.3 answers more.
+            ("/w/count", if guest == "testing-web2" { b"1".to_vec() } else { b"2".to_vec() }),
             ("/w/events", b"data: 0\n\ndata: 1\n\ndata: 2\n\n".to_vec()),
             ("/w/echo", body.clone()),
         ] {

@@ -89,6 +89,12 @@ impl Web {
             || interface.has_export("wasi:http/incoming-handler", "0.2.")
     }
 
+    /// Whether an instance may expect to answer one request: WASI 0.2 promises a component nothing else, and
+    /// what JavaScript engines make of it fails at the second.
+    pub fn answers_once(component: &Component) -> bool {
+        !component.interface().has_export("wasi:http/handler", "0.3.")
+    }
+
     /// The component.
     pub fn component(&self) -> &Component {
         &self.proxy.state().component

@@ -113,6 +113,10 @@ impl Stage {
             parts.functions = Some(functions);
         }
         if Web::is_one(&wasm) {
+            let mut instances = instances;
+            if Web::answers_once(&wasm) {
+                instances.reuse = spec.inference.reuse.unwrap_or(1);
+            }
             parts.web = Some(Web::new(wasm.clone(), grants.clone(), limits, instances)?);
         }
         if parts.is_empty() || wasm.interface().has_export("eyot:ml/handler", "0.1.") {

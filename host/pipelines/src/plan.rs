@@ -15,6 +15,11 @@ use crate::command::{self, Command};
 use crate::file::{File, Step, place};
 use crate::order;
 
+mod program;
+mod values;
+
+use values::{json, list, reference, with_hint};
+
 /// A pipeline to run, with everything outside of the file that it refers to.
 #[derive(Debug)]
 pub struct PlanRequest {
@@ -328,46 +333,6 @@ impl<'a> Planner<'a> {
         })))
     }
 
-    /// The files that a command says it writes.
-    fn files(&mut self, step: &Step) {
-        for (name, output) in &step.outputs {
-            let path = output.get_ref().path();
-            if !command::is_inside(path) {
-                let at = output.span().start;
-                self.say(at, format!("output '{name}' is no file below /out: '{path}'"));
-            }
-        }
-    }
-
-    /// The arguments of a command: each has the type of what is given.
-    fn program(&mut self, step: &'a Step, needs: &mut BTreeSet<Name>) -> IndexMap<String, Argument> {
-        let mut arguments = IndexMap::new();
-        for (name, value) in &step.with {
-            let at = value.span().start;
-            let ty = match reference(value.get_ref()) {
-                Some(("from", text)) => {
-                    let found = text.rsplit_once('.').and_then(|(step, output)| {
-                        self.outputs_of(step)?.into_iter().find(|field| field.name == output)
-                    });
-                    // What is wrong with it is said where it is looked up.
-                    Some(found.map_or(Type::Artifact, |field| field.ty))
-                }
-                Some(("param", name)) => self.params().get(name).map_or(Some(Type::String), command::type_of),
-                Some(_) => Some(Type::Artifact),
-                None => command::type_of(&json(value.get_ref())),
-            };
-            let simple = |ty: &Type| !matches!(ty, Type::List(_) | Type::Tuple(_) | Type::Record(_));
-            let Some(ty) = ty.filter(simple) else {
-                self.say(at, format!("'{name}' of a command is text, a number, a boolean or an artifact"));
-                continue;
-            };
-            let param = Field { name: name.clone(), ty };
-            let argument = self.argument(value, &param, needs);
-            arguments.extend(argument.map(|argument| (name.clone(), argument)));
-        }
-        arguments
-    }
-
     fn register(
         &mut self,
         name: &str,
@@ -523,43 +488,4 @@ fn exported<'a>(interface: &'a Interface, name: &str) -> Option<&'a Function> {
             .filter(|function| function.name.rsplit_once('#').is_some_and(|(_, bare)| bare == name));
         inside.next().filter(|_| inside.next().is_none())
     })
-}
-
-/// `{ from = … }`, `{ param = … }` or `{ input = … }`.
-fn reference(value: &toml::Value) -> Option<(&str, &str)> {
-    let table = value.as_table().filter(|table| table.len() == 1)?;
-    let (key, value) = table.iter().next()?;
-    matches!(key.as_str(), "from" | "param" | "input").then_some((key.as_str(), value.as_str()?))
-}
-
-/// A TOML value as JSON. Dates become text, as JSON has none.
-fn json(value: &toml::Value) -> Value {
-    match value {
-        toml::Value::String(text) => Value::String(text.clone()),
-        toml::Value::Integer(number) => Value::from(*number),
-        toml::Value::Float(number) if number.is_nan() => Value::from("NaN"),
-        toml::Value::Float(number) if number.is_infinite() => {
-            Value::from(if *number > 0.0 { "Infinity" } else { "-Infinity" })
-        }
-        toml::Value::Float(number) => Value::from(*number),
-        toml::Value::Boolean(truth) => Value::Bool(*truth),
-        toml::Value::Datetime(time) => Value::String(time.to_string()),
-        toml::Value::Array(items) => Value::Array(items.iter().map(json).collect()),
-        toml::Value::Table(table) => {
-            Value::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect())
-        }
-    }
-}
-
-fn with_hint(error: &Error) -> String {
-    let hint = error.hint_text().map_or_else(String::new, |hint| format!("; {hint}"));
-    format!("{}{hint}", error.chain())
-}
-
-fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
-    let names: Vec<_> = names.map(|name| format!("'{name}'")).collect();
-    match names.as_slice() {
-        [] => "there are none".to_owned(),
-        names => format!("there are: {}", names.join(", ")),
-    }
 }
