@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::world::{World, text};
 
-/// A core module, whole and valid, which is no component.
-const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+/// A core module, whole and valid, which imports what no component is given: `env.secret`.
+const MODULE: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02\x0e\x01\x03env\x06secret\0\0";
 
 #[test]
 fn what_cannot_be_pushed_is_refused_and_not_stored() {
@@ -18,7 +18,7 @@ fn what_cannot_be_pushed_is_refused_and_not_stored() {
     for (file, kind, says) in [
         ("missing.wasm".to_owned(), "not_found", "missing.wasm"),
         (world.write("empty.wasm", b""), "invalid", "no wasm component"),
-        (world.write("module.wasm", MODULE), "invalid", "a core wasm module"),
+        (world.write("module.wasm", MODULE), "invalid", "cannot become a component"),
         (world.write("text.wasm", b"#!/bin/sh"), "invalid", "no wasm component"),
         (world.write("text.onnx", b"hello"), "invalid", "no ONNX model"),
         (world.write("pickle.onnx", b"\x80\x04\x95"), "invalid", "a pickle, which is never loaded"),

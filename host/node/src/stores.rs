@@ -194,8 +194,8 @@ mod tests {
         let done =
             ask("INSERT INTO notes (text, weight, data) VALUES (?, ?, ?)", cells.clone()).await.unwrap();
         assert_eq!((done.last, done.changed), (1, 1));
-        let found = ask("SELECT id, text, weight, data, NULL AS nothing FROM notes", vec![]).await.unwrap();
-        assert_eq!(found.columns, ["id", "text", "weight", "data", "nothing"]);
+        let found = ask("SELECT id, text, weight, data, NULL AS none FROM notes", vec![]).await.unwrap();
+        assert_eq!(found.columns, ["id", "text", "weight", "data", "none"]);
         assert_eq!(found.rows, [[vec![Cell::Integer(1)], cells, vec![Cell::Null]].concat()]);
         let outside = dir.path().join("outside.db").display().to_string();
         for (statement, kind) in [
@@ -204,7 +204,7 @@ mod tests {
             ("PRAGMA journal_mode = DELETE".to_owned(), Kind::Denied),
             ("PRAGMA temp_store_directory = '/'".to_owned(), Kind::Denied),
             ("SELECT load_extension('x')".to_owned(), Kind::Denied),
-            ("SELECT * FROM nothing".to_owned(), Kind::Invalid),
+            ("SELECT * FROM missing".to_owned(), Kind::Invalid),
             ("SELECT 1; SELECT 2".to_owned(), Kind::Invalid),
         ] {
             let error = connection.execute(statement.clone(), vec![]).await.unwrap_err();

@@ -64,7 +64,11 @@ pub(crate) fn authorize(
     if caller.may(action, repository) {
         return Ok(());
     }
-    let scope = Scope::of(action, repository);
+    // A push begins with a look at what is there. Some clients keep the token that they get for it, oras's in
+    // Python does: whoever has shown nothing yet is told to ask for both, and gets what they may have of it.
+    let first = action == Action::Pull && repository.is_some() && !caller.is_known();
+    let asked = if first { Action::Push } else { action };
+    let scope = Scope::of(asked, repository);
     let what = repository.map_or_else(|| "the registry".to_owned(), |repository| format!("'{repository}'"));
     let word = format!("{action:?}").to_lowercase();
     if caller.is_known() && !caller.could(action, repository) {
