@@ -16,10 +16,10 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use parking_lot::Mutex;
 use wasmtime::component::GuestTaskId;
-use wasmtime::{Store, StoreContextMut, Trap, WasmBacktrace};
+use wasmtime::{Store, StoreContextMut};
 use wasmtime_wasi_http::handler::{
     ExpirationError, HandlerState, Instance, InstantiationError, ProxyHandler, ProxyPre, ShouldAccept,
-    TrapOrPanicError, WorkerExpiration, WorkerState, WorkerStatus,
+    WorkerExpiration, WorkerState, WorkerStatus,
 };
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _, p2, p3};
 
@@ -175,12 +175,8 @@ impl Web {
             return late(&digest);
         }
         let unanswered = || Error::failed(format!("component {digest} answered no response: {error:#}"));
-        let ended = error.is::<TrapOrPanicError>() || error.is::<Trap>() || error.is::<WasmBacktrace>();
-        if !ended {
-            // The instance lives: the component itself did not answer, or answered an error.
-            return unanswered();
-        }
-        // What ends an instance knows why, and says so once its store is taken apart.
+        // An instance that ends says why once its store is taken apart; one that lives lets go of the question
+        // as soon as it has nothing to do.
         fault.await.unwrap_or_else(|_| unanswered())
     }
 }
@@ -253,6 +249,7 @@ impl HandlerState for State {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Expiration, Worker>> {
+        let asked = Arc::<Mutex<Vec<Waiting>>>::default();
         let mut guest = Guest::new(self.grants.clone(), &self.limits, None);
         let running = guest.running.insert(Running::default()).clone();
         let mut store = guest.into_store(self.component.wasmtime());
@@ -265,10 +262,16 @@ impl HandlerState for State {
             reuse: usize::try_from(self.instances.reuse).unwrap_or(usize::MAX),
             together: self.together,
             digest: self.component.digest(),
-            asked: Mutex::default(),
+            asked: asked.clone(),
         };
         let timer = Box::pin(tokio::time::sleep_until((Instant::now() + IDLE).into()));
-        Ok(Instance { store, proxy, view: Guest::http, expiration: Expiration { running, timer }, state })
+        Ok(Instance {
+            store,
+            proxy,
+            view: Guest::http,
+            expiration: Expiration { running, asked, timer },
+            state,
+        })
     }
 }
 
@@ -276,6 +279,7 @@ impl HandlerState for State {
 /// it, so that a guest which computes without end is ended too.
 struct Expiration {
     running: Running,
+    asked: Arc<Mutex<Vec<Waiting>>>,
     timer: Pin<Box<tokio::time::Sleep>>,
 }
 
@@ -287,7 +291,10 @@ impl WorkerExpiration for Expiration {
         start: Instant,
     ) -> Poll<()> {
         let end = match status {
-            WorkerStatus::Idle => start + IDLE,
+            WorkerStatus::Idle => {
+                self.asked.lock().clear();
+                start + IDLE
+            }
             // The last of its requests to end decides: each has its own share of time.
             WorkerStatus::Requests | WorkerStatus::PostReturn => {
                 self.running.lock().iter().map(Deadline::get).max().unwrap_or(start + IDLE)
@@ -315,7 +322,7 @@ struct Worker {
     reuse: usize,
     together: usize,
     digest: Digest,
-    asked: Mutex<Vec<Waiting>>,
+    asked: Arc<Mutex<Vec<Waiting>>>,
 }
 
 impl WorkerState for Worker {
