@@ -3,6 +3,7 @@
 mod digits;
 mod eyot;
 mod http;
+mod kept;
 mod machine;
 mod repository;
 mod server;
@@ -10,6 +11,7 @@ mod server;
 pub use digits::{Digit, held_out, prediction_request};
 pub use eyot::{Eyot, Refused};
 pub use http::Answer;
+pub use kept::Kept;
 pub use machine::{Resident, cpu, pin};
 pub use repository::{component, fixture, needed, path, program, python, with_python_tools};
 pub use server::Server;

@@ -86,11 +86,6 @@ impl Functions {
         self.pool.component()
     }
 
-    /// Instances started so far.
-    pub fn started(&self) -> u64 {
-        self.pool.started()
-    }
-
     /// Its instances now, and why some ended.
     pub fn census(&self) -> Census {
         self.pool.census()

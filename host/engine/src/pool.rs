@@ -78,11 +78,6 @@ impl<S: Start> Pool<S> {
         &self.limits
     }
 
-    /// Instances started so far.
-    pub(crate) fn started(&self) -> u64 {
-        self.counts.started()
-    }
-
     /// Its instances now, and why some ended.
     pub(crate) fn census(&self) -> Census {
         self.counts.census(self.idle.len())

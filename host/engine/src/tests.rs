@@ -262,6 +262,6 @@ async fn a_handler_answers_through_a_model_of_the_host() {
         assert!(error.chain().contains("there is no input 'z'"), "{error:?}");
         handler.prepare().await.unwrap();
         let fresh = if instances.reuse == 1 { 5 } else { 2 };
-        assert_eq!(handler.started(), fresh, "{instances:?}");
+        assert_eq!(handler.census().started, fresh, "{instances:?}");
     }
 }

@@ -100,11 +100,6 @@ impl Web {
         &self.proxy.state().component
     }
 
-    /// Instances started so far.
-    pub fn started(&self) -> u64 {
-        self.proxy.state().counts.started()
-    }
-
     /// Its instances now, and why some ended. One that works on several requests counts as busy once for each.
     pub fn census(&self) -> Census {
         let state = self.proxy.state();

@@ -126,10 +126,7 @@ async fn call(
 ) -> Result<Answer, Refusal> {
     let call = Call::new(gateway, headers, None);
     let attempted = attempt(gateway, &call, target, function, headers, body).await;
-    let signed = call.ended(gateway, &target.name, attempted.as_ref().err().map(|refusal| &refusal.error));
-    let mut answer = attempted.unwrap_or_else(Refusal::answer);
-    answer.headers_mut().extend(signed);
-    Ok(answer)
+    Ok(call.answered(gateway, &target.name, attempted))
 }
 
 async fn attempt(

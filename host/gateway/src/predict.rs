@@ -10,7 +10,7 @@ use eyot_nn::{Ask, NamedTensor};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::about;
-use crate::answer::PREDICTION;
+use crate::answer::{Answer, PREDICTION, Refusal};
 use crate::log::{Outcome, Told};
 use crate::protocol::{Asked, Chosen, choose};
 use crate::revisions::{Endpoint, Live};
@@ -100,6 +100,19 @@ impl Call {
         if let (Some(spans), Some(span)) = (gateway.spans(), self.span.take()) {
             spans.end(span, deployment, self.started, error);
         }
+    }
+
+    /// What was attempted for it as an answer, which names it; tells of it whoever collects traces.
+    pub(crate) fn answered(
+        self,
+        gateway: &Inner,
+        deployment: &str,
+        attempted: Result<Answer, Refusal>,
+    ) -> Answer {
+        let signed = self.ended(gateway, deployment, attempted.as_ref().err().map(|refusal| &refusal.error));
+        let mut answer = attempted.unwrap_or_else(Refusal::answer);
+        answer.headers_mut().extend(signed);
+        answer
     }
 
     /// The answer is ready: tells of the request whoever collects traces, and answers the headers that name

@@ -31,10 +31,7 @@ pub(crate) async fn infer(
 ) -> Result<Answer, Refusal> {
     let call = Call::new(gateway, headers, None);
     let attempted = attempt(gateway, &call, target, headers, body).await;
-    let signed = call.ended(gateway, &target.model, attempted.as_ref().err().map(|refusal| &refusal.error));
-    let mut answer = attempted.unwrap_or_else(Refusal::answer);
-    answer.headers_mut().extend(signed);
-    Ok(answer)
+    Ok(call.answered(gateway, &target.model, attempted))
 }
 
 async fn attempt(

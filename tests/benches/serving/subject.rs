@@ -1,11 +1,9 @@
 //! Something that is asked, alone and under load.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use eyot_tests::{cpu, quantile};
+use anyhow::{Result, bail, ensure};
+use eyot_tests::{Kept, cpu, quantile};
 
 use crate::grpc::Grpc;
 use crate::request::{Case, Form};
@@ -87,42 +85,19 @@ impl<'a> Connection<'a> {
 }
 
 struct Http<'a> {
-    stream: TcpStream,
+    kept: Kept,
     request: &'a [u8],
-    buffer: Vec<u8>,
 }
 
 impl<'a> Http<'a> {
     fn open(subject: &'a Subject) -> Result<Self> {
-        let stream = TcpStream::connect(&subject.address)?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, request: &subject.request, buffer: vec![0; 1 << 17] })
+        Ok(Self { kept: Kept::open(&subject.address, 1 << 17)?, request: &subject.request })
     }
 
     fn ask(&mut self) -> Result<()> {
-        self.stream.write_all(self.request)?;
-        let mut filled = 0;
-        loop {
-            let read = self.stream.read(&mut self.buffer[filled..])?;
-            ensure!(read > 0, "the server closed the connection, or its answer is too long");
-            filled += read;
-            let Some(end) = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n") else {
-                continue;
-            };
-            let (head, body) = (std::str::from_utf8(&self.buffer[..end])?, &self.buffer[end + 4..filled]);
-            ensure!(head.starts_with("HTTP/1.1 200"), "{head}\n{}", String::from_utf8_lossy(body));
-            let length = head
-                .lines()
-                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            let length: usize = length.context("the answer has no length")?;
-            if body.len() >= length {
-                ensure!(
-                    body.windows(9).any(|nine| nine == b"\"outputs\""),
-                    "{}",
-                    String::from_utf8_lossy(body)
-                );
-                return Ok(());
-            }
-        }
+        let body = self.kept.ask(self.request)?;
+        let answered = body.windows(9).any(|nine| nine == b"\"outputs\"");
+        ensure!(answered, "{}", String::from_utf8_lossy(body));
+        Ok(())
     }
 }
