@@ -11,7 +11,7 @@ fn script(name: &str) -> std::path::PathBuf {
     path("registry/oci/clients").join(name)
 }
 
-fn succeeds(name: &str, command: &mut Command) {
+pub(crate) fn succeeds(name: &str, command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -34,14 +34,14 @@ fn skopeo_oras_and_curl_push_and_pull() {
 }
 
 /// An authority of one's own, and a certificate for 127.0.0.1 and localhost from it; the files' paths.
-struct Authority {
-    ca: String,
+pub(crate) struct Authority {
+    pub(crate) ca: String,
     cert: String,
     key: String,
 }
 
 impl Authority {
-    fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, "an authority of one's own");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -57,6 +57,15 @@ impl Authority {
             key: world.write("key.pem", key.serialize_pem()),
         }
     }
+
+    /// Options of a server with this certificate that serves nobody who shows no token.
+    pub(crate) fn settings(&self) -> [String; 3] {
+        [
+            format!("api.tls-cert={}", self.cert),
+            format!("api.tls-key={}", self.key),
+            "registry.anonymous=none".to_owned(),
+        ]
+    }
 }
 
 #[test]
@@ -66,13 +75,7 @@ fn over_tls_with_tokens_and_a_private_authority() {
     let minted =
         world.eyot.json(&["token", "create", "ci", "--scope", "repository:*:pull,push,delete"]).unwrap();
     let secret = format!("ci:{}", minted["secret"].as_str().unwrap());
-    let set = |name: &str, value: &str| format!("{name}={value}");
-    let settings = [
-        set("api.tls-cert", &authority.cert),
-        set("api.tls-key", &authority.key),
-        set("registry.anonymous", "none"),
-    ];
-    let server = world.eyot.up_with(&settings.each_ref().map(String::as_str)).unwrap();
+    let server = world.eyot.up_with(&authority.settings().each_ref().map(String::as_str)).unwrap();
     let address = server.api.strip_prefix("https://").unwrap();
     if program("curl").is_some() && program("skopeo").is_some() && program("buildah").is_some() {
         let mut bash = Command::new("bash");

@@ -13,7 +13,7 @@ pub use eyot::{Eyot, Refused};
 pub use http::Answer;
 pub use kept::Kept;
 pub use machine::{Resident, cpu, pin};
-pub use repository::{component, fixture, needed, path, program, python, with_python_tools};
+pub use repository::{component, fixture, needed, path, program, python, tool, with_python_tools};
 pub use server::Server;
 
 /// The value at `fraction` of sorted values: the median at 0.5.

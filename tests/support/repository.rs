@@ -48,6 +48,13 @@ fn packages() -> PathBuf {
     built.parent().unwrap_or(&built).join("python")
 }
 
+/// A program that `cargo xtask test` builds from the crates registry; `None`, and why, where it has not.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let built = crate::eyot::built();
+    let program = built.parent().unwrap_or(&built).join("tools/bin").join(name);
+    needed(program.is_file().then_some(program), &format!("no {name}: cargo xtask test builds it"))
+}
+
 /// Lets a command find componentize-py and other tools that `cargo xtask test` sets up; `None`, and why,
 /// where it has not.
 pub fn with_python_tools(command: &mut Command) -> Option<&mut Command> {

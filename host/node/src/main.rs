@@ -3,6 +3,7 @@
 mod call;
 mod cli;
 mod component;
+mod keys;
 mod local;
 mod output;
 mod platform;

@@ -80,7 +80,7 @@ impl Platform {
         );
         let deployments = Deployments::new(db.clone(), store.clone(), Arc::new(stage), clock);
         let runner = WasmRunner::new(config, engine, models.clone(), store.clone());
-        let publisher = Publisher::new(registry.clone(), models, store.clone());
+        let publisher = Publisher::new(registry.clone(), models, store.clone(), dir);
         let parallel = threads(config.steps.parallel);
         let pipelines = Executor::new(
             db.clone(),

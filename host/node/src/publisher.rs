@@ -1,24 +1,45 @@
-//! Registering models: a model that a step wrote becomes a ModelPack in the registry.
+//! Registering models: a model that a step wrote becomes a ModelPack in the registry, and beside it stands
+//! signed which run made it, of what.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eyot_core::{Digest, Name, Reference, Result, Selector};
+use eyot_core::{Digest, Error, Name, Reference, Result, Selector};
 use eyot_nn::{Models, Settings};
-use eyot_oci::{Registry, model_manifest};
-use eyot_pipelines::ModelPublisher;
+use eyot_oci::{PrivateKey, Registry, bundle_manifest, model_manifest};
+use eyot_pipelines::{ModelPublisher, PROVENANCE};
 use eyot_store::BlobStore;
+use serde_json::Value;
+
+use crate::keys;
+
+/// The media type of the manifests that are made here.
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Publishes under `models/NAME`.
 pub(crate) struct Publisher {
     registry: Registry,
     models: Arc<Models>,
     store: Arc<dyn BlobStore>,
+    /// Where the key lies that says which run made a model, without `.key`.
+    key: PathBuf,
 }
 
 impl Publisher {
-    pub(crate) fn new(registry: Registry, models: Arc<Models>, store: Arc<dyn BlobStore>) -> Self {
-        Self { registry, models, store }
+    pub(crate) fn new(
+        registry: Registry,
+        models: Arc<Models>,
+        store: Arc<dyn BlobStore>,
+        data: &Path,
+    ) -> Self {
+        Self { registry, models, store, key: data.join("builder") }
+    }
+
+    /// The key of this data folder, made when it is first wanted.
+    fn key(&self) -> Result<PrivateKey> {
+        let private = self.key.with_extension("key");
+        if private.exists() { keys::read_private(&private) } else { Ok(keys::write_pair(&self.key)?.0) }
     }
 }
 
@@ -39,5 +60,18 @@ impl ModelPublisher for Publisher {
         // A version has no tag: without this a rule of retention would take it for forgotten.
         self.store.pin(&digest, &format!("model/{name}")).await?;
         Ok(target.to_string())
+    }
+
+    async fn vouch(&self, source: &str, predicate: Value) -> Result<()> {
+        let Reference { repository, selector: Selector::Digest(subject) } = source.parse()? else {
+            return Err(Error::internal(format!("'{source}' was published by no digest")));
+        };
+        let bundle = eyot_oci::sign(&self.key()?, &repository, &subject, PROVENANCE, predicate)?;
+        let size = self.store.get(&subject).await?.len() as u64;
+        let built = bundle_manifest((MANIFEST, &subject, size), &bundle, PROVENANCE)?;
+        self.store.put(built.config.clone()).await?;
+        self.store.put(bundle).await?;
+        let target = Reference { repository, selector: Selector::Digest(Digest::of(&built.manifest)) };
+        self.registry.put(&target, MANIFEST, built.manifest).await.map(drop)
     }
 }

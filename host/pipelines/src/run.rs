@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use eyot_core::{Digest, Error, Name, Result};
+use eyot_core::{Clock as _, Digest, Error, Name, Result, SystemClock};
 use eyot_tracking::Outcome;
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -179,11 +179,38 @@ impl Run {
         {
             tracing::error!(run, error = %error.chain(), "a tracking run's end was not recorded");
         }
+        if status == RunStatus::Succeeded {
+            self.vouch(&records).await;
+        }
         if let Err(error) = self.inner.records.finish(&self.id, status, error.as_deref(), &cut_off).await {
             tracing::error!(run = self.id, error = %error.chain(), "a run's end was not recorded");
         }
         self.inner.running.lock().remove(&self.id);
         self.inner.tell(RunEvent::RunFinished { run: self.id.clone(), status, error });
+    }
+}
+
+impl Run {
+    /// Lets it be known how the models that were registered came about, before the run is said to be over.
+    async fn vouch(&self, records: &IndexMap<Name, StepRun>) {
+        let registers = |step: &&Planned| matches!(step.work, Work::Register { .. });
+        let registered = self.plan.steps.iter().filter(registers).filter_map(|step| records.get(&step.name));
+        // Of what was registered before, it was said then.
+        let new: Vec<_> = registered.filter(|record| record.status == StepStatus::Succeeded).collect();
+        if new.is_empty() {
+            return;
+        }
+        let told = async {
+            let predicate = self.inner.records.get(&self.id).await?.provenance(SystemClock.now());
+            for record in new {
+                let source = record.outputs.get("source").and_then(Value::as_str).unwrap_or_default();
+                self.inner.publisher.vouch(source, predicate.clone()).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = told.await {
+            tracing::error!(run = self.id, error = %error.chain(), "no provenance was written");
+        }
     }
 }
 

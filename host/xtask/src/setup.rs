@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{self, cargo, output, say, target};
+use crate::process::{self, cargo, output, root, say, target};
 
 const WASM: &str = "wasm32-wasip2";
 
@@ -73,6 +73,45 @@ pub(crate) fn clients() -> Result<()> {
     programs(&["skopeo", "buildah", "curl", "node", "npm"], "with which the registry and guests are tested")
 }
 
+/// Builds tools that tests drive the registry with, beside what is built here; takes minutes the first time.
+pub(crate) fn tools() -> Result<()> {
+    tool("wkg", &["wkg", "--version", WKG], WKG)?;
+    let source = root().join("registry/oci/clients/oci-client");
+    let state = ["Cargo.lock", "src/main.rs"].map(|file| std::fs::read_to_string(source.join(file)));
+    let state = state.into_iter().collect::<Result<String, _>>()?;
+    tool("oci-client-check", &["--path", &source.display().to_string()], &state)
+}
+
+const WKG: &str = "0.16.1";
+
+/// Builds one of them, unless what is there is of this state.
+fn tool(name: &str, which: &[&str], state: &str) -> Result<()> {
+    let root = target()?.join("tools");
+    let marker = root.join(format!("{name}.state"));
+    if std::fs::read_to_string(&marker).is_ok_and(|found| found == state) {
+        return Ok(());
+    }
+    say(&format!("building {name}, with which the registry is tested; the first time takes minutes"));
+    // A folder of its own, gone afterwards: its dependencies are built for other features than ours.
+    let built = root.join("build");
+    let mut install = cargo();
+    install.args(["install", "--locked", "--force", "--root"]).arg(&root).args(which);
+    // What is tested is what it says, not how fast.
+    install.env("CARGO_TARGET_DIR", &built).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
+    match process::run(&mut install) {
+        Ok(()) => {
+            std::fs::remove_dir_all(&built)?;
+            Ok(std::fs::write(&marker, state)?)
+        }
+        // Without it its tests say that they are ignored; in CI they fail.
+        Err(error) if std::env::var_os("CI").is_none() => {
+            say(&format!("going on without {name}: {error:#}"));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The registry that ours is measured beside.
 pub(crate) fn rival() -> Result<()> {
     programs(&["docker-registry"], "beside which the registry is measured")
@@ -128,8 +167,9 @@ fn has_debian() -> bool {
     ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/wasm32-wasi"].iter().all(|path| Path::new(path).exists())
 }
 
-/// What predictions are compared with, what writes the models of the benchmark, the clients that must be able to speak to us, and what builds
-/// guests in Python.
+/// What predictions are compared with, what writes the models of the benchmark, the clients that must be
+/// able to speak to us, who signs models elsewhere (it does not say itself that it needs pyOpenSSL), and
+/// what builds guests in Python.
 const PACKAGES: &[&str] = &[
     "onnxruntime==1.32.0",
     "numpy",
@@ -139,9 +179,10 @@ const PACKAGES: &[&str] = &[
     "tritonclient[http,grpc]",
     "kserve",
     "oras",
+    "model-signing",
+    "pyOpenSSL",
     "componentize-py==0.25.1",
     "scikit-learn",
-    "onnx",
 ];
 
 /// Python packages for the tests; kept beside the build, so that they change nothing of the user's own.

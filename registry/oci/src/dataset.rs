@@ -13,32 +13,15 @@ use tokio_util::io::ReaderStream;
 
 use crate::chunks::{CHUNKS, Index, LARGE, Part};
 use crate::client::{Client, Pushed};
-use crate::manifest::{Descriptor, IMAGE_MANIFEST, Manifest};
+use crate::manifest::{Descriptor, EMPTY, IMAGE_MANIFEST, Manifest, TITLE};
+use crate::tree::{Leaf, TREE, Tree};
+use crate::trust::Held;
 
 /// What says that a manifest is a data set.
 pub(crate) const DATASET: &str = "application/vnd.eyot.dataset.v1+json";
-const TREE: &str = "application/vnd.eyot.tree.v1+json";
 const FILE: &str = "application/octet-stream";
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-const TITLE: &str = "org.opencontainers.image.title";
 /// Files of one data set: each is a layer, and a manifest ends at 4 MiB.
 const FILES: usize = 10_000;
-const VERSION: u32 = 1;
-
-/// The config of a data set: its files, by path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Tree {
-    version: u32,
-    files: BTreeMap<String, Leaf>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Leaf {
-    digest: Digest,
-    size: u64,
-}
 
 /// What travelled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +62,7 @@ impl Client {
         }
         let size = files.values().map(|file| file.size).sum();
         let count = files.len();
-        let tree = json(&Tree { version: VERSION, files })?;
+        let tree = json(&Tree::new(files))?;
         let content = Digest::of(&tree);
         let config = blob(TREE, content, tree.len() as u64, None);
         self.push_blob(repository, tree).await?;
@@ -174,21 +157,32 @@ impl Client {
         Ok(found)
     }
 
-    /// Makes a directory what a data set says. Files that are there and right stay; of large ones only
-    /// what is new is fetched. Other files are left alone.
-    pub async fn pull_dataset(&self, reference: &Reference, dir: &Path) -> Result<Travelled> {
+    /// The files of a manifest.
+    pub(crate) async fn files(&self, repository: &str, manifest: &Manifest) -> Result<Tree> {
+        let config = match Tree::config(manifest) {
+            Some(config) => Some(self.blob(repository, &config).await?),
+            None => None,
+        };
+        Tree::of(manifest, config.as_deref())
+    }
+
+    /// A manifest with the files that it holds, for statements about it.
+    pub(crate) async fn held(&self, repository: &str, digest: &Digest) -> Result<Held> {
+        let manifest = Manifest::parse(&self.manifest(repository, &digest.to_string()).await?.bytes)?;
+        Ok(Held { digest: *digest, files: self.files(repository, &manifest).await? })
+    }
+
+    /// Makes a directory what a data set says, or puts there the files of a model, a component or whatever
+    /// else has layers with names. Files that are there and right stay; of large ones only what is new is
+    /// fetched. Other files are left alone.
+    pub async fn pull_files(&self, reference: &Reference, dir: &Path) -> Result<Travelled> {
         let repository = &reference.repository;
         let fetched = self.fetch(reference).await?;
         let manifest = Manifest::parse(&fetched.bytes)?;
-        let config = manifest.config.as_ref().filter(|config| config.media_type == TREE);
-        let config = config.ok_or_else(|| {
-            Error::invalid(format!("'{reference}' is no data set"))
-                .hint("eyot push DIR --as NAME:TAG makes one")
-        })?;
-        let tree: Tree = serde_json::from_slice(&self.blob(repository, &config.digest).await?)
-            .map_err(|error| Error::invalid("the tree of files cannot be read").because(error))?;
-        if tree.version != VERSION {
-            return Err(Error::unsupported(format!("the tree of files has version {}", tree.version)));
+        let tree = self.files(repository, &manifest).await?;
+        if tree.files.is_empty() {
+            return Err(Error::invalid(format!("'{reference}' holds no files that have names"))
+                .hint("eyot push DIR --as NAME:TAG makes a data set of a folder; eyot export takes what is no data set"));
         }
         let indexes = self.indexes(reference).await?;
         let mut travelled = 0;

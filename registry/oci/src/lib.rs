@@ -24,9 +24,11 @@ mod tests;
 mod tls;
 mod tokens;
 mod transport;
+mod tree;
 mod trust;
 mod unpack;
 mod wasm;
+mod world;
 
 pub use archive::{Moved, export, import};
 pub use client::{Client, Fetched, Pushed};
@@ -43,4 +45,4 @@ pub use server::{actor, check_access, router};
 pub use tls::Trust;
 pub use tokens::{Minted, Token};
 pub use transport::Transport;
-pub use trust::{PrivateKey, PublicKey, SIGNED, Vouched, sign};
+pub use trust::{Attached, LISTED, PrivateKey, PublicKey, SIGNED, Vouched, bundle_manifest, sign};

@@ -31,8 +31,9 @@ const PACKED: [&str; 3] = [
     "application/vnd.kitops.modelkit.model.v1.",
     "application/vnd.kitops.modelkit.modelpart.v1.",
 ];
-const TITLE: &str = "org.opencontainers.image.title";
-const FILE_PATH: &str = "org.cncf.model.filepath";
+pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+pub(crate) const TITLE: &str = "org.opencontainers.image.title";
+pub(crate) const FILE_PATH: &str = "org.cncf.model.filepath";
 
 /// What a manifest is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,7 +222,7 @@ pub struct Built {
 }
 
 impl Built {
-    fn new(manifest: &Manifest, config: Bytes) -> Result<Self> {
+    pub(crate) fn new(manifest: &Manifest, config: Bytes) -> Result<Self> {
         Ok(Self { manifest: json_bytes(manifest)?, config })
     }
 
@@ -236,7 +237,7 @@ fn json_bytes(value: &impl Serialize) -> Result<Bytes> {
     bytes.map(Bytes::from).map_err(|error| Error::internal("a manifest has no JSON form").because(error))
 }
 
-fn descriptor(media_type: &str, bytes: &[u8], annotation: Option<(&str, &str)>) -> Descriptor {
+pub(crate) fn descriptor(media_type: &str, bytes: &[u8], annotation: Option<(&str, &str)>) -> Descriptor {
     let annotations = annotation.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
     let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
     Descriptor {

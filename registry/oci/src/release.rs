@@ -8,8 +8,9 @@ use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{Client, Fetched};
-use crate::manifest::{ArtifactKind, Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
+use crate::manifest::{ArtifactKind, Descriptor, EMPTY, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
 use crate::wasm::Wasm;
+use crate::world::{WORLD, changes, world};
 
 /// What says that an index is a release. It stands in an annotation and not in `artifactType`: skopeo
 /// 1.9 writes an index anew when it copies it, without the fields that it does not know, and so under
@@ -18,8 +19,9 @@ const KIND: &str = "dev.eyot.kind";
 pub(crate) const RELEASE: &str = "application/vnd.eyot.release.v1+json";
 const PARAMETERS: &str = "application/vnd.eyot.parameters.v1+json";
 const PIPELINE: &str = "application/vnd.eyot.pipeline.v1+toml";
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const ROLE: &str = "dev.eyot.release.role";
+/// The role of a component's world; its name is that of the component.
+const ROLE_WORLD: &str = "world";
 const NAME: &str = "dev.eyot.release.name";
 const SOURCE: &str = "dev.eyot.release.source";
 /// Before a data set's name in the index's annotations.
@@ -47,10 +49,10 @@ pub struct Release {
     pub data: BTreeMap<String, String>,
 }
 
-/// A component, a model or the pipeline of a release.
+/// A component, its world, a model or the pipeline of a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// `component`, `model` or `pipeline`.
+    /// `component`, `world`, `model` or `pipeline`.
     pub role: String,
     pub name: String,
     /// What it was called when the release was made.
@@ -61,6 +63,9 @@ pub struct Part {
     pub size: u64,
     /// What a component needs of its host.
     pub imports: BTreeSet<String>,
+    /// The text of a component's world.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world: Option<String>,
 }
 
 impl Client {
@@ -75,19 +80,26 @@ impl Client {
         let repository = &target.repository;
         let mut children = Vec::new();
         for component in &recipe.components {
-            children
-                .push(self.pin(repository, component, ArtifactKind::Component, &component.repository).await?);
+            let name = &component.repository;
+            children.push(self.pin(repository, component, ArtifactKind::Component, name).await?);
+            let text = world(&self.component(component).await?)?;
+            children.push(self.document(repository, (ROLE_WORLD, name), WORLD, text.into()).await?);
         }
         for (name, model) in &recipe.models {
             children.push(self.pin(repository, model, ArtifactKind::Model, name).await?);
         }
         if let Some(pipeline) = &recipe.pipeline {
-            children.push(self.document(repository, "pipeline", PIPELINE, pipeline.clone().into()).await?);
+            children.push(
+                self.document(repository, ("pipeline", "pipeline"), PIPELINE, pipeline.clone().into())
+                    .await?,
+            );
         }
         if !recipe.parameters.is_empty() {
             let text = serde_json::to_vec(&recipe.parameters)
                 .map_err(|error| Error::internal("no JSON").because(error))?;
-            children.push(self.document(repository, "parameters", PARAMETERS, text.into()).await?);
+            children.push(
+                self.document(repository, ("parameters", "parameters"), PARAMETERS, text.into()).await?,
+            );
         }
         if children.is_empty() {
             return Err(Error::invalid("the release pins nothing")
@@ -106,6 +118,15 @@ impl Client {
         };
         let bytes = serde_json::to_vec(&index).map_err(|error| Error::internal("no JSON").because(error))?;
         self.put_manifest(repository, Some(tag), IMAGE_INDEX, bytes.into()).await
+    }
+
+    /// The bytes of a component.
+    async fn component(&self, source: &Reference) -> Result<Bytes> {
+        let manifest = Manifest::parse(&self.fetch(source).await?.bytes)?;
+        match manifest.content()? {
+            (ArtifactKind::Component, Some(layer)) => self.blob(&source.repository, &layer.digest).await,
+            _ => Err(Error::invalid(format!("'{source}' is no component"))),
+        }
     }
 
     /// Brings a manifest of another repository here.
@@ -149,7 +170,7 @@ impl Client {
     async fn document(
         &self,
         repository: &str,
-        role: &str,
+        (role, name): (&str, &str),
         media_type: &str,
         text: Bytes,
     ) -> Result<Descriptor> {
@@ -178,7 +199,7 @@ impl Client {
             serde_json::to_vec(&manifest).map_err(|error| Error::internal("no JSON").because(error))?;
         let size = bytes.len() as u64;
         let digest = self.put_manifest(repository, None, IMAGE_MANIFEST, bytes.into()).await?;
-        let annotations = [(ROLE.to_owned(), role.to_owned()), (NAME.to_owned(), role.to_owned())].into();
+        let annotations = [(ROLE.to_owned(), role.to_owned()), (NAME.to_owned(), name.to_owned())].into();
         Ok(Descriptor {
             media_type: IMAGE_MANIFEST.to_owned(),
             digest,
@@ -232,7 +253,13 @@ impl Client {
                     .map_err(|error| Error::invalid("the parameters cannot be read").because(error))?;
                 continue;
             }
+            let mut world = None;
+            if note(ROLE) == ROLE_WORLD {
+                let text = self.blob(&reference.repository, &layer.digest).await?;
+                world = Some(String::from_utf8_lossy(&text).into_owned());
+            }
             release.parts.push(Part {
+                world,
                 role: note(ROLE),
                 name: note(NAME),
                 source: note(SOURCE),
@@ -278,6 +305,7 @@ pub fn differences(old: &Release, new: &Release) -> Vec<String> {
     let word = |role: &str| match role {
         "component" => "code",
         "model" => "weights",
+        ROLE_WORLD => "interface",
         _ => "pipeline",
     };
     let find = |release: &Release, part: &Part| {
@@ -287,6 +315,9 @@ pub fn differences(old: &Release, new: &Release) -> Vec<String> {
         let what = format!("{} of {} '{}'", word(&part.role), part.role, part.name);
         match find(old, part) {
             None => lines.push(format!("{what} is new: {}", part.content)),
+            Some(Part { world: Some(before), .. }) => {
+                lines.extend(changes(&part.name, &before, part.world.as_deref().unwrap_or_default()));
+            }
             Some(before) => {
                 if before.content != part.content {
                     let (from, to) = (before.content, part.content);

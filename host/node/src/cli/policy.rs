@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 use eyot_core::{Period, Result};
 use eyot_oci::{Requirement, SIGNED};
 
-use crate::cli::{Global, key};
+use crate::cli::Global;
+use crate::keys;
 use crate::output::{Output, table};
 use crate::session::Session;
 
@@ -59,7 +60,8 @@ impl Policy {
         let client = session.client();
         match self.command {
             Command::Set { repository, keys, threshold, predicate, max_age, add } => {
-                let keys = keys.iter().map(|file| key::read_public(file)?.to_pem()).collect::<Result<_>>()?;
+                let keys =
+                    keys.iter().map(|file| keys::read_public(file)?.to_pem()).collect::<Result<_>>()?;
                 let mut policy = eyot_oci::Policy { repository, require: Vec::new() };
                 if add {
                     let before = client.policies().await?;

@@ -7,14 +7,14 @@ use crate::cli::Global;
 use crate::output::{Output, size};
 use crate::session::Session;
 
-/// Fetches a data set into a folder.
+/// Fetches the files of a data set, a model or a component into a folder.
 ///
 /// Files that are there and right stay, and of large ones only the pieces that changed are fetched; other
 /// files of the folder are left alone.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  eyot pull acme/rows:2 ./rows")]
+#[command(after_help = "Examples:\n  eyot pull acme/rows:2 ./rows\n  eyot pull models/digits:1.0.0 ./digits")]
 pub(crate) struct Pull {
-    /// The data set: NAME:TAG or NAME@DIGEST.
+    /// What is fetched: NAME:TAG or NAME@DIGEST.
     reference: Reference,
     /// The folder; made if it is not there.
     dir: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct Pull {
 impl Pull {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let session = Session::open(global).await?;
-        let pulled = session.client().registry().pull_dataset(&self.reference, &self.dir).await?;
+        let pulled = session.client().registry().pull_files(&self.reference, &self.dir).await?;
         output.result(&pulled, |_| {
             let (files, whole, travelled) = (pulled.files, size(pulled.pushed.size), size(pulled.travelled));
             format!("{}: {files} files, {whole}, of which {travelled} were fetched", self.dir.display())

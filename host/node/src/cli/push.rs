@@ -5,7 +5,8 @@ use eyot_core::config::Config;
 use eyot_core::{Error, Reference, Result, ResultExt, Selector};
 use eyot_oci::{Client, PrivateKey, Pushed};
 
-use crate::cli::{Global, key, sign};
+use crate::cli::{Global, sign};
+use crate::keys;
 use crate::output::{Output, size};
 use crate::session::Session;
 use crate::toolchain::Profile;
@@ -36,7 +37,7 @@ pub(crate) struct Push {
 
 impl Push {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let key = self.key.as_deref().map(key::read_private).transpose()?;
+        let key = self.key.as_deref().map(keys::read_private).transpose()?;
         let session = Session::open(global).await?;
         if self.path.is_dir() && !self.path.join("eyot.toml").is_file() {
             return self.dataset(&session, key.as_ref(), output).await;

@@ -7,7 +7,8 @@ use eyot_oci::{Recipe, differences};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::{Global, key};
+use crate::cli::Global;
+use crate::keys;
 use crate::output::{Output, size, table};
 use crate::session::Session;
 
@@ -146,7 +147,7 @@ fn human(output: &Output, release: &eyot_oci::Release) -> String {
 }
 
 async fn verify(session: &Session, release: &Reference, keys: &[PathBuf], output: &Output) -> Result<()> {
-    let keys = keys.iter().map(|file| key::read_public(file)).collect::<Result<Vec<_>>>()?;
+    let keys = keys.iter().map(|file| keys::read_public(file)).collect::<Result<Vec<_>>>()?;
     let registry = session.client().registry();
     let (blobs, bytes) = registry.verify_release(release).await?;
     let mut signed = Vec::new();

@@ -2,13 +2,14 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
-use eyot_core::{Clock as _, Digest, Error, Reference, Result, SystemClock};
+use eyot_core::{Clock as _, Digest, Error, Reference, Result, ResultExt as _, SystemClock};
 use eyot_oci::{PrivateKey, SBOM, SIGNED, sbom};
-use eyot_pipelines::PipelineRun;
+use eyot_pipelines::PROVENANCE;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::{Global, key};
+use crate::cli::Global;
+use crate::keys;
 use crate::output::Output;
 use crate::session::Session;
 
@@ -16,54 +17,80 @@ use crate::session::Session;
 ///
 /// It is a Sigstore bundle (v0.3, with a key), over the manifest's digest: a tag that moves later leaves
 /// the signature where it was. It says that the thing is yours, or how it came about, or what is in it.
+/// With --files it lists every file instead, as `model_signing` does, so that it holds of the files also
+/// where there is no registry.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot key generate release\n  eyot sign acme/scorer:1.0.0 --key release.key\n  \
     eyot verify acme/scorer:1.0.0 --key release.pub\n  eyot sign acme/scorer:1.0.0 --key release.key --sbom\n  \
-    eyot sign models/digits@sha256:… --key builder.key --provenance RUN"
+    eyot sign models/digits@sha256:… --key builder.key --provenance RUN\n  eyot sign models/digits:1.0.0 --key release.key --files --out model.sig\n  \
+    eyot sign models/digits:1.0.0 --bundle model.sig"
 )]
 pub(crate) struct Sign {
     /// What to sign: NAME:TAG or NAME@DIGEST.
     reference: Reference,
     /// The private key.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "bundle")]
+    key: Option<PathBuf>,
     /// Says which pipeline run made it, of what: SLSA provenance.
     #[arg(long, value_name = "RUN", conflicts_with = "sbom")]
     provenance: Option<String>,
     /// Says what a component was built of: CycloneDX.
     #[arg(long)]
     sbom: bool,
+    /// Lists the files of a model or a data set, in the form of OpenSSF Model Signing.
+    #[arg(long, conflicts_with_all = ["sbom", "provenance"])]
+    files: bool,
+    /// Puts a bundle there that another tool has signed, `model_signing` for one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "sbom", "provenance", "files"])]
+    bundle: Option<PathBuf>,
+    /// Writes the bundle into a file as well, for tools that do not ask the registry.
+    #[arg(long, value_name = "FILE", conflicts_with = "bundle")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
 struct Signed {
     subject: String,
     signature: String,
-    key: String,
+    /// Who signed it; what another tool signed is not looked at without its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     predicate_type: String,
 }
 
-/// The predicate type of SLSA provenance.
-const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
-
 impl Sign {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let key = key::read_private(&self.key)?;
+        let key = self.key.as_deref().map(keys::read_private).transpose()?;
         let session = Session::open(global).await?;
         let registry = session.client().registry();
         let fetched = registry.fetch(&self.reference).await?;
         let (repository, subject) = (&self.reference.repository, Digest::of(&fetched.bytes));
-        let (predicate_type, predicate) = self.predicate(&session, &subject).await?;
-        let bundle = eyot_oci::sign(&key, repository, &subject, predicate_type, predicate)?;
-        let signature = registry.attach(repository, &subject, bundle).await?;
+        let bundle = match (&key, &self.bundle) {
+            (Some(key), _) if self.files => registry.sign_files(repository, &subject, key).await?,
+            (Some(key), _) => {
+                let (predicate_type, predicate) = self.predicate(&session, &subject).await?;
+                eyot_oci::sign(key, repository, &subject, predicate_type, predicate)?
+            }
+            (None, Some(file)) => {
+                std::fs::read(file).context(|| format!("cannot read {}", file.display()))?.into()
+            }
+            (None, None) => return Err(Error::invalid("a key to sign with is missing").hint("--key FILE")),
+        };
+        let attached = registry.attach(repository, &subject, bundle.clone()).await?;
+        if let Some(file) = &self.out {
+            std::fs::write(file, &bundle).context(|| format!("cannot write {}", file.display()))?;
+        }
         let signed = Signed {
             subject: format!("{repository}@{subject}"),
-            signature: signature.to_string(),
-            key: key.public().fingerprint()?,
-            predicate_type: predicate_type.to_owned(),
+            signature: attached.signature.to_string(),
+            key: key.map(|key| key.public().fingerprint()).transpose()?,
+            predicate_type: attached.predicate_type,
         };
-        output.result(&signed, |_| format!("{}\nsigned by {}", signed.subject, signed.key))
+        output.result(&signed, |_| match &signed.key {
+            Some(key) => format!("{}\nsigned by {key}", signed.subject),
+            None => format!("{}\nits signature says {}", signed.subject, signed.predicate_type),
+        })
     }
 
     async fn predicate(&self, session: &Session, subject: &Digest) -> Result<(&'static str, Value)> {
@@ -78,11 +105,11 @@ impl Sign {
             return Ok((SBOM, sbom(&resolved.repository, &wasm)?));
         };
         let run = client.run(run).await?;
-        if !made(&run, &resolved.content) {
+        if !run.made(&resolved.content) {
             let error = Error::invalid(format!("run {} did not make {exact}", run.id));
             return Err(error.hint(format!("eyot runs {} shows what it made", run.id)));
         }
-        Ok((PROVENANCE, provenance(&run)))
+        Ok((PROVENANCE, run.provenance(run.ended.unwrap_or(run.started))))
     }
 }
 
@@ -93,43 +120,4 @@ fn now() -> Value {
 /// Says that a manifest is the key holder's, and when they said so: policies ask for the age.
 pub(crate) fn statement(key: &PrivateKey, repository: &str, subject: &Digest) -> Result<Bytes> {
     eyot_oci::sign(key, repository, subject, SIGNED, now())
-}
-
-/// Whether a step of a run gave these bytes.
-fn made(run: &PipelineRun, content: &Digest) -> bool {
-    let content = content.to_string();
-    run.steps.iter().flat_map(|step| step.outputs.values()).any(|output| output.as_str() == Some(&content))
-}
-
-/// What a run was made of: components, and what went into its steps.
-fn provenance(run: &PipelineRun) -> Value {
-    let (mut parameters, mut dependencies) = (serde_json::Map::new(), Vec::new());
-    let dependency =
-        |name: String, digest: &Digest| json!({ "name": name, "digest": { "sha256": digest.hex() } });
-    for step in &run.steps {
-        dependencies
-            .extend(step.component.map(|digest| dependency(format!("{}/component", step.step), &digest)));
-        for (name, value) in &step.inputs {
-            let name = format!("{}/{name}", step.step);
-            match value.as_str().and_then(|text| text.parse::<Digest>().ok()) {
-                Some(digest) => dependencies.push(dependency(name, &digest)),
-                None => drop(parameters.insert(name, value.clone())),
-            }
-        }
-    }
-    json!({
-        "buildDefinition": {
-            "buildType": "https://eyot.dev/pipeline/v1",
-            "externalParameters": { "pipeline": run.pipeline, "parameters": parameters },
-            "resolvedDependencies": dependencies,
-        },
-        "runDetails": {
-            "builder": { "id": "https://eyot.dev/eyot", "version": { "eyot": env!("CARGO_PKG_VERSION") } },
-            "metadata": {
-                "invocationId": run.id,
-                "startedOn": run.started.to_rfc3339(),
-                "finishedOn": run.ended.unwrap_or(run.started).to_rfc3339(),
-            },
-        },
-    })
 }

@@ -5,7 +5,8 @@ use clap::Args;
 use eyot_core::{Digest, Error, Reference, Result};
 use eyot_store::{BlobStore as _, Directory};
 
-use crate::cli::{Global, key};
+use crate::cli::Global;
+use crate::keys;
 use crate::output::{Output, size};
 use crate::session::Session;
 
@@ -39,7 +40,7 @@ impl Verify {
     }
 
     async fn signatures(&self, reference: &Reference, global: &Global, output: &Output) -> Result<()> {
-        let keys = self.keys.iter().map(|file| key::read_public(file)).collect::<Result<Vec<_>>>()?;
+        let keys = self.keys.iter().map(|file| keys::read_public(file)).collect::<Result<Vec<_>>>()?;
         let session = Session::open(global).await?;
         let registry = session.client().registry();
         let subject = Digest::of(&registry.fetch(reference).await?.bytes);

@@ -11,7 +11,8 @@ use super::{Registry, milliseconds, now};
 use crate::glob;
 use crate::manifest::Manifest;
 use crate::place::Target;
-use crate::trust::{self, BUNDLE, PublicKey, SIGNED};
+use crate::tree::Tree;
+use crate::trust::{self, BUNDLE, Held, PublicKey, SIGNED};
 
 /// Who must vouch for what some repositories hold, before a tag names it and before it is deployed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,17 +150,34 @@ impl Registry {
     /// Fails with `Denied`, naming the rule, what is missing and the digest.
     pub async fn check_policy(&self, repository: &str, digest: &Digest) -> Result<()> {
         let policies = self.policies().await?;
-        let mut statements = None;
+        let mut known = None;
         for policy in policies.iter().filter(|policy| glob::matches(&policy.repository, repository)) {
-            if statements.is_none() {
-                statements = Some(self.statements(repository, digest).await?);
-            }
+            let (held, statements) = match &known {
+                Some(known) => known,
+                None => known.insert((
+                    self.held(repository, digest).await?,
+                    self.statements(repository, digest).await?,
+                )),
+            };
             for requirement in &policy.require {
-                let statements = statements.as_deref().unwrap_or_default();
-                vouched(policy, requirement, repository, digest, statements)?;
+                vouched(policy, requirement, repository, held, statements)?;
             }
         }
         Ok(())
+    }
+
+    /// A manifest that statements are about; one that is not here yet holds nothing that they could list.
+    async fn held(&self, repository: &str, digest: &Digest) -> Result<Held> {
+        let stored = self.local_manifest(repository, &Target::Digest((*digest).into())).await?;
+        let mut files = Tree::default();
+        if let Some(manifest) = stored.and_then(|stored| Manifest::parse(&stored.bytes).ok()) {
+            let config = match Tree::config(&manifest) {
+                Some(ContentDigest::Sha256(config)) => Some(self.small(&config).await?),
+                _ => None,
+            };
+            files = Tree::of(&manifest, config.as_deref()).unwrap_or_default();
+        }
+        Ok(Held { digest: *digest, files })
     }
 
     async fn statements(&self, repository: &str, digest: &Digest) -> Result<Vec<Statement>> {
@@ -193,7 +211,7 @@ fn vouched(
     policy: &Policy,
     requirement: &Requirement,
     repository: &str,
-    digest: &Digest,
+    held: &Held,
     statements: &[Statement],
 ) -> Result<()> {
     let keys = requirement.keys.iter().map(|key| PublicKey::from_pem(key)).collect::<Result<Vec<_>>>()?;
@@ -201,7 +219,7 @@ fn vouched(
     let (mut signers, mut too_old) = (BTreeSet::new(), 0);
     for statement in statements {
         // What is no good is as if it were not there: anybody who may push could add such.
-        let Ok(checked) = trust::check(&statement.bundle, digest, &keys) else { continue };
+        let Ok(checked) = trust::check(&statement.bundle, held, &keys) else { continue };
         if checked.predicate_type != requirement.predicate {
             continue;
         }
@@ -212,7 +230,7 @@ fn vouched(
             signers.extend(checked.keys);
         }
     }
-    let (wanted, there) = (requirement.threshold, signers.len());
+    let (wanted, there, digest) = (requirement.threshold, signers.len(), held.digest);
     if there >= wanted {
         return Ok(());
     }

@@ -34,7 +34,7 @@ async fn a_new_version_travels_as_what_is_new() {
     );
     let first = client.push_dataset("data/rows", Some("1"), here.path(), None).await.unwrap();
     assert_eq!((first.files, first.travelled), (4, (9 << 20) + 4), "the same bytes travel once");
-    let pulled = client.pull_dataset(&reference("data/rows:1"), there.path()).await.unwrap();
+    let pulled = client.pull_files(&reference("data/rows:1"), there.path()).await.unwrap();
     assert_eq!((pulled.files, pulled.travelled), (4, (9 << 20) + 5));
     let again = client.push_dataset("data/rows", Some("1"), here.path(), None).await.unwrap();
     assert_eq!((again.pushed.digest, again.travelled), (first.pushed.digest, 0));
@@ -47,7 +47,7 @@ async fn a_new_version_travels_as_what_is_new() {
         .await
         .unwrap();
     assert!((500..3 << 20).contains(&second.travelled), "{}", second.travelled);
-    let pulled = client.pull_dataset(&reference("data/rows:2"), there.path()).await.unwrap();
+    let pulled = client.pull_files(&reference("data/rows:2"), there.path()).await.unwrap();
     assert!((500..3 << 20).contains(&pulled.travelled), "{}", pulled.travelled);
     assert!(std::fs::read(there.path().join("large")).unwrap() == changed);
     assert_eq!(std::fs::read(there.path().join("new.csv")).unwrap(), b"new");
@@ -57,7 +57,7 @@ async fn a_new_version_travels_as_what_is_new() {
     assert_eq!(manifest["layers"].as_array().unwrap().len(), 4);
     // What is damaged here is made right, whatever its pieces are.
     std::fs::write(there.path().join("large"), noise(5 << 20, 3)).unwrap();
-    client.pull_dataset(&reference("data/rows:2"), there.path()).await.unwrap();
+    client.pull_files(&reference("data/rows:2"), there.path()).await.unwrap();
     assert!(std::fs::read(there.path().join("large")).unwrap() == changed);
 }
 
@@ -71,8 +71,8 @@ async fn what_is_no_data_set_is_not_pushed_nor_pulled() {
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
     assert!(push().await.unwrap_err().chain().contains("neither a file nor a folder"));
     world.image("data/x", "image", "layer", json!({})).await;
-    let error = client.pull_dataset(&reference("data/x:image"), dir.path()).await.unwrap_err();
-    assert!(error.chain().contains("is no data set"), "{error:?}");
+    let error = client.pull_files(&reference("data/x:image"), dir.path()).await.unwrap_err();
+    assert!(error.chain().contains("holds no files that have names"), "{error:?}");
     assert!(world.get("/v2/data/x/manifests/1").await.status == 404);
 }
 

@@ -1,7 +1,7 @@
 //! Whole objects: they leave and come back, are pinned and vouched for.
 
 use super::*;
-use crate::{PrivateKey, Recipe, SIGNED, differences, export, import, sign};
+use crate::{LISTED, Policy, PrivateKey, Recipe, Requirement, SIGNED, differences, export, import, sign};
 
 #[tokio::test]
 async fn everything_leaves_and_comes_back_by_the_same_digests() {
@@ -72,8 +72,10 @@ async fn a_release_pins_and_says_what_changed() {
     );
     assert_eq!(
         one.parts.iter().map(|part| part.role.as_str()).collect::<Vec<_>>(),
-        ["component", "model", "pipeline"]
+        ["component", "world", "model", "pipeline"]
     );
+    let world_of = one.parts[1].world.as_deref().unwrap();
+    assert!(world_of.contains("import wasi:cli/environment@0.2.12;"), "{world_of}");
     assert_eq!(one.parts[0].imports.iter().collect::<Vec<_>>(), ["wasi:cli/environment@0.2.12"]);
     assert_eq!(
         (&one.parameters["rate"], &one.data["train"]),
@@ -87,7 +89,7 @@ async fn a_release_pins_and_says_what_changed() {
             && lines[1] == "parameter 'rate' changed: 0.1 is now 0.2",
         "{lines:?}"
     );
-    assert_eq!(client.verify_release(&reference("releases/iris:1.0.0")).await.unwrap().0, 8);
+    assert_eq!(client.verify_release(&reference("releases/iris:1.0.0")).await.unwrap().0, 10);
     assert_eq!(client.release(&reference("acme/iris:1")).await.unwrap_err().kind(), Kind::Invalid);
     let wrong = Recipe { components: vec![reference("acme/iris:1")], ..Recipe::default() };
     assert_eq!(
@@ -105,17 +107,56 @@ async fn signatures_lie_beside_what_they_are_about() {
     let error = client.signatures("a", &subject, &[key.public()]).await.unwrap_err();
     assert!(error.kind() == Kind::Denied && error.chain().contains("is not signed"), "{error:?}");
     let bundle = sign(&key, "a", &subject, SIGNED, json!({})).unwrap();
-    let signature = client.attach("a", &subject, bundle.clone()).await.unwrap();
+    let attached = client.attach("a", &subject, bundle.clone()).await.unwrap();
     let good = client.signatures("a", &subject, &[other.public(), key.public()]).await.unwrap();
-    assert_eq!((good.len(), good[0].signature, good[0].predicate_type.as_str()), (1, signature, SIGNED));
+    assert_eq!(
+        (good.len(), good[0].signature, good[0].predicate_type.as_str()),
+        (1, attached.signature, SIGNED)
+    );
     let error = client.signatures("a", &subject, &[other.public()]).await.unwrap_err();
     assert!(error.chain().contains("none of the keys"), "{error:?}");
     // A good signature of something else is none.
     let elsewhere = world.image("a", "u", "other layer", json!({})).await;
-    client.attach("a", &elsewhere, bundle).await.unwrap();
+    assert_eq!(client.attach("a", &elsewhere, bundle).await.unwrap_err().kind(), Kind::Denied);
+    let moved = client.manifest("a", &attached.signature.to_string()).await.unwrap();
+    let moved = String::from_utf8(moved.bytes.to_vec()).unwrap().replace(&subject.hex(), &elsewhere.hex());
+    client.put_manifest("a", None, "", moved.into()).await.unwrap();
     let error = client.signatures("a", &elsewhere, &[key.public()]).await.unwrap_err();
     assert!(error.chain().contains("about something else"), "{error:?}");
     let actions: Vec<_> =
         world.registry.log(0, 100).await.unwrap().into_iter().map(|entry| entry.action).collect();
     assert_eq!(actions, ["push", "tag", "sign", "push", "tag", "sign"]);
+}
+
+#[tokio::test]
+async fn a_list_of_files_is_a_signature_of_what_holds_them() {
+    let world = World::new().await;
+    let client = world.client();
+    let key = PrivateKey::generate();
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in [("weights.bin", "weights"), ("same.bin", "weights"), ("config.json", "{}")] {
+        std::fs::write(dir.path().join(path), text).unwrap();
+    }
+    let pushed = client.push_dataset("models/x", Some("1"), dir.path(), None).await.unwrap().pushed.digest;
+    let bundle = client.sign_files("models/x", &pushed, &key).await.unwrap();
+    let attached = client.attach("models/x", &pushed, bundle.clone()).await.unwrap();
+    assert_eq!(attached.predicate_type, LISTED);
+    let good = client.signatures("models/x", &pushed, &[key.public()]).await.unwrap();
+    assert_eq!((good.len(), good[0].predicate_type.as_str()), (1, LISTED));
+    // The same files elsewhere are signed by it too, others are not.
+    let again = client.push_dataset("copies/x", None, dir.path(), None).await.unwrap().pushed.digest;
+    client.attach("copies/x", &again, bundle.clone()).await.unwrap();
+    std::fs::write(dir.path().join("config.json"), "[]").unwrap();
+    let other = client.push_dataset("models/x", Some("2"), dir.path(), None).await.unwrap().pushed.digest;
+    let error = client.attach("models/x", &other, bundle).await.unwrap_err();
+    assert!(error.kind() == Kind::Denied && error.chain().contains("another 'config.json'"), "{error:?}");
+    // A policy may ask for it.
+    let keys = vec![key.public().to_pem().unwrap()];
+    let require = vec![Requirement { predicate: LISTED.to_owned(), keys, threshold: 1, max_age: None }];
+    let policy = Policy { repository: "models/*".to_owned(), require };
+    world.registry.set_policy(&policy, "local").await.unwrap();
+    world.registry.check_policy("models/x", &pushed).await.unwrap();
+    assert!(world.registry.check_policy("models/x", &other).await.is_err());
+    let nameless = world.image("a", "t", "layer", json!({})).await;
+    assert_eq!(client.sign_files("a", &nameless, &key).await.unwrap_err().kind(), Kind::Invalid);
 }

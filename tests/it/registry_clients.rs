@@ -1,0 +1,76 @@
+//! The registry by tools that are built from the crates registry: wkg, and the `oci-client` crate.
+
+use std::process::Command;
+
+use eyot_tests::{component, tool};
+
+use crate::registry::{Authority, succeeds};
+use crate::world::{World, text};
+
+#[test]
+fn oci_client_over_http() {
+    let (world, Some(program)) = (World::new(), tool("oci-client-check")) else { return };
+    let server = world.up();
+    succeeds("oci-client", Command::new(program).arg(server.api.trim_start_matches("http://")));
+}
+
+#[test]
+fn oci_client_over_tls_with_basic_and_bearer() {
+    let (world, Some(program)) = (World::new(), tool("oci-client-check")) else { return };
+    let authority = Authority::new(&world);
+    let minted = world.eyot.json(&["token", "create", "ci", "--scope", "repository:clients/*:pull,push"]);
+    let secret = format!("ci:{}", minted.unwrap()["secret"].as_str().unwrap());
+    let server = world.eyot.up_with(&authority.settings().each_ref().map(String::as_str)).unwrap();
+    let mut command = Command::new(program);
+    command.env("REGISTRY_SECRET", secret).env("REGISTRY_CA", &authority.ca);
+    succeeds("oci-client", command.arg(server.api.strip_prefix("https://").unwrap()));
+}
+
+/// wkg with a configuration of its own, so that nobody's own one is read or written.
+fn wkg(world: &World, registry: &str) -> Option<Command> {
+    let config = format!(
+        "default_registry = \"{registry}\"\n[registry.\"{registry}\"]\ntype = \"oci\"\n\
+         [registry.\"{registry}\".oci]\nprotocol = \"http\"\n"
+    );
+    let mut command = Command::new(tool("wkg")?);
+    command.env("WKG_CONFIG_FILE", world.write("wkg.toml", config));
+    command.env("HOME", world.dir.path()).env("XDG_CACHE_HOME", world.dir.path().join("cache"));
+    Some(command)
+}
+
+#[test]
+fn wkg_publishes_and_resolves() {
+    let world = World::new();
+    let server = world.up();
+    // What it asks for the discovery file by is a host's name.
+    let registry = server.api.trim_start_matches("http://").replace("127.0.0.1", "localhost");
+    let Some(wasm) = component("digits-image") else { return };
+    let fetched = world.dir.path().join("fetched.wasm");
+    let by_hand = format!("{registry}/plain/handler:0.2.0");
+    for arguments in [
+        &["publish", text(&wasm), "--package", "acme:scorer@1.2.0"][..],
+        &["get", "acme:scorer@1.2.0", "--output", text(&fetched), "--overwrite"],
+        &["oci", "push", &by_hand, text(&wasm), "--insecure", &registry],
+        &["oci", "pull", &by_hand, "--output", text(&fetched), "--insecure", &registry],
+    ] {
+        let Some(mut command) = wkg(&world, &registry) else { return };
+        let _ = std::fs::remove_file(&fetched);
+        let done = command.args(arguments).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        let is_pull = arguments.contains(&"--output");
+        assert!(
+            !is_pull || std::fs::read(&fetched).unwrap() == std::fs::read(&wasm).unwrap(),
+            "{arguments:?}"
+        );
+    }
+    // Ours, by it.
+    world.eyot.json(&["push", text(&wasm), "--as", "wasm/acme/ours:2.0.0"]).unwrap();
+    let mut command = wkg(&world, &registry).unwrap();
+    let done = command.args(["get", "acme:ours@2.0.0", "--output", text(&fetched), "--overwrite"]).output();
+    let done = done.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    // Its, by us: as a component with what it imports and exports.
+    let seen = world.eyot.json(&["inspect", "wasm/acme/scorer:1.2.0"]).unwrap();
+    let ours = world.eyot.json(&["inspect", text(&wasm)]).unwrap();
+    assert_eq!(seen["imports"], ours["imports"]);
+}
