@@ -137,3 +137,11 @@ pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes, Error> {
         Err(error) => Err(Error::unavailable("the body ended early").because(error)),
     }
 }
+
+/// The path of the next page; only the path, whatever host a registry writes before it.
+pub(crate) fn next_page(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get(header::LINK)?.to_str().ok()?;
+    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let uri: http::Uri = target.parse().ok().filter(|_| rest.contains("next"))?;
+    uri.path_and_query().map(ToString::to_string)
+}

@@ -8,7 +8,8 @@ use futures::TryStreamExt as _;
 use http::{Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{collect, read};
+use crate::answer::{collect, next_page, read};
+use crate::manifest::module_manifest;
 use crate::manifest::{Descriptor, Manifest};
 use crate::{Built, Transport, component_manifest, model_manifest};
 
@@ -79,6 +80,22 @@ impl Client {
     ) -> Result<Pushed> {
         let built = model_manifest(repository, file, &onnx)?;
         self.push(repository, tag, built, onnx).await
+    }
+
+    /// Puts the core module beside the component that was made of it, so that what somebody built can be
+    /// had as they built it; answers the manifest that holds it.
+    pub async fn attach_module(
+        &self,
+        repository: &str,
+        component: &Digest,
+        module: Bytes,
+    ) -> Result<ContentDigest> {
+        let about = self.manifest(repository, &component.to_string()).await?;
+        let size = about.bytes.len() as u64;
+        let built = module_manifest((&about.media_type, component, size), repository, &module)?;
+        self.push_blob(repository, built.config.clone()).await?;
+        self.push_blob(repository, module).await?;
+        self.put_manifest(repository, None, built.media_type(), built.manifest).await
     }
 
     async fn push(
@@ -335,12 +352,4 @@ fn checked(digest: &ContentDigest, bytes: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(Error::corrupt(format!("the registry sent other bytes than those of {digest}: they hash to {found}")))
-}
-
-/// The path of the next page; only the path, whatever host a registry writes before it.
-fn next_page(headers: &http::HeaderMap) -> Option<String> {
-    let link = headers.get(header::LINK)?.to_str().ok()?;
-    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let uri: http::Uri = target.parse().ok().filter(|_| rest.contains("next"))?;
-    uri.path_and_query().map(ToString::to_string)
 }

@@ -275,6 +275,38 @@ pub fn component_manifest(name: &str, wasm: &Bytes) -> Result<Built> {
     Built::new(&manifest, config)
 }
 
+/// What says that a manifest is of the core module that a component was made of.
+const MODULE: &str = "application/vnd.eyot.module.v1+wasm";
+
+/// The manifest of a core module that refers to the component made of it: `about` is the component's media
+/// type, digest and number of bytes.
+pub(crate) fn module_manifest(about: (&str, &Digest, u64), name: &str, module: &Bytes) -> Result<Built> {
+    let config = Bytes::from_static(b"{}");
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(IMAGE_MANIFEST.to_owned()),
+        artifact_type: Some(MODULE.to_owned()),
+        config: Some(descriptor(EMPTY, &config, None)),
+        layers: vec![descriptor(WASM_LAYER, module, Some((TITLE, &format!("{name}.core.wasm"))))],
+        manifests: Vec::new(),
+        subject: Some(subject(about)),
+        annotations: BTreeMap::new(),
+    };
+    Built::new(&manifest, config)
+}
+
+/// What a manifest is about: a media type, a digest and a number of bytes.
+pub(crate) fn subject((media_type, digest, size): (&str, &Digest, u64)) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest: (*digest).into(),
+        size,
+        artifact_type: None,
+        annotations: BTreeMap::new(),
+        urls: Vec::new(),
+    }
+}
+
 /// The manifest of a model in ONNX. What its config says is read from the file.
 pub fn model_manifest(name: &str, file: &str, onnx: &Bytes) -> Result<Built> {
     let layer = descriptor(MODEL_WEIGHT, onnx, Some((FILE_PATH, file)));

@@ -2,6 +2,7 @@
 //! and served as they were last seen while the other is down.
 
 mod address;
+mod lists;
 mod upstream;
 
 use std::collections::HashMap;
@@ -138,8 +139,7 @@ impl Mirror {
             }
             (Err(error), Some(stored)) if error.kind() != Kind::NotFound => {
                 tracing::warn!(error = %error.chain(), repository, %target, "an upstream is not asked: what is here is served");
-                let warning = Some(format!("110 - \"as it was last seen: {}\"", plain(error.message())));
-                Ok(Mirrored { stored, warning })
+                Ok(Mirrored { stored, warning: Some(stale(&error)) })
             }
             (Err(error), _) => Err(error),
         }
@@ -261,6 +261,11 @@ async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, room: Option<u
 
 fn absent(repository: &str, target: &Target) -> Error {
     Error::not_found(format!("there is no '{target}' in {repository}"))
+}
+
+/// The warning of an answer that may not be what the upstream has now, and why.
+pub(crate) fn stale(error: &Error) -> String {
+    format!("110 - \"as it was last seen: {}\"", plain(error.message()))
 }
 
 /// Text that may stand in a quoted string of a header.

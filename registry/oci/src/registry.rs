@@ -28,6 +28,7 @@ pub use log::LogEntry;
 pub use policy::{Policy, Requirement};
 pub(crate) use push::{Push, Source};
 pub use quota::Usage;
+pub(crate) use referrers::tag_of;
 
 use crate::access::Holder;
 use crate::cache::Bounded;

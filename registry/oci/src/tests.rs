@@ -9,6 +9,7 @@ mod mirror;
 mod objects;
 mod policy;
 mod quota;
+mod races;
 mod uploads;
 mod wire;
 

@@ -145,10 +145,19 @@ impl Registry {
         tx.commit().await
     }
 
-    /// Lets a manifest be named or deployed, if those vouch for it who must.
+    /// Lets a manifest be deployed, if those vouch for it who must. Of a mirrored one the upstream is asked
+    /// who does.
     ///
     /// Fails with `Denied`, naming the rule, what is missing and the digest.
     pub async fn check_policy(&self, repository: &str, digest: &Digest) -> Result<()> {
+        if let Some(mirror) = self.mirror(repository) {
+            mirror.bring_referrers(self, repository, &(*digest).into()).await?;
+        }
+        self.check_own_policy(repository, digest).await
+    }
+
+    /// The same by what is here already, before a tag names the manifest.
+    pub(crate) async fn check_own_policy(&self, repository: &str, digest: &Digest) -> Result<()> {
         let policies = self.policies().await?;
         let mut known = None;
         for policy in policies.iter().filter(|policy| glob::matches(&policy.repository, repository)) {
@@ -199,6 +208,9 @@ impl Registry {
             let (ContentDigest::Sha256(blob), true) = (layer.digest, layer.size <= trust::LARGEST) else {
                 continue;
             };
+            if let Some(mirror) = self.mirror(repository) {
+                mirror.blob(self, repository, &layer.digest).await?;
+            }
             let bundle = self.small(&blob).await?;
             found.push(Statement { bundle, since: row.try_get("created_at").map_err(fail)? });
         }

@@ -61,7 +61,7 @@ impl Registry {
     pub(crate) async fn push(&self, push: Push<'_>, source: Source) -> Result<Pushed> {
         let plan = plan(&push)?;
         if !push.tags.is_empty() && source != Source::Upstream {
-            self.check_policy(push.repository, &plan.digest).await?;
+            self.check_own_policy(push.repository, &plan.digest).await?;
         }
         let unpacked = self.examine(&plan, source).await?;
         // Over what is here already too: its bytes may have been damaged since.

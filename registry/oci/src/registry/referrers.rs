@@ -35,6 +35,13 @@ pub(crate) fn describe(
         .map_err(|error| Error::internal("a descriptor has no JSON form").because(error))
 }
 
+/// The tag under which referrers are listed where there is no API for them.
+pub(crate) fn tag_of(subject: &ContentDigest) -> String {
+    let text = subject.to_string();
+    let (algorithm, hex) = text.split_once(':').unwrap_or_default();
+    format!("{algorithm}-{}", hex.get(..64).unwrap_or(hex))
+}
+
 impl Registry {
     /// Up to `most` manifests of a repository whose subject is `subject`, after the one named `last`,
     /// and of one type, if it is given.
@@ -79,13 +86,7 @@ impl Registry {
     /// What clients listed under the tag `sha256-…` of a registry without this API, and which came here
     /// with it. Those that name their subject themselves are found by that.
     async fn listed_under_a_tag(&self, repository: &str, subject: &ContentDigest) -> Result<Vec<Value>> {
-        let (algorithm, _) = subject
-            .to_string()
-            .split_once(':')
-            .map(|(a, h)| (a.to_owned(), h.to_owned()))
-            .unwrap_or_default();
-        let hex = subject.hex();
-        let tag = format!("{algorithm}-{}", hex.get(..64).unwrap_or(&hex));
+        let tag = tag_of(subject);
         let query = "SELECT 1 FROM tags WHERE repository = ? AND tag = ?";
         let row = sqlx::query(query)
             .bind(repository)

@@ -1,7 +1,7 @@
 //! Answers that come in pages.
 
 use axum::response::{IntoResponse as _, Response};
-use eyot_core::{Error, Reference};
+use eyot_core::{Error, Kind, Reference};
 use eyot_store::ContentDigest;
 use form_urlencoded::Serializer;
 use http::{HeaderName, Uri, header};
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Answer, Ask, query, value};
 use crate::answer::Refusal;
 use crate::manifest::IMAGE_INDEX;
+use crate::mirror::stale;
 
 /// Entries a page, whatever a client asks for: a page is built in memory.
 const PAGE: u32 = 10_000;
@@ -39,6 +40,19 @@ pub(super) async fn tags(ask: Ask<'_>, repository: &str) -> Answer {
     let uri = &ask.parts.uri;
     let most = limit(uri, PAGE)?;
     let last = query(uri, "last");
+    let mut warning = None;
+    if let Some(mirror) = ask.registry.mirror(repository) {
+        match mirror.tags(repository, last.as_deref(), most).await {
+            Ok(found) => return Ok(tag_page(repository, &found.tags, most, found.more)),
+            Err(error) if !matches!(error.kind(), Kind::Unavailable | Kind::Timeout) => {
+                return Err(Refusal::new(
+                    if error.kind() == Kind::NotFound { "NAME_UNKNOWN" } else { "DENIED" },
+                    error,
+                ));
+            }
+            Err(error) => warning = Some(stale(&error)),
+        }
+    }
     let mut tags = ask.registry.tags(repository, last.as_deref(), most + 1).await?;
     if tags.is_empty() && !ask.registry.has_repository(repository).await? {
         let error = Error::not_found(format!("there is no repository '{repository}'"));
@@ -46,12 +60,24 @@ pub(super) async fn tags(ask: Ask<'_>, repository: &str) -> Answer {
     }
     let more = tags.len() > most as usize;
     tags.truncate(most as usize);
+    let mut response = tag_page(repository, &tags, most, more);
+    warn(&mut response, warning);
+    Ok(response)
+}
+
+fn tag_page(repository: &str, tags: &[String], most: u32, more: bool) -> Response {
     let mut response = axum::Json(json!({ "name": repository, "tags": tags })).into_response();
     if let Some(last) = tags.last().filter(|_| more) {
         let path = format!("/v2/{repository}/tags/list");
         next_page(&mut response, &path, &[("n", &most.to_string()), ("last", last)]);
     }
-    Ok(response)
+    response
+}
+
+fn warn(response: &mut Response, warning: Option<String>) {
+    if let Some(warning) = warning {
+        response.headers_mut().insert(header::WARNING, value(&warning));
+    }
 }
 
 pub(super) async fn catalog(ask: Ask<'_>) -> Answer {
@@ -84,9 +110,14 @@ pub(super) async fn referrers(ask: Ask<'_>, repository: &str, subject: &ContentD
     let most = limit(uri, REFERRERS)?.max(1);
     let artifact_type = query(uri, "artifactType").filter(|text| !text.is_empty());
     let last = query(uri, "last").unwrap_or_default();
+    let warning = match ask.registry.mirror(repository) {
+        Some(mirror) => mirror.bring_referrers(ask.registry, repository, subject).await?,
+        None => None,
+    };
     let page = ask.registry.referrers(repository, subject, artifact_type.as_deref(), &last, most).await?;
     let index = json!({ "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": page.descriptors });
     let mut response = ([(header::CONTENT_TYPE, IMAGE_INDEX)], index.to_string()).into_response();
+    warn(&mut response, warning);
     if artifact_type.is_some() {
         response.headers_mut().insert(HeaderName::from_static("oci-filters-applied"), value("artifactType"));
     }

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::{Policy, PrivateKey, Requirement, SIGNED, sign};
 
 /// A server; it is down once this is dropped.
 struct Site {
@@ -231,4 +232,75 @@ async fn a_mirrored_component_resolves_as_if_it_had_been_pushed_here() {
     let resolved = here.registry.artifact(&"up/open/c:1.0.0".parse().unwrap()).await.unwrap();
     assert_eq!((resolved.manifest, resolved.content), (pushed.digest, pushed.content));
     assert_eq!(here.store.get(&pushed.content).await.unwrap(), component());
+}
+
+#[tokio::test]
+async fn tags_and_referrers_are_those_of_the_upstream_and_hold_for_policies() {
+    let upstream = World::new().await;
+    let key = PrivateKey::generate();
+    let first = upstream.image("open/a", "one", "layer", json!({})).await;
+    upstream.image("open/a", "two", "other", json!({})).await;
+    let bundle = sign(&key, "open/a", &first, SIGNED, json!({})).unwrap();
+    upstream.client().attach("open/a", &first, bundle).await.unwrap();
+    let site = Site::new(router(upstream.registry.clone())).await;
+    let here = mirroring(mirror(site.address)).await;
+    let tags = |got: &Got| got.json()["tags"].as_array().map_or(0, Vec::len);
+    let page = here.get("/v2/up/open/a/tags/list?n=1").await;
+    assert_eq!(
+        (page.json()["tags"].clone(), page.header("link").contains("last=one")),
+        (json!(["one"]), true)
+    );
+    assert_eq!(here.get("/v2/up/open/a/tags/list?n=1&last=one").await.json()["tags"], json!(["two"]));
+    assert_eq!(here.get("/v2/up/open/none/tags/list").await.code(), "NAME_UNKNOWN");
+    assert_eq!(here.get("/v2/up/closed/a/tags/list").await.status, 403);
+
+    let require = vec![Requirement {
+        predicate: SIGNED.to_owned(),
+        keys: vec![key.public().to_pem().unwrap()],
+        threshold: 1,
+        max_age: None,
+    }];
+    let policy = Policy { repository: "up/*".to_owned(), require };
+    here.registry.set_policy(&policy, "local").await.unwrap();
+    assert_eq!(here.get("/v2/up/open/a/manifests/one").await.status, 200);
+    here.registry.check_policy("up/open/a", &first).await.unwrap();
+    assert!(here.registry.check_policy("up/open/a", &Digest::of("unsigned")).await.is_err());
+    let referrers = format!("/v2/up/open/a/referrers/{first}");
+    let listed = here.get(&referrers).await;
+    assert_eq!(listed.json()["manifests"].as_array().unwrap().len(), 1);
+    let good = here.client().signatures("up/open/a", &first, &[key.public()]).await.unwrap();
+    assert_eq!(good.len(), 1);
+
+    drop(site);
+    for path in ["/v2/up/open/a/tags/list", &referrers] {
+        let stale = here.get(path).await;
+        assert!(stale.status == 200 && stale.header("warning").starts_with("110 - "), "{:?}", stale.headers);
+    }
+    assert_eq!(tags(&here.get("/v2/up/open/a/tags/list").await), 1, "those that were asked for");
+    here.registry.check_policy("up/open/a", &first).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upstream_without_the_referrers_api_lists_them_under_a_tag() {
+    let upstream = World::new().await;
+    let subject = upstream.image("open/a", "t", "layer", json!({})).await;
+    let note = upstream.image("open/a", "", "note", json!({ "artifactType": "text/note" })).await;
+    let listed = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{ "mediaType": IMAGE_MANIFEST, "digest": note, "size": 1, "artifactType": "text/note" }] });
+    let tag = subject.to_string().replace(':', "-");
+    assert_eq!(upstream.put("open/a", &tag, &listed.to_string()).await.status, 201);
+    let inner = router(upstream.registry.clone());
+    let older = Router::new().fallback(move |request: Asked| {
+        let inner = inner.clone();
+        async move {
+            if request.uri().path().contains("/referrers/") {
+                return http::StatusCode::NOT_FOUND.into_response();
+            }
+            tower::ServiceExt::oneshot(inner, request).await.unwrap()
+        }
+    });
+    let site = Site::new(older).await;
+    let here = mirroring(mirror(site.address)).await;
+    let found = here.get(&format!("/v2/up/open/a/referrers/{subject}")).await.json();
+    assert_eq!(found["manifests"][0]["digest"], note.to_string(), "{found}");
 }

@@ -160,3 +160,17 @@ async fn a_list_of_files_is_a_signature_of_what_holds_them() {
     let nameless = world.image("a", "t", "layer", json!({})).await;
     assert_eq!(client.sign_files("a", &nameless, &key).await.unwrap_err().kind(), Kind::Invalid);
 }
+
+#[tokio::test]
+async fn the_core_module_of_a_component_lies_beside_it() {
+    let world = World::new().await;
+    let client = world.client();
+    let pushed = client.push_component("acme/tool", Some("1.0.0"), component()).await.unwrap();
+    let module = Bytes::from_static(b"\0asm\x01\0\0\0");
+    client.attach_module("acme/tool", &pushed.digest, module.clone()).await.unwrap();
+    let kind = "application/vnd.eyot.module.v1+wasm";
+    let found = client.referrers("acme/tool", &pushed.digest.into(), Some(kind)).await.unwrap();
+    let manifest = client.manifest("acme/tool", &found[0].digest.to_string()).await.unwrap();
+    let layer = crate::Manifest::parse(&manifest.bytes).unwrap().layers[0].digest;
+    assert_eq!(client.blob("acme/tool", &layer).await.unwrap(), module);
+}

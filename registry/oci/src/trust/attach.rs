@@ -1,6 +1,5 @@
 //! Statements in the registry: each is a manifest of its own that refers to what it is about.
 
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BUNDLE, Checked, Held, LARGEST, PrivateKey, PublicKey, check, says, sign_files};
 use crate::client::Client;
-use crate::manifest::{Built, Descriptor, EMPTY, IMAGE_MANIFEST, Manifest, descriptor};
+use crate::manifest::{Built, Descriptor, EMPTY, IMAGE_MANIFEST, Manifest, descriptor, subject};
 
 /// A signature that is good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,22 +30,10 @@ pub struct Attached {
     pub predicate_type: String,
 }
 
-/// The manifest of a bundle that is about `subject`: its media type, digest and number of bytes.
-pub fn bundle_manifest(
-    (media_type, subject, size): (&str, &Digest, u64),
-    bundle: &Bytes,
-    predicate_type: &str,
-) -> Result<Built> {
+/// The manifest of a bundle; `about` is the media type, digest and number of bytes of what it is about.
+pub fn bundle_manifest(about: (&str, &Digest, u64), bundle: &Bytes, predicate_type: &str) -> Result<Built> {
     let empty = Bytes::from_static(b"{}");
     let note = |name: &str, value: &str| (format!("dev.sigstore.bundle.{name}"), value.to_owned());
-    let about = Descriptor {
-        media_type: media_type.to_owned(),
-        digest: (*subject).into(),
-        size,
-        artifact_type: None,
-        annotations: BTreeMap::new(),
-        urls: Vec::new(),
-    };
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(IMAGE_MANIFEST.to_owned()),
@@ -54,7 +41,7 @@ pub fn bundle_manifest(
         config: Some(descriptor(EMPTY, &empty, None)),
         layers: vec![descriptor(BUNDLE, bundle, None)],
         manifests: Vec::new(),
-        subject: Some(about),
+        subject: Some(subject(about)),
         annotations: [note("content", "dsse-envelope"), note("predicateType", predicate_type)].into(),
     };
     Built::new(&manifest, empty)
@@ -72,8 +59,8 @@ impl Client {
         let predicate_type = says(&bundle, &held)
             .map_err(|error| error.hint(format!("it is no signature of {repository}@{subject}")))?;
         let about = self.manifest(repository, &subject.to_string()).await?;
-        let subject = (about.media_type.as_str(), subject, about.bytes.len() as u64);
-        let built = bundle_manifest(subject, &bundle, &predicate_type)?;
+        let about = (about.media_type.as_str(), subject, about.bytes.len() as u64);
+        let built = bundle_manifest(about, &bundle, &predicate_type)?;
         self.push_blob(repository, built.config).await?;
         self.push_blob(repository, bundle).await?;
         let signature = self.put_manifest(repository, None, IMAGE_MANIFEST, built.manifest).await?;
