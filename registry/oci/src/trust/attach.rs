@@ -1,6 +1,5 @@
 //! Statements in the registry: each is a manifest of its own that refers to what it is about.
 
-
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
 use eyot_store::ContentDigest;
