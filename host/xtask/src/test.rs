@@ -12,6 +12,7 @@ pub(crate) fn run_tests() -> Result<()> {
     crate::components::build(Profile::Debug)?;
     setup::python()?;
     setup::clients()?;
+    crate::conformance::report()?;
     say("tests of the guests, on this machine's own target");
     let host = host()?;
     let mut guests = cargo();
