@@ -25,8 +25,12 @@ fn of_the_open_inference_protocol() {
     for name in models() {
         world.eyot.json(&["deploy", text(&fixture(&name)), "--name", &name]).unwrap();
     }
+    // Two revisions that answer otherwise, for `revisions`.
+    world.eyot.json(&["deploy", text(&fixture("add-fp32")), "--name", "split"]).unwrap();
+    world.eyot.json(&["deploy", text(&fixture("center")), "--name", "split", "--no-traffic"]).unwrap();
+    world.eyot.json(&["traffic", "split", "1=50", "2=50", "--sticky", "x-user"]).unwrap();
     let mut failures = Vec::new();
-    for script in ["triton_http", "triton_grpc", "kserve_sdk", "faults", "pasted"] {
+    for script in ["triton_http", "triton_grpc", "kserve_sdk", "revisions", "faults", "pasted"] {
         let Some(mut python) = python() else { return };
         let script = path("host/gateway/clients").join(script).with_extension("py");
         let output = python.arg(&script).arg(&server.gateway).output().unwrap();

@@ -1,20 +1,10 @@
 //! The examples in other languages than Rust, from source to what they are for.
 
-use std::process::Command;
 
-use eyot_tests::{path, program, python, with_python_tools};
+use eyot_tests::{program, python, with_python_tools};
 use serde_json::json;
 
 use crate::world::{World, step, text};
-
-/// A copy of an example in a folder of its own: what a build makes must not lie in the checkout.
-fn copy(world: &World, example: &str) -> std::path::PathBuf {
-    let into = world.dir.path().join(example);
-    let from = path("components/examples").join(example);
-    let copied = Command::new("cp").arg("-r").args([&from, &into]).status().unwrap();
-    assert!(copied.success());
-    into
-}
 
 fn passed(world: &World, arguments: &[&str]) {
     let ended = world.eyot.json(arguments).unwrap();
@@ -25,7 +15,7 @@ fn passed(world: &World, arguments: &[&str]) {
 #[test]
 fn tickets_are_trained_tokenised_and_sorted_in_python() {
     let world = World::new();
-    let dir = copy(&world, "tickets");
+    let dir = world.copy("components/examples/tickets");
     let Some(mut train) = python() else { return };
     let trained = train.arg("train.py").current_dir(&dir).output().unwrap();
     let said = String::from_utf8_lossy(&trained.stdout).into_owned();
@@ -51,7 +41,7 @@ fn trips_become_features_in_javascript() {
         return;
     }
     let world = World::new();
-    let dir = copy(&world, "trips");
+    let dir = world.copy("components/examples/trips");
     world.eyot.json(&["build", text(&dir)]).unwrap();
     passed(&world, &["test", text(&dir)]);
     world.eyot.json(&["push", text(&dir)]).unwrap();
@@ -62,7 +52,7 @@ fn trips_become_features_in_javascript() {
 #[test]
 fn readings_are_shortened_by_a_program_in_c() {
     let world = World::new();
-    let dir = copy(&world, "readings");
+    let dir = world.copy("components/examples/readings");
     world.eyot.json(&["build", text(&dir)]).unwrap();
     world.eyot.json(&["push", text(&dir)]).unwrap();
     let pipeline = dir.join("pipeline.toml");

@@ -161,6 +161,53 @@ fn a_component_that_goes_wrong_is_ended_counted_and_explained() {
 }
 
 #[test]
+fn calls_are_told_in_the_prediction_log_and_compared_with_a_shadow() {
+    let world = World::new();
+    let Some(server) = served(&world, &["gateway.prediction-log=1"]) else { return };
+    world
+        .eyot
+        .json(&["deploy", "testing-functions:0.1.0", "--name", "f", "--no-traffic", "--reuse", "1"])
+        .unwrap();
+    world.eyot.json(&["traffic", "f", "1=100", "--shadow", "2=100"]).unwrap();
+    // An instance of the shadow never counts beyond one.
+    for (function, body, status) in [
+        ("greet", r#"{"name": "Ann"}"#, 200),
+        ("calls/count", "", 200),
+        ("calls/count", "", 200),
+        ("calls/count", "", 200),
+        ("divide", r#"{"by": 0, "of": 1}"#, 422),
+        ("crash", r#"{"message": "asked to"}"#, 500),
+    ] {
+        assert_eq!(server.post(&format!("/fn/f/{function}"), body).unwrap().status, status, "{function}");
+    }
+    let told = |result: &str, count: u32| {
+        let line = format!(
+            "eyot_shadow_requests_total{{deployment=\"f\",revision=\"2\",result=\"{result}\"}} {count}\n"
+        );
+        server.get("/metrics").unwrap().text().contains(&line)
+    };
+    // Nobody waits for shadows but this test.
+    while !(told("same", 3) && told("different", 2)) {
+        std::thread::yield_now();
+    }
+    let log = world.eyot.data().join("predictions/f.jsonl");
+    let text = loop {
+        match std::fs::read_to_string(&log).ok().filter(|text| text.matches('\n').count() == 6) {
+            Some(text) => break text,
+            None => std::thread::yield_now(),
+        }
+    };
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (first, last) = (&lines[0], &lines[5]);
+    assert_eq!(
+        (&first["function"], &first["arguments"], &first["reply"], &first["revision"]),
+        (&json!("greet"), &json!({ "name": "Ann" }), &json!("Hello, Ann!"), &json!(1))
+    );
+    assert_eq!((&lines[3]["reply"], &lines[4]["refusal"]), (&json!(3), &json!("by nothing")));
+    assert!(last["error"].as_str().unwrap().contains("its last words: asked to"), "{last}");
+}
+
+#[test]
 fn functions_describe_themselves() {
     let world = World::new();
     let Some(server) = served(&world, &[]) else { return };

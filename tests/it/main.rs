@@ -14,6 +14,7 @@ mod examples;
 mod functions;
 mod guests;
 mod input;
+mod overlap;
 mod registry;
 mod registry_clients;
 mod registry_policy;

@@ -1,6 +1,6 @@
 //! One test's own data folder, and what most tests do with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use eyot_tests::{Eyot, Server, component, path};
 use serde_json::Value;
@@ -27,6 +27,15 @@ impl World {
         let Some(wasm) = component(name) else { return false };
         self.eyot.json(&["push", text(&wasm), "--as", &format!("{name}:0.1.0")]).unwrap();
         true
+    }
+
+    /// A copy of a folder of the repository: what a build makes must not lie in the checkout.
+    pub(crate) fn copy(&self, folder: &str) -> PathBuf {
+        let from = path(folder);
+        let into = self.dir.path().join(from.file_name().unwrap());
+        let copied = std::process::Command::new("cp").arg("-r").args([&from, &into]).status().unwrap();
+        assert!(copied.success());
+        into
     }
 
     /// Writes a file beside the data folder.

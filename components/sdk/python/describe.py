@@ -1,6 +1,7 @@
 """Reads an app for `eyot build` without running it, and prints what it exports as JSON:
 
-    {"handler": bool, "http": bool, "functions": WIT of an interface or null, "imports": […], "error": text or null}
+    {"handler": bool, "handler_async": bool, "http": bool, "functions": WIT of an interface or null, "imports": […],
+     "error": text or null}
 
 Usage: describe.py APP.py
 """
@@ -13,6 +14,7 @@ SCALARS = {"bool": "bool", "int": "s64", "float": "f64", "str": "string", "bytes
 # What of the SDK needs which contract.
 IMPORTS = {
     "Model": "eyot:ml/models@0.1.0", "Artifact": "eyot:ml/artifacts@0.1.0", "Writer": "eyot:ml/artifacts@0.1.0",
+    "infer_async": "eyot:ml/models-async@0.1.0",
     "log_metric": "eyot:ml/tracking@0.1.0", "log_param": "eyot:ml/tracking@0.1.0", "set_tag": "eyot:ml/tracking@0.1.0",
 }
 
@@ -100,7 +102,8 @@ def function(node, records):
     returns = node.returns
     nothing = returns is None or (isinstance(returns, ast.Constant) and returns.value is None)
     ok = "_" if nothing else wit(returns, records)
-    return f"{documentation(node)}  {kebab(node.name)}: func({', '.join(params)}) -> result<{ok}, string>;\n"
+    func = "async func" if isinstance(node, ast.AsyncFunctionDef) else "func"
+    return f"{documentation(node)}  {kebab(node.name)}: {func}({', '.join(params)}) -> result<{ok}, string>;\n"
 
 
 def needed_records(records):
@@ -114,9 +117,11 @@ def needed_records(records):
 def describe(source):
     tree = ast.parse(source)
     used = {own(node) for node in ast.walk(tree)}
+    # A method, of whatever the app calls its model.
+    used |= {"infer_async" for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "infer_async"}
     imports = sorted({interface for name, interface in IMPORTS.items() if name in used})
     records = {node.name: node for node in tree.body if is_dataclass(node)}
-    definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    definitions = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     functions = [node for node in definitions if decorated(node, "function")]
     handlers = [node for node in definitions if decorated(node, "handler")]
     if len(handlers) > 1:
@@ -128,7 +133,11 @@ def describe(source):
         uses = "  use eyot:ml/artifacts@0.1.0.{artifact};\n" if IMPORTS["Artifact"] in imports else ""
         calls = "".join(function(node, records) for node in functions)
         interface = f"interface functions {{\n{uses}{needed_records(records)}{calls}}}\n"
-    return {"handler": bool(handlers), "functions": interface, "imports": imports, "error": None}
+    asynchronous = [isinstance(node, ast.AsyncFunctionDef) for node in handlers]
+    return {
+        "handler": False in asynchronous, "handler_async": True in asynchronous, "functions": interface,
+        "imports": imports, "error": None,
+    }
 
 
 def main():

@@ -14,6 +14,10 @@ A function, or a step of a pipeline, is a function with annotations; `eyot build
     def count(file: eyot.Artifact, skip: int) -> int:
         return len(file.text().splitlines()) - skip
 
+Either may be an `async def`. A component that serves then has several inferences under way:
+
+    one, other = await asyncio.gather(first.infer_async([x]), second.infer_async([x]))
+
 This module lives inside of the component. `eyot build` puts it there; nothing is to be installed.
 """
 
@@ -40,6 +44,7 @@ def _contract(name):
 
 
 _types, _models, _artifacts, _tracking = map(_contract, ("types", "models", "artifacts", "tracking"))
+_models_async = _contract("models_async")
 
 __all__ = ["Artifact", "InvalidInput", "Model", "Tensor", "Writer", "function", "handler", "log_metric", "log_param", "set_tag"]
 
@@ -142,6 +147,15 @@ class Model:
         outputs = _host(self._inner.infer, [tensor._to_wit() for tensor in inputs])
         return {tensor.name: Tensor._from_wit(tensor) for tensor in outputs}
 
+    async def infer_async(self, inputs):
+        """Runs it once, in a component that serves; while the model works the component goes on. Cancelled
+        before its turn has come, the run never happens."""
+        try:
+            outputs = await _models_async.infer(self._inner, [tensor._to_wit() for tensor in inputs])
+        except Err as error:
+            raise _raised(error) from None
+        return {tensor.name: Tensor._from_wit(tensor) for tensor in outputs}
+
 
 class Artifact:
     """A content-addressed file that a step was handed, or has written."""
@@ -211,9 +225,22 @@ def _host(call, *arguments):
     try:
         return call(*arguments)
     except Err as error:
-        kind = type(error.value).__name__
-        text = str(getattr(error.value, "value", error.value))
-        raise (InvalidInput if kind == "Error_InvalidInput" else RuntimeError)(text) from None
+        raise _raised(error) from None
+
+
+def _raised(error):
+    """The exception for an error of the host."""
+    kind = type(error.value).__name__
+    text = str(getattr(error.value, "value", error.value))
+    return (InvalidInput if kind == "Error_InvalidInput" else RuntimeError)(text)
+
+
+def _told(error):
+    """The error that the caller hears for an exception of the app."""
+    if isinstance(error, InvalidInput):
+        return Err(_types.Error_InvalidInput(str(error)))
+    traceback.print_exception(error)
+    return Err(_types.Error_Internal(f"{type(error).__name__}: {error}"))
 
 
 def _spec(text):
@@ -226,7 +253,7 @@ def _spec(text):
 
 
 def handler(inputs, outputs):
-    """Makes a function the component's handler. It takes the input tensors by name, and gives a dict of
+    """Makes a function, or an `async def`, the component's handler. It takes the input tensors by name, and gives a dict of
     outputs: a Tensor, or plain values for an output with one variable dimension at most."""
     taken, given = [_spec(one) for one in inputs], [_spec(one) for one in outputs]
 
@@ -234,21 +261,31 @@ def handler(inputs, outputs):
         if Err is None:
             return function
 
-        class Handler:
+        def named(tensors):
+            return {tensor.name: Tensor._from_wit(tensor) for tensor in tensors}
+
+        class Described:
             def describe(self):
                 return _types.Signature([_wit_spec(one) for one in taken], [_wit_spec(one) for one in given])
 
+        class Handler(Described):
             def predict(self, tensors):
                 try:
-                    answer = function(**{tensor.name: Tensor._from_wit(tensor) for tensor in tensors})
+                    answer = function(**named(tensors))
                     return [_output(one, answer)._to_wit() for one in given]
-                except InvalidInput as error:
-                    raise Err(_types.Error_InvalidInput(str(error))) from None
                 except Exception as error:
-                    traceback.print_exc()
-                    raise Err(_types.Error_Internal(f"{type(error).__name__}: {error}")) from None
+                    raise _told(error) from None
 
-        sys.modules[function.__module__].Handler = Handler
+        class HandlerAsync(Described):
+            async def predict(self, tensors):
+                try:
+                    answer = await function(**named(tensors))
+                    return [_output(one, answer)._to_wit() for one in given]
+                except Exception as error:
+                    raise _told(error) from None
+
+        exported = HandlerAsync if inspect.iscoroutinefunction(function) else Handler
+        setattr(sys.modules[function.__module__], exported.__name__, exported)
         return function
 
     return decorate
@@ -274,25 +311,36 @@ def _output(spec, answer):
 
 
 def function(function):
-    """Exports a function with annotations: over HTTP as a typed function, in a pipeline as a step."""
+    """Exports a function with annotations, or an `async def` with them: over HTTP as a typed function, in a pipeline as a step."""
     if Err is None:
         return function
     module = sys.modules[function.__module__]
     exported = module.__dict__.setdefault("Functions", type("Functions", (), {}))
     wanted = inspect.get_annotations(function, eval_str=True)
 
+    def taken(arguments):
+        names = inspect.signature(function).parameters
+        return [_inward(wanted.get(name), value) for name, value in zip(names, arguments)]
+
+    def told(error):
+        if isinstance(error, InvalidInput):
+            return Err(str(error))
+        traceback.print_exception(error)
+        return Err(f"{type(error).__name__}: {error}")
+
     def call(self, *arguments):
         try:
-            names = inspect.signature(function).parameters
-            taken = [_inward(wanted.get(name), value) for name, value in zip(names, arguments)]
-            return _outward(function(*taken))
+            return _outward(function(*taken(arguments)))
         except Exception as error:
-            if not isinstance(error, InvalidInput):
-                traceback.print_exc()
-            text = str(error) if isinstance(error, InvalidInput) else f"{type(error).__name__}: {error}"
-            raise Err(text) from None
+            raise told(error) from None
 
-    setattr(exported, function.__name__, call)
+    async def call_async(self, *arguments):
+        try:
+            return _outward(await function(*taken(arguments)))
+        except Exception as error:
+            raise told(error) from None
+
+    setattr(exported, function.__name__, call_async if inspect.iscoroutinefunction(function) else call)
     return function
 
 

@@ -24,6 +24,18 @@
 //!     Ok(vec![Tensor::of("y", &[x.len()], &x.iter().map(|x| 2.0 * x).collect::<Vec<_>>())])
 //! }
 //! ```
+//!
+//! Either may be an `async fn`. A component that serves then has several inferences under way, with what
+//! futures are joined with everywhere, such as the crate `futures`:
+//!
+//! ```ignore
+//! #[eyot_guest::handler(inputs("x: FP32[-1]"), outputs("y: FP32[-1]"))]
+//! async fn both(inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+//!     let (one, other) = (Model::open("one")?, Model::open("other")?);
+//!     let answers = futures::try_join!(one.infer_async(inputs.clone()), other.infer_async(inputs))?;
+//!     mean(answers)
+//! }
+//! ```
 
 mod artifact;
 mod error;
@@ -32,7 +44,7 @@ mod tensor;
 pub mod tracking;
 
 pub use artifact::{Artifact, Reader, Writer};
-pub use error::{Error, Result};
+pub use error::{Error, Kind, Result};
 pub use eyot_guest_macros::{component, handler};
 pub use model::Model;
 pub use tensor::{Element, Tensor};
@@ -44,8 +56,14 @@ pub use wit_bindgen;
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({
+        inline: "
+            package eyot:guest;
+            world all {
+                include eyot:ml/pipeline-step@0.1.0;
+                import eyot:ml/models-async@0.1.0;
+            }
+        ",
         path: "../../wit",
-        world: "eyot:ml/pipeline-step",
         generate_all,
     });
 }

@@ -1,4 +1,4 @@
-use crate::bindings::eyot::ml::{models, types};
+use crate::bindings::eyot::ml::{models, models_async, types};
 use crate::{Artifact, Result, Tensor};
 
 /// A model that the host runs.
@@ -20,9 +20,20 @@ impl Model {
         self.0.signature()
     }
 
-    /// Runs it once. Inputs are matched by name; all outputs come back, in the model's order.
+    /// Runs it once, and waits. Inputs are matched by name; all outputs come back, in the model's order.
     pub fn infer(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let inputs: Vec<types::Tensor> = inputs.into_iter().map(Into::into).collect();
         Ok(self.0.infer(&inputs)?.into_iter().map(Tensor::from).collect())
+    }
+
+    /// Runs it once, in a component that serves: starts when it is first polled, and while the model works
+    /// the component goes on. A future that is dropped before the run's turn has come takes it back.
+    ///
+    /// Fails as [`Model::infer`] does, and with [`Kind::Unavailable`](crate::Kind) when this instance has too
+    /// much under way.
+    pub async fn infer_async(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let inputs: Vec<types::Tensor> = inputs.into_iter().map(Into::into).collect();
+        let outputs = models_async::infer(&self.0, inputs).await?;
+        Ok(outputs.into_iter().map(Tensor::from).collect())
     }
 }

@@ -82,6 +82,18 @@ pub trait Element: Copy {
     fn read(bytes: &[u8]) -> Self;
 }
 
+impl Element for bool {
+    const DTYPE: Dtype = Dtype::Boolean;
+
+    fn write(self, data: &mut Vec<u8>) {
+        data.push(u8::from(self));
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        bytes.first().is_some_and(|byte| *byte != 0)
+    }
+}
+
 macro_rules! elements {
     ($($type:ty => $dtype:ident),* $(,)?) => {$(
         impl Element for $type {

@@ -75,7 +75,7 @@ async fn main() {
     show("generated bindings, values of Rust", generated);
     let reflection = measure(async || {
         let serde_json::Value::Object(values) = serde_json::from_str(TEN).unwrap() else { unreachable!() };
-        match functions.call("whole", Arguments::Values(values), None).await.unwrap() {
+        match functions.call("whole", Arguments::Values(values), None).await.unwrap().reply {
             Reply::Value(value) => value.to_string(),
             other => panic!("{other:?}"),
         }

@@ -11,7 +11,7 @@ use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, Val};
 
 use crate::guest::Guest;
 use crate::pool::{Pool, Warm};
-use crate::{Census, Component, Grants, Instances, Limits, Mode, reflect};
+use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent, reflect};
 
 /// The functions of a component that can be called with JSON, with what the component was granted.
 pub struct Functions {
@@ -33,6 +33,14 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// The function answered an error of its own.
     Error(Value),
+}
+
+/// A call that came to an end of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Called {
+    pub reply: Reply,
+    /// What the call spent on inference.
+    pub spent: Spent,
 }
 
 /// Arguments of a call.
@@ -126,7 +134,7 @@ impl Functions {
     ///
     /// Fails with `Invalid` when the arguments do not fit the function's types, naming parameter and
     /// path, `Failed` when the component traps, `Timeout` at its deadline or `deadline`.
-    pub async fn call(&self, name: &str, arguments: Arguments, deadline: Option<Instant>) -> Result<Reply> {
+    pub async fn call(&self, name: &str, arguments: Arguments, deadline: Option<Instant>) -> Result<Called> {
         let served = self.served(name)?;
         check(&served.function, &arguments)?;
         let mut warm = self.pool.take().await?;
@@ -153,8 +161,9 @@ impl Functions {
         };
         busy.answered();
         let reply = reply(&mut warm, &served.function, result)?;
+        let spent = warm.store.data().spent;
         self.pool.keep(warm);
-        Ok(reply)
+        Ok(Called { reply, spent })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eyot_core::Digest;
+use eyot_core::{Digest, Error};
 use eyot_nn::{LoadedModel, Models, Priority};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
@@ -82,7 +82,14 @@ pub(crate) struct Guest {
     pub(crate) priority: Priority,
     /// What the call that runs now has spent on inference.
     pub(crate) spent: Spent,
+    /// Holds a copy for each inference under way.
+    under_way: Arc<()>,
+    /// How many there may be.
+    places: usize,
 }
+
+/// The place of an inference among those under way; free again when it is dropped.
+pub(crate) struct UnderWay(#[allow(dead_code)] Arc<()>);
 
 /// The ends of the requests that an instance works on.
 pub(crate) type Running = Arc<Mutex<Vec<Deadline>>>;
@@ -116,6 +123,8 @@ pub struct Spent {
     pub computed: Duration,
     /// Calls that ran together with one of them at most, itself included.
     pub batch: usize,
+    /// Inferences that were under way at once at most.
+    pub at_once: usize,
 }
 
 /// An inference must end a tenth of what is left before the call does, and no more than this: so that
@@ -160,7 +169,28 @@ impl Guest {
             hermetic: seed.is_some(),
             priority: Priority::default(),
             spent: Spent::default(),
+            under_way: Arc::default(),
+            places: limits.handles,
         }
+    }
+
+    /// A place for one more inference.
+    ///
+    /// Fails with `Exhausted` when as many are under way as there may be handles.
+    pub(crate) fn enter(&mut self) -> eyot_core::Result<UnderWay> {
+        let before = self.under_way();
+        if before >= self.places {
+            let message = format!("this instance has {before} inferences under way already");
+            return Err(Error::exhausted(message)
+                .hint("wait for some of them first, or raise the limit of its handles"));
+        }
+        self.spent.at_once = self.spent.at_once.max(before + 1);
+        Ok(UnderWay(self.under_way.clone()))
+    }
+
+    /// Inferences under way.
+    pub(crate) fn under_way(&self) -> usize {
+        Arc::strong_count(&self.under_way) - 1
     }
 
     /// When all that runs now must have ended.

@@ -3,18 +3,34 @@ use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
 use eyot_nn::{Ask, NamedTensor, Signature, TensorSpec};
+use eyot_world::asynchronous::{ModelHandlerAsync, ModelHandlerAsyncPre};
 use eyot_world::handler::{ModelHandler, ModelHandlerPre};
+use eyot_world::types;
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
 
 use crate::guest::Guest;
 use crate::host::from_guest;
 use crate::host::models::{data_type, from_wit, to_wit};
-use crate::pool::{Pool, Warm};
+use crate::pool::{Pool, Start, Warm};
 use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent};
 
 /// A component that answers predictions, with what it was granted.
 pub struct Handler {
-    pool: Pool<ModelHandlerPre<Guest>>,
+    pool: Pool<Either>,
     signature: Signature,
+}
+
+/// The two ways to be a handler.
+enum Either {
+    Waiting(ModelHandlerPre<Guest>),
+    Asynchronous(ModelHandlerAsyncPre<Guest>),
+}
+
+/// A handler's instance.
+enum Exports {
+    Waiting(ModelHandler),
+    Asynchronous(ModelHandlerAsync),
 }
 
 /// What a handler answered.
@@ -29,7 +45,8 @@ pub struct Answer {
 impl Handler {
     /// Checks that the component is a handler, instantiates it once and asks it for its signature.
     ///
-    /// Fails with `Invalid` when it exports no `eyot:ml/handler` or its signature makes no sense.
+    /// Fails with `Invalid` when it exports neither `eyot:ml/handler` nor `handler-async`, or its signature
+    /// makes no sense.
     pub async fn new(
         component: Component,
         grants: Grants,
@@ -39,17 +56,18 @@ impl Handler {
         if component.mode() != Mode::Serving {
             return Err(Error::internal("a handler was compiled for steps"));
         }
-        let pre = ModelHandlerPre::new(component.instance().clone()).map_err(|error| {
-            let exports = component.interface().exports.join(", ");
-            let exports = if exports.is_empty() { "no interface".to_owned() } else { exports };
-            Error::invalid(format!("component {} is no handler: {error:#}", component.digest()))
-                .hint(format!("a handler exports eyot:ml/handler@0.1.0; this one exports {exports}"))
-        })?;
-        let pool = Pool::new(component, pre, grants, limits, instances)?;
+        let either = Either::new(&component)?;
+        let pool = Pool::new(component, either, grants, limits, instances)?;
         let mut warm = pool.fresh().await?;
         let signature = describe(&pool, &mut warm).await?;
         pool.keep(warm);
         Ok(Arc::new(Self { pool, signature }))
+    }
+
+    /// Whether a component is of this kind.
+    pub fn is_one(component: &Component) -> bool {
+        let exports = |interface| component.interface().has_export(interface, "0.1.");
+        exports(WAITING) || exports(ASYNCHRONOUS)
     }
 
     /// The tensors it takes and gives, as it says itself.
@@ -90,7 +108,7 @@ impl Handler {
         let (deadline, busy) = self.pool.begin(&mut warm, ask.deadline);
         warm.store.data_mut().priority = ask.priority;
         let inputs: Vec<_> = inputs.into_iter().map(to_wit).collect();
-        let call = warm.exports.eyot_ml_handler().call_predict(&mut warm.store, &inputs);
+        let call = warm.exports.predict(&mut warm.store, inputs);
         let called = tokio::time::timeout_at(deadline.into(), call).await;
         let answer = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
         let answer = match answer {
@@ -130,13 +148,68 @@ impl Handler {
     }
 }
 
-async fn describe(pool: &Pool<ModelHandlerPre<Guest>>, warm: &mut Warm<ModelHandler>) -> Result<Signature> {
-    let call = warm.exports.eyot_ml_handler().call_describe(&mut warm.store);
+const WAITING: &str = "eyot:ml/handler";
+const ASYNCHRONOUS: &str = "eyot:ml/handler-async";
+
+impl Either {
+    fn new(component: &Component) -> Result<Self> {
+        let pre: InstancePre<Guest> = component.instance().clone();
+        let either = match component.interface().has_export(ASYNCHRONOUS, "0.1.") {
+            true => ModelHandlerAsyncPre::new(pre).map(Self::Asynchronous),
+            false => ModelHandlerPre::new(pre).map(Self::Waiting),
+        };
+        either.map_err(|error| {
+            let exports = component.interface().exports.join(", ");
+            let exports = if exports.is_empty() { "no interface".to_owned() } else { exports };
+            Error::invalid(format!("component {} is no handler: {error:#}", component.digest())).hint(format!(
+                "a handler exports eyot:ml/handler@0.1.0 or eyot:ml/handler-async@0.1.0; this one exports {exports}"
+            ))
+        })
+    }
+}
+
+impl Start for Either {
+    type Started = Exports;
+
+    async fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Exports> {
+        match self {
+            Self::Waiting(pre) => pre.instantiate_async(store).await.map(Exports::Waiting),
+            Self::Asynchronous(pre) => pre.instantiate_async(store).await.map(Exports::Asynchronous),
+        }
+    }
+}
+
+impl Exports {
+    async fn describe(&self, store: &mut Store<Guest>) -> wasmtime::Result<types::Signature> {
+        match self {
+            Self::Waiting(exports) => exports.eyot_ml_handler().call_describe(store).await,
+            Self::Asynchronous(exports) => exports.eyot_ml_handler_async().call_describe(store).await,
+        }
+    }
+
+    async fn predict(
+        &self,
+        store: &mut Store<Guest>,
+        inputs: Vec<types::Tensor>,
+    ) -> wasmtime::Result<std::result::Result<Vec<types::Tensor>, types::Error>> {
+        match self {
+            Self::Waiting(exports) => exports.eyot_ml_handler().call_predict(store, &inputs).await,
+            Self::Asynchronous(exports) => {
+                // Not as the bindings would: called so, one that waits for nothing traps, and is not waited for.
+                let predict = exports.eyot_ml_handler_async().func_predict();
+                predict.call_async(store, (inputs,)).await.map(|(answer,)| answer)
+            }
+        }
+    }
+}
+
+async fn describe(pool: &Pool<Either>, warm: &mut Warm<Exports>) -> Result<Signature> {
+    let call = warm.exports.describe(&mut warm.store);
     let called = tokio::time::timeout(pool.limits().timeout, call).await;
     let described = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
     let described = described.map_err(|error| pool.explain(&error, warm, "describe"))?;
-    let specs = |specs: Vec<eyot_world::types::TensorSpec>| {
-        let spec = |spec: eyot_world::types::TensorSpec| TensorSpec {
+    let specs = |specs: Vec<types::TensorSpec>| {
+        let spec = |spec: types::TensorSpec| TensorSpec {
             name: spec.name,
             dtype: data_type(spec.dtype),
             shape: spec.shape,

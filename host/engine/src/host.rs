@@ -4,6 +4,7 @@ pub(crate) mod artifacts;
 mod keyvalue;
 mod logging;
 pub(crate) mod models;
+mod models_async;
 mod nn;
 pub(crate) mod outbound;
 mod settings;
@@ -31,6 +32,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>, mode: Mode) -> wasmtime::Result<(
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
         wasmtime_wasi_http::p3::add_to_linker(linker)?;
         eyot_world::serving::ServingHost::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+        models_async::link(linker)?;
     }
     wasmtime_wasi::p3::add_to_linker(linker)?;
     eyot_world::imports::Host_::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;

@@ -35,7 +35,7 @@ pub use component::Component;
 pub use core_module::componentize;
 pub use docs::{SECTION as DOCS_SECTION, docs};
 pub use engine::{Engine, Mode, Options};
-pub use functions::{Arguments, Functions, Reply};
+pub use functions::{Arguments, Called, Functions, Reply};
 pub use guest::{Grants, Spent};
 pub use handler::{Answer, Handler};
 pub use instances::{Cause, Census, Instances};

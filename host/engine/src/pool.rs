@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
-use eyot_world::handler::{ModelHandler, ModelHandlerPre};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
@@ -20,14 +19,6 @@ pub(crate) trait Start: Send + Sync + 'static {
 
     fn start(&self, store: &mut Store<Guest>)
     -> impl Future<Output = wasmtime::Result<Self::Started>> + Send;
-}
-
-impl Start for ModelHandlerPre<Guest> {
-    type Started = ModelHandler;
-
-    async fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<ModelHandler> {
-        self.instantiate_async(store).await
-    }
 }
 
 impl Start for InstancePre<Guest> {
@@ -152,11 +143,13 @@ impl<S: Start> Pool<S> {
         Ok(took)
     }
 
-    /// Keeps an instance whose call went well for the next one, if it may serve more.
+    /// Keeps an instance whose call went well for the next one, if it may serve more and has nothing
+    /// under way.
     pub(crate) fn keep(&self, warm: Warm<S::Started>) {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();
-        if warm.calls < self.instances.reuse {
+        // What a call started and did not wait for ends with it, and must not be the next one's burden.
+        if warm.calls < self.instances.reuse && warm.store.data().under_way() == 0 {
             self.idle.put(warm, self.instances.idle);
         }
     }

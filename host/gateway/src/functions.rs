@@ -13,13 +13,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
-use eyot_engine::{Arguments, Reply};
+use eyot_engine::{Arguments, Called, Reply};
 use http::request;
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
-use crate::about;
 use crate::answer::{Answer, Refusal, html_answer, json_answer, text_answer};
 use crate::places::unescape;
 use crate::predict::{self, Call};
@@ -27,7 +26,9 @@ use crate::rest::{LONG, answered, aside, whole};
 use crate::revisions::{Endpoint, Live};
 use crate::router::origin;
 use crate::server::Inner;
+use crate::spans::Moments;
 use crate::stats::Counted;
+use crate::{about, log, shadow};
 
 const BYTES: &str = "application/octet-stream";
 
@@ -156,7 +157,7 @@ async fn attempt(
     let live = pick(&endpoint, target.version.as_deref(), headers, &arguments)?;
     live.stats.decode.add(arrived.elapsed());
     let counted = Counted::begin(live.stats.clone(), call.started);
-    let reply = match run(call, &live, function, arguments).await {
+    let reply = match run(gateway, call, &endpoint, &live, function, arguments).await {
         Ok(reply) => reply,
         Err(error) => {
             counted.end(Err(error.kind()));
@@ -231,15 +232,38 @@ fn pick(
     predict::route(endpoint, version, key.as_deref())
 }
 
-async fn run(call: &Call, live: &Arc<Live>, function: &str, arguments: Arguments) -> Result<Reply> {
+async fn run(
+    gateway: &Inner,
+    call: &Call,
+    endpoint: &Endpoint,
+    live: &Arc<Live>,
+    function: &str,
+    arguments: Arguments,
+) -> Result<Reply> {
     let functions = live.functions()?;
     let deadline = call.started + live.revision.timeout;
     let arrived = Instant::now();
     let permit = live.gate.enter(deadline).await?;
     let begun = Instant::now();
     live.stats.queue.add(begun - arrived);
-    let reply = functions.call(function, arguments, Some(deadline)).await;
-    live.stats.inference.add(begun.elapsed());
+    let shadow = endpoint.shadow().filter(|shadow| shadow.version != live.version);
+    let log = gateway.log().filter(|log| log.samples());
+    let kept = (shadow.is_some() || log.is_some()).then(|| arguments.clone());
+    let called = functions.call(function, arguments, Some(deadline)).await;
+    let took = begun.elapsed();
+    let spent = called.as_ref().ok().map(|called| called.spent);
+    live.stats.predicted(took, spent);
+    call.predicted(live, Moments { arrived, begun, took }, spent);
     drop(permit);
+    let reply = called.map(|Called { reply, .. }| reply);
+    if let (Some(shadow), Some(arguments), Ok(reply)) = (shadow, &kept, &reply) {
+        let (name, arguments, reply) = (function.to_owned(), arguments.clone(), reply.clone());
+        shadow::compare(shadow.clone(), shadow::Asked::Function { name, arguments, reply });
+    }
+    if let (Some(log), Some(arguments)) = (log, kept) {
+        let reply = reply.as_ref().map(Reply::clone).map_err(Error::chain);
+        let asked = log::Asked::Function { name: function.to_owned(), arguments, reply };
+        log.tell(call.told(live, took, asked));
+    }
     reply
 }

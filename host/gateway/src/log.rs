@@ -9,8 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use eyot_core::{Clock as _, Error, Name, Result, ResultExt, SystemClock};
+use eyot_engine::{Arguments, Reply};
 use eyot_nn::{DataType, NamedTensor};
+use serde_json::{Value, json};
 
 use crate::protocol::encode;
 use crate::revisions::spread;
@@ -23,19 +27,19 @@ pub(crate) struct Told {
     pub(crate) deployment: Name,
     pub(crate) revision: u64,
     pub(crate) took: Duration,
-    pub(crate) inputs: Vec<NamedTensor>,
-    pub(crate) outcome: Outcome,
+    pub(crate) asked: Asked,
 }
 
-pub(crate) enum Outcome {
-    Outputs(Vec<NamedTensor>),
-    Error(String),
+/// What was asked and answered; an error is its chain of causes.
+pub(crate) enum Asked {
+    Prediction { inputs: Vec<NamedTensor>, outputs: Result<Vec<NamedTensor>, String> },
+    Function { name: String, arguments: Arguments, reply: Result<Reply, String> },
 }
 
 /// Lines that wait to be written; more are dropped rather than waited for.
 const WAITING: usize = 256;
 
-/// A tensor of more bytes is told by its type and shape alone.
+/// A tensor of more bytes is told by its type and shape alone, a value of more by how long it is.
 const SHOWN: usize = 64 << 10;
 
 /// Writes on a thread of its own, which ends with the log.
@@ -120,7 +124,7 @@ impl Files {
 
 fn line(told: &Told) -> Vec<u8> {
     let mut line = Vec::with_capacity(512);
-    let head = serde_json::json!({
+    let head = json!({
         "id": told.id,
         "time": SystemClock.now().to_rfc3339(),
         "deployment": told.deployment,
@@ -131,20 +135,52 @@ fn line(told: &Told) -> Vec<u8> {
     line.extend_from_slice(head.to_string().as_bytes());
     // The object goes on.
     line.pop();
-    line.extend_from_slice(b",\"inputs\":");
-    tensors(&mut line, &told.inputs);
-    match &told.outcome {
-        Outcome::Outputs(outputs) => {
-            line.extend_from_slice(b",\"outputs\":");
-            tensors(&mut line, outputs);
+    let mut field = |name: &str, write: &dyn Fn(&mut Vec<u8>)| {
+        line.extend_from_slice(format!(",\"{name}\":").as_bytes());
+        write(&mut line);
+    };
+    let error = match &told.asked {
+        Asked::Prediction { inputs, outputs } => {
+            field("inputs", &|line| tensors(line, inputs));
+            outputs.as_ref().map(|outputs| field("outputs", &|line| tensors(line, outputs))).err()
         }
-        Outcome::Error(error) => {
-            line.extend_from_slice(b",\"error\":");
-            line.extend_from_slice(serde_json::Value::from(error.as_str()).to_string().as_bytes());
+        Asked::Function { name, arguments, reply } => {
+            field("function", &|line| value(line, &Value::from(name.as_str())));
+            match arguments {
+                Arguments::Values(values) => field("arguments", &|line| value(line, &json!(values))),
+                Arguments::Bytes(given) => field("arguments", &|line| bytes(line, given)),
+            }
+            match reply {
+                Ok(Reply::Value(given)) => field("reply", &|line| value(line, given)),
+                Ok(Reply::Bytes(given)) => field("reply", &|line| bytes(line, given)),
+                Ok(Reply::Error(given)) => field("refusal", &|line| value(line, given)),
+                Err(_) => {}
+            }
+            reply.as_ref().err()
         }
+    };
+    if let Some(error) = error {
+        field("error", &|line| value(line, &Value::from(error.as_str())));
     }
     line.extend_from_slice(b"}\n");
     line
+}
+
+fn value(line: &mut Vec<u8>, value: &Value) {
+    let text = value.to_string();
+    if text.len() <= SHOWN {
+        line.extend_from_slice(text.as_bytes());
+    } else {
+        line.extend_from_slice(json!({ "characters": text.len() }).to_string().as_bytes());
+    }
+}
+
+fn bytes(line: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() <= SHOWN {
+        value(line, &json!({ "base64": STANDARD.encode(bytes) }));
+    } else {
+        value(line, &json!({ "bytes": bytes.len() }));
+    }
 }
 
 fn tensors(line: &mut Vec<u8>, tensors: &[NamedTensor]) {
@@ -204,8 +240,10 @@ mod tests {
             deployment: "iris".parse().unwrap(),
             revision: 3,
             took: Duration::from_micros(7),
-            inputs: tensor(Tensor::of(vec![1, 2], &[1.5_f32, f32::NAN]).unwrap()),
-            outcome: Outcome::Outputs(tensor(Tensor::of_strings(vec![1], &[b"\xff"]).unwrap())),
+            asked: Asked::Prediction {
+                inputs: tensor(Tensor::of(vec![1, 2], &[1.5_f32, f32::NAN]).unwrap()),
+                outputs: Ok(tensor(Tensor::of_strings(vec![1], &[b"\xff"]).unwrap())),
+            },
         }
     }
 
@@ -238,6 +276,40 @@ mod tests {
             r#""outputs":[{"name":"x","datatype":"BYTES","shape":[1]}]"#,
         ] {
             assert!(line.contains(part), "{line}");
+        }
+    }
+
+    #[test]
+    fn calls_of_functions_are_told_as_they_were_made() {
+        let values = |value: Value| Arguments::Values(value.as_object().unwrap().clone());
+        let long = "x".repeat(SHOWN);
+        for (arguments, reply, expected) in [
+            (
+                values(json!({"a": [1, null]})),
+                Ok(Reply::Value(json!(2.5))),
+                r#""arguments":{"a":[1,null]},"reply":2.5}"#,
+            ),
+            (
+                Arguments::Bytes(vec![0, 255]),
+                Ok(Reply::Bytes(vec![1])),
+                r#""arguments":{"base64":"AP8="},"reply":{"base64":"AQ=="}}"#,
+            ),
+            (values(json!({})), Ok(Reply::Error(json!("no"))), r#""arguments":{},"refusal":"no"}"#),
+            (values(json!({})), Err("it \"broke\"".to_owned()), r#""arguments":{},"error":"it \"broke\""}"#),
+            (
+                values(json!({})),
+                Ok(Reply::Value(json!(long))),
+                r#""arguments":{},"reply":{"characters":65538}}"#,
+            ),
+            (
+                Arguments::Bytes(vec![0; SHOWN + 1]),
+                Ok(Reply::Value(json!(null))),
+                r#""arguments":{"bytes":65537},"reply":null}"#,
+            ),
+        ] {
+            let asked = Asked::Function { name: "f".into(), arguments, reply };
+            let line = String::from_utf8(line(&Told { asked, ..told("7") })).unwrap();
+            assert!(line.trim_end().ends_with(&format!(r#""function":"f",{expected}"#)), "{line}");
         }
     }
 }

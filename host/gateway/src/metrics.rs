@@ -195,7 +195,10 @@ impl Figures {
         self.spread(encoder, "inference_duration", "In the back end", seconds, &inference)?;
         let batches = |stats: &Stats, live: &Live| vec![(runs_on(live), Spread::of_sizes(&stats.batches))];
         let help = "Calls that ran together with a prediction's own, itself included";
-        self.spread(encoder, "batch_size", help, None, &batches)
+        self.spread(encoder, "batch_size", help, None, &batches)?;
+        let at_once = |stats: &Stats, _: &Live| vec![(Vec::new(), Spread::of_sizes(&stats.at_once))];
+        let help = "Inferences of one prediction that were under way at the same time, at most";
+        self.spread(encoder, "inferences_at_once", help, None, &at_once)
     }
 
     /// The instances of components, and why some were ended.

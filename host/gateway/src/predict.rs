@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::about;
 use crate::answer::{Answer, PREDICTION, Refusal};
-use crate::log::{Outcome, Told};
+use crate::log;
 use crate::protocol::{Asked, Chosen, choose};
 use crate::revisions::{Endpoint, Live};
 use crate::server::Inner;
 use crate::shadow;
-use crate::spans::{Prediction, Span};
+use crate::spans::{Moments, Prediction, Span};
 use crate::stats::Counted;
 use crate::trace::{TRACEPARENT, Trace};
 
@@ -150,6 +150,26 @@ impl Call {
         }
     }
 
+    /// Keeps for whoever collects traces what is known of the request, now that it was worked on.
+    pub(crate) fn predicted(&self, live: &Live, moments: Moments, spent: Option<Spent>) {
+        if let Some(span) = &self.span {
+            let (revision, runs_on) = (live.revision.revision, about::backend(live));
+            span.predicted(Prediction { revision, runs_on, moments, spent: spent.unwrap_or_default() });
+        }
+    }
+
+    /// What the prediction log is told of it.
+    pub(crate) fn told(&self, live: &Live, took: Duration, asked: log::Asked) -> log::Told {
+        log::Told {
+            id: self.id.clone(),
+            trace: self.trace.clone(),
+            deployment: live.revision.deployment.clone(),
+            revision: live.revision.revision,
+            took,
+            asked,
+        }
+    }
+
     /// Writes an error that is no client's into the server's log.
     pub(crate) fn note(&self, live: &Live, error: &Error) {
         if matches!(error.kind(), Kind::Internal | Kind::Corrupt | Kind::Failed) {
@@ -184,31 +204,16 @@ impl Call {
         let took = begun.elapsed();
         let spent = answered.as_ref().ok().map(|predicted| predicted.spent);
         live.stats.predicted(took, spent);
-        if let Some(span) = &self.span {
-            let Spent { queued, computed, batch, .. } = spent.unwrap_or_default();
-            let (revision, runs_on) = (live.revision.revision, about::backend(live));
-            span.predicted(Prediction { revision, runs_on, arrived, begun, took, queued, computed, batch });
-        }
+        self.predicted(live, Moments { arrived, begun, took }, spent);
         drop(permit);
         let answered = answered.map(|predicted| predicted.outputs);
         if let (Some(shadow), Some(inputs), Ok(outputs)) = (shadow, &kept, &answered) {
-            shadow::compare(shadow.clone(), inputs.clone(), outputs.clone());
+            let asked = shadow::Asked::Prediction { inputs: inputs.clone(), outputs: outputs.clone() };
+            shadow::compare(shadow.clone(), asked);
         }
         if let (Some(log), Some(inputs)) = (told, kept) {
-            let outcome = match &answered {
-                Ok(outputs) => Outcome::Outputs(outputs.clone()),
-                Err(error) => Outcome::Error(error.chain()),
-            };
-            let (id, trace) = (self.id.clone(), self.trace.clone());
-            log.tell(Told {
-                id,
-                trace,
-                deployment: endpoint.name.clone(),
-                revision: live.revision.revision,
-                took,
-                inputs,
-                outcome,
-            });
+            let outputs = answered.as_ref().map(Vec::clone).map_err(Error::chain);
+            log.tell(self.told(live, took, log::Asked::Prediction { inputs, outputs }));
         }
         Ok((answered?, chosen))
     }

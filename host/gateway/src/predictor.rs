@@ -46,7 +46,7 @@ impl Predictor for ModelPredictor {
 
     async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
         let Inferred { outputs, queued, computed, batch } = self.0.infer_as(inputs, ask).await?;
-        Ok(Predicted { outputs, spent: Spent { inferences: 1, queued, computed, batch } })
+        Ok(Predicted { outputs, spent: Spent { inferences: 1, queued, computed, batch, at_once: 1 } })
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use eyot_core::{Error, Result};
+use eyot_engine::Spent;
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -45,14 +46,17 @@ pub(crate) struct Span {
 pub(crate) struct Prediction {
     pub(crate) revision: u64,
     pub(crate) runs_on: String,
-    /// When it came to the revision's gate, was let in, and had an answer.
+    pub(crate) moments: Moments,
+    /// What its inferences took.
+    pub(crate) spent: Spent,
+}
+
+/// When a request came to the revision's gate, was let in, and how long it was worked on.
+#[derive(Clone, Copy)]
+pub(crate) struct Moments {
     pub(crate) arrived: Instant,
     pub(crate) begun: Instant,
     pub(crate) took: Duration,
-    /// Of that, waiting for a thread and computing, and how many calls ran together.
-    pub(crate) queued: Duration,
-    pub(crate) computed: Duration,
-    pub(crate) batch: usize,
 }
 
 struct Ended {
@@ -138,14 +142,18 @@ impl Ended {
         if let Some(it) = prediction.get() {
             attributes.push(attribute("eyot.revision", json!({ "intValue": it.revision.to_string() })));
             attributes.push(attribute("eyot.runs_on", json!({ "stringValue": it.runs_on })));
-            parts.push(self.part("queue", it.arrived, it.begun, Vec::new()));
+            let Moments { arrived, begun, took } = it.moments;
+            parts.push(self.part("queue", arrived, begun, Vec::new()));
+            let count = |number: usize| json!({ "intValue": number.to_string() });
             let milliseconds = |time: Duration| json!({ "doubleValue": time.as_secs_f64() * 1e3 });
             let inner = vec![
-                attribute("eyot.model_queue_ms", milliseconds(it.queued)),
-                attribute("eyot.inference_ms", milliseconds(it.computed)),
-                attribute("eyot.batch", json!({ "intValue": it.batch.to_string() })),
+                attribute("eyot.model_queue_ms", milliseconds(it.spent.queued)),
+                attribute("eyot.inference_ms", milliseconds(it.spent.computed)),
+                attribute("eyot.inferences", json!({ "intValue": it.spent.inferences.to_string() })),
+                attribute("eyot.at_once", count(it.spent.at_once)),
+                attribute("eyot.batch", count(it.spent.batch)),
             ];
-            parts.push(self.part("predict", it.begun, it.begun + it.took, inner));
+            parts.push(self.part("predict", begun, begun + took, inner));
         }
         let status = match &self.error {
             None => json!({ "code": 1 }),

@@ -58,10 +58,10 @@ impl Histogram {
     }
 }
 
-/// The upper bounds of the buckets for batches; what is larger is in a last one of its own.
+/// The upper bounds of the buckets for sizes; what is larger is in a last one of its own.
 pub(crate) const SIZES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
-/// Batches, by how many calls ran together.
+/// Batches by how many calls ran together, or other things that are counted in ones.
 #[derive(Default)]
 pub(crate) struct Sizes {
     buckets: [AtomicU64; SIZES.len() + 1],
@@ -122,6 +122,8 @@ pub(crate) struct Stats {
     /// In the back end.
     pub(crate) inference: Histogram,
     pub(crate) batches: Sizes,
+    /// Inferences of one prediction under way at the same time.
+    pub(crate) at_once: Sizes,
     pub(crate) encode: Histogram,
     pub(crate) shadowed: Shadowed,
     last: AtomicU64,
@@ -137,6 +139,7 @@ impl Stats {
             self.model_queue.add(spent.queued);
             self.inference.add(spent.computed);
             self.batches.add(spent.batch);
+            self.at_once.add(spent.at_once);
         }
     }
 

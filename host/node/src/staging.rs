@@ -119,7 +119,7 @@ impl Stage {
             }
             parts.web = Some(Web::new(wasm.clone(), grants.clone(), limits, instances)?);
         }
-        if parts.is_empty() || wasm.interface().has_export("eyot:ml/handler", "0.1.") {
+        if parts.is_empty() || Handler::is_one(&wasm) {
             // One that is of no kind is refused as no handler.
             let handler = Handler::new(wasm, grants, limits, instances).await?;
             parts.predictor = Some(Arc::new(ComponentPredictor::new(handler, ran_on)));

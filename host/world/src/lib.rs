@@ -89,3 +89,19 @@ pub mod handler {
         },
     });
 }
+
+/// The asynchronous twins: what a component imports to have several inferences under way, and what it
+/// exports to wait for them.
+pub mod asynchronous {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "eyot:ml/model-handler-async",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "eyot:ml/types": crate::types,
+            "eyot:ml/artifacts": crate::imports::eyot::ml::artifacts,
+            "eyot:ml/models": crate::imports::eyot::ml::models,
+        },
+    });
+}

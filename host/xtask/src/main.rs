@@ -1,9 +1,10 @@
-//! Automation: `cargo xtask setup | demo | test | components | bench | tidy`.
+//! Automation: `cargo xtask setup | demo | test | components | conformance | bench | tidy`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
 mod components;
+mod conformance;
 mod demo;
 mod process;
 mod setup;
@@ -39,6 +40,8 @@ enum Task {
     Test,
     /// Builds every component under components/ into target/components/.
     Components,
+    /// Runs the conformance suite of wasi:nn on every back end that is here; prints what does not pass.
+    Conformance,
     /// Measures; prints median and spread.
     Bench {
         #[command(subcommand)]
@@ -58,6 +61,9 @@ fn main() -> ExitCode {
         Task::Components => {
             setup::run(setup::Profile::Debug).and_then(|()| components::build(setup::Profile::Debug))
         }
+        Task::Conformance => setup::run(setup::Profile::Debug)
+            .and_then(|()| components::build(setup::Profile::Debug))
+            .and_then(|()| conformance::report()),
         Task::Bench { what } => bench::run_bench(&what),
         Task::Tidy => tidy::run(),
     };

@@ -13,6 +13,7 @@ pub(crate) fn run_tests() -> Result<()> {
     setup::python()?;
     setup::clients()?;
     setup::tools()?;
+    crate::conformance::report()?;
     say("tests of the guests, on this machine's own target");
     let host = host()?;
     let mut guests = cargo();

@@ -44,7 +44,8 @@ async fn greet() -> anyhow::Result<String> {
 async fn read(body: &[u8]) -> anyhow::Result<String> {
     let shades: Vec<f32> = serde_json::from_slice(body)?;
     let picture = Tensor::of("pixels", &[1, 64], &shades);
-    let outputs = Model::open("digits")?.infer(vec![picture])?;
+    // While the model works, this instance answers others.
+    let outputs = Model::open("digits")?.infer_async(vec![picture]).await?;
     let label = outputs.iter().find(|output| output.name() == "label");
     let label = label.ok_or_else(|| anyhow::anyhow!("the model has no output 'label'"))?;
     let digit = *label.to_vec::<i64>()?.first().ok_or_else(|| anyhow::anyhow!("the model gave no digit"))?;

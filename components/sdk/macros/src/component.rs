@@ -18,6 +18,8 @@ struct Function {
     output: Option<Type>,
     /// Whether it answers a `Result`.
     fallible: bool,
+    /// Whether it is an `async fn`, and then one for those that call it too.
+    asynchronous: bool,
 }
 
 pub(crate) fn expand(module: &syn::ItemMod) -> syn::Result<TokenStream> {
@@ -117,7 +119,8 @@ fn function(item: &syn::ItemFn, names: &[syn::Ident]) -> syn::Result<Function> {
         syn::ReturnType::Type(_, ty) => output(ty, names)?,
     };
     let docs = item.attrs.iter().filter_map(doc).collect();
-    Ok(Function { name: item.sig.ident.clone(), docs, params, output, fallible })
+    let asynchronous = item.sig.asyncness.is_some();
+    Ok(Function { name: item.sig.ident.clone(), docs, params, output, fallible, asynchronous })
 }
 
 fn output(ty: &syn::Type, names: &[syn::Ident]) -> syn::Result<(Option<Type>, bool)> {
@@ -173,7 +176,8 @@ fn world(module: &syn::Ident, records: &[Record], functions: &[Function]) -> Str
             (Some(ty), true) => format!(" -> result<{}, string>", ty.wit()),
         };
         let name = kebab(&function.name.to_string());
-        text.push_str(&format!("  {name}: func({}){result};\n", list(&function.params)));
+        let func = if function.asynchronous { "async func" } else { "func" };
+        text.push_str(&format!("  {name}: {func}({}){result};\n", list(&function.params)));
     }
     text.push_str(&format!("}}\nworld component {{\n  export {module};\n}}\n"));
     text
@@ -228,20 +232,24 @@ fn export(function: &Function, inner: &syn::Ident) -> TokenStream {
     let params: Vec<_> = function.params.iter().map(|(param, _)| param).collect();
     let types = function.params.iter().map(|(_, ty)| rust_type(ty));
     let arguments = function.params.iter().map(|(param, ty)| ty.to_rust(&quote!(#param)));
-    let call = quote!(#inner::#name(#(#arguments),*));
+    let (head, wait) = match function.asynchronous {
+        true => (quote!(async fn), quote!(.await)),
+        false => (quote!(fn), quote!()),
+    };
+    let call = quote!(#inner::#name(#(#arguments),*)#wait);
     let ok = function.output.as_ref().map_or_else(|| quote!(()), rust_type);
     let converted =
         |value: TokenStream| function.output.as_ref().map_or_else(|| value.clone(), |ty| ty.to_wit(&value));
     if function.fallible {
         let value = converted(quote!(value));
         return quote! {
-            fn #name(#(#params: #types),*) -> ::std::result::Result<#ok, ::std::string::String> {
+            #head #name(#(#params: #types),*) -> ::std::result::Result<#ok, ::std::string::String> {
                 #call.map(|value| #value).map_err(|error| ::std::string::ToString::to_string(&error))
             }
         };
     }
     let value = converted(call);
-    quote! { fn #name(#(#params: #types),*) -> #ok { #value } }
+    quote! { #head #name(#(#params: #types),*) -> #ok { #value } }
 }
 
 /// The type that wit-bindgen gives a value.
@@ -292,6 +300,7 @@ mod tests {
                 pub fn split(rows: Artifact, test_fraction: f64) -> Result<Parts> { unreachable!() }
                 pub fn note(text: String) -> Result<()> { unreachable!() }
                 pub fn add(a: i32) -> i32 { a }
+                pub async fn wait(a: i32) -> Result<i32> { Ok(a) }
                 fn private() {}
             }
         };
@@ -309,6 +318,7 @@ interface %steps {
   %split: func(%rows: artifact, %test-fraction: f64) -> result<%parts-record, string>;
   %note: func(%text: string) -> result<_, string>;
   %add: func(%a: s32) -> s32;
+  %wait: async func(%a: s32) -> result<s32, string>;
 }
 world component {
   export %steps;

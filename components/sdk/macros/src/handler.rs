@@ -89,9 +89,22 @@ pub(crate) fn expand(arguments: &Arguments, function: &syn::ItemFn) -> syn::Resu
             "a handler has at least one output: outputs(\"y: FP32[-1]\")",
         ));
     }
+    let asynchronous = function.sig.asyncness.is_some();
+    let (world, exported, head, wait, interfaces) = match asynchronous {
+        true => (
+            "model-handler-async",
+            quote!(handler_async),
+            quote!(async fn),
+            quote!(.await),
+            &["types", "artifacts", "models", "models-async"][..],
+        ),
+        false => {
+            ("model-handler", quote!(handler), quote!(fn), quote!(), &["types", "artifacts", "models"][..])
+        }
+    };
     let generated = crate::generate(
-        "package eyot:component;\nworld component {\n  include eyot:ml/model-handler@0.1.0;\n}\n",
-        &["types", "artifacts", "models"],
+        &format!("package eyot:component;\nworld component {{\n  include eyot:ml/{world}@0.1.0;\n}}\n"),
+        interfaces,
     );
     let specs = |specs: &[Spec]| {
         let specs = specs.iter().map(|spec| {
@@ -114,14 +127,14 @@ pub(crate) fn expand(arguments: &Arguments, function: &syn::ItemFn) -> syn::Resu
             use ::eyot_guest::bindings::eyot::ml::types;
             #generated
             struct Component;
-            impl exports::eyot::ml::handler::Guest for Component {
+            impl exports::eyot::ml::#exported::Guest for Component {
                 fn describe() -> types::Signature {
                     types::Signature { inputs: #inputs, outputs: #outputs }
                 }
 
-                fn predict(inputs: Vec<types::Tensor>) -> Result<Vec<types::Tensor>, types::Error> {
+                #head predict(inputs: Vec<types::Tensor>) -> Result<Vec<types::Tensor>, types::Error> {
                     let inputs = inputs.into_iter().map(::eyot_guest::Tensor::from).collect();
-                    let outputs = super::#name(inputs).map_err(types::Error::from)?;
+                    let outputs = super::#name(inputs)#wait.map_err(types::Error::from)?;
                     Ok(outputs.into_iter().map(types::Tensor::from).collect())
                 }
             }

@@ -31,7 +31,8 @@ fn finish(expanded: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
 fn generate(world: &str, interfaces: &[&str]) -> proc_macro2::TokenStream {
     let contracts = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../wit");
     let shared = interfaces.iter().map(|interface| {
-        let (name, module) = (format!("eyot:ml/{interface}@0.1.0"), quote::format_ident!("{interface}"));
+        let module = quote::format_ident!("{}", interface.replace('-', "_"));
+        let name = format!("eyot:ml/{interface}@0.1.0");
         quote!(#name: ::eyot_guest::bindings::eyot::ml::#module)
     });
     quote! {

@@ -62,7 +62,7 @@ pub fn all() -> Vec<(String, Outcome)> {
         for shape in SHAPES {
             check(format!("tensor/{}/{shape:?}", ty.name), keeps(ty, shape));
         }
-        for rows in [1, 2, 7, 1000] {
+        for rows in [0, 1, 2, 7, 1000] {
             if let Some(add) = ty.add {
                 check(format!("type/{}/{rows} rows", ty.name), adds(ty.ty, add, rows));
             }
@@ -88,6 +88,16 @@ const OF_EACH_TYPE: &[(&str, OfType)] = &[
     ("too few bytes", |ty| refuses_length(ty, 3 * ty.size - 1)),
     ("too many bytes", |ty| refuses_length(ty, 3 * ty.size + 1)),
     ("no bytes", |ty| refuses_length(ty, 0)),
+    ("extremes", keeps_extremes),
+    ("another rank", |ty| refuses_shape_of(ty, &[1, 3])),
+    ("another fixed dimension", |ty| refuses_shape_of(ty, &[4])),
+    ("a scalar", |ty| refuses_shape_of(ty, &[])),
+    ("unknown name", |ty| refuses_named(ty, &["z"])),
+    ("no name", |ty| refuses_named(ty, &[""])),
+    ("twice", |ty| refuses_named(ty, &["x", "x"])),
+    ("no input", |ty| refuses_named(ty, &[])),
+    ("an output as an input", takes_its_outputs),
+    ("after an error", works_after_an_error_of),
 ];
 
 const SHAPES: &[&[u32]] = &[&[], &[0], &[1], &[5], &[2, 3], &[0, 5], &[1, 2, 3, 4], &[1; 8]];
@@ -192,6 +202,50 @@ fn gives_back(ty: &Type) -> Checked {
     let y = only(&outputs)?;
     expect("type and dimensions are those of x", y.ty() == ty.ty && y.dimensions() == [3])?;
     expect("the bytes are those of x", y.data() == bytes)
+}
+
+/// Numbers at the ends of what the type can say: the smallest, the largest, none, and for floats infinity.
+fn keeps_extremes(ty: &Type) -> Checked {
+    for element in ty.extremes {
+        let bytes = element.repeat(3);
+        let outputs = context(ty.same)?.compute(x(Tensor::new(&[3], ty.ty, &bytes)))?;
+        expect(format!("{element:x?} comes back"), only(&outputs)?.data() == bytes)?;
+    }
+    Ok(())
+}
+
+fn refuses_shape_of(ty: &Type, shape: &[u32]) -> Checked {
+    let count: u32 = shape.iter().product();
+    let tensor = Tensor::new(shape, ty.ty, &vec![0; count as usize * ty.size]);
+    refused(context(ty.same)?.compute(x(tensor)), &[ErrorCode::InvalidArgument])
+}
+
+fn refuses_named(ty: &Type, names: &[&str]) -> Checked {
+    let tensor = || Tensor::new(&[3], ty.ty, &vec![0; 3 * ty.size]);
+    let inputs = names.iter().map(|name| ((*name).to_owned(), tensor())).collect();
+    refused(context(ty.same)?.compute(inputs), &[ErrorCode::InvalidArgument])
+}
+
+/// A tensor that the host made is as good as one of the guest's own.
+fn takes_its_outputs(ty: &Type) -> Checked {
+    let context = context(ty.same)?;
+    let bytes = ty.extremes.first().map(|element| element.repeat(3)).unwrap_or_default();
+    let mut tensor = Tensor::new(&[3], ty.ty, &bytes);
+    for _ in 0..5 {
+        let mut outputs = context.compute(x(tensor))?;
+        only(&outputs)?;
+        (_, tensor) = outputs.remove(0);
+    }
+    expect("the bytes are those of the first", tensor.data() == bytes)
+}
+
+fn works_after_an_error_of(ty: &Type) -> Checked {
+    let context = context(ty.same)?;
+    for _ in 0..5 {
+        let short = Tensor::new(&[3], ty.ty, &[]);
+        refused(context.compute(x(short)), &[ErrorCode::InvalidArgument])?;
+    }
+    only(&context.compute(x(Tensor::new(&[3], ty.ty, &vec![0; 3 * ty.size])))?).map(drop)
 }
 
 fn refuses_other_types(ty: &Type) -> Checked {

@@ -15,6 +15,8 @@ pub struct Type {
     pub ty: TensorType,
     pub size: usize,
     pub same: &'static [u8],
+    /// The bytes of elements at the ends of what the type can say.
+    pub extremes: &'static [&'static [u8]],
     /// Where there is one for the type.
     pub add: Option<Add>,
 }
@@ -23,12 +25,25 @@ pub struct Type {
 pub type Add = (&'static [u8], &'static [u8], &'static [u8]);
 
 pub const TYPES: [Type; 7] = [
-    Type { name: "fp16", ty: TensorType::Fp16, size: 2, same: model!("same-fp16"), add: None },
+    Type {
+        name: "fp16",
+        ty: TensorType::Fp16,
+        size: 2,
+        same: model!("same-fp16"),
+        extremes: &[b"\x00\x80", b"\x01\x00", b"\xff\x7b", b"\x00\x7c", b"\x00\xfc"],
+        add: None,
+    },
     Type {
         name: "fp32",
         ty: TensorType::Fp32,
         size: 4,
         same: model!("same-fp32"),
+        extremes: &[
+            &(-0.0_f32).to_le_bytes(),
+            &f32::from_bits(1).to_le_bytes(),
+            &f32::MAX.to_le_bytes(),
+            &f32::NEG_INFINITY.to_le_bytes(),
+        ],
         add: Some((ADD, &41_f32.to_le_bytes(), &42_f32.to_le_bytes())),
     },
     Type {
@@ -36,15 +51,36 @@ pub const TYPES: [Type; 7] = [
         ty: TensorType::Fp64,
         size: 8,
         same: model!("same-fp64"),
+        extremes: &[
+            &(-0.0_f64).to_le_bytes(),
+            &f64::from_bits(1).to_le_bytes(),
+            &f64::MAX.to_le_bytes(),
+            &f64::NEG_INFINITY.to_le_bytes(),
+        ],
         add: Some((model!("add-fp64"), &41_f64.to_le_bytes(), &42_f64.to_le_bytes())),
     },
-    Type { name: "bf16", ty: TensorType::Bf16, size: 2, same: model!("same-bf16"), add: None },
-    Type { name: "u8", ty: TensorType::U8, size: 1, same: model!("same-uint8"), add: None },
+    Type {
+        name: "bf16",
+        ty: TensorType::Bf16,
+        size: 2,
+        same: model!("same-bf16"),
+        extremes: &[b"\x00\x80", b"\x01\x00", b"\x7f\x7f", b"\x80\x7f", b"\x80\xff"],
+        add: None,
+    },
+    Type {
+        name: "u8",
+        ty: TensorType::U8,
+        size: 1,
+        same: model!("same-uint8"),
+        extremes: &[&[0], &[u8::MAX]],
+        add: None,
+    },
     Type {
         name: "i32",
         ty: TensorType::I32,
         size: 4,
         same: model!("same-int32"),
+        extremes: &[&i32::MIN.to_le_bytes(), &(-1_i32).to_le_bytes(), &i32::MAX.to_le_bytes()],
         add: Some((model!("add-int32"), &41_i32.to_le_bytes(), &42_i32.to_le_bytes())),
     },
     Type {
@@ -52,6 +88,7 @@ pub const TYPES: [Type; 7] = [
         ty: TensorType::I64,
         size: 8,
         same: model!("same-int64"),
+        extremes: &[&i64::MIN.to_le_bytes(), &(-1_i64).to_le_bytes(), &i64::MAX.to_le_bytes()],
         add: Some((model!("add-int64"), &41_i64.to_le_bytes(), &42_i64.to_le_bytes())),
     },
 ];

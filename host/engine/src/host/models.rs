@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use eyot_core::{Error, Result};
-use eyot_nn::{Ask, Batching, DataType, LoadedModel, NamedTensor, Settings, Tensor};
+use eyot_nn::{Ask, Batching, DataType, Inferred, LoadedModel, NamedTensor, Settings, Tensor};
 use eyot_world::imports::eyot::ml::models::{Host, HostModel};
 use eyot_world::types::{self, Dtype};
 use eyot_world::{Artifact, Model};
@@ -47,13 +47,23 @@ impl Guest {
         model: &LoadedModel,
         inputs: Vec<NamedTensor>,
     ) -> Result<Vec<NamedTensor>> {
-        let ask = Ask { deadline: Some(self.inference_deadline()), priority: self.priority };
-        let inferred = model.infer_as(inputs, ask).await?;
+        let _place = self.enter()?;
+        let inferred = model.infer_as(inputs, self.ask()).await?;
+        self.account(&inferred);
+        Ok(inferred.outputs)
+    }
+
+    /// How an inference that starts now is asked for.
+    pub(crate) fn ask(&self) -> Ask {
+        Ask { deadline: Some(self.inference_deadline()), priority: self.priority }
+    }
+
+    /// Keeps account of an inference that gave an answer.
+    pub(crate) fn account(&mut self, inferred: &Inferred) {
         self.spent.inferences += 1;
         self.spent.queued += inferred.queued;
         self.spent.computed += inferred.computed;
         self.spent.batch = self.spent.batch.max(inferred.batch);
-        Ok(inferred.outputs)
     }
 }
 

@@ -12,6 +12,8 @@ use serde::Deserialize;
 #[serde(default)]
 pub(super) struct App {
     pub(super) handler: bool,
+    /// Whether its handler is asynchronous, and exported as such.
+    pub(super) handler_async: bool,
     pub(super) http: bool,
     /// The text of an interface `functions`.
     pub(super) functions: Option<String>,
@@ -52,6 +54,7 @@ impl App {
         let http = format!("wasi:http/incoming-handler@{wasi}");
         let exports = [
             (self.handler, "eyot:ml/handler@0.1.0"),
+            (self.handler_async, "eyot:ml/handler-async@0.1.0"),
             (self.http, http.as_str()),
             (self.functions.is_some(), "functions"),
         ];

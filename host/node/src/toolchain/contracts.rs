@@ -11,7 +11,9 @@ macro_rules! files {
 /// The package eyot:ml.
 const OWN: &[(&str, &str)] = files![
     "artifacts.wit",
+    "handler-async.wit",
     "handler.wit",
+    "models-async.wit",
     "models.wit",
     "serving.wit",
     "tracking.wit",
@@ -47,10 +49,14 @@ pub(super) fn write(dir: &Path, component: &str) -> Result<()> {
 /// The same under the names of another WASI 0.2: a tool may know only those that it was built with.
 pub(super) fn write_for(dir: &Path, component: &str, wasi: &str) -> Result<()> {
     file(&dir.join("component.wit"), component)?;
-    // Spin's contracts are asynchronous, which not every tool can read: only who wants them gets them, and
+    // Not every tool can read what is asynchronous: only who wants it gets it. Such are Spin's contracts, and
     // the world that names them.
-    let spins = component.contains("spin:");
-    let wanted = |path: &str| spins || !(path == "serving.wit" || path.starts_with("deps/spin-"));
+    let (spins, waits_not) = (component.contains("spin:"), component.contains("-async@"));
+    let wanted = |path: &str| match path {
+        "serving.wit" => spins,
+        path if path.starts_with("deps/spin-") => spins,
+        path => waits_not || !path.ends_with("-async.wit"),
+    };
     for (path, text) in OWN.iter().filter(|(path, _)| wanted(path)) {
         file(&dir.join("deps/eyot-ml").join(path), text)?;
     }

@@ -119,7 +119,7 @@ def split(rows: eyot.Artifact, seed: int, names: list[str] | None, pair: tuple[b
     """Cuts rows in two."""
 
 @eyot.function
-def note(text: str): ...
+async def note(text: str): ...
 
 def private(x): ...
 "#;
@@ -129,7 +129,7 @@ interface functions {
   record %part-record { %share: f64, %rows: artifact }
   /// Cuts rows in two.
   %split: func(%rows: artifact, %seed: s64, %names: option<list<string>>, %pair: tuple<bool, list<u8>>) -> result<list<%part-record>, string>;
-  %note: func(%text: string) -> result<_, string>;
+  %note: async func(%text: string) -> result<_, string>;
 }
 world component {
   import eyot:ml/artifacts@0.1.0;
@@ -139,6 +139,9 @@ world component {
         assert_eq!(app(source).unwrap().world(contracts::WASI), expected);
         let handler = "import eyot\n@eyot.handler(inputs=[], outputs=[])\ndef f(): eyot.Model.open('m')\n";
         let expected = "package eyot:component;\nworld component {\n  import eyot:ml/models@0.1.0;\n  export eyot:ml/handler@0.1.0;\n}\n";
+        assert_eq!(app(handler).unwrap().world(contracts::WASI), expected);
+        let handler = "import eyot\n@eyot.handler(inputs=[], outputs=[])\nasync def f(): await eyot.Model.open('m').infer_async([])\n";
+        let expected = "package eyot:component;\nworld component {\n  import eyot:ml/models-async@0.1.0;\n  import eyot:ml/models@0.1.0;\n  export eyot:ml/handler-async@0.1.0;\n}\n";
         assert_eq!(app(handler).unwrap().world(contracts::WASI), expected);
     }
 

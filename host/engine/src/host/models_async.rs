@@ -1,0 +1,59 @@
+//! `eyot:ml/models-async`: inferences that a component starts, does not wait for, and may give up.
+
+use std::sync::Arc;
+
+use eyot_core::Result;
+use eyot_nn::{Ask, Inferred, LoadedModel};
+use eyot_world::asynchronous::eyot::ml::models_async::{Host, HostWithStore, add_to_linker};
+use eyot_world::{Model, types};
+use wasmtime::component::{Accessor, Linker, Resource};
+
+use crate::guest::{Guest, UnderWay};
+use crate::host::models::{from_wit, to_wit};
+use crate::host::{ToGuest, to_guest};
+
+pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    add_to_linker::<Guest, ToGuest>(linker, |guest| guest)
+}
+
+/// An inference that has a place among those under way, and how it is asked for.
+struct Started {
+    model: Arc<LoadedModel>,
+    ask: Ask,
+    _place: UnderWay,
+}
+
+impl Guest {
+    /// Fails with `Exhausted` where there is no place for another.
+    fn start(&mut self, handle: &Resource<Model>) -> wasmtime::Result<Result<Started>> {
+        let model: Arc<LoadedModel> = self.get::<_, Arc<LoadedModel>>(handle)?.clone();
+        Ok(self.enter().map(|place| Started { model, ask: self.ask(), _place: place }))
+    }
+}
+
+impl Host for Guest {}
+
+impl<T: Send> HostWithStore<T> for ToGuest {
+    /// The instance is looked at before and after, never held while the model runs. Whoever cancels drops
+    /// this future, and with it the call that waits for its turn.
+    async fn infer(
+        accessor: &Accessor<T, Self>,
+        model: Resource<Model>,
+        inputs: Vec<types::Tensor>,
+    ) -> wasmtime::Result<std::result::Result<Vec<types::Tensor>, types::Error>> {
+        let started = accessor.with(|mut access| access.get().start(&model))?;
+        Ok(match run(started, inputs).await {
+            Ok(inferred) => {
+                accessor.with(|mut access| access.get().account(&inferred));
+                Ok(inferred.outputs.into_iter().map(to_wit).collect())
+            }
+            Err(error) => Err(to_guest(&error)),
+        })
+    }
+}
+
+async fn run(started: Result<Started>, inputs: Vec<types::Tensor>) -> Result<Inferred> {
+    let started = started?;
+    let inputs = inputs.into_iter().map(from_wit).collect::<Result<Vec<_>>>()?;
+    started.model.infer_as(inputs, started.ask).await
+}
