@@ -119,16 +119,18 @@ def describe(source):
     definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     functions = [node for node in definitions if decorated(node, "function")]
     handlers = [node for node in definitions if decorated(node, "handler")]
-    if len(handlers) > 1:
-        raise Wrong(f"line {handlers[1].lineno}: there is more than one handler")
-    if not functions and not handlers:
-        raise Wrong("it exports nothing: put @eyot.function or @eyot.handler(…) before a function")
+    answers = [node for node in definitions if decorated(node, "http")]
+    for nodes, what in ((handlers, "handler"), (answers, "function with @eyot.http")):
+        if len(nodes) > 1:
+            raise Wrong(f"line {nodes[1].lineno}: there is more than one {what}")
+    if not functions and not handlers and not answers:
+        raise Wrong("it exports nothing: put @eyot.function, @eyot.handler(…) or @eyot.http before a function")
     interface = None
     if functions:
         uses = "  use eyot:ml/artifacts@0.1.0.{artifact};\n" if IMPORTS["Artifact"] in imports else ""
         calls = "".join(function(node, records) for node in functions)
         interface = f"interface functions {{\n{uses}{needed_records(records)}{calls}}}\n"
-    return {"handler": bool(handlers), "functions": interface, "imports": imports, "error": None}
+    return {"handler": bool(handlers), "http": bool(answers), "functions": interface, "imports": imports, "error": None}
 
 
 def main():
