@@ -3,11 +3,13 @@
 mod call;
 mod cli;
 mod component;
+mod compose;
 mod local;
 mod output;
 mod platform;
 mod publisher;
 mod runner;
+mod section;
 mod session;
 mod staging;
 mod stores;
