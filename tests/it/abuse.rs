@@ -106,7 +106,8 @@ fn who_never_comes_to_an_end_is_ended() {
         }
         let metrics = server.get("/metrics").unwrap().text();
         let count = |name: &str, status: &str| -> f64 {
-            let wanted = format!("eyot_requests_total{{deployment=\"{name}\",revision=\"1\",status=\"{status}\"}} ");
+            let wanted =
+                format!("eyot_requests_total{{deployment=\"{name}\",revision=\"1\",status=\"{status}\"}} ");
             metrics.lines().find_map(|line| line.strip_prefix(&wanted)?.parse().ok()).unwrap_or_default()
         };
         assert_eq!(count("w", "ok"), if third { 6.0 } else { 5.0 }, "{guest}: {metrics}");
@@ -117,7 +118,8 @@ fn who_never_comes_to_an_end_is_ended() {
 fn flower() -> Vec<u8> {
     let input = json!({ "name": "X", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2] });
     let body = json!({ "inputs": [input] }).to_string();
-    format!("POST {INFER} HTTP/1.1\r\nhost: eyot\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!("POST {INFER} HTTP/1.1\r\nhost: eyot\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
 }
 
 /// The p99 of predictions in microseconds, asked one after another for a while.
@@ -157,7 +159,9 @@ fn whoever_misbehaves_does_not_slow_other_deployments() {
             let enough = |heard: &[u8]| stop.load(Ordering::Relaxed) || heard.starts_with(b"HTTP/1.1 5");
             for _ in 0..8 {
                 scope.spawn(move || abuse(stop, done, || drop(ask(server, INFER, Sends::Drops, enough))));
-                scope.spawn(move || abuse(stop, done, || drop(ask(server, "/w/length", Sends::Drops, enough))));
+                scope.spawn(move || {
+                    abuse(stop, done, || drop(ask(server, "/w/length", Sends::Drops, enough)))
+                });
                 scope.spawn(move || abuse(stop, done, || drop(ask(server, "/w/open", Sends::Whole, enough))));
             }
             let nested = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -179,7 +183,9 @@ fn whoever_misbehaves_does_not_slow_other_deployments() {
         let after = p99(&server, length);
         let done = done.into_inner();
         assert!(done > 50, "only {done} wrong requests came to their end");
-        println!("p99 {before:.0} µs before, {meanwhile:.0} µs beside {done} wrong requests, {after:.0} µs after");
+        println!(
+            "p99 {before:.0} µs before, {meanwhile:.0} µs beside {done} wrong requests, {after:.0} µs after"
+        );
         seen.push((before.max(after), meanwhile));
         if meanwhile < 2.0 * before.max(after) {
             return;

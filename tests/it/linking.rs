@@ -58,7 +58,8 @@ fn a_plug_is_a_folder_a_file_or_a_reference() {
     let tokens = world.dir.path().join("tokens");
     component(&tokens, "", TOKENS_WIT, TOKENS);
     assert_eq!(scored(&world, r#"["../tokens"]"#), 30);
-    let described = || world.eyot.json(&["inspect", text(&world.dir.path().join("scorer/build/scorer.linked.wasm"))]);
+    let described =
+        || world.eyot.json(&["inspect", text(&world.dir.path().join("scorer/build/scorer.linked.wasm"))]);
     let composition = described().unwrap()["composition"].clone();
     assert_eq!(composition["plugs"][0]["name"], "tokens:0.1.0");
     assert_eq!(composition["plugs"][0]["fills"], json!(["acme:text/tokens@0.1.0"]));
@@ -76,7 +77,10 @@ fn a_plug_is_a_folder_a_file_or_a_reference() {
     world.eyot.json(&["push", text(&world.dir.path().join("scorer"))]).unwrap();
     let kept = world.eyot.json(&["inspect", "scorer:0.1.0"]).unwrap();
     assert_eq!(kept["composition"]["plugs"][0]["name"], "tokens:0.1.0");
-    assert_eq!(kept["imports"].as_array().unwrap().iter().find(|name| **name == "acme:text/tokens@0.1.0"), None);
+    assert_eq!(
+        kept["imports"].as_array().unwrap().iter().find(|name| **name == "acme:text/tokens@0.1.0"),
+        None
+    );
 }
 
 #[test]
@@ -97,8 +101,16 @@ fn what_cannot_be_linked_is_named_before_anything_is_pushed() {
         (r#"plug = ["Not A Name"]"#, "invalid", "'Not A Name' is no valid repository name"),
         (r#"plug = ["../scorer"]"#, "invalid", "scorer is plugged into itself"),
         (r#"plug = ["./main.c"]"#, "invalid", "main.c is neither a component nor a module"),
-        (r#"plug = ["../other"]"#, "invalid", "another acme:text/tokens@0.1.0 than scorer imports: function or type `count`"),
-        (r#"plug = ["../tokens", "../tokens/build/tokens.wasm"]"#, "invalid", "both export acme:text/tokens@0.1.0"),
+        (
+            r#"plug = ["../other"]"#,
+            "invalid",
+            "another acme:text/tokens@0.1.0 than scorer imports: function or type `count`",
+        ),
+        (
+            r#"plug = ["../tokens", "../tokens/build/tokens.wasm"]"#,
+            "invalid",
+            "both export acme:text/tokens@0.1.0",
+        ),
         (r#"package = "acme:scorer""#, "invalid", "component.package is not for c"),
         (r#"plugs = []"#, "invalid", "plugs"),
     ] {

@@ -223,10 +223,7 @@ def answer(request):
 fn python_streams_both_ways_and_says_what_went_wrong() {
     let world = World::new();
     let dir = world.dir.path().join("page");
-    world
-        .eyot
-        .json(&["new", "--lang", "python", "--kind", "http", "page", "--dir", text(&dir)])
-        .unwrap();
+    world.eyot.json(&["new", "--lang", "python", "--kind", "http", "page", "--dir", text(&dir)]).unwrap();
     std::fs::write(dir.join("app.py"), PYTHON).unwrap();
     let mut build = world.eyot.command(&["build", text(&dir)]);
     let Some(build) = with_python_tools(&mut build) else { return };
@@ -244,7 +241,12 @@ fn python_streams_both_ways_and_says_what_went_wrong() {
         ("/page/other", "", 500, "KeyError: 'POST other'\n"),
     ] {
         let answer = server.post_with(path, &[("x-name", "n")], body).unwrap();
-        assert_eq!((answer.status, answer.text().contains(says)), (status, true), "{path}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.text().contains(says)),
+            (status, true),
+            "{path}: {}",
+            answer.text()
+        );
     }
     assert!(server.post("/page/half", "").is_err(), "half an answer looks whole");
     assert!(server.log().contains("RuntimeError: halfway"), "{}", server.log());

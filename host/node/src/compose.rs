@@ -114,7 +114,8 @@ impl Bench<'_> {
             let exports = &types[self.graph[*id].ty()].exports;
             for (export, ty) in exports {
                 let compatible = || imports.keys().find(|import| are_semver_compatible(export, import));
-                let Some(import) = imports.get_key_value(export).map(|(import, _)| import).or_else(compatible)
+                let Some(import) =
+                    imports.get_key_value(export).map(|(import, _)| import).or_else(compatible)
                 else {
                     continue;
                 };
@@ -135,8 +136,7 @@ impl Bench<'_> {
     }
 
     fn twice(&self, import: &str, other: &Fit, plug: usize) -> Error {
-        let (socket, one, two) =
-            (self.socket.0.name, self.plugs[other.plug].0.name, self.plugs[plug].0.name);
+        let (socket, one, two) = (self.socket.0.name, self.plugs[other.plug].0.name, self.plugs[plug].0.name);
         Error::invalid(format!("{one} and {two} both export {import}, which {socket} imports once"))
             .hint("plug in one of them")
     }
@@ -183,9 +183,7 @@ impl Bench<'_> {
         for fit in fits {
             let export =
                 graph.alias_instance_export(plugs[fit.plug], &fit.export).map_err(|error| cannot(&error))?;
-            graph
-                .set_instantiation_argument(socket, &fit.import, export)
-                .map_err(|error| cannot(&error))?;
+            graph.set_instantiation_argument(socket, &fit.import, export).map_err(|error| cannot(&error))?;
         }
         let exports: Vec<_> = graph.types()[graph[self.socket.1].ty()].exports.keys().cloned().collect();
         for name in exports {
@@ -287,7 +285,8 @@ mod tests {
 
     #[test]
     fn imports_are_filled_and_what_was_linked_can_be_read() {
-        let clock = r#"(import "wasi:clocks/monotonic-clock@0.2.6" (instance (export "now" (func (result u64)))))"#;
+        let clock =
+            r#"(import "wasi:clocks/monotonic-clock@0.2.6" (instance (export "now" (func (result u64)))))"#;
         for (export, import, imports) in [
             (TOKENS, "", vec![]),
             // A later version that says it is compatible.
@@ -353,6 +352,9 @@ mod tests {
         }
         let error = link(&socket(TOKENS), &[("other:1", plugged("acme:text/words", "count", "string", ""))]);
         let hint = error.unwrap_err().hint_text().unwrap().to_owned();
-        assert!(hint.contains("other:1 exports acme:text/words; scorer still imports acme:text/tokens@0.1.0"), "{hint}");
+        assert!(
+            hint.contains("other:1 exports acme:text/words; scorer still imports acme:text/tokens@0.1.0"),
+            "{hint}"
+        );
     }
 }

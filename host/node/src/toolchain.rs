@@ -146,7 +146,9 @@ pub(crate) fn build(projects: &[Project], tools: &Tools, voice: &Voice<'_>) -> R
     compile(&all, tools, voice)?;
     for project in all.iter().filter(|project| !project.plugs.is_empty()) {
         (voice.progress)(&format!("linking {}", project.component.name));
-        project.link().map_err(|error| error.context(format!("{} cannot be linked", project.component.name)))?;
+        project
+            .link()
+            .map_err(|error| error.context(format!("{} cannot be linked", project.component.name)))?;
     }
     Ok(())
 }

@@ -55,7 +55,9 @@ pub(crate) fn built(profile: Profile, name: &str) -> Result<PathBuf> {
 
 fn wasm_target() -> Result<()> {
     if !has_target(PREVIEW_1)? {
-        say(&format!("adding the Rust target {PREVIEW_1}, of programs that become components when they are pushed"));
+        say(&format!(
+            "adding the Rust target {PREVIEW_1}, of programs that become components when they are pushed"
+        ));
         // Where it cannot be had, its guest is not built and its tests say so.
         let added = process::run(Command::new("rustup").args(["target", "add", PREVIEW_1]));
         if added.is_err() && std::env::var_os("CI").is_some() {

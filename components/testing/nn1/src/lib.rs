@@ -10,12 +10,16 @@ use wasi_nn::{ExecutionTarget, GraphBuilder, GraphEncoding, TensorType};
 fn predict(inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
     let (shape, values) = (inputs[0].shape(), inputs[0].to_vec::<f32>()?);
     let name = if values.is_empty() { "other" } else { "add" };
-    let graph = GraphBuilder::new(GraphEncoding::Onnx, ExecutionTarget::CPU);
-    let graph = graph.build_from_cache(name).map_err(Error::invalid)?;
+    let sums = infer(name, &shape, &values).map_err(Error::invalid)?;
+    Ok(vec![Tensor::of("y", &shape, &sums)])
+}
+
+fn infer(name: &str, shape: &[usize], values: &[f32]) -> std::result::Result<Vec<f32>, wasi_nn::Error> {
+    let graph = GraphBuilder::new(GraphEncoding::Onnx, ExecutionTarget::CPU).build_from_cache(name)?;
     let mut context = graph.init_execution_context()?;
-    context.set_input(0, TensorType::F32, &shape, &values)?;
+    context.set_input(0, TensorType::F32, shape, values)?;
     context.compute()?;
     let mut sums = vec![0_f32; values.len()];
     context.get_output(0, &mut sums)?;
-    Ok(vec![Tensor::of("y", &shape, &sums)])
+    Ok(sums)
 }

@@ -150,7 +150,8 @@ impl Bench {
         let wasm = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
         let client = self.server.client();
         // No tag: releases are what eyot push makes.
-        let pushed = client.registry().push_component(&self.project.component.name, None, wasm.into()).await?;
+        let pushed =
+            client.registry().push_component(&self.project.component.name, None, wasm.into()).await?;
         let source = format!("{}@{}", pushed.repository, pushed.digest);
         let request = DeployRequest { source, models: self.models.clone(), ..DeployRequest::default() };
         let deployment = client.deploy(&self.name, &request).await?;

@@ -140,7 +140,9 @@ fn component(described: &Described, output: &Output, lines: &mut Vec<String>) {
     if let Some(Composition { socket, plugs }) = &described.composition {
         lines.push(format!("linked from {} ({})", socket.name, socket.digest));
         lines.extend(
-            plugs.iter().map(|plug| format!("  {} ({}) gives {}", plug.name, plug.digest, plug.fills.join(", "))),
+            plugs
+                .iter()
+                .map(|plug| format!("  {} ({}) gives {}", plug.name, plug.digest, plug.fills.join(", "))),
         );
     }
     lines.push("imports".to_owned());

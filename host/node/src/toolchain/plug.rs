@@ -27,9 +27,9 @@ impl Plug {
     pub(super) fn find(dir: &Path, name: &str, profile: Profile, above: &mut Vec<PathBuf>) -> Result<Self> {
         if !name.starts_with(['.', '/']) {
             let reference = name.parse().map_err(|error: Error| {
-                error
-                    .context("component.plug")
-                    .hint("a folder or a file is a path that begins with ./ or ../, as in ./text or ./text.wasm")
+                error.context("component.plug").hint(
+                    "a folder or a file is a path that begins with ./ or ../, as in ./text or ./text.wasm",
+                )
             })?;
             return Ok(Self::Registry(reference, None));
         }

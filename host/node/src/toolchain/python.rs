@@ -142,7 +142,8 @@ world component {
         let expected = "package eyot:component;\nworld component {\n  import eyot:ml/models@0.1.0;\n  export eyot:ml/handler@0.1.0;\n}\n";
         assert_eq!(app(handler).unwrap().world(None, contracts::WASI), expected);
         let http = "from eyot import http\n@http\ndef f(request): ...\n";
-        let expected = "package acme:page@1.0.0;\nworld component {\n  export wasi:http/incoming-handler@0.2.12;\n}\n";
+        let expected =
+            "package acme:page@1.0.0;\nworld component {\n  export wasi:http/incoming-handler@0.2.12;\n}\n";
         assert_eq!(app(http).unwrap().world(Some("acme:page@1.0.0"), contracts::WASI), expected);
     }
 

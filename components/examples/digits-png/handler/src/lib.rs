@@ -16,7 +16,9 @@ fn predict(inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
     for (index, file) in files.iter().enumerate() {
         let wrong = |why: String| Error::invalid(format!("file {index}: {why}"));
         let greys = decode(file).map_err(wrong)?;
-        pixels.extend(picture::pixels(greys.width as usize, greys.height as usize, &greys.values).map_err(wrong)?);
+        pixels.extend(
+            picture::pixels(greys.width as usize, greys.height as usize, &greys.values).map_err(wrong)?,
+        );
     }
     let rows = files.len();
     let outputs =

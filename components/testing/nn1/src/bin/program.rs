@@ -1,6 +1,5 @@
 //! A program of preview 1 on the crate wasi-nn, which checks its host from inside: it ends with 0, or says what
 //! does not hold. `/in/model` is a model `y = x + 1` over `[n, 2]`.
-#![cfg_attr(not(target_family = "wasm"), allow(dead_code))]
 
 #[cfg(target_family = "wasm")]
 mod checks {
@@ -28,7 +27,9 @@ mod checks {
     }
 
     fn set(context: &mut GraphExecutionContext<'_>, values: &[f32]) -> Outcome {
-        context.set_input(0, TensorType::F32, &[values.len() / 2, 2], values).map_err(|error| error.to_string())
+        context
+            .set_input(0, TensorType::F32, &[values.len() / 2, 2], values)
+            .map_err(|error| error.to_string())
     }
 
     /// Computes, and compares the output.
@@ -39,7 +40,11 @@ mod checks {
         let whole = bytes == size_of_val(expected) && found[..expected.len()] == *expected;
         // What lies behind the output in the program's buffer is the program's.
         let behind = found[expected.len()..].iter().all(|value| *value == 0.0);
-        if whole && behind { Ok(()) } else { Err(format!("{what}: {bytes} bytes, {found:?} for {expected:?}")) }
+        if whole && behind {
+            Ok(())
+        } else {
+            Err(format!("{what}: {bytes} bytes, {found:?} for {expected:?}"))
+        }
     }
 
     fn answers(graph: &Graph) -> Outcome {
@@ -130,9 +135,8 @@ mod checks {
 #[cfg(target_family = "wasm")]
 fn main() -> std::process::ExitCode {
     match checks::run() {
-        Ok(()) => {
-            std::fs::write("/out/outcome", "pass\n").map_or(std::process::ExitCode::FAILURE, |()| std::process::ExitCode::SUCCESS)
-        }
+        Ok(()) => std::fs::write("/out/outcome", "pass\n")
+            .map_or(std::process::ExitCode::FAILURE, |()| std::process::ExitCode::SUCCESS),
         Err(why) => {
             eprintln!("{why}");
             std::process::ExitCode::FAILURE
