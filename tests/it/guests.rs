@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use eyot_tests::{fixture, path};
 use serde_json::{Value, json};
 
-use crate::world::{World, step};
+use crate::world::{World, step, text};
 
 /// A pipeline of steps of one component: name, function, arguments as TOML.
 fn pipeline(component: &str, inputs: &str, steps: &[(&str, &str, &str)]) -> String {
@@ -151,6 +151,46 @@ fn wasi_nn_is_as_published_on_every_back_end() {
         // What a back end says it cannot do is honest, but not much may be left to that.
         assert!(passed >= 130 && unsupported <= 7 && count("fail") == 0, "{report:#}");
     }
+}
+
+#[test]
+fn programs_of_the_crate_wasi_nn_run_unchanged() {
+    let model = std::fs::read(fixture("add-fp32")).unwrap();
+    for backend in ["tract", "auto"] {
+        let world = World::new();
+        if !world.push("testing-nn1-program") {
+            return;
+        }
+        world.write("model.onnx", &model);
+        let source = "[pipeline]\nname = \"nn1\"\n[inputs]\nmodel = { path = \"model.onnx\", media-type = \"application/onnx\" }\n\
+            [steps.checks]\ncomponent = \"testing-nn1-program:0.1.0\"\nwith = { model = { input = 'model' } }\n\
+            outputs = { outcome = { path = 'outcome', media-type = 'text/plain' } }\n";
+        let file = world.write("pipeline.toml", source);
+        let run = world.eyot.json(&["run", &file, "--set", &format!("inference.backend={backend}")]).unwrap();
+        assert_eq!(step(&run, "checks")["status"], "succeeded", "{backend}: {run:#}");
+    }
+}
+
+#[test]
+fn a_handler_of_the_crate_wasi_nn_finds_the_model_that_it_was_granted() {
+    let world = World::new();
+    if !world.push("testing-nn1") {
+        return;
+    }
+    let server = world.up();
+    world.eyot.json(&["push", text(&fixture("add-fp32"))]).unwrap();
+    world.eyot.json(&["deploy", "testing-nn1:0.1.0", "--model", "add=add-fp32"]).unwrap();
+    let ask = |rows: usize| {
+        let data: Vec<usize> = (0..2 * rows).collect();
+        let input = json!({ "name": "x", "datatype": "FP32", "shape": [rows, 2], "data": data });
+        server.post("/v2/models/testing-nn1/infer", json!({ "inputs": [input] }).to_string()).unwrap()
+    };
+    for _ in 0..3 {
+        let answer = ask(2);
+        assert_eq!(answer.json()["outputs"][0]["data"], json!([1.0, 2.0, 3.0, 4.0]), "{}", answer.text());
+    }
+    let refused = ask(0);
+    assert_eq!((refused.status, refused.text().contains("Not Found")), (400, true), "{}", refused.text());
 }
 
 #[test]

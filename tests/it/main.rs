@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod abuse;
 mod batch;
 mod cli;
 mod clients;
@@ -14,6 +15,7 @@ mod examples;
 mod functions;
 mod guests;
 mod input;
+mod linking;
 mod overlap;
 mod registry;
 mod registry_clients;

@@ -95,7 +95,7 @@ fn in_rust() {
 fn in_python() {
     let world = World::new();
     let server = world.up();
-    for (kind, name) in [("handler", "scores"), ("step", "rows"), ("function", "sums")] {
+    for (kind, name) in [("handler", "scores"), ("step", "rows"), ("function", "sums"), ("http", "page")] {
         let dir = new(&world, "python", kind, name);
         let mut build = world.eyot.command(&["build"]);
         let Some(build) = with_python_tools(&mut build) else { return };

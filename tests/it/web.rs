@@ -1,9 +1,9 @@
 //! Components that answer HTTP, of WASI 0.2 and of 0.3 as spin-sdk builds them.
 
-use eyot_tests::{Server, held_out, prediction_request};
-use serde_json::Value;
+use eyot_tests::{Server, held_out, prediction_request, with_python_tools};
+use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, text};
 
 const GUESTS: [&str; 2] = ["testing-web2", "testing-web3"];
 
@@ -193,4 +193,61 @@ fn a_spin_application_asks_a_model_and_keeps_what_it_was_asked() {
     // Another deployment of the same component has stores of its own.
     world.eyot.json(&[&deploy[..], &granted, &["--name", "other"]].concat()).unwrap();
     assert_eq!(server.get("/other/counts").unwrap().text(), "");
+}
+
+const PYTHON: &str = r#"
+import eyot
+
+def twice(pieces):
+    for piece in pieces:
+        yield piece
+        yield piece.upper()
+
+def half():
+    yield "half"
+    raise RuntimeError("halfway")
+
+@eyot.http
+def answer(request):
+    kind = request.path.rsplit("/", 1)[-1]
+    if kind == "twice":
+        return eyot.Response(twice(request.chunks()))
+    if kind == "half":
+        return eyot.Response(half())
+    if kind == "json":
+        return eyot.Response.json({request.headers["x-name"]: request.json()}, 201)
+    raise KeyError(f"{request.method} {kind}")
+"#;
+
+#[test]
+fn python_streams_both_ways_and_says_what_went_wrong() {
+    let world = World::new();
+    let dir = world.dir.path().join("page");
+    world.eyot.json(&["new", "--lang", "python", "--kind", "http", "page", "--dir", text(&dir)]).unwrap();
+    std::fs::write(dir.join("app.py"), PYTHON).unwrap();
+    let mut build = world.eyot.command(&["build", text(&dir)]);
+    let Some(build) = with_python_tools(&mut build) else { return };
+    assert!(build.status().unwrap().success());
+    let server = world.up();
+    world.eyot.json(&["push", text(&dir)]).unwrap();
+    world.eyot.json(&["deploy", "page:0.1.0"]).unwrap();
+    let answer = server.post("/page/twice", vec![b'a'; 300_000]).unwrap();
+    let count = |letter: u8| answer.body.iter().filter(|byte| **byte == letter).count();
+    assert_eq!((answer.status, count(b'a'), count(b'A')), (200, 300_000, 300_000));
+    let answer = server.post_with("/page/json", &[("X-Name", "n")], "[1]").unwrap();
+    assert_eq!((answer.status, answer.json()), (201, json!({ "n": [1] })), "{}", answer.text());
+    for (path, body, status, says) in [
+        ("/page/json", "{", 400, "the body is no JSON: "),
+        ("/page/other", "", 500, "KeyError: 'POST other'\n"),
+    ] {
+        let answer = server.post_with(path, &[("x-name", "n")], body).unwrap();
+        assert_eq!(
+            (answer.status, answer.text().contains(says)),
+            (status, true),
+            "{path}: {}",
+            answer.text()
+        );
+    }
+    assert!(server.post("/page/half", "").is_err(), "half an answer looks whole");
+    assert!(server.log().contains("RuntimeError: halfway"), "{}", server.log());
 }

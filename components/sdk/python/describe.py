@@ -124,10 +124,12 @@ def describe(source):
     definitions = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     functions = [node for node in definitions if decorated(node, "function")]
     handlers = [node for node in definitions if decorated(node, "handler")]
-    if len(handlers) > 1:
-        raise Wrong(f"line {handlers[1].lineno}: there is more than one handler")
-    if not functions and not handlers:
-        raise Wrong("it exports nothing: put @eyot.function or @eyot.handler(…) before a function")
+    answers = [node for node in definitions if decorated(node, "http")]
+    for nodes, what in ((handlers, "handler"), (answers, "function with @eyot.http")):
+        if len(nodes) > 1:
+            raise Wrong(f"line {nodes[1].lineno}: there is more than one {what}")
+    if not functions and not handlers and not answers:
+        raise Wrong("it exports nothing: put @eyot.function, @eyot.handler(…) or @eyot.http before a function")
     interface = None
     if functions:
         uses = "  use eyot:ml/artifacts@0.1.0.{artifact};\n" if IMPORTS["Artifact"] in imports else ""
@@ -135,7 +137,7 @@ def describe(source):
         interface = f"interface functions {{\n{uses}{needed_records(records)}{calls}}}\n"
     asynchronous = [isinstance(node, ast.AsyncFunctionDef) for node in handlers]
     return {
-        "handler": False in asynchronous, "handler_async": True in asynchronous, "functions": interface,
+        "handler": False in asynchronous, "handler_async": True in asynchronous, "http": bool(answers), "functions": interface,
         "imports": imports, "error": None,
     }
 

@@ -18,35 +18,50 @@ Either may be an `async def`. A component that serves then has several inference
 
     one, other = await asyncio.gather(first.infer_async([x]), second.infer_async([x]))
 
+What answers HTTP is a function from a request to a response:
+
+    @eyot.http
+    def greet(request: eyot.Request) -> eyot.Response:
+        return eyot.Response("Hello!")
+
 This module lives inside of the component. `eyot build` puts it there; nothing is to be installed.
 """
 
 import importlib
 import inspect
+import json
 import math
 import struct
 import sys
 import traceback
 
 try:
-    from componentize_py_types import Err
+    from componentize_py_types import Err, Ok
 except ImportError:
     # Outside of a component, as in unit tests of one's own functions.
     Err = None
 
 
-def _contract(name):
-    """An interface of eyot:ml. A component has those that it uses; all are found when it is built."""
-    try:
-        return importlib.import_module(f"wit_world.imports.{name}")
-    except ImportError:
-        return None
+def _contract(*names):
+    """An interface by the first of its names that is there. A component has those that it uses; all are found
+    when it is built."""
+    for name in names:
+        try:
+            return importlib.import_module(f"wit_world.imports.{name}")
+        except ImportError:
+            continue
+    return None
 
 
-_types, _models, _artifacts, _tracking = map(_contract, ("types", "models", "artifacts", "tracking"))
+# Two interfaces of the same name have their package's before it.
+_types, _http = _contract("eyot_ml_types", "types"), _contract("wasi_http_types", "types")
+_models, _artifacts, _tracking, _streams = map(_contract, ("models", "artifacts", "tracking", "streams"))
 _models_async = _contract("models_async")
 
-__all__ = ["Artifact", "InvalidInput", "Model", "Tensor", "Writer", "function", "handler", "log_metric", "log_param", "set_tag"]
+__all__ = [
+    "Artifact", "InvalidInput", "Model", "Request", "Response", "Tensor", "Writer",
+    "function", "handler", "http", "log_metric", "log_param", "set_tag",
+]
 
 # The name of each type in the Open Inference Protocol, and its letter for `memoryview.cast`; None where
 # Python has no such number.
@@ -188,6 +203,110 @@ class Artifact:
         writer = Writer(media_type)
         writer.write(content.encode() if isinstance(content, str) else content)
         return writer.finish()
+
+
+class Request:
+    """A request over HTTP: its method, its path with the query, its headers by lower-case name, and its body,
+    which is read once."""
+
+    def __init__(self, method="GET", path="/", headers=None, body=b""):
+        self.method, self.path = method, path
+        self.headers = {name.lower(): value for name, value in (headers or {}).items()}
+        self._pieces = iter([body.encode() if isinstance(body, str) else body])
+
+    def chunks(self):
+        """The body piece by piece as it comes, so that memory stays small."""
+        yield from self._pieces
+
+    def bytes(self):
+        """All of the body."""
+        return b"".join(self.chunks())
+
+    def text(self):
+        """All of the body as text."""
+        try:
+            return self.bytes().decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"the body is no text: {error}") from None
+
+    def json(self):
+        """All of the body as JSON."""
+        try:
+            return json.loads(self.text())
+        except json.JSONDecodeError as error:
+            raise InvalidInput(f"the body is no JSON: {error}") from None
+
+    @classmethod
+    def _from_wit(cls, inner):
+        method = inner.method()
+        # The methods that everybody knows are classes of their names.
+        name = getattr(method, "value", None) or type(method).__name__.removeprefix("Method_").upper()
+        headers = {}
+        for field, value in inner.headers().entries():
+            text = value.decode("latin-1")
+            headers[field.lower()] = f"{headers[field.lower()]}, {text}" if field.lower() in headers else text
+        request = cls(name, inner.path_with_query() or "/", headers)
+        request._pieces = _received(inner)
+        return request
+
+
+def _received(request, length=1 << 16):
+    """The body of a request, piece by piece. Its stream is a child of the body, and that of the request."""
+    with request.consume() as body, body.stream() as stream:
+        while True:
+            try:
+                yield stream.blocking_read(length)
+            except Err as error:
+                if isinstance(error.value, _streams.StreamError_Closed):
+                    return
+                raise RuntimeError(f"the request broke off: {error.value.value.to_debug_string()}") from None
+
+
+class Response:
+    """A response over HTTP. A body of several pieces, such as a generator's, is sent as they come."""
+
+    def __init__(self, body=b"", status=200, headers=None):
+        self.body, self.status, self.headers = body, status, dict(headers or {})
+
+    @classmethod
+    def json(cls, value, status=200):
+        """A value as JSON."""
+        return cls(json.dumps(value), status, {"content-type": "application/json"})
+
+    def _pieces(self):
+        whole = isinstance(self.body, (str, bytes, bytearray, memoryview))
+        for piece in [self.body] if whole else self.body:
+            yield piece.encode() if isinstance(piece, str) else bytes(piece)
+
+    def _send(self, out):
+        """Answers with it. What goes wrong once it has begun ends the component: half an answer must not look
+        whole."""
+        fields = _http.Fields.from_list([(name, str(value).encode("latin-1")) for name, value in self.headers.items()])
+        response = _http.OutgoingResponse(fields)
+        response.set_status_code(self.status)
+        body = response.body()
+        _http.ResponseOutparam.set(out, Ok(response))
+        try:
+            with body.write() as stream:
+                for piece in self._pieces():
+                    _write(stream, piece)
+        except Err:
+            # Nobody listens any more.
+            return
+        _http.OutgoingBody.finish(body, None)
+
+
+def _write(stream, piece):
+    """Writes bytes as fast as they are taken, and has them sent at once."""
+    while piece:
+        room = stream.check_write()
+        if room == 0:
+            with stream.subscribe() as ready:
+                ready.block()
+            continue
+        stream.write(piece[:room])
+        piece = piece[room:]
+    stream.blocking_flush()
 
 
 class Writer:
@@ -341,6 +460,27 @@ def function(function):
             raise told(error) from None
 
     setattr(exported, function.__name__, call_async if inspect.iscoroutinefunction(function) else call)
+    return function
+
+
+def http(function):
+    """Makes a function the component's answer to requests over HTTP: a Request in, a Response out. InvalidInput is
+    a 400 with its text, any other exception a 500."""
+    if Err is None:
+        return function
+
+    class IncomingHandler:
+        def handle(self, request, response_out):
+            try:
+                answer = function(Request._from_wit(request))
+            except InvalidInput as error:
+                answer = Response(f"{error}\n", 400)
+            except Exception as error:
+                traceback.print_exc()
+                answer = Response(f"{type(error).__name__}: {error}\n", 500)
+            answer._send(response_out)
+
+    sys.modules[function.__module__].IncomingHandler = IncomingHandler
     return function
 
 

@@ -48,15 +48,35 @@ impl Tensor {
     ///
     /// Fails when they are of another type.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        if self.0.dtype != T::DTYPE {
-            return Err(Error::invalid(format!(
-                "tensor '{}' is {:?}, not {:?}",
-                self.0.name,
-                self.0.dtype,
-                T::DTYPE
-            )));
-        }
+        self.check(T::DTYPE)?;
         Ok(self.0.data.chunks_exact(size_of::<T>()).map(T::read).collect())
+    }
+
+    /// The elements of a tensor of texts or other bytes.
+    ///
+    /// Fails when they are of another type, or their lengths are not those of the data.
+    pub fn to_byte_strings(&self) -> Result<Vec<&[u8]>> {
+        self.check(Dtype::Bytes)?;
+        let (mut rest, mut elements) = (self.0.data.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            let split = rest.split_first_chunk().and_then(|(length, after)| {
+                after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
+            });
+            let (element, after) = split.ok_or_else(|| {
+                Error::invalid(format!("the elements of tensor '{}' do not fit its data", self.0.name))
+            })?;
+            elements.push(element);
+            rest = after;
+        }
+        Ok(elements)
+    }
+
+    fn check(&self, wanted: Dtype) -> Result<()> {
+        let Self(types::Tensor { name, dtype, .. }) = self;
+        if *dtype == wanted {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("tensor '{name}' is {dtype:?}, not {wanted:?}")))
     }
 }
 

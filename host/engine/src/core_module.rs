@@ -7,34 +7,79 @@ use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW_1, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER as COMMAND,
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as REACTOR,
 };
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 /// The first bytes of a core module, of version 1.
 const CORE: [u8; 8] = *b"\0asm\x01\0\0\0";
 
-/// A component as it is; a core module of preview 1 inside of the official adapter.
+/// The module that programs of the crate wasi-nn import.
+const NN: &str = "wasi_ephemeral_nn";
+/// What maps it onto wasi:nn, as a core module in text: a host builds without a wasm target.
+const NN_ADAPTER: &str = include_str!("adapters/wasi_ephemeral_nn.wat");
+/// The contract that it imports, and the world that says so.
+const NN_WIT: &str = include_str!("../../../wit/deps/wasi-nn-0.2.0-rc-2024-10-28/nn.wit");
+const NN_WORLD: &str = "package eyot:adapters;
+world wasi-ephemeral-nn {
+  import wasi:nn/tensor@0.2.0-rc-2024-10-28;
+  import wasi:nn/graph@0.2.0-rc-2024-10-28;
+  import wasi:nn/inference@0.2.0-rc-2024-10-28;
+  import wasi:nn/errors@0.2.0-rc-2024-10-28;
+}
+";
+
+/// A component as it is; a core module of preview 1 inside of the official adapter, and of ours where it
+/// imports `wasi_ephemeral_nn`.
 ///
-/// Fails with `Invalid` when the module cannot become one, which names what it imports beside preview 1.
+/// Fails with `Invalid` when the module cannot become one, which names what it imports beside these.
 pub fn componentize(wasm: &[u8]) -> Result<Cow<'_, [u8]>> {
     if !wasm.starts_with(&CORE) {
         return Ok(Cow::Borrowed(wasm));
     }
-    let adapter = if exports(wasm, "_start") { COMMAND } else { REACTOR };
-    let encoded = ComponentEncoder::default()
-        .validate(true)
-        .module(wasm)
-        .and_then(|encoder| encoder.adapter(PREVIEW_1, adapter))
-        .and_then(|mut encoder| encoder.encode());
+    let preview_1 = if exports(wasm, "_start") { COMMAND } else { REACTOR };
+    let mut adapters = vec![(PREVIEW_1, Cow::Borrowed(preview_1))];
+    if imports(wasm, NN) {
+        adapters.push((NN, Cow::Owned(nn_adapter()?)));
+    }
+    let encoder = ComponentEncoder::default().validate(true).module(wasm);
+    let adapted = adapters
+        .iter()
+        .fold(encoder, |encoder, (name, bytes)| encoder.and_then(|encoder| encoder.adapter(name, bytes)));
+    let encoded = adapted.and_then(|mut encoder| encoder.encode());
     encoded.map(Cow::Owned).map_err(|error| {
-        Error::invalid(format!("the core module cannot become a component: {error:#}"))
-            .hint("a module may import wasi_snapshot_preview1 and what its own WIT names, nothing else")
+        Error::invalid(format!("the core module cannot become a component: {error:#}")).hint(
+            "a module may import wasi_snapshot_preview1, wasi_ephemeral_nn and what its own WIT names, nothing else",
+        )
+    })
+}
+
+/// The adapter of `wasi_ephemeral_nn` with its world in it.
+fn nn_adapter() -> Result<Vec<u8>> {
+    let broken = |error: &dyn std::fmt::Display| Error::internal(format!("the adapter of {NN}: {error:#}"));
+    let mut adapter = wat::parse_str(NN_ADAPTER).map_err(|error| broken(&error))?;
+    let mut resolve = Resolve::default();
+    resolve.push_str("nn.wit", NN_WIT).map_err(|error| broken(&error))?;
+    let package = resolve.push_str("adapter.wit", NN_WORLD).map_err(|error| broken(&error))?;
+    let world = resolve.select_world(&[package], None).map_err(|error| broken(&error))?;
+    embed_component_metadata(&mut adapter, &resolve, world, StringEncoding::UTF8)
+        .map_err(|error| broken(&error))?;
+    Ok(adapter)
+}
+
+/// Whether a module imports from a module of that name.
+fn imports(wasm: &[u8], module: &str) -> bool {
+    wasmparser::Parser::new(0).parse_all(wasm).map_while(|one| one.ok()).any(|payload| match payload {
+        wasmparser::Payload::ImportSection(section) => {
+            section.into_imports().flatten().any(|import| import.module == module)
+        }
+        _ => false,
     })
 }
 
 /// Whether a module exports something of that name. What cannot be read exports nothing: the encoder
 /// says what is wrong with it.
 fn exports(wasm: &[u8], name: &str) -> bool {
-    wasmparser::Parser::new(0).parse_all(wasm).flatten().any(|payload| match payload {
+    wasmparser::Parser::new(0).parse_all(wasm).map_while(|one| one.ok()).any(|payload| match payload {
         wasmparser::Payload::ExportSection(section) => {
             section.into_iter().flatten().any(|export| export.name == name)
         }
@@ -62,5 +107,29 @@ mod tests {
         let error = componentize(&wat::parse_str(foreign).unwrap()).unwrap_err().to_string();
         assert!(error.contains("env"), "{error}");
         assert!(componentize(b"\0asm\x01\0\0\0garbage").is_err());
+    }
+
+    #[test]
+    fn what_imports_the_older_interface_of_inference_gets_that_of_today() {
+        let nn = |name: &str| {
+            let text = format!(
+                r#"(module
+                    (import "wasi_ephemeral_nn" "{name}" (func (param i32 i32 i32) (result i32)))
+                    (memory (export "memory") 1)
+                    (func (export "_start")))"#
+            );
+            componentize(&wat::parse_str(text).unwrap()).map(Cow::into_owned)
+        };
+        let made = nn("load_by_name").unwrap();
+        let decoded = wit_component::decode(&made).unwrap();
+        let (resolve, world) = match decoded {
+            wit_component::DecodedWasm::Component(resolve, world) => (resolve, world),
+            wit_component::DecodedWasm::WitPackage(..) => panic!("no component"),
+        };
+        let imports = resolve.worlds[world].imports.keys().map(|key| resolve.name_world_key(key));
+        let found: Vec<_> = imports.filter(|name| name.starts_with("wasi:nn/")).collect();
+        assert!(found.contains(&"wasi:nn/graph@0.2.0-rc-2024-10-28".to_owned()), "{found:?}");
+        let error = nn("load_by_name_with_config").unwrap_err().to_string();
+        assert!(error.contains("load_by_name_with_config"), "{error}");
     }
 }

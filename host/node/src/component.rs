@@ -9,6 +9,8 @@ use wasmparser::{BinaryReader, Parser, Payload, ProducersSectionReader};
 use wit_component::DecodedWasm;
 use wit_parser::{Handle, Resolve, Type as Wit, TypeDefKind, TypeId, WorldItem, WorldKey};
 
+use crate::compose::Composition;
+
 /// What a component's bytes say about it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Described {
@@ -19,6 +21,9 @@ pub(crate) struct Described {
     /// What it was written in, and made with.
     pub(crate) languages: Vec<String>,
     pub(crate) tools: Vec<String>,
+    /// What it was linked from, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) composition: Option<Composition>,
 }
 
 /// An import.
@@ -66,7 +71,7 @@ impl Described {
         }
         let provided = imports.into_iter().map(|name| Import { provider: provider(&name), name }).collect();
         let (languages, tools) = producers(wasm);
-        Ok(Self { interface, provided, languages, tools })
+        Ok(Self { interface, provided, languages, tools, composition: Composition::read(wasm) })
     }
 
     /// The imports that nobody gives.
@@ -106,6 +111,11 @@ const OFFERED: &[(&str, &str, &str)] = &[
     ("spin:variables/", "3.0.", "eyot, where granted"),
     ("spin:sqlite/", "3.1.", "eyot, where granted"),
 ];
+
+/// Whether this host gives an import.
+pub(crate) fn is_offered(import: &str) -> bool {
+    provider(import).is_some()
+}
 
 /// Who provides an import.
 fn provider(import: &str) -> Option<&'static str> {

@@ -3,12 +3,14 @@
 mod call;
 mod cli;
 mod component;
+mod compose;
 mod keys;
 mod local;
 mod output;
 mod platform;
 mod publisher;
 mod runner;
+mod section;
 mod session;
 mod staging;
 mod stores;

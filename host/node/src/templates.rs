@@ -43,6 +43,7 @@ const PYTHON: Files = files!["python/": "gitignore"];
 const PYTHON_HANDLER: Files = files!["python/handler/": "app.py", "test_app.py", "README.md"];
 const PYTHON_STEP: Files = files!["python/step/": "app.py", "test_app.py", "README.md"];
 const PYTHON_FUNCTION: Files = files!["python/function/": "app.py", "test_app.py", "README.md"];
+const PYTHON_HTTP: Files = files!["python/http/": "app.py", "test_app.py", "README.md"];
 
 const JAVASCRIPT: Files = files!["javascript/": "package.json", "gitignore"];
 const JAVASCRIPT_HANDLER: Files =
@@ -136,6 +137,7 @@ fn files(language: Language, kind: Kind) -> Option<&'static [Files]> {
         (Language::Python, Kind::Handler) => &[PYTHON, PYTHON_HANDLER],
         (Language::Python, Kind::Step) => &[PYTHON, PYTHON_STEP],
         (Language::Python, Kind::Function) => &[PYTHON, PYTHON_FUNCTION],
+        (Language::Python, Kind::Http) => &[PYTHON, PYTHON_HTTP],
         (Language::JavaScript, Kind::Handler) => &[JAVASCRIPT, JAVASCRIPT_HANDLER],
         (Language::JavaScript, Kind::Step) => &[JAVASCRIPT, JAVASCRIPT_STEP],
         (Language::JavaScript, Kind::Function) => &[JAVASCRIPT, JAVASCRIPT_FUNCTION],
@@ -149,7 +151,7 @@ fn files(language: Language, kind: Kind) -> Option<&'static [Files]> {
         (Language::C, Kind::Function) => &[C, C_FUNCTION],
         (Language::C, Kind::Command) => &[C, C_COMMAND],
         (Language::Python | Language::JavaScript | Language::TypeScript, Kind::Command)
-        | (Language::Python | Language::C, Kind::Http) => return None,
+        | (Language::C, Kind::Http) => return None,
     })
 }
 

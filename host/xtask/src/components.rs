@@ -1,12 +1,15 @@
 //! Building the components of this repository, each through `eyot build`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::process::{root, run, say};
+use crate::process::{cargo, root, run, say};
 use crate::setup::{self, Profile};
+
+/// The guest that is a module of preview 1, as other compilers make them, and what is built of it.
+const PREVIEW_1: (&str, [&str; 2]) = ("testing-nn1", ["testing_nn1", "testing-nn1-program"]);
 
 /// Builds every folder under components/ with an eyot.toml for Rust, into target/components/NAME.wasm. Those in
 /// other languages want hundreds of megabytes of tools: the tests build them.
@@ -19,8 +22,27 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
         .arg("build")
         .args(folders)
         .arg("--out")
-        .arg(into)
-        .env("CARGO_TARGET_DIR", target()))
+        .arg(&into)
+        .env("CARGO_TARGET_DIR", target()))?;
+    preview_1(&into)
+}
+
+/// Modules are built with plain cargo: what is pushed as a module must be one that Eyot had no hand in.
+fn preview_1(into: &Path) -> Result<()> {
+    if !setup::has_target(setup::PREVIEW_1)? {
+        say("modules of preview 1 are not built: rustup has no target for them");
+        return Ok(());
+    }
+    let (package, files) = PREVIEW_1;
+    let mut build = cargo();
+    build.args(["build", "--locked", "--release", "--package", package, "--target", setup::PREVIEW_1]);
+    run(build.current_dir(root().join("components")).env("CARGO_TARGET_DIR", target()))?;
+    for file in files {
+        let built = target().join(setup::PREVIEW_1).join("release").join(file).with_extension("wasm");
+        let copy = into.join(file.replace('_', "-")).with_extension("wasm");
+        std::fs::copy(&built, &copy).with_context(|| format!("cannot copy {}", built.display()))?;
+    }
+    Ok(())
 }
 
 /// Where guests are built. Not in the host's own target, since cargo locks a target while it builds, and

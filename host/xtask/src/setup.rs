@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::process::{self, cargo, output, root, say, target};
 
 const WASM: &str = "wasm32-wasip2";
+/// The target of modules such as other compilers make.
+pub(crate) const PREVIEW_1: &str = "wasm32-wasip1";
 
 /// Which build of `eyot` is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,11 +54,21 @@ pub(crate) fn built(profile: Profile, name: &str) -> Result<PathBuf> {
 }
 
 fn wasm_target() -> Result<()> {
-    if has_target()? || has_debian() {
+    if !has_target(PREVIEW_1)? {
+        say(&format!(
+            "adding the Rust target {PREVIEW_1}, of programs that become components when they are pushed"
+        ));
+        // Where it cannot be had, its guest is not built and its tests say so.
+        let added = process::run(Command::new("rustup").args(["target", "add", PREVIEW_1]));
+        if added.is_err() && std::env::var_os("CI").is_some() {
+            return added;
+        }
+    }
+    if has_target(WASM)? || has_debian() {
         return Ok(());
     }
     say(&format!("adding the Rust target {WASM}, for which components are built"));
-    if process::run(Command::new("rustup").args(["target", "add", WASM])).is_ok() && has_target()? {
+    if process::run(Command::new("rustup").args(["target", "add", WASM])).is_ok() && has_target(WASM)? {
         return Ok(());
     }
     say("rustup cannot give it; installing Debian's compiler and library source instead");
@@ -156,10 +168,11 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-fn has_target() -> Result<bool> {
+/// Whether the Rust toolchain has a target.
+pub(crate) fn has_target(target: &str) -> Result<bool> {
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))
         .context("is Rust installed? https://rustup.rs")?;
-    Ok(Path::new(&sysroot).join("lib/rustlib").join(WASM).join("lib").is_dir())
+    Ok(Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir())
 }
 
 /// What `eyot build` uses where rustup has no target.

@@ -40,6 +40,13 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 stream.flush().expect("flushed");
                 panic!("halfway");
             }
+            "open" => {
+                let body = begin(out, 200);
+                let mut stream = body.write().expect("a stream");
+                stream.write_all(b"the first half").expect("written");
+                stream.flush().expect("flushed");
+                wasip2::clocks::monotonic_clock::subscribe_duration(u64::MAX / 2).block();
+            }
             "spin" => loop {
                 std::hint::black_box(COUNT.load(Ordering::Relaxed));
             },

@@ -38,6 +38,15 @@ async fn handle(request: Request) -> Result<impl IntoResponse, spin_sdk::http::E
             });
             Response::new(box_body(body))
         }
+        "open" => {
+            let (mut sender, body) = stream::<String>();
+            spin_sdk::wasip3::spawn(async move {
+                sender.send("the first half".to_owned()).await.expect("sent");
+                std::future::pending::<()>().await;
+                drop(sender);
+            });
+            Response::new(box_body(body))
+        }
         "spin" => loop {
             std::hint::black_box(COUNT.load(Ordering::Relaxed));
         },

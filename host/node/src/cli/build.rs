@@ -6,14 +6,15 @@ use eyot_core::{Digest, Result, ResultExt};
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::cli::push::manifest;
 use crate::component::Described;
 use crate::output::{Output, size};
+use crate::session::Session;
 use crate::toolchain::{self, Profile, Project, Tools, Voice};
 
 /// Builds the component of a folder with the tools of its language: rust, python, javascript, typescript or c.
 ///
-/// Tools that other registries have, such as componentize-js, are installed once into data.tools.
+/// Tools that other registries have, such as componentize-js, are installed once into data.tools. Components that
+/// `plug` in its eyot.toml names are built too where they are folders, and linked into it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot build\n  eyot build components/handlers/digits-image")]
 pub(crate) struct Build {
@@ -39,18 +40,18 @@ struct Built {
 impl Build {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let tools = Tools::new(&global.config()?.data.tools);
-        let manifests = self.dirs.iter().map(|dir| manifest(dir)).collect::<Result<Vec<_>>>()?;
-        let project = |(dir, component)| Project::new(dir, component, Profile::Release);
-        let projects = self.dirs.iter().map(PathBuf::as_path).zip(&manifests).map(project);
-        let projects = projects.collect::<Result<Vec<_>>>()?;
-        let files: Vec<_> = projects.iter().map(|project| project.into.clone()).collect();
+        let projects = self.dirs.iter().map(|dir| Project::new(dir, Profile::Release));
+        let mut projects = projects.collect::<Result<Vec<_>>>()?;
+        if projects.iter().any(Project::needs_registry) {
+            toolchain::fetch(&mut projects, Session::open(global).await?.client()).await?;
+        }
         let spinner = output.spinner("building");
         let progress = |line: &str| spinner.set_message(line.to_owned());
         let note = |text: &str| spinner.suspend(|| output.note(text));
-        let made = toolchain::build(projects, &tools, &Voice { progress: &progress, note: &note });
+        let made = toolchain::build(&projects, &tools, &Voice { progress: &progress, note: &note });
         spinner.finish_and_clear();
         made?;
-        let built = manifests.into_iter().zip(files).map(|(component, file)| self.built(component, file));
+        let built = projects.into_iter().map(|project| self.built(project.component, project.into));
         let built = built.collect::<Result<Vec<_>>>()?;
         for Built { name, missing, .. } in built.iter().filter(|one| !one.missing.is_empty()) {
             output.note(&format!(

@@ -4,14 +4,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use eyot_api::{Client, DeployRequest};
-use eyot_core::config::Component;
 use eyot_core::{Error, Name, Result, ResultExt};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::cli::Global;
-use crate::cli::push::manifest;
 use crate::local::Local;
 use crate::output::{Output, Tone};
 use crate::platform;
@@ -60,8 +58,8 @@ enum Server {
 }
 
 /// What is built and deployed, round after round.
-struct Bench<'a> {
-    project: Project<'a>,
+struct Bench {
+    project: Project,
     tools: Tools,
     name: Name,
     models: BTreeMap<String, String>,
@@ -70,11 +68,11 @@ struct Bench<'a> {
 
 impl Dev {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let component = manifest(&self.dir)?;
+        let mut project = Project::new(&self.dir, Profile::Dev)?;
         let config = global.config()?;
         let name = match &self.name {
             Some(name) => name.clone(),
-            None => component.name.rsplit('/').next().unwrap_or_default().parse()?,
+            None => project.component.name.rsplit('/').next().unwrap_or_default().parse()?,
         };
         let grant = |grant: &String| {
             let named = grant.split_once('=').map(|(name, model)| (name.to_owned(), model.to_owned()));
@@ -82,18 +80,20 @@ impl Dev {
                 Error::invalid(format!("'{grant}' grants nothing")).hint("write --model NAME=REFERENCE")
             })
         };
+        let server = Server::open(global).await?;
+        toolchain::fetch(std::slice::from_mut(&mut project), server.client()).await?;
         let bench = Bench {
-            project: Project::new(&self.dir, &component, Profile::Dev)?,
+            project,
             tools: Tools::new(&config.data.tools),
             name,
             models: self.models.iter().map(grant).collect::<Result<_>>()?,
-            server: Server::open(global).await?,
+            server,
         };
-        let (watcher, mut changes) = watch(&bench.project.dir)?;
+        let (watcher, mut changes) = watch(&bench.project.folders())?;
         output.note(&format!("{} serves at {}; Ctrl-C ends it", bench.name, bench.server.gateway()?));
         loop {
             tokio::select! {
-                done = bench.round(&component, output) => match done {
+                done = bench.round(output) => match done {
                     Ok(round) => bench.show(&round, output)?,
                     Err(error) => output.error(&error),
                 },
@@ -140,17 +140,18 @@ impl Server {
     }
 }
 
-impl Bench<'_> {
+impl Bench {
     /// Builds once and swaps what serves.
-    async fn round(&self, component: &Component, output: &Output) -> Result<Round> {
+    async fn round(&self, output: &Output) -> Result<Round> {
         let started = Instant::now();
-        self.build(component.clone(), output).await?;
+        self.build(output).await?;
         let built = started.elapsed();
         let file = &self.project.into;
         let wasm = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
         let client = self.server.client();
         // No tag: releases are what eyot push makes.
-        let pushed = client.registry().push_component(&component.name, None, wasm.into()).await?;
+        let pushed =
+            client.registry().push_component(&self.project.component.name, None, wasm.into()).await?;
         let source = format!("{}@{}", pushed.repository, pushed.digest);
         let request = DeployRequest { source, models: self.models.clone(), ..DeployRequest::default() };
         let deployment = client.deploy(&self.name, &request).await?;
@@ -163,15 +164,14 @@ impl Bench<'_> {
     }
 
     /// Compilers are waited for away from the async threads, so that the server goes on answering.
-    async fn build(&self, component: Component, output: &Output) -> Result<()> {
+    async fn build(&self, output: &Output) -> Result<()> {
         let spinner = output.spinner("building");
-        let (dir, into) = (self.project.dir.clone(), self.project.into.clone());
-        let (tools, bar, output) = (self.tools.clone(), spinner.clone(), output.clone());
+        let (project, tools) = (self.project.clone(), self.tools.clone());
+        let (bar, output) = (spinner.clone(), output.clone());
         let built = tokio::task::spawn_blocking(move || {
             let progress = |line: &str| bar.set_message(line.to_owned());
             let note = |text: &str| bar.suspend(|| output.note(text));
-            let project = Project { dir, component: &component, into, profile: Profile::Dev };
-            toolchain::build(vec![project], &tools, &Voice { progress: &progress, note: &note })
+            toolchain::build(&[project], &tools, &Voice { progress: &progress, note: &note })
         });
         let built = built.await.map_err(|error| Error::internal("a build ended early").because(error));
         spinner.finish_and_clear();
@@ -188,16 +188,16 @@ impl Bench<'_> {
     }
 }
 
-/// Hears of every change in a folder that somebody may have made.
-fn watch(dir: &Path) -> Result<(RecommendedWatcher, mpsc::UnboundedReceiver<()>)> {
+/// Hears of every change in folders that somebody may have made.
+fn watch(dirs: &[&Path]) -> Result<(RecommendedWatcher, mpsc::UnboundedReceiver<()>)> {
     let (told, changes) = mpsc::unbounded_channel();
-    let root = dir.to_owned();
+    let roots: Vec<PathBuf> = dirs.iter().map(|dir| (*dir).to_owned()).collect();
     let cannot = |error: notify::Error| Error::unavailable("changes cannot be watched").because(error);
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // An error is a change that could not be told: building once too often is better than not at all.
         let real = event.is_ok_and(|event| {
             matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_))
-                && event.paths.iter().any(|path| is_source(&root, path))
+                && event.paths.iter().any(|path| is_source(&roots, path))
         });
         if real {
             // Nobody listens any more once the command ends.
@@ -205,13 +205,15 @@ fn watch(dir: &Path) -> Result<(RecommendedWatcher, mpsc::UnboundedReceiver<()>)
         }
     });
     let mut watcher = watcher.map_err(cannot)?;
-    watcher.watch(dir, RecursiveMode::Recursive).map_err(cannot)?;
+    for dir in dirs {
+        watcher.watch(dir, RecursiveMode::Recursive).map_err(cannot)?;
+    }
     Ok((watcher, changes))
 }
 
 /// Whether somebody writes that file: what builds make, and what editors and git keep, is not.
-fn is_source(root: &Path, path: &Path) -> bool {
-    let inside = path.strip_prefix(root).unwrap_or(path);
+fn is_source(roots: &[PathBuf], path: &Path) -> bool {
+    let inside = roots.iter().find_map(|root| path.strip_prefix(root).ok()).unwrap_or(path);
     inside.components().all(|part| {
         let name = part.as_os_str().to_string_lossy();
         !name.starts_with('.') && !name.ends_with('~') && !MADE.contains(&name.as_ref())
@@ -233,7 +235,7 @@ mod tests {
 
     #[test]
     fn only_what_somebody_writes_is_a_change() {
-        let root = Path::new("/p");
+        let roots = [PathBuf::from("/q"), PathBuf::from("/p")];
         for (path, source) in [
             ("/p/src/lib.rs", true),
             ("/p/eyot.toml", true),
@@ -243,7 +245,7 @@ mod tests {
             ("/p/src/.lib.rs.swp", false),
             ("/p/src/lib.rs~", false),
         ] {
-            assert_eq!(is_source(root, Path::new(path)), source, "{path}");
+            assert_eq!(is_source(&roots, Path::new(path)), source, "{path}");
         }
     }
 }

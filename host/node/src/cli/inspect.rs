@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::Global;
 use crate::component::Described;
+use crate::compose::Composition;
 use crate::output::{Output, Tone, size};
 use crate::session::Session;
 
@@ -135,6 +136,14 @@ fn component(described: &Described, output: &Output, lines: &mut Vec<String>) {
         if !values.is_empty() {
             lines.push(format!("{what} {}", values.join(", ")));
         }
+    }
+    if let Some(Composition { socket, plugs }) = &described.composition {
+        lines.push(format!("linked from {} ({})", socket.name, socket.digest));
+        lines.extend(
+            plugs
+                .iter()
+                .map(|plug| format!("  {} ({}) gives {}", plug.name, plug.digest, plug.fills.join(", "))),
+        );
     }
     lines.push("imports".to_owned());
     let width = described.provided.iter().map(|import| import.name.len()).max().unwrap_or_default();

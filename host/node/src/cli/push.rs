@@ -1,7 +1,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use eyot_core::config::Config;
 use eyot_core::{Error, Reference, Result, ResultExt, Selector};
 use eyot_oci::{Client, PrivateKey, Pushed};
 
@@ -90,7 +89,7 @@ pub(crate) fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
     if !path.is_dir() {
         return Ok((path.to_owned(), None));
     }
-    let component = manifest(path)?;
+    let component = crate::toolchain::manifest(path)?;
     let file = crate::toolchain::artifact(path, &component, Profile::Release)?;
     if !file.is_file() {
         return Err(Error::not_found(format!(
@@ -101,17 +100,6 @@ pub(crate) fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
         .hint(format!("eyot build {}", path.display())));
     }
     Ok((file, Some(format!("{}:{}", component.name, component.version).parse()?)))
-}
-
-/// The `[component]` section of a folder's eyot.toml.
-pub(crate) fn manifest(dir: &Path) -> Result<eyot_core::config::Component> {
-    let file = dir.join("eyot.toml");
-    let component = Config::load(Some(&file), &[])?.component;
-    component.ok_or_else(|| {
-        Error::invalid(format!("{} has no section [component]", file.display())).hint(
-            "a component's eyot.toml says: [component] name = \"…\", version = \"…\", language = \"rust\"",
-        )
-    })
 }
 
 /// Pushes one file; what it is shows in its name. With a key it is pushed, signed and then tagged, so

@@ -12,7 +12,6 @@ use eyot_core::{Error, Name, Result, ResultExt};
 use serde::Serialize;
 
 use crate::call::Callable;
-use crate::cli::push::manifest;
 use crate::cli::{Global, invoke};
 use crate::local::Local;
 use crate::output::{Output, Tone};
@@ -66,7 +65,7 @@ struct Bench<'a> {
 
 impl Test {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let component = manifest(&self.dir)?;
+        let component = crate::toolchain::manifest(&self.dir)?;
         let cases = self.cases()?;
         let config = global.config()?;
         let mut bench = Bench {

@@ -42,9 +42,10 @@ impl App {
         }
     }
 
-    /// The component's own package: its world, on WASI `wasi`, and the interface of its functions.
-    pub(super) fn world(&self, wasi: &str) -> String {
-        let mut text = String::from("package eyot:component;\n");
+    /// The component's own package, `eyot:component` unless named: its world, on WASI `wasi`, and the interface
+    /// of its functions.
+    pub(super) fn world(&self, package: Option<&str>, wasi: &str) -> String {
+        let mut text = format!("package {};\n", package.unwrap_or("eyot:component"));
         text.push_str(self.functions.as_deref().unwrap_or_default());
         text.push_str("world component {\n");
         for interface in &self.imports {

@@ -8,6 +8,8 @@ use eyot_core::interface::Docs;
 use eyot_core::{Error, Result, ResultExt};
 use wit_parser::{Function, Resolve, WorldItem};
 
+use crate::section::section;
+
 /// Adds the documentation of the world in `wit` to the component `wasm`; nothing where it documents nothing.
 pub(super) fn add(wit: &Path, wasm: &Path) -> Result<()> {
     let docs = read(wit)
@@ -45,26 +47,6 @@ fn read(wit: &Path) -> Result<BTreeMap<String, Docs>, String> {
         }
     }
     Ok(docs)
-}
-
-/// A custom section of wasm: 0, its length, the length of its name, its name, its content.
-fn section(name: &str, content: &[u8]) -> Vec<u8> {
-    let mut inside = Vec::new();
-    leb128(&mut inside, name.len());
-    inside.extend_from_slice(name.as_bytes());
-    inside.extend_from_slice(content);
-    let mut section = vec![0];
-    leb128(&mut section, inside.len());
-    section.extend_from_slice(&inside);
-    section
-}
-
-fn leb128(into: &mut Vec<u8>, mut number: usize) {
-    while number >= 0x80 {
-        into.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    into.push(number as u8);
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl JavaScript {
     }
 
     /// Makes components of apps. They share one process: the tool takes seconds until it is warm.
-    pub(super) fn build(&self, apps: &[Project<'_>], tools: &Tools, voice: &Voice<'_>) -> Result<()> {
+    pub(super) fn build(&self, apps: &[&Project], tools: &Tools, voice: &Voice<'_>) -> Result<()> {
         let scripts = scripts(&tools.get(&TOOL, voice)?)?;
         let mut componentize = Command::new("node");
         componentize.arg(scripts.join("componentize.js"));
@@ -92,17 +92,17 @@ impl JavaScript {
 }
 
 /// Bundles an app and writes its contracts; answers what makes its component of them.
-fn prepare(app: &Project<'_>, scripts: &Path) -> Result<[PathBuf; 4]> {
+fn prepare(app: &Project, scripts: &Path) -> Result<[PathBuf; 4]> {
     let source = entry(&app.dir, app.component.language)?;
-    let work = app.into.parent().unwrap_or(&app.dir);
+    let work = app.alone.parent().unwrap_or(&app.dir);
     SDK.iter().try_for_each(|(path, text)| contracts::file(&work.join("sdk").join(path), text))?;
     let (bundle, wit) = (work.join("bundle.js"), work.join("wit"));
     let mut describe = Command::new("node");
     describe.arg(scripts.join("describe.js")).arg(&source).arg(work.join("sdk/eyot")).arg(&bundle);
     let described = App::read(describe, &source)?;
-    contracts::write_for(&wit, &described.world(WASI), WASI)?;
+    contracts::write_for(&wit, &described.world(app.component.package.as_deref(), WASI), WASI)?;
     let kind = if described.http { "http" } else { "none" };
-    Ok([bundle, wit, app.into.clone(), PathBuf::from(kind)])
+    Ok([bundle, wit, app.alone.clone(), PathBuf::from(kind)])
 }
 
 /// The scripts of this version of `eyot`, beside the packages: another version may have written others.

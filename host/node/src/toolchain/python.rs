@@ -7,7 +7,7 @@ use eyot_core::{Error, Result};
 
 use super::app::App;
 use super::tools::{Source, Tool, Tools};
-use super::{Voice, ask, contracts, run};
+use super::{Project, Voice, ask, contracts, run};
 
 /// The module `eyot` that apps import.
 const SDK: &str = include_str!("../../../../components/sdk/python/eyot.py");
@@ -53,12 +53,13 @@ impl Python {
         }
     }
 
-    /// Makes the component `into` of the app in `dir`. Writes what it needs beside it.
-    pub(super) fn build(&self, dir: &Path, into: &Path, tools: &Tools, voice: &Voice<'_>) -> Result<()> {
+    /// Makes the component of an app. Writes what it needs beside it.
+    pub(super) fn build(&self, project: &Project, tools: &Tools, voice: &Voice<'_>) -> Result<()> {
+        let (dir, into) = (&project.dir, &project.alone);
         let app = read(&dir.join(APP))?;
         let work = into.parent().unwrap_or(dir);
         let (wit, sdk) = (work.join("wit"), work.join("sdk"));
-        contracts::write(&wit, &app.world(contracts::WASI))?;
+        contracts::write(&wit, &app.world(project.component.package.as_deref(), contracts::WASI))?;
         contracts::file(&sdk.join("eyot.py"), SDK)?;
         let mut command = match self {
             Self::Program { .. } => Command::new("componentize-py"),
@@ -136,19 +137,27 @@ world component {
   export functions;
 }
 ";
-        assert_eq!(app(source).unwrap().world(contracts::WASI), expected);
+        assert_eq!(app(source).unwrap().world(None, contracts::WASI), expected);
         let handler = "import eyot\n@eyot.handler(inputs=[], outputs=[])\ndef f(): eyot.Model.open('m')\n";
         let expected = "package eyot:component;\nworld component {\n  import eyot:ml/models@0.1.0;\n  export eyot:ml/handler@0.1.0;\n}\n";
-        assert_eq!(app(handler).unwrap().world(contracts::WASI), expected);
+        assert_eq!(app(handler).unwrap().world(None, contracts::WASI), expected);
         let handler = "import eyot\n@eyot.handler(inputs=[], outputs=[])\nasync def f(): await eyot.Model.open('m').infer_async([])\n";
         let expected = "package eyot:component;\nworld component {\n  import eyot:ml/models-async@0.1.0;\n  import eyot:ml/models@0.1.0;\n  export eyot:ml/handler-async@0.1.0;\n}\n";
-        assert_eq!(app(handler).unwrap().world(contracts::WASI), expected);
+        assert_eq!(app(handler).unwrap().world(None, contracts::WASI), expected);
+        let http = "from eyot import http\n@http\ndef f(request): ...\n";
+        let expected =
+            "package acme:page@1.0.0;\nworld component {\n  export wasi:http/incoming-handler@0.2.12;\n}\n";
+        assert_eq!(app(http).unwrap().world(Some("acme:page@1.0.0"), contracts::WASI), expected);
     }
 
     #[test]
     fn what_cannot_be_exported_is_said_with_its_line() {
         for (source, says) in [
             ("def f(): ...", "it exports nothing"),
+            (
+                "import eyot\n@eyot.http\ndef f(x): ...\n@eyot.http\ndef g(x): ...",
+                "line 5: there is more than one function with @eyot.http",
+            ),
             ("def f(:", "line 1: invalid syntax"),
             (
                 "import eyot\n@eyot.function\ndef f(x): ...",

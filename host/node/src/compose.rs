@@ -1,0 +1,360 @@
+//! Several components linked into one: imports of a socket are filled with exports of plugs, as wac's `plug`
+//! does it. What was linked can be read off the result.
+
+use eyot_core::{Digest, Error, Result};
+use serde::{Deserialize, Serialize};
+use wac_graph::types::{Package, SubtypeChecker, are_semver_compatible};
+use wac_graph::{CompositionGraph, EncodeOptions, PackageId};
+use wasmparser::{Parser, Payload};
+
+use crate::component::Described;
+use crate::section::section;
+
+/// The custom section in which a linked component says what it was made of: a [`Composition`] as JSON.
+const SECTION: &str = "eyot-composition";
+
+/// A component before it is linked, and what it is called in errors.
+pub(crate) struct Part<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) wasm: &'a [u8],
+}
+
+/// What a linked component was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Composition {
+    pub(crate) socket: Piece,
+    pub(crate) plugs: Vec<Piece>,
+}
+
+/// A component that was linked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    pub(crate) name: String,
+    /// Of its bytes as they were before.
+    pub(crate) digest: Digest,
+    /// The socket's imports that it fills.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fills: Vec<String>,
+}
+
+impl Composition {
+    /// What a component says of itself; nothing where it was not linked, or does not say it in a form that
+    /// can be read.
+    pub(crate) fn read(wasm: &[u8]) -> Option<Self> {
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(wasm).map_while(|one| one.ok()) {
+            match payload {
+                Payload::Version { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                // What a part of it was made of is in that part.
+                Payload::CustomSection(section) if depth == 1 && section.name() == SECTION => {
+                    return serde_json::from_slice(section.data()).ok();
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// An import of the socket, and the plug and its export that fill it.
+struct Fit {
+    import: String,
+    plug: usize,
+    export: String,
+}
+
+/// The parts while they are linked.
+struct Bench<'a> {
+    graph: CompositionGraph,
+    socket: (&'a Part<'a>, PackageId),
+    plugs: Vec<(&'a Part<'a>, PackageId)>,
+}
+
+/// Links `plugs` into `socket`: each import that a plug exports, under the same name or a compatible version,
+/// is filled with it. What else the parts import, the whole imports; it exports what the socket exports.
+///
+/// Fails with `Invalid` that names part and interface when a plug fits nothing, when two fit the same import,
+/// when types differ, and when an import is left that this host does not offer.
+pub(crate) fn plug(socket: &Part<'_>, plugs: &[Part<'_>]) -> Result<Vec<u8>> {
+    let mut graph = CompositionGraph::new();
+    let mut register = |index: usize, part: &Part<'_>| -> Result<PackageId> {
+        // What is no component is said in our words, before anything else reads it.
+        if !Parser::is_component(part.wasm) && !Parser::is_core_wasm(part.wasm) {
+            return Err(Error::invalid(format!("{} is neither a component nor a module", part.name))
+                .hint("a plug is what eyot build, cargo or another toolchain wrote"));
+        }
+        Described::read(part.wasm).map_err(|error| error.context(part.name.to_owned()))?;
+        let wasm = eyot_engine::componentize(part.wasm)?.into_owned();
+        let unusable = |error: &dyn std::fmt::Display| {
+            Error::invalid(format!("{} cannot be linked: {error:#}", part.name))
+                .hint("build it again with current tools")
+        };
+        let package = Package::from_bytes(&format!("eyot:part{index}"), None, wasm, graph.types_mut());
+        graph.register_package(package.map_err(|error| unusable(&error))?).map_err(|error| unusable(&error))
+    };
+    let socket_id = register(0, socket)?;
+    let registered = plugs.iter().enumerate().map(|(index, part)| Ok((part, register(index + 1, part)?)));
+    let plug_ids = registered.collect::<Result<Vec<_>>>()?;
+    let mut bench = Bench { graph, socket: (socket, socket_id), plugs: plug_ids };
+    let fits = bench.fits()?;
+    let mut linked = bench.link(&fits)?;
+    bench.check(&linked)?;
+    linked.extend_from_slice(&bench.remark(&fits)?);
+    Ok(linked)
+}
+
+impl Bench<'_> {
+    /// Finds what fits where.
+    fn fits(&self) -> Result<Vec<Fit>> {
+        let types = self.graph.types();
+        let imports = &types[self.graph[self.socket.1].ty()].imports;
+        let mut fits: Vec<Fit> = Vec::new();
+        for (index, (part, id)) in self.plugs.iter().enumerate() {
+            let exports = &types[self.graph[*id].ty()].exports;
+            for (export, ty) in exports {
+                let compatible = || imports.keys().find(|import| are_semver_compatible(export, import));
+                let Some(import) =
+                    imports.get_key_value(export).map(|(import, _)| import).or_else(compatible)
+                else {
+                    continue;
+                };
+                if let Some(other) = fits.iter().find(|fit| fit.import == *import) {
+                    return Err(self.twice(import, other, index));
+                }
+                let mut cache = Default::default();
+                SubtypeChecker::new(&mut cache)
+                    .is_subtype(*ty, types, imports[import], types)
+                    .map_err(|error| self.differs(import, part, &error))?;
+                fits.push(Fit { import: import.clone(), plug: index, export: export.clone() });
+            }
+            if fits.iter().all(|fit| fit.plug != index) {
+                return Err(self.fits_nothing(part, exports.keys(), imports.keys()));
+            }
+        }
+        Ok(fits)
+    }
+
+    fn twice(&self, import: &str, other: &Fit, plug: usize) -> Error {
+        let (socket, one, two) = (self.socket.0.name, self.plugs[other.plug].0.name, self.plugs[plug].0.name);
+        Error::invalid(format!("{one} and {two} both export {import}, which {socket} imports once"))
+            .hint("plug in one of them")
+    }
+
+    fn differs(&self, interface: &str, plug: &Part<'_>, error: &dyn std::fmt::Display) -> Error {
+        let (socket, plug) = (self.socket.0.name, plug.name);
+        Error::invalid(format!(
+            "{plug} exports another {interface} than {socket} imports: {}",
+            in_words(&format!("{error:#}"))
+        ))
+        .hint("both must be built from the same WIT")
+    }
+
+    fn fits_nothing<'a>(
+        &self,
+        plug: &Part<'_>,
+        exports: impl Iterator<Item = &'a String>,
+        imports: impl Iterator<Item = &'a String>,
+    ) -> Error {
+        let list = |names: Vec<&str>| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        // What the host gives is imported by everybody, and no plug is meant for it.
+        let open = imports.map(String::as_str).filter(|name| !crate::component::is_offered(name));
+        let (exports, open) = (list(exports.map(String::as_str).collect()), list(open.collect()));
+        let (socket, plug) = (self.socket.0.name, plug.name);
+        Error::invalid(format!("{plug} exports nothing that {socket} imports"))
+            .hint(format!("{plug} exports {exports}; {socket} still imports {open}"))
+    }
+
+    /// Makes the whole.
+    fn link(&mut self, fits: &[Fit]) -> Result<Vec<u8>> {
+        let cannot = |error: &dyn std::error::Error| {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(inner) = cause {
+                text = format!("{text}: {inner}");
+                cause = inner.source();
+            }
+            Error::invalid(format!("the components cannot be linked: {text}"))
+                .hint("parts that import the same interface must be built from the same WIT")
+        };
+        let graph = &mut self.graph;
+        let socket = graph.instantiate(self.socket.1);
+        let plugs: Vec<_> = self.plugs.iter().map(|(_, id)| graph.instantiate(*id)).collect();
+        for fit in fits {
+            let export =
+                graph.alias_instance_export(plugs[fit.plug], &fit.export).map_err(|error| cannot(&error))?;
+            graph.set_instantiation_argument(socket, &fit.import, export).map_err(|error| cannot(&error))?;
+        }
+        let exports: Vec<_> = graph.types()[graph[self.socket.1].ty()].exports.keys().cloned().collect();
+        for name in exports {
+            let export = graph.alias_instance_export(socket, &name).map_err(|error| cannot(&error))?;
+            graph.export(export, &name).map_err(|error| cannot(&error))?;
+        }
+        graph.encode(EncodeOptions::default()).map_err(|error| cannot(&error))
+    }
+
+    /// What is linked is whole: nobody can fill an import of it any more.
+    fn check(&self, linked: &[u8]) -> Result<()> {
+        let described = Described::read(linked)?;
+        let Some(import) = described.missing().first().map(|name| (*name).to_owned()) else { return Ok(()) };
+        let types = self.graph.types();
+        let mut parts = std::iter::once(&self.socket).chain(&self.plugs);
+        let imports = |id: PackageId| types[self.graph[id].ty()].imports.contains_key(&import);
+        let importer = parts.find(|(_, id)| imports(*id)).map_or("the whole", |(part, _)| part.name);
+        Err(Error::invalid(format!(
+            "{importer} imports {import}, which no plug exports and this host does not offer"
+        ))
+        .hint("plug in a component that exports it; eyot inspect shows what a component exports"))
+    }
+
+    /// The sections that say what was linked, and what the socket's functions do: plugs may have functions of
+    /// the same names, and are inside of the whole as well.
+    fn remark(&self, fits: &[Fit]) -> Result<Vec<u8>> {
+        let piece = |part: &Part<'_>, fills: Vec<String>| Piece {
+            name: part.name.to_owned(),
+            digest: Digest::of(part.wasm),
+            fills,
+        };
+        let filled = |index: usize| {
+            fits.iter().filter(|fit| fit.plug == index).map(|fit| fit.import.clone()).collect()
+        };
+        let plugs = self.plugs.iter().enumerate().map(|(index, (part, _))| piece(part, filled(index)));
+        let composition = Composition { socket: piece(self.socket.0, Vec::new()), plugs: plugs.collect() };
+        let docs = eyot_engine::docs(self.socket.0.wasm);
+        let json = |result: serde_json::Result<Vec<u8>>| {
+            result.map_err(|error| Error::internal("what was linked cannot be written").because(error))
+        };
+        let mut sections = section(SECTION, &json(serde_json::to_vec(&composition))?);
+        if !docs.is_empty() {
+            sections.extend(section(eyot_engine::DOCS_SECTION, &json(serde_json::to_vec(&docs))?));
+        }
+        Ok(sections)
+    }
+}
+
+/// The checker's words: it calls a function of an interface its export.
+fn in_words(error: &str) -> String {
+    error
+        .replace("mismatched type for export `", "function or type `")
+        .replace("instance is missing expected func export", "there is no function")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Counts the tokens of a text by asking whoever exports `interface`.
+    fn socket(interface: &str) -> Vec<u8> {
+        let text = format!(
+            r#"(component
+                (import "{interface}" (instance $tokens
+                    (export "count" (func (param "text" string) (result u32)))))
+                (alias export $tokens "count" (func $count))
+                (export "run" (func $count)))"#
+        );
+        wat::parse_str(text).unwrap()
+    }
+
+    /// Exports `interface` with a function of that name over a parameter of that type, and imports `import`.
+    fn plugged(interface: &str, function: &str, ty: &str, import: &str) -> Vec<u8> {
+        let params = if ty == "string" { "(param i32 i32)" } else { "(param i32)" };
+        let text = format!(
+            r#"(component
+                {import}
+                (core module $module
+                    (memory (export "memory") 1)
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 64))
+                    (func (export "count") {params} (result i32) (i32.const 7)))
+                (core instance $inner (instantiate $module))
+                (func $count (param "text" {ty}) (result u32)
+                    (canon lift (core func $inner "count") (memory $inner "memory") (realloc (func $inner "realloc"))))
+                (instance $tokens (export "{function}" (func $count)))
+                (export "{interface}" (instance $tokens)))"#
+        );
+        wat::parse_str(text).unwrap()
+    }
+
+    fn link(socket: &[u8], plugs: &[(&str, Vec<u8>)]) -> Result<Vec<u8>> {
+        let parts: Vec<_> = plugs.iter().map(|(name, wasm)| Part { name, wasm }).collect();
+        plug(&Part { name: "scorer", wasm: socket }, &parts)
+    }
+
+    const TOKENS: &str = "acme:text/tokens@0.1.0";
+
+    #[test]
+    fn imports_are_filled_and_what_was_linked_can_be_read() {
+        let clock =
+            r#"(import "wasi:clocks/monotonic-clock@0.2.6" (instance (export "now" (func (result u64)))))"#;
+        for (export, import, imports) in [
+            (TOKENS, "", vec![]),
+            // A later version that says it is compatible.
+            ("acme:text/tokens@0.1.7", "", vec![]),
+            // What the host gives is still imported.
+            (TOKENS, clock, vec!["wasi:clocks/monotonic-clock@0.2.6".to_owned()]),
+        ] {
+            let (socket, plug) = (socket(TOKENS), plugged(export, "count", "string", import));
+            let linked = link(&socket, &[("tokens:0.1.0", plug.clone())]).unwrap();
+            let described = Described::read(&linked).unwrap();
+            let names: Vec<_> = described.interface.functions.iter().map(|one| one.name.as_str()).collect();
+            assert_eq!((&described.interface.imports, names), (&imports, vec!["run"]), "{export}");
+            let piece = |name: &str, wasm: &[u8], fills: &[&str]| Piece {
+                name: name.to_owned(),
+                digest: Digest::of(wasm),
+                fills: fills.iter().map(|one| (*one).to_owned()).collect(),
+            };
+            let expected = Composition {
+                socket: piece("scorer", &socket, &[]),
+                plugs: vec![piece("tokens:0.1.0", &plug, &[TOKENS])],
+            };
+            assert_eq!(described.composition, Some(expected));
+            // A linked component is one like any other: of a whole that has it in it, it is not told.
+            assert_eq!(Composition::read(&socket), None);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let good = || plugged(TOKENS, "count", "string", "");
+        let store = r#"(import "acme:store/rows@1.0.0" (instance (export "next" (func (result u32)))))"#;
+        for (plugs, says) in [
+            (
+                vec![("other:1", plugged("acme:text/words", "count", "string", ""))],
+                "other:1 exports nothing that scorer imports",
+            ),
+            (
+                vec![("later:1", plugged("acme:text/tokens@0.2.0", "count", "string", ""))],
+                "later:1 exports nothing that scorer imports",
+            ),
+            (
+                vec![("one:1", good()), ("two:1", good())],
+                "one:1 and two:1 both export acme:text/tokens@0.1.0, which scorer imports once",
+            ),
+            (
+                vec![("numbers:1", plugged(TOKENS, "count", "u32", ""))],
+                "numbers:1 exports another acme:text/tokens@0.1.0 than scorer imports: function or type `count`",
+            ),
+            (
+                vec![("empty:1", plugged(TOKENS, "sum", "string", ""))],
+                "empty:1 exports another acme:text/tokens@0.1.0 than scorer imports: there is no function `count`",
+            ),
+            (
+                vec![("rows:1", plugged(TOKENS, "count", "string", store))],
+                "rows:1 imports acme:store/rows@1.0.0, which no plug exports and this host does not offer",
+            ),
+            (vec![("broken:1", b"\0asm\x0d\0\x01\0x".to_vec())], "broken:1"),
+            (vec![("text:1", b"text".to_vec())], "text:1 is neither a component nor a module"),
+        ] {
+            let error = link(&socket(TOKENS), &plugs).unwrap_err();
+            assert_eq!(error.kind(), eyot_core::Kind::Invalid, "{error}");
+            assert!(error.chain().contains(says), "{says}: {}", error.chain());
+        }
+        let error = link(&socket(TOKENS), &[("other:1", plugged("acme:text/words", "count", "string", ""))]);
+        let hint = error.unwrap_err().hint_text().unwrap().to_owned();
+        assert!(
+            hint.contains("other:1 exports acme:text/words; scorer still imports acme:text/tokens@0.1.0"),
+            "{hint}"
+        );
+    }
+}

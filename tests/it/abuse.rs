@@ -1,0 +1,195 @@
+//! Clients and guests that never end: each is ended in its time, counted, and no burden to other deployments.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use eyot_tests::{Kept, Server, fixture, quantile};
+use serde_json::json;
+
+use crate::world::{World, text};
+
+const GUESTS: [&str; 2] = ["testing-web2", "testing-web3"];
+/// How long a guest may take, and a client for its body.
+const SHORT: &str = "300ms";
+/// What is ended at all is ended within this, also where the machine is busy.
+const LONG: Duration = Duration::from_secs(30);
+/// How long a slow client waits for an answer before it sends its next byte.
+const PACE: Duration = Duration::from_millis(20);
+
+const INFER: &str = "/v2/models/iris/infer";
+
+/// A server on which iris answers predictions and a guest HTTP as `w`; `None` where that is not built.
+fn served(world: &World, guest: &str) -> Option<Server> {
+    if !world.push(guest) {
+        return None;
+    }
+    let settings = [&format!("gateway.body-timeout={SHORT}"), "handlers.memory=64 MiB"];
+    let server = world.eyot.up_with(&settings).unwrap();
+    world.eyot.json(&["deploy", text(&fixture("iris-forest")), "--name", "iris"]).unwrap();
+    let source = format!("{guest}:0.1.0");
+    world.eyot.json(&["deploy", &source, "--name", "w", "--allow-http", "*", "--timeout", SHORT]).unwrap();
+    Some(server)
+}
+
+/// What a client sends of a body whose end it never sends.
+#[derive(Clone, Copy, Debug)]
+enum Sends {
+    /// All of it, and waits for the answer.
+    Whole,
+    /// The head alone.
+    Nothing,
+    /// A byte now and then.
+    Drops,
+}
+
+/// Asks as a client that takes its time; what it has received when the server ends the connection, or when
+/// `until` says that it is enough.
+fn ask(server: &Server, path: &str, sends: Sends, until: impl Fn(&[u8]) -> bool) -> String {
+    let mut stream = TcpStream::connect(server.gateway.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(PACE)).unwrap();
+    let length = if matches!(sends, Sends::Whole) { 0 } else { 10_000 };
+    let head = format!("POST {path} HTTP/1.1\r\nhost: eyot\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let (started, mut heard, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
+    while started.elapsed() < LONG && !until(&heard) {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => heard.extend_from_slice(&buffer[..read]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                // A server that has had enough need not read on; what it answered is still to come.
+                if matches!(sends, Sends::Drops) && stream.write_all(b"x").is_err() {
+                    continue;
+                }
+            }
+            // An end that is no clean one is an end.
+            Err(_) => break,
+        }
+    }
+    assert!(started.elapsed() < LONG, "{path} {sends:?} never ended: {}", String::from_utf8_lossy(&heard));
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+/// The last chunk of an answer that is whole.
+fn is_whole(heard: &[u8]) -> bool {
+    heard.ends_with(b"0\r\n\r\n")
+}
+
+#[test]
+fn who_never_comes_to_an_end_is_ended() {
+    for guest in GUESTS {
+        let world = World::new();
+        let Some(server) = served(&world, guest) else { return };
+        let third = guest == "testing-web3";
+        let mut cases = vec![
+            // Slow bodies, where a whole one is wanted before anything is done.
+            (INFER, Sends::Nothing, "HTTP/1.1 408 ", "did not come within"),
+            (INFER, Sends::Drops, "HTTP/1.1 408 ", "did not come within"),
+            // A component whose client sends nothing more, or which itself does not.
+            ("/w/echo", Sends::Nothing, "", ""),
+            ("/w/open", Sends::Whole, "HTTP/1.1 200 ", "the first half"),
+            ("/w/half", Sends::Whole, "HTTP/1.1 200 ", "the first half"),
+        ];
+        if third {
+            cases.push(("/w/length", Sends::Drops, "HTTP/1.1 504 ", "did not answer before its deadline"));
+        }
+        for (path, sends, begins, says) in cases {
+            let heard = ask(&server, path, sends, |heard| {
+                // Answers that are errors are whole, and their connection may be used again.
+                heard.starts_with(b"HTTP/1.1 5") && heard.ends_with(b"}")
+            });
+            assert!(heard.starts_with(begins) && heard.contains(says), "{guest} {path} {sends:?}: {heard}");
+            let half = heard.starts_with("HTTP/1.1 200 ");
+            assert!(!(half && is_whole(heard.as_bytes())), "{guest} {path} looks whole: {heard}");
+            assert_eq!(server.post("/w", "").unwrap().text(), "Hello!", "{guest} after {path}");
+        }
+        let metrics = server.get("/metrics").unwrap().text();
+        let count = |name: &str, status: &str| -> f64 {
+            let wanted =
+                format!("eyot_requests_total{{deployment=\"{name}\",revision=\"1\",status=\"{status}\"}} ");
+            metrics.lines().find_map(|line| line.strip_prefix(&wanted)?.parse().ok()).unwrap_or_default()
+        };
+        assert_eq!(count("w", "ok"), if third { 6.0 } else { 5.0 }, "{guest}: {metrics}");
+        assert!(count("w", "failed") + count("w", "timeout") >= 3.0, "{guest}: {metrics}");
+    }
+}
+
+fn flower() -> Vec<u8> {
+    let input = json!({ "name": "X", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2] });
+    let body = json!({ "inputs": [input] }).to_string();
+    format!("POST {INFER} HTTP/1.1\r\nhost: eyot\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+/// The p99 of predictions in microseconds, asked one after another for a while.
+fn p99(server: &Server, length: Duration) -> f64 {
+    let mut kept = Kept::open(server.gateway.trim_start_matches("http://"), 1 << 16).unwrap();
+    let (request, started, mut times) = (flower(), Instant::now(), Vec::new());
+    while started.elapsed() < length {
+        let asked = Instant::now();
+        kept.ask(&request).unwrap();
+        times.push(asked.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    assert!(times.len() > 100, "{} predictions are too few for a p99", times.len());
+    quantile(&times, 0.99)
+}
+
+/// Does one wrong thing after another until it is told to stop.
+fn abuse(stop: &AtomicBool, done: &AtomicU64, mut wrong: impl FnMut()) {
+    while !stop.load(Ordering::Relaxed) {
+        wrong();
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn whoever_misbehaves_does_not_slow_other_deployments() {
+    let world = World::new();
+    let Some(server) = served(&world, "testing-web3") else { return };
+    let length = Duration::from_millis(1500);
+    let mut seen = Vec::new();
+    // The machine is others' too: what holds in one round holds.
+    for _ in 0..3 {
+        let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+        let before = p99(&server, length);
+        let meanwhile = std::thread::scope(|scope| {
+            let (server, stop, done) = (&server, &stop, &done);
+            let enough = |heard: &[u8]| stop.load(Ordering::Relaxed) || heard.starts_with(b"HTTP/1.1 5");
+            for _ in 0..8 {
+                scope.spawn(move || abuse(stop, done, || drop(ask(server, INFER, Sends::Drops, enough))));
+                scope.spawn(move || {
+                    abuse(stop, done, || drop(ask(server, "/w/length", Sends::Drops, enough)))
+                });
+                scope.spawn(move || abuse(stop, done, || drop(ask(server, "/w/open", Sends::Whole, enough))));
+            }
+            let nested = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+            for (path, body) in [("/w/half", String::new()), ("/w/trap", String::new()), (INFER, nested)] {
+                let mut next = Instant::now();
+                scope.spawn(move || {
+                    abuse(stop, done, || {
+                        // Fails by design, for some of them without a whole answer.
+                        let _ = server.post(path, body.clone());
+                        next += PACE;
+                        std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+                    });
+                });
+            }
+            let meanwhile = p99(server, length);
+            stop.store(true, Ordering::Relaxed);
+            meanwhile
+        });
+        let after = p99(&server, length);
+        let done = done.into_inner();
+        assert!(done > 50, "only {done} wrong requests came to their end");
+        println!(
+            "p99 {before:.0} µs before, {meanwhile:.0} µs beside {done} wrong requests, {after:.0} µs after"
+        );
+        seen.push((before.max(after), meanwhile));
+        if meanwhile < 2.0 * before.max(after) {
+            return;
+        }
+    }
+    panic!("p99 alone and beside others that misbehave, in µs: {seen:.0?}");
+}
