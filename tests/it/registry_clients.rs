@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use eyot_tests::{component, tool};
+use eyot_tests::{component, path, tool};
 
 use crate::registry::{Authority, succeeds};
 use crate::world::{World, text};
@@ -46,31 +46,32 @@ fn wkg_publishes_and_resolves() {
     let registry = server.api.trim_start_matches("http://").replace("127.0.0.1", "localhost");
     let Some(wasm) = component("digits-image") else { return };
     let fetched = world.dir.path().join("fetched.wasm");
-    let by_hand = format!("{registry}/plain/handler:0.2.0");
-    for arguments in [
-        &["publish", text(&wasm), "--package", "acme:scorer@1.2.0"][..],
-        &["get", "acme:scorer@1.2.0", "--output", text(&fetched), "--overwrite"],
-        &["oci", "push", &by_hand, text(&wasm), "--insecure", &registry],
-        &["oci", "pull", &by_hand, "--output", text(&fetched), "--insecure", &registry],
+    world.eyot.json(&["push", text(&wasm), "--as", "acme/ours:2.0.0"]).unwrap();
+    // It wants a version in the package of a component's world, which no component has: what it publishes
+    // are packages of WIT, and components go by `wkg oci`.
+    let (package, by_hand) = (path("registry/oci/clients/wit"), format!("{registry}/plain/handler:0.2.0"));
+    let out = ["--output", text(&fetched)];
+    for (arguments, same) in [
+        (&["publish", text(&package)][..], false),
+        (&["get", "acme:shapes@1.2.0", out[0], out[1], "--overwrite"], false),
+        (&["oci", "push", &by_hand, text(&wasm), "--insecure", &registry], false),
+        (&["oci", "pull", &by_hand, out[0], out[1], "--insecure", &registry], true),
+        (&["get", "acme:ours@2.0.0", out[0], out[1], "--overwrite"], true),
     ] {
         let Some(mut command) = wkg(&world, &registry) else { return };
-        let _ = std::fs::remove_file(&fetched);
         let done = command.args(arguments).output().unwrap();
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-        let is_pull = arguments.contains(&"--output");
-        assert!(
-            !is_pull || std::fs::read(&fetched).unwrap() == std::fs::read(&wasm).unwrap(),
-            "{arguments:?}"
-        );
+        let is_same = || std::fs::read(&fetched).unwrap() == std::fs::read(&wasm).unwrap();
+        assert!(!same || is_same(), "{arguments:?}");
     }
-    // Ours, by it.
-    world.eyot.json(&["push", text(&wasm), "--as", "wasm/acme/ours:2.0.0"]).unwrap();
-    let mut command = wkg(&world, &registry).unwrap();
-    let done = command.args(["get", "acme:ours@2.0.0", "--output", text(&fetched), "--overwrite"]).output();
-    let done = done.unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     // Its, by us: as a component with what it imports and exports.
-    let seen = world.eyot.json(&["inspect", "wasm/acme/scorer:1.2.0"]).unwrap();
+    let seen = world.eyot.json(&["inspect", "plain/handler:0.2.0"]).unwrap();
     let ours = world.eyot.json(&["inspect", text(&wasm)]).unwrap();
     assert_eq!(seen["imports"], ours["imports"]);
+    // A version that is out stays as it is, whoever pushes.
+    let mut again = wkg(&world, &registry).unwrap();
+    let other = component("testing-echo").unwrap();
+    let target = format!("{registry}/acme/ours:2.0.0");
+    let done = again.args(["oci", "push", &target, text(&other), "--insecure", &registry]).output().unwrap();
+    assert!(!done.status.success(), "a version was over-written");
 }

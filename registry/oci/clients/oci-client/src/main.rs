@@ -18,6 +18,8 @@ const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    // Wanted without TLS too: the client is made with it.
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| "no cryptography")?;
     let registry = std::env::args().nth(1).ok_or("the address of a registry is missing")?;
     let Ok(secret) = std::env::var("REGISTRY_SECRET") else {
         let config = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
@@ -26,7 +28,6 @@ async fn main() -> Result<()> {
         return Ok(());
     };
     let (name, secret) = secret.split_once(':').ok_or("REGISTRY_SECRET is NAME:SECRET")?;
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| "no cryptography")?;
     let authority = std::fs::read(std::env::var("REGISTRY_CA")?)?;
     let client = || {
         let authority = Certificate { encoding: CertificateEncoding::Pem, data: authority.clone() };
