@@ -1,6 +1,5 @@
 //! The examples in other languages than Rust, from source to what they are for.
 
-
 use eyot_tests::{program, python, with_python_tools};
 use serde_json::json;
 
