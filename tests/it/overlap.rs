@@ -198,11 +198,14 @@ fn handlers_and_functions_in_python_wait_for_several_models() {
     let (both, alone) = (ask("o"), ask("alone"));
     assert_eq!(both.status, 200, "{}", both.text());
     assert_eq!(both.json()["outputs"], alone.json()["outputs"], "the mean of the same is the same");
-    let two = "deployment=\"o\",revision=\"1\",le=\"2\"";
-    assert_eq!(figure(&server, "eyot_inferences_at_once_bucket", two), 1);
-    let runs = figure(&server, "eyot_model_runs_total", "");
-    assert_eq!(call(&server, "quickest", &json!({ "rows": 20_000, "others": 5 })), json!(1));
-    assert_eq!(ask("alone").status, 200);
-    assert_eq!(figure(&server, "eyot_model_abandoned_total", ""), 5);
-    assert_eq!(figure(&server, "eyot_model_runs_total", "") - runs, 2);
+    let at_once = |at_most: u32| {
+        let label = format!("deployment=\"o\",revision=\"1\",le=\"{at_most}\"");
+        figure(&server, "eyot_inferences_at_once_bucket", &label)
+    };
+    assert_eq!((at_once(1), at_once(2)), (0, 1));
+    assert_eq!(call(&server, "each", &json!({ "rows": [3, 1, 2, 5], "width": 16 })), json!([3, 1, 2, 5]));
+    assert_eq!((at_once(2), at_once(4)), (1, 2));
+    let refused = server.post("/fn/o/each", r#"{"rows": [1, 1], "width": 15}"#).unwrap();
+    assert_eq!(refused.status, 422);
+    assert!(refused.text().contains("input 'x' has the shape [-1, 16], not [1, 15]"), "{}", refused.text());
 }

@@ -18,6 +18,8 @@ Either may be an `async def`. A component that serves then has several inference
 
     one, other = await asyncio.gather(first.infer_async([x]), second.infer_async([x]))
 
+What is started is to be awaited: componentize-py 0.25 cannot take it back, and ends a component that tries.
+
 What answers HTTP is a function from a request to a response:
 
     @eyot.http
@@ -163,8 +165,8 @@ class Model:
         return {tensor.name: Tensor._from_wit(tensor) for tensor in outputs}
 
     async def infer_async(self, inputs):
-        """Runs it once, in a component that serves; while the model works the component goes on. Cancelled
-        before its turn has come, the run never happens."""
+        """Runs it once, in a component that serves; while the model works the component goes on. To be awaited:
+        it cannot be cancelled."""
         try:
             outputs = await _models_async.infer(self._inner, [tensor._to_wit() for tensor in inputs])
         except Err as error:
@@ -403,7 +405,10 @@ def handler(inputs, outputs):
                 except Exception as error:
                     raise _told(error) from None
 
-        exported = HandlerAsync if inspect.iscoroutinefunction(function) else Handler
+        exported = Handler
+        if inspect.iscoroutinefunction(function):
+            exported = HandlerAsync
+            _started(exported, "predict")
         setattr(sys.modules[function.__module__], exported.__name__, exported)
         return function
 
@@ -459,7 +464,11 @@ def function(function):
         except Exception as error:
             raise told(error) from None
 
-    setattr(exported, function.__name__, call_async if inspect.iscoroutinefunction(function) else call)
+    if inspect.iscoroutinefunction(function):
+        setattr(exported, function.__name__, call_async)
+        _started(exported, function.__name__)
+    else:
+        setattr(exported, function.__name__, call)
     return function
 
 
@@ -482,6 +491,13 @@ def http(function):
 
     sys.modules[function.__module__].IncomingHandler = IncomingHandler
     return function
+
+
+def _started(exported, name):
+    """Gives a class what starts its asynchronous method: componentize-py makes it, in a class of that name."""
+    contract = getattr(importlib.import_module("wit_world.exports"), exported.__name__)
+    start = f"_async_start_{name}"
+    setattr(exported, start, getattr(contract, start))
 
 
 def _inward(annotation, value):

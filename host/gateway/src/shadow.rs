@@ -68,12 +68,9 @@ async fn agrees(shadow: &Live, asked: Asked) -> Result<bool> {
 
 fn alike_json(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => {
-            one == other
-                || one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| {
-                    let whole = one.fract() == 0.0 && other.fract() == 0.0;
-                    !whole && close(one, other)
-                })
+        (Value::Number(one), Value::Number(other)) if one.is_f64() || other.is_f64() => {
+            let both = one.as_f64().zip(other.as_f64());
+            both.is_some_and(|(one, other)| one == other || close(one, other))
         }
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| alike_json(one, other))
