@@ -42,7 +42,7 @@ async fn handle(request: Request) -> Result<impl IntoResponse, spin_sdk::http::E
             let (mut sender, body) = stream::<String>();
             spin_sdk::wasip3::spawn(async move {
                 sender.send("the first half".to_owned()).await.expect("sent");
-                std::future::pending::<()>().await;
+                spin_sdk::wasip3::clocks::monotonic_clock::wait_for(u64::MAX / 2).await;
                 drop(sender);
             });
             Response::new(box_body(body))
