@@ -261,7 +261,7 @@ async fn run(
         shadow::compare(shadow.clone(), shadow::Asked::Function { name, arguments, reply });
     }
     if let (Some(log), Some(arguments)) = (log, kept) {
-        let reply = reply.as_ref().map(Reply::clone).map_err(Error::chain);
+        let reply = reply.as_ref().cloned().map_err(Error::chain);
         let asked = log::Asked::Function { name: function.to_owned(), arguments, reply };
         log.tell(call.told(live, took, asked));
     }

@@ -212,7 +212,7 @@ impl Call {
             shadow::compare(shadow.clone(), asked);
         }
         if let (Some(log), Some(inputs)) = (told, kept) {
-            let outputs = answered.as_ref().map(Vec::clone).map_err(Error::chain);
+            let outputs = answered.as_ref().cloned().map_err(Error::chain);
             log.tell(self.told(live, took, log::Asked::Prediction { inputs, outputs }));
         }
         Ok((answered?, chosen))

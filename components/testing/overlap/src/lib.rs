@@ -114,8 +114,7 @@ async fn refusals() -> Result<Vec<String>> {
     let started = join_all(wrong.iter().map(|inputs| model.infer_async(inputs.clone()))).await;
     let mut told = Vec::new();
     for (inputs, started) in wrong.into_iter().zip(started) {
-        let (waited, started) = (model.infer(inputs), started);
-        let (Err(waited), Err(started)) = (waited, started) else {
+        let (Err(waited), Err(started)) = (model.infer(inputs), started) else {
             return Err("a wrong question was answered".into());
         };
         if waited != started {
