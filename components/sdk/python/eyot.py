@@ -18,8 +18,6 @@ Either may be an `async def`. A component that serves then has several inference
 
     one, other = await asyncio.gather(first.infer_async([x]), second.infer_async([x]))
 
-What is started is to be awaited: componentize-py 0.25 cannot take it back, and ends a component that tries.
-
 What answers HTTP is a function from a request to a response:
 
     @eyot.http
@@ -39,8 +37,7 @@ import traceback
 
 try:
     from componentize_py_types import Err, Ok
-except ImportError:
-    # Outside of a component, as in unit tests of one's own functions.
+except ImportError:  # Outside of a component, as in unit tests of one's own functions.
     Err = None
 
 
@@ -51,8 +48,7 @@ def _contract(*names):
         try:
             return importlib.import_module(f"wit_world.imports.{name}")
         except ImportError:
-            continue
-    return None
+            pass
 
 
 # Two interfaces of the same name have their package's before it.
@@ -92,12 +88,8 @@ class Tensor:
         if dtype == "BYTES":
             encoded = [value.encode() if isinstance(value, str) else bytes(value) for value in values]
             return cls(name, dtype, shape, b"".join(struct.pack("<I", len(one)) + one for one in encoded))
-        if dtype == "BF16":
-            # The upper half of an FP32, rounded to the nearest, ties to even.
-            halves = [_bfloat(value) for value in values]
-            return cls(name, dtype, shape, struct.pack(f"<{len(halves)}H", *halves))
-        values = list(values)
-        letter = "e" if dtype == "FP16" else _FORMATS.get(dtype)
+        values = [_bfloat(value) for value in values] if dtype == "BF16" else list(values)
+        letter = {"FP16": "e", "BF16": "H"}.get(dtype) or _FORMATS.get(dtype)
         if letter is None:
             raise ValueError(f"'{dtype}' is no datatype; datatypes are {', '.join(_FORMATS)}")
         return cls(name, dtype, shape, struct.pack(f"<{len(values)}{letter}", *values))
@@ -137,6 +129,7 @@ class Tensor:
 
 
 def _bfloat(value):
+    """The upper half of an FP32, rounded to the nearest, ties to even."""
     (bits,) = struct.unpack("<I", struct.pack("<f", value))
     if math.isnan(value):
         return (bits >> 16) | 0x40
@@ -166,7 +159,7 @@ class Model:
 
     async def infer_async(self, inputs):
         """Runs it once, in a component that serves; while the model works the component goes on. To be awaited:
-        it cannot be cancelled."""
+        componentize-py 0.25 cannot take it back, and ends a component that tries."""
         try:
             outputs = await _models_async.infer(self._inner, [tensor._to_wit() for tensor in inputs])
         except Err as error:
@@ -218,7 +211,7 @@ class Request:
 
     def chunks(self):
         """The body piece by piece as it comes, so that memory stays small."""
-        yield from self._pieces
+        return self._pieces
 
     def bytes(self):
         """All of the body."""
@@ -226,17 +219,17 @@ class Request:
 
     def text(self):
         """All of the body as text."""
-        try:
-            return self.bytes().decode()
-        except UnicodeDecodeError as error:
-            raise InvalidInput(f"the body is no text: {error}") from None
+        return self._read("text", bytes.decode)
 
     def json(self):
         """All of the body as JSON."""
+        return self._read("JSON", json.loads)
+
+    def _read(self, what, read):
         try:
-            return json.loads(self.text())
-        except json.JSONDecodeError as error:
-            raise InvalidInput(f"the body is no JSON: {error}") from None
+            return read(self.bytes())
+        except ValueError as error:
+            raise InvalidInput(f"the body is no {what}: {error}") from None
 
     @classmethod
     def _from_wit(cls, inner):
@@ -277,8 +270,8 @@ class Response:
 
     def _pieces(self):
         whole = isinstance(self.body, (str, bytes, bytearray, memoryview))
-        for piece in [self.body] if whole else self.body:
-            yield piece.encode() if isinstance(piece, str) else bytes(piece)
+        pieces = [self.body] if whole else self.body
+        return (piece.encode() if isinstance(piece, str) else bytes(piece) for piece in pieces)
 
     def _send(self, out):
         """Answers with it. What goes wrong once it has begun ends the component: half an answer must not look
@@ -293,8 +286,7 @@ class Response:
                 for piece in self._pieces():
                     _write(stream, piece)
         except Err:
-            # Nobody listens any more.
-            return
+            return  # Nobody listens any more.
         _http.OutgoingBody.finish(body, None)
 
 
@@ -312,17 +304,16 @@ def _write(stream, piece):
 
 
 class Writer:
-    """Writes an artifact piece by piece. Without `finish` it never existed."""
+    """Writes an artifact piece by piece: `write` appends bytes, `finish` makes it durable and gives it. Without
+    `finish` it never existed."""
 
     def __init__(self, media_type):
         self._inner = _artifacts.Writer(media_type)
 
     def write(self, chunk):
-        """Appends bytes."""
         _host(self._inner.write, bytes(chunk))
 
     def finish(self):
-        """Ends the artifact and makes it durable."""
         return Artifact(_host(_artifacts.Writer.finish, self._inner))
 
 
@@ -351,17 +342,16 @@ def _host(call, *arguments):
 
 def _raised(error):
     """The exception for an error of the host."""
-    kind = type(error.value).__name__
-    text = str(getattr(error.value, "value", error.value))
-    return (InvalidInput if kind == "Error_InvalidInput" else RuntimeError)(text)
+    kind = InvalidInput if type(error.value).__name__ == "Error_InvalidInput" else RuntimeError
+    return kind(str(getattr(error.value, "value", error.value)))
 
 
-def _told(error):
+def _told(error, invalid=str, internal=str):
     """The error that the caller hears for an exception of the app."""
     if isinstance(error, InvalidInput):
-        return Err(_types.Error_InvalidInput(str(error)))
+        return Err(invalid(str(error)))
     traceback.print_exception(error)
-    return Err(_types.Error_Internal(f"{type(error).__name__}: {error}"))
+    return Err(internal(f"{type(error).__name__}: {error}"))
 
 
 def _spec(text):
@@ -385,25 +375,24 @@ def handler(inputs, outputs):
         def named(tensors):
             return {tensor.name: Tensor._from_wit(tensor) for tensor in tensors}
 
-        class Described:
+        class Handler:
             def describe(self):
                 return _types.Signature([_wit_spec(one) for one in taken], [_wit_spec(one) for one in given])
 
-        class Handler(Described):
             def predict(self, tensors):
                 try:
                     answer = function(**named(tensors))
                     return [_output(one, answer)._to_wit() for one in given]
                 except Exception as error:
-                    raise _told(error) from None
+                    raise _told(error, _types.Error_InvalidInput, _types.Error_Internal) from None
 
-        class HandlerAsync(Described):
+        class HandlerAsync(Handler):
             async def predict(self, tensors):
                 try:
                     answer = await function(**named(tensors))
                     return [_output(one, answer)._to_wit() for one in given]
                 except Exception as error:
-                    raise _told(error) from None
+                    raise _told(error, _types.Error_InvalidInput, _types.Error_Internal) from None
 
         exported = Handler
         if inspect.iscoroutinefunction(function):
@@ -416,8 +405,7 @@ def handler(inputs, outputs):
 
 
 def _wit_spec(spec):
-    name, dtype, shape = spec
-    return _types.TensorSpec(name, getattr(_types.Dtype, _CASES.get(dtype, dtype)), shape)
+    return _types.TensorSpec(spec[0], getattr(_types.Dtype, _CASES.get(spec[1], spec[1])), spec[2])
 
 
 def _output(spec, answer):
@@ -446,29 +434,22 @@ def function(function):
         names = inspect.signature(function).parameters
         return [_inward(wanted.get(name), value) for name, value in zip(names, arguments)]
 
-    def told(error):
-        if isinstance(error, InvalidInput):
-            return Err(str(error))
-        traceback.print_exception(error)
-        return Err(f"{type(error).__name__}: {error}")
-
     def call(self, *arguments):
         try:
             return _outward(function(*taken(arguments)))
         except Exception as error:
-            raise told(error) from None
+            raise _told(error) from None
 
     async def call_async(self, *arguments):
         try:
             return _outward(await function(*taken(arguments)))
         except Exception as error:
-            raise told(error) from None
+            raise _told(error) from None
 
-    if inspect.iscoroutinefunction(function):
-        setattr(exported, function.__name__, call_async)
+    is_async = inspect.iscoroutinefunction(function)
+    setattr(exported, function.__name__, call_async if is_async else call)
+    if is_async:
         _started(exported, function.__name__)
-    else:
-        setattr(exported, function.__name__, call)
     return function
 
 
@@ -496,8 +477,7 @@ def http(function):
 def _started(exported, name):
     """Gives a class what starts its asynchronous method: componentize-py makes it, in a class of that name."""
     contract = getattr(importlib.import_module("wit_world.exports"), exported.__name__)
-    start = f"_async_start_{name}"
-    setattr(exported, start, getattr(contract, start))
+    setattr(exported, f"_async_start_{name}", getattr(contract, f"_async_start_{name}"))
 
 
 def _inward(annotation, value):

@@ -293,7 +293,7 @@ async fn steps_run_in_order_and_never_twice() {
     assert_eq!(world.tracking.resolve_model("digits@champion").await.unwrap().version, 2);
     assert_eq!(world.executor.runs().await.unwrap().len(), 3);
     // How a model came about is said once for each that is new, with the artifacts that went into it.
-    let vouched = world.fake.vouched.lock();
+    let vouched = world.fake.vouched.lock().clone();
     let said = vouched.iter().map(|(source, predicate)| {
         (json!(source), predicate["runDetails"]["metadata"]["invocationId"].clone())
     });
@@ -303,7 +303,6 @@ async fn steps_run_in_order_and_never_twice() {
     let dependencies = vouched[1].1["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
     assert!(dependencies.contains(&data), "{dependencies:?}");
     assert_eq!(vouched[1].1["buildDefinition"]["externalParameters"]["parameters"]["train/seed"], 8);
-    drop(vouched);
     let lineage = world.executor.lineage(&third.id[..12]).await.unwrap();
     let arrow = |from: &str, to: &str| lineage.iter().any(|edge| edge.from == from && edge.to == to);
     assert!(arrow(&Digest::of("data").to_string(), "step load"), "{lineage:?}");

@@ -1,3 +1,4 @@
+mod known;
 mod pieces;
 mod session;
 
@@ -31,6 +32,7 @@ struct Inner {
     /// Pinning and deleting must not pass each other.
     pins: Mutex<()>,
     busy: session::Busy,
+    known: known::Known,
 }
 
 impl Directory {
@@ -60,7 +62,12 @@ impl Directory {
     }
 
     fn over(root: PathBuf) -> Self {
-        Self(Arc::new(Inner { root, pins: Mutex::new(()), busy: session::Busy::default() }))
+        Self(Arc::new(Inner {
+            root,
+            pins: Mutex::new(()),
+            busy: session::Busy::default(),
+            known: known::Known::default(),
+        }))
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
@@ -214,8 +221,7 @@ impl BlobStore for Directory {
         let (store, digest) = (self.clone(), *digest);
         blocking(move || {
             let file = store.open_file(&digest)?;
-            let size = file.metadata()?.len();
-            pieces::stream(file, digest, size, offset, length)
+            pieces::stream(&store, file, digest, offset, length)
         })
         .await
     }
