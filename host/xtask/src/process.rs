@@ -26,6 +26,12 @@ pub(crate) fn target() -> Result<PathBuf> {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // What cargo tells this program of itself. Build scripts that look at such names, ring's for one, would
+    // run again, and with them all that is built on them, whenever cargo is run the other way.
+    let own = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    std::env::vars().map(|(name, _)| name).filter(|name| own(name)).for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 
