@@ -269,7 +269,8 @@ mod tests {
                     (func (export "count") {params} (result i32) (i32.const 7)))
                 (core instance $inner (instantiate $module))
                 (func $count (param "text" {ty}) (result u32)
-                    (canon lift (core func $inner "count") (memory $inner "memory") (realloc (func $inner "realloc"))))
+                    (canon lift (core func $inner "count") (memory (core memory $inner "memory"))
+                        (realloc (core func $inner "realloc"))))
                 (instance $tokens (export "{function}" (func $count)))
                 (export "{interface}" (instance $tokens)))"#
         );

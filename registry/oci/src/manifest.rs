@@ -250,6 +250,9 @@ pub(crate) fn descriptor(media_type: &str, bytes: &[u8], annotation: Option<(&st
     }
 }
 
+/// wkg takes no config without it. It is always the same, as the digest is of the same content.
+const CREATED: &str = "1970-01-01T00:00:00Z";
+
 /// The manifest of a component.
 ///
 /// Fails with `Invalid` when the bytes are no valid component.
@@ -257,6 +260,7 @@ pub fn component_manifest(name: &str, wasm: &Bytes) -> Result<Built> {
     let Interface { imports, exports } = interface(wasm)?;
     let layer = descriptor(WASM_LAYER, wasm, Some((TITLE, &format!("{name}.wasm"))));
     let config = json_bytes(&json!({
+        "created": CREATED,
         "architecture": "wasm",
         "os": "wasip2",
         "layerDigests": [layer.digest],
