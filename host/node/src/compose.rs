@@ -236,7 +236,7 @@ impl Bench<'_> {
 fn in_words(error: &str) -> String {
     error
         .replace("mismatched type for export `", "function or type `")
-        .replace("instance is missing expected func export", "there is no function")
+        .replace("instance is missing expected function export", "there is no function")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use clap::Args;
 use eyot_core::{Error, Result, ResultExt};
 use eyot_oci::Trust;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::Global;
@@ -41,6 +42,8 @@ impl Up {
         let gateway = platform.gateway.listen(gateway, &logs, repository)?;
         platform.deployments.restore().await?;
 
+        // Before anybody is told that it is up: whoever hears that may end it at once.
+        let mut signals = Signals::catch()?;
         let (stop, stopping) = watch::channel(false);
         let data_plane = tokio::spawn(gateway.serve(stopped(stopping.clone())));
         let services = platform.services(&running.gateway);
@@ -56,7 +59,7 @@ impl Up {
             )
         })?;
 
-        let signal = signal().await?;
+        let signal = signals.next().await;
         tracing::info!(signal, "draining: requests in flight end, new ones are refused");
         drop(announced);
         let _ = stop.send(true);
@@ -108,12 +111,26 @@ pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-async fn signal() -> Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context(|| "cannot wait for SIGTERM".to_owned())?;
-    let mut interrupt = signal(SignalKind::interrupt()).context(|| "cannot wait for SIGINT".to_owned())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// What an operator ends a server with.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on they are waited for, and end the process no more by themselves.
+    fn catch() -> Result<Self> {
+        let catch = |kind, name: &str| signal(kind).context(|| format!("cannot wait for {name}"));
+        Ok(Self {
+            terminate: catch(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: catch(SignalKind::interrupt(), "SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
