@@ -7,15 +7,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eyot_core::{Digest, Error, Name, Reference, Result, Selector};
 use eyot_nn::{Models, Settings};
-use eyot_oci::{PrivateKey, Registry, bundle_manifest, model_manifest};
+use eyot_oci::{IMAGE_MANIFEST, PrivateKey, Registry, bundle_manifest, model_manifest};
 use eyot_pipelines::{ModelPublisher, PROVENANCE};
 use eyot_store::BlobStore;
 use serde_json::Value;
 
 use crate::keys;
-
-/// The media type of the manifests that are made here.
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Publishes under `models/NAME`.
 pub(crate) struct Publisher {
@@ -68,10 +65,10 @@ impl ModelPublisher for Publisher {
         };
         let bundle = eyot_oci::sign(&self.key()?, &repository, &subject, PROVENANCE, predicate)?;
         let size = self.store.get(&subject).await?.len() as u64;
-        let built = bundle_manifest((MANIFEST, &subject, size), &bundle, PROVENANCE)?;
+        let built = bundle_manifest((IMAGE_MANIFEST, &subject, size), &bundle, PROVENANCE)?;
         self.store.put(built.config.clone()).await?;
         self.store.put(bundle).await?;
         let target = Reference { repository, selector: Selector::Digest(Digest::of(&built.manifest)) };
-        self.registry.put(&target, MANIFEST, built.manifest).await.map(drop)
+        self.registry.put(&target, built.media_type(), built.manifest).await.map(drop)
     }
 }

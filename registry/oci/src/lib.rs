@@ -33,7 +33,9 @@ mod world;
 pub use archive::{Moved, export, import};
 pub use client::{Client, Fetched, Pushed};
 pub use dataset::Travelled;
-pub use manifest::{ArtifactKind, Built, Descriptor, Manifest, component_manifest, model_manifest};
+pub use manifest::{
+    ArtifactKind, Built, Descriptor, IMAGE_MANIFEST, Manifest, component_manifest, model_manifest,
+};
 pub use registry::{
     Collection, Entry, LogEntry, Mode, Policy, Registry, Removed, Requirement, Resolved, Scrub, Settings,
     Usage,

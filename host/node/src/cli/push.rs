@@ -135,13 +135,10 @@ pub(crate) async fn push_file(
                 .map_err(|error| error.context(format!("cannot push {}", file.display())))?;
             let made = matches!(component, std::borrow::Cow::Owned(_));
             let pushed = registry.push_component(repository, at_once, component.into_owned().into()).await;
-            match &pushed {
-                Ok(done) if made => {
-                    registry.attach_module(repository, &done.digest, bytes.into()).await?;
-                    pushed
-                }
-                _ => pushed,
+            if made && let Ok(done) = &pushed {
+                registry.attach_module(repository, &done.digest, bytes.into()).await?;
             }
+            pushed
         }
         Some("onnx") => registry.push_model(repository, at_once, &name, bytes.into()).await,
         _ => Err(Error::invalid(format!("{} is neither .wasm nor .onnx", file.display()))

@@ -44,13 +44,11 @@ pub(super) async fn tags(ask: Ask<'_>, repository: &str) -> Answer {
     if let Some(mirror) = ask.registry.mirror(repository) {
         match mirror.tags(repository, last.as_deref(), most).await {
             Ok(found) => return Ok(tag_page(repository, &found.tags, most, found.more)),
-            Err(error) if !matches!(error.kind(), Kind::Unavailable | Kind::Timeout) => {
-                return Err(Refusal::new(
-                    if error.kind() == Kind::NotFound { "NAME_UNKNOWN" } else { "DENIED" },
-                    error,
-                ));
+            Err(error) if error.kind() == Kind::NotFound => return Err(Refusal::new("NAME_UNKNOWN", error)),
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Timeout) => {
+                warning = Some(stale(&error));
             }
-            Err(error) => warning = Some(stale(&error)),
+            Err(error) => return Err(error.into()),
         }
     }
     let mut tags = ask.registry.tags(repository, last.as_deref(), most + 1).await?;

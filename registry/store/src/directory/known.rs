@@ -29,8 +29,9 @@ impl Look {
 
 /// Blobs that are remembered: some megabytes.
 const MOST: usize = 50_000;
-/// The clock of file systems goes in steps: a second write in the same step would not be seen.
-const STEP: Duration = Duration::from_secs(1);
+/// The clock of file systems goes in steps, of a second at most: another write in the same step would not be
+/// seen, so a file is not known before it is older.
+const SETTLED: Duration = Duration::from_secs(2);
 
 impl Known {
     pub(super) fn holds(&self, digest: &Digest, file: &Metadata) -> bool {
@@ -40,7 +41,7 @@ impl Known {
     /// `file` as it was before it was hashed.
     pub(super) fn note(&self, digest: Digest, file: &Metadata) {
         let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(file.ctime()).unwrap_or_default());
-        if SystemTime::now().duration_since(changed).is_ok_and(|age| age > 2 * STEP) {
+        if SystemTime::now().duration_since(changed).is_ok_and(|age| age > SETTLED) {
             let mut known = self.0.lock();
             if known.len() >= MOST {
                 known.clear();
