@@ -8,7 +8,7 @@ use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{Client, Fetched};
-use crate::manifest::{ArtifactKind, Descriptor, EMPTY, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
+use crate::manifest::{ArtifactKind, Descriptor, EMPTY, IMAGE_INDEX, IMAGE_MANIFEST, Manifest, descriptor};
 use crate::wasm::Wasm;
 use crate::world::{WORLD, changes, world};
 
@@ -174,23 +174,15 @@ impl Client {
         media_type: &str,
         text: Bytes,
     ) -> Result<Descriptor> {
-        let blob = |media_type: &str, digest: Digest, size: usize| Descriptor {
-            media_type: media_type.to_owned(),
-            digest: digest.into(),
-            size: size as u64,
-            artifact_type: None,
-            annotations: BTreeMap::new(),
-            urls: Vec::new(),
-        };
-        let config = self.push_blob(repository, Bytes::from_static(b"{}")).await?;
-        let length = text.len();
-        let layer = self.push_blob(repository, text).await?;
+        let empty = Bytes::from_static(b"{}");
+        self.push_blob(repository, empty.clone()).await?;
+        self.push_blob(repository, text.clone()).await?;
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(IMAGE_MANIFEST.to_owned()),
             artifact_type: Some(media_type.to_owned()),
-            config: Some(blob(EMPTY, config, 2)),
-            layers: vec![blob(media_type, layer, length)],
+            config: Some(descriptor(EMPTY, &empty, None)),
+            layers: vec![descriptor(media_type, &text, None)],
             manifests: Vec::new(),
             subject: None,
             annotations: BTreeMap::new(),

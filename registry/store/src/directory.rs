@@ -409,8 +409,9 @@ impl Writer {
             file.as_file().sync_all()?;
             // Over a blob that is here already too: its bytes may have been damaged since.
             let path = store.blob(&digest);
-            file.persist(&path).map_err(|error| error.error)?;
+            let file = file.persist(&path).map_err(|error| error.error)?;
             sync_dir(&store.0.root.join("blobs/sha256"))?;
+            store.0.known.note_written(digest, &file.metadata()?);
             Ok(Blob { digest, size })
         })
         .await

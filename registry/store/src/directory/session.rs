@@ -37,6 +37,7 @@ pub(super) struct Session {
     store: Directory,
     id: UploadId,
     state: Working,
+    early: Arc<Early>,
     /// What was handed over to be written, written or not.
     received: u64,
 }
@@ -55,6 +56,39 @@ struct State {
     received: u64,
     /// Held until the last write has ended, also by a thread whose request is gone.
     _turn: Turn,
+}
+
+/// Has the disk write what has arrived while the rest arrives, or all of it would be waited for at the end.
+#[derive(Default)]
+struct Early(Mutex<(u64, Option<JoinHandle<()>>)>);
+
+/// Bytes that are handed to the disk at once.
+const EARLY: u64 = 16 << 20;
+
+impl Early {
+    /// So many bytes more were written to `path`.
+    fn add(&self, length: u64, path: PathBuf) {
+        let mut early = self.0.lock();
+        let (waiting, at_work) = &mut *early;
+        *waiting += length;
+        if *waiting < EARLY || at_work.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        *waiting = 0;
+        *at_work = Some(tokio::task::spawn_blocking(move || {
+            // By another opening of the file: an error that the disk meets is told to each opening once, and
+            // must not be missed by the one that is synchronised before the blob gets its name.
+            let _ = File::open(path).and_then(|file| file.sync_data());
+        }));
+    }
+
+    /// Returns when nothing holds the file any more.
+    async fn ended(&self) {
+        let at_work = self.0.lock().1.take();
+        if let Some(task) = at_work {
+            drop(task.await);
+        }
+    }
 }
 
 /// Uploads that are being written to: two writers of one file would spoil it.
@@ -117,7 +151,7 @@ impl Directory {
         let file = file.context(|| "cannot start an upload".to_owned())?;
         let state = State { file, hashes: Hashes::new(algorithm), received: 0, _turn: turn };
         write_state(self, id, &state)?;
-        Ok(Session { store: self.clone(), id, received: 0, state: Working::Here(Box::new(state)) })
+        Ok(Session::new(self, id, state))
     }
 
     pub(super) fn reopen_upload(&self, id: UploadId) -> Result<Session> {
@@ -132,12 +166,7 @@ impl Directory {
         file.set_len(saved.received)?;
         file.seek(SeekFrom::Start(saved.received))?;
         let state = State { file, hashes, received: saved.received, _turn: turn };
-        Ok(Session {
-            store: self.clone(),
-            id,
-            received: saved.received,
-            state: Working::Here(Box::new(state)),
-        })
+        Ok(Session::new(self, id, state))
     }
 
     pub(super) fn upload_length(&self, id: UploadId) -> Result<u64> {
@@ -190,6 +219,11 @@ fn write_state(store: &Directory, id: UploadId, state: &State) -> Result<()> {
 }
 
 impl Session {
+    fn new(store: &Directory, id: UploadId, state: State) -> Self {
+        let (store, received, early) = (store.clone(), state.received, Arc::default());
+        Self { store, id, state: Working::Here(Box::new(state)), early, received }
+    }
+
     async fn state(&mut self) -> Result<Box<State>> {
         match std::mem::replace(&mut self.state, Working::Broken) {
             Working::Here(state) => Ok(state),
@@ -211,7 +245,7 @@ impl Upload for Session {
         let mut state = self.state().await?;
         let length = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         self.received += length;
-        let store = self.store.clone();
+        let (store, path, early) = (self.store.clone(), self.store.upload_file(self.id), self.early.clone());
         // The next piece is received while this one is hashed and written.
         self.state = Working::Away(tokio::task::spawn_blocking(move || {
             store.room_for(length)?;
@@ -220,6 +254,7 @@ impl Upload for Session {
                 state.hashes.update(&piece);
                 state.received += piece.len() as u64;
             }
+            early.add(length, path);
             Ok(state)
         }));
         Ok(())
@@ -242,6 +277,7 @@ impl Upload for Session {
     async fn discard(mut self: Box<Self>) -> Result<()> {
         // Whatever became of the last write, it has ended after this.
         drop(self.state().await);
+        self.early.ended().await;
         let (store, id) = (self.store.clone(), self.id);
         blocking(move || store.remove_upload(id).map(drop)).await
     }
@@ -265,6 +301,7 @@ fn keep(store: &Directory, id: UploadId, state: State, expected: &ContentDigest)
     // Over a blob that is here already too: its bytes may have been damaged since.
     fs::rename(&path, store.blob(&digest)).context(|| format!("cannot keep blob {digest}"))?;
     sync_dir(&store.0.root.join("blobs/sha256"))?;
+    store.0.known.note_written(digest, &file.metadata()?);
     remove(&store.upload_state(id))?;
     Ok(Blob { digest, size: received })
 }
