@@ -12,6 +12,7 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 use crate::cache::Cache;
 use crate::component::{Component, Parts};
 use crate::guest::Guest;
+use crate::plan::{Setup, asks_for_concurrency};
 use crate::shelf::Shelves;
 use crate::{fault, host};
 
@@ -36,7 +37,8 @@ pub struct Options {
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
-    serving: Flavour,
+    plain: Flavour,
+    concurrent: Flavour,
     hermetic: Flavour,
     cache: Cache,
     /// One compiled component a digest and mode, for as long as somebody holds it.
@@ -61,16 +63,18 @@ const SLOTS: u32 = 1000;
 const SLOT_BYTES: usize = 4 << 30;
 
 impl Engine {
-    /// Starts both configurations and the clock that interrupts guests.
+    /// Starts all configurations and the clock that interrupts guests.
     ///
     /// Fails when the cache folder cannot be made or the processor lacks what wasmtime needs.
     pub fn new(options: &Options) -> Result<Self> {
         let cache = Cache::open(&options.cache)?;
-        let (serving, pooling) = serving().map_err(|error| start(&error))?;
-        let hermetic = Flavour::new(&hermetic(), Mode::Hermetic).map_err(|error| start(&error))?;
-        let engines = [serving.engine.weak(), hermetic.engine.weak()];
+        let (plain, pooling) = serving(Setup::Plain).map_err(|error| start(&error))?;
+        let (concurrent, _) = serving(Setup::Concurrent).map_err(|error| start(&error))?;
+        let hermetic = Flavour::new(&hermetic(), Setup::Hermetic).map_err(|error| start(&error))?;
         let loaded = Mutex::new(HashMap::new());
-        let inner = Arc::new(Inner { serving, hermetic, cache, loaded, pooling });
+        let inner = Inner { plain, concurrent, hermetic, cache, loaded, pooling };
+        let engines = Setup::ALL.map(|setup| inner.flavour(setup).engine.weak());
+        let inner = Arc::new(inner);
         let ticker = std::thread::Builder::new().name("eyot-epochs".to_owned());
         ticker.spawn(move || tick(&engines)).context(|| "cannot start the clock of the engine".to_owned())?;
         Ok(Self(inner))
@@ -79,13 +83,6 @@ impl Engine {
     /// Whether instances come out of a pool; if not, the machine's address space is too small.
     pub fn pooling(&self) -> bool {
         self.0.pooling
-    }
-
-    pub(crate) fn flavour(&self, mode: Mode) -> &Flavour {
-        match mode {
-            Mode::Serving => &self.0.serving,
-            Mode::Hermetic => &self.0.hermetic,
-        }
     }
 
     /// The component of that digest, compiled for `mode`: from memory, from disk, or now. Many who
@@ -107,26 +104,18 @@ impl Engine {
     }
 
     async fn prepare(&self, store: &dyn BlobStore, digest: Digest, mode: Mode) -> Result<Parts> {
-        let engine = self.clone();
-        let cached = blocking(move || {
-            let engine_of_mode = &engine.flavour(mode).engine;
-            engine.0.cache.load(engine_of_mode, &digest)
-        });
-        if let Some(component) = cached.await? {
+        let inner = self.0.clone();
+        if let Some((component, setup)) = blocking(move || inner.cached(mode, &digest)).await? {
             // The code is here, but what was pushed must still be what it was compiled from.
             if store.size(&digest).await?.is_some() {
-                return Parts::new(self.flavour(mode), mode, digest, component);
+                return Parts::new(self.0.flavour(setup), mode, digest, component);
             }
         }
         let bytes = store.get(&digest).await?;
-        let engine = self.clone();
+        let inner = self.0.clone();
         blocking(move || {
-            let flavour = engine.flavour(mode);
-            fault::check_header(&bytes, &digest.to_string())?;
-            let component = wasmtime::component::Component::from_binary(&flavour.engine, &bytes)
-                .map_err(|error| fault::invalid_component(&error, &digest.to_string()))?;
-            engine.0.cache.store(&flavour.engine, &digest, &component);
-            Parts::new(flavour, mode, digest, component)
+            let (component, setup) = inner.compile(mode, &digest, &bytes)?;
+            Parts::new(inner.flavour(setup), mode, digest, component)
         })
         .await?
     }
@@ -141,11 +130,54 @@ impl Engine {
     }
 }
 
+impl Inner {
+    fn flavour(&self, setup: Setup) -> &Flavour {
+        match setup {
+            Setup::Plain => &self.plain,
+            Setup::Concurrent => &self.concurrent,
+            Setup::Hermetic => &self.hermetic,
+        }
+    }
+
+    /// The component as it was compiled before.
+    fn cached(&self, mode: Mode, digest: &Digest) -> Option<(wasmtime::component::Component, Setup)> {
+        let setups: &[Setup] = match mode {
+            Mode::Serving => &[Setup::Plain, Setup::Concurrent],
+            Mode::Hermetic => &[Setup::Hermetic],
+        };
+        let of = |setup| self.cache.load(&self.flavour(setup).engine, digest).map(|found| (found, setup));
+        setups.iter().find_map(|setup| of(*setup))
+    }
+
+    /// Compiles a component, and keeps the code.
+    fn compile(
+        &self,
+        mode: Mode,
+        digest: &Digest,
+        wasm: &[u8],
+    ) -> Result<(wasmtime::component::Component, Setup)> {
+        fault::check_header(wasm, &digest.to_string())?;
+        let of = |setup| {
+            let engine = &self.flavour(setup).engine;
+            let component = wasmtime::component::Component::from_binary(engine, wasm)?;
+            self.cache.store(engine, digest, &component);
+            Ok((component, setup))
+        };
+        let compiled = match mode {
+            Mode::Hermetic => of(Setup::Hermetic),
+            Mode::Serving if asks_for_concurrency(wasm) => of(Setup::Concurrent),
+            // Refused before anything is compiled, if it is.
+            Mode::Serving => of(Setup::Plain).or_else(|_| of(Setup::Concurrent)),
+        };
+        compiled.map_err(|error| fault::invalid_component(&error, &digest.to_string()))
+    }
+}
+
 impl Flavour {
-    fn new(config: &Config, mode: Mode) -> wasmtime::Result<Self> {
+    fn new(config: &Config, setup: Setup) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let mut linker = Linker::new(&engine);
-        host::link(&mut linker, mode)?;
+        host::link(&mut linker, setup)?;
         Ok(Self { engine, linker, shelves: Arc::default() })
     }
 }
@@ -163,12 +195,12 @@ fn start(error: &wasmtime::Error) -> Error {
 
 fn common() -> Config {
     let mut config = Config::new();
-    config.epoch_interruption(true).wasm_component_model(true).wasm_component_model_async(true);
+    config.epoch_interruption(true).wasm_component_model(true);
     config
 }
 
 /// The pooled configuration where the address space allows it, else the same without a pool.
-fn serving() -> wasmtime::Result<(Flavour, bool)> {
+fn serving(setup: Setup) -> wasmtime::Result<(Flavour, bool)> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(SLOTS)
         .total_core_instances(4 * SLOTS)
@@ -185,19 +217,23 @@ fn serving() -> wasmtime::Result<(Flavour, bool)> {
         .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
-    let mut pooled = common();
+    let mut config = common();
+    let concurrent = setup == Setup::Concurrent;
+    config.concurrency_support(concurrent).wasm_component_model_async(concurrent);
+    let mut pooled = config.clone();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    match Flavour::new(&pooled, Mode::Serving) {
+    match Flavour::new(&pooled, setup) {
         Ok(flavour) => Ok((flavour, true)),
         Err(error) => {
             tracing::warn!(error = %format!("{error:#}"), "instances are not pooled: the address space is limited");
-            Flavour::new(&common(), Mode::Serving).map(|flavour| (flavour, false))
+            Flavour::new(&config, setup).map(|flavour| (flavour, false))
         }
     }
 }
 
 fn hermetic() -> Config {
     let mut config = common();
+    config.wasm_component_model_async(true);
     config.cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
     // Threads of a guest would race, and a race is an input that no digest names.
     config.wasm_threads(false);
@@ -206,7 +242,7 @@ fn hermetic() -> Config {
 
 /// The one place that waits for time to pass: it is what makes the time of guests.
 #[allow(clippy::disallowed_methods)]
-fn tick(engines: &[wasmtime::EngineWeak; 2]) {
+fn tick(engines: &[wasmtime::EngineWeak]) {
     loop {
         std::thread::sleep(TICK);
         let alive =

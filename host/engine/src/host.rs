@@ -12,11 +12,14 @@ mod sqlite;
 mod tracking;
 
 use eyot_core::{Error, Kind};
+use eyot_world::serving::ServingHost;
+use eyot_world::serving::wasi::config;
+use eyot_world::serving::wasi::keyvalue::{atomics, batch, store};
 use eyot_world::types;
 use wasmtime::component::{HasData, HasSelf, Linker, Resource};
 
-use crate::Mode;
 use crate::guest::Guest;
+use crate::plan::Setup;
 
 /// Gives an asynchronous call of a guest its guest back.
 pub(crate) struct ToGuest;
@@ -26,15 +29,25 @@ impl HasData for ToGuest {
 }
 
 /// Makes everything the host offers importable. Steps are offered nothing whose answer no digest names.
-pub(crate) fn link(linker: &mut Linker<Guest>, mode: Mode) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    if mode == Mode::Serving {
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-        wasmtime_wasi_http::p3::add_to_linker(linker)?;
-        eyot_world::serving::ServingHost::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
-        models_async::link(linker)?;
+    match setup {
+        Setup::Plain => {
+            wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+            store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+            atomics::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+            batch::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+            config::store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+        }
+        Setup::Concurrent => {
+            wasmtime_wasi::p3::add_to_linker(linker)?;
+            wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+            wasmtime_wasi_http::p3::add_to_linker(linker)?;
+            ServingHost::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+            models_async::link(linker)?;
+        }
+        Setup::Hermetic => wasmtime_wasi::p3::add_to_linker(linker)?,
     }
-    wasmtime_wasi::p3::add_to_linker(linker)?;
     eyot_world::imports::Host_::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     nn::link(linker)
 }

@@ -20,6 +20,7 @@ mod host;
 mod instances;
 mod limits;
 mod logs;
+mod plan;
 mod pool;
 mod reach;
 mod reflect;

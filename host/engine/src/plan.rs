@@ -1,0 +1,80 @@
+//! Which of the engine's configurations a component runs on.
+
+use wasmparser::{Parser, Payload};
+
+/// What wasmtime is set up for. One engine has one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setup {
+    /// Predictions by components of which one instance has one call at a time. A call is a switch to the
+    /// guest's stack and back.
+    Plain,
+    /// Predictions by components that use the component model's async. Each call is a task of an event
+    /// loop, which takes longer.
+    Concurrent,
+    /// Steps: the same on every machine.
+    Hermetic,
+}
+
+impl Setup {
+    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Concurrent, Self::Hermetic];
+}
+
+/// Whether a component's imports or exports are offered by, or called through, an event loop. One that says
+/// no may still use async of its own, which shows when the plain engine refuses it.
+pub(crate) fn asks_for_concurrency(wasm: &[u8]) -> bool {
+    let asks = |name: &str| {
+        let of_third_preview = name.starts_with("wasi:") && name.contains("@0.3.");
+        of_third_preview
+            || ["wasi:http/incoming-handler@", "spin:"].iter().any(|start| name.starts_with(start))
+    };
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload {
+            Ok(Payload::Version { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::ComponentImportSection(section)) if depth == 1 => {
+                if section.into_iter().flatten().any(|import| asks(import.name.name)) {
+                    return true;
+                }
+            }
+            Ok(Payload::ComponentExportSection(section)) if depth == 1 => {
+                if section.into_iter().flatten().any(|export| asks(export.name.name)) {
+                    return true;
+                }
+            }
+            Ok(_) => {}
+            // Whoever compiles it says what is wrong.
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn names_tell_who_needs_an_event_loop() {
+        let instance = |name: &str, what: &str| format!(r#"(component ({what} "{name}" (instance)))"#);
+        for (name, expected) in [
+            ("wasi:http/incoming-handler@0.2.3", true),
+            ("wasi:http/handler@0.3.0", true),
+            ("wasi:clocks/monotonic-clock@0.3.0", true),
+            ("wasi:clocks/monotonic-clock@0.2.3", false),
+            ("wasi:http/outgoing-handler@0.2.3", false),
+            ("spin:sqlite/sqlite@3.1.0", true),
+            ("eyot:ml/models@0.1.0", false),
+            ("mine:own/thing@0.3.0", false),
+        ] {
+            let wasm = wat::parse_str(instance(name, "import")).unwrap();
+            assert_eq!(asks_for_concurrency(&wasm), expected, "{name}");
+        }
+        // What a component inside asks for is another's to give.
+        let inside = r#"(component (component (import "wasi:http/handler@0.3.0" (instance))))"#;
+        assert!(!asks_for_concurrency(&wat::parse_str(inside).unwrap()));
+        assert!(!asks_for_concurrency(b"\0asm, but not really"));
+    }
+}
