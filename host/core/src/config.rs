@@ -139,6 +139,9 @@ pub struct Gateway {
     pub max_body: ByteCount,
     /// How long the body of a request may take to arrive; a slower one is answered 408.
     pub body_timeout: Period,
+    /// The bytes a second that a body must arrive at for longer than body-timeout, where a component that
+    /// answers HTTP reads it as it comes; a slower one is ended. 0 lets a client take its time.
+    pub body_rate: ByteCount,
     /// Requests that one deployment works on at the same time.
     pub concurrency: usize,
     /// Requests that wait for a deployment before the next is answered 429.
@@ -225,6 +228,7 @@ impl Default for Gateway {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             max_body: ByteCount(64 << 20),
             body_timeout: Period(std::time::Duration::from_secs(60)),
+            body_rate: ByteCount(240),
             concurrency: 64,
             queue: 1024,
             drain: Period(std::time::Duration::from_secs(30)),

@@ -188,8 +188,13 @@ fn in_its_words(error: Box<dyn std::error::Error + Send + Sync>) -> wasmtime_was
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             wasmtime_wasi_http::Error::HttpRequestBodySize(None)
         }
+        Err(error) if is_late(&*error) => wasmtime_wasi_http::Error::ConnectionReadTimeout,
         Err(error) => wasmtime_wasi_http::Error::InternalError(Some(error.to_string())),
     }
+}
+
+fn is_late(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
 /// What goes with a request into the instance that works on it.

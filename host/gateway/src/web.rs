@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
@@ -23,6 +23,10 @@ use crate::revisions::{Endpoint, Live};
 use crate::server::Inner;
 use crate::stats::Counted;
 use crate::trace::TRACEPARENT;
+
+mod rest;
+
+use rest::Rest;
 
 /// A deployment that a request is for.
 pub(crate) struct Found {
@@ -110,7 +114,7 @@ async fn ask(
     live.stats.queue.add(begun - arrived);
     let request = told(gateway, call, found, parts, peer)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let body = Limited::new(Rest(Some(body)), limit).boxed_unsync();
+    let body = Limited::new(Rest::new(body, &gateway.config), limit).boxed_unsync();
     let answered = web.answer(request.map(|()| body)).await;
     live.stats.inference.add(begun.elapsed());
     Ok((answered?, held))
@@ -171,53 +175,6 @@ fn explain(headers: &mut HeaderMap, found: &Found, uri: &Uri, peer: SocketAddr) 
     set("spin-client-addr", &peer.to_string());
     for (name, value) in &found.matched.names {
         set(&format!("spin-path-match-{name}"), value);
-    }
-}
-
-/// How much of a body that nobody wants is read, and for how long.
-const UNWANTED: usize = 16 << 20;
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A request's body. What a component leaves of it is read and dropped, within reason: a client that is
-/// still sending would see a broken connection instead of the answer.
-struct Rest(Option<Incoming>);
-
-impl http_body::Body for Rest {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.0 {
-            Some(body) => Pin::new(body).poll_frame(context),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(hyper::body::Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map(hyper::body::Body::size_hint).unwrap_or_default()
-    }
-}
-
-impl Drop for Rest {
-    fn drop(&mut self) {
-        let left = self.0.take().filter(|body| !hyper::body::Body::is_end_stream(body));
-        let (Some(mut body), Ok(runtime)) = (left, tokio::runtime::Handle::try_current()) else { return };
-        runtime.spawn(tokio::time::timeout(PATIENCE, async move {
-            let mut dropped = 0;
-            while let Some(Ok(frame)) = body.frame().await {
-                dropped += frame.data_ref().map_or(0, Bytes::len);
-                if dropped > UNWANTED {
-                    return;
-                }
-            }
-        }));
     }
 }
 
