@@ -26,16 +26,42 @@ fn oci_client_over_tls_with_basic_and_bearer() {
     succeeds("oci-client", command.arg(server.api.strip_prefix("https://").unwrap()));
 }
 
-/// wkg with a configuration of its own, so that nobody's own one is read or written.
-fn wkg(world: &World, registry: &str) -> Option<Command> {
+/// wkg with a configuration of its own, so that nobody's own one is read or written, and what that says of
+/// the registry.
+fn wkg(world: &World, registry: &str, oci: &str) -> Option<Command> {
     let config = format!(
         "default_registry = \"{registry}\"\n[registry.\"{registry}\"]\ntype = \"oci\"\n\
-         [registry.\"{registry}\".oci]\nprotocol = \"http\"\n"
+         [registry.\"{registry}\".oci]\n{oci}\n"
     );
     let mut command = Command::new(tool("wkg")?);
     command.env("WKG_CONFIG_FILE", world.write("wkg.toml", config));
     command.env("HOME", world.dir.path()).env("XDG_CACHE_HOME", world.dir.path().join("cache"));
     Some(command)
+}
+
+const PLAIN: &str = "protocol = \"http\"";
+
+#[test]
+fn wkg_over_tls_with_a_private_authority() {
+    let (world, package) = (World::new(), path("registry/oci/clients/wit"));
+    let authority = Authority::new(&world);
+    let minted = world.eyot.json(&["token", "create", "ci", "--scope", "repository:acme/*:pull,push"]);
+    let secret = minted.unwrap()["secret"].as_str().unwrap().to_owned();
+    let server = world.eyot.up_with(&authority.settings().each_ref().map(String::as_str)).unwrap();
+    let registry = server.api.trim_start_matches("https://").replace("127.0.0.1", "localhost");
+    let fetched = world.dir.path().join("fetched.wasm");
+    let named = |secret: &str| format!("auth = {{ username = \"ci\", password = \"{secret}\" }}");
+    for (oci, arguments, well) in [
+        (named("wrong"), &["publish", text(&package)][..], false),
+        (named(&secret), &["publish", text(&package)], true),
+        (String::new(), &["get", "acme:shapes@1.2.0", "--output", text(&fetched)], false),
+        (named(&secret), &["get", "acme:shapes@1.2.0", "--output", text(&fetched)], true),
+    ] {
+        let Some(mut command) = wkg(&world, &registry, &oci) else { return };
+        let done = command.env("SSL_CERT_FILE", &authority.ca).args(arguments).output().unwrap();
+        assert_eq!(done.status.success(), well, "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert!(std::fs::read(&fetched).unwrap().starts_with(b"\0asm"));
 }
 
 #[test]
@@ -58,7 +84,7 @@ fn wkg_publishes_and_resolves() {
         (&["oci", "pull", &by_hand, out[0], out[1], "--insecure", &registry], true),
         (&["get", "acme:ours@2.0.0", out[0], out[1], "--overwrite"], true),
     ] {
-        let Some(mut command) = wkg(&world, &registry) else { return };
+        let Some(mut command) = wkg(&world, &registry, PLAIN) else { return };
         let done = command.args(arguments).output().unwrap();
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
         let is_same = || std::fs::read(&fetched).unwrap() == std::fs::read(&wasm).unwrap();
@@ -69,7 +95,7 @@ fn wkg_publishes_and_resolves() {
     let ours = world.eyot.json(&["inspect", text(&wasm)]).unwrap();
     assert_eq!(seen["imports"], ours["imports"]);
     // A version that is out stays as it is, whoever pushes.
-    let mut again = wkg(&world, &registry).unwrap();
+    let mut again = wkg(&world, &registry, PLAIN).unwrap();
     let other = component("testing-echo").unwrap();
     let target = format!("{registry}/acme/ours:2.0.0");
     let done = again.args(["oci", "push", &target, text(&other), "--insecure", &registry]).output().unwrap();

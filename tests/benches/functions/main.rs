@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use eyot_tests::{Eyot, Resident, Server, component, pin, quantile};
 
 mod asked;
+mod python;
 mod rival;
 
 use asked::{CONNECTIONS, Subject};
@@ -49,9 +50,18 @@ fn main() -> Result<()> {
         );
     }
     deploy(&eyot)?;
-    let subjects = subjects(&server, &rivals)?;
+    let in_a_loop = python::deploy(&eyot, ROUNDS)?;
+    let mut subjects = subjects(&server, &rivals)?;
+    if in_a_loop.is_some() {
+        let (what, body) = ("eyot, a function in Python, 64 numbers", python::request());
+        subjects.push(Subject::new(what, &server.gateway, "/fn/python/summarize", &body, server.pid()));
+    }
     println!("one connection, µs a request{:>28} {:>8} {:>8} {:>8}", "min", "p50", "max", "p99");
     measure(&subjects, |subject| subject.alone())?;
+    if let Some([least, middle, most, tail]) = in_a_loop {
+        let what = "the same function in a loop of CPython";
+        println!("{what:<47} {least:>8.1} {middle:>8.1} {most:>8.1} {tail:>8.1}");
+    }
     println!(
         "\n{CONNECTIONS} connections, requests a second{:>19} {:>8} {:>8} {:>8}",
         "min", "median", "max", "µs CPU"
