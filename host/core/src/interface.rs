@@ -133,11 +133,10 @@ impl Function {
         }
     }
 
-    /// Whether `name` means this function: its full name, its short one, or the bare one.
-    pub fn is_called(&self, name: &str) -> bool {
-        self.name == name
-            || self.name.rsplit_once('#').is_some_and(|(_, bare)| bare == name)
-            || self.short() == name
+    /// The names that mean this function: its full name, its short one, and the bare one.
+    pub fn called(&self) -> [String; 3] {
+        let bare = self.name.rsplit_once('#').map_or(self.name.as_str(), |(_, bare)| bare);
+        [self.name.clone(), self.short(), bare.to_owned()]
     }
 
     /// The parameter that a body of bytes stands for: the only one, if it is a list of bytes and the
@@ -190,10 +189,10 @@ impl Type {
     /// inside of an option is `null`, or `{"some": …}` around the inner one. An artifact is written as
     /// its digest.
     pub fn check(&self, value: &Value) -> Result<()> {
-        self.check_at(value, &mut String::new())
+        self.check_at(value, &Path::Whole)
     }
 
-    fn check_at(&self, value: &Value, path: &mut String) -> Result<()> {
+    fn check_at(&self, value: &Value, path: &Path<'_>) -> Result<()> {
         let good = match (self, value) {
             (Type::Bool, Value::Bool(_)) | (Type::String, Value::String(_)) => true,
             (Type::Char, Value::String(text)) => text.chars().count() == 1,
@@ -205,7 +204,7 @@ impl Type {
             (Type::Option(_), Value::Null) => true,
             (Type::Option(inner), value) if inner.is_optional() => {
                 let Some(value) = some(value) else { return Err(self.mismatch(value, path)) };
-                return inner.check_inside(value, path, ".some");
+                return inner.check_at(value, &Path::Field(path, "some"));
             }
             (Type::Option(inner), value) => return inner.check_at(value, path),
             (Type::List(_), Value::String(text)) if self.is_bytes() => STANDARD.decode(text).is_ok(),
@@ -215,20 +214,20 @@ impl Type {
             }
             (Type::List(inner), Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
-                    inner.check_inside(item, path, &format!("[{index}]"))?;
+                    inner.check_at(item, &Path::Item(path, index))?;
                 }
                 true
             }
             (Type::Tuple(types), Value::Array(items)) if types.len() == items.len() => {
                 for (index, (ty, item)) in types.iter().zip(items).enumerate() {
-                    ty.check_inside(item, path, &format!("[{index}]"))?;
+                    ty.check_at(item, &Path::Item(path, index))?;
                 }
                 true
             }
             (Type::Record(fields), Value::Object(map)) => {
                 for field in fields {
                     let value = map.get(&field.name).unwrap_or(&Value::Null);
-                    field.ty.check_inside(value, path, &format!(".{}", field.name))?;
+                    field.ty.check_at(value, &Path::Field(path, &field.name))?;
                 }
                 if let Some(extra) = map.keys().find(|key| !fields.iter().any(|field| field.name == **key)) {
                     return Err(Error::invalid(format!("{}unknown field '{extra}'", at(path)))
@@ -239,7 +238,7 @@ impl Type {
             (Type::Variant(cases), Value::Object(map)) if map.len() == 1 => {
                 let (name, value) = map.iter().next().unwrap_or((&EMPTY, &Value::Null));
                 match cases.iter().find(|case| case.name == *name).map(|case| &case.ty) {
-                    Some(Some(ty)) => return ty.check_inside(value, path, &format!(".{name}")),
+                    Some(Some(ty)) => return ty.check_at(value, &Path::Field(path, name)),
                     Some(None) => value.is_null(),
                     None => false,
                 }
@@ -262,15 +261,7 @@ impl Type {
         if good { Ok(()) } else { Err(self.mismatch(value, path)) }
     }
 
-    fn check_inside(&self, value: &Value, path: &mut String, step: &str) -> Result<()> {
-        let length = path.len();
-        path.push_str(step);
-        self.check_at(value, path)?;
-        path.truncate(length);
-        Ok(())
-    }
-
-    fn mismatch(&self, value: &Value, path: &str) -> Error {
+    fn mismatch(&self, value: &Value, path: &Path<'_>) -> Error {
         let mut shown = value.to_string();
         if shown.chars().count() > 60 {
             shown = shown.chars().take(57).chain("...".chars()).collect();
@@ -302,8 +293,25 @@ impl Type {
 
 static EMPTY: String = String::new();
 
-fn at(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!("at {path}: ") }
+/// Where in a value something lies. It is written out only where that is told.
+enum Path<'a> {
+    Whole,
+    Field(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Whole => Ok(()),
+            Path::Field(outer, name) => write!(f, "{outer}.{name}"),
+            Path::Item(outer, index) => write!(f, "{outer}[{index}]"),
+        }
+    }
+}
+
+fn at(path: &Path<'_>) -> String {
+    if matches!(path, Path::Whole) { String::new() } else { format!("at {path}: ") }
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {

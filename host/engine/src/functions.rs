@@ -1,6 +1,6 @@
 //! Functions of a component as calls with JSON: the component's own types are the contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +17,8 @@ use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent, reflect};
 pub struct Functions {
     pool: Pool<InstancePre<Guest>>,
     all: Vec<Served>,
+    /// The places of those that a name means.
+    named: HashMap<String, Vec<usize>>,
 }
 
 struct Served {
@@ -85,8 +87,13 @@ impl Functions {
                 format!("it exports {exports}")
             }));
         }
+        let mut named: HashMap<String, Vec<usize>> = HashMap::new();
+        for (place, served) in all.iter().enumerate() {
+            let names: BTreeSet<String> = served.function.called().into();
+            names.into_iter().for_each(|name| named.entry(name).or_default().push(place));
+        }
         let start = component.instance().clone();
-        Ok(Arc::new(Self { pool: Pool::new(component, start, grants, limits, instances)?, all }))
+        Ok(Arc::new(Self { pool: Pool::new(component, start, grants, limits, instances)?, all, named }))
     }
 
     /// The component.
@@ -104,7 +111,7 @@ impl Functions {
         self.all.iter().map(|served| &served.function)
     }
 
-    /// The function of that name; see [`eyot_core::interface::Function::is_called`].
+    /// The function of that name; see [`eyot_core::interface::Function::called`].
     ///
     /// Fails with `NotFound` that lists those there are, and `Invalid` where the name fits several.
     pub fn find(&self, name: &str) -> Result<&Function> {
@@ -112,7 +119,7 @@ impl Functions {
     }
 
     fn served(&self, name: &str) -> Result<&Served> {
-        let mut found = self.all.iter().filter(|served| served.function.is_called(name));
+        let mut found = self.named.get(name).into_iter().flatten().filter_map(|place| self.all.get(*place));
         let names = || self.all().map(Function::short).collect::<Vec<_>>().join(", ");
         match (found.next(), found.next()) {
             (Some(served), None) => Ok(served),

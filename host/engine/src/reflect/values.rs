@@ -212,10 +212,10 @@ fn one(name: String, value: Value) -> Value {
 
 /// An `f32` with the digits of an `f32`: 0.1 and not 0.10000000149011612.
 fn shortest(number: f32) -> Value {
-    match number.to_string().parse::<f64>() {
-        Ok(wide) if number.is_finite() => from_float(wide),
-        _ => from_float(number.into()),
+    if !number.is_finite() {
+        return from_float(number.into());
     }
+    ryu::Buffer::new().format_finite(number).parse().map_or_else(|_| from_float(number.into()), from_float)
 }
 
 fn from_float(number: f64) -> Value {
