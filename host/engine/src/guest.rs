@@ -110,6 +110,11 @@ impl Deadline {
     pub(crate) fn get(&self) -> Instant {
         *self.0.lock()
     }
+
+    /// Whether another holds it too: who waits for the answer, or for the rest of it.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
 }
 
 /// What a call has spent on inference.

@@ -303,9 +303,13 @@ impl WorkerExpiration for Expiration {
         if Instant::now() >= end {
             return Poll::Ready(());
         }
+        if self.timer.deadline() > end.into() {
+            self.timer.as_mut().reset(end.into());
+        }
+        // An end that has moved on since the timer was set is looked at again when the timer ends.
+        std::task::ready!(self.timer.as_mut().poll(context));
         self.timer.as_mut().reset(end.into());
-        // A deadline that has moved since is looked at again when the old one comes.
-        self.timer.as_mut().poll(context).map(|()| ())
+        self.timer.as_mut().poll(context)
     }
 }
 
@@ -350,9 +354,8 @@ impl WorkerState for Worker {
         guest.stdout.begin();
         guest.stderr.begin();
         let mut running = guest.running.get_or_insert_default().lock();
-        // Ends that have passed are of requests that are over.
-        let now = Instant::now();
-        running.retain(|deadline| deadline.get() > now);
+        // What a request that is over has left to do has the time of this one.
+        running.retain(Deadline::is_held);
         running.push(deadline.clone());
         drop(running);
         let mut waiting = self.asked.lock();

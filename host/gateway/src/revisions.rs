@@ -206,7 +206,7 @@ pub(crate) struct Revisions {
 
 /// Routes by the first segment of their path, the most exact first; those whose first segment may be
 /// anything under the empty one.
-type Routes = HashMap<String, Vec<(Route, Arc<Endpoint>)>>;
+type Routes = HashMap<String, Vec<Arc<web::Mounted>>>;
 
 fn routes<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Routes {
     let mut routes = Routes::new();
@@ -214,11 +214,13 @@ fn routes<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Routes {
         let Some(main) = endpoint.main() else { continue };
         for route in &main.revision.routes {
             let first = route.first().unwrap_or_default().to_owned();
-            routes.entry(first).or_default().push((route.clone(), endpoint.clone()));
+            routes.entry(first).or_default().push(web::Mounted::new(route, endpoint));
         }
     }
     for found in routes.values_mut() {
-        found.sort_by(|(one, this), (other, that)| (other.rank(), &this.name).cmp(&(one.rank(), &that.name)));
+        found.sort_by(|one, other| {
+            (other.route.rank(), &one.endpoint.name).cmp(&(one.route.rank(), &other.endpoint.name))
+        });
     }
     routes
 }
@@ -247,20 +249,20 @@ impl Revisions {
         let host = web::host(uri, headers).map(str::to_ascii_lowercase);
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         let best = [first, ""].into_iter().filter_map(|first| routes.get(first)).flatten();
-        let fits = best.filter_map(|(route, endpoint)| {
-            let there = route.host().is_none_or(|wanted| host.as_deref() == Some(wanted));
-            let matched = there.then(|| route.matches(path)).flatten()?;
-            Some(web::Found { endpoint: endpoint.clone(), route: route.clone(), matched })
+        let fits = best.filter_map(|mounted| {
+            let there = mounted.route.host().is_none_or(|wanted| host.as_deref() == Some(wanted));
+            let matched = there.then(|| mounted.route.matches(path)).flatten()?;
+            Some(web::Found { mounted: mounted.clone(), matched })
         });
-        fits.max_by(|one, other| one.route.rank().cmp(&other.route.rank()))
+        fits.max_by(|one, other| one.mounted.route.rank().cmp(&other.mounted.route.rank()))
     }
 
     /// The deployment that has this very route, if another than `name` does.
     pub(crate) fn claimed(&self, name: &Name, route: &Route) -> Option<Name> {
         let routes = self.routes.read();
         let all = routes.get(route.first().unwrap_or_default())?;
-        let other = all.iter().find(|(found, endpoint)| found == route && endpoint.name != *name);
-        other.map(|(_, endpoint)| endpoint.name.clone())
+        let other = all.iter().find(|mounted| mounted.route == *route && mounted.endpoint.name != *name);
+        other.map(|mounted| mounted.endpoint.name.clone())
     }
 
     /// Splits requests from now on, and lets go of revisions that are not among `live`.

@@ -12,8 +12,8 @@ use eyot_core::{Error, Kind, Result};
 use eyot_deploy::{Matched, Route};
 use eyot_engine::{Streamed, Web};
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, request};
-use http_body_util::{BodyExt as _, Limited};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header, request};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use crate::answer::{Failure, Out, Refusal};
@@ -25,13 +25,28 @@ use crate::stats::Counted;
 use crate::trace::TRACEPARENT;
 
 mod rest;
+mod spin;
 
 use rest::Rest;
+use spin::OfRoute;
 
-/// A deployment that a request is for.
-pub(crate) struct Found {
-    pub(crate) endpoint: Arc<Endpoint>,
+/// A deployment at one of its routes.
+pub(crate) struct Mounted {
     pub(crate) route: Route,
+    pub(crate) endpoint: Arc<Endpoint>,
+    told: OfRoute,
+}
+
+impl Mounted {
+    pub(crate) fn new(route: &Route, endpoint: &Arc<Endpoint>) -> Arc<Self> {
+        let (route, endpoint, told) = (route.clone(), endpoint.clone(), OfRoute::new(route));
+        Arc::new(Self { route, endpoint, told })
+    }
+}
+
+/// What a request is for.
+pub(crate) struct Found {
+    pub(crate) mounted: Arc<Mounted>,
     pub(crate) matched: Matched,
 }
 
@@ -54,7 +69,7 @@ pub(crate) async fn answer(
     let (parts, body) = request.into_parts();
     let call = Call::new(gateway, &parts.headers, None);
     let attempted = attempt(gateway, &call, &found, parts, body, peer).await;
-    let signed = call.ended(gateway, found.endpoint.name.as_str(), attempted.as_ref().err());
+    let signed = call.ended(gateway, found.mounted.endpoint.name.as_str(), attempted.as_ref().err());
     let mut answer = attempted.unwrap_or_else(|error| Refusal::from(error).answer().map(Out::Http));
     answer.headers_mut().extend(signed);
     answer
@@ -69,7 +84,7 @@ async fn attempt(
     peer: SocketAddr,
 ) -> Result<Response<Out>> {
     gateway.refuse_when_draining()?;
-    let endpoint = &found.endpoint;
+    let endpoint = &found.mounted.endpoint;
     let told = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
     let key = endpoint.key(told, |_| None);
     let live = predict::route(endpoint, None, key.as_deref())?;
@@ -114,7 +129,10 @@ async fn ask(
     live.stats.queue.add(begun - arrived);
     let request = told(gateway, call, found, parts, peer)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let body = Limited::new(Rest::new(body, &gateway.config), limit).boxed_unsync();
+    let body = match body.is_end_stream() {
+        true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+        false => Limited::new(Rest::new(body, &gateway.config), limit).boxed_unsync(),
+    };
     let answered = web.answer(request.map(|()| body)).await;
     live.stats.inference.add(begun.elapsed());
     Ok((answered?, held))
@@ -142,7 +160,7 @@ fn told(
     let uri = Uri::from_parts(uri).map_err(|_| wrong("address"))?;
     let mut request = Request::new(());
     let mut headers = parts.headers;
-    explain(&mut headers, found, &uri, peer);
+    spin::tell(&mut headers, &found.mounted.told, &found.matched, &uri, peer);
     if let Some(Ok(traceparent)) = call.traceparent().map(HeaderValue::try_from) {
         headers.insert(TRACEPARENT, traceparent);
     }
@@ -150,32 +168,6 @@ fn told(
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     Ok(request)
-}
-
-/// Tells a component by headers what its route made of the request. What a client sends under these
-/// names is taken away.
-fn explain(headers: &mut HeaderMap, found: &Found, uri: &Uri, peer: SocketAddr) {
-    let forged: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("spin-")).cloned().collect();
-    forged.into_iter().for_each(|name| {
-        headers.remove(name);
-    });
-    let mut set = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.insert(name, value);
-        }
-    };
-    let route = found.route.to_string();
-    set("spin-full-url", &uri.to_string());
-    set("spin-path-info", &found.matched.rest);
-    set("spin-matched-route", &route);
-    set("spin-raw-component-route", &route);
-    set("spin-component-route", &found.route.base());
-    set("spin-base-path", "/");
-    set("spin-client-addr", &peer.to_string());
-    for (name, value) in &found.matched.names {
-        set(&format!("spin-path-match-{name}"), value);
-    }
 }
 
 /// A place among the requests that a revision works on, until the answer has gone out.

@@ -23,13 +23,15 @@ pub(crate) fn request() -> String {
 /// takes in CPython itself: the least, the median and the most of some rounds, and the 99th percentile, in µs.
 /// `None` without the Python tools.
 pub(crate) fn deploy(eyot: &Eyot, rounds: usize) -> Result<Option<[f64; 4]>> {
-    let project = eyot.data().with_file_name("python");
+    let dir = tempfile::tempdir()?;
+    let project = dir.path().join("python");
     let folder = project.to_string_lossy();
     eyot.json(&["new", "--lang", "python", "--kind", "function", "python", "--dir", &folder])?;
-    let mut push = eyot.command(&["push", &folder]);
-    let Some(push) = with_python_tools(&mut push) else { return Ok(None) };
-    let pushed = push.output().context("eyot push")?;
-    ensure!(pushed.status.success(), "eyot push: {}", String::from_utf8_lossy(&pushed.stderr));
+    let mut build = eyot.command(&["build", &folder]);
+    let Some(build) = with_python_tools(&mut build) else { return Ok(None) };
+    let built = build.output().context("eyot build")?;
+    ensure!(built.status.success(), "eyot build: {}", String::from_utf8_lossy(&built.stderr));
+    eyot.json(&["push", &folder])?;
     eyot.json(&["deploy", "python:0.1.0", "--name", "python"])?;
     let program = format!(
         "import time\nfrom app import summarize\nvalues = {:?}\ntaken = []\nfor _ in range({CALLS}):\n    \
