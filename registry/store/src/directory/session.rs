@@ -159,11 +159,14 @@ impl Directory {
         let saved = read_state(self, id)?;
         let hashes = Hashes::restore(&saved.sha256, saved.sha512.as_deref()).ok_or_else(|| unknown(id))?;
         let mut file = OpenOptions::new().write(true).open(self.upload_file(id)).map_err(|_| unknown(id))?;
-        if file.metadata()?.len() < saved.received {
+        let length = file.metadata()?.len();
+        if length < saved.received {
             return Err(unknown(id));
         }
-        // Bytes past the last save belong to a request that never ended: they were not hashed.
-        file.set_len(saved.received)?;
+        if length > saved.received {
+            // Bytes past the last save belong to a request that never ended: they were not hashed.
+            file.set_len(saved.received)?;
+        }
         file.seek(SeekFrom::Start(saved.received))?;
         let state = State { file, hashes, received: saved.received, _turn: turn };
         Ok(Session::new(self, id, state))
