@@ -45,7 +45,8 @@ impl Rest {
 impl Pace {
     fn new(grace: Duration, rate: u64) -> Self {
         let since = Instant::now();
-        Self { since, grace, rate, received: 0, timer: Box::pin(tokio::time::sleep(grace)) }
+        let timer = Box::pin(tokio::time::sleep_until((since + grace).into()));
+        Self { since, grace, rate, received: 0, timer }
     }
 
     fn due(&self) -> Instant {
