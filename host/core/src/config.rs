@@ -139,8 +139,8 @@ pub struct Gateway {
     pub max_body: ByteCount,
     /// How long the body of a request may take to arrive; a slower one is answered 408.
     pub body_timeout: Period,
-    /// The bytes a second that a body must arrive at for longer than body-timeout, where a component that
-    /// answers HTTP reads it as it comes; a slower one is ended. 0 lets a client take its time.
+    /// Bytes a second at which a client that is waited for may send for longer than body-timeout, where a
+    /// component that answers HTTP reads a body as it comes; a slower body is ended. 0 ends none.
     pub body_rate: ByteCount,
     /// Requests that one deployment works on at the same time.
     pub concurrency: usize,

@@ -25,13 +25,15 @@ pub(super) struct Rest {
     pace: Option<Pace>,
 }
 
-/// When the next part of a body must have come.
+/// How long a client may be waited for. What a component takes before it reads on is not the client's time.
 struct Pace {
-    since: Instant,
     grace: Duration,
     /// Bytes a second.
     rate: u64,
     received: u64,
+    /// In all waits before this one.
+    waited: Duration,
+    waits_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -44,27 +46,25 @@ impl Rest {
 
 impl Pace {
     fn new(grace: Duration, rate: u64) -> Self {
-        let since = Instant::now();
-        let timer = Box::pin(tokio::time::sleep_until((since + grace).into()));
-        Self { since, grace, rate, received: 0, timer }
+        let timer = Box::pin(tokio::time::sleep_until((Instant::now() + grace).into()));
+        Self { grace, rate, received: 0, waited: Duration::ZERO, waits_since: None, timer }
     }
 
-    fn due(&self) -> Instant {
-        self.since + self.grace + Duration::from_millis(self.received.saturating_mul(1000) / self.rate)
+    /// A part has come, or the end.
+    fn came(&mut self, length: usize) {
+        self.received += length as u64;
+        self.waited += self.waits_since.take().map_or(Duration::ZERO, |since| since.elapsed());
     }
 
     /// Ready when the time for the next part is over.
     fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let due = self.due();
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            if self.timer.deadline().into_std() < due {
-                self.timer.as_mut().reset(due.into());
-            }
-            std::task::ready!(self.timer.as_mut().poll(context));
+        let since = *self.waits_since.get_or_insert_with(Instant::now);
+        let allowed = self.grace + Duration::from_millis(self.received.saturating_mul(1000) / self.rate);
+        let due = since + allowed.saturating_sub(self.waited);
+        if self.timer.deadline() != due.into() {
+            self.timer.as_mut().reset(due.into());
         }
+        self.timer.as_mut().poll(context)
     }
 }
 
@@ -82,7 +82,7 @@ impl Body for Rest {
                 let length =
                     frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
                 if let Some(pace) = pace {
-                    pace.received += length as u64;
+                    pace.came(length);
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
