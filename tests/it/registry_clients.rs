@@ -36,7 +36,7 @@ fn wkg(world: &World, registry: &str, oci: &str) -> Option<Command> {
     let mut command = Command::new(tool("wkg")?);
     // It leaves a lock file where it runs.
     command.current_dir(world.dir.path());
-    command.env("WKG_CONFIG_FILE", world.write("wkg.toml", config));
+    command.env("WKG_CONFIG_FILE", world.write("registries.toml", config));
     command.env("HOME", world.dir.path()).env("XDG_CACHE_HOME", world.dir.path().join("cache"));
     Some(command)
 }
