@@ -134,7 +134,7 @@ pub struct Spent {
 
 /// An inference must end a tenth of what is left before the call does, and no more than this: so that
 /// the guest hears of it and can still answer.
-const GRACE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(250);
 
 impl Guest {
     pub(crate) fn new(grants: Grants, limits: &Limits, seed: Option<&[u8; 32]>) -> Self {
