@@ -24,8 +24,7 @@ impl Setup {
 pub(crate) fn asks_for_concurrency(wasm: &[u8]) -> bool {
     let asks = |name: &str| {
         let of_third_preview = name.starts_with("wasi:") && name.contains("@0.3.");
-        of_third_preview
-            || ["wasi:http/incoming-handler@", "spin:"].iter().any(|start| name.starts_with(start))
+        of_third_preview || name.starts_with("spin:")
     };
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(wasm) {
@@ -60,7 +59,7 @@ mod tests {
     fn names_tell_who_needs_an_event_loop() {
         let instance = |name: &str, what: &str| format!(r#"(component ({what} "{name}" (instance)))"#);
         for (name, expected) in [
-            ("wasi:http/incoming-handler@0.2.3", true),
+            ("wasi:http/incoming-handler@0.2.3", false),
             ("wasi:http/handler@0.3.0", true),
             ("wasi:clocks/monotonic-clock@0.3.0", true),
             ("wasi:clocks/monotonic-clock@0.2.3", false),

@@ -1,0 +1,151 @@
+//! Components of `wasi:http/incoming-handler@0.2`: an instance works on one request at a time.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Instant;
+
+use eyot_core::{Error, Result};
+use futures::FutureExt as _;
+use tokio::sync::oneshot;
+use wasmtime::Store;
+use wasmtime::component::Resource;
+use wasmtime_wasi_http::p2::HttpError;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
+
+use super::{Answer, Streamed, unanswered};
+use crate::guest::{Deadline, Guest};
+use crate::pool::{Pool, Start, Warm};
+use crate::{Census, Component, Grants, Instances, Limits};
+
+/// Hands each request to an instance of its own, or to one that has done with its last.
+pub(super) struct Alone {
+    pool: Arc<Pool<ProxyPre<Guest>>>,
+}
+
+impl Start for ProxyPre<Guest> {
+    type Started = Proxy;
+
+    async fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Proxy> {
+        self.instantiate_async(store).await
+    }
+}
+
+/// What a component is called with.
+struct Asked {
+    request: Resource<HostIncomingRequest>,
+    out: Resource<HostResponseOutparam>,
+    deadline: Deadline,
+    broken: Arc<AtomicBool>,
+}
+
+impl Alone {
+    pub(super) fn new(
+        component: Component,
+        pre: ProxyPre<Guest>,
+        grants: Grants,
+        limits: Limits,
+        instances: Instances,
+    ) -> Result<Self> {
+        Ok(Self { pool: Arc::new(Pool::new(component, pre, grants, limits, instances)?) })
+    }
+
+    pub(super) fn component(&self) -> &Component {
+        self.pool.component()
+    }
+
+    pub(super) fn census(&self) -> Census {
+        self.pool.census()
+    }
+
+    pub(super) async fn answer(&self, request: http::Request<WasiBody>) -> Result<http::Response<Streamed>> {
+        let mut warm = self.pool.take().await?;
+        let (give, given) = oneshot::channel();
+        let (timeout, broken) = (self.pool.limits().timeout, Arc::<AtomicBool>::default());
+        let deadline = Deadline::new(Instant::now() + timeout);
+        let mut http = warm.store.data_mut().http();
+        let request = http.new_incoming_request(Scheme::Http, request);
+        let request = request.map_err(|error| Error::invalid(format!("{error:#}")))?;
+        let out = http.new_response_outparam(give).map_err(|error| Error::internal(format!("{error:#}")))?;
+        let asked = Asked { request, out, deadline: deadline.clone(), broken: broken.clone() };
+        let mut work = Box::pin(work(self.pool.clone(), warm, asked));
+        let (mut given, mut done) = (given.fuse(), Poll::Pending);
+        let given = std::future::poll_fn(|context| {
+            done = work.as_mut().poll(context);
+            match Pin::new(&mut given).poll(context) {
+                Poll::Ready(Ok(given)) => Poll::Ready(Some(given)),
+                _ if done.is_ready() => Poll::Ready(None),
+                _ => Poll::Pending,
+            }
+        });
+        match (given.await, done) {
+            (Some(Ok(response)), done) => {
+                match done {
+                    Poll::Ready(done) => note(done),
+                    // Few have anything left to do now; those that have outlive this call.
+                    Poll::Pending => drop(tokio::spawn(work.map(note))),
+                }
+                Ok(Answer::of(response, deadline, timeout, broken))
+            }
+            (_, Poll::Ready(Err(error))) => Err(error),
+            (Some(Err(code)), _) => Err(self.unanswered(HttpError::from(code))),
+            (None, _) => Err(self.unanswered("it never set its response-outparam")),
+        }
+    }
+
+    fn unanswered(&self, why: impl std::fmt::Display) -> Error {
+        unanswered(&self.component().digest(), why)
+    }
+}
+
+/// What went wrong once the answer had begun.
+fn note(done: Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(error = %error.chain(), "a component failed after it had begun to answer");
+    }
+}
+
+/// A request from its start to what the component does after its answer.
+///
+/// Fails with why the instance was ended; the answer is marked as broken then.
+async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, mut warm: Warm<Proxy>, asked: Asked) -> Result<()> {
+    let Asked { request, out, deadline, broken } = asked;
+    let (_, busy) = pool.begin(&mut warm, None);
+    *warm.store.data_mut().running.get_or_insert_default().lock() = vec![deadline.clone()];
+    let call = warm.exports.wasi_http_incoming_handler().call_handle(&mut warm.store, request, out);
+    if let Err(error) = until(&deadline, call).await {
+        // Before the instance goes, and with it its end of the body, which looks as if it were done.
+        broken.store(true, Ordering::Relaxed);
+        return Err(pool.failed(&error, &warm, "handle", busy));
+    }
+    busy.answered();
+    // A body that nobody ends any more ends with its instance.
+    let mut left = warm.store.data_mut().http().table.iter_mut();
+    if !left.any(|resource| resource.is::<HostOutgoingBody>()) {
+        drop(left);
+        pool.keep(warm);
+    }
+    Ok(())
+}
+
+/// Waits for as long as the deadline moves on.
+async fn until<T>(
+    deadline: &Deadline,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    let mut call = pin!(call);
+    loop {
+        let end = deadline.get();
+        match tokio::time::timeout_at(end.into(), &mut call).await {
+            Ok(called) => return called,
+            Err(_) if deadline.get() > end => {}
+            Err(_) => return Err(wasmtime::Trap::Interrupt.into()),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Components of `wasi:http/handler@0.3`: an instance works on several requests at the same time.
+//!
+//! What queues requests, reuses instances and runs several requests in one is wasmtime's own
+//! [`ProxyHandler`]. Here is what an instance is made of, how long it may work, and why one failed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use eyot_core::{Digest, Error, Result};
+use futures::channel::oneshot;
+use parking_lot::Mutex;
+use wasmtime::component::GuestTaskId;
+use wasmtime::{Store, StoreContextMut};
+use wasmtime_wasi_http::handler::{
+    ExpirationError, HandlerState, Instance, InstantiationError, ProxyHandler, ProxyPre, ShouldAccept,
+    WorkerExpiration, WorkerState, WorkerStatus,
+};
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
+
+use super::{Answer, Streamed, unanswered};
+use crate::guest::{Deadline, Guest, Running};
+use crate::instances::Counts;
+use crate::pool::full;
+use crate::{Census, Component, Grants, Instances, Limits, fault};
+
+/// Hands requests to instances, each of which works on several.
+pub(super) struct Together {
+    proxy: ProxyHandler<State>,
+}
+
+struct State {
+    component: Component,
+    pre: ProxyPre<Guest>,
+    grants: Grants,
+    limits: Limits,
+    instances: Instances,
+    counts: Arc<Counts>,
+    /// Instances that live, at work or not.
+    alive: Arc<AtomicUsize>,
+}
+
+/// Requests that an instance of WASI 0.3 works on at the same time, while they wait for something.
+const TOGETHER: usize = 16;
+
+/// How long an instance waits for its next request before its memory is given back.
+const IDLE: Duration = Duration::from_secs(5);
+
+impl Together {
+    pub(super) fn new(
+        component: Component,
+        pre: ServicePre<Guest>,
+        grants: Grants,
+        limits: Limits,
+        instances: Instances,
+    ) -> Self {
+        let (counts, alive) = Default::default();
+        let pre = ProxyPre::P3(pre);
+        let state = State { component, pre, grants, limits, instances, counts, alive };
+        Self { proxy: ProxyHandler::new(state) }
+    }
+
+    pub(super) fn component(&self) -> &Component {
+        &self.proxy.state().component
+    }
+
+    /// One that works on several requests counts as busy once for each.
+    pub(super) fn census(&self) -> Census {
+        let state = self.proxy.state();
+        let mut census = state.counts.census(0);
+        census.idle = state.alive.load(Ordering::Relaxed).saturating_sub(census.busy);
+        census
+    }
+
+    pub(super) async fn answer(&self, request: http::Request<WasiBody>) -> Result<http::Response<Streamed>> {
+        let state = self.proxy.state();
+        let (told, fault) = oneshot::channel();
+        let deadline = Deadline::new(Instant::now() + state.limits.timeout);
+        let broken = Arc::<AtomicBool>::default();
+        let asked = Asked { told, deadline: deadline.clone(), broken: broken.clone() };
+        let busy = state.counts.enter();
+        let answered = self.handle(asked, request).await;
+        // Why an instance ended is counted where it ends.
+        busy.answered();
+        match answered {
+            Ok(response) => Ok(Answer::of(response, deadline, state.limits.timeout, broken)),
+            Err(error) => Err(self.explain(error, fault).await),
+        }
+    }
+
+    /// Hands a request to an instance. Where there is no place for one, those that wait make room.
+    async fn handle(
+        &self,
+        asked: Asked,
+        request: http::Request<WasiBody>,
+    ) -> wasmtime::Result<http::Response<WasiBody>> {
+        let (mut asked, mut request) = (asked, request);
+        loop {
+            let error = match self.proxy.handle(asked, request).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let full =
+                |error: &InstantiationError<Asked>| error.error.is::<wasmtime::PoolConcurrencyLimitError>();
+            if !error.downcast_ref().is_some_and(full) || !self.component().shelves().make_room() {
+                return Err(error);
+            }
+            let InstantiationError { request_data, request: again, .. } = error.downcast()?;
+            (asked, request) =
+                (request_data, again.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+        }
+    }
+
+    async fn explain(&self, error: wasmtime::Error, fault: oneshot::Receiver<Error>) -> Error {
+        let digest = self.component().digest();
+        if let Some(error) = error.downcast_ref::<InstantiationError<Asked>>() {
+            if error.error.is::<wasmtime::PoolConcurrencyLimitError>() {
+                return full();
+            }
+            return Error::failed(format!("component {digest} does not start: {:#}", error.error));
+        }
+        if error.is::<ExpirationError>() {
+            return late(&digest);
+        }
+        // An instance that ends says why once its store is taken apart; one that lives lets go of the question
+        // as soon as it has nothing to do.
+        fault.await.unwrap_or_else(|_| unanswered(&digest, format_args!("{error:#}")))
+    }
+}
+
+fn late(digest: &Digest) -> Error {
+    Error::timeout(format!("component {digest}, export handle did not answer before its deadline"))
+        .hint("raise the timeout, or make it do less in one call")
+}
+
+/// What goes with a request into the instance that works on it.
+struct Asked {
+    told: oneshot::Sender<Error>,
+    deadline: Deadline,
+    /// Set when the instance fails; an answer that has begun must not look whole then.
+    broken: Arc<AtomicBool>,
+}
+
+impl HandlerState for State {
+    type StoreData = Guest;
+    type WorkerExpiration = Expiration;
+    type WorkerState = Worker;
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Expiration, Worker>> {
+        let asked = Arc::<Mutex<Vec<Waiting>>>::default();
+        let mut guest = Guest::new(self.grants.clone(), &self.limits, None);
+        let running = guest.running.insert(Running::default()).clone();
+        let mut store = guest.into_store(self.component.wasmtime());
+        let proxy = self.pre.instantiate_async(&mut store).await?;
+        self.counts.start();
+        self.alive.fetch_add(1, Ordering::Relaxed);
+        let state = Worker {
+            counts: self.counts.clone(),
+            alive: self.alive.clone(),
+            reuse: usize::try_from(self.instances.reuse).unwrap_or(usize::MAX),
+            digest: self.component.digest(),
+            asked: asked.clone(),
+        };
+        let timer = Box::pin(tokio::time::sleep_until((Instant::now() + IDLE).into()));
+        Ok(Instance {
+            store,
+            proxy,
+            view: Guest::http,
+            expiration: Expiration { running, asked, timer },
+            state,
+        })
+    }
+}
+
+/// Ends an instance that has nothing to do for a while, or whose time is over. Polled from outside of
+/// it, so that a guest which computes without end is ended too.
+struct Expiration {
+    running: Running,
+    asked: Arc<Mutex<Vec<Waiting>>>,
+    timer: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl WorkerExpiration for Expiration {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        status: WorkerStatus,
+        start: Instant,
+    ) -> Poll<()> {
+        let end = match status {
+            WorkerStatus::Idle => {
+                self.asked.lock().clear();
+                start + IDLE
+            }
+            // The last of its requests to end decides: each has its own share of time.
+            WorkerStatus::Requests | WorkerStatus::PostReturn => {
+                self.running.lock().iter().map(Deadline::get).max().unwrap_or(start + IDLE)
+            }
+        };
+        if Instant::now() >= end {
+            return Poll::Ready(());
+        }
+        if self.timer.deadline() > end.into() {
+            self.timer.as_mut().reset(end.into());
+        }
+        // An end that has moved on since the timer was set is looked at again when the timer ends.
+        std::task::ready!(self.timer.as_mut().poll(context));
+        self.timer.as_mut().reset(end.into());
+        self.timer.as_mut().poll(context)
+    }
+}
+
+/// Who hears of an instance's end: the request, until its answer begins, and the answer, until it ends.
+struct Waiting {
+    told: oneshot::Sender<Error>,
+    broken: Arc<AtomicBool>,
+}
+
+/// An instance and the requests it works on.
+struct Worker {
+    counts: Arc<Counts>,
+    alive: Arc<AtomicUsize>,
+    reuse: usize,
+    digest: Digest,
+    asked: Arc<Mutex<Vec<Waiting>>>,
+}
+
+impl WorkerState for Worker {
+    type StoreData = Guest;
+    type RequestData = Asked;
+
+    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        if total >= self.reuse {
+            ShouldAccept::Never
+        } else if concurrent >= TOGETHER {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        mut store: StoreContextMut<'_, Guest>,
+        asked: Asked,
+        _: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
+        let deadline = asked.deadline;
+        let guest = store.data_mut();
+        guest.stdout.begin();
+        guest.stderr.begin();
+        let mut running = guest.running.get_or_insert_default().lock();
+        // What a request that is over has left to do has the time of this one.
+        running.retain(Deadline::is_held);
+        running.push(deadline.clone());
+        drop(running);
+        let mut waiting = self.asked.lock();
+        waiting.retain(|other| Arc::strong_count(&other.broken) > 1);
+        waiting.push(Waiting { told: asked.told, broken: asked.broken });
+        let end = deadline.get();
+        Box::pin(async move { tokio::time::sleep_until(end.into()).await })
+    }
+
+    fn drop(&self, store: Store<Guest>, result: std::result::Result<(), wasmtime::Error>) {
+        store.data().stdout.finish();
+        store.data().stderr.finish();
+        self.alive.fetch_sub(1, Ordering::Relaxed);
+        let Err(error) = result else { return };
+        self.counts.enter().ended(fault::cause(&error, store.data()));
+        let explained = fault::explain(&error, store.data(), &self.digest, "handle");
+        for Waiting { told, broken } in self.asked.lock().drain(..) {
+            let answering = Arc::strong_count(&broken) > 1;
+            broken.store(true, Ordering::Relaxed);
+            let again = Error::new(explained.kind(), explained.to_string());
+            if told.send(again).is_err() && answering {
+                tracing::warn!(error = %explained.chain(), "a component failed after it had begun to answer");
+            }
+        }
+    }
+}
