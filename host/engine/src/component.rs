@@ -6,6 +6,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::engine::Flavour;
 use crate::guest::Guest;
+use crate::lane::Lane;
 use crate::shelf::Shelves;
 use crate::{Mode, fault, reflect};
 
@@ -21,6 +22,7 @@ pub(crate) struct Parts {
     interface: Interface,
     instance: InstancePre<Guest>,
     shelves: Arc<Shelves>,
+    lane: Arc<Lane>,
 }
 
 impl Parts {
@@ -34,7 +36,8 @@ impl Parts {
         let interface = reflect::interface(flavour, &component)?;
         let instance = flavour.linker.instantiate_pre(&component);
         let instance = instance.map_err(|error| fault::ungranted(&error, &interface, &digest))?;
-        Ok(Self { digest, mode, interface, instance, shelves: flavour.shelves.clone() })
+        let (shelves, lane) = (flavour.shelves.clone(), flavour.lane.clone());
+        Ok(Self { digest, mode, interface, instance, shelves, lane })
     }
 }
 
@@ -65,6 +68,11 @@ impl Component {
     /// Where warm instances wait, those of this component and of all others.
     pub(crate) fn shelves(&self) -> &Shelves {
         &self.parts.shelves
+    }
+
+    /// Where those of its instances go on that compute for long.
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.parts.lane
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {

@@ -12,6 +12,7 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 use crate::cache::Cache;
 use crate::component::{Component, Parts};
 use crate::guest::Guest;
+use crate::lane::Lane;
 use crate::plan::{Setup, asks_for_concurrency};
 use crate::shelf::Shelves;
 use crate::{fault, host};
@@ -54,10 +55,13 @@ pub(crate) struct Flavour {
     pub(crate) linker: Linker<Guest>,
     /// Where its warm instances wait.
     pub(crate) shelves: Arc<Shelves>,
+    pub(crate) lane: Arc<Lane>,
 }
 
-/// How often a running guest looks at its deadline, and gives its thread to others.
-const TICK: Duration = Duration::from_millis(10);
+/// How often a running guest looks at its deadline, and at how long it has held its thread: often after a call
+/// has begun, and otherwise so seldom that a server which nobody asks sleeps.
+const TICK: Duration = Duration::from_millis(1);
+const SLOW_TICK: Duration = Duration::from_millis(10);
 /// Address space that the pool reserves for memories; a machine that refuses it gets no pool.
 const SLOTS: u32 = 1000;
 const SLOT_BYTES: usize = 4 << 30;
@@ -68,15 +72,18 @@ impl Engine {
     /// Fails when the cache folder cannot be made or the processor lacks what wasmtime needs.
     pub fn new(options: &Options) -> Result<Self> {
         let cache = Cache::open(&options.cache)?;
-        let (plain, pooling) = serving(Setup::Plain).map_err(|error| start(&error))?;
-        let (concurrent, _) = serving(Setup::Concurrent).map_err(|error| start(&error))?;
-        let hermetic = Flavour::new(&hermetic(), Setup::Hermetic).map_err(|error| start(&error))?;
+        let lane = Arc::<Lane>::default();
+        let (plain, pooling) = serving(Setup::Plain, &lane).map_err(|error| start(&error))?;
+        let (concurrent, _) = serving(Setup::Concurrent, &lane).map_err(|error| start(&error))?;
+        let hermetic = Flavour::new(&hermetic(), Setup::Hermetic, &lane).map_err(|error| start(&error))?;
         let loaded = Mutex::new(HashMap::new());
         let inner = Inner { plain, concurrent, hermetic, cache, loaded, pooling };
         let engines = Setup::ALL.map(|setup| inner.flavour(setup).engine.weak());
         let inner = Arc::new(inner);
         let ticker = std::thread::Builder::new().name("eyot-epochs".to_owned());
-        ticker.spawn(move || tick(&engines)).context(|| "cannot start the clock of the engine".to_owned())?;
+        ticker
+            .spawn(move || tick(&engines, &lane))
+            .context(|| "cannot start the clock of the engine".to_owned())?;
         Ok(Self(inner))
     }
 
@@ -174,11 +181,11 @@ impl Inner {
 }
 
 impl Flavour {
-    fn new(config: &Config, setup: Setup) -> wasmtime::Result<Self> {
+    fn new(config: &Config, setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let mut linker = Linker::new(&engine);
         host::link(&mut linker, setup)?;
-        Ok(Self { engine, linker, shelves: Arc::default() })
+        Ok(Self { engine, linker, shelves: Arc::default(), lane: lane.clone() })
     }
 }
 
@@ -200,7 +207,7 @@ fn common() -> Config {
 }
 
 /// The pooled configuration where the address space allows it, else the same without a pool.
-fn serving(setup: Setup) -> wasmtime::Result<(Flavour, bool)> {
+fn serving(setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<(Flavour, bool)> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(SLOTS)
         .total_core_instances(4 * SLOTS)
@@ -222,11 +229,11 @@ fn serving(setup: Setup) -> wasmtime::Result<(Flavour, bool)> {
     config.concurrency_support(concurrent).wasm_component_model_async(concurrent);
     let mut pooled = config.clone();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    match Flavour::new(&pooled, setup) {
+    match Flavour::new(&pooled, setup, lane) {
         Ok(flavour) => Ok((flavour, true)),
         Err(error) => {
             tracing::warn!(error = %format!("{error:#}"), "instances are not pooled: the address space is limited");
-            Flavour::new(&config, setup).map(|flavour| (flavour, false))
+            Flavour::new(&config, setup, lane).map(|flavour| (flavour, false))
         }
     }
 }
@@ -242,9 +249,9 @@ fn hermetic() -> Config {
 
 /// The one place that waits for time to pass: it is what makes the time of guests.
 #[allow(clippy::disallowed_methods)]
-fn tick(engines: &[wasmtime::EngineWeak]) {
+fn tick(engines: &[wasmtime::EngineWeak], lane: &Lane) {
     loop {
-        std::thread::sleep(TICK);
+        std::thread::sleep(if lane.was_stirred() { TICK } else { SLOW_TICK });
         let alive =
             engines.iter().filter_map(wasmtime::EngineWeak::upgrade).map(|engine| engine.increment_epoch());
         if alive.count() == 0 {

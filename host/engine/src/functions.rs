@@ -160,8 +160,14 @@ impl Functions {
             }
         };
         let (deadline, busy) = self.pool.begin(&mut warm, deadline);
-        let called = tokio::time::timeout_at(deadline.into(), invoke(&mut warm, served, &passed)).await;
-        let result = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
+        let (export, results) = (served.export, usize::from(served.function.result.is_some()));
+        let pace = warm.store.data().pace.clone();
+        let call = self.pool.paced(pace, async move {
+            let call = invoke(&mut warm, export, &passed, results);
+            let called = tokio::time::timeout_at(deadline.into(), call).await;
+            (called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())), warm)
+        });
+        let (result, mut warm) = call.await;
         let result = match result {
             Ok(result) => result,
             Err(error) => return Err(self.pool.failed(&error, &warm, &served.function.name, busy)),
@@ -174,10 +180,15 @@ impl Functions {
     }
 }
 
-async fn invoke(warm: &mut Warm<Instance>, served: &Served, passed: &[Val]) -> wasmtime::Result<Option<Val>> {
-    let callee = warm.exports.get_func(&mut warm.store, served.export);
+async fn invoke(
+    warm: &mut Warm<Instance>,
+    export: ComponentExportIndex,
+    passed: &[Val],
+    results: usize,
+) -> wasmtime::Result<Option<Val>> {
+    let callee = warm.exports.get_func(&mut warm.store, export);
     let callee = callee.ok_or_else(|| wasmtime::Error::msg("the export is no function"))?;
-    let mut results = vec![Val::Bool(false); usize::from(served.function.result.is_some())];
+    let mut results = vec![Val::Bool(false); results];
     callee.call_async(&mut warm.store, passed, &mut results).await?;
     Ok(results.pop())
 }

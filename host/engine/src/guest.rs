@@ -14,6 +14,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::host::outbound::Outbound;
+use crate::lane::Pace;
 use crate::limits::Meter;
 use crate::logs::{Lines, Sink, Stream};
 use crate::reach::Reach;
@@ -78,6 +79,8 @@ pub(crate) struct Guest {
     outbound: Outbound,
     /// Whether it is a step, whose results must be the same wherever it runs.
     pub(crate) hermetic: bool,
+    /// How long it has held the thread that it computes on.
+    pub(crate) pace: Pace,
     /// How urgent its inferences are.
     pub(crate) priority: Priority,
     /// What the call that runs now has spent on inference.
@@ -172,6 +175,7 @@ impl Guest {
             http: WasiHttpCtx::new(),
             outbound,
             hermetic: seed.is_some(),
+            pace: Pace::default(),
             priority: Priority::default(),
             spent: Spent::default(),
             under_way: Arc::default(),
@@ -212,7 +216,8 @@ impl Guest {
     }
 
     /// A store around this guest: limited, and interrupted at every tick of the engine's clock so
-    /// that a guest which computes without end neither holds its thread nor passes its deadline.
+    /// that a guest which computes without end neither holds its thread nor passes its deadline. One that got
+    /// its thread only just now goes on.
     pub(crate) fn into_store(self, engine: &wasmtime::Engine) -> Store<Guest> {
         let mut store = Store::new(engine, self);
         store.limiter(|guest| &mut guest.meter);
@@ -221,7 +226,8 @@ impl Guest {
             if Instant::now() >= context.data().end() {
                 return Err(wasmtime::Trap::Interrupt.into());
             }
-            Ok(UpdateDeadline::Yield(1))
+            let over = context.data().pace.is_over();
+            Ok(if over { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
         });
         store
     }

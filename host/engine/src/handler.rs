@@ -108,9 +108,13 @@ impl Handler {
         let (deadline, busy) = self.pool.begin(&mut warm, ask.deadline);
         warm.store.data_mut().priority = ask.priority;
         let inputs: Vec<_> = inputs.into_iter().map(to_wit).collect();
-        let call = warm.exports.predict(&mut warm.store, inputs);
-        let called = tokio::time::timeout_at(deadline.into(), call).await;
-        let answer = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
+        let pace = warm.store.data().pace.clone();
+        let call = self.pool.paced(pace, async move {
+            let call = warm.exports.predict(&mut warm.store, inputs);
+            let called = tokio::time::timeout_at(deadline.into(), call).await;
+            (called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())), warm)
+        });
+        let (answer, warm) = call.await;
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => return Err(self.pool.failed(&error, &warm, "predict", busy)),

@@ -18,6 +18,7 @@ mod handler;
 mod hermetic;
 mod host;
 mod instances;
+mod lane;
 mod limits;
 mod logs;
 mod plan;

@@ -10,6 +10,7 @@ use wasmtime::component::{Instance, InstancePre};
 
 use crate::guest::Guest;
 use crate::instances::{Busy, Counts};
+use crate::lane::{Pace, Paced};
 use crate::shelf::Shelf;
 use crate::{Census, Component, Grants, Instances, Limits, Spent, fault};
 
@@ -94,8 +95,19 @@ impl<S: Start> Pool<S> {
         (guest.deadline, guest.spent) = (deadline, Spent::default());
         guest.stdout.begin();
         guest.stderr.begin();
+        warm.store.set_epoch_deadline(1);
         warm.calls += 1;
+        self.component.lane().stir();
         (deadline, self.counts.enter())
+    }
+
+    /// A call of the guest behind that pace: here, or where those go on that compute for long.
+    pub(crate) fn paced<T: Send + 'static>(
+        &self,
+        pace: Pace,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Paced<T> {
+        Paced::new(self.component.lane().clone(), pace, work)
     }
 
     /// A fresh instance. Where there is no place for one, those that wait make room.

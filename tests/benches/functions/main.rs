@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use eyot_tests::{Eyot, Resident, Server, component, pin, quantile};
 
 mod asked;
+mod neighbours;
 mod python;
 mod rival;
 
@@ -68,6 +69,7 @@ fn main() -> Result<()> {
     );
     measure(&subjects, |subject| subject.together())?;
     drop(rivals);
+    neighbours::measure(&eyot, &server)?;
     many(&eyot, &server)?;
     server.stop()
 }

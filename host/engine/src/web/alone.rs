@@ -74,10 +74,11 @@ impl Alone {
         let request = request.map_err(|error| Error::invalid(format!("{error:#}")))?;
         let out = http.new_response_outparam(give).map_err(|error| Error::internal(format!("{error:#}")))?;
         let asked = Asked { request, out, deadline: deadline.clone(), broken: broken.clone() };
-        let mut work = Box::pin(work(self.pool.clone(), warm, asked));
+        let pace = warm.store.data().pace.clone();
+        let mut work = self.pool.paced(pace, work(self.pool.clone(), warm, asked));
         let (mut given, mut done) = (given.fuse(), Poll::Pending);
         let given = std::future::poll_fn(|context| {
-            done = work.as_mut().poll(context);
+            done = Pin::new(&mut work).poll(context);
             match Pin::new(&mut given).poll(context) {
                 Poll::Ready(Ok(given)) => Poll::Ready(Some(given)),
                 _ if done.is_ready() => Poll::Ready(None),

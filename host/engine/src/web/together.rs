@@ -82,6 +82,7 @@ impl Together {
         let broken = Arc::<AtomicBool>::default();
         let asked = Asked { told, deadline: deadline.clone(), broken: broken.clone() };
         let busy = state.counts.enter();
+        state.component.lane().stir();
         let answered = self.handle(asked, request).await;
         // Why an instance ended is counted where it ends.
         busy.answered();

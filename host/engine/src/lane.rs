@@ -1,0 +1,234 @@
+//! Where guests go on that compute for long, so that nobody who asks for little waits for them.
+//!
+//! A guest starts within the task that asked for it. One that has held its thread for [`LONG`] without waiting
+//! for anything is moved to threads of a lower priority, as many as there are processors, which share them
+//! among such guests.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinSet;
+
+/// How long a guest may hold a thread on which others wait for theirs.
+const LONG: Duration = Duration::from_millis(1);
+
+/// How much less than others the threads for long work get where there is too little for all: a tenth, by the
+/// weights of Linux (sched(7)).
+#[cfg(target_os = "linux")]
+const LESS: i32 = 10;
+
+/// The threads for long work, started when they are first needed.
+#[derive(Default)]
+pub(crate) struct Lane {
+    threads: Mutex<Option<Runtime>>,
+    /// Whether a call has begun since the engine's clock last looked.
+    stirred: AtomicBool,
+}
+
+impl Lane {
+    /// A call begins.
+    pub(crate) fn stir(&self) {
+        if !self.stirred.load(Ordering::Relaxed) {
+            self.stirred.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one has begun since the last time that somebody asked.
+    pub(crate) fn was_stirred(&self) -> bool {
+        self.stirred.swap(false, Ordering::Relaxed)
+    }
+
+    fn threads(&self) -> std::io::Result<Handle> {
+        let mut threads = self.threads.lock();
+        let started = match threads.take() {
+            Some(started) => started,
+            None => start()?,
+        };
+        Ok(threads.insert(started).handle().clone())
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // It may end within a task, where nothing may be waited for.
+        if let Some(threads) = self.threads.get_mut().take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+fn start() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().thread_name("eyot-long").on_thread_start(step_back).build()
+}
+
+/// Only Linux has priorities of threads; elsewhere it would be that of the process.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(LESS) {
+        tracing::warn!(%error, "a thread for long work keeps its priority");
+    }
+}
+
+/// How long a guest has held its thread.
+#[derive(Clone, Default)]
+pub(crate) struct Pace(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// When the guest got the thread that it holds; `None` for guests that nobody moves.
+    since: Mutex<Option<Instant>>,
+    long: AtomicBool,
+}
+
+impl Pace {
+    /// Forgets about the last call.
+    pub(crate) fn begin(&self) {
+        self.0.long.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the guest, which has been interrupted, should let go of its thread.
+    pub(crate) fn is_over(&self) -> bool {
+        let brief = self.0.since.lock().is_some_and(|since| since.elapsed() < LONG);
+        if !brief {
+            self.0.long.store(true, Ordering::Relaxed);
+        }
+        !brief
+    }
+
+    fn is_long(&self) -> bool {
+        self.0.long.load(Ordering::Relaxed)
+    }
+
+    fn holds(&self, since: Option<Instant>) {
+        *self.0.since.lock() = since;
+    }
+}
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A call, here or on the threads for long work. It ends when this is dropped.
+pub(crate) struct Paced<T> {
+    lane: Arc<Lane>,
+    pace: Pace,
+    place: Place<T>,
+}
+
+enum Place<T> {
+    Here(Work<T>),
+    There(JoinSet<T>),
+}
+
+impl<T: Send + 'static> Paced<T> {
+    /// `work` calls the guest whose pace that is.
+    pub(crate) fn new(lane: Arc<Lane>, pace: Pace, work: impl Future<Output = T> + Send + 'static) -> Self {
+        pace.begin();
+        Self { lane, pace, place: Place::Here(Box::pin(work)) }
+    }
+
+    fn poll_here(&mut self, context: &mut Context<'_>) -> Poll<T> {
+        let Place::Here(work) = &mut self.place else { return Poll::Pending };
+        self.pace.holds(Some(Instant::now()));
+        let polled = work.as_mut().poll(context);
+        self.pace.holds(None);
+        polled
+    }
+
+    /// Where no thread for long work can be started, it stays.
+    fn moves(&mut self) {
+        let threads = match self.lane.threads() {
+            Ok(threads) => threads,
+            Err(error) => return tracing::warn!(%error, "the threads for long work do not start"),
+        };
+        if let Place::Here(work) = std::mem::replace(&mut self.place, Place::There(JoinSet::new()))
+            && let Place::There(there) = &mut self.place
+        {
+            there.spawn_on(work, &threads);
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for Paced<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        if let Place::Here(_) = self.place {
+            let polled = self.poll_here(context);
+            if polled.is_ready() || !self.pace.is_long() {
+                return polled;
+            }
+            self.moves();
+        }
+        let Place::There(there) = &mut self.place else { return Poll::Pending };
+        match ready!(there.poll_join_next(context)) {
+            Some(Ok(done)) => Poll::Ready(done),
+            // It panicked, and so does who waits for it, as if it had never been moved.
+            Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn thread() -> String {
+        std::thread::current().name().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_goes_on_elsewhere() {
+        let lane = Arc::new(Lane::default());
+        for (long, moved) in [(false, false), (true, true)] {
+            let pace = Pace::default();
+            let guest = pace.clone();
+            let work = async move {
+                let started = thread();
+                while long && !guest.is_over() {}
+                tokio::task::yield_now().await;
+                (started, thread())
+            };
+            let (first, last) = Paced::new(lane.clone(), pace.clone(), work).await;
+            assert_eq!((first == thread(), last.starts_with("eyot-long")), (true, moved));
+            assert_eq!(pace.is_long(), long);
+        }
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_who_asked() {
+        let lane = Arc::new(Lane::default());
+        let (held, gone) = tokio::sync::oneshot::channel::<()>();
+        let pace = Pace::default();
+        let guest = pace.clone();
+        let work = async move {
+            while !guest.is_over() {}
+            std::future::pending::<()>().await;
+            drop(held);
+        };
+        let mut paced = Paced::new(lane, pace, work);
+        assert!(futures::poll!(&mut paced).is_pending() && matches!(paced.place, Place::There(_)));
+        drop(paced);
+        assert!(gone.await.is_err());
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "as it was")]
+    async fn a_panic_stays_a_panic() {
+        let pace = Pace::default();
+        let guest = pace.clone();
+        let work = async move {
+            while !guest.is_over() {}
+            tokio::task::yield_now().await;
+            panic!("as it was");
+        };
+        Paced::<()>::new(Arc::default(), pace, work).await;
+    }
+}
