@@ -139,8 +139,8 @@ impl<T: Send + 'static> Paced<T> {
         polled
     }
 
-    /// Where no thread for long work can be started, it stays.
-    fn moves(&mut self) {
+    /// Moves it to the threads for long work. Where none can be started, it stays.
+    pub(crate) fn leave(&mut self) {
         let threads = match self.lane.threads() {
             Ok(threads) => threads,
             Err(error) => return tracing::warn!(%error, "the threads for long work do not start"),
@@ -162,7 +162,7 @@ impl<T: Send + 'static> Future for Paced<T> {
             if polled.is_ready() || !self.pace.is_long() {
                 return polled;
             }
-            self.moves();
+            self.leave();
         }
         let Place::There(there) = &mut self.place else { return Poll::Pending };
         match ready!(there.poll_join_next(context)) {
@@ -200,6 +200,9 @@ mod tests {
             assert_eq!((first == thread(), last.starts_with("eyot-long")), (true, moved));
             assert_eq!(pace.is_long(), long);
         }
+        let mut paced = Paced::new(lane, Pace::default(), async { thread() });
+        paced.leave();
+        assert!(paced.await.starts_with("eyot-long"));
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
@@ -46,6 +47,8 @@ pub(crate) struct Pool<S: Start> {
     instances: Instances,
     idle: Arc<Shelf<Warm<S::Started>>>,
     counts: Counts,
+    /// Whether the last instance to be done with was ended in the middle of its call.
+    unruly: AtomicBool,
 }
 
 impl<S: Start> Pool<S> {
@@ -58,8 +61,8 @@ impl<S: Start> Pool<S> {
         instances: Instances,
     ) -> Result<Self> {
         grants.check(&component)?;
-        let (idle, counts) = (component.shelves().add(), Counts::default());
-        Ok(Self { component, start, grants, limits, instances, idle, counts })
+        let (idle, counts, unruly) = (component.shelves().add(), Counts::default(), AtomicBool::default());
+        Ok(Self { component, start, grants, limits, instances, idle, counts, unruly })
     }
 
     pub(crate) fn component(&self) -> &Component {
@@ -101,13 +104,18 @@ impl<S: Start> Pool<S> {
         (deadline, self.counts.enter())
     }
 
-    /// A call of the guest behind that pace: here, or where those go on that compute for long.
+    /// A call of the guest behind that pace: here, or where those go on that compute for long; there from its
+    /// start after a call that went wrong, so that one who is asked for nothing but faults costs others no time.
     pub(crate) fn paced<T: Send + 'static>(
         &self,
         pace: Pace,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Paced<T> {
-        Paced::new(self.component.lane().clone(), pace, work)
+        let mut call = Paced::new(self.component.lane().clone(), pace, work);
+        if self.unruly.load(Ordering::Relaxed) {
+            call.leave();
+        }
+        call
     }
 
     /// A fresh instance. Where there is no place for one, those that wait make room.
@@ -160,6 +168,9 @@ impl<S: Start> Pool<S> {
     pub(crate) fn keep(&self, warm: Warm<S::Started>) {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();
+        if self.unruly.load(Ordering::Relaxed) {
+            self.unruly.store(false, Ordering::Relaxed);
+        }
         // What a call started and did not wait for ends with it, and must not be the next one's burden.
         if warm.calls < self.instances.reuse && warm.store.data().under_way() == 0 {
             self.idle.put(warm, self.instances.idle);
@@ -175,6 +186,7 @@ impl<S: Start> Pool<S> {
         busy: Busy<'_>,
     ) -> Error {
         busy.ended(fault::cause(error, warm.store.data()));
+        self.unruly.store(true, Ordering::Relaxed);
         self.explain(error, warm, export)
     }
 

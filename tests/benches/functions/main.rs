@@ -38,6 +38,24 @@ fn main() -> Result<()> {
     let eyot = Eyot::new(dir.path())?;
     pin([0])?;
     let server = eyot.up()?;
+    pin([1])?;
+    deploy(&eyot)?;
+    // Those that are named, as in `cargo bench --bench functions -- neighbours`; without a name all.
+    let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let parts: [(&str, Part); 3] = [("calls", calls), ("neighbours", neighbours::measure), ("many", many)];
+    for (name, part) in parts {
+        if named.is_empty() || named.iter().any(|wanted| wanted == name) {
+            part(&eyot, &server).context(name)?;
+        }
+    }
+    server.stop()
+}
+
+type Part = fn(&Eyot, &Server) -> Result<()>;
+
+/// Calls and requests, beside `wasmtime serve` on the server's processor.
+fn calls(eyot: &Eyot, server: &Server) -> Result<()> {
+    pin([0])?;
     let rivals: Vec<Rival> =
         [("testing-web2", 1), ("testing-web2", 128), ("testing-web3", 1), ("testing-web3", 128)]
             .into_iter()
@@ -50,9 +68,8 @@ fn main() -> Result<()> {
             "no `wasmtime` on the PATH: its rows are left out (cargo install wasmtime-cli --version 48.0.8)"
         );
     }
-    deploy(&eyot)?;
-    let in_a_loop = python::deploy(&eyot, ROUNDS)?;
-    let mut subjects = subjects(&server, &rivals)?;
+    let in_a_loop = python::deploy(eyot, ROUNDS)?;
+    let mut subjects = subjects(server, &rivals)?;
     if in_a_loop.is_some() {
         let (what, body) = ("eyot, a function in Python, 64 numbers", python::request());
         subjects.push(Subject::new(what, &server.gateway, "/fn/python/summarize", &body, server.pid()));
@@ -67,11 +84,7 @@ fn main() -> Result<()> {
         "\n{CONNECTIONS} connections, requests a second{:>19} {:>8} {:>8} {:>8}",
         "min", "median", "max", "µs CPU"
     );
-    measure(&subjects, |subject| subject.together())?;
-    drop(rivals);
-    neighbours::measure(&eyot, &server)?;
-    many(&eyot, &server)?;
-    server.stop()
+    measure(&subjects, |subject| subject.together())
 }
 
 /// Each guest with instances that serve one request, 128, and as many as they like.

@@ -8,72 +8,64 @@ use eyot_tests::{Eyot, Server, quantile};
 use crate::ROUNDS;
 use crate::asked::Subject;
 
-/// Every way: the function of testing-functions, and what it is sent.
-fn ways() -> Vec<(&'static str, String)> {
+/// Every way: what it is, the function of testing-functions, and what that is sent.
+fn ways() -> Vec<(&'static str, &'static str, String)> {
     vec![
-        ("spin", String::new()),
-        ("grow", r#"{"bytes": 4000000000}"#.to_owned()),
-        ("deep", r#"{"levels": 100000000}"#.to_owned()),
-        ("crash", r#"{"message": "asked to"}"#.to_owned()),
-        ("greet", format!(r#"{{"name": {}}}"#, "[".repeat(100_000))),
-        ("greet", format!(r#"{{"name": [{}]}}"#, vec!["1"; 1_000_000].join(","))),
+        ("loops without end", "spin", String::new()),
+        ("wants all memory", "grow", r#"{"bytes": 4000000000}"#.to_owned()),
+        ("calls itself without end", "deep", r#"{"levels": 100000000}"#.to_owned()),
+        ("traps", "crash", r#"{"message": "asked to"}"#.to_owned()),
+        ("is sent 100,000 nested lists", "greet", format!(r#"{{"name": {}}}"#, "[".repeat(100_000))),
+        (
+            "is sent a million numbers",
+            "sum",
+            format!(r#"{{"numbers": [{}]}}"#, vec!["1"; 1_000_000].join(",")),
+        ),
     ]
 }
 
-/// The times of a function while another deployment is quiet, and while it is asked for the worst on a
-/// connection for each way, again and again.
+/// The times of a function while another deployment is quiet, and while that is asked for the worst on one
+/// connection, again and again.
 pub(crate) fn measure(eyot: &Eyot, server: &Server) -> Result<()> {
     eyot.json(&["deploy", "testing-functions:1", "--name", "unruly", "--timeout", "1s"])?;
     let request = r#"{"name": "Ann"}"#;
     let asked = Subject::new("", &server.gateway, "/fn/functions/greet", request, server.pid());
     println!(
         "\n{:<47} {:>8} {:>8} {:>8} {:>8}",
-        "beside a component that misbehaves, µs", "p50", "min", "p99", "max"
+        "a function beside one that, µs", "p50", "min", "p99", "max"
     );
-    let mut taken = [Vec::new(), Vec::new()];
+    let ways = ways();
+    let mut taken = vec![Vec::new(); ways.len() + 1];
     for _ in 0..ROUNDS {
         taken[0].push(asked.alone()?);
-        taken[1].push(beside(server, &asked)?);
+        for ((_, function, body), taken) in ways.iter().zip(&mut taken[1..]) {
+            taken.push(beside(server, &asked, function, body)?);
+        }
     }
-    for (what, mut taken) in ["while it is quiet", "while it misbehaves"].into_iter().zip(taken) {
-        taken.sort_by(|one, other| one.1.total_cmp(&other.1));
-        let of = |pick: fn(&(f64, f64)) -> f64| taken.iter().map(pick).collect::<Vec<_>>();
-        let (mut middles, tails) = (of(|it| it.0), of(|it| it.1));
+    let names = std::iter::once("is quiet").chain(ways.iter().map(|way| way.0));
+    for (name, mut taken) in names.zip(taken) {
+        let mut middles: Vec<f64> = taken.iter().map(|round| round.0).collect();
         middles.sort_by(f64::total_cmp);
-        println!(
-            "{what:<47} {:>8.1} {:>8.1} {:>8.1} {:>8.1}",
-            quantile(&middles, 0.5),
-            quantile(&tails, 0.0),
-            quantile(&tails, 0.5),
-            quantile(&tails, 1.0)
-        );
+        taken.sort_by(|one, other| one.1.total_cmp(&other.1));
+        let tails: Vec<f64> = taken.iter().map(|round| round.1).collect();
+        let [least, middle, most] = [0.0, 0.5, 1.0].map(|fraction| quantile(&tails, fraction));
+        println!("{name:<47} {:>8.1} {least:>8.1} {middle:>8.1} {most:>8.1}", quantile(&middles, 0.5));
     }
     Ok(())
 }
 
-fn beside(server: &Server, asked: &Subject) -> Result<(f64, f64)> {
+fn beside(server: &Server, asked: &Subject, function: &str, body: &str) -> Result<(f64, f64)> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let unruly: Vec<_> = ways()
-            .into_iter()
-            .map(|(function, body)| {
-                let over = &over;
-                scope.spawn(move || -> Result<()> {
-                    while !over.load(Ordering::Relaxed) {
-                        let answer = server.post(&format!("/fn/unruly/{function}"), body.as_str())?;
-                        if answer.status < 400 {
-                            bail!("{function} was answered with {}", answer.status);
-                        }
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
+        let unruly = scope.spawn(|| -> Result<()> {
+            while !over.load(Ordering::Relaxed) {
+                server.post(&format!("/fn/unruly/{function}"), body)?;
+            }
+            Ok(())
+        });
         let taken = asked.alone();
         over.store(true, Ordering::Relaxed);
-        for thread in unruly {
-            thread.join().unwrap_or_else(|_| bail!("a thread panicked"))?;
-        }
+        unruly.join().unwrap_or_else(|_| bail!("a thread panicked"))?;
         taken
     })
 }
