@@ -75,6 +75,27 @@ fn is_whole(heard: &[u8]) -> bool {
 }
 
 #[test]
+fn who_goes_away_takes_nobody_with_them() {
+    for guest in GUESTS {
+        let world = World::new();
+        let Some(server) = served(&world, guest) else { return };
+        for path in ["/w", "/w/echo", "/metrics", INFER] {
+            let request =
+                format!("POST {path} HTTP/1.1\r\nhost: eyot\r\ncontent-length: 0\r\n\r\n").repeat(20);
+            for _ in 0..20 {
+                let mut streams: Vec<_> = (0..10)
+                    .map(|_| TcpStream::connect(server.gateway.trim_start_matches("http://")).unwrap())
+                    .collect();
+                streams.iter_mut().for_each(|stream| stream.write_all(request.as_bytes()).unwrap());
+                // One answer has come, the others are under way; what is not read resets the connection.
+                streams.iter_mut().for_each(|stream| stream.read_exact(&mut [0; 9]).unwrap());
+            }
+            assert_eq!(server.post("/w", "").unwrap().text(), "Hello!", "{guest} after {path}");
+        }
+    }
+}
+
+#[test]
 fn who_never_comes_to_an_end_is_ended() {
     for guest in GUESTS {
         let world = World::new();

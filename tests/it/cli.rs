@@ -73,6 +73,18 @@ fn exit_codes_tell_the_kind() {
 }
 
 #[test]
+fn a_reader_that_has_had_enough_ends_a_command_without_a_word() {
+    let world = World::new();
+    for arguments in [&["config", "--defaults"][..], &["config", "--schema"], &["--json", "doctor"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = world.eyot.command(arguments).stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), said.as_str()), (Some(128 + 13), ""), "{arguments:?}");
+    }
+}
+
+#[test]
 fn settings_win_in_the_order_file_environment_flag() {
     let world = World::new();
     let file = world.write("eyot.toml", "[gateway]\nqueue = 1\nconcurrency = 1\ndrain = \"1s\"\n");

@@ -15,8 +15,8 @@ use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent, reflect};
 
 /// The functions of a component that can be called with JSON, with what the component was granted.
 pub struct Functions {
-    pool: Pool<InstancePre<Guest>>,
-    all: Vec<Served>,
+    pool: Arc<Pool<InstancePre<Guest>>>,
+    all: Vec<Arc<Served>>,
     /// The places of those that a name means.
     named: HashMap<String, Vec<usize>>,
 }
@@ -73,7 +73,7 @@ impl Functions {
         for function in component.interface().callable() {
             let mut function = function.clone();
             function.docs = docs.get(&function.name).cloned();
-            all.push(Served { export: component.export(&function.name)?, function });
+            all.push(Arc::new(Served { export: component.export(&function.name)?, function }));
         }
         if all.is_empty() {
             let exports = component.interface().exports.join(", ");
@@ -93,7 +93,8 @@ impl Functions {
             names.into_iter().for_each(|name| named.entry(name).or_default().push(place));
         }
         let start = component.instance().clone();
-        Ok(Arc::new(Self { pool: Pool::new(component, start, grants, limits, instances)?, all, named }))
+        let pool = Arc::new(Pool::new(component, start, grants, limits, instances)?);
+        Ok(Arc::new(Self { pool, all, named }))
     }
 
     /// The component.
@@ -118,7 +119,7 @@ impl Functions {
         self.served(name).map(|served| &served.function)
     }
 
-    fn served(&self, name: &str) -> Result<&Served> {
+    fn served(&self, name: &str) -> Result<&Arc<Served>> {
         let mut found = self.named.get(name).into_iter().flatten().filter_map(|place| self.all.get(*place));
         let names = || self.all().map(Function::short).collect::<Vec<_>>().join(", ");
         match (found.next(), found.next()) {
@@ -159,36 +160,33 @@ impl Functions {
                 return Err(error);
             }
         };
-        let (deadline, busy) = self.pool.begin(&mut warm, deadline);
-        let (export, results) = (served.export, usize::from(served.function.result.is_some()));
+        let (pool, served) = (self.pool.clone(), served.clone());
+        let function = served.clone();
         let pace = warm.store.data().pace.clone();
         let call = self.pool.paced(pace, async move {
-            let call = invoke(&mut warm, export, &passed, results);
+            let (deadline, busy) = pool.begin(&mut warm, deadline);
+            let call = invoke(&mut warm, &served, &passed);
             let called = tokio::time::timeout_at(deadline.into(), call).await;
-            (called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())), warm)
+            match called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
+                Ok(result) => {
+                    busy.answered();
+                    Ok((result, warm))
+                }
+                Err(error) => Err(pool.failed(&error, warm, &served.function.name, busy)),
+            }
         });
-        let (result, mut warm) = call.await;
-        let result = match result {
-            Ok(result) => result,
-            Err(error) => return Err(self.pool.failed(&error, &warm, &served.function.name, busy)),
-        };
-        busy.answered();
-        let reply = reply(&mut warm, &served.function, result)?;
+        let (result, mut warm) = call.await?;
+        let reply = reply(&mut warm, &function.function, result)?;
         let spent = warm.store.data().spent;
         self.pool.keep(warm);
         Ok(Called { reply, spent })
     }
 }
 
-async fn invoke(
-    warm: &mut Warm<Instance>,
-    export: ComponentExportIndex,
-    passed: &[Val],
-    results: usize,
-) -> wasmtime::Result<Option<Val>> {
-    let callee = warm.exports.get_func(&mut warm.store, export);
+async fn invoke(warm: &mut Warm<Instance>, served: &Served, passed: &[Val]) -> wasmtime::Result<Option<Val>> {
+    let callee = warm.exports.get_func(&mut warm.store, served.export);
     let callee = callee.ok_or_else(|| wasmtime::Error::msg("the export is no function"))?;
-    let mut results = vec![Val::Bool(false); results];
+    let mut results = vec![Val::Bool(false); usize::from(served.function.result.is_some())];
     callee.call_async(&mut warm.store, passed, &mut results).await?;
     Ok(results.pop())
 }

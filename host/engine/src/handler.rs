@@ -17,7 +17,7 @@ use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent};
 
 /// A component that answers predictions, with what it was granted.
 pub struct Handler {
-    pool: Pool<Either>,
+    pool: Arc<Pool<Either>>,
     signature: Signature,
 }
 
@@ -57,7 +57,7 @@ impl Handler {
             return Err(Error::internal("a handler was compiled for steps"));
         }
         let either = Either::new(&component)?;
-        let pool = Pool::new(component, either, grants, limits, instances)?;
+        let pool = Arc::new(Pool::new(component, either, grants, limits, instances)?);
         let mut warm = pool.fresh().await?;
         let signature = describe(&pool, &mut warm).await?;
         pool.keep(warm);
@@ -105,21 +105,22 @@ impl Handler {
     /// As [`Handler::answer`], with inferences of that priority.
     pub async fn answer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Answer> {
         let mut warm = self.pool.take().await?;
-        let (deadline, busy) = self.pool.begin(&mut warm, ask.deadline);
-        warm.store.data_mut().priority = ask.priority;
+        let (pool, pace) = (self.pool.clone(), warm.store.data().pace.clone());
         let inputs: Vec<_> = inputs.into_iter().map(to_wit).collect();
-        let pace = warm.store.data().pace.clone();
         let call = self.pool.paced(pace, async move {
+            let (deadline, busy) = pool.begin(&mut warm, ask.deadline);
+            warm.store.data_mut().priority = ask.priority;
             let call = warm.exports.predict(&mut warm.store, inputs);
             let called = tokio::time::timeout_at(deadline.into(), call).await;
-            (called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())), warm)
+            match called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
+                Ok(answer) => {
+                    busy.answered();
+                    Ok((answer, warm))
+                }
+                Err(error) => Err(pool.failed(&error, warm, "predict", busy)),
+            }
         });
-        let (answer, warm) = call.await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.pool.failed(&error, &warm, "predict", busy)),
-        };
-        busy.answered();
+        let (answer, warm) = call.await?;
         let spent = warm.store.data().spent;
         self.pool.keep(warm);
         let outputs = answer.map_err(from_guest)?;

@@ -177,17 +177,17 @@ impl<S: Start> Pool<S> {
         }
     }
 
-    /// Why the call failed that `busy` counts; its instance is not used again.
+    /// Why the call failed that `busy` counts; its instance ends.
     pub(crate) fn failed(
         &self,
         error: &wasmtime::Error,
-        warm: &Warm<S::Started>,
+        warm: Warm<S::Started>,
         export: &str,
         busy: Busy<'_>,
     ) -> Error {
         busy.ended(fault::cause(error, warm.store.data()));
         self.unruly.store(true, Ordering::Relaxed);
-        self.explain(error, warm, export)
+        self.explain(error, &warm, export)
     }
 
     /// Why a call failed.

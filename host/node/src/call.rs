@@ -15,6 +15,8 @@ use eyot_store::{BlobStore, Memory};
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
+use crate::output::aside;
+
 /// A component that can be called, with a store of its own for artifacts.
 pub(crate) struct Callable {
     component: Component,
@@ -233,13 +235,11 @@ impl Sink for Printed {
 struct ToStderr;
 
 impl Sink for ToStderr {
-    #[allow(clippy::print_stderr)]
     fn line(&self, _: Stream, line: &str) {
-        eprintln!("{line}");
+        aside(line);
     }
 
-    #[allow(clippy::print_stderr)]
     fn metric(&self, key: &str, value: f64, step: i64) {
-        eprintln!("{key} = {value} at {step}");
+        aside(&format!("{key} = {value} at {step}"));
     }
 }

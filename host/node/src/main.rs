@@ -22,12 +22,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // A reader that goes away (`eyot ls | head`) ends the program quietly instead of with a panic.
-    // SAFETY: called before any thread exists; restores the default that Rust's start-up changed.
-    #[cfg(unix)]
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-    }
     let arguments = cli::Arguments::parse();
     let output = arguments.output();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("eyot").build();

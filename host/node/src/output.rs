@@ -1,6 +1,6 @@
 //! What a command prints: data to stdout, everything else to stderr, JSON on request.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use eyot_core::{Error, Result};
@@ -74,26 +74,23 @@ impl Output {
     }
 
     /// Says something beside the result.
-    #[allow(clippy::print_stderr)]
     pub(crate) fn note(&self, text: &str) {
-        eprintln!("{text}");
+        aside(text);
     }
 
     /// Says why the command failed: the chain of causes once, then what to do.
-    #[allow(clippy::print_stderr)]
     pub(crate) fn error(&self, error: &Error) {
         if self.json {
             let body = serde_json::json!({ "error": {
                 "kind": error.kind(), "message": error.chain(), "hint": error.hint_text(),
             }});
-            eprintln!("{body:#}");
-            return;
+            return aside(&format!("{body:#}"));
         }
         let coloured = std::io::stderr().is_terminal() && self.colour;
         let label = if coloured { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
-        eprintln!("{label} {}", error.chain());
+        aside(&format!("{label} {}", error.chain()));
         if let Some(hint) = error.hint_text() {
-            eprintln!(" hint: {hint}");
+            aside(&format!(" hint: {hint}"));
         }
     }
 
@@ -143,7 +140,17 @@ impl Output {
 
 fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Error::from)
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // A reader that has had enough (`eyot ls | head`) ends the command, as the signal does that other programs
+        // get for it. Here that signal stays ignored: a server would get it for each client that goes away.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(128 + 13),
+        written => written.map_err(Error::from),
+    }
+}
+
+/// A line on stderr; where nobody reads it, nobody misses it.
+pub(crate) fn aside(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Rows under headings, columns aligned, the last one ragged.

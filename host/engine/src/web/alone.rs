@@ -123,7 +123,7 @@ async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, mut warm: Warm<Proxy>, asked: As
     if let Err(error) = until(&deadline, call).await {
         // Before the instance goes, and with it its end of the body, which looks as if it were done.
         broken.store(true, Ordering::Relaxed);
-        return Err(pool.failed(&error, &warm, "handle", busy));
+        return Err(pool.failed(&error, warm, "handle", busy));
     }
     busy.answered();
     // A body that nobody ends any more ends with its instance.

@@ -87,6 +87,8 @@ fn log(output: &Output) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("EYOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that nobody reads any more must not end the server.
+    let subscriber = subscriber.log_internal_errors(false);
     let colour = output.paint(Tone::Dim, "x") != "x";
     let _ = subscriber.with_ansi(colour).try_init();
 }
