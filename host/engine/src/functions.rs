@@ -160,23 +160,22 @@ impl Functions {
                 return Err(error);
             }
         };
-        let (pool, served) = (self.pool.clone(), served.clone());
-        let function = served.clone();
+        let (pool, asked) = (self.pool.clone(), served.clone());
         let pace = warm.store.data().pace.clone();
         let call = self.pool.paced(pace, async move {
             let (deadline, busy) = pool.begin(&mut warm, deadline);
-            let call = invoke(&mut warm, &served, &passed);
+            let call = invoke(&mut warm, &asked, &passed);
             let called = tokio::time::timeout_at(deadline.into(), call).await;
             match called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
                 Ok(result) => {
                     busy.answered();
                     Ok((result, warm))
                 }
-                Err(error) => Err(pool.failed(&error, warm, &served.function.name, busy)),
+                Err(error) => Err(pool.failed(&error, warm, &asked.function.name, busy)),
             }
         });
         let (result, mut warm) = call.await?;
-        let reply = reply(&mut warm, &function.function, result)?;
+        let reply = reply(&mut warm, &served.function, result)?;
         let spent = warm.store.data().spent;
         self.pool.keep(warm);
         Ok(Called { reply, spent })

@@ -45,7 +45,6 @@ impl Web {
         if component.mode() != Mode::Serving {
             return Err(Error::internal("an HTTP function was compiled for steps"));
         }
-        grants.check(&component)?;
         let invalid = |error: wasmtime::Error| {
             Error::invalid(format!("component {} answers no HTTP: {error:#}", component.digest()))
                 .hint("it exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3")
@@ -55,6 +54,7 @@ impl Web {
             let pre = p2::bindings::ProxyPre::new(pre).map_err(invalid)?;
             Kind::Alone(Alone::new(component, pre, grants, limits, instances)?)
         } else {
+            grants.check(&component)?;
             let pre = p3::bindings::ServicePre::new(pre).map_err(invalid)?;
             Kind::Together(Together::new(component, pre, grants, limits, instances))
         };
