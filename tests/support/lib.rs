@@ -12,7 +12,7 @@ pub use digits::{Digit, held_out, prediction_request};
 pub use eyot::{Eyot, Refused};
 pub use http::Answer;
 pub use kept::Kept;
-pub use machine::{Resident, cpu, pin};
+pub use machine::{Resident, cpu, give_way, pin};
 pub use repository::{component, fixture, needed, path, program, python, tool, with_python_tools};
 pub use server::Server;
 

@@ -25,6 +25,14 @@ pub fn pin(processors: impl IntoIterator<Item = usize>) -> Result<()> {
     Ok(())
 }
 
+/// Lets every other thread go before this one.
+pub fn give_way() -> Result<()> {
+    // SAFETY: takes numbers alone; 0 is the thread that calls.
+    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    ensure!(done == 0, "cannot give way: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
 /// A process's memory in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Resident {

@@ -88,6 +88,11 @@ impl Engine {
         Ok(Self(inner))
     }
 
+    /// Where work goes that takes long.
+    pub fn lane(&self) -> Arc<Lane> {
+        self.0.plain.lane.clone()
+    }
+
     /// Whether instances come out of a pool; if not, the machine's address space is too small.
     pub fn pooling(&self) -> bool {
         self.0.pooling

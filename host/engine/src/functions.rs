@@ -45,6 +45,15 @@ pub struct Called {
     pub spent: Spent,
 }
 
+/// The time that a call has, and whose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct When {
+    /// When it must have ended at the latest.
+    pub deadline: Option<Instant>,
+    /// It will take long, if only for the size of its arguments, and starts where it keeps nobody waiting.
+    pub aside: bool,
+}
+
 /// Arguments of a call.
 #[derive(Clone, Debug)]
 pub enum Arguments {
@@ -143,42 +152,46 @@ impl Functions {
     /// Fails with `Invalid` when the arguments do not fit the function's types, naming parameter and
     /// path, `Failed` when the component traps, `Timeout` at its deadline or `deadline`.
     pub async fn call(&self, name: &str, arguments: Arguments, deadline: Option<Instant>) -> Result<Called> {
-        let served = self.served(name)?;
+        self.call_then(name, arguments, When { deadline, aside: false }, |called| called).await
+    }
+
+    /// As [`Functions::call`]; what is to be done with the answer is done where the call ran, so that who waits
+    /// on other threads is kept from none by a large one.
+    pub async fn call_then<T: Send + 'static>(
+        &self,
+        name: &str,
+        arguments: Arguments,
+        when: When,
+        then: impl FnOnce(Called) -> T + Send + 'static,
+    ) -> Result<T> {
+        let served = self.served(name)?.clone();
         check(&served.function, &arguments)?;
-        let mut warm = self.pool.take().await?;
-        let passed = match arguments {
-            Arguments::Bytes(bytes) => Ok(around(&served.function, bytes)),
-            Arguments::Values(values) => {
-                reflect::arguments(&mut warm.store, &served.function, |name| values.get(name))
-            }
-        };
-        let passed = match passed {
-            Ok(passed) => passed,
-            Err(error) => {
-                // The caller's mistake, which the instance has not seen.
-                self.pool.keep(warm);
-                return Err(error);
-            }
-        };
-        let (pool, asked) = (self.pool.clone(), served.clone());
-        let pace = warm.store.data().pace.clone();
-        let call = self.pool.paced(pace, async move {
-            let (deadline, busy) = pool.begin(&mut warm, deadline);
-            let call = invoke(&mut warm, &asked, &passed);
-            let called = tokio::time::timeout_at(deadline.into(), call).await;
-            match called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
-                Ok(result) => {
-                    busy.answered();
-                    Ok((result, warm))
+        let call = self.pool.call(when.aside, |pool, pace| async move {
+            let mut warm = pool.take().await?;
+            let passed = match arguments {
+                Arguments::Bytes(bytes) => Ok(around(&served.function, bytes)),
+                Arguments::Values(values) => {
+                    reflect::arguments(&mut warm.store, &served.function, |name| values.get(name))
                 }
-                Err(error) => Err(pool.failed(&error, warm, &asked.function.name, busy)),
-            }
+            };
+            let passed = match passed {
+                Ok(passed) => passed,
+                Err(error) => {
+                    // The caller's mistake, which the instance has not seen.
+                    pool.keep(warm);
+                    return Err(error);
+                }
+            };
+            let (deadline, busy) = pool.begin(&mut warm, pace, when.deadline);
+            let call = invoke(&mut warm, &served, &passed);
+            let called = tokio::time::timeout_at(deadline.into(), call).await;
+            let (result, mut warm) = pool.settle(called, warm, &served.function.name, busy)?;
+            let reply = reply(&mut warm, &served.function, result)?;
+            let spent = warm.store.data().spent;
+            pool.keep(warm);
+            Ok(then(Called { reply, spent }))
         });
-        let (result, mut warm) = call.await?;
-        let reply = reply(&mut warm, &served.function, result)?;
-        let spent = warm.store.data().spent;
-        self.pool.keep(warm);
-        Ok(Called { reply, spent })
+        call.await
     }
 }
 

@@ -104,25 +104,19 @@ impl Handler {
 
     /// As [`Handler::answer`], with inferences of that priority.
     pub async fn answer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Answer> {
-        let mut warm = self.pool.take().await?;
-        let (pool, pace) = (self.pool.clone(), warm.store.data().pace.clone());
-        let inputs: Vec<_> = inputs.into_iter().map(to_wit).collect();
-        let call = self.pool.paced(pace, async move {
-            let (deadline, busy) = pool.begin(&mut warm, ask.deadline);
+        let call = self.pool.call(false, |pool, pace| async move {
+            let mut warm = pool.take().await?;
+            let inputs = inputs.into_iter().map(to_wit).collect();
+            let (deadline, busy) = pool.begin(&mut warm, pace, ask.deadline);
             warm.store.data_mut().priority = ask.priority;
             let call = warm.exports.predict(&mut warm.store, inputs);
             let called = tokio::time::timeout_at(deadline.into(), call).await;
-            match called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
-                Ok(answer) => {
-                    busy.answered();
-                    Ok((answer, warm))
-                }
-                Err(error) => Err(pool.failed(&error, warm, "predict", busy)),
-            }
+            let (answer, warm) = pool.settle(called, warm, "predict", busy)?;
+            let spent = warm.store.data().spent;
+            pool.keep(warm);
+            Ok::<_, Error>((answer, spent))
         });
-        let (answer, warm) = call.await?;
-        let spent = warm.store.data().spent;
-        self.pool.keep(warm);
+        let (answer, spent) = call.await?;
         let outputs = answer.map_err(from_guest)?;
         let outputs = self.check(outputs.into_iter().map(from_wit).collect::<Result<_>>())?;
         Ok(Answer { outputs, spent })

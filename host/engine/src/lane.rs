@@ -25,13 +25,23 @@ const LESS: i32 = 10;
 
 /// The threads for long work, started when they are first needed.
 #[derive(Default)]
-pub(crate) struct Lane {
+pub struct Lane {
     threads: Mutex<Option<Runtime>>,
     /// Whether a call has begun since the engine's clock last looked.
     stirred: AtomicBool,
 }
 
 impl Lane {
+    /// Work of the host that takes long, there from its start. It ends when the answer is dropped.
+    pub fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        let mut work = Paced::new(self.clone(), |_| work);
+        work.leave();
+        work
+    }
+
     /// A call begins.
     pub(crate) fn stir(&self) {
         if !self.stirred.load(Ordering::Relaxed) {
@@ -87,11 +97,6 @@ struct Shared {
 }
 
 impl Pace {
-    /// Forgets about the last call.
-    pub(crate) fn begin(&self) {
-        self.0.long.store(false, Ordering::Relaxed);
-    }
-
     /// Whether the guest, which has been interrupted, should let go of its thread.
     pub(crate) fn is_over(&self) -> bool {
         let brief = self.0.since.lock().is_some_and(|since| since.elapsed() < LONG);
@@ -125,10 +130,14 @@ enum Place<T> {
 }
 
 impl<T: Send + 'static> Paced<T> {
-    /// `work` calls the guest whose pace that is.
-    pub(crate) fn new(lane: Arc<Lane>, pace: Pace, work: impl Future<Output = T> + Send + 'static) -> Self {
-        pace.begin();
-        Self { lane, pace, place: Place::Here(Box::pin(work)) }
+    /// `work` calls a guest that keeps this pace.
+    pub(crate) fn new<W>(lane: Arc<Lane>, work: impl FnOnce(Pace) -> W) -> Self
+    where
+        W: Future<Output = T> + Send + 'static,
+    {
+        let pace = Pace::default();
+        let work = Box::pin(work(pace.clone()));
+        Self { lane, pace, place: Place::Here(work) }
     }
 
     fn poll_here(&mut self, context: &mut Context<'_>) -> Poll<T> {
@@ -188,35 +197,28 @@ mod tests {
     async fn what_takes_long_goes_on_elsewhere() {
         let lane = Arc::new(Lane::default());
         for (long, moved) in [(false, false), (true, true)] {
-            let pace = Pace::default();
-            let guest = pace.clone();
-            let work = async move {
+            let work = |guest: Pace| async move {
                 let started = thread();
                 while long && !guest.is_over() {}
                 tokio::task::yield_now().await;
-                (started, thread())
+                (started, thread(), guest.is_long())
             };
-            let (first, last) = Paced::new(lane.clone(), pace.clone(), work).await;
-            assert_eq!((first == thread(), last.starts_with("eyot-long")), (true, moved));
-            assert_eq!(pace.is_long(), long);
+            let (first, last, is_long) = Paced::new(lane.clone(), work).await;
+            assert_eq!((first == thread(), last.starts_with("eyot-long"), is_long), (true, moved, moved));
         }
-        let mut paced = Paced::new(lane, Pace::default(), async { thread() });
-        paced.leave();
-        assert!(paced.await.starts_with("eyot-long"));
+        assert!(lane.run(async { thread() }).await.starts_with("eyot-long"));
     }
 
     #[tokio::test]
     async fn it_ends_with_who_asked() {
         let lane = Arc::new(Lane::default());
         let (held, gone) = tokio::sync::oneshot::channel::<()>();
-        let pace = Pace::default();
-        let guest = pace.clone();
-        let work = async move {
+        let work = |guest: Pace| async move {
             while !guest.is_over() {}
             std::future::pending::<()>().await;
             drop(held);
         };
-        let mut paced = Paced::new(lane, pace, work);
+        let mut paced = Paced::new(lane, work);
         assert!(futures::poll!(&mut paced).is_pending() && matches!(paced.place, Place::There(_)));
         drop(paced);
         assert!(gone.await.is_err());
@@ -225,13 +227,11 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "as it was")]
     async fn a_panic_stays_a_panic() {
-        let pace = Pace::default();
-        let guest = pace.clone();
-        let work = async move {
+        let work = |guest: Pace| async move {
             while !guest.is_over() {}
             tokio::task::yield_now().await;
             panic!("as it was");
         };
-        Paced::<()>::new(Arc::default(), pace, work).await;
+        Paced::<()>::new(Arc::default(), work).await;
     }
 }

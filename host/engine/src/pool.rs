@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
+use tokio::time::error::Elapsed;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
@@ -37,6 +38,9 @@ pub(crate) struct Warm<T> {
     pub(crate) exports: T,
     calls: u64,
 }
+
+/// What a call gave in its time, or that this has passed.
+pub(crate) type Timed<T> = std::result::Result<wasmtime::Result<T>, Elapsed>;
 
 /// Hands out instances of one component with what it was granted.
 pub(crate) struct Pool<S: Start> {
@@ -78,6 +82,21 @@ impl<S: Start> Pool<S> {
         self.counts.census(self.idle.len())
     }
 
+    /// A call from its start, with the pace for its guest: here, or where those go on that compute for long. It
+    /// starts there if the last one went wrong, so that one who is asked for nothing but faults costs others no
+    /// time, and where `aside` says that it will take long.
+    pub(crate) fn call<T: Send + 'static, W: Future<Output = T> + Send + 'static>(
+        self: &Arc<Self>,
+        aside: bool,
+        call: impl FnOnce(Arc<Self>, Pace) -> W,
+    ) -> Paced<T> {
+        let mut call = Paced::new(self.component.lane().clone(), |pace| call(self.clone(), pace));
+        if aside || self.unruly.load(Ordering::Relaxed) {
+            call.leave();
+        }
+        call
+    }
+
     /// An instance for one call: a warm one where there is one.
     pub(crate) async fn take(&self) -> Result<Warm<S::Started>> {
         match self.idle.take() {
@@ -90,32 +109,19 @@ impl<S: Start> Pool<S> {
     pub(crate) fn begin(
         &self,
         warm: &mut Warm<S::Started>,
+        pace: Pace,
         deadline: Option<Instant>,
     ) -> (Instant, Busy<'_>) {
         let limit = Instant::now() + self.limits.timeout;
         let deadline = deadline.map_or(limit, |asked| asked.min(limit));
         let guest = warm.store.data_mut();
-        (guest.deadline, guest.spent) = (deadline, Spent::default());
+        (guest.deadline, guest.pace, guest.spent) = (deadline, pace, Spent::default());
         guest.stdout.begin();
         guest.stderr.begin();
         warm.store.set_epoch_deadline(1);
         warm.calls += 1;
         self.component.lane().stir();
         (deadline, self.counts.enter())
-    }
-
-    /// A call of the guest behind that pace: here, or where those go on that compute for long; there from its
-    /// start after a call that went wrong, so that one who is asked for nothing but faults costs others no time.
-    pub(crate) fn paced<T: Send + 'static>(
-        &self,
-        pace: Pace,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Paced<T> {
-        let mut call = Paced::new(self.component.lane().clone(), pace, work);
-        if self.unruly.load(Ordering::Relaxed) {
-            call.leave();
-        }
-        call
     }
 
     /// A fresh instance. Where there is no place for one, those that wait make room.
@@ -174,6 +180,24 @@ impl<S: Start> Pool<S> {
         // What a call started and did not wait for ends with it, and must not be the next one's burden.
         if warm.calls < self.instances.reuse && warm.store.data().under_way() == 0 {
             self.idle.put(warm, self.instances.idle);
+        }
+    }
+
+    /// What the call came to that `busy` counts, with its instance; one that failed or whose time has passed
+    /// ends with it.
+    pub(crate) fn settle<T>(
+        &self,
+        called: Timed<T>,
+        warm: Warm<S::Started>,
+        export: &str,
+        busy: Busy<'_>,
+    ) -> Result<(T, Warm<S::Started>)> {
+        match called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
+            Ok(answer) => {
+                busy.answered();
+                Ok((answer, warm))
+            }
+            Err(error) => Err(self.failed(&error, warm, export, busy)),
         }
     }
 

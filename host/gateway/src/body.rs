@@ -83,6 +83,9 @@ impl Body for Parts {
 /// Back ends want tensors at such addresses.
 const ALIGNMENT: usize = 64;
 
+/// Bytes of a body that are read without letting other requests have their turn.
+const TURN: usize = 128 << 10;
+
 /// Reads a body of at most `limit` bytes in one piece, such that the byte at `aligned`, where the first
 /// binary tensor begins, lies where a back end can use it as it is.
 ///
@@ -91,7 +94,7 @@ const ALIGNMENT: usize = 64;
 pub(crate) async fn read(mut body: Incoming, limit: u64, aligned: usize) -> Result<Bytes> {
     let promised = body.size_hint().exact();
     let mut whole: Option<Vec<u8>> = None;
-    let (mut padding, mut length) = (0, 0_u64);
+    let (mut padding, mut length, mut unyielded) = (0, 0_u64, 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::invalid("the request's body ended early").because(error))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -114,6 +117,12 @@ pub(crate) async fn read(mut body: Incoming, limit: u64, aligned: usize) -> Resu
             whole
         });
         whole.extend_from_slice(&data);
+        // A client that sends faster than this reads would keep the thread until all of it is here.
+        unyielded += data.len();
+        if unyielded > TURN {
+            unyielded = 0;
+            tokio::task::yield_now().await;
+        }
     }
     if length > limit {
         return Err(too_large(limit));

@@ -7,13 +7,13 @@ mod page;
 pub(crate) use openapi::names;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
-use eyot_engine::{Arguments, Called, Reply};
+use eyot_engine::{Arguments, Called, Reply, When};
 use http::request;
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::answer::{Answer, Refusal, html_answer, json_answer, text_answer};
 use crate::places::unescape;
 use crate::predict::{self, Call};
-use crate::rest::{LONG, answered, aside, whole};
+use crate::rest::{LONG, answered, whole};
 use crate::revisions::{Endpoint, Live};
 use crate::router::origin;
 use crate::server::Inner;
@@ -146,45 +146,72 @@ async fn attempt(
         .await
         .inspect_err(|refusal| predict::refused(call, &endpoint, &refusal.error))?;
     let arrived = Instant::now();
-    let binary = is(headers, header::CONTENT_TYPE, BYTES);
-    let arguments = if binary {
-        Arguments::Bytes(received.into())
-    } else if received.len() > LONG {
-        aside(move || read(&received)).await.inspect_err(|error| predict::refused(call, &endpoint, error))?
+    let large = received.len() > LONG;
+    let arguments = if is(headers, header::CONTENT_TYPE, BYTES) {
+        Ok(Arguments::Bytes(received.into()))
+    } else if large {
+        gateway.aside(move || read(&received)).await
     } else {
-        read(&received).inspect_err(|error| predict::refused(call, &endpoint, error))?
+        read(&received)
     };
+    let arguments = arguments.inspect_err(|error| predict::refused(call, &endpoint, error))?;
     let live = pick(&endpoint, target.version.as_deref(), headers, &arguments)?;
     live.stats.decode.add(arrived.elapsed());
     let counted = Counted::begin(live.stats.clone(), call.started);
-    let reply = match run(gateway, call, &endpoint, &live, function, arguments).await {
-        Ok(reply) => reply,
+    let wanted = Wanted { function, bytes: is(headers, header::ACCEPT, BYTES), aside: large };
+    let written = match run(gateway, call, &endpoint, &live, wanted, arguments).await {
+        Ok(written) => written,
         Err(error) => {
             counted.end(Err(error.kind()));
             call.note(&live, &error);
             return Err(error.into());
         }
     };
+    let Written { status, content_type, body, took } = written;
     let writing = Instant::now();
-    let (status, content_type, body) = match reply {
-        Reply::Value(value) => (StatusCode::OK, "application/json", Bytes::from(value.to_string())),
-        Reply::Bytes(bytes) if is(headers, header::ACCEPT, BYTES) => (StatusCode::OK, BYTES, bytes.into()),
-        Reply::Bytes(bytes) => {
-            (StatusCode::OK, "application/json", Value::String(STANDARD.encode(bytes)).to_string().into())
-        }
-        Reply::Error(value) => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "application/json",
-            Bytes::from(json!({ "error": value }).to_string()),
-        ),
-    };
-    let answer = answered(headers, status, content_type, body.into()).await;
-    live.stats.encode.add(writing.elapsed());
+    let answer = answered(gateway, headers, status, content_type, body.into()).await;
+    live.stats.encode.add(took + writing.elapsed());
     counted.end(match status {
         StatusCode::OK => Ok(()),
         _ => Err(Kind::Invalid),
     });
     Ok(answer?)
+}
+
+/// What is called, and how its answer is wished for.
+struct Wanted<'a> {
+    function: &'a str,
+    /// Bytes as they are, not in base64.
+    bytes: bool,
+    /// The call is long work for the size of its arguments.
+    aside: bool,
+}
+
+/// A reply on its way out.
+struct Written {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Bytes,
+    /// How long the writing took.
+    took: Duration,
+}
+
+impl Written {
+    fn of(reply: &mut Reply, bytes: bool) -> Self {
+        const JSON: &str = "application/json";
+        let started = Instant::now();
+        let (status, content_type, body) = match reply {
+            Reply::Value(value) => (StatusCode::OK, JSON, value.to_string().into()),
+            Reply::Bytes(content) if bytes => (StatusCode::OK, BYTES, std::mem::take(content).into()),
+            Reply::Bytes(content) => {
+                (StatusCode::OK, JSON, Value::String(STANDARD.encode(content)).to_string().into())
+            }
+            Reply::Error(value) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, JSON, json!({ "error": value }).to_string().into())
+            }
+        };
+        Self { status, content_type, body, took: started.elapsed() }
+    }
 }
 
 /// Whether a header names this media type, alone or first of several.
@@ -237,9 +264,9 @@ async fn run(
     call: &Call,
     endpoint: &Endpoint,
     live: &Arc<Live>,
-    function: &str,
+    wanted: Wanted<'_>,
     arguments: Arguments,
-) -> Result<Reply> {
+) -> Result<Written> {
     let functions = live.functions()?;
     let deadline = call.started + live.revision.timeout;
     let arrived = Instant::now();
@@ -249,21 +276,30 @@ async fn run(
     let shadow = endpoint.shadow().filter(|shadow| shadow.version != live.version);
     let log = gateway.log().filter(|log| log.samples());
     let kept = (shadow.is_some() || log.is_some()).then(|| arguments.clone());
-    let called = functions.call(function, arguments, Some(deadline)).await;
+    let Wanted { function, bytes, aside } = wanted;
+    let (when, keeps) = (When { deadline: Some(deadline), aside }, kept.is_some());
+    let called = functions.call_then(function, arguments, when, move |Called { mut reply, spent }| {
+        let kept = keeps.then(|| reply.clone());
+        (Written::of(&mut reply, bytes), kept, spent)
+    });
+    let (mut reply, mut spent) = (None, None);
+    let written = called.await.map(|(written, replied, used)| {
+        (reply, spent) = (replied, Some(used));
+        written
+    });
     let took = begun.elapsed();
-    let spent = called.as_ref().ok().map(|called| called.spent);
     live.stats.predicted(took, spent);
     call.predicted(live, Moments { arrived, begun, took }, spent);
     drop(permit);
-    let reply = called.map(|Called { reply, .. }| reply);
-    if let (Some(shadow), Some(arguments), Ok(reply)) = (shadow, &kept, &reply) {
+    let Some(arguments) = kept else { return written };
+    if let (Some(shadow), Some(reply)) = (shadow, &reply) {
         let (name, arguments, reply) = (function.to_owned(), arguments.clone(), reply.clone());
         shadow::compare(shadow.clone(), shadow::Asked::Function { name, arguments, reply });
     }
-    if let (Some(log), Some(arguments)) = (log, kept) {
-        let reply = reply.as_ref().cloned().map_err(Error::chain);
+    if let Some(log) = log {
+        let reply = reply.ok_or_else(|| written.as_ref().err().map(Error::chain).unwrap_or_default());
         let asked = log::Asked::Function { name: function.to_owned(), arguments, reply };
         log.tell(call.told(live, took, asked));
     }
-    reply
+    written
 }

@@ -54,7 +54,7 @@ async fn attempt(
             .and_then(|live| raw::read(&received, live.predictor()?.signature())),
         // Binary tensors are only sliced; JSON is read byte by byte.
         header if header.unwrap_or(received.len()) > LONG => {
-            aside(move || request::read(&received, header)).await
+            gateway.aside(move || request::read(&received, header)).await
         }
         header => request::read(&received, header),
     };
@@ -77,14 +77,8 @@ async fn attempt(
         );
         answered.end(writing, encoded)
     };
-    let encoded = if size > LONG { aside(write).await? } else { write()? };
-    packed(headers, encoded).await
-}
-
-/// Runs what takes long where it keeps no other request waiting.
-pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::internal("work on a request ended early").because(error))?
+    let encoded = if size > LONG { gateway.aside(write).await? } else { write()? };
+    packed(gateway, headers, encoded).await
 }
 
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
@@ -124,15 +118,16 @@ pub(crate) async fn whole(
     })?;
     Ok(match coding {
         None => body,
-        Some(coding) => aside(move || coding.unpack(&body, limit)).await?,
+        Some(coding) => gateway.aside(move || coding.unpack(&body, limit)).await?,
     })
 }
 
-async fn packed(headers: &HeaderMap, encoded: encode::Encoded) -> Result<Answer, Refusal> {
+async fn packed(gateway: &Inner, headers: &HeaderMap, encoded: encode::Encoded) -> Result<Answer, Refusal> {
     let encode::Encoded { json, tensors, binary } = encoded;
     let length = json.len();
     let content_type = if binary { "application/octet-stream" } else { "application/json" };
-    let mut answer = answered(headers, StatusCode::OK, content_type, Parts::new(json, tensors)).await?;
+    let mut answer =
+        answered(gateway, headers, StatusCode::OK, content_type, Parts::new(json, tensors)).await?;
     if binary {
         answer.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));
     }
@@ -141,6 +136,7 @@ async fn packed(headers: &HeaderMap, encoded: encode::Encoded) -> Result<Answer,
 
 /// An answer, packed where the client takes that and it is worth it.
 pub(crate) async fn answered(
+    gateway: &Inner,
     headers: &HeaderMap,
     status: StatusCode,
     content_type: &'static str,
@@ -152,7 +148,7 @@ pub(crate) async fn answered(
     if let Some(coding) = coding {
         let plain = body.whole();
         let pack = move || coding.pack(&plain);
-        body = aside(pack).await?.into();
+        body = gateway.aside(pack).await?.into();
     }
     let mut answer = answer(status, HeaderValue::from_static(content_type), body);
     if let Some(coding) = coding {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use eyot_core::{Error, Name, Result, config};
 use eyot_deploy::{Route, Traffic};
+use eyot_engine::Lane;
 use eyot_nn::{Models, RanOn};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) config: config::Gateway,
     pub(crate) revisions: Revisions,
     pub(crate) draining: AtomicBool,
+    /// For work that takes long.
+    lane: Arc<Lane>,
     /// Counts changes of what serves, for those who watch.
     changes: watch::Sender<u64>,
     /// Empty again when serving ends: the repository leads back here.
@@ -44,14 +47,15 @@ pub(crate) struct Inner {
 }
 
 impl Gateway {
-    /// Serves nothing yet.
-    pub fn new(config: config::Gateway) -> Self {
+    /// Serves nothing yet. What is long work even to read or to write is worked on in `lane`.
+    pub fn new(config: config::Gateway, lane: Arc<Lane>) -> Self {
         let (changes, _) = watch::channel(0);
         let (revisions, draining) = (Revisions::default(), AtomicBool::new(false));
         Self(Arc::new(Inner {
             config,
             revisions,
             draining,
+            lane,
             changes,
             repository: RwLock::default(),
             log: OnceLock::new(),
@@ -138,6 +142,11 @@ impl Gateway {
 }
 
 impl Inner {
+    /// Does what takes long where it keeps no other request waiting.
+    pub(crate) async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.lane.run(async { work() }).await
+    }
+
     /// The deployment of that name; `NotFound` lists those there are.
     pub(crate) fn endpoint(&self, name: &str) -> Result<Arc<Endpoint>> {
         self.revisions.get(name).ok_or_else(|| {

@@ -135,7 +135,7 @@ impl World {
     async fn new(change: impl FnOnce(&mut config::Gateway)) -> Self {
         let mut config = config::Gateway { max_body: ByteCount(4096), ..config::Gateway::default() };
         change(&mut config);
-        let gateway = Gateway::new(config);
+        let gateway = Gateway::new(config, Arc::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -66,7 +66,7 @@ impl Platform {
         let models = models_over(config, store.clone())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tracking = Tracking::new(db.clone());
-        let gateway = Gateway::new(config.gateway.clone());
+        let gateway = Gateway::new(config.gateway.clone(), engine.lane());
         gateway.tell_of(models.clone());
         let logs = Logs::default();
         let stage = Stage::new(

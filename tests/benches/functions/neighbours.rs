@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use eyot_tests::{Eyot, Server, quantile};
+use eyot_tests::{Eyot, Server, give_way, quantile};
 
 use crate::ROUNDS;
 use crate::asked::Subject;
@@ -58,6 +58,8 @@ fn beside(server: &Server, asked: &Subject, function: &str, body: &str) -> Resul
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let unruly = scope.spawn(|| -> Result<()> {
+            // It shares a processor with who measures, and is not what is to be measured.
+            give_way()?;
             while !over.load(Ordering::Relaxed) {
                 server.post(&format!("/fn/unruly/{function}"), body)?;
             }

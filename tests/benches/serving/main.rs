@@ -46,18 +46,26 @@ fn main() -> Result<()> {
     pin([1])?;
     let idle = resident(server.pid())?;
     deploy(&eyot, &cases)?;
-    for case in &cases {
+    // Those that are named, as in `cargo bench --bench serving-wire -- bert memory`; without a name all.
+    let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    for case in cases.iter().filter(|case| wanted(case.name)) {
         compare(case, &floor, &server)?;
     }
-    println!("\nmemory, MB");
-    println!("{:<52} {:>8.1}", "eyot up, nothing deployed", idle / 1e6);
-    second_revision(&eyot, &server, &cases)?;
-    many(&server)?;
+    if wanted("memory") {
+        println!("\nmemory, MB");
+        println!("{:<52} {:>8.1}", "eyot up, nothing deployed", idle / 1e6);
+        second_revision(&eyot, &server, &cases)?;
+        many(&server)?;
+    }
     server.stop()?;
     drop(floor);
-    println!("\n{CONNECTIONS} connections, binary, requests a second by the server's processors");
-    println!("{:<45} {:>8} {:>8} {:>8}", "", "one", "two", "ratio");
-    cases.iter().filter(|case| case.name != "digits").try_for_each(|case| scale(&eyot, case))
+    if wanted("processors") {
+        println!("\n{CONNECTIONS} connections, binary, requests a second by the server's processors");
+        println!("{:<45} {:>8} {:>8} {:>8}", "", "one", "two", "ratio");
+        cases.iter().filter(|case| case.name != "digits").try_for_each(|case| scale(&eyot, case))?;
+    }
+    Ok(())
 }
 
 /// Each model alone, and behind a component that hands its inputs on; the tiny one also with a fresh

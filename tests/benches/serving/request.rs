@@ -94,12 +94,13 @@ impl Case {
     fn json(&self) -> Result<Vec<u8>> {
         let NamedTensor { name, tensor } = &self.input;
         let data = match tensor.dtype() {
-            DataType::I64 => json!(tensor.to_vec::<i64>().context("no INT64")?),
-            _ => json!(tensor.to_vec::<f32>().context("no FP32")?),
+            DataType::I64 => serde_json::to_string(&tensor.to_vec::<i64>().context("no INT64")?)?,
+            // As short as FP32 can be told, as clients write it: `json!` would make FP64 of it first.
+            _ => serde_json::to_string(&tensor.to_vec::<f32>().context("no FP32")?)?,
         };
-        let input =
-            json!({ "name": name, "datatype": tensor.dtype(), "shape": tensor.shape(), "data": data });
-        Ok(json!({ "inputs": [input] }).to_string().into_bytes())
+        let (name, datatype, shape) = (json!(name), json!(tensor.dtype()), json!(tensor.shape()));
+        let input = format!(r#"{{"name":{name},"datatype":{datatype},"shape":{shape},"data":{data}}}"#);
+        Ok(format!(r#"{{"inputs":[{input}]}}"#).into_bytes())
     }
 
     fn binary_head(&self) -> Vec<u8> {

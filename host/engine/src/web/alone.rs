@@ -11,17 +11,16 @@ use eyot_core::{Error, Result};
 use futures::FutureExt as _;
 use tokio::sync::oneshot;
 use wasmtime::Store;
-use wasmtime::component::Resource;
 use wasmtime_wasi_http::p2::HttpError;
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
-use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 use super::{Answer, Streamed, unanswered};
 use crate::guest::{Deadline, Guest};
-use crate::pool::{Pool, Start, Warm};
+use crate::lane::Pace;
+use crate::pool::{Pool, Start};
 use crate::{Census, Component, Grants, Instances, Limits};
 
 /// Hands each request to an instance of its own, or to one that has done with its last.
@@ -39,8 +38,8 @@ impl Start for ProxyPre<Guest> {
 
 /// What a component is called with.
 struct Asked {
-    request: Resource<HostIncomingRequest>,
-    out: Resource<HostResponseOutparam>,
+    request: http::Request<WasiBody>,
+    give: oneshot::Sender<Result<http::Response<WasiBody>, ErrorCode>>,
     deadline: Deadline,
     broken: Arc<AtomicBool>,
 }
@@ -65,17 +64,11 @@ impl Alone {
     }
 
     pub(super) async fn answer(&self, request: http::Request<WasiBody>) -> Result<http::Response<Streamed>> {
-        let mut warm = self.pool.take().await?;
         let (give, given) = oneshot::channel();
         let (timeout, broken) = (self.pool.limits().timeout, Arc::<AtomicBool>::default());
         let deadline = Deadline::new(Instant::now() + timeout);
-        let mut http = warm.store.data_mut().http();
-        let request = http.new_incoming_request(Scheme::Http, request);
-        let request = request.map_err(|error| Error::invalid(format!("{error:#}")))?;
-        let out = http.new_response_outparam(give).map_err(|error| Error::internal(format!("{error:#}")))?;
-        let asked = Asked { request, out, deadline: deadline.clone(), broken: broken.clone() };
-        let pace = warm.store.data().pace.clone();
-        let mut work = self.pool.paced(pace, work(self.pool.clone(), warm, asked));
+        let asked = Asked { request, give, deadline: deadline.clone(), broken: broken.clone() };
+        let mut work = self.pool.call(false, |pool, pace| work(pool, pace, asked));
         let (mut given, mut done) = (given.fuse(), Poll::Pending);
         let given = std::future::poll_fn(|context| {
             done = Pin::new(&mut work).poll(context);
@@ -115,9 +108,14 @@ fn note(done: Result<()>) {
 /// A request from its start to what the component does after its answer.
 ///
 /// Fails with why the instance was ended; the answer is marked as broken then.
-async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, mut warm: Warm<Proxy>, asked: Asked) -> Result<()> {
-    let Asked { request, out, deadline, broken } = asked;
-    let (_, busy) = pool.begin(&mut warm, None);
+async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Result<()> {
+    let mut warm = pool.take().await?;
+    let Asked { request, give, deadline, broken } = asked;
+    let mut http = warm.store.data_mut().http();
+    let request = http.new_incoming_request(Scheme::Http, request);
+    let request = request.map_err(|error| Error::invalid(format!("{error:#}")))?;
+    let out = http.new_response_outparam(give).map_err(|error| Error::internal(format!("{error:#}")))?;
+    let (_, busy) = pool.begin(&mut warm, pace, None);
     *warm.store.data_mut().running.get_or_insert_default().lock() = vec![deadline.clone()];
     let call = warm.exports.wasi_http_incoming_handler().call_handle(&mut warm.store, request, out);
     if let Err(error) = until(&deadline, call).await {

@@ -85,7 +85,7 @@ async fn files_that_cannot_be_used_are_named() {
         ("cert.pem", "none.pem", "none.pem holds no private key"),
         ("cert.pem", "cert.pem", "cert.pem holds no private key"),
     ] {
-        let gateway = Gateway::new(files.config(cert, key));
+        let gateway = Gateway::new(files.config(cert, key), Arc::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let repository = Arc::new(Shelf { gateway: gateway.clone(), unloaded: Mutex::default() });
         let error = gateway.listen(listener, files.dir.path(), repository).err().unwrap();
