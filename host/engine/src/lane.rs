@@ -18,15 +18,42 @@ use tokio::task::JoinSet;
 /// How long a guest may hold a thread on which others wait for theirs.
 const LONG: Duration = Duration::from_millis(1);
 
-/// How much less than others the threads for long work get where there is too little for all: a tenth, by the
-/// weights of Linux (sched(7)).
-#[cfg(target_os = "linux")]
-const LESS: i32 = 10;
+/// For whom threads are, of those that stand back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Who computes for long.
+    Long,
+    /// Who is expected to fail, since the last call did. It is kept apart because Linux (6.6 and later) lets a
+    /// thread that has just woken up compute for a while before another may have its processor, unless that one
+    /// is worth far more; and faults are short work that wakes up for each.
+    Unruly,
+}
+
+impl Class {
+    const ALL: [Class; 2] = [Class::Long, Class::Unruly];
+
+    /// How nice its threads are. Where there is too little for all they get a tenth, or a sixtieth, of what others
+    /// get, by the weights of Linux (sched(7)).
+    #[cfg(target_os = "linux")]
+    fn nice(self) -> i32 {
+        match self {
+            Class::Long => 10,
+            Class::Unruly => 19,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Class::Long => "eyot-long",
+            Class::Unruly => "eyot-unruly",
+        }
+    }
+}
 
 /// The threads for long work, started when they are first needed.
 #[derive(Default)]
 pub struct Lane {
-    threads: Mutex<Option<Runtime>>,
+    threads: [Mutex<Option<Runtime>>; Class::ALL.len()],
     /// Whether a call has begun since the engine's clock last looked.
     stirred: AtomicBool,
 }
@@ -38,7 +65,7 @@ impl Lane {
         work: impl Future<Output = T> + Send + 'static,
     ) -> impl Future<Output = T> + Send {
         let mut work = Paced::new(self.clone(), |_| work);
-        work.leave();
+        work.leave(Class::Long);
         work
     }
 
@@ -54,11 +81,11 @@ impl Lane {
         self.stirred.swap(false, Ordering::Relaxed)
     }
 
-    fn threads(&self) -> std::io::Result<Handle> {
-        let mut threads = self.threads.lock();
+    fn threads(&self, class: Class) -> std::io::Result<Handle> {
+        let mut threads = self.threads[class as usize].lock();
         let started = match threads.take() {
             Some(started) => started,
-            None => start()?,
+            None => start(class)?,
         };
         Ok(threads.insert(started).handle().clone())
     }
@@ -67,20 +94,21 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         // It may end within a task, where nothing may be waited for.
-        if let Some(threads) = self.threads.get_mut().take() {
-            threads.shutdown_background();
-        }
+        let started = self.threads.iter_mut().filter_map(|threads| threads.get_mut().take());
+        started.for_each(Runtime::shutdown_background);
     }
 }
 
-fn start() -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().enable_all().thread_name("eyot-long").on_thread_start(step_back).build()
+fn start(class: Class) -> std::io::Result<Runtime> {
+    let step_back = move || step_back(class);
+    Builder::new_multi_thread().enable_all().thread_name(class.name()).on_thread_start(step_back).build()
 }
 
 /// Only Linux has priorities of threads; elsewhere it would be that of the process.
-fn step_back() {
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "there is nothing to set"))]
+fn step_back(class: Class) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(LESS) {
+    if let Err(error) = rustix::process::nice(class.nice()) {
         tracing::warn!(%error, "a thread for long work keeps its priority");
     }
 }
@@ -148,9 +176,9 @@ impl<T: Send + 'static> Paced<T> {
         polled
     }
 
-    /// Moves it to the threads for long work. Where none can be started, it stays.
-    pub(crate) fn leave(&mut self) {
-        let threads = match self.lane.threads() {
+    /// Moves it to threads that stand back. Where none can be started, it stays.
+    pub(crate) fn leave(&mut self, class: Class) {
+        let threads = match self.lane.threads(class) {
             Ok(threads) => threads,
             Err(error) => return tracing::warn!(%error, "the threads for long work do not start"),
         };
@@ -171,7 +199,7 @@ impl<T: Send + 'static> Future for Paced<T> {
             if polled.is_ready() || !self.pace.is_long() {
                 return polled;
             }
-            self.leave();
+            self.leave(Class::Long);
         }
         let Place::There(there) = &mut self.place else { return Poll::Pending };
         match ready!(there.poll_join_next(context)) {
@@ -207,6 +235,9 @@ mod tests {
             assert_eq!((first == thread(), last.starts_with("eyot-long"), is_long), (true, moved, moved));
         }
         assert!(lane.run(async { thread() }).await.starts_with("eyot-long"));
+        let mut unruly = Paced::new(lane, |_| async { thread() });
+        unruly.leave(Class::Unruly);
+        assert!(unruly.await.starts_with("eyot-unruly"));
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use wasmtime::component::{Instance, InstancePre};
 
 use crate::guest::Guest;
 use crate::instances::{Busy, Counts};
-use crate::lane::{Pace, Paced};
+use crate::lane::{Class, Pace, Paced};
 use crate::shelf::Shelf;
 use crate::{Census, Component, Grants, Instances, Limits, Spent, fault};
 
@@ -91,8 +91,10 @@ impl<S: Start> Pool<S> {
         call: impl FnOnce(Arc<Self>, Pace) -> W,
     ) -> Paced<T> {
         let mut call = Paced::new(self.component.lane().clone(), |pace| call(self.clone(), pace));
-        if aside || self.unruly.load(Ordering::Relaxed) {
-            call.leave();
+        if self.unruly.load(Ordering::Relaxed) {
+            call.leave(Class::Unruly);
+        } else if aside {
+            call.leave(Class::Long);
         }
         call
     }
