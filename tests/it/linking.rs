@@ -84,6 +84,28 @@ fn a_plug_is_a_folder_a_file_or_a_reference() {
 }
 
 #[test]
+fn a_plug_has_its_imports_filled_by_another() {
+    let world = World::new();
+    let (words, tokens) = (world.dir.path().join("words"), world.dir.path().join("tokens"));
+    component(&words, "", &TOKENS_WIT.replace("tokens", "words"), &TOKENS.replace("tokens", "words"));
+    let wit = "package acme:text@0.1.0;
+        interface words { count: func(text: string) -> u32; }
+        interface tokens { count: func(text: string) -> u32; }
+        world component { import words; export tokens; }";
+    let source = "#include \"component.h\"
+        uint32_t exports_acme_text_tokens_count(component_string_t *text) {
+            uint32_t count = 1000 + acme_text_words_count(text);
+            component_string_free(text);
+            return count;
+        }";
+    component(&tokens, "", wit, source);
+    assert_eq!(scored(&world, r#"["../tokens", "../words"]"#), 10_030);
+    let linked = world.dir.path().join("scorer/build/scorer.linked.wasm");
+    let composition = world.eyot.json(&["inspect", text(&linked)]).unwrap()["composition"].clone();
+    assert_eq!(composition["plugs"][1]["fills_of"], json!({ "tokens:0.1.0": ["acme:text/words@0.1.0"] }));
+}
+
+#[test]
 fn what_cannot_be_linked_is_named_before_anything_is_pushed() {
     let world = World::new();
     let (tokens, scorer) = (world.dir.path().join("tokens"), world.dir.path().join("scorer"));

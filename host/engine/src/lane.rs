@@ -23,22 +23,30 @@ const LONG: Duration = Duration::from_millis(1);
 pub(crate) enum Class {
     /// Who computes for long.
     Long,
-    /// Who is expected to fail, since the last call did. It is kept apart because Linux (6.6 and later) lets a
-    /// thread that has just woken up compute for a while before another may have its processor, unless that one
-    /// is worth far more; and faults are short work that wakes up for each.
+    /// Who is expected to fail, since the last call did. It is kept apart because Linux lets a thread that has
+    /// just woken up compute for a while before another may have its processor, however nice it is, and faults
+    /// are short work that wakes up for each; only a thread that is content with what all others leave gives way
+    /// at once.
     Unruly,
 }
 
 impl Class {
     const ALL: [Class; 2] = [Class::Long, Class::Unruly];
 
-    /// How nice its threads are. Where there is too little for all they get a tenth, or a sixtieth, of what others
-    /// get, by the weights of Linux (sched(7)).
+    /// Lets others go before the thread that calls this. Where there is too little for all, those for long work
+    /// get a tenth of what others get, by the weights of Linux (sched(7)).
     #[cfg(target_os = "linux")]
-    fn nice(self) -> i32 {
+    fn step_back(self) -> std::io::Result<()> {
         match self {
-            Class::Long => 10,
-            Class::Unruly => 19,
+            Class::Long => Ok(rustix::process::nice(10).map(drop)?),
+            Class::Unruly => {
+                let none = libc::sched_param { sched_priority: 0 };
+                // SAFETY: it only reads what it is given; 0 is the thread that calls.
+                match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) } {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            }
         }
     }
 
@@ -108,7 +116,7 @@ fn start(class: Class) -> std::io::Result<Runtime> {
 #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "there is nothing to set"))]
 fn step_back(class: Class) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(class.nice()) {
+    if let Err(error) = class.step_back() {
         tracing::warn!(%error, "a thread for long work keeps its priority");
     }
 }

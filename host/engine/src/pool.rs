@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
@@ -39,6 +39,10 @@ pub(crate) struct Warm<T> {
     calls: u64,
 }
 
+/// For how long after a call that went wrong the next ones are expected to. Whoever is asked for nothing else is so
+/// all the time; and one to whom it happens now and then has its full share again soon.
+const UNRULY: Duration = Duration::from_secs(1);
+
 /// What a call gave in its time, or that this has passed.
 pub(crate) type Timed<T> = std::result::Result<wasmtime::Result<T>, Elapsed>;
 
@@ -51,8 +55,9 @@ pub(crate) struct Pool<S: Start> {
     instances: Instances,
     idle: Arc<Shelf<Warm<S::Started>>>,
     counts: Counts,
-    /// Whether the last instance to be done with was ended in the middle of its call.
-    unruly: AtomicBool,
+    began: Instant,
+    /// Until when its calls are expected to go wrong, in milliseconds since it began; 0 when the last went well.
+    unruly: AtomicU64,
 }
 
 impl<S: Start> Pool<S> {
@@ -65,8 +70,9 @@ impl<S: Start> Pool<S> {
         instances: Instances,
     ) -> Result<Self> {
         grants.check(&component)?;
-        let (idle, counts, unruly) = (component.shelves().add(), Counts::default(), AtomicBool::default());
-        Ok(Self { component, start, grants, limits, instances, idle, counts, unruly })
+        let (idle, counts, unruly) = (component.shelves().add(), Counts::default(), AtomicU64::default());
+        let began = Instant::now();
+        Ok(Self { component, start, grants, limits, instances, idle, counts, began, unruly })
     }
 
     pub(crate) fn component(&self) -> &Component {
@@ -91,12 +97,17 @@ impl<S: Start> Pool<S> {
         call: impl FnOnce(Arc<Self>, Pace) -> W,
     ) -> Paced<T> {
         let mut call = Paced::new(self.component.lane().clone(), |pace| call(self.clone(), pace));
-        if self.unruly.load(Ordering::Relaxed) {
+        if self.is_unruly() {
             call.leave(Class::Unruly);
         } else if aside {
             call.leave(Class::Long);
         }
         call
+    }
+
+    fn is_unruly(&self) -> bool {
+        let until = self.unruly.load(Ordering::Relaxed);
+        until > 0 && self.began.elapsed().as_millis() < u128::from(until)
     }
 
     /// An instance for one call: a warm one where there is one.
@@ -176,8 +187,8 @@ impl<S: Start> Pool<S> {
     pub(crate) fn keep(&self, warm: Warm<S::Started>) {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();
-        if self.unruly.load(Ordering::Relaxed) {
-            self.unruly.store(false, Ordering::Relaxed);
+        if self.unruly.load(Ordering::Relaxed) > 0 {
+            self.unruly.store(0, Ordering::Relaxed);
         }
         // What a call started and did not wait for ends with it, and must not be the next one's burden.
         if warm.calls < self.instances.reuse && warm.store.data().under_way() == 0 {
@@ -212,7 +223,8 @@ impl<S: Start> Pool<S> {
         busy: Busy<'_>,
     ) -> Error {
         busy.ended(fault::cause(error, warm.store.data()));
-        self.unruly.store(true, Ordering::Relaxed);
+        let until = (self.began.elapsed() + UNRULY).as_millis();
+        self.unruly.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.explain(error, &warm, export)
     }
 

@@ -1,5 +1,7 @@
 //! Several components linked into one: imports of a socket are filled with exports of plugs, as wac's `plug`
-//! does it. What was linked can be read off the result.
+//! does it, and imports of plugs with those of others. What was linked can be read off the result.
+
+use std::collections::BTreeMap;
 
 use eyot_core::{Digest, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,9 @@ pub(crate) struct Piece {
     /// The socket's imports that it fills.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) fills: Vec<String>,
+    /// The imports of other plugs that it fills, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) fills_of: BTreeMap<String, Vec<String>>,
 }
 
 impl Composition {
@@ -57,25 +62,26 @@ impl Composition {
     }
 }
 
-/// An import of the socket, and the plug and its export that fill it.
+/// An import of a part, and the plug and its export that fill it. Parts are told by their places.
 struct Fit {
+    part: usize,
     import: String,
     plug: usize,
     export: String,
 }
 
-/// The parts while they are linked.
+/// The parts while they are linked: the socket, then the plugs.
 struct Bench<'a> {
     graph: CompositionGraph,
-    socket: (&'a Part<'a>, PackageId),
-    plugs: Vec<(&'a Part<'a>, PackageId)>,
+    parts: Vec<(&'a Part<'a>, PackageId)>,
 }
 
 /// Links `plugs` into `socket`: each import that a plug exports, under the same name or a compatible version,
-/// is filled with it. What else the parts import, the whole imports; it exports what the socket exports.
+/// is filled with it, and so are imports of other plugs. A plug has one instance, whoever it gives to. What else the
+/// parts import, the whole imports; it exports what the socket exports.
 ///
 /// Fails with `Invalid` that names part and interface when a plug fits nothing, when two fit the same import,
-/// when types differ, and when an import is left that this host does not offer.
+/// when types differ, when plugs wait for each other, and when an import is left that this host does not offer.
 pub(crate) fn plug(socket: &Part<'_>, plugs: &[Part<'_>]) -> Result<Vec<u8>> {
     let mut graph = CompositionGraph::new();
     let mut register = |index: usize, part: &Part<'_>| -> Result<PackageId> {
@@ -93,11 +99,11 @@ pub(crate) fn plug(socket: &Part<'_>, plugs: &[Part<'_>]) -> Result<Vec<u8>> {
         let package = Package::from_bytes(&format!("eyot:part{index}"), None, wasm, graph.types_mut());
         graph.register_package(package.map_err(|error| unusable(&error))?).map_err(|error| unusable(&error))
     };
-    let socket_id = register(0, socket)?;
-    let registered = plugs.iter().enumerate().map(|(index, part)| Ok((part, register(index + 1, part)?)));
-    let plug_ids = registered.collect::<Result<Vec<_>>>()?;
-    let mut bench = Bench { graph, socket: (socket, socket_id), plugs: plug_ids };
+    let all = std::iter::once(socket).chain(plugs).enumerate();
+    let parts = all.map(|(index, part)| Ok((part, register(index, part)?))).collect::<Result<Vec<_>>>()?;
+    let mut bench = Bench { graph, parts };
     let fits = bench.fits()?;
+    bench.end(&fits)?;
     let mut linked = bench.link(&fits)?;
     bench.check(&linked)?;
     linked.extend_from_slice(&bench.remark(&fits)?);
@@ -108,61 +114,90 @@ impl Bench<'_> {
     /// Finds what fits where.
     fn fits(&self) -> Result<Vec<Fit>> {
         let types = self.graph.types();
-        let imports = &types[self.graph[self.socket.1].ty()].imports;
         let mut fits: Vec<Fit> = Vec::new();
-        for (index, (part, id)) in self.plugs.iter().enumerate() {
-            let exports = &types[self.graph[*id].ty()].exports;
-            for (export, ty) in exports {
-                let compatible = || imports.keys().find(|import| are_semver_compatible(export, import));
-                let Some(import) =
-                    imports.get_key_value(export).map(|(import, _)| import).or_else(compatible)
-                else {
-                    continue;
-                };
-                if let Some(other) = fits.iter().find(|fit| fit.import == *import) {
-                    return Err(self.twice(import, other, index));
+        for (plug, (_, id)) in self.parts.iter().enumerate().skip(1) {
+            for (export, ty) in &types[self.graph[*id].ty()].exports {
+                for (part, (_, importer)) in self.parts.iter().enumerate().filter(|(part, _)| *part != plug) {
+                    let imports = &types[self.graph[*importer].ty()].imports;
+                    let compatible = || imports.keys().find(|import| are_semver_compatible(export, import));
+                    let exact = imports.get_key_value(export).map(|(import, _)| import);
+                    let Some(import) = exact.or_else(compatible) else { continue };
+                    if let Some(other) = fits.iter().find(|fit| fit.part == part && fit.import == *import) {
+                        return Err(self.twice(other, plug));
+                    }
+                    let mut cache = Default::default();
+                    SubtypeChecker::new(&mut cache)
+                        .is_subtype(*ty, types, imports[import], types)
+                        .map_err(|error| self.differs(import, part, plug, &error))?;
+                    fits.push(Fit { part, import: import.clone(), plug, export: export.clone() });
                 }
-                let mut cache = Default::default();
-                SubtypeChecker::new(&mut cache)
-                    .is_subtype(*ty, types, imports[import], types)
-                    .map_err(|error| self.differs(import, part, &error))?;
-                fits.push(Fit { import: import.clone(), plug: index, export: export.clone() });
             }
-            if fits.iter().all(|fit| fit.plug != index) {
-                return Err(self.fits_nothing(part, exports.keys(), imports.keys()));
+            if fits.iter().all(|fit| fit.plug != plug) {
+                return Err(self.fits_nothing(plug));
             }
         }
         Ok(fits)
     }
 
-    fn twice(&self, import: &str, other: &Fit, plug: usize) -> Error {
-        let (socket, one, two) = (self.socket.0.name, self.plugs[other.plug].0.name, self.plugs[plug].0.name);
-        Error::invalid(format!("{one} and {two} both export {import}, which {socket} imports once"))
+    fn name(&self, part: usize) -> &str {
+        self.parts.get(part).map_or("the whole", |(part, _)| part.name)
+    }
+
+    fn twice(&self, other: &Fit, plug: usize) -> Error {
+        let (part, one, two) = (self.name(other.part), self.name(other.plug), self.name(plug));
+        Error::invalid(format!("{one} and {two} both export {}, which {part} imports once", other.import))
             .hint("plug in one of them")
     }
 
-    fn differs(&self, interface: &str, plug: &Part<'_>, error: &dyn std::fmt::Display) -> Error {
-        let (socket, plug) = (self.socket.0.name, plug.name);
+    fn differs(&self, interface: &str, part: usize, plug: usize, error: &dyn std::fmt::Display) -> Error {
+        let (part, plug) = (self.name(part), self.name(plug));
         Error::invalid(format!(
-            "{plug} exports another {interface} than {socket} imports: {}",
+            "{plug} exports another {interface} than {part} imports: {}",
             in_words(&format!("{error:#}"))
         ))
         .hint("both must be built from the same WIT")
     }
 
-    fn fits_nothing<'a>(
-        &self,
-        plug: &Part<'_>,
-        exports: impl Iterator<Item = &'a String>,
-        imports: impl Iterator<Item = &'a String>,
-    ) -> Error {
+    fn fits_nothing(&self, plug: usize) -> Error {
+        let types = self.graph.types();
         let list = |names: Vec<&str>| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let world = |part: usize| self.parts.get(part).map(|(_, id)| &types[self.graph[*id].ty()]);
+        let exports = list(
+            world(plug).into_iter().flat_map(|world| world.exports.keys()).map(String::as_str).collect(),
+        );
         // What the host gives is imported by everybody, and no plug is meant for it.
-        let open = imports.map(String::as_str).filter(|name| !crate::component::is_offered(name));
-        let (exports, open) = (list(exports.map(String::as_str).collect()), list(open.collect()));
-        let (socket, plug) = (self.socket.0.name, plug.name);
-        Error::invalid(format!("{plug} exports nothing that {socket} imports"))
-            .hint(format!("{plug} exports {exports}; {socket} still imports {open}"))
+        let open = |part: usize| {
+            let imports = world(part).into_iter().flat_map(|world| world.imports.keys()).map(String::as_str);
+            imports.filter(|name| !crate::component::is_offered(name)).collect::<Vec<_>>()
+        };
+        let others = (1..self.parts.len()).filter(|other| *other != plug && !open(*other).is_empty());
+        let others = others.map(|other| format!(", {} {}", self.name(other), list(open(other))));
+        let (socket, name) = (self.name(0), self.name(plug));
+        Error::invalid(format!("{name} exports nothing that {socket} or another plug imports")).hint(format!(
+            "{name} exports {exports}; {socket} imports {}{}",
+            list(open(0)),
+            others.collect::<String>()
+        ))
+    }
+
+    /// Each part can be started before those that it gives to.
+    fn end(&self, fits: &[Fit]) -> Result<()> {
+        let mut waiting: Vec<usize> = (0..self.parts.len()).collect();
+        loop {
+            let stuck =
+                |part: &usize| fits.iter().any(|fit| fit.part == *part && waiting.contains(&fit.plug));
+            let left: Vec<usize> = waiting.iter().copied().filter(stuck).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            if left.len() == waiting.len() {
+                // The socket is among those left, and waits for one of a circle, not for itself.
+                let names: Vec<&str> = left.into_iter().skip(1).map(|part| self.name(part)).collect();
+                return Err(Error::invalid(format!("plugs wait for each other: {}", names.join(", ")))
+                    .hint("of two that need each other make one component"));
+            }
+            waiting = left;
+        }
     }
 
     /// Makes the whole.
@@ -178,16 +213,15 @@ impl Bench<'_> {
                 .hint("parts that import the same interface must be built from the same WIT")
         };
         let graph = &mut self.graph;
-        let socket = graph.instantiate(self.socket.1);
-        let plugs: Vec<_> = self.plugs.iter().map(|(_, id)| graph.instantiate(*id)).collect();
+        let parts: Vec<_> = self.parts.iter().map(|(_, id)| graph.instantiate(*id)).collect();
         for fit in fits {
-            let export =
-                graph.alias_instance_export(plugs[fit.plug], &fit.export).map_err(|error| cannot(&error))?;
-            graph.set_instantiation_argument(socket, &fit.import, export).map_err(|error| cannot(&error))?;
+            let (plug, part) = (parts[fit.plug], parts[fit.part]);
+            let export = graph.alias_instance_export(plug, &fit.export).map_err(|error| cannot(&error))?;
+            graph.set_instantiation_argument(part, &fit.import, export).map_err(|error| cannot(&error))?;
         }
-        let exports: Vec<_> = graph.types()[graph[self.socket.1].ty()].exports.keys().cloned().collect();
+        let exports: Vec<_> = graph.types()[graph[self.parts[0].1].ty()].exports.keys().cloned().collect();
         for name in exports {
-            let export = graph.alias_instance_export(socket, &name).map_err(|error| cannot(&error))?;
+            let export = graph.alias_instance_export(parts[0], &name).map_err(|error| cannot(&error))?;
             graph.export(export, &name).map_err(|error| cannot(&error))?;
         }
         graph.encode(EncodeOptions::default()).map_err(|error| cannot(&error))
@@ -198,9 +232,9 @@ impl Bench<'_> {
         let described = Described::read(linked)?;
         let Some(import) = described.missing().first().map(|name| (*name).to_owned()) else { return Ok(()) };
         let types = self.graph.types();
-        let mut parts = std::iter::once(&self.socket).chain(&self.plugs);
         let imports = |id: PackageId| types[self.graph[id].ty()].imports.contains_key(&import);
-        let importer = parts.find(|(_, id)| imports(*id)).map_or("the whole", |(part, _)| part.name);
+        let importer =
+            self.parts.iter().find(|(_, id)| imports(*id)).map_or("the whole", |(part, _)| part.name);
         Err(Error::invalid(format!(
             "{importer} imports {import}, which no plug exports and this host does not offer"
         ))
@@ -210,17 +244,25 @@ impl Bench<'_> {
     /// The sections that say what was linked, and what the socket's functions do: plugs may have functions of
     /// the same names, and are inside of the whole as well.
     fn remark(&self, fits: &[Fit]) -> Result<Vec<u8>> {
-        let piece = |part: &Part<'_>, fills: Vec<String>| Piece {
-            name: part.name.to_owned(),
-            digest: Digest::of(part.wasm),
-            fills,
+        let piece = |(index, (part, _)): (usize, &(&Part<'_>, PackageId))| {
+            let mut fills = BTreeMap::<usize, Vec<String>>::new();
+            for fit in fits.iter().filter(|fit| fit.plug == index) {
+                fills.entry(fit.part).or_default().push(fit.import.clone());
+            }
+            Piece {
+                name: part.name.to_owned(),
+                digest: Digest::of(part.wasm),
+                fills: fills.remove(&0).unwrap_or_default(),
+                fills_of: fills
+                    .into_iter()
+                    .map(|(part, fills)| (self.name(part).to_owned(), fills))
+                    .collect(),
+            }
         };
-        let filled = |index: usize| {
-            fits.iter().filter(|fit| fit.plug == index).map(|fit| fit.import.clone()).collect()
-        };
-        let plugs = self.plugs.iter().enumerate().map(|(index, (part, _))| piece(part, filled(index)));
-        let composition = Composition { socket: piece(self.socket.0, Vec::new()), plugs: plugs.collect() };
-        let docs = eyot_engine::docs(self.socket.0.wasm);
+        let mut pieces = self.parts.iter().enumerate().map(piece);
+        let socket = pieces.next().ok_or_else(|| Error::internal("there is nothing to link"))?;
+        let composition = Composition { socket, plugs: pieces.collect() };
+        let docs = eyot_engine::docs(self.parts[0].0.wasm);
         let json = |result: serde_json::Result<Vec<u8>>| {
             result.map_err(|error| Error::internal("what was linked cannot be written").because(error))
         };
@@ -304,6 +346,7 @@ mod tests {
                 name: name.to_owned(),
                 digest: Digest::of(wasm),
                 fills: fills.iter().map(|one| (*one).to_owned()).collect(),
+                fills_of: BTreeMap::new(),
             };
             let expected = Composition {
                 socket: piece("scorer", &socket, &[]),
@@ -315,6 +358,39 @@ mod tests {
         }
     }
 
+    /// Imports `interface` as [`plugged`] exports it.
+    fn importing(interface: &str) -> String {
+        format!(
+            r#"(import "{interface}" (instance (export "count" (func (param "text" string) (result u32)))))"#
+        )
+    }
+
+    #[test]
+    fn plugs_fill_each_other() {
+        const WORDS: &str = "acme:text/words@0.1.0";
+        let tokens = plugged(TOKENS, "count", "string", &importing(WORDS));
+        let words = || plugged(WORDS, "count", "string", "");
+        for plugs in [
+            [("tokens:1", tokens.clone()), ("words:1", words())],
+            [("words:1", words()), ("tokens:1", tokens)],
+        ] {
+            let linked = link(&socket(TOKENS), &plugs).unwrap();
+            let described = Described::read(&linked).unwrap();
+            assert!(described.interface.imports.is_empty(), "{:?}", described.interface.imports);
+            let composition = described.composition.unwrap();
+            let piece = |name: &str| composition.plugs.iter().find(|plug| plug.name == name).unwrap();
+            assert_eq!(piece("tokens:1").fills, [TOKENS]);
+            let given = BTreeMap::from([("tokens:1".to_owned(), vec![WORDS.to_owned()])]);
+            assert_eq!((&piece("words:1").fills, &piece("words:1").fills_of), (&vec![], &given));
+        }
+        let circle = [
+            ("tokens:1", plugged(TOKENS, "count", "string", &importing(WORDS))),
+            ("words:1", plugged(WORDS, "count", "string", &importing(TOKENS))),
+        ];
+        let error = link(&socket(TOKENS), &circle).unwrap_err();
+        assert_eq!(error.to_string(), "plugs wait for each other: tokens:1, words:1");
+    }
+
     #[test]
     fn what_does_not_fit_is_named() {
         let good = || plugged(TOKENS, "count", "string", "");
@@ -322,11 +398,11 @@ mod tests {
         for (plugs, says) in [
             (
                 vec![("other:1", plugged("acme:text/words", "count", "string", ""))],
-                "other:1 exports nothing that scorer imports",
+                "other:1 exports nothing that scorer or another plug imports",
             ),
             (
                 vec![("later:1", plugged("acme:text/tokens@0.2.0", "count", "string", ""))],
-                "later:1 exports nothing that scorer imports",
+                "later:1 exports nothing that scorer or another plug imports",
             ),
             (
                 vec![("one:1", good()), ("two:1", good())],
@@ -354,7 +430,7 @@ mod tests {
         let error = link(&socket(TOKENS), &[("other:1", plugged("acme:text/words", "count", "string", ""))]);
         let hint = error.unwrap_err().hint_text().unwrap().to_owned();
         assert!(
-            hint.contains("other:1 exports acme:text/words; scorer still imports acme:text/tokens@0.1.0"),
+            hint.contains("other:1 exports acme:text/words; scorer imports acme:text/tokens@0.1.0"),
             "{hint}"
         );
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::Global;
 use crate::component::Described;
-use crate::compose::Composition;
+use crate::compose::{Composition, Piece};
 use crate::output::{Output, Tone, size};
 use crate::session::Session;
 
@@ -139,11 +139,11 @@ fn component(described: &Described, output: &Output, lines: &mut Vec<String>) {
     }
     if let Some(Composition { socket, plugs }) = &described.composition {
         lines.push(format!("linked from {} ({})", socket.name, socket.digest));
-        lines.extend(
-            plugs
-                .iter()
-                .map(|plug| format!("  {} ({}) gives {}", plug.name, plug.digest, plug.fills.join(", "))),
-        );
+        for Piece { name, digest, fills, fills_of } in plugs {
+            let others = fills_of.iter().map(|(other, fills)| format!("{} to {other}", fills.join(", ")));
+            let gives: Vec<String> = fills.iter().cloned().chain(others).collect();
+            lines.push(format!("  {name} ({digest}) gives {}", gives.join(", ")));
+        }
     }
     lines.push("imports".to_owned());
     let width = described.provided.iter().map(|import| import.name.len()).max().unwrap_or_default();
