@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use eyot_tests::{Eyot, Resident, Server, component, pin, quantile};
 
 mod asked;
+mod dev;
 mod neighbours;
 mod python;
 mod rival;
@@ -42,7 +43,8 @@ fn main() -> Result<()> {
     deploy(&eyot)?;
     // Those that are named, as in `cargo bench --bench functions -- neighbours`; without a name all.
     let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let parts: [(&str, Part); 3] = [("calls", calls), ("neighbours", neighbours::measure), ("many", many)];
+    let parts: [(&str, Part); 4] =
+        [("calls", calls), ("neighbours", neighbours::measure), ("dev", dev::measure), ("many", many)];
     for (name, part) in parts {
         if named.is_empty() || named.iter().any(|wanted| wanted == name) {
             part(&eyot, &server).context(name)?;

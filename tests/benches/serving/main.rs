@@ -17,6 +17,7 @@ use serde_json::json;
 mod floor;
 mod grpc;
 mod request;
+mod soak;
 mod subject;
 
 use request::{Case, Form};
@@ -46,7 +47,8 @@ fn main() -> Result<()> {
     pin([1])?;
     let idle = resident(server.pid())?;
     deploy(&eyot, &cases)?;
-    // Those that are named, as in `cargo bench --bench serving-wire -- bert memory`; without a name all.
+    // Those that are named, as in `cargo bench --bench serving-wire -- bert memory`; without a name all but
+    // the soak, which takes ten minutes.
     let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
     let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     for case in cases.iter().filter(|case| wanted(case.name)) {
@@ -57,6 +59,13 @@ fn main() -> Result<()> {
         println!("{:<52} {:>8.1}", "eyot up, nothing deployed", idle / 1e6);
         second_revision(&eyot, &server, &cases)?;
         many(&server)?;
+    }
+    if named.iter().any(|name| name == "soak") {
+        for case in cases.iter().filter(|case| case.name == "digits") {
+            let (what, through) = ("eyot, a component", "digits-through");
+            let subject = Subject::new(what, case, Form::Json, &server.gateway, through, server.pid())?;
+            soak::run(&subject, server.pid())?;
+        }
     }
     server.stop()?;
     drop(floor);

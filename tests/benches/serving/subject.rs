@@ -1,5 +1,6 @@
 //! Something that is asked, alone and under load.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
@@ -59,6 +60,18 @@ impl Subject {
         })?;
         let requests = (CONNECTIONS * self.each) as f64;
         Ok((requests / started.elapsed().as_secs_f64(), (cpu(self.pid)? - before) * 1e6 / requests))
+    }
+}
+
+impl Subject {
+    /// Asks on one connection until it is `over`, and counts.
+    pub(crate) fn keep_asking(&self, over: &AtomicBool, answered: &AtomicU64) -> Result<()> {
+        let mut connection = Connection::open(self)?;
+        while !over.load(Ordering::Relaxed) {
+            connection.ask()?;
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
