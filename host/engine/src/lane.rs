@@ -5,7 +5,7 @@
 //! among such guests.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
@@ -75,6 +75,23 @@ impl Lane {
         let mut work = Paced::new(self.clone(), |_| work);
         work.leave(Class::Long);
         work
+    }
+
+    /// `work` here, and what it spawns on threads that stand back.
+    pub(crate) async fn spawning<T>(&self, class: Class, work: impl Future<Output = T>) -> T {
+        let threads = match self.threads(class) {
+            Ok(threads) => threads,
+            Err(error) => {
+                tracing::warn!(%error, "the threads for long work do not start");
+                return work.await;
+            }
+        };
+        let mut work = pin!(work);
+        std::future::poll_fn(|context| {
+            let _there = threads.enter();
+            work.as_mut().poll(context)
+        })
+        .await
     }
 
     /// A call begins.
@@ -246,6 +263,9 @@ mod tests {
         let mut unruly = Paced::new(lane, |_| async { thread() });
         unruly.leave(Class::Unruly);
         assert!(unruly.await.starts_with("eyot-unruly"));
+        let lane = Lane::default();
+        let spawned = lane.spawning(Class::Unruly, async { tokio::spawn(async { thread() }).await }).await;
+        assert!(spawned.unwrap().starts_with("eyot-unruly"));
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@ mod reflect;
 mod shelf;
 mod step;
 mod stores;
+mod temper;
 #[cfg(test)]
 mod tests;
 mod web;

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
@@ -14,6 +13,7 @@ use crate::guest::Guest;
 use crate::instances::{Busy, Counts};
 use crate::lane::{Class, Pace, Paced};
 use crate::shelf::Shelf;
+use crate::temper::Temper;
 use crate::{Census, Component, Grants, Instances, Limits, Spent, fault};
 
 /// What an instance is reached through once it runs.
@@ -39,10 +39,6 @@ pub(crate) struct Warm<T> {
     calls: u64,
 }
 
-/// For how long after a call that went wrong the next ones are expected to. Whoever is asked for nothing else is so
-/// all the time; and one to whom it happens now and then has its full share again soon.
-const UNRULY: Duration = Duration::from_secs(1);
-
 /// What a call gave in its time, or that this has passed.
 pub(crate) type Timed<T> = std::result::Result<wasmtime::Result<T>, Elapsed>;
 
@@ -55,9 +51,7 @@ pub(crate) struct Pool<S: Start> {
     instances: Instances,
     idle: Arc<Shelf<Warm<S::Started>>>,
     counts: Counts,
-    began: Instant,
-    /// Until when its calls are expected to go wrong, in milliseconds since it began; 0 when the last went well.
-    unruly: AtomicU64,
+    temper: Temper,
 }
 
 impl<S: Start> Pool<S> {
@@ -70,9 +64,8 @@ impl<S: Start> Pool<S> {
         instances: Instances,
     ) -> Result<Self> {
         grants.check(&component)?;
-        let (idle, counts, unruly) = (component.shelves().add(), Counts::default(), AtomicU64::default());
-        let began = Instant::now();
-        Ok(Self { component, start, grants, limits, instances, idle, counts, began, unruly })
+        let (idle, counts, temper) = (component.shelves().add(), Counts::default(), Temper::default());
+        Ok(Self { component, start, grants, limits, instances, idle, counts, temper })
     }
 
     pub(crate) fn component(&self) -> &Component {
@@ -97,17 +90,12 @@ impl<S: Start> Pool<S> {
         call: impl FnOnce(Arc<Self>, Pace) -> W,
     ) -> Paced<T> {
         let mut call = Paced::new(self.component.lane().clone(), |pace| call(self.clone(), pace));
-        if self.is_unruly() {
+        if self.temper.is_unruly() {
             call.leave(Class::Unruly);
         } else if aside {
             call.leave(Class::Long);
         }
         call
-    }
-
-    fn is_unruly(&self) -> bool {
-        let until = self.unruly.load(Ordering::Relaxed);
-        until > 0 && self.began.elapsed().as_millis() < u128::from(until)
     }
 
     /// An instance for one call: a warm one where there is one.
@@ -187,9 +175,7 @@ impl<S: Start> Pool<S> {
     pub(crate) fn keep(&self, warm: Warm<S::Started>) {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();
-        if self.unruly.load(Ordering::Relaxed) > 0 {
-            self.unruly.store(0, Ordering::Relaxed);
-        }
+        self.temper.calm();
         // What a call started and did not wait for ends with it, and must not be the next one's burden.
         if warm.calls < self.instances.reuse && warm.store.data().under_way() == 0 {
             self.idle.put(warm, self.instances.idle);
@@ -223,8 +209,7 @@ impl<S: Start> Pool<S> {
         busy: Busy<'_>,
     ) -> Error {
         busy.ended(fault::cause(error, warm.store.data()));
-        let until = (self.began.elapsed() + UNRULY).as_millis();
-        self.unruly.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.temper.failed();
         self.explain(error, &warm, export)
     }
 

@@ -8,17 +8,22 @@ use eyot_tests::{Eyot, Server, give_way, quantile};
 use crate::ROUNDS;
 use crate::asked::Subject;
 
-/// Every way: what it is, the function of testing-functions, and what that is sent.
+/// Every way: what it is, where it is asked for, and what is sent there.
 fn ways() -> Vec<(&'static str, &'static str, String)> {
     vec![
-        ("loops without end", "spin", String::new()),
-        ("wants all memory", "grow", r#"{"bytes": 4000000000}"#.to_owned()),
-        ("calls itself without end", "deep", r#"{"levels": 100000000}"#.to_owned()),
-        ("traps", "crash", r#"{"message": "asked to"}"#.to_owned()),
-        ("is sent 100,000 nested lists", "greet", format!(r#"{{"name": {}}}"#, "[".repeat(100_000))),
+        ("loops without end", "/fn/unruly/spin", String::new()),
+        ("loops without end, in WASI 0.3 HTTP", "/unruly-web/spin", String::new()),
+        ("wants all memory", "/fn/unruly/grow", r#"{"bytes": 4000000000}"#.to_owned()),
+        ("calls itself without end", "/fn/unruly/deep", r#"{"levels": 100000000}"#.to_owned()),
+        ("traps", "/fn/unruly/crash", r#"{"message": "asked to"}"#.to_owned()),
+        (
+            "is sent 100,000 nested lists",
+            "/fn/unruly/greet",
+            format!(r#"{{"name": {}}}"#, "[".repeat(100_000)),
+        ),
         (
             "is sent a million numbers",
-            "sum",
+            "/fn/unruly/sum",
             format!(r#"{{"numbers": [{}]}}"#, vec!["1"; 1_000_000].join(",")),
         ),
     ]
@@ -28,6 +33,8 @@ fn ways() -> Vec<(&'static str, &'static str, String)> {
 /// connection, again and again.
 pub(crate) fn measure(eyot: &Eyot, server: &Server) -> Result<()> {
     eyot.json(&["deploy", "testing-functions:1", "--name", "unruly", "--timeout", "1s"])?;
+    let web = ["--name", "unruly-web", "--timeout", "1s", "--allow-http", "localhost"];
+    eyot.json(&[&["deploy", "testing-web3:1"][..], &web].concat())?;
     let request = r#"{"name": "Ann"}"#;
     let asked = Subject::new("", &server.gateway, "/fn/functions/greet", request, server.pid());
     println!(
@@ -38,8 +45,8 @@ pub(crate) fn measure(eyot: &Eyot, server: &Server) -> Result<()> {
     let mut taken = vec![Vec::new(); ways.len() + 1];
     for _ in 0..ROUNDS {
         taken[0].push(asked.alone()?);
-        for ((_, function, body), taken) in ways.iter().zip(&mut taken[1..]) {
-            taken.push(beside(server, &asked, function, body)?);
+        for ((_, path, body), taken) in ways.iter().zip(&mut taken[1..]) {
+            taken.push(beside(server, &asked, path, body)?);
         }
     }
     let names = std::iter::once("is quiet").chain(ways.iter().map(|way| way.0));
@@ -54,14 +61,14 @@ pub(crate) fn measure(eyot: &Eyot, server: &Server) -> Result<()> {
     Ok(())
 }
 
-fn beside(server: &Server, asked: &Subject, function: &str, body: &str) -> Result<(f64, f64)> {
+fn beside(server: &Server, asked: &Subject, path: &str, body: &str) -> Result<(f64, f64)> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let unruly = scope.spawn(|| -> Result<()> {
             // It shares a processor with who measures, and is not what is to be measured.
             give_way()?;
             while !over.load(Ordering::Relaxed) {
-                server.post(&format!("/fn/unruly/{function}"), body)?;
+                server.post(path, body)?;
             }
             Ok(())
         });

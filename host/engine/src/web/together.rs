@@ -24,7 +24,9 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 use super::{Answer, Streamed, unanswered};
 use crate::guest::{Deadline, Guest, Running};
 use crate::instances::Counts;
+use crate::lane::Class;
 use crate::pool::full;
+use crate::temper::Temper;
 use crate::{Census, Component, Grants, Instances, Limits, fault};
 
 /// Hands requests to instances, each of which works on several.
@@ -39,6 +41,7 @@ struct State {
     limits: Limits,
     instances: Instances,
     counts: Arc<Counts>,
+    temper: Arc<Temper>,
     /// Instances that live, at work or not.
     alive: Arc<AtomicUsize>,
 }
@@ -57,9 +60,9 @@ impl Together {
         limits: Limits,
         instances: Instances,
     ) -> Self {
-        let (counts, alive) = Default::default();
+        let (counts, temper, alive) = Default::default();
         let pre = ProxyPre::P3(pre);
-        let state = State { component, pre, grants, limits, instances, counts, alive };
+        let state = State { component, pre, grants, limits, instances, counts, temper, alive };
         Self { proxy: ProxyHandler::new(state) }
     }
 
@@ -83,11 +86,19 @@ impl Together {
         let asked = Asked { told, deadline: deadline.clone(), broken: broken.clone() };
         let busy = state.counts.enter();
         state.component.lane().stir();
-        let answered = self.handle(asked, request).await;
+        let handled = self.handle(asked, request);
+        // An instance stays on the threads on which it started.
+        let answered = match state.temper.is_unruly() {
+            true => state.component.lane().spawning(Class::Unruly, handled).await,
+            false => handled.await,
+        };
         // Why an instance ended is counted where it ends.
         busy.answered();
         match answered {
-            Ok(response) => Ok(Answer::of(response, deadline, state.limits.timeout, broken)),
+            Ok(response) => {
+                state.temper.calm();
+                Ok(Answer::of(response, deadline, state.limits.timeout, broken))
+            }
             Err(error) => Err(self.explain(error, fault).await),
         }
     }
@@ -160,6 +171,8 @@ impl HandlerState for State {
         self.alive.fetch_add(1, Ordering::Relaxed);
         let state = Worker {
             counts: self.counts.clone(),
+            temper: self.temper.clone(),
+            stands_back: self.temper.is_unruly(),
             alive: self.alive.clone(),
             reuse: usize::try_from(self.instances.reuse).unwrap_or(usize::MAX),
             digest: self.component.digest(),
@@ -223,6 +236,9 @@ struct Waiting {
 /// An instance and the requests it works on.
 struct Worker {
     counts: Arc<Counts>,
+    temper: Arc<Temper>,
+    /// Whether it is on threads that stand back.
+    stands_back: bool,
     alive: Arc<AtomicUsize>,
     reuse: usize,
     digest: Digest,
@@ -234,7 +250,7 @@ impl WorkerState for Worker {
     type RequestData = Asked;
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
-        if total >= self.reuse {
+        if total >= self.reuse || self.stands_back && !self.temper.is_unruly() {
             ShouldAccept::Never
         } else if concurrent >= TOGETHER {
             ShouldAccept::No
@@ -270,6 +286,7 @@ impl WorkerState for Worker {
         store.data().stderr.finish();
         self.alive.fetch_sub(1, Ordering::Relaxed);
         let Err(error) = result else { return };
+        self.temper.failed();
         self.counts.enter().ended(fault::cause(&error, store.data()));
         let explained = fault::explain(&error, store.data(), &self.digest, "handle");
         for Waiting { told, broken } in self.asked.lock().drain(..) {
