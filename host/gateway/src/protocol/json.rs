@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::protocol::decimal::{Decimal, Float};
+use crate::protocol::decimal::{Decimal, Float, usual};
 
 /// Deeper than any request; what is deeper is an attack on somebody's stack.
 pub(crate) const DEPTH: usize = 32;
@@ -181,6 +181,13 @@ impl<'a> Reader<'a> {
     /// and nothing taken, when no number stands here.
     pub(crate) fn float<T: Float>(&mut self) -> Option<T> {
         let rest = self.rest();
+        if let Some((value, length)) = rest.first_chunk().and_then(usual)
+            && ends(rest.get(length))
+            && let Some(value) = T::narrow(value)
+        {
+            self.at += length;
+            return Some(value);
+        }
         let Some(decimal) = Decimal::read(rest) else {
             return self.word::<T>(rest);
         };
@@ -365,15 +372,24 @@ mod tests {
             "-0",
             "0e9999999999",
         ];
-        ties.into_iter()
-            .chain(edges)
-            .chain(["0.1", "123456789.125", "0.12345678", "1.5e-22"])
-            .for_each(check);
+        let digits =
+            ["0.1", "123456789.125", "0.12345678", "1.5e-22", "-9.007199254740991", "9.0071992547409931"];
+        let more = ["0.1234567890123456", "0.12345678901234567", "-0.0", "0.00000000", "1.00000001e3"];
+        for text in ties.into_iter().chain(edges).chain(digits).chain(more) {
+            check(text);
+            // With much behind it, as in an array.
+            let behind = format!("{text},{}", "7".repeat(40));
+            let mut reader = Reader::new(&behind);
+            assert_eq!((reader.float::<f32>(), reader.position()), (text.parse().ok(), text.len()), "{text}");
+        }
         let mut state = 7_u64;
         for _ in 0..20_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             check(&format!("{}", f32::from_bits((state >> 32) as u32 & 0xbfff_ffff)));
             check(&format!("{}e{}", (state >> 20) as f64 / 1e6, (state % 60) as i64 - 30));
+            let text = format!("{:.*}", (state % 18) as usize, (state >> 40) as f64 / 1e6 - 8.0);
+            let behind = format!("{text}]{}", " ".repeat(40));
+            assert_eq!(Reader::new(&behind).float::<f64>(), text.parse().ok(), "{text}");
         }
     }
 }
