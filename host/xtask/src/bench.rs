@@ -22,9 +22,9 @@ pub(crate) enum Bench {
     Registry,
 }
 
-pub(crate) fn run_bench(what: &Bench) -> Result<()> {
-    setup::run(Profile::Release)?;
-    crate::components::build(Profile::Release)?;
+pub(crate) fn run_bench(what: &Bench, profile: Profile) -> Result<()> {
+    setup::run(profile)?;
+    crate::components::build(profile)?;
     if matches!(what, Bench::Registry) {
         setup::rival()?;
     }
@@ -38,7 +38,7 @@ pub(crate) fn run_bench(what: &Bench) -> Result<()> {
     };
     say(&format!("measuring {name}"));
     // All of the workspace is selected for the same features as everywhere; only one target is built.
-    let eyot = setup::built(Profile::Release, "eyot")?;
+    let eyot = setup::built(profile, "eyot")?;
     let mut bench = cargo();
     bench.args(["bench", "--locked", "--quiet", "--workspace", "--bench", name]).env("EYOT_BIN", eyot);
     if matches!(what, Bench::Serving) {

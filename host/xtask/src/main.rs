@@ -44,6 +44,9 @@ enum Task {
     Conformance,
     /// Measures; prints median and spread.
     Bench {
+        /// Measures the binary as it is handed out, which takes several times as long to build.
+        #[arg(long)]
+        dist: bool,
         #[command(subcommand)]
         what: bench::Bench,
     },
@@ -64,7 +67,9 @@ fn main() -> ExitCode {
         Task::Conformance => setup::run(setup::Profile::Debug)
             .and_then(|()| components::build(setup::Profile::Debug))
             .and_then(|()| conformance::report()),
-        Task::Bench { what } => bench::run_bench(&what),
+        Task::Bench { dist, what } => {
+            bench::run_bench(&what, if dist { setup::Profile::Dist } else { setup::Profile::Release })
+        }
         Task::Tidy => tidy::run(),
     };
     match done {

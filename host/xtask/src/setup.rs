@@ -16,6 +16,8 @@ pub(crate) const PREVIEW_1: &str = "wasm32-wasip1";
 pub(crate) enum Profile {
     Debug,
     Release,
+    /// As it is handed out.
+    Dist,
 }
 
 /// Installs what is missing; says what and why. Does nothing where nothing is missing.
@@ -36,11 +38,12 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
 /// dependency has the same features and is used by all others.
 pub(crate) fn binary(profile: Profile) -> Result<PathBuf> {
     let flags: &[&str] = match profile {
-        Profile::Debug => &[],
-        Profile::Release => &["--release"],
+        Profile::Debug => &["--bins"],
+        Profile::Release => &["--bins", "--release"],
+        Profile::Dist => &["--bin", "eyot", "--profile", "dist"],
     };
     say("building eyot; the first time takes several minutes");
-    process::run(cargo().args(["build", "--locked", "--workspace", "--bins"]).args(flags))?;
+    process::run(cargo().args(["build", "--locked", "--workspace"]).args(flags))?;
     built(profile, "eyot")
 }
 
@@ -49,6 +52,7 @@ pub(crate) fn built(profile: Profile, name: &str) -> Result<PathBuf> {
     let folder = match profile {
         Profile::Debug => "debug",
         Profile::Release => "release",
+        Profile::Dist => "dist",
     };
     Ok(target()?.join(folder).join(name))
 }

@@ -29,6 +29,13 @@ impl Subject {
         Self { name: name.to_owned(), address, request: format!("{head}{body}").into_bytes(), pid }
     }
 
+    /// The same, with these lines in the head of the request.
+    pub(crate) fn telling(mut self, lines: &str) -> Self {
+        let first = self.request.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        self.request.splice(first..first, lines.bytes());
+        self
+    }
+
     fn ask(&self, connection: &mut Kept) -> Result<()> {
         let body = connection.ask(&self.request)?;
         ensure!(!body.is_empty(), "{} answered nothing", self.name);
