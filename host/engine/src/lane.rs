@@ -23,7 +23,7 @@ const LONG: Duration = Duration::from_millis(1);
 pub(crate) enum Class {
     /// Who computes for long.
     Long,
-    /// Who is expected to fail, since the last call did. It is kept apart because Linux lets a thread that has
+    /// Who is expected to fail, since many calls did. It is kept apart because Linux lets a thread that has
     /// just woken up compute for a while before another may have its processor, however nice it is, and faults
     /// are short work that wakes up for each; only a thread that is content with what all others leave gives way
     /// at once.

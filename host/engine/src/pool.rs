@@ -90,10 +90,8 @@ impl<S: Start> Pool<S> {
         call: impl FnOnce(Arc<Self>, Pace) -> W,
     ) -> Paced<T> {
         let mut call = Paced::new(self.component.lane().clone(), |pace| call(self.clone(), pace));
-        if self.temper.is_unruly() {
-            call.leave(Class::Unruly);
-        } else if aside {
-            call.leave(Class::Long);
+        if let Some(class) = self.temper.class().or(aside.then_some(Class::Long)) {
+            call.leave(class);
         }
         call
     }
@@ -102,7 +100,8 @@ impl<S: Start> Pool<S> {
     pub(crate) async fn take(&self) -> Result<Warm<S::Started>> {
         match self.idle.take() {
             Some(warm) => Ok(warm),
-            None => self.fresh().await,
+            // In a box of its own: every call would have to carry the room that a start takes.
+            None => Box::pin(self.fresh()).await,
         }
     }
 
@@ -208,8 +207,9 @@ impl<S: Start> Pool<S> {
         export: &str,
         busy: Busy<'_>,
     ) -> Error {
-        busy.ended(fault::cause(error, warm.store.data()));
-        self.temper.failed();
+        let cause = fault::cause(error, warm.store.data());
+        busy.ended(cause);
+        self.temper.failed(cause);
         self.explain(error, &warm, export)
     }
 

@@ -3,40 +3,83 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// For how long after a call that went wrong the next ones are expected to. Whoever is asked for nothing else is so
-/// all the time; and one to whom it happens now and then has its full share again soon.
-const UNRULY: Duration = Duration::from_secs(1);
+use parking_lot::Mutex;
 
-/// Whether calls are expected to go wrong, since the last did.
+use crate::Cause;
+use crate::lane::Class;
+
+/// For how long calls are expected to be as they were.
+const WHILE: Duration = Duration::from_secs(1);
+
+/// Faults within that time which show that a component is asked for nothing else. Fewer, of less than a millisecond
+/// each, are noticed by less than one in a hundred of its neighbours' requests, and whoever meets one now and then
+/// keeps its full share.
+const MANY: u32 = 16;
+
+/// How a component's calls went of late.
 pub(crate) struct Temper {
     began: Instant,
-    /// Until when, in milliseconds since it began; 0 where the last went well.
-    until: AtomicU64,
+    faults: Mutex<Faults>,
+    /// Until when its calls are expected to go wrong, and until when to take long: in milliseconds since it began,
+    /// 0 where they are not.
+    unruly: AtomicU64,
+    slow: AtomicU64,
+}
+
+struct Faults {
+    since: Instant,
+    count: u32,
 }
 
 impl Default for Temper {
     fn default() -> Self {
-        Self { began: Instant::now(), until: AtomicU64::new(0) }
+        Self::since(Instant::now())
     }
 }
 
 impl Temper {
-    /// A call went wrong.
-    pub(crate) fn failed(&self) {
-        let until = (self.began.elapsed() + UNRULY).as_millis();
-        self.until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+    fn since(began: Instant) -> Self {
+        let faults = Mutex::new(Faults { since: began, count: 0 });
+        Self { began, faults, unruly: AtomicU64::new(0), slow: AtomicU64::new(0) }
+    }
+
+    /// A call ended for that cause.
+    pub(crate) fn failed(&self, cause: Cause) {
+        let now = Instant::now();
+        let until = u64::try_from((now - self.began + WHILE).as_millis()).unwrap_or(u64::MAX);
+        if cause == Cause::Deadline {
+            self.slow.store(until, Ordering::Relaxed);
+        }
+        let mut faults = self.faults.lock();
+        if now - faults.since > WHILE {
+            *faults = Faults { since: now, count: 0 };
+        }
+        faults.count += 1;
+        if faults.count >= MANY {
+            self.unruly.store(until, Ordering::Relaxed);
+        }
     }
 
     /// A call went well.
     pub(crate) fn calm(&self) {
-        if self.until.load(Ordering::Relaxed) > 0 {
-            self.until.store(0, Ordering::Relaxed);
+        for until in [&self.unruly, &self.slow] {
+            if until.load(Ordering::Relaxed) > 0 {
+                until.store(0, Ordering::Relaxed);
+                self.faults.lock().count = 0;
+            }
         }
     }
 
-    pub(crate) fn is_unruly(&self) -> bool {
-        let until = self.until.load(Ordering::Relaxed);
-        until > 0 && self.began.elapsed().as_millis() < u128::from(until)
+    /// Where the next call is to start, if not where it was asked for.
+    pub(crate) fn class(&self) -> Option<Class> {
+        let lasts = |until: &AtomicU64| {
+            let until = until.load(Ordering::Relaxed);
+            until > 0 && self.began.elapsed().as_millis() < u128::from(until)
+        };
+        if lasts(&self.unruly) {
+            return Some(Class::Unruly);
+        }
+        lasts(&self.slow).then_some(Class::Long)
     }
 }
 
@@ -45,15 +88,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_fault_is_forgotten_by_the_next_good_call_or_in_a_while() {
+    fn many_faults_at_once_are_told_from_one_now_and_then() {
         let temper = Temper::default();
-        assert!(!temper.is_unruly());
-        temper.failed();
-        assert!(temper.is_unruly());
+        assert_eq!(temper.class(), None);
+        (1..MANY).for_each(|_| temper.failed(Cause::Trap));
+        assert_eq!(temper.class(), None);
+        temper.failed(Cause::Trap);
+        assert_eq!(temper.class(), Some(Class::Unruly));
         temper.calm();
-        assert!(!temper.is_unruly());
-        let earlier = Instant::now().checked_sub(2 * UNRULY).unwrap_or_else(Instant::now);
-        let temper = Temper { began: earlier, until: AtomicU64::new(1) };
-        assert!(!temper.is_unruly());
+        assert_eq!(temper.class(), None);
+        temper.failed(Cause::Deadline);
+        assert_eq!(temper.class(), Some(Class::Long));
+    }
+
+    #[test]
+    fn what_is_long_ago_is_forgotten() {
+        let Some(earlier) = Instant::now().checked_sub(3 * WHILE) else { return };
+        let temper = Temper::since(earlier);
+        for until in [&temper.unruly, &temper.slow] {
+            until.store(1, Ordering::Relaxed);
+        }
+        temper.faults.lock().count = MANY;
+        assert_eq!(temper.class(), None);
+        temper.failed(Cause::Trap);
+        assert_eq!((temper.class(), temper.faults.lock().count), (None, 1));
     }
 }

@@ -305,6 +305,8 @@ async fn converse(
     server
         .http2()
         .timer(TokioTimer::new())
+        // A client that may sends a tensor in one frame, not in dozens.
+        .max_frame_size(WINDOW)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(4 * WINDOW);
     watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()).await

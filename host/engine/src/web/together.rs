@@ -24,7 +24,6 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 use super::{Answer, Streamed, unanswered};
 use crate::guest::{Deadline, Guest, Running};
 use crate::instances::Counts;
-use crate::lane::Class;
 use crate::pool::full;
 use crate::temper::Temper;
 use crate::{Census, Component, Grants, Instances, Limits, fault};
@@ -88,9 +87,9 @@ impl Together {
         state.component.lane().stir();
         let handled = self.handle(asked, request);
         // An instance stays on the threads on which it started.
-        let answered = match state.temper.is_unruly() {
-            true => state.component.lane().spawning(Class::Unruly, handled).await,
-            false => handled.await,
+        let answered = match state.temper.class() {
+            Some(class) => state.component.lane().spawning(class, handled).await,
+            None => handled.await,
         };
         // Why an instance ended is counted where it ends.
         busy.answered();
@@ -172,7 +171,7 @@ impl HandlerState for State {
         let state = Worker {
             counts: self.counts.clone(),
             temper: self.temper.clone(),
-            stands_back: self.temper.is_unruly(),
+            stands_back: self.temper.class().is_some(),
             alive: self.alive.clone(),
             reuse: usize::try_from(self.instances.reuse).unwrap_or(usize::MAX),
             digest: self.component.digest(),
@@ -250,7 +249,7 @@ impl WorkerState for Worker {
     type RequestData = Asked;
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
-        if total >= self.reuse || self.stands_back && !self.temper.is_unruly() {
+        if total >= self.reuse || self.stands_back && self.temper.class().is_none() {
             ShouldAccept::Never
         } else if concurrent >= TOGETHER {
             ShouldAccept::No
@@ -286,8 +285,9 @@ impl WorkerState for Worker {
         store.data().stderr.finish();
         self.alive.fetch_sub(1, Ordering::Relaxed);
         let Err(error) = result else { return };
-        self.temper.failed();
-        self.counts.enter().ended(fault::cause(&error, store.data()));
+        let cause = fault::cause(&error, store.data());
+        self.temper.failed(cause);
+        self.counts.enter().ended(cause);
         let explained = fault::explain(&error, store.data(), &self.digest, "handle");
         for Waiting { told, broken } in self.asked.lock().drain(..) {
             let answering = Arc::strong_count(&broken) > 1;
