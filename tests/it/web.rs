@@ -1,6 +1,6 @@
 //! Components that answer HTTP, of WASI 0.2 and of 0.3 as spin-sdk builds them.
 
-use eyot_tests::{Server, held_out, prediction_request, with_python_tools};
+use eyot_tests::{Rival, Server, held_out, prediction_request, with_python_tools};
 use serde_json::{Value, json};
 
 use crate::world::{World, text};
@@ -45,6 +45,35 @@ fn a_component_answers_in_its_own_words() {
             refused.message.contains("which is not granted") && refused.hint.contains("--allow-http"),
             "{refused:?}"
         );
+    }
+}
+
+/// The same requests to the same component behind `wasmtime serve`, where that is installed.
+#[test]
+fn wasmtime_serve_answers_the_same() {
+    for guest in GUESTS {
+        let world = World::new();
+        let Some(server) = served(&world, guest, &[], &["--allow-http", "nowhere.test"]) else { return };
+        let Some(rival) = Rival::start(guest, 128).unwrap() else {
+            eprintln!("ignored: there is no wasmtime (cargo install wasmtime-cli)");
+            return;
+        };
+        for (path, body) in [
+            ("/", String::new()),
+            ("/events", String::new()),
+            ("/echo", "what was sent\n".repeat(10_000)),
+            ("/echo", String::new()),
+            ("/length", "seventeen letters".to_owned()),
+            ("/trap", String::new()),
+            ("/refuse", String::new()),
+        ] {
+            let ours = server.post(&format!("/w{path}"), body.clone()).unwrap();
+            let theirs = rival.post(path, body).unwrap();
+            assert_eq!(ours.status, theirs.status, "{guest} {path} {}", ours.text());
+            // What went wrong each says in its own words.
+            let same = ours.body == theirs.body && ours.content_type == theirs.content_type;
+            assert!(same || ours.status >= 500, "{guest} {path}: {ours:?} {theirs:?}");
+        }
     }
 }
 

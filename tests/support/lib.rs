@@ -6,6 +6,7 @@ mod http;
 mod kept;
 mod machine;
 mod repository;
+mod rival;
 mod server;
 
 pub use digits::{Digit, held_out, prediction_request};
@@ -14,6 +15,7 @@ pub use http::Answer;
 pub use kept::Kept;
 pub use machine::{Resident, cpu, give_way, pin};
 pub use repository::{component, fixture, needed, path, program, python, tool, with_python_tools};
+pub use rival::Rival;
 pub use server::Server;
 
 /// The value at `fraction` of sorted values: the median at 0.5.

@@ -1,34 +1,30 @@
 //! What is expected of a component's next calls.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::Cause;
 use crate::lane::Class;
 
-/// For how long calls are expected to be as they were.
-const WHILE: Duration = Duration::from_secs(1);
+/// For how long calls are expected to be as they were, in milliseconds.
+const WHILE: u64 = 1000;
 
-/// Faults within that time which show that a component is asked for nothing else. Fewer, of less than a millisecond
-/// each, are noticed by less than one in a hundred of its neighbours' requests, and whoever meets one now and then
-/// keeps its full share.
+/// Faults within that time, and no good call among them, which show that a component is asked for nothing else. Fewer,
+/// of less than a millisecond each, are noticed by less than one in a hundred of its neighbours' requests; and what
+/// is good for somebody keeps its full share.
 const MANY: u32 = 16;
 
 /// How a component's calls went of late.
 pub(crate) struct Temper {
     began: Instant,
-    faults: Mutex<Faults>,
+    /// Faults since the last good call, or since a while ago.
+    faults: AtomicU32,
+    /// When the first of them was, in milliseconds since it began.
+    first: AtomicU64,
     /// Until when its calls are expected to go wrong, and until when to take long: in milliseconds since it began,
     /// 0 where they are not.
     unruly: AtomicU64,
     slow: AtomicU64,
-}
-
-struct Faults {
-    since: Instant,
-    count: u32,
 }
 
 impl Default for Temper {
@@ -39,52 +35,60 @@ impl Default for Temper {
 
 impl Temper {
     fn since(began: Instant) -> Self {
-        let faults = Mutex::new(Faults { since: began, count: 0 });
-        Self { began, faults, unruly: AtomicU64::new(0), slow: AtomicU64::new(0) }
+        let [first, unruly, slow] = Default::default();
+        Self { began, faults: AtomicU32::new(0), first, unruly, slow }
     }
 
     /// A call ended for that cause.
     pub(crate) fn failed(&self, cause: Cause) {
-        let now = Instant::now();
-        let until = u64::try_from((now - self.began + WHILE).as_millis()).unwrap_or(u64::MAX);
+        let now = self.now();
         if cause == Cause::Deadline {
-            self.slow.store(until, Ordering::Relaxed);
+            self.slow.store(now + WHILE, Ordering::Relaxed);
         }
-        let mut faults = self.faults.lock();
-        if now - faults.since > WHILE {
-            *faults = Faults { since: now, count: 0 };
+        // Two at once may count as one: it takes one more then.
+        if now - self.first.load(Ordering::Relaxed).min(now) > WHILE {
+            self.faults.store(0, Ordering::Relaxed);
         }
-        faults.count += 1;
-        if faults.count >= MANY {
-            self.unruly.store(until, Ordering::Relaxed);
+        let before = self.faults.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            self.first.store(now, Ordering::Relaxed);
         }
+        if before + 1 >= MANY || self.lasts(&self.unruly) {
+            self.unruly.store(now + WHILE, Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+    }
+
+    fn lasts(&self, until: &AtomicU64) -> bool {
+        let until = until.load(Ordering::Relaxed);
+        until > 0 && self.now() < until
     }
 
     /// A call went well.
     pub(crate) fn calm(&self) {
-        for until in [&self.unruly, &self.slow] {
-            if until.load(Ordering::Relaxed) > 0 {
-                until.store(0, Ordering::Relaxed);
-                self.faults.lock().count = 0;
-            }
+        if self.faults.load(Ordering::Relaxed) > 0 {
+            self.faults.store(0, Ordering::Relaxed);
+            self.unruly.store(0, Ordering::Relaxed);
+            self.slow.store(0, Ordering::Relaxed);
         }
     }
 
     /// Where the next call is to start, if not where it was asked for.
     pub(crate) fn class(&self) -> Option<Class> {
-        let lasts = |until: &AtomicU64| {
-            let until = until.load(Ordering::Relaxed);
-            until > 0 && self.began.elapsed().as_millis() < u128::from(until)
-        };
-        if lasts(&self.unruly) {
+        if self.lasts(&self.unruly) {
             return Some(Class::Unruly);
         }
-        lasts(&self.slow).then_some(Class::Long)
+        self.lasts(&self.slow).then_some(Class::Long)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -97,20 +101,25 @@ mod tests {
         assert_eq!(temper.class(), Some(Class::Unruly));
         temper.calm();
         assert_eq!(temper.class(), None);
+        for _ in 0..MANY {
+            temper.failed(Cause::Trap);
+            temper.calm();
+        }
+        assert_eq!(temper.class(), None);
         temper.failed(Cause::Deadline);
         assert_eq!(temper.class(), Some(Class::Long));
     }
 
     #[test]
     fn what_is_long_ago_is_forgotten() {
-        let Some(earlier) = Instant::now().checked_sub(3 * WHILE) else { return };
+        let Some(earlier) = Instant::now().checked_sub(Duration::from_millis(3 * WHILE)) else { return };
         let temper = Temper::since(earlier);
         for until in [&temper.unruly, &temper.slow] {
             until.store(1, Ordering::Relaxed);
         }
-        temper.faults.lock().count = MANY;
+        temper.faults.store(MANY, Ordering::Relaxed);
         assert_eq!(temper.class(), None);
         temper.failed(Cause::Trap);
-        assert_eq!((temper.class(), temper.faults.lock().count), (None, 1));
+        assert_eq!((temper.class(), temper.faults.load(Ordering::Relaxed)), (None, 1));
     }
 }

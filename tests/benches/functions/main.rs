@@ -9,16 +9,14 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use eyot_tests::{Eyot, Resident, Server, component, pin, quantile};
+use eyot_tests::{Eyot, Resident, Rival, Server, component, pin, quantile};
 
 mod asked;
 mod dev;
 mod neighbours;
 mod python;
-mod rival;
 
 use asked::{CONNECTIONS, Subject};
-use rival::Rival;
 
 /// Rounds, of which the median and the spread are shown.
 const ROUNDS: usize = 7;

@@ -4,19 +4,22 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use eyot_tests::component;
+
+use crate::http::{self, Answer};
+use crate::repository::component;
 
 /// A running `wasmtime serve`; killed when dropped.
-pub(crate) struct Rival {
+pub struct Rival {
     child: Child,
     name: &'static str,
     reuse: usize,
-    pub(crate) url: String,
+    /// Where it answers.
+    pub url: String,
 }
 
 impl Rival {
     /// Serves a built component; `None` where the tool is not installed.
-    pub(crate) fn start(name: &'static str, reuse: usize) -> Result<Option<Self>> {
+    pub fn start(name: &'static str, reuse: usize) -> Result<Option<Self>> {
         let wasm = component(name).context("cargo xtask components")?;
         let reused = format!("--max-instance-reuse-count={reuse}");
         let spawned = Command::new("wasmtime")
@@ -46,11 +49,18 @@ impl Rival {
         bail!("wasmtime serve did not start: {said}")
     }
 
-    pub(crate) fn is(&self, name: &str, reuse: usize) -> bool {
+    /// Posts a body to it.
+    pub fn post(&self, path: &str, body: impl Into<Vec<u8>>) -> Result<Answer> {
+        http::post(&format!("{}{path}", self.url), &[], body.into())
+    }
+
+    /// Whether it serves that component with that reuse of instances.
+    pub fn is(&self, name: &str, reuse: usize) -> bool {
         self.name == name && self.reuse == reuse
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 }
