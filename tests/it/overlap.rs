@@ -106,7 +106,10 @@ fn a_full_queue_and_a_deadline_end_those_that_they_concern() {
         let answer = call(&server, "crowds", &json!({ "count": count, "rows": 500 }));
         assert!(refused.contains(&answer[0].as_u64().unwrap()), "{setting}: {answer}");
         assert_eq!(answer[1], json!([kind]));
-        call(&server, "agrees", &json!({ "count": 2, "rows": 1 }));
+        // On a busy machine one of these may not have its two seconds either.
+        let asked = json!({ "count": 2, "rows": 1 }).to_string();
+        let agrees = |_| server.post("/fn/o/agrees", asked.clone()).unwrap().status == 200;
+        assert!((0..10).any(agrees), "{setting}: nobody is answered any more");
     }
 }
 
