@@ -72,7 +72,8 @@ fn beside(server: &Server, asked: &Subject, path: &str, body: &str) -> Result<(f
             }
             Ok(())
         });
-        let taken = asked.alone();
+        // The first round is not counted here either: it takes sixteen faults to know a deployment by them.
+        let taken = asked.alone().and_then(|_| asked.alone());
         over.store(true, Ordering::Relaxed);
         unruly.join().unwrap_or_else(|_| bail!("a thread panicked"))?;
         taken
