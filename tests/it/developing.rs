@@ -1,12 +1,11 @@
 //! What a developer does all day: change, build, swap, call, look.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use eyot_tests::Server;
+use eyot_tests::{Dev, Server};
 use serde_json::{Value, json};
 
 use crate::world::{World, text};
@@ -25,34 +24,6 @@ fn project(world: &World, name: &str) -> std::path::PathBuf {
     dir
 }
 
-/// `eyot dev`, whose rounds are read one by one; ended when dropped.
-struct Dev {
-    child: Child,
-    rounds: BufReader<std::process::ChildStdout>,
-}
-
-impl Dev {
-    fn start(world: &World, dir: &Path) -> Self {
-        let mut command = world.eyot.command(&["dev", text(dir), "--json"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let rounds = BufReader::new(child.stdout.take().unwrap());
-        Self { child, rounds }
-    }
-
-    fn round(&mut self) -> Value {
-        let mut line = String::new();
-        self.rounds.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn deviation(server: &Server) -> (u16, Value) {
     let answer = server.post("/fn/sums/summarize", r#"{"values": [1, 3]}"#).unwrap();
     (answer.status, answer.json()["deviation"].clone())
@@ -63,8 +34,8 @@ fn a_change_is_built_and_swapped_and_no_request_is_dropped() {
     let world = World::new();
     let server = world.up();
     let dir = project(&world, "sums");
-    let mut dev = Dev::start(&world, &dir);
-    assert_eq!(dev.round()["revision"], 1);
+    let mut dev = Dev::start(&world.eyot, &dir).unwrap();
+    assert_eq!(dev.round().unwrap()["revision"], 1);
     assert_eq!(deviation(&server), (200, json!(1.0)));
 
     let over = Arc::new(AtomicBool::new(false));
@@ -81,19 +52,19 @@ fn a_change_is_built_and_swapped_and_no_request_is_dropped() {
         for factor in 2..5 {
             let changed = source.replace("= sqrt(", &format!("= {factor} * sqrt("));
             std::fs::write(dir.join("function.c"), changed).unwrap();
-            assert_eq!(dev.round()["revision"], factor);
+            assert_eq!(dev.round().unwrap()["revision"], factor);
             assert_eq!(deviation(server), (200, json!(f64::from(factor))));
         }
         // What does not build changes nothing, and the next change is built again.
         std::fs::write(dir.join("function.c"), "this is no C").unwrap();
-        let mut said = BufReader::new(dev.child.stderr.take().unwrap());
+        let mut said = BufReader::new(dev.said().unwrap());
         let mut problem = String::new();
         while !problem.contains("does not build") {
             assert_ne!(said.read_line(&mut problem).unwrap(), 0, "{problem}");
         }
         assert_eq!(deviation(server), (200, json!(4.0)));
         std::fs::write(dir.join("function.c"), &source).unwrap();
-        assert_eq!(dev.round()["revision"], 5);
+        assert_eq!(dev.round().unwrap()["revision"], 5);
         over.store(true, Ordering::Relaxed);
         let answers = asked.join().unwrap();
         assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");

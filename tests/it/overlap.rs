@@ -99,17 +99,14 @@ fn a_full_queue_and_a_deadline_end_those_that_they_concern() {
         // Ten wait, and no more than a few have had their turn while the others came.
         ("inference.queue=10", 30, "Unavailable", 15..=20),
         // Together they take longer than there is time for.
-        ("handlers.timeout=2s", 60, "Timeout", 1..=60),
+        ("handlers.timeout=4s", 120, "Timeout", 1..=120),
     ] {
         let world = World::new();
         let Some(server) = served(&world, "heavy", &["inference.threads=1", setting]) else { return };
         let answer = call(&server, "crowds", &json!({ "count": count, "rows": 500 }));
         assert!(refused.contains(&answer[0].as_u64().unwrap()), "{setting}: {answer}");
         assert_eq!(answer[1], json!([kind]));
-        // On a busy machine one of these may not have its two seconds either.
-        let asked = json!({ "count": 2, "rows": 1 }).to_string();
-        let agrees = |_| server.post("/fn/o/agrees", asked.clone()).unwrap().status == 200;
-        assert!((0..10).any(agrees), "{setting}: nobody is answered any more");
+        call(&server, "agrees", &json!({ "count": 2, "rows": 1 }));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The real binary from outside: what the end-to-end tests, the demo and the benchmarks share.
 
+mod dev;
 mod digits;
 mod eyot;
 mod http;
@@ -9,6 +10,7 @@ mod repository;
 mod rival;
 mod server;
 
+pub use dev::Dev;
 pub use digits::{Digit, held_out, prediction_request};
 pub use eyot::{Eyot, Refused};
 pub use http::Answer;
@@ -17,6 +19,17 @@ pub use machine::{Resident, cpu, give_way, pin};
 pub use repository::{component, fixture, needed, path, program, python, tool, with_python_tools};
 pub use rival::Rival;
 pub use server::Server;
+
+/// The parts that a benchmark's command line names, as in `cargo bench --bench functions -- neighbours`.
+pub fn named_parts() -> Vec<String> {
+    std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect()
+}
+
+/// The least of some values, their median, and the most.
+pub fn spread(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [0.0, 0.5, 1.0].map(|fraction| quantile(&values, fraction))
+}
 
 /// The value at `fraction` of sorted values: the median at 0.5.
 pub fn quantile(sorted: &[f64], fraction: f64) -> f64 {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, Val};
 
 use crate::guest::Guest;
-use crate::pool::{Pool, Warm};
+use crate::pool::{Pool, Warm, in_time};
 use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent, reflect};
 
 /// The functions of a component that can be called with JSON, with what the component was granted.
@@ -45,8 +45,8 @@ pub struct Called {
     pub spent: Spent,
 }
 
-/// The time that a call has, and whose.
-#[derive(Clone, Copy, Debug, Default)]
+/// When a call must be over, and how long it may be expected to take.
+#[derive(Clone, Copy, Debug)]
 pub struct When {
     /// When it must have ended at the latest.
     pub deadline: Option<Instant>,
@@ -155,8 +155,8 @@ impl Functions {
         self.call_then(name, arguments, When { deadline, aside: false }, |called| called).await
     }
 
-    /// As [`Functions::call`]; what is to be done with the answer is done where the call ran, so that who waits
-    /// on other threads is kept from none by a large one.
+    /// As [`Functions::call`]; `then` is called where the call ran, so that a large answer is worked on where that
+    /// keeps nobody waiting.
     pub async fn call_then<T: Send + 'static>(
         &self,
         name: &str,
@@ -183,8 +183,7 @@ impl Functions {
                 }
             };
             let (deadline, busy) = pool.begin(&mut warm, pace, when.deadline);
-            let call = invoke(&mut warm, &served, &passed);
-            let called = tokio::time::timeout_at(deadline.into(), call).await;
+            let called = in_time(deadline, invoke(&mut warm, &served, &passed)).await;
             let (result, mut warm) = pool.settle(called, warm, &served.function.name, busy)?;
             let reply = reply(&mut warm, &served.function, result)?;
             let spent = warm.store.data().spent;

@@ -12,7 +12,7 @@ use wasmtime::component::InstancePre;
 use crate::guest::Guest;
 use crate::host::from_guest;
 use crate::host::models::{data_type, from_wit, to_wit};
-use crate::pool::{Pool, Start, Warm};
+use crate::pool::{Pool, Start, Warm, in_time};
 use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent};
 
 /// A component that answers predictions, with what it was granted.
@@ -109,8 +109,7 @@ impl Handler {
             let inputs = inputs.into_iter().map(to_wit).collect();
             let (deadline, busy) = pool.begin(&mut warm, pace, ask.deadline);
             warm.store.data_mut().priority = ask.priority;
-            let call = warm.exports.predict(&mut warm.store, inputs);
-            let called = tokio::time::timeout_at(deadline.into(), call).await;
+            let called = in_time(deadline, warm.exports.predict(&mut warm.store, inputs)).await;
             let (answer, warm) = pool.settle(called, warm, "predict", busy)?;
             let spent = warm.store.data().spent;
             pool.keep(warm);
@@ -203,9 +202,8 @@ impl Exports {
 }
 
 async fn describe(pool: &Pool<Either>, warm: &mut Warm<Exports>) -> Result<Signature> {
-    let call = warm.exports.describe(&mut warm.store);
-    let called = tokio::time::timeout(pool.limits().timeout, call).await;
-    let described = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
+    let deadline = Instant::now() + pool.limits().timeout;
+    let described = in_time(deadline, warm.exports.describe(&mut warm.store)).await;
     let described = described.map_err(|error| pool.explain(&error, warm, "describe"))?;
     let specs = |specs: Vec<types::TensorSpec>| {
         let spec = |spec: types::TensorSpec| TensorSpec {

@@ -79,13 +79,7 @@ impl Lane {
 
     /// `work` here, and what it spawns on threads that stand back.
     pub(crate) async fn spawning<T>(&self, class: Class, work: impl Future<Output = T>) -> T {
-        let threads = match self.threads(class) {
-            Ok(threads) => threads,
-            Err(error) => {
-                tracing::warn!(%error, "the threads for long work do not start");
-                return work.await;
-            }
-        };
+        let Some(threads) = self.threads(class) else { return work.await };
         let mut work = pin!(work);
         std::future::poll_fn(|context| {
             let _there = threads.enter();
@@ -106,13 +100,15 @@ impl Lane {
         self.stirred.swap(false, Ordering::Relaxed)
     }
 
-    fn threads(&self, class: Class) -> std::io::Result<Handle> {
+    /// The threads of a class; `None` where they cannot be started.
+    fn threads(&self, class: Class) -> Option<Handle> {
         let mut threads = self.threads[class as usize].lock();
-        let started = match threads.take() {
-            Some(started) => started,
-            None => start(class)?,
-        };
-        Ok(threads.insert(started).handle().clone())
+        if threads.is_none() {
+            let started = start(class);
+            let warn = |error: &_| tracing::warn!(%error, "the threads for long work do not start");
+            *threads = started.inspect_err(warn).ok();
+        }
+        threads.as_ref().map(|started| started.handle().clone())
     }
 }
 
@@ -203,10 +199,7 @@ impl<T: Send + 'static> Paced<T> {
 
     /// Moves it to threads that stand back. Where none can be started, it stays.
     pub(crate) fn leave(&mut self, class: Class) {
-        let threads = match self.lane.threads(class) {
-            Ok(threads) => threads,
-            Err(error) => return tracing::warn!(%error, "the threads for long work do not start"),
-        };
+        let Some(threads) = self.lane.threads(class) else { return };
         if let Place::Here(work) = std::mem::replace(&mut self.place, Place::There(JoinSet::new()))
             && let Place::There(there) = &mut self.place
         {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
-use tokio::time::error::Elapsed;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
@@ -38,9 +37,6 @@ pub(crate) struct Warm<T> {
     pub(crate) exports: T,
     calls: u64,
 }
-
-/// What a call gave in its time, or that this has passed.
-pub(crate) type Timed<T> = std::result::Result<wasmtime::Result<T>, Elapsed>;
 
 /// Hands out instances of one component with what it was granted.
 pub(crate) struct Pool<S: Start> {
@@ -81,9 +77,8 @@ impl<S: Start> Pool<S> {
         self.counts.census(self.idle.len())
     }
 
-    /// A call from its start, with the pace for its guest: here, or where those go on that compute for long. It
-    /// starts there if the last one went wrong, so that one who is asked for nothing but faults costs others no
-    /// time, and where `aside` says that it will take long.
+    /// A call from its start, with the pace for its guest: here, or on threads that stand back, if that is what is
+    /// expected of it or `aside` says that it will take long.
     pub(crate) fn call<T: Send + 'static, W: Future<Output = T> + Send + 'static>(
         self: &Arc<Self>,
         aside: bool,
@@ -174,43 +169,33 @@ impl<S: Start> Pool<S> {
     pub(crate) fn keep(&self, warm: Warm<S::Started>) {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();
-        self.temper.calm();
         // What a call started and did not wait for ends with it, and must not be the next one's burden.
         if warm.calls < self.instances.reuse && warm.store.data().under_way() == 0 {
             self.idle.put(warm, self.instances.idle);
         }
     }
 
-    /// What the call came to that `busy` counts, with its instance; one that failed or whose time has passed
-    /// ends with it.
+    /// What the call came to that `busy` counts, with its instance, which ends if the call failed.
     pub(crate) fn settle<T>(
         &self,
-        called: Timed<T>,
+        called: wasmtime::Result<T>,
         warm: Warm<S::Started>,
         export: &str,
         busy: Busy<'_>,
     ) -> Result<(T, Warm<S::Started>)> {
-        match called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
+        match called {
             Ok(answer) => {
                 busy.answered();
+                self.temper.calm();
                 Ok((answer, warm))
             }
-            Err(error) => Err(self.failed(&error, warm, export, busy)),
+            Err(error) => {
+                let cause = fault::cause(&error, warm.store.data());
+                busy.ended(cause);
+                self.temper.failed(cause);
+                Err(self.explain(&error, &warm, export))
+            }
         }
-    }
-
-    /// Why the call failed that `busy` counts; its instance ends.
-    pub(crate) fn failed(
-        &self,
-        error: &wasmtime::Error,
-        warm: Warm<S::Started>,
-        export: &str,
-        busy: Busy<'_>,
-    ) -> Error {
-        let cause = fault::cause(error, warm.store.data());
-        busy.ended(cause);
-        self.temper.failed(cause);
-        self.explain(error, &warm, export)
     }
 
     /// Why a call failed.
@@ -219,6 +204,15 @@ impl<S: Start> Pool<S> {
         warm.store.data().stderr.finish();
         fault::explain(error, warm.store.data(), &self.component.digest(), export)
     }
+}
+
+/// What a call gives, if it does before its deadline.
+pub(crate) async fn in_time<T>(
+    deadline: Instant,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    let called = tokio::time::timeout_at(deadline.into(), call).await;
+    called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))
 }
 
 /// Every place for an instance is taken by one that is at work.

@@ -98,6 +98,12 @@ pub(crate) async fn read(mut body: Incoming, limit: u64, aligned: usize) -> Resu
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::invalid("the request's body ended early").because(error))?;
         let Ok(data) = frame.into_data() else { continue };
+        // A client that sends faster than this reads would keep the thread until all of it is here.
+        unyielded += data.len();
+        if unyielded > TURN {
+            unyielded = 0;
+            tokio::task::yield_now().await;
+        }
         length += data.len() as u64;
         if length > limit {
             whole = Some(Vec::new());
@@ -117,12 +123,6 @@ pub(crate) async fn read(mut body: Incoming, limit: u64, aligned: usize) -> Resu
             whole
         });
         whole.extend_from_slice(&data);
-        // A client that sends faster than this reads would keep the thread until all of it is here.
-        unyielded += data.len();
-        if unyielded > TURN {
-            unyielded = 0;
-            tokio::task::yield_now().await;
-        }
     }
     if length > limit {
         return Err(too_large(limit));

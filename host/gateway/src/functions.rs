@@ -197,12 +197,12 @@ struct Written {
 }
 
 impl Written {
-    fn of(reply: &mut Reply, bytes: bool) -> Self {
+    fn of(reply: Reply, bytes: bool) -> Self {
         const JSON: &str = "application/json";
         let started = Instant::now();
         let (status, content_type, body) = match reply {
             Reply::Value(value) => (StatusCode::OK, JSON, value.to_string().into()),
-            Reply::Bytes(content) if bytes => (StatusCode::OK, BYTES, std::mem::take(content).into()),
+            Reply::Bytes(content) if bytes => (StatusCode::OK, BYTES, content.into()),
             Reply::Bytes(content) => {
                 (StatusCode::OK, JSON, Value::String(STANDARD.encode(content)).to_string().into())
             }
@@ -278,9 +278,9 @@ async fn run(
     let kept = (shadow.is_some() || log.is_some()).then(|| arguments.clone());
     let Wanted { function, bytes, aside } = wanted;
     let (when, keeps) = (When { deadline: Some(deadline), aside }, kept.is_some());
-    let called = functions.call_then(function, arguments, when, move |Called { mut reply, spent }| {
+    let called = functions.call_then(function, arguments, when, move |Called { reply, spent }| {
         let kept = keeps.then(|| reply.clone());
-        (Written::of(&mut reply, bytes), kept, spent)
+        (Written::of(reply, bytes), kept, spent)
     });
     let (mut reply, mut spent) = (None, None);
     let written = called.await.map(|(written, replied, used)| {

@@ -103,7 +103,7 @@ pub(crate) fn plug(socket: &Part<'_>, plugs: &[Part<'_>]) -> Result<Vec<u8>> {
     let parts = all.map(|(index, part)| Ok((part, register(index, part)?))).collect::<Result<Vec<_>>>()?;
     let mut bench = Bench { graph, parts };
     let fits = bench.fits()?;
-    bench.end(&fits)?;
+    bench.check_order(&fits)?;
     let mut linked = bench.link(&fits)?;
     bench.check(&linked)?;
     linked.extend_from_slice(&bench.remark(&fits)?);
@@ -180,8 +180,8 @@ impl Bench<'_> {
         ))
     }
 
-    /// Each part can be started before those that it gives to.
-    fn end(&self, fits: &[Fit]) -> Result<()> {
+    /// Fails where no part can be started before those that it gives to.
+    fn check_order(&self, fits: &[Fit]) -> Result<()> {
         let mut waiting: Vec<usize> = (0..self.parts.len()).collect();
         loop {
             let stuck =
@@ -191,8 +191,9 @@ impl Bench<'_> {
                 return Ok(());
             }
             if left.len() == waiting.len() {
-                // The socket is among those left, and waits for one of a circle, not for itself.
-                let names: Vec<&str> = left.into_iter().skip(1).map(|part| self.name(part)).collect();
+                // The socket gives nothing, and can but wait for one of a circle.
+                let plugs = left.into_iter().filter(|part| *part != 0);
+                let names: Vec<&str> = plugs.map(|part| self.name(part)).collect();
                 return Err(Error::invalid(format!("plugs wait for each other: {}", names.join(", ")))
                     .hint("of two that need each other make one component"));
             }
@@ -387,8 +388,11 @@ mod tests {
             ("tokens:1", plugged(TOKENS, "count", "string", &importing(WORDS))),
             ("words:1", plugged(WORDS, "count", "string", &importing(TOKENS))),
         ];
-        let error = link(&socket(TOKENS), &circle).unwrap_err();
-        assert_eq!(error.to_string(), "plugs wait for each other: tokens:1, words:1");
+        // Whether the socket needs one of them or not.
+        for needed in [TOKENS, "acme:text/others@0.1.0"] {
+            let error = link(&socket(needed), &circle).unwrap_err();
+            assert_eq!(error.to_string(), "plugs wait for each other: tokens:1, words:1");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use eyot_tests::{Eyot, Resident, Rival, Server, component, pin, quantile};
+use eyot_tests::{Eyot, Resident, Rival, Server, component, named_parts, pin, quantile, spread};
 
 mod asked;
 mod dev;
@@ -45,8 +45,8 @@ fn main() -> Result<()> {
     let server = eyot.up()?;
     pin([1])?;
     deploy(&eyot)?;
-    // Those that are named, as in `cargo bench --bench functions -- neighbours`; without a name all.
-    let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    // Without a name all.
+    let named = named_parts();
     let parts: [(&str, Part); 4] =
         [("calls", calls), ("neighbours", neighbours::measure), ("dev", dev::measure), ("many", many)];
     for (name, part) in parts {
@@ -147,16 +147,9 @@ fn measure(subjects: &[Subject], round: impl Fn(&Subject) -> Result<(f64, f64)>)
             }
         }
     }
-    for (subject, (mut main, mut beside)) in subjects.iter().zip(taken) {
-        main.sort_by(f64::total_cmp);
-        beside.sort_by(f64::total_cmp);
-        let at = |fraction| quantile(&main, fraction);
-        let (least, middle, most) = (at(0.0), at(0.5), at(1.0));
-        println!(
-            "{:<47} {least:>8.1} {middle:>8.1} {most:>8.1} {:>8.1}",
-            subject.name,
-            quantile(&beside, 0.5)
-        );
+    for (subject, (main, beside)) in subjects.iter().zip(taken) {
+        let ([least, middle, most], [_, other, _]) = (spread(main), spread(beside));
+        println!("{:<47} {least:>8.1} {middle:>8.1} {most:>8.1} {other:>8.1}", subject.name);
     }
     Ok(())
 }

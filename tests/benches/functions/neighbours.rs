@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use eyot_tests::{Eyot, Server, give_way, quantile};
+use eyot_tests::{Eyot, Server, give_way, spread};
 
 use crate::ROUNDS;
 use crate::asked::Subject;
@@ -50,13 +50,10 @@ pub(crate) fn measure(eyot: &Eyot, server: &Server) -> Result<()> {
         }
     }
     let names = std::iter::once("is quiet").chain(ways.iter().map(|way| way.0));
-    for (name, mut taken) in names.zip(taken) {
-        let mut middles: Vec<f64> = taken.iter().map(|round| round.0).collect();
-        middles.sort_by(f64::total_cmp);
-        taken.sort_by(|one, other| one.1.total_cmp(&other.1));
-        let tails: Vec<f64> = taken.iter().map(|round| round.1).collect();
-        let [least, middle, most] = [0.0, 0.5, 1.0].map(|fraction| quantile(&tails, fraction));
-        println!("{name:<47} {:>8.1} {least:>8.1} {middle:>8.1} {most:>8.1}", quantile(&middles, 0.5));
+    for (name, taken) in names.zip(taken) {
+        let (middles, tails) = taken.into_iter().unzip();
+        let ([_, usual, _], [least, middle, most]) = (spread(middles), spread(tails));
+        println!("{name:<47} {:>8.1} {least:>8.1} {middle:>8.1} {most:>8.1}", usual);
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     );
     let dir = tempfile::tempdir()?;
     // Those that are named, as in `cargo bench --bench registry -- large`; without a name all.
-    let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let named = eyot_tests::named_parts();
     let parts: [(&str, Part); 4] =
         [("small", small), ("large", large), ("memory", memory), ("many", many::measure)];
     for (name, part) in parts {

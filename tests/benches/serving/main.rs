@@ -11,7 +11,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use eyot_tests::{Eyot, Resident, Server, component, pin, quantile};
+use eyot_tests::{Eyot, Resident, Server, component, named_parts, pin, quantile, spread};
 use serde_json::json;
 
 mod floor;
@@ -47,9 +47,8 @@ fn main() -> Result<()> {
     pin([1])?;
     let idle = resident(server.pid())?;
     deploy(&eyot, &cases)?;
-    // Those that are named, as in `cargo bench --bench serving-wire -- bert memory`; without a name all but
-    // the soak, which takes ten minutes.
-    let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    // Without a name all but the soak, which takes ten minutes.
+    let named = named_parts();
     let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     for case in cases.iter().filter(|case| wanted(case.name)) {
         compare(case, &floor, &server)?;
@@ -61,11 +60,10 @@ fn main() -> Result<()> {
         many(&server)?;
     }
     if named.iter().any(|name| name == "soak") {
-        for case in cases.iter().filter(|case| case.name == "digits") {
-            let (what, through) = ("eyot, a component", "digits-through");
-            let subject = Subject::new(what, case, Form::Json, &server.gateway, through, server.pid())?;
-            soak::run(&subject, server.pid())?;
-        }
+        let digits = cases.iter().find(|case| case.name == "digits").context("there are no digits")?;
+        let (what, through) = ("eyot, a component", "digits-through");
+        let subject = Subject::new(what, digits, Form::Json, &server.gateway, through, server.pid())?;
+        soak::run(&subject, server.pid())?;
     }
     server.stop()?;
     drop(floor);
@@ -143,11 +141,9 @@ fn measure(subjects: &[Subject], round: impl Fn(&Subject) -> Result<(f64, f64)>)
 
 /// Minimum, median and maximum of what was measured, and the median of what was measured beside it.
 fn print(what: &str, taken: Vec<(f64, f64)>) {
-    let (mut main, mut beside): (Vec<f64>, Vec<f64>) = taken.into_iter().unzip();
-    main.sort_by(f64::total_cmp);
-    beside.sort_by(f64::total_cmp);
-    let [min, median, max] = [0.0, 0.5, 1.0].map(|fraction| quantile(&main, fraction));
-    println!("{what:<45} {min:>8.1} {median:>8.1} {max:>8.1} {:>8.1}", quantile(&beside, 0.5));
+    let (main, beside) = taken.into_iter().unzip();
+    let ([min, median, max], [_, other, _]) = (spread(main), spread(beside));
+    println!("{what:<45} {min:>8.1} {median:>8.1} {max:>8.1} {other:>8.1}");
 }
 
 /// What another revision of a model that is loaded already takes.

@@ -61,9 +61,7 @@ impl Subject {
         let requests = (CONNECTIONS * self.each) as f64;
         Ok((requests / started.elapsed().as_secs_f64(), (cpu(self.pid)? - before) * 1e6 / requests))
     }
-}
 
-impl Subject {
     /// Asks on one connection until it is `over`, and counts.
     pub(crate) fn keep_asking(&self, over: &AtomicBool, answered: &AtomicU64) -> Result<()> {
         let mut connection = Connection::open(self)?;

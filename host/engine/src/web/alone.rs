@@ -118,12 +118,10 @@ async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Res
     let (_, busy) = pool.begin(&mut warm, pace, None);
     *warm.store.data_mut().running.get_or_insert_default().lock() = vec![deadline.clone()];
     let call = warm.exports.wasi_http_incoming_handler().call_handle(&mut warm.store, request, out);
-    if let Err(error) = until(&deadline, call).await {
-        // Before the instance goes, and with it its end of the body, which looks as if it were done.
-        broken.store(true, Ordering::Relaxed);
-        return Err(pool.failed(&error, warm, "handle", busy));
-    }
-    busy.answered();
+    let called = until(&deadline, call).await;
+    // Before the instance goes, and with it its end of the body, which looks as if it were done.
+    broken.store(called.is_err(), Ordering::Relaxed);
+    let ((), mut warm) = pool.settle(called, warm, "handle", busy)?;
     // A body that nobody ends any more ends with its instance.
     let mut left = warm.store.data_mut().http().table.iter_mut();
     if !left.any(|resource| resource.is::<HostOutgoingBody>()) {
