@@ -58,8 +58,8 @@ pub struct Component {
     /// that: python, javascript and typescript [default: eyot:component]. Others import them by that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<String>,
-    /// Components that are linked into it when it is built: its imports are filled with their exports. A
-    /// path that begins with '.' or '/' is the folder of a component or a .wasm file, anything else a
+    /// Components that are linked into it when it is built: its imports, and theirs, are filled with their
+    /// exports. A path that begins with '.' or '/' is the folder of a component or a .wasm file, anything else a
     /// reference in the registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plug: Vec<String>,
