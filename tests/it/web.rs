@@ -1,5 +1,8 @@
 //! Components that answer HTTP, of WASI 0.2 and of 0.3 as spin-sdk builds them.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use eyot_tests::{Rival, Server, held_out, prediction_request, with_python_tools};
 use serde_json::{Value, json};
 
@@ -133,6 +136,8 @@ fn a_component_that_goes_wrong_is_ended_counted_and_explained() {
         for (path, status, says) in [
             ("/w/trap", 500, "its last words: asked to"),
             ("/w/spin", 504, "did not answer before its deadline"),
+            // Nothing of the answer had gone out yet.
+            ("/w/early", 500, "its last words: early"),
         ] {
             let answer = server.post(path, "").unwrap();
             assert_eq!(answer.status, status, "{guest} {path}: {}", answer.text());
@@ -144,7 +149,7 @@ fn a_component_that_goes_wrong_is_ended_counted_and_explained() {
         assert!(half.is_err(), "{guest}: {:?}", half.map(|answer| answer.text()));
         assert_eq!(server.post("/w", "").unwrap().text(), "Hello!");
         let metrics = server.get("/metrics").unwrap().text();
-        for line in ["status=\"failed\"} 2", "status=\"timeout\"} 1", "status=\"ok\"} 3"] {
+        for line in ["status=\"failed\"} 3", "status=\"timeout\"} 1", "status=\"ok\"} 4"] {
             let line = format!("eyot_requests_total{{deployment=\"w\",revision=\"1\",{line}");
             assert!(metrics.contains(&line), "{guest}: {metrics}");
         }
@@ -154,6 +159,39 @@ fn a_component_that_goes_wrong_is_ended_counted_and_explained() {
         };
         let answer = server.post(own.0, "").unwrap();
         assert_eq!((answer.status, answer.text().contains(own.1)), (500, true), "{guest}: {}", answer.text());
+    }
+}
+
+/// Asks for an answer that never ends, and reads its first part.
+fn begun(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.gateway.trim_start_matches("http://")).unwrap();
+    stream.write_all(b"POST /w/open HTTP/1.1\r\nhost: eyot\r\ncontent-length: 0\r\n\r\n").unwrap();
+    let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+    while !String::from_utf8_lossy(&heard).contains("the first half") {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&buffer[..read]);
+    }
+    stream
+}
+
+#[test]
+fn requests_of_wasi_03_that_wait_share_an_instance() {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let many = processors + 14;
+    // Each processor's own, and one that the others share; two, where the first was at work just then.
+    for (flags, expected) in [(&["--reuse", "64"], ..=processors + 2), (&["--reuse", "1"], ..=many)] {
+        let world = World::new();
+        let flags = [&["--allow-http", "*"][..], flags].concat();
+        let Some(server) = served(&world, "testing-web3", &[], &flags) else { return };
+        let waiting: Vec<_> = (0..many).map(|_| begun(&server)).collect();
+        let metrics = server.get("/metrics").unwrap().text();
+        let name = "eyot_instances_started_total{deployment=\"w\",revision=\"1\"} ";
+        let started: usize =
+            metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap();
+        assert!(expected.contains(&started), "{flags:?}: {started} started for {}", waiting.len());
+        assert!(flags[3] != "1" || started == many, "{started} started for {}", waiting.len());
+        assert_eq!(server.post("/w", "").unwrap().text(), "Hello!");
     }
 }
 
@@ -224,6 +262,8 @@ fn a_spin_application_asks_a_model_and_keeps_what_it_was_asked() {
 }
 
 const PYTHON: &str = r#"
+import time
+
 import eyot
 
 def twice(pieces):
@@ -233,6 +273,7 @@ def twice(pieces):
 
 def half():
     yield "half"
+    time.sleep(0.2)
     raise RuntimeError("halfway")
 
 @eyot.http

@@ -1,5 +1,6 @@
 //! Components that answer HTTP themselves: `wasi:http/incoming-handler@0.2` and `wasi:http/handler@0.3`.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,16 +11,18 @@ use std::time::{Duration, Instant};
 use alone::Alone;
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use together::Together;
 use wasmtime_wasi_http::{WasiBody, p2, p3};
 
-use crate::guest::Deadline;
+use crate::guest::{Deadline, Guest};
 use crate::{Census, Component, Grants, Instances, Limits, Mode};
 
 mod alone;
 mod together;
+mod versions;
 
 /// The body of a request or an answer as it streams.
 pub type Streamed = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -30,8 +33,15 @@ pub struct Web {
 }
 
 enum Kind {
-    Alone(Alone),
-    Together(Together),
+    /// WASI 0.2: an instance works on one request at a time.
+    Sequential(Alone<p2::bindings::ProxyPre<Guest>>),
+    /// WASI 0.3: an instance can work on several. One that has nothing else to do is the cheapest to ask, so a
+    /// request gets one to itself until every processor has its own; those that come then share.
+    Concurrent {
+        alone: Alone<p3::bindings::ServicePre<Guest>>,
+        processors: usize,
+        together: Option<Together>,
+    },
 }
 
 impl Web {
@@ -52,11 +62,16 @@ impl Web {
         let pre = component.instance().clone();
         let kind = if Self::answers_once(&component) {
             let pre = p2::bindings::ProxyPre::new(pre).map_err(invalid)?;
-            Kind::Alone(Alone::new(component, pre, grants, limits, instances)?)
+            Kind::Sequential(Alone::new(component, pre, grants, limits, instances)?)
         } else {
-            grants.check(&component)?;
             let pre = p3::bindings::ServicePre::new(pre).map_err(invalid)?;
-            Kind::Together(Together::new(component, pre, grants, limits, instances))
+            let share =
+                || Together::new(component.clone(), pre.clone(), grants.clone(), limits.clone(), instances);
+            Kind::Concurrent {
+                together: (instances.reuse > 1).then(share),
+                processors: std::thread::available_parallelism().map_or(1, usize::from),
+                alone: Alone::new(component, pre, grants, limits, instances)?,
+            }
         };
         Ok(Arc::new(Self { kind }))
     }
@@ -77,16 +92,19 @@ impl Web {
     /// The component.
     pub fn component(&self) -> &Component {
         match &self.kind {
-            Kind::Alone(alone) => alone.component(),
-            Kind::Together(together) => together.component(),
+            Kind::Sequential(alone) => alone.component(),
+            Kind::Concurrent { alone, .. } => alone.component(),
         }
     }
 
     /// Its instances now, and why some ended.
     pub fn census(&self) -> Census {
         match &self.kind {
-            Kind::Alone(alone) => alone.census(),
-            Kind::Together(together) => together.census(),
+            Kind::Sequential(alone) => alone.census(),
+            Kind::Concurrent { alone, together: None, .. } => alone.census(),
+            Kind::Concurrent { alone, together: Some(together), .. } => {
+                alone.census().and(&together.census())
+            }
         }
     }
 
@@ -97,8 +115,13 @@ impl Web {
     pub async fn answer(&self, request: http::Request<Streamed>) -> Result<http::Response<Streamed>> {
         let request = request.map(|body| body.map_err(in_its_words).boxed_unsync());
         match &self.kind {
-            Kind::Alone(alone) => alone.answer(request).await,
-            Kind::Together(together) => together.answer(request).await,
+            Kind::Sequential(alone) => alone.answer(request).await,
+            Kind::Concurrent { alone, processors, together: Some(together) }
+                if alone.busy() >= *processors =>
+            {
+                together.answer(request).await
+            }
+            Kind::Concurrent { alone, .. } => alone.answer(request).await,
         }
     }
 }
@@ -125,33 +148,52 @@ fn is_late(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// An answer's body: the component has its time again with each part that it gives.
 struct Answer {
+    /// What has come already.
+    first: VecDeque<Part>,
     inner: WasiBody,
+    ended: bool,
     deadline: Deadline,
     timeout: Duration,
     /// Set when the instance fails; an answer that has begun must not look whole then.
     broken: Arc<AtomicBool>,
 }
 
+type Part = std::result::Result<http_body::Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Bytes of an answer that are taken before its head is sent, if they are there.
+const AT_ONCE: u64 = 64 << 10;
+
 impl Answer {
-    /// `response`, of a component that works until `deadline`, which moves by `timeout` with each part.
-    fn of(
-        response: http::Response<WasiBody>,
-        deadline: Deadline,
-        timeout: Duration,
-        broken: Arc<AtomicBool>,
-    ) -> http::Response<Streamed> {
-        response.map(|inner| Self { inner, deadline, timeout, broken }.boxed_unsync())
+    /// The body of a component that works until `deadline`, which moves by `timeout` with each part.
+    fn new(inner: WasiBody, deadline: Deadline, timeout: Duration, broken: Arc<AtomicBool>) -> Self {
+        Self { first: VecDeque::new(), inner, ended: false, deadline, timeout, broken }
     }
-}
 
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    fn streamed(self) -> Streamed {
+        self.boxed_unsync()
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<http_body::Frame<Bytes>, Self::Error>>> {
+    /// Bytes that have come already.
+    fn taken(&self) -> u64 {
+        let bytes =
+            |part: &Part| part.as_ref().ok().and_then(http_body::Frame::data_ref).map_or(0, Bytes::len);
+        self.first.iter().map(|part| bytes(part) as u64).sum()
+    }
+
+    /// Takes the next part, if it is there and more would be welcome.
+    fn take_at_once(&mut self, context: &mut Context<'_>) -> bool {
+        if self.ended || self.taken() >= AT_ONCE {
+            return false;
+        }
+        match self.next(context) {
+            Poll::Ready(Some(part)) => self.first.push_back(part),
+            Poll::Ready(None) => self.ended = true,
+            Poll::Pending => return false,
+        }
+        true
+    }
+
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         if let Poll::Ready(Some(Ok(_))) = &polled {
             self.deadline.set(Instant::now() + self.timeout);
@@ -164,12 +206,32 @@ impl http_body::Body for Answer {
             polled => polled.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
         }
     }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Part>> {
+        match self.first.pop_front() {
+            Some(part) => Poll::Ready(Some(part)),
+            None if self.ended => Poll::Ready(None),
+            None => self.next(context),
+        }
+    }
 
     fn is_end_stream(&self) -> bool {
-        !self.broken.load(Ordering::Relaxed) && self.inner.is_end_stream()
+        self.first.is_empty()
+            && (self.ended || !self.broken.load(Ordering::Relaxed) && self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        self.inner.size_hint()
+        let mut hint = if self.ended { http_body::SizeHint::with_exact(0) } else { self.inner.size_hint() };
+        let taken = self.taken();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + taken);
+        }
+        hint.set_lower(hint.lower() + taken);
+        hint
     }
 }

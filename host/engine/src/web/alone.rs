@@ -1,4 +1,6 @@
-//! Components of `wasi:http/incoming-handler@0.2`: an instance works on one request at a time.
+//! Components that answer HTTP in instances which work on one request at a time.
+//!
+//! Here is what does not depend on the version of `wasi:http`: the instance, its time, and the answer as it comes.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -11,43 +13,53 @@ use eyot_core::{Error, Result};
 use futures::FutureExt as _;
 use tokio::sync::oneshot;
 use wasmtime::Store;
-use wasmtime_wasi_http::p2::HttpError;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
-use wasmtime_wasi_http::p2::body::HostOutgoingBody;
-use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
+use wasmtime_wasi_http::WasiBody;
 
 use super::{Answer, Streamed, unanswered};
 use crate::guest::{Deadline, Guest};
-use crate::lane::Pace;
+use crate::lane::{Pace, Paced};
 use crate::pool::{Pool, Start};
 use crate::{Census, Component, Grants, Instances, Limits};
 
 /// Hands each request to an instance of its own, or to one that has done with its last.
-pub(super) struct Alone {
-    pool: Arc<Pool<ProxyPre<Guest>>>,
+pub(super) struct Alone<H: Handle> {
+    pool: Arc<Pool<H>>,
 }
 
-impl Start for ProxyPre<Guest> {
-    type Started = Proxy;
+/// How a component is called that exports a version of `wasi:http`.
+pub(super) trait Handle: Start {
+    /// A request that the component can be called with.
+    type Asked: Send + 'static;
 
-    async fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Proxy> {
-        self.instantiate_async(store).await
-    }
+    /// Makes a request the component's.
+    ///
+    /// Fails with `Invalid` when the request cannot be put in terms of `wasi:http`.
+    fn ask(store: &mut Store<Guest>, request: http::Request<WasiBody>, give: Give) -> Result<Self::Asked>;
+
+    /// Calls the component until it has done with the request, answer and all. Answers whether its instance can be
+    /// called again.
+    fn call(
+        exports: &Self::Started,
+        store: &mut Store<Guest>,
+        asked: Self::Asked,
+    ) -> impl Future<Output = wasmtime::Result<bool>> + Send;
 }
 
-/// What a component is called with.
+/// Takes a component's answer, or why it gives none in the words of `wasi:http`.
+pub(super) type Give = oneshot::Sender<std::result::Result<http::Response<WasiBody>, String>>;
+
+/// A request on its way to an instance.
 struct Asked {
     request: http::Request<WasiBody>,
-    give: oneshot::Sender<Result<http::Response<WasiBody>, ErrorCode>>,
+    give: Give,
     deadline: Deadline,
     broken: Arc<AtomicBool>,
 }
 
-impl Alone {
+impl<H: Handle> Alone<H> {
     pub(super) fn new(
         component: Component,
-        pre: ProxyPre<Guest>,
+        pre: H,
         grants: Grants,
         limits: Limits,
         instances: Instances,
@@ -61,6 +73,11 @@ impl Alone {
 
     pub(super) fn census(&self) -> Census {
         self.pool.census()
+    }
+
+    /// Instances at work.
+    pub(super) fn busy(&self) -> usize {
+        self.pool.busy()
     }
 
     pub(super) async fn answer(&self, request: http::Request<WasiBody>) -> Result<http::Response<Streamed>> {
@@ -80,22 +97,47 @@ impl Alone {
         });
         match (given.await, done) {
             (Some(Ok(response)), done) => {
-                match done {
-                    Poll::Ready(done) => note(done),
-                    // Few have anything left to do now; those that have outlive this call.
+                let mut response = response.map(|inner| Answer::new(inner, deadline, timeout, broken));
+                match at_once(response.body_mut(), &mut work, done).await {
+                    // Nothing of the answer has gone out yet, so it can still be an error.
+                    Poll::Ready(done) => done?,
+                    // It goes on while its answer goes out, and after that.
                     Poll::Pending => drop(tokio::spawn(work.map(note))),
                 }
-                Ok(Answer::of(response, deadline, timeout, broken))
+                Ok(response.map(Answer::streamed))
             }
             (_, Poll::Ready(Err(error))) => Err(error),
-            (Some(Err(code)), _) => Err(self.unanswered(HttpError::from(code))),
-            (None, _) => Err(self.unanswered("it never set its response-outparam")),
+            (Some(Err(code)), _) => Err(self.unanswered(code)),
+            (None, _) => Err(self.unanswered("it never gave one")),
         }
     }
 
     fn unanswered(&self, why: impl std::fmt::Display) -> Error {
         unanswered(&self.component().digest(), why)
     }
+}
+
+/// Takes what comes of an answer without waiting for anything, so that `work` on a small one ends here and needs no
+/// task of its own. Answers whether it has ended.
+async fn at_once(
+    answer: &mut Answer,
+    work: &mut Paced<Result<()>>,
+    done: Poll<Result<()>>,
+) -> Poll<Result<()>> {
+    let mut done = Some(done);
+    std::future::poll_fn(|context| {
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = answer.take_at_once(context);
+            if let Some(Poll::Pending) = done {
+                done = Some(Pin::new(&mut *work).poll(context));
+                // What had not come yet may have now.
+                goes_on |= answer.take_at_once(context);
+            }
+        }
+        Poll::Ready(done.take().unwrap_or(Poll::Pending))
+    })
+    .await
 }
 
 /// What went wrong once the answer had begun.
@@ -108,24 +150,17 @@ fn note(done: Result<()>) {
 /// A request from its start to what the component does after its answer.
 ///
 /// Fails with why the instance was ended; the answer is marked as broken then.
-async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Result<()> {
+async fn work<H: Handle>(pool: Arc<Pool<H>>, pace: Pace, asked: Asked) -> Result<()> {
     let mut warm = pool.take().await?;
     let Asked { request, give, deadline, broken } = asked;
-    let mut http = warm.store.data_mut().http();
-    let request = http.new_incoming_request(Scheme::Http, request);
-    let request = request.map_err(|error| Error::invalid(format!("{error:#}")))?;
-    let out = http.new_response_outparam(give).map_err(|error| Error::internal(format!("{error:#}")))?;
+    let asked = H::ask(&mut warm.store, request, give)?;
     let (_, busy) = pool.begin(&mut warm, pace, None);
     *warm.store.data_mut().running.get_or_insert_default().lock() = vec![deadline.clone()];
-    let call = warm.exports.wasi_http_incoming_handler().call_handle(&mut warm.store, request, out);
-    let called = until(&deadline, call).await;
+    let called = until(&deadline, H::call(&warm.exports, &mut warm.store, asked)).await;
     // Before the instance goes, and with it its end of the body, which looks as if it were done.
     broken.store(called.is_err(), Ordering::Relaxed);
-    let ((), mut warm) = pool.settle(called, warm, "handle", busy)?;
-    // A body that nobody ends any more ends with its instance.
-    let mut left = warm.store.data_mut().http().table.iter_mut();
-    if !left.any(|resource| resource.is::<HostOutgoingBody>()) {
-        drop(left);
+    let (again, warm) = pool.settle(called, warm, "handle", busy)?;
+    if again {
         pool.keep(warm);
     }
     Ok(())

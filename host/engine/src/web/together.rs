@@ -96,7 +96,8 @@ impl Together {
         match answered {
             Ok(response) => {
                 state.temper.calm();
-                Ok(Answer::of(response, deadline, state.limits.timeout, broken))
+                Ok(response
+                    .map(|inner| Answer::new(inner, deadline, state.limits.timeout, broken).streamed()))
             }
             Err(error) => Err(self.explain(error, fault).await),
         }
