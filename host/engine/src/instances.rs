@@ -57,18 +57,6 @@ pub struct Census {
     pub ended: Vec<(Cause, u64)>,
 }
 
-impl Census {
-    /// Both together.
-    pub(crate) fn and(mut self, other: &Census) -> Census {
-        self.started += other.started;
-        self.idle += other.idle;
-        self.busy += other.busy;
-        // Each has each cause, in the same order.
-        self.ended.iter_mut().zip(&other.ended).for_each(|(ours, theirs)| ours.1 += theirs.1);
-        self
-    }
-}
-
 #[derive(Default)]
 pub(crate) struct Counts {
     started: AtomicU64,
@@ -85,10 +73,6 @@ impl Counts {
         self.started.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn busy(&self) -> usize {
-        self.busy.load(Ordering::Relaxed)
-    }
-
     /// An instance is at work until the answer is dropped.
     pub(crate) fn enter(&self) -> Busy<'_> {
         self.busy.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +81,12 @@ impl Counts {
 
     pub(crate) fn census(&self, idle: usize) -> Census {
         let ended = |cause: Cause| (cause, self.ended[cause as usize].load(Ordering::Relaxed));
-        Census { started: self.started(), idle, busy: self.busy(), ended: Cause::ALL.map(ended).into() }
+        Census {
+            started: self.started(),
+            idle,
+            busy: self.busy.load(Ordering::Relaxed),
+            ended: Cause::ALL.map(ended).into(),
+        }
     }
 }
 

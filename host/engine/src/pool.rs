@@ -77,11 +77,6 @@ impl<S: Start> Pool<S> {
         self.counts.census(self.idle.len())
     }
 
-    /// Instances at work.
-    pub(crate) fn busy(&self) -> usize {
-        self.counts.busy()
-    }
-
     /// A call from its start, with the pace for its guest: here, or on threads that stand back, if that is what is
     /// expected of it or `aside` says that it will take long.
     pub(crate) fn call<T: Send + 'static, W: Future<Output = T> + Send + 'static>(

@@ -17,12 +17,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use together::Together;
 use wasmtime_wasi_http::{WasiBody, p2, p3};
 
-use crate::guest::{Deadline, Guest};
+use crate::guest::Deadline;
 use crate::{Census, Component, Grants, Instances, Limits, Mode};
 
 mod alone;
 mod together;
-mod versions;
 
 /// The body of a request or an answer as it streams.
 pub type Streamed = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -33,15 +32,8 @@ pub struct Web {
 }
 
 enum Kind {
-    /// WASI 0.2: an instance works on one request at a time.
-    Sequential(Alone<p2::bindings::ProxyPre<Guest>>),
-    /// WASI 0.3: an instance can work on several. One that has nothing else to do is the cheapest to ask, so a
-    /// request gets one to itself until every processor has its own; those that come then share.
-    Concurrent {
-        alone: Alone<p3::bindings::ServicePre<Guest>>,
-        processors: usize,
-        together: Option<Together>,
-    },
+    Alone(Alone),
+    Together(Together),
 }
 
 impl Web {
@@ -62,16 +54,11 @@ impl Web {
         let pre = component.instance().clone();
         let kind = if Self::answers_once(&component) {
             let pre = p2::bindings::ProxyPre::new(pre).map_err(invalid)?;
-            Kind::Sequential(Alone::new(component, pre, grants, limits, instances)?)
+            Kind::Alone(Alone::new(component, pre, grants, limits, instances)?)
         } else {
+            grants.check(&component)?;
             let pre = p3::bindings::ServicePre::new(pre).map_err(invalid)?;
-            let share =
-                || Together::new(component.clone(), pre.clone(), grants.clone(), limits.clone(), instances);
-            Kind::Concurrent {
-                together: (instances.reuse > 1).then(share),
-                processors: std::thread::available_parallelism().map_or(1, usize::from),
-                alone: Alone::new(component, pre, grants, limits, instances)?,
-            }
+            Kind::Together(Together::new(component, pre, grants, limits, instances))
         };
         Ok(Arc::new(Self { kind }))
     }
@@ -92,19 +79,16 @@ impl Web {
     /// The component.
     pub fn component(&self) -> &Component {
         match &self.kind {
-            Kind::Sequential(alone) => alone.component(),
-            Kind::Concurrent { alone, .. } => alone.component(),
+            Kind::Alone(alone) => alone.component(),
+            Kind::Together(together) => together.component(),
         }
     }
 
     /// Its instances now, and why some ended.
     pub fn census(&self) -> Census {
         match &self.kind {
-            Kind::Sequential(alone) => alone.census(),
-            Kind::Concurrent { alone, together: None, .. } => alone.census(),
-            Kind::Concurrent { alone, together: Some(together), .. } => {
-                alone.census().and(&together.census())
-            }
+            Kind::Alone(alone) => alone.census(),
+            Kind::Together(together) => together.census(),
         }
     }
 
@@ -115,13 +99,8 @@ impl Web {
     pub async fn answer(&self, request: http::Request<Streamed>) -> Result<http::Response<Streamed>> {
         let request = request.map(|body| body.map_err(in_its_words).boxed_unsync());
         match &self.kind {
-            Kind::Sequential(alone) => alone.answer(request).await,
-            Kind::Concurrent { alone, processors, together: Some(together) }
-                if alone.busy() >= *processors =>
-            {
-                together.answer(request).await
-            }
-            Kind::Concurrent { alone, .. } => alone.answer(request).await,
+            Kind::Alone(alone) => alone.answer(request).await,
+            Kind::Together(together) => together.answer(request).await,
         }
     }
 }

@@ -1,6 +1,4 @@
-//! Components that answer HTTP in instances which work on one request at a time.
-//!
-//! Here is what does not depend on the version of `wasi:http`: the instance, its time, and the answer as it comes.
+//! Components of `wasi:http/incoming-handler@0.2`: an instance works on one request at a time.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,7 +11,11 @@ use eyot_core::{Error, Result};
 use futures::FutureExt as _;
 use tokio::sync::oneshot;
 use wasmtime::Store;
-use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::p2::HttpError;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 use super::{Answer, Streamed, unanswered};
 use crate::guest::{Deadline, Guest};
@@ -22,44 +24,30 @@ use crate::pool::{Pool, Start};
 use crate::{Census, Component, Grants, Instances, Limits};
 
 /// Hands each request to an instance of its own, or to one that has done with its last.
-pub(super) struct Alone<H: Handle> {
-    pool: Arc<Pool<H>>,
+pub(super) struct Alone {
+    pool: Arc<Pool<ProxyPre<Guest>>>,
 }
 
-/// How a component is called that exports a version of `wasi:http`.
-pub(super) trait Handle: Start {
-    /// A request that the component can be called with.
-    type Asked: Send + 'static;
+impl Start for ProxyPre<Guest> {
+    type Started = Proxy;
 
-    /// Makes a request the component's.
-    ///
-    /// Fails with `Invalid` when the request cannot be put in terms of `wasi:http`.
-    fn ask(store: &mut Store<Guest>, request: http::Request<WasiBody>, give: Give) -> Result<Self::Asked>;
-
-    /// Calls the component until it has done with the request, answer and all. Answers whether its instance can be
-    /// called again.
-    fn call(
-        exports: &Self::Started,
-        store: &mut Store<Guest>,
-        asked: Self::Asked,
-    ) -> impl Future<Output = wasmtime::Result<bool>> + Send;
+    async fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Proxy> {
+        self.instantiate_async(store).await
+    }
 }
 
-/// Takes a component's answer, or why it gives none in the words of `wasi:http`.
-pub(super) type Give = oneshot::Sender<std::result::Result<http::Response<WasiBody>, String>>;
-
-/// A request on its way to an instance.
+/// What a component is called with.
 struct Asked {
     request: http::Request<WasiBody>,
-    give: Give,
+    give: oneshot::Sender<Result<http::Response<WasiBody>, ErrorCode>>,
     deadline: Deadline,
     broken: Arc<AtomicBool>,
 }
 
-impl<H: Handle> Alone<H> {
+impl Alone {
     pub(super) fn new(
         component: Component,
-        pre: H,
+        pre: ProxyPre<Guest>,
         grants: Grants,
         limits: Limits,
         instances: Instances,
@@ -73,11 +61,6 @@ impl<H: Handle> Alone<H> {
 
     pub(super) fn census(&self) -> Census {
         self.pool.census()
-    }
-
-    /// Instances at work.
-    pub(super) fn busy(&self) -> usize {
-        self.pool.busy()
     }
 
     pub(super) async fn answer(&self, request: http::Request<WasiBody>) -> Result<http::Response<Streamed>> {
@@ -107,8 +90,8 @@ impl<H: Handle> Alone<H> {
                 Ok(response.map(Answer::streamed))
             }
             (_, Poll::Ready(Err(error))) => Err(error),
-            (Some(Err(code)), _) => Err(self.unanswered(code)),
-            (None, _) => Err(self.unanswered("it never gave one")),
+            (Some(Err(code)), _) => Err(self.unanswered(HttpError::from(code))),
+            (None, _) => Err(self.unanswered("it never set its response-outparam")),
         }
     }
 
@@ -126,13 +109,9 @@ async fn at_once(
 ) -> Poll<Result<()>> {
     let mut done = Some(done);
     std::future::poll_fn(|context| {
-        let mut goes_on = true;
-        while goes_on {
-            goes_on = answer.take_at_once(context);
+        while answer.take_at_once(context) {
             if let Some(Poll::Pending) = done {
                 done = Some(Pin::new(&mut *work).poll(context));
-                // What had not come yet may have now.
-                goes_on |= answer.take_at_once(context);
             }
         }
         Poll::Ready(done.take().unwrap_or(Poll::Pending))
@@ -150,17 +129,24 @@ fn note(done: Result<()>) {
 /// A request from its start to what the component does after its answer.
 ///
 /// Fails with why the instance was ended; the answer is marked as broken then.
-async fn work<H: Handle>(pool: Arc<Pool<H>>, pace: Pace, asked: Asked) -> Result<()> {
+async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Result<()> {
     let mut warm = pool.take().await?;
     let Asked { request, give, deadline, broken } = asked;
-    let asked = H::ask(&mut warm.store, request, give)?;
+    let mut http = warm.store.data_mut().http();
+    let request = http.new_incoming_request(Scheme::Http, request);
+    let request = request.map_err(|error| Error::invalid(format!("{error:#}")))?;
+    let out = http.new_response_outparam(give).map_err(|error| Error::internal(format!("{error:#}")))?;
     let (_, busy) = pool.begin(&mut warm, pace, None);
     *warm.store.data_mut().running.get_or_insert_default().lock() = vec![deadline.clone()];
-    let called = until(&deadline, H::call(&warm.exports, &mut warm.store, asked)).await;
+    let call = warm.exports.wasi_http_incoming_handler().call_handle(&mut warm.store, request, out);
+    let called = until(&deadline, call).await;
     // Before the instance goes, and with it its end of the body, which looks as if it were done.
     broken.store(called.is_err(), Ordering::Relaxed);
-    let (again, warm) = pool.settle(called, warm, "handle", busy)?;
-    if again {
+    let ((), mut warm) = pool.settle(called, warm, "handle", busy)?;
+    // A body that nobody ends any more ends with its instance.
+    let mut left = warm.store.data_mut().http().table.iter_mut();
+    if !left.any(|resource| resource.is::<HostOutgoingBody>()) {
+        drop(left);
         pool.keep(warm);
     }
     Ok(())

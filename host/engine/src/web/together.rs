@@ -79,7 +79,7 @@ impl Together {
 
     pub(super) async fn answer(&self, request: http::Request<WasiBody>) -> Result<http::Response<Streamed>> {
         let state = self.proxy.state();
-        let (told, fault) = oneshot::channel();
+        let (told, mut fault) = oneshot::channel();
         let deadline = Deadline::new(Instant::now() + state.limits.timeout);
         let broken = Arc::<AtomicBool>::default();
         let asked = Asked { told, deadline: deadline.clone(), broken: broken.clone() };
@@ -96,8 +96,18 @@ impl Together {
         match answered {
             Ok(response) => {
                 state.temper.calm();
-                Ok(response
-                    .map(|inner| Answer::new(inner, deadline, state.limits.timeout, broken).streamed()))
+                let answer = |inner| Answer::new(inner, deadline, state.limits.timeout, broken);
+                let mut response = response.map(answer);
+                std::future::poll_fn(|context| {
+                    while response.body_mut().take_at_once(context) {}
+                    Poll::Ready(())
+                })
+                .await;
+                match fault.try_recv() {
+                    // Nothing of the answer has gone out yet, so it can still be an error.
+                    Ok(Some(error)) => Err(error),
+                    _ => Ok(response.map(Answer::streamed)),
+                }
             }
             Err(error) => Err(self.explain(error, fault).await),
         }
