@@ -29,13 +29,15 @@ async fn handle(request: Request) -> Result<impl IntoResponse, spin_sdk::http::E
         }
         "count" => text((COUNT.fetch_add(1, Ordering::Relaxed) + 1).to_string()),
         "trap" => panic!("asked to"),
-        "half" => {
+        "half" | "early" => {
             let (mut sender, body) = stream::<String>();
             spin_sdk::wasip3::spawn(async move {
                 sender.send("the first half".to_owned()).await.expect("sent");
-                // Half an answer is out once it waits for something.
-                spin_sdk::wasip3::clocks::monotonic_clock::wait_for(200_000_000).await;
-                panic!("halfway");
+                match path.as_str() {
+                    "early" => spin_sdk::wasip3::wit_bindgen::yield_async().await,
+                    _ => spin_sdk::wasip3::clocks::monotonic_clock::wait_for(200_000_000).await,
+                }
+                panic!("{path}");
             });
             Response::new(box_body(body))
         }
