@@ -145,13 +145,15 @@ fn a_component_that_goes_wrong_is_ended_counted_and_explained() {
         // An answer that has begun cannot become an error: it must not look whole.
         let half = server.post("/w/half", "");
         assert!(half.is_err(), "{guest}: {:?}", half.map(|answer| answer.text()));
-        // Of this one nothing needs to have gone out.
-        let early = server.post("/w/early", "");
-        let failed = early.as_ref().map_or(true, |answer| answer.status == 500);
-        assert!(failed, "{guest}: {:?}", early.map(|answer| answer.text()));
+        // Of these nothing needs to have gone out. The second gives less than its content-length says.
+        for path in ["/w/early", "/w/short"] {
+            let answer = server.post(path, "");
+            let failed = answer.as_ref().map_or(true, |answer| answer.status == 500);
+            assert!(failed, "{guest} {path}: {:?}", answer.map(|answer| answer.text()));
+        }
         assert_eq!(server.post("/w", "").unwrap().text(), "Hello!");
         let metrics = server.get("/metrics").unwrap().text();
-        for line in ["status=\"failed\"} 3", "status=\"timeout\"} 1", "status=\"ok\"} 3"] {
+        for line in ["status=\"failed\"} 4", "status=\"timeout\"} 1", "status=\"ok\"} 3"] {
             let line = format!("eyot_requests_total{{deployment=\"w\",revision=\"1\",{line}");
             assert!(metrics.contains(&line), "{guest}: {metrics}");
         }
@@ -175,6 +177,18 @@ fn begun(server: &Server) -> TcpStream {
         heard.extend_from_slice(&buffer[..read]);
     }
     stream
+}
+
+#[test]
+fn trailers_follow_an_answer() {
+    let world = World::new();
+    let Some(server) = served(&world, "testing-web2", &[], &["--allow-http", "*"]) else { return };
+    let mut stream = TcpStream::connect(server.gateway.trim_start_matches("http://")).unwrap();
+    let head = "POST /w/trailers HTTP/1.1\r\nhost: eyot\r\nte: trailers\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    assert!(heard.contains("Hello!") && heard.ends_with("0\r\nx-sum: 6\r\n\r\n"), "{heard}");
 }
 
 #[test]

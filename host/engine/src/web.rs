@@ -131,6 +131,9 @@ struct Answer {
     first: VecDeque<Part>,
     inner: WasiBody,
     ended: bool,
+    /// Bytes that its component says there are, and those that it has given.
+    declared: Option<u64>,
+    given: u64,
     deadline: Deadline,
     timeout: Duration,
     /// Set when the instance fails; an answer that has begun must not look whole then.
@@ -143,9 +146,17 @@ type Part = std::result::Result<http_body::Frame<Bytes>, Box<dyn std::error::Err
 const AT_ONCE: u64 = 64 << 10;
 
 impl Answer {
-    /// The body of a component that works until `deadline`, which moves by `timeout` with each part.
-    fn new(inner: WasiBody, deadline: Deadline, timeout: Duration, broken: Arc<AtomicBool>) -> Self {
-        Self { first: VecDeque::new(), inner, ended: false, deadline, timeout, broken }
+    /// The answer of a component that works until `deadline`, which moves by `timeout` with each part.
+    fn of(
+        response: http::Response<WasiBody>,
+        deadline: Deadline,
+        timeout: Duration,
+        broken: Arc<AtomicBool>,
+    ) -> http::Response<Self> {
+        let declared = response.headers().get(http::header::CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
+        let (first, ended, given) = Default::default();
+        response.map(|inner| Self { first, inner, ended, declared, given, deadline, timeout, broken })
     }
 
     fn streamed(self) -> Streamed {
@@ -174,13 +185,21 @@ impl Answer {
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
-        if let Poll::Ready(Some(Ok(_))) = &polled {
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.deadline.set(Instant::now() + self.timeout);
+            self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
         match polled {
             // A component that fails takes its end of the body with it, which looks as if it were done.
             Poll::Ready(None) if self.broken.swap(false, Ordering::Relaxed) => {
                 Poll::Ready(Some(Err("the component failed before its answer was whole".into())))
+            }
+            // An answer to HEAD has a length and no body.
+            Poll::Ready(None)
+                if self.given > 0 && self.declared.is_some_and(|length| self.given < length) =>
+            {
+                self.given = 0;
+                Poll::Ready(Some(Err("the answer is shorter than its content-length".into())))
             }
             polled => polled.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
         }
@@ -205,12 +224,15 @@ impl http_body::Body for Answer {
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        let mut hint = if self.ended { http_body::SizeHint::with_exact(0) } else { self.inner.size_hint() };
-        let taken = self.taken();
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper + taken);
+        let data = |part: &Part| part.as_ref().is_ok_and(http_body::Frame::is_data);
+        match self.declared {
+            // hyper trusts a body to be as long as its header says, and ends the connection where it is not.
+            Some(length) => http_body::SizeHint::with_exact(length),
+            // Trailers have no place after a body whose length is told.
+            None if self.ended && self.first.iter().all(data) => {
+                http_body::SizeHint::with_exact(self.taken())
+            }
+            None => http_body::SizeHint::default(),
         }
-        hint.set_lower(hint.lower() + taken);
-        hint
     }
 }

@@ -67,6 +67,31 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 OutgoingBody::finish(body, None).expect("finished");
             }
             "never" => drop(out),
+            "trailers" => {
+                let fields = Fields::new();
+                fields.append("trailer", b"x-sum").expect("a name");
+                let response = OutgoingResponse::new(fields);
+                let body = response.body().expect("a body");
+                ResponseOutparam::set(out, Ok(response));
+                let mut stream = body.write().expect("a stream");
+                stream.write_all(b"Hello!").expect("written");
+                drop(stream);
+                let trailers = Fields::new();
+                trailers.append("x-sum", b"6").expect("a trailer");
+                OutgoingBody::finish(body, Some(trailers)).expect("finished");
+            }
+            "short" => {
+                let fields = Fields::new();
+                fields.append("content-length", b"100").expect("a length");
+                let response = OutgoingResponse::new(fields);
+                let body = response.body().expect("a body");
+                ResponseOutparam::set(out, Ok(response));
+                let mut stream = body.write().expect("a stream");
+                stream.write_all(b"less than that").expect("written");
+                drop(stream);
+                // It is refused, as the body is too short.
+                let _ = OutgoingBody::finish(body, None);
+            }
             "fetch" => fetch(path.split_once('?').map_or("", |(_, url)| url), out),
             "grow" => {
                 let mut blocks = Vec::new();

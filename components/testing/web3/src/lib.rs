@@ -50,6 +50,11 @@ async fn handle(request: Request) -> Result<impl IntoResponse, spin_sdk::http::E
             });
             Response::new(box_body(body))
         }
+        "short" => {
+            let mut answer = text("less than that".to_owned());
+            answer.headers_mut().insert("content-length", "100".parse().expect("a value"));
+            answer
+        }
         "spin" => loop {
             std::hint::black_box(COUNT.load(Ordering::Relaxed));
         },

@@ -80,7 +80,7 @@ impl Alone {
         });
         match (given.await, done) {
             (Some(Ok(response)), done) => {
-                let mut response = response.map(|inner| Answer::new(inner, deadline, timeout, broken));
+                let mut response = Answer::of(response, deadline, timeout, broken);
                 match at_once(response.body_mut(), &mut work, done).await {
                     // Nothing of the answer has gone out yet, so it can still be an error.
                     Poll::Ready(done) => done?,

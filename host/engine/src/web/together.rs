@@ -96,8 +96,7 @@ impl Together {
         match answered {
             Ok(response) => {
                 state.temper.calm();
-                let answer = |inner| Answer::new(inner, deadline, state.limits.timeout, broken);
-                let mut response = response.map(answer);
+                let mut response = Answer::of(response, deadline, state.limits.timeout, broken);
                 std::future::poll_fn(|context| {
                     while response.body_mut().take_at_once(context) {}
                     Poll::Ready(())
