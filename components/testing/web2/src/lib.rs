@@ -33,17 +33,9 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
             }
             "count" => text(out, &(COUNT.fetch_add(1, Ordering::Relaxed) + 1).to_string()),
             "trap" => panic!("asked to"),
-            "early" => {
-                let _body = begin(out, 200);
-                panic!("early");
-            }
+            // What it is sent comes back, and then it fails.
             "half" => {
-                let body = begin(out, 200);
-                let mut stream = body.write().expect("a stream");
-                stream.write_all(b"the first half").expect("written");
-                stream.flush().expect("flushed");
-                // Half an answer is out once it waits for something.
-                wasip2::clocks::monotonic_clock::subscribe_duration(200_000_000).block();
+                let _body = pour(&request, out);
                 panic!("halfway");
             }
             "open" => {
@@ -68,27 +60,15 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
             }
             "never" => drop(out),
             "trailers" => {
-                let fields = Fields::new();
-                fields.append("trailer", b"x-sum").expect("a name");
-                let response = OutgoingResponse::new(fields);
-                let body = response.body().expect("a body");
-                ResponseOutparam::set(out, Ok(response));
-                let mut stream = body.write().expect("a stream");
-                stream.write_all(b"Hello!").expect("written");
-                drop(stream);
+                let body = begin_with(out, 200, &[("trailer", "x-sum")]);
+                body.write().expect("a stream").write_all(b"Hello!").expect("written");
                 let trailers = Fields::new();
                 trailers.append("x-sum", b"6").expect("a trailer");
                 OutgoingBody::finish(body, Some(trailers)).expect("finished");
             }
             "short" => {
-                let fields = Fields::new();
-                fields.append("content-length", b"100").expect("a length");
-                let response = OutgoingResponse::new(fields);
-                let body = response.body().expect("a body");
-                ResponseOutparam::set(out, Ok(response));
-                let mut stream = body.write().expect("a stream");
-                stream.write_all(b"less than that").expect("written");
-                drop(stream);
+                let body = begin_with(out, 200, &[("content-length", "100")]);
+                body.write().expect("a stream").write_all(b"less than that").expect("written");
                 // It is refused, as the body is too short.
                 let _ = OutgoingBody::finish(body, None);
             }
@@ -105,7 +85,15 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
 }
 
 fn begin(out: ResponseOutparam, status: u16) -> OutgoingBody {
-    let response = OutgoingResponse::new(Fields::new());
+    begin_with(out, status, &[])
+}
+
+fn begin_with(out: ResponseOutparam, status: u16, headers: &[(&str, &str)]) -> OutgoingBody {
+    let fields = Fields::new();
+    for (name, value) in headers {
+        fields.append(name, value.as_bytes()).expect("a header");
+    }
+    let response = OutgoingResponse::new(fields);
     response.set_status_code(status).expect("a status");
     let body = response.body().expect("a body");
     ResponseOutparam::set(out, Ok(response));
@@ -122,6 +110,11 @@ fn text(out: ResponseOutparam, text: &str) {
 
 /// Streams the request's body back.
 fn echo(request: &IncomingRequest, out: ResponseOutparam) {
+    OutgoingBody::finish(pour(request, out), None).expect("finished");
+}
+
+/// Pours it into the answer, whose end it leaves open.
+fn pour(request: &IncomingRequest, out: ResponseOutparam) -> OutgoingBody {
     let incoming = request.consume().expect("a body");
     let from = incoming.stream().expect("a stream");
     let body = begin(out, 200);
@@ -135,7 +128,7 @@ fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     }
     into.flush().expect("flushed");
     drop(into);
-    OutgoingBody::finish(body, None).expect("finished");
+    body
 }
 
 /// Asks another server and says what it answered.

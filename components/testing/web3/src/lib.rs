@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use futures::SinkExt as _;
+use futures::{SinkExt as _, StreamExt as _};
 use spin_sdk::http::body::{IncomingBodyExt as _, stream};
 use spin_sdk::http::{BoxBody, FullBody, IntoResponse, Request, Response, box_body};
 use spin_sdk::http_service;
@@ -29,15 +29,15 @@ async fn handle(request: Request) -> Result<impl IntoResponse, spin_sdk::http::E
         }
         "count" => text((COUNT.fetch_add(1, Ordering::Relaxed) + 1).to_string()),
         "trap" => panic!("asked to"),
-        "half" | "early" => {
-            let (mut sender, body) = stream::<String>();
+        // What it is sent comes back, and then it fails.
+        "half" => {
+            let mut parts = request.into_body().stream();
+            let (mut sender, body) = stream::<bytes::Bytes>();
             spin_sdk::wasip3::spawn(async move {
-                sender.send("the first half".to_owned()).await.expect("sent");
-                match path.as_str() {
-                    "early" => spin_sdk::wasip3::wit_bindgen::yield_async().await,
-                    _ => spin_sdk::wasip3::clocks::monotonic_clock::wait_for(200_000_000).await,
+                while let Some(part) = parts.next().await {
+                    sender.send(part.expect("a part")).await.expect("sent");
                 }
-                panic!("{path}");
+                panic!("halfway");
             });
             Response::new(box_body(body))
         }

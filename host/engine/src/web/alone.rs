@@ -105,18 +105,18 @@ impl Alone {
 async fn at_once(
     answer: &mut Answer,
     work: &mut Paced<Result<()>>,
-    done: Poll<Result<()>>,
+    mut done: Poll<Result<()>>,
 ) -> Poll<Result<()>> {
-    let mut done = Some(done);
     std::future::poll_fn(|context| {
         while answer.take_at_once(context) {
-            if let Some(Poll::Pending) = done {
-                done = Some(Pin::new(&mut *work).poll(context));
+            if done.is_pending() {
+                done = Pin::new(&mut *work).poll(context);
             }
         }
-        Poll::Ready(done.take().unwrap_or(Poll::Pending))
+        Poll::Ready(())
     })
-    .await
+    .await;
+    done
 }
 
 /// What went wrong once the answer had begun.
