@@ -66,21 +66,11 @@ async fn deploy(
     let spec = resolve(&services, &request)
         .await
         .map_err(|error| error.context(format!("cannot deploy '{name}'")))?;
-    let deployments = services.deployments.clone();
-    finish(async move {
-        if request.no_traffic {
-            deployments.prepare(&name, spec).await
-        } else {
-            deployments.deploy(&name, spec).await
-        }
-    })
-    .await
-}
-
-/// A client that goes away must not leave a deployment half changed: the work is its own task.
-async fn finish(change: impl Future<Output = Result<Deployment>> + Send + 'static) -> Answer<Deployment> {
-    let done = tokio::spawn(change).await;
-    Ok(axum::Json(done.map_err(|error| Error::internal("a deployment ended early").because(error))??))
+    let deployed = match request.no_traffic {
+        true => services.deployments.prepare(&name, spec).await?,
+        false => services.deployments.deploy(&name, spec).await?,
+    };
+    Ok(axum::Json(deployed))
 }
 
 async fn revisions(State(services): State<Services>, Path(name): Path<String>) -> Answer<Vec<Revision>> {
@@ -92,13 +82,11 @@ async fn split(
     Path(name): Path<String>,
     Json(traffic): Json<Traffic>,
 ) -> Answer<Deployment> {
-    let name: Name = name.parse()?;
-    finish(async move { services.deployments.split(&name, traffic).await }).await
+    Ok(axum::Json(services.deployments.split(&name.parse()?, traffic).await?))
 }
 
 async fn roll_back(State(services): State<Services>, Path(name): Path<String>) -> Answer<Deployment> {
-    let name: Name = name.parse()?;
-    finish(async move { services.deployments.roll_back(&name).await }).await
+    Ok(axum::Json(services.deployments.roll_back(&name.parse()?).await?))
 }
 
 async fn undeploy(

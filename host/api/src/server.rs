@@ -1,12 +1,14 @@
 use std::future::Future;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use eyot_core::{Error, Kind};
 use eyot_deploy::Deployments;
+use eyot_meta::Changes;
 use eyot_oci::Registry;
 use eyot_pipelines::Executor;
 use eyot_tracking::Tracking;
@@ -28,6 +30,8 @@ pub struct Services {
     pub pipelines: Executor,
     pub deployments: Deployments,
     pub logs: Logs,
+    /// What requests change, until that is done.
+    pub changes: Changes,
 }
 
 /// What a server says of itself.
@@ -41,6 +45,7 @@ pub struct ServerInfo {
 /// Every route of the control plane.
 pub fn router(services: Services) -> Router {
     let registry_routes = eyot_oci::router(services.registry.clone());
+    let changes = services.changes.clone();
     Router::new()
         .route("/health", get(|| async { "OK" }))
         .route("/api/v1/server", get(info))
@@ -53,6 +58,18 @@ pub fn router(services: Services) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(services)
         .merge(registry_routes)
+        .layer(middleware::from_fn_with_state(changes, to_its_end))
+}
+
+/// Whatever may change something is done to its end, also when the client goes away in the middle: between
+/// two steps of a handler there would be a deployment that is written and does not serve, or a blob that is
+/// here and is nobody's. It stands before all routes, so none can be forgotten.
+async fn to_its_end(State(changes): State<Changes>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    let done = changes.run(next.run(request)).await;
+    done.unwrap_or_else(|error| Refusal(error).into_response())
 }
 
 /// Answers on `listener`, over TLS if `tls` is given, until `shutdown`; then requests in flight end and new ones are refused. What
@@ -64,8 +81,12 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let (registry, stop) = (services.registry.clone(), CancellationToken::new());
+    let (changes, deployments) = (services.changes.clone(), services.deployments.clone());
     let requests = async {
         listen::answer(listener, tls, router(services), shutdown).await;
+        // Those whose clients have gone away.
+        changes.ended().await;
+        deployments.settled().await;
         stop.cancel();
     };
     tokio::join!(requests, registry.maintain(stop.clone()));

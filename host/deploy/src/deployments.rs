@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use eyot_core::{Clock, Error, Name, Result};
-use eyot_meta::Database;
+use eyot_meta::{Changes, Database};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
 
@@ -49,6 +49,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Changes to one name happen one after another.
     changing: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,
+    /// Changes that are under way.
+    changes: Changes,
     /// The revisions that the host has.
     active: Mutex<HashMap<Name, BTreeSet<u64>>>,
     /// Deployments that do not serve as they should, and why.
@@ -59,7 +61,31 @@ impl Deployments {
     /// Over a database and a store, serving through `host`.
     pub fn new(db: Database, store: Arc<dyn BlobStore>, host: Arc<dyn Host>, clock: Arc<dyn Clock>) -> Self {
         let (changing, active, troubles) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { db, store, host, clock, changing, active, troubles }))
+        let changes = Changes::default();
+        Self(Arc::new(Inner { db, store, host, clock, changing, changes, active, troubles }))
+    }
+
+    /// The one way to change what is under a name: when the change before has ended, and to its own end,
+    /// whether or not anybody still waits. Between its steps a deployment would be written and not serve.
+    async fn in_turn<T, F>(&self, name: &Name, change: impl FnOnce(Self, Name) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let turn = self.0.changing.lock().entry(name.clone()).or_default().clone();
+        let turn = turn.lock_owned().await;
+        let change = change(self.clone(), name.clone());
+        let whole = async move {
+            let done = change.await;
+            drop(turn);
+            done
+        };
+        self.0.changes.run(whole).await?
+    }
+
+    /// Returns once no change is under way.
+    pub async fn settled(&self) {
+        self.0.changes.ended().await;
     }
 
     /// Serves again what served when the process ended. One that cannot be brought back does not
@@ -120,18 +146,19 @@ impl Deployments {
     /// Fails, and changes nothing, when the revision cannot be loaded or written.
     pub async fn deploy(&self, name: &Name, spec: Spec) -> Result<Deployment> {
         spec.check(name)?;
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
-        let record = records::find(&self.0.db, name).await?;
-        if let Some(record) = &record
-            && record.spec == spec
-            && self.state(name) == State::Serving
-        {
-            return self.change(name, Some(record), None, Traffic::all(record.revision)).await;
-        }
-        let new = self.made(name, spec).await?;
-        let traffic = Traffic::all(new.revision);
-        self.change(name, record.as_ref(), Some(new), traffic).await
+        self.in_turn(name, async move |this: Self, name: Name| {
+            let record = records::find(&this.0.db, &name).await?;
+            if let Some(record) = &record
+                && record.spec == spec
+                && this.state(&name) == State::Serving
+            {
+                return this.change(&name, Some(record), None, Traffic::all(record.revision)).await;
+            }
+            let new = this.made(&name, spec).await?;
+            let traffic = Traffic::all(new.revision);
+            this.change(&name, record.as_ref(), Some(new), traffic).await
+        })
+        .await
     }
 
     /// Makes `spec` a new revision of `name` that gets no requests but those that name it.
@@ -139,13 +166,14 @@ impl Deployments {
     /// Fails with `NotFound` when nothing serves under the name yet, else as [`Deployments::deploy`].
     pub async fn prepare(&self, name: &Name, spec: Spec) -> Result<Deployment> {
         spec.check(name)?;
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
-        let record = self.record(name).await?;
-        let new = self.made(name, spec).await?;
-        let mut traffic = record.traffic.clone();
-        traffic.weights.insert(new.revision, 0);
-        self.change(name, Some(&record), Some(new), traffic).await
+        self.in_turn(name, async move |this: Self, name: Name| {
+            let record = this.record(&name).await?;
+            let new = this.made(&name, spec).await?;
+            let mut traffic = record.traffic.clone();
+            traffic.weights.insert(new.revision, 0);
+            this.change(&name, Some(&record), Some(new), traffic).await
+        })
+        .await
     }
 
     /// Splits the requests to `name` from now on; none is lost on the way. Revisions that were let go
@@ -154,24 +182,26 @@ impl Deployments {
     /// Fails, and changes nothing, when a revision does not exist or cannot be loaded.
     pub async fn split(&self, name: &Name, traffic: Traffic) -> Result<Deployment> {
         traffic.check(name)?;
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
-        let record = self.record(name).await?;
-        self.change(name, Some(&record), None, traffic).await
+        self.in_turn(name, async move |this: Self, name: Name| {
+            let record = this.record(&name).await?;
+            this.change(&name, Some(&record), None, traffic).await
+        })
+        .await
     }
 
     /// Splits requests as they were split before the last change; a second time goes forward again.
     ///
     /// Fails with `NotFound` when there was no change.
     pub async fn roll_back(&self, name: &Name) -> Result<Deployment> {
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
-        let record = self.record(name).await?;
-        let before = record.before.clone().ok_or_else(|| {
-            Error::not_found(format!("nothing served under '{name}' before what does now"))
-                .hint(format!("eyot traffic {name} shows its revisions"))
-        })?;
-        self.change(name, Some(&record), None, before).await
+        self.in_turn(name, async move |this: Self, name: Name| {
+            let record = this.record(&name).await?;
+            let before = record.before.clone().ok_or_else(|| {
+                Error::not_found(format!("nothing served under '{name}' before what does now"))
+                    .hint(format!("eyot traffic {name} shows its revisions"))
+            })?;
+            this.change(&name, Some(&record), None, before).await
+        })
+        .await
     }
 
     /// The one way in which what serves changes: load, write, then serve.
@@ -189,20 +219,30 @@ impl Deployments {
         let active = self.0.active.lock().get(name).cloned().unwrap_or_default();
         let specs = self.specs(name).await?;
         let mut live = traffic.revisions();
-        let mut staged = Vec::new();
-        for revision in live.iter().copied().filter(|revision| !active.contains(revision)) {
+        let wanted = live.iter().copied().filter(|revision| !active.contains(revision));
+        let mut fresh = BTreeMap::new();
+        for revision in wanted {
             let made = new.as_ref().filter(|made| made.revision == revision).map(|made| &made.spec);
             let spec = made.or_else(|| specs.get(&revision)).ok_or_else(|| no_revision(name, revision))?;
-            let loaded = self.0.host.stage(name, revision, spec).await;
-            staged.push(loaded.map_err(|error| error.context(format!("cannot deploy '{name}'")))?);
-            for content in spec.contents() {
-                self.0.store.pin(&content, &owner(name, revision)).await?;
-            }
+            fresh.insert(revision, spec.clone());
         }
         // What served before stays ready as far as it is, so that a rollback needs no loading.
         live.extend(before.iter().flat_map(Traffic::revisions).filter(|revision| active.contains(revision)));
-        let now = self.0.clock.now();
-        records::write(&self.0.db, name, new.as_ref(), &traffic, before.as_ref(), now).await?;
+        let written = async {
+            let staged = self.stage(name, &fresh).await?;
+            let now = self.0.clock.now();
+            records::write(&self.0.db, name, new.as_ref(), &traffic, before.as_ref(), now).await?;
+            Ok::<_, Error>(staged)
+        };
+        let staged = match written.await {
+            Ok(staged) => staged,
+            Err(error) => {
+                for (revision, spec) in &fresh {
+                    self.release(name, *revision, Some(spec)).await;
+                }
+                return Err(error);
+            }
+        };
         staged.into_iter().for_each(Staged::activate);
         self.0.host.route(name, &traffic, &live);
         self.0.active.lock().insert(name.clone(), live.clone());
@@ -213,42 +253,58 @@ impl Deployments {
         self.get(name).await
     }
 
+    /// Loads revisions, and keeps what they are of in the store.
+    async fn stage(&self, name: &Name, revisions: &BTreeMap<u64, Spec>) -> Result<Vec<Box<dyn Staged>>> {
+        let mut staged = Vec::new();
+        for (revision, spec) in revisions {
+            let loaded = self.0.host.stage(name, *revision, spec).await;
+            staged.push(loaded.map_err(|error| error.context(format!("cannot deploy '{name}'")))?);
+            for content in spec.contents() {
+                self.0.store.pin(&content, &owner(name, *revision)).await?;
+            }
+        }
+        Ok(staged)
+    }
+
     /// Stops serving `name`. Its history stays.
     pub async fn undeploy(&self, name: &Name) -> Result<()> {
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
-        let record = self.record(name).await?;
-        let specs = self.specs(name).await?;
-        records::remove(&self.0.db, name, self.0.clock.now()).await?;
-        self.0.host.deactivate(name);
-        self.0.active.lock().remove(name);
-        self.0.troubles.lock().remove(name);
-        for revision in record.live() {
-            self.release(name, revision, specs.get(&revision)).await;
-        }
-        Ok(())
+        self.in_turn(name, async move |this: Self, name: Name| {
+            let record = this.record(&name).await?;
+            let specs = this.specs(&name).await?;
+            records::remove(&this.0.db, &name, this.0.clock.now()).await?;
+            this.0.host.deactivate(&name);
+            this.0.active.lock().remove(&name);
+            this.0.troubles.lock().remove(&name);
+            for revision in record.live() {
+                this.release(&name, revision, specs.get(&revision)).await;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Stops serving `name` until it is loaded again or the process starts anew.
     pub async fn unload(&self, name: &Name) -> Result<()> {
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
-        self.record(name).await?;
-        self.0.host.deactivate(name);
-        self.0.active.lock().remove(name);
-        self.0.troubles.lock().insert(name.clone(), State::Unloaded);
-        Ok(())
+        self.in_turn(name, async move |this: Self, name: Name| {
+            this.record(&name).await?;
+            this.0.host.deactivate(&name);
+            this.0.active.lock().remove(&name);
+            this.0.troubles.lock().insert(name, State::Unloaded);
+            Ok(())
+        })
+        .await
     }
 
     /// Serves `name` again after [`Deployments::unload`] or a failure; no change when it serves.
     pub async fn load(&self, name: &Name) -> Result<()> {
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
-        let record = self.record(name).await?;
-        match self.state(name) {
-            State::Serving => Ok(()),
-            State::Failed { .. } | State::Unloaded => self.bring_back(&record).await,
-        }
+        self.in_turn(name, async move |this: Self, name: Name| {
+            let record = this.record(&name).await?;
+            match this.state(&name) {
+                State::Serving => Ok(()),
+                State::Failed { .. } | State::Unloaded => this.bring_back(&record).await,
+            }
+        })
+        .await
     }
 
     /// Every deployment that serves or should, by name.
@@ -308,10 +364,6 @@ impl Deployments {
     async fn specs(&self, name: &Name) -> Result<BTreeMap<u64, Spec>> {
         let made = records::revisions(&self.0.db, name).await?;
         Ok(made.into_iter().map(|made| (made.revision, made.spec)).collect())
-    }
-
-    fn turn(&self, name: &Name) -> Arc<tokio::sync::Mutex<()>> {
-        self.0.changing.lock().entry(name.clone()).or_default().clone()
     }
 
     /// Lets go of what an old revision kept in the store. Failing to keeps bytes, loses nothing.

@@ -244,3 +244,81 @@ async fn what_is_unloaded_serves_again_when_loaded() {
     assert_eq!((world.routed("a"), deployments.get(&a).await.unwrap().state), (routed, State::Serving));
     assert_eq!(deployments.load(&name("b")).await.unwrap_err().kind(), Kind::NotFound);
 }
+
+/// Polls a future so many times, and gives it up the next time that it could go on.
+async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let (mut future, mut left) = (std::pin::pin!(future), polls);
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return std::task::Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+/// Changes something under a name; answers whether it went on to its end.
+async fn change(what: usize, polls: usize, deployments: &Deployments, name: &Name, spec: Spec) -> bool {
+    let ended = match what {
+        0 => give_up_after(polls, deployments.deploy(name, spec)).await.map(|done| done.map(drop)),
+        1 => give_up_after(polls, deployments.prepare(name, spec)).await.map(|done| done.map(drop)),
+        2 => give_up_after(polls, deployments.split(name, split(&[(1, 1), (2, 1)])))
+            .await
+            .map(|done| done.map(drop)),
+        3 => give_up_after(polls, deployments.roll_back(name)).await.map(|done| done.map(drop)),
+        4 => give_up_after(polls, deployments.unload(name)).await,
+        5 => give_up_after(polls, deployments.load(name)).await,
+        _ => give_up_after(polls, deployments.undeploy(name)).await,
+    };
+    ended.is_some_and(|done| done.map(|()| true).unwrap())
+}
+
+#[tokio::test]
+async fn whoever_goes_away_at_any_moment_leaves_what_serves_and_what_is_written_the_same() {
+    let world = World::new().await;
+    let deployments = world.deployments();
+    for what in 0..7 {
+        for polls in 0.. {
+            let name = name(&format!("a-{what}-{polls}"));
+            for reference in ["one", "two", "three"] {
+                deployments.deploy(&name, world.spec(reference).await).await.unwrap();
+            }
+            if what == 5 {
+                deployments.unload(&name).await.unwrap();
+            }
+            let spec = world.spec("four").await;
+            let ended = change(what, polls, &deployments, &name, spec.clone()).await;
+            deployments.settled().await;
+            let case = format!("change {what}, given up after {polls} polls");
+            let routed = world.host.serving.lock().get(&name).cloned();
+            let found = deployments.get(&name).await.ok();
+            match (&found, &routed) {
+                (Some(found), Some(routed)) if found.state == State::Serving => {
+                    assert_eq!(found.traffic, routed.traffic, "{case}");
+                }
+                (Some(found), None) => assert_eq!(found.state, State::Unloaded, "{case}"),
+                (found, routed) => assert!(found.is_none() && routed.is_none(), "{case}: {found:?} {routed:?}"),
+            }
+            let is_made = found.is_some() && deployments.revisions(&name).await.unwrap().len() == 4;
+            let pins = world.pins(&spec).await;
+            assert_eq!(pins.contains(&format!("deployment/{name}/4")), is_made, "{case}: {pins:?}");
+            if ended {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_pins_nothing() {
+    let world = World::new().await;
+    let deployments = world.deployments();
+    deployments.deploy(&name("a"), world.spec("one").await).await.unwrap();
+    let two = world.spec("two").await;
+    let refuse = "CREATE TRIGGER full BEFORE INSERT ON revisions BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    sqlx::query(refuse).execute(world.db.pool()).await.unwrap();
+    deployments.deploy(&name("a"), two.clone()).await.unwrap_err();
+    assert!(world.pins(&two).await.is_empty());
+    assert_eq!(world.serving(), [("a".to_owned(), 1)]);
+}

@@ -1,9 +1,10 @@
 //! The metadata database: one connection pool, migrations, transactions, and an outbox of events that
 //! is written in the transaction that makes an event true.
 
+mod changes;
 mod key_values;
+mod transaction;
 
-use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,8 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, SqlitePool};
+use tokio_util::task::TaskTracker;
 
+pub use changes::Changes;
 pub use key_values::KeyValues;
+pub use transaction::Transaction;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
@@ -24,6 +28,8 @@ pub struct Database {
     /// SQLite has one writer. Waiting here is fair and has no deadline; waiting inside of SQLite is
     /// polling and ends in `database is locked`.
     writer: std::sync::Arc<tokio::sync::Mutex<()>>,
+    /// Transactions that are ending, whether or not anybody waits for that.
+    endings: TaskTracker,
 }
 
 /// Something that happened.
@@ -64,7 +70,7 @@ impl Database {
         let pool = opened
             .map_err(|error| fail(error).context(format!("cannot open the database {}", path.display())))?;
         MIGRATIONS.run(&pool).await.map_err(|error| migration(error, path))?;
-        Ok(Self { pool, writer: std::sync::Arc::default() })
+        Ok(Self { pool, writer: std::sync::Arc::default(), endings: TaskTracker::new() })
     }
 
     /// For reading. Writing goes through [`Database::begin`].
@@ -75,9 +81,7 @@ impl Database {
     /// Starts a transaction; the next one starts when this one ends. Dropped without a commit, nothing
     /// happened.
     pub async fn begin(&self) -> Result<Transaction> {
-        let turn = self.writer.clone().lock_owned().await;
-        let inner = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(fail)?;
-        Ok(Transaction { inner, _turn: turn })
+        Transaction::begin(self).await
     }
 
     /// Up to `limit` events after the one numbered `after`, oldest first.
@@ -95,6 +99,8 @@ impl Database {
 
     /// Ends all connections once what they do is done.
     pub async fn close(&self) {
+        self.endings.close();
+        self.endings.wait().await;
         self.pool.close().await;
     }
 }
@@ -109,47 +115,6 @@ fn read(row: &sqlx::sqlite::SqliteRow) -> Result<Event> {
             .map_err(|error| Error::corrupt("an event has no JSON").because(error))?,
         created: Timestamp(row.try_get("created_at").map_err(fail)?),
     })
-}
-
-/// A transaction. Queries run on `&mut *transaction`.
-#[derive(Debug)]
-pub struct Transaction {
-    inner: sqlx::Transaction<'static, sqlx::Sqlite>,
-    _turn: tokio::sync::OwnedMutexGuard<()>,
-}
-
-impl Transaction {
-    /// Adds an event to what this transaction makes true.
-    pub async fn emit(&mut self, event: Event) -> Result<()> {
-        sqlx::query("INSERT INTO events (topic, subject, payload, created_at) VALUES (?, ?, ?, ?)")
-            .bind(event.topic)
-            .bind(event.subject)
-            .bind(event.payload.to_string())
-            .bind(event.created.0)
-            .execute(&mut *self.inner)
-            .await
-            .map(drop)
-            .map_err(fail)
-    }
-
-    /// Makes everything true at once, durably.
-    pub async fn commit(self) -> Result<()> {
-        self.inner.commit().await.map_err(fail)
-    }
-}
-
-impl Deref for Transaction {
-    type Target = sqlx::SqliteConnection;
-
-    fn deref(&self) -> &Self::Target {
-        &self.inner
-    }
-}
-
-impl DerefMut for Transaction {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.inner
-    }
 }
 
 /// SQLITE_FULL, and SQLITE_IOERR_SHMSIZE: no room for the file, or for what readers and writers share.

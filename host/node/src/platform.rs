@@ -9,7 +9,7 @@ use eyot_core::{Clock, Digest, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
 use eyot_engine::{Engine, Options};
 use eyot_gateway::Gateway;
-use eyot_meta::Database;
+use eyot_meta::{Changes, Database};
 use eyot_nn::{Backends, Models, Options as Keeping};
 use eyot_oci::{Registry, Settings, Trust};
 use eyot_pipelines::Executor;
@@ -92,8 +92,9 @@ impl Platform {
         );
         pipelines.recover().await?;
         let info = ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), gateway: None };
+        let (deployments_too, changes) = (deployments.clone(), Changes::default());
         let services =
-            Services { info, registry, tracking, pipelines, deployments: deployments.clone(), logs };
+            Services { info, registry, tracking, pipelines, deployments: deployments_too, logs, changes };
         Ok(Self { gateway, deployments, services, db, _lock: lock })
     }
 

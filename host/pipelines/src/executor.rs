@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use eyot_core::{Digest, Error, Result, new_id};
-use eyot_meta::Database;
+use eyot_meta::{Changes, Database};
 use eyot_store::{BlobStore, Reader};
 use eyot_tracking::{Outcome, Tracking};
 use parking_lot::Mutex;
@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     pub(crate) slots: Semaphore,
     pub(crate) events: broadcast::Sender<RunEvent>,
     pub(crate) running: Mutex<HashMap<String, Running>>,
+    /// What is written in several steps, until it is written.
+    pub(crate) changes: Changes,
 }
 
 pub(crate) struct Running {
@@ -61,8 +63,20 @@ impl Executor {
     ) -> Self {
         let (events, _) = broadcast::channel(EVENTS);
         let (records, cache) = (Records::new(db.clone()), Cache::new(db, store.clone()));
-        let (slots, running) = (Semaphore::new(parallel.max(1)), Mutex::default());
-        Self(Arc::new(Inner { records, cache, store, tracking, runner, publisher, slots, events, running }))
+        let (slots, running, changes) =
+            (Semaphore::new(parallel.max(1)), Mutex::default(), Changes::default());
+        Self(Arc::new(Inner {
+            records,
+            cache,
+            store,
+            tracking,
+            runner,
+            publisher,
+            slots,
+            events,
+            running,
+            changes,
+        }))
     }
 
     /// Ends, as failed, the runs that a killed process left running. What their finished steps gave
@@ -80,9 +94,15 @@ impl Executor {
     pub async fn submit(&self, request: PlanRequest) -> Result<String> {
         let interfaces = self.interfaces(&request).await;
         let plan = plan(&request, &interfaces)?;
+        let (this, record) = (self.clone(), record(&request));
+        self.0.changes.run(async move { this.start(plan, record).await }).await?
+    }
+
+    /// Writes a run and starts it. Cut in two, there would be a run that is on its way for ever.
+    async fn start(&self, plan: Plan, record: Value) -> Result<String> {
         let id = new_id();
         let tracking_run = self.track(&plan, &id).await?;
-        self.0.records.start(&id, &plan, &record(&request), Some(&tracking_run)).await?;
+        self.0.records.start(&id, &plan, &record, Some(&tracking_run)).await?;
         let (cancel, cancelled) = watch::channel(false);
         let run =
             Run { inner: self.0.clone(), id: id.clone(), plan, tracking_run: Some(tracking_run), cancelled };
@@ -162,6 +182,11 @@ impl Executor {
         Ok(self.get(id).await?.lineage())
     }
 
+    /// Returns once nothing is being submitted or kept any more.
+    pub async fn settled(&self) {
+        self.0.changes.ended().await;
+    }
+
     /// Cancels every run and waits until each has written its end.
     pub async fn close(&self) {
         let running: Vec<Running> = self.0.running.lock().drain().map(|(_, running)| running).collect();
@@ -171,6 +196,7 @@ impl Executor {
                 tracing::error!(%error, "a run's task ended early");
             }
         }
+        self.settled().await;
     }
 }
 

@@ -272,9 +272,12 @@ impl Task {
         let started = Instant::now();
         let ran = self.run_step(record, call, key).await;
         record.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let kept = ran?;
+        let mut kept = ran?;
         if call.cache {
-            self.inner.cache.put(&key, &self.run, &kept).await?;
+            let (cache, run) = (self.inner.cache.clone(), self.run.clone());
+            // To its end, also in a run that is cancelled: what was pinned for it would be pinned for ever.
+            let put = async move { cache.put(&key, &run, &kept).await.map(|()| kept) };
+            kept = self.inner.changes.run(put).await??;
         }
         record.status = StepStatus::Succeeded;
         record.outputs = kept.outcome.outputs;
@@ -327,7 +330,9 @@ impl Task {
     ) -> Result<Vec<Artifact>> {
         let started = Instant::now();
         let weights = record.inputs.get("model").and_then(Value::as_str).unwrap_or_default().parse()?;
-        let source = self.inner.publisher.publish(model.as_str(), &weights).await?;
+        let (publisher, name) = (self.inner.publisher.clone(), model.clone());
+        let publish = async move { publisher.publish(name.as_str(), &weights).await };
+        let source = self.inner.changes.run(publish).await??;
         let tracking = &self.inner.tracking;
         let before = tracking.find_version(model.as_str(), &source).await?;
         let has_alias =
@@ -336,12 +341,16 @@ impl Task {
             Some(version) if has_alias(&version.aliases) => (version, StepStatus::Cached),
             _ => {
                 self.begin(record).await?;
-                let version =
-                    tracking.register(model.as_str(), &source, self.tracking_run.as_deref()).await?;
-                if let Some(alias) = alias {
-                    tracking.set_alias(model.as_str(), alias.as_str(), version.version).await?;
-                }
-                (version, StepStatus::Succeeded)
+                let (tracking, run) = (tracking.clone(), self.tracking_run.clone());
+                let (model, source, alias) = (model.clone(), source.clone(), alias.cloned());
+                let register = async move {
+                    let version = tracking.register(model.as_str(), &source, run.as_deref()).await?;
+                    if let Some(alias) = alias {
+                        tracking.set_alias(model.as_str(), alias.as_str(), version.version).await?;
+                    }
+                    Ok::<_, Error>(version)
+                };
+                (self.inner.changes.run(register).await??, StepStatus::Succeeded)
             }
         };
         record.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

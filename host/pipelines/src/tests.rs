@@ -419,3 +419,30 @@ async fn what_a_killed_server_left_running_is_failed() {
         assert!(again.get(id).await.is_err(), "{id}");
     }
 }
+
+#[tokio::test]
+async fn whoever_goes_away_while_a_run_is_submitted_leaves_none_that_never_ends() {
+    let world = World::new().await;
+    for polls in 0.. {
+        let submitted = world.executor.submit(calls(&call("a", "make", "")));
+        let (mut submitted, mut left) = (std::pin::pin!(submitted), polls);
+        let ended = std::future::poll_fn(|context| {
+            if left == 0 {
+                return std::task::Poll::Ready(None);
+            }
+            left -= 1;
+            submitted.as_mut().poll(context).map(Some)
+        })
+        .await;
+        world.executor.settled().await;
+        world.executor.close().await;
+        for run in world.executor.runs().await.unwrap() {
+            assert!(run.is_over(), "given up after {polls} polls: {run:?}");
+            assert_ne!(world.tracking.run(&run.tracking_run.unwrap()).await.unwrap().status, "RUNNING");
+        }
+        if let Some(ended) = ended {
+            ended.unwrap();
+            break;
+        }
+    }
+}

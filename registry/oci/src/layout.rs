@@ -50,21 +50,17 @@ impl Index {
         Self { dir, served: AtomicBool::new(false), changed: Notify::new(), writing: Mutex::new(()) }
     }
 
-    /// Says that tags changed.
-    pub(crate) async fn touch(&self, db: &Database) -> Result<()> {
-        if self.served.load(Ordering::Acquire) {
-            self.changed.notify_one();
-            return Ok(());
-        }
-        self.write(db).await
+    /// Writes what is true now, unless a task does that anyway.
+    pub(crate) async fn settle(&self, db: &Database) -> Result<()> {
+        if self.served.load(Ordering::Acquire) { Ok(()) } else { self.write(db).await }
     }
 
-    /// Says that nobody knows whether the index is true.
+    /// Says that tags changed, or that nobody knows whether the index is true.
     pub(crate) fn stale(&self) {
         self.changed.notify_one();
     }
 
-    /// Waits for a change; from now on `touch` leaves the writing to whoever waits.
+    /// Waits for a change; from now on `settle` leaves the writing to whoever waits.
     pub(crate) async fn changed(&self) {
         self.served.store(true, Ordering::Release);
         self.changed.notified().await;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use eyot_core::config::{self, Anonymous};
 use eyot_core::{Clock as _, Digest, Error, Reference, Result, Selector, SystemClock};
-use eyot_meta::{Database, fail};
+use eyot_meta::{Database, Transaction, fail};
 use eyot_store::{BlobStore, ContentDigest};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
@@ -32,7 +32,7 @@ pub(crate) use referrers::tag_of;
 
 use crate::access::Holder;
 use crate::cache::Bounded;
-use crate::layout::Index;
+use crate::layout::{self, Index};
 use crate::manifest::ArtifactKind;
 use crate::mirror::Mirror;
 use crate::place::Target;
@@ -365,10 +365,33 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// Tags or manifests of a repository are others now.
-    async fn changed(&self, repository: &str, targets: &[Target]) -> Result<()> {
-        targets.iter().for_each(|target| self.0.manifests.forget(&key(repository, target)));
-        self.0.index.touch(&self.0.db).await
+    /// Has something done to what is held in memory if and when a transaction is committed.
+    pub(crate) fn then(&self, tx: &mut Transaction, consequence: impl FnOnce(&Inner) + Send + 'static) {
+        let inner = self.0.clone();
+        tx.then(move || consequence(&inner));
+    }
+
+    /// A name means something else with this transaction: the query that makes it so stands beside this.
+    fn forget_manifest(&self, tx: &mut Transaction, repository: &str, target: &Target) {
+        let key = key(repository, target);
+        self.then(tx, move |inner| inner.manifests.forget(&key));
+    }
+
+    /// A repository no longer has some blob with this transaction.
+    fn forget_blobs(&self, tx: &mut Transaction) {
+        self.then(tx, |inner| inner.blobs.clear());
+    }
+
+    /// Tags change with this transaction: the layout's index is out of date.
+    async fn change_tags(&self, tx: &mut Transaction) -> Result<()> {
+        self.then(tx, |inner| inner.index.stale());
+        layout::tags_change(tx).await
+    }
+
+    /// Commits. Without a server the layout's index is written too, as the process may end right after.
+    async fn commit(&self, tx: Transaction) -> Result<()> {
+        tx.commit().await?;
+        self.0.index.settle(&self.0.db).await
     }
 }
 

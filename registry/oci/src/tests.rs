@@ -4,6 +4,7 @@ mod access;
 mod admission;
 mod collect;
 mod dataset;
+mod given_up;
 mod hostile;
 mod mirror;
 mod objects;

@@ -139,9 +139,9 @@ impl Registry {
         let mut tx = self.0.db.begin().await?;
         let query = "UPDATE tokens SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL";
         let done = sqlx::query(query).bind(now()).bind(name).execute(&mut *tx).await.map_err(fail)?;
-        tx.commit().await?;
         // After the commit: whoever read the old row before it must not keep it.
-        self.0.holders.clear();
+        self.then(&mut tx, |inner| inner.holders.clear());
+        tx.commit().await?;
         if done.rows_affected() == 0 {
             return Err(Error::not_found(format!("there is no token '{name}' to revoke"))
                 .hint("eyot token ls lists them"));

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use super::log::{Entry, record};
 use super::{Registry, milliseconds, now};
 use crate::glob;
-use crate::place::Target;
 
 /// Whether a collection removes things or only says what it would remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +68,6 @@ impl Registry {
                     after = last;
                 }
                 collection.uploads = self.expire_uploads().await?;
-                self.0.blobs.clear();
             }
             Mode::DryRun => self.count_collectable(&mut collection).await?,
         }
@@ -88,6 +86,7 @@ impl Registry {
         .execute(&mut *tx)
         .await
         .map_err(fail)?;
+        self.forget_blobs(&mut tx);
         tx.commit().await
     }
 
@@ -98,6 +97,7 @@ impl Registry {
     async fn collect_batch(&self, after: &str, collection: &mut Collection) -> Result<Option<String>> {
         let mut tx = self.0.db.begin().await?;
         let candidates = candidates(&mut tx, after).await?;
+        self.forget_blobs(&mut tx);
         for digest in &candidates {
             let size = self.0.store.size(digest).await?.unwrap_or_default();
             if !self.remove_blob(digest).await? {
@@ -188,22 +188,20 @@ impl Registry {
     async fn remove(&self, removed: &Removed) -> Result<bool> {
         let Removed { repository, tag, digest, .. } = removed;
         let mut tx = self.0.db.begin().await?;
-        let targets = match tag {
-            Some(tag) => {
-                self.untag(&mut tx, repository, tag, "local").await?.map(|()| vec![Target::Tag(tag.clone())])
-            }
+        let is_removed = match tag {
+            Some(tag) => self.untag(&mut tx, repository, tag, "local").await?,
             // It may have been tagged since the look.
-            None if has_tag(&mut tx, repository, digest).await? => None,
+            None if has_tag(&mut tx, repository, digest).await? => false,
             None => match self.remove_manifest(&mut tx, repository, digest, "local").await {
-                Ok(targets) => targets,
-                Err(error) if error.kind() == Kind::Conflict => None,
+                Ok(is_removed) => is_removed,
+                Err(error) if error.kind() == Kind::Conflict => false,
                 Err(error) => return Err(error),
             },
         };
-        let Some(targets) = targets else { return Ok(false) };
-        tx.commit().await?;
-        self.forget(repository, &targets).await?;
-        Ok(true)
+        if is_removed {
+            self.commit(tx).await?;
+        }
+        Ok(is_removed)
     }
 
     async fn names(&self) -> Result<Vec<Name>> {
@@ -263,11 +261,9 @@ impl Registry {
                 };
                 record(&mut tx, entry).await?;
                 scrub.quarantined.push(digest);
+                self.forget_blobs(&mut tx);
             }
             tx.commit().await?;
-            if damaged {
-                self.0.blobs.clear();
-            }
         }
     }
 }

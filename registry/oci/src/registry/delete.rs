@@ -7,7 +7,6 @@ use sqlx::Row as _;
 use super::log::{Entry, record};
 use super::push::held;
 use super::{Registry, now};
-use crate::layout;
 use crate::place::Target;
 
 impl Registry {
@@ -17,20 +16,19 @@ impl Registry {
     pub(crate) async fn delete(&self, repository: &str, target: &Target, actor: &str) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         let absent = || Error::not_found(format!("there is no '{target}' in {repository}"));
-        let targets = match target {
-            Target::Tag(tag) => {
-                self.untag(&mut tx, repository, tag, actor).await?.ok_or_else(absent)?;
-                vec![target.clone()]
-            }
+        let was_there = match target {
+            Target::Tag(tag) => self.untag(&mut tx, repository, tag, actor).await?,
             Target::Digest(digest) => {
                 let digest = held(&mut tx, repository, digest).await?.ok_or_else(absent)?;
-                self.remove_manifest(&mut tx, repository, &digest, actor).await?.ok_or_else(absent)?
+                self.remove_manifest(&mut tx, repository, &digest, actor).await?
             }
         };
+        if !was_there {
+            return Err(absent());
+        }
         let payload = json!({ "reference": target.to_string() });
         tx.emit(Event::new("artifact.deleted", repository, payload)).await?;
-        tx.commit().await?;
-        self.forget(repository, &targets).await
+        self.commit(tx).await
     }
 
     /// Takes a blob out of a repository. Its bytes go with a later collection, if nobody else has it.
@@ -56,26 +54,26 @@ impl Registry {
         }
         let unlinked = sqlx::query("DELETE FROM repository_blobs WHERE repository = ? AND digest = ?");
         unlinked.bind(repository).bind(found.to_string()).execute(&mut *tx).await.map_err(fail)?;
+        self.forget_blobs(&mut tx);
         let entry =
             Entry { actor, action: "delete", repository, reference: "blob", digest: &found.to_string() };
         record(&mut tx, entry).await?;
-        tx.commit().await?;
-        self.0.blobs.clear();
-        Ok(())
+        tx.commit().await
     }
 
-    /// Removes a tag; none when there was none.
+    /// Removes a tag; `false` when there was none.
     pub(super) async fn untag(
         &self,
         tx: &mut Transaction,
         repository: &str,
         tag: &str,
         actor: &str,
-    ) -> Result<Option<()>> {
+    ) -> Result<bool> {
         let row = sqlx::query("SELECT digest FROM tags WHERE repository = ? AND tag = ?")
             .bind(repository)
             .bind(tag);
-        let Some(row) = row.fetch_optional(&mut **tx).await.map_err(fail)? else { return Ok(None) };
+        let Some(row) = row.fetch_optional(&mut **tx).await.map_err(fail)? else { return Ok(false) };
+        self.forget_manifest(tx, repository, &Target::Tag(tag.to_owned()));
         let digest: String = row.try_get("digest").map_err(fail)?;
         sqlx::query("DELETE FROM tags WHERE repository = ? AND tag = ?")
             .bind(repository)
@@ -94,25 +92,27 @@ impl Registry {
                 .await
                 .map_err(fail)?;
         }
-        layout::tags_change(tx).await?;
+        self.change_tags(tx).await?;
         record(tx, Entry { actor, action: "untag", repository, reference: tag, digest: &digest }).await?;
-        Ok(Some(()))
+        Ok(true)
     }
 
-    /// Removes a manifest with its tags, and answers the names that it had; none when there was none.
+    /// Removes a manifest with its tags; `false` when there was none.
     pub(super) async fn remove_manifest(
         &self,
         tx: &mut Transaction,
         repository: &str,
         digest: &Digest,
         actor: &str,
-    ) -> Result<Option<Vec<Target>>> {
+    ) -> Result<bool> {
         let text = digest.to_string();
-        let row = sqlx::query("SELECT pushed_as FROM manifests WHERE repository = ? AND digest = ?")
-            .bind(repository)
-            .bind(&text);
-        let Some(row) = row.fetch_optional(&mut **tx).await.map_err(fail)? else { return Ok(None) };
-        let pushed_as: Option<String> = row.try_get("pushed_as").map_err(fail)?;
+        let row = sqlx::query(
+            "SELECT b.sha512 FROM manifests m LEFT JOIN blobs b ON b.digest = m.digest \
+             WHERE m.repository = ? AND m.digest = ?",
+        );
+        let row = row.bind(repository).bind(&text).fetch_optional(&mut **tx).await.map_err(fail)?;
+        let Some(row) = row else { return Ok(false) };
+        let sha512: Option<String> = row.try_get("sha512").map_err(fail)?;
         let parent =
             sqlx::query("SELECT digest FROM manifest_children WHERE repository = ? AND child = ? LIMIT 1");
         let parent = parent.bind(repository).bind(&text).fetch_optional(&mut **tx).await.map_err(fail)?;
@@ -125,13 +125,15 @@ impl Registry {
             .bind(repository)
             .bind(&text);
         let tags = tags.fetch_all(&mut **tx).await.map_err(fail)?;
-        let mut targets = vec![Target::Digest((*digest).into())];
-        targets.extend(pushed_as.and_then(|text| text.parse().ok()).map(Target::Digest));
         for row in tags {
             let tag: String = row.try_get("tag").map_err(fail)?;
             self.untag(tx, repository, &tag, actor).await?;
-            targets.push(Target::Tag(tag));
         }
+        let known_as = sha512.and_then(|text| text.parse().ok());
+        for known_as in [Some((*digest).into()), known_as].into_iter().flatten() {
+            self.forget_manifest(tx, repository, &Target::Digest(known_as));
+        }
+        self.forget_blobs(tx);
         // What is used no longer stays for a lease: somebody may have been told that it is here.
         let freed = "UPDATE blobs SET uses = uses - 1, leased_until = CASE WHEN leased_until > ? THEN leased_until ELSE ? END \
              WHERE digest IN (SELECT blob FROM manifest_blobs WHERE repository = ? AND digest = ?)";
@@ -149,12 +151,6 @@ impl Registry {
             sqlx::query(query).bind(repository).bind(&text).execute(&mut **tx).await.map_err(fail)?;
         }
         record(tx, Entry { actor, action: "delete", repository, reference: "", digest: &text }).await?;
-        Ok(Some(targets))
-    }
-
-    /// After names or manifests were deleted.
-    pub(super) async fn forget(&self, repository: &str, targets: &[Target]) -> Result<()> {
-        self.0.blobs.clear();
-        self.changed(repository, targets).await
+        Ok(true)
     }
 }

@@ -9,7 +9,6 @@ use sqlx::Row as _;
 use super::blobs::{link, take_in};
 use super::log::{Entry, record};
 use super::{Registry, Resolved, now};
-use crate::layout;
 use crate::manifest::{ArtifactKind, Descriptor, Manifest};
 use crate::place::Target;
 
@@ -90,7 +89,7 @@ impl Registry {
             now() + self.0.settings.lease(),
         )
         .await?;
-        let is_new = insert(&mut tx, &push, &plan, content.as_ref(), size).await?;
+        let is_new = self.insert(&mut tx, &push, &plan, content.as_ref(), size).await?;
         if is_new {
             self.use_blobs(&mut tx, push.repository, &plan, &uses).await?;
             self.check_quota(&mut tx, push.repository).await?;
@@ -99,10 +98,7 @@ impl Registry {
             self.point(&mut tx, push.repository, tag, &plan.digest).await?;
         }
         tell(&mut tx, &push, &plan, is_new).await?;
-        tx.commit().await?;
-        // A new digest may have been asked for, and its lack answered, before: that is never kept.
-        let targets: Vec<_> = push.tags.iter().cloned().map(Target::Tag).collect();
-        self.changed(push.repository, &targets).await?;
+        self.commit(tx).await?;
         let resolved = Resolved {
             repository: push.repository.to_owned(),
             manifest: plan.digest,
@@ -207,6 +203,55 @@ impl Registry {
         Ok(())
     }
 
+    /// Writes the manifest's row; `false` when it was there. That it was not there is never kept in memory.
+    async fn insert(
+        &self,
+        tx: &mut Transaction,
+        push: &Push<'_>,
+        plan: &Plan,
+        content: Option<&Digest>,
+        size: u64,
+    ) -> Result<bool> {
+        let pushed_as = push
+            .digest
+            .filter(|digest| matches!(digest, ContentDigest::Sha512(_)))
+            .map(|digest| digest.to_string());
+        let (digest, length) = (plan.digest.to_string(), i64::try_from(push.bytes.len()).unwrap_or(i64::MAX));
+        let shown = push.digest.unwrap_or(plan.digest.into());
+        let descriptor =
+            super::referrers::describe(&plan.manifest, &plan.media_type, shown, push.bytes.len() as u64)?;
+        let kind = if content.is_some() { plan.kind } else { ArtifactKind::Other };
+        let inserted = sqlx::query(
+            "INSERT INTO manifests (repository, digest, media_type, size, kind, content, created_at, pushed_as, subject, \
+             artifact_type, descriptor, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository, digest) DO NOTHING",
+        )
+        .bind(push.repository)
+        .bind(&digest)
+        .bind(&plan.media_type)
+        .bind(i64::try_from(size).unwrap_or(i64::MAX))
+        .bind(kind.as_str())
+        .bind(content.map(ToString::to_string))
+        .bind(now())
+        .bind(&pushed_as)
+        .bind(plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string()))
+        .bind(plan.manifest.kind_of_artifact())
+        .bind(&descriptor)
+        .bind(length)
+        .execute(&mut **tx)
+        .await
+        .map_err(fail)?;
+        if inserted.rows_affected() == 0 && pushed_as.is_some() {
+            let renamed = sqlx::query(
+                "UPDATE manifests SET pushed_as = ?, descriptor = ? WHERE repository = ? AND digest = ?",
+            );
+            let renamed = renamed.bind(&pushed_as).bind(&descriptor).bind(push.repository).bind(&digest);
+            renamed.execute(&mut **tx).await.map_err(fail)?;
+            // Its tags answer with the other digest from now on.
+            self.then(tx, |inner| inner.manifests.clear());
+        }
+        Ok(inserted.rows_affected() == 1)
+    }
+
     /// Whether a tag, once it names something, names it for ever.
     pub(super) fn is_immutable(&self, tag: &str) -> bool {
         match self.0.settings.config.immutable_tags {
@@ -232,6 +277,8 @@ impl Registry {
                 .hint("push under another version; registry.immutable-tags says which tags may move"));
             }
         }
+        self.forget_manifest(tx, repository, &Target::Tag(tag.to_owned()));
+        self.change_tags(tx).await?;
         sqlx::query(
             "INSERT INTO tags (repository, tag, digest, updated_at) VALUES (?, ?, ?, ?) \
              ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, updated_at = excluded.updated_at",
@@ -306,52 +353,6 @@ async fn child_of(tx: &mut Transaction, repository: &str, child: &Descriptor) ->
     Ok(row.fetch_optional(&mut **tx).await.map_err(fail)?.map(|_| digest))
 }
 
-/// Writes the manifest's row; `false` when it was there.
-async fn insert(
-    tx: &mut Transaction,
-    push: &Push<'_>,
-    plan: &Plan,
-    content: Option<&Digest>,
-    size: u64,
-) -> Result<bool> {
-    let pushed_as = push
-        .digest
-        .filter(|digest| matches!(digest, ContentDigest::Sha512(_)))
-        .map(|digest| digest.to_string());
-    let (digest, length) = (plan.digest.to_string(), i64::try_from(push.bytes.len()).unwrap_or(i64::MAX));
-    let shown = push.digest.unwrap_or(plan.digest.into());
-    let descriptor =
-        super::referrers::describe(&plan.manifest, &plan.media_type, shown, push.bytes.len() as u64)?;
-    let kind = if content.is_some() { plan.kind } else { ArtifactKind::Other };
-    let inserted = sqlx::query(
-        "INSERT INTO manifests (repository, digest, media_type, size, kind, content, created_at, pushed_as, subject, \
-         artifact_type, descriptor, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository, digest) DO NOTHING",
-    )
-    .bind(push.repository)
-    .bind(&digest)
-    .bind(&plan.media_type)
-    .bind(i64::try_from(size).unwrap_or(i64::MAX))
-    .bind(kind.as_str())
-    .bind(content.map(ToString::to_string))
-    .bind(now())
-    .bind(&pushed_as)
-    .bind(plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string()))
-    .bind(plan.manifest.kind_of_artifact())
-    .bind(&descriptor)
-    .bind(length)
-    .execute(&mut **tx)
-    .await
-    .map_err(fail)?;
-    if inserted.rows_affected() == 0 && pushed_as.is_some() {
-        let renamed = sqlx::query(
-            "UPDATE manifests SET pushed_as = ?, descriptor = ? WHERE repository = ? AND digest = ?",
-        );
-        let renamed = renamed.bind(&pushed_as).bind(&descriptor).bind(push.repository).bind(&digest);
-        renamed.execute(&mut **tx).await.map_err(fail)?;
-    }
-    Ok(inserted.rows_affected() == 1)
-}
-
 /// Writes the event and the log.
 async fn tell(tx: &mut Transaction, push: &Push<'_>, plan: &Plan, is_new: bool) -> Result<()> {
     let digest = plan.digest.to_string();
@@ -370,9 +371,6 @@ async fn tell(tx: &mut Transaction, push: &Push<'_>, plan: &Plan, is_new: bool) 
     }
     for tag in &push.tags {
         record(tx, entry("tag", tag)).await?;
-    }
-    if !push.tags.is_empty() {
-        layout::tags_change(tx).await?;
     }
     let reference = match push.tags.first() {
         Some(tag) => format!("{}:{tag}", push.repository),
