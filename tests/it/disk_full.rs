@@ -82,6 +82,71 @@ fn a_full_disk_is_said_and_is_no_loss() {
     assert_eq!(eyot.json(&["verify"]).unwrap()["damaged"], json!([]));
 }
 
+/// Takes every byte that is left; gone when dropped.
+struct Filler(PathBuf);
+
+impl Filler {
+    fn take_all(at: PathBuf) -> Self {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(&at).unwrap();
+        for length in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![0; length]).is_ok() {}
+        }
+        Self(at)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn once_there_is_room_again_everything_works_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_disk) = SmallDisk::mount(&dir.path().join("disk"), 64) else { return };
+    let eyot = Eyot::new(dir.path().join("disk/data")).unwrap();
+    let server = eyot.up_with(&["registry.lease=1ms", "inference.backend=tract"]).unwrap();
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let blob = vec![7; 1000];
+    let push = || {
+        let url = format!("{}/v2/full/blobs/uploads/?digest={}", server.api, Digest::of(&blob));
+        agent.post(&url).send(&blob).unwrap().status().as_u16()
+    };
+    let token = |name: &str| {
+        let url = format!("{}/api/v1/registry/tokens", server.api);
+        // Of a length that takes pages: what fits into the file's own slack would be no test.
+        let scopes: Vec<_> = (0..400).map(|number| format!("repository:{name}{number}:pull")).collect();
+        let body = json!({ "name": name, "scopes": scopes });
+        agent
+            .post(&url)
+            .header("content-type", "application/json")
+            .send(body.to_string())
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+    assert_eq!((push(), token("before")), (201, 200));
+    put_manifest(&agent, &server.api, 1, &blob);
+    let filler = Filler::take_all(dir.path().join("disk/filler"));
+    // More often than the pool has connections.
+    let refused = (0..24).filter(|number| token(&format!("t{number}")) == 507).count();
+    assert!(refused >= 16, "{refused} of 24");
+    assert_eq!(push(), 507);
+    drop(filler);
+    for number in 0..24 {
+        assert_eq!(token(&format!("after{number}")), 200);
+    }
+    assert_eq!(push(), 201);
+    put_manifest(&agent, &server.api, 2, &blob);
+    let manifest = format!("{}/v2/full/manifests/t1", server.api);
+    assert_eq!(agent.delete(&manifest).call().unwrap().status().as_u16(), 202);
+    eyot.json(&["gc"]).unwrap();
+    server.stop().unwrap();
+    assert_eq!(eyot.json(&["verify"]).unwrap()["damaged"], json!([]));
+}
+
 fn manifest(number: u8, bytes: &[u8]) -> String {
     let of = |bytes: &[u8]| json!({ "mediaType": "x/y", "digest": Digest::of(bytes), "size": bytes.len() });
     json!({ "schemaVersion": 2, "config": of(bytes), "layers": [], "annotations": { "n": number.to_string() } })

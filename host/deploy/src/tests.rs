@@ -298,7 +298,9 @@ async fn whoever_goes_away_at_any_moment_leaves_what_serves_and_what_is_written_
                     assert_eq!(found.traffic, routed.traffic, "{case}");
                 }
                 (Some(found), None) => assert_eq!(found.state, State::Unloaded, "{case}"),
-                (found, routed) => assert!(found.is_none() && routed.is_none(), "{case}: {found:?} {routed:?}"),
+                (found, routed) => {
+                    assert!(found.is_none() && routed.is_none(), "{case}: {found:?} {routed:?}")
+                }
             }
             let is_made = found.is_some() && deployments.revisions(&name).await.unwrap().len() == 4;
             let pins = world.pins(&spec).await;

@@ -11,10 +11,7 @@ pub struct Changes(TaskTracker);
 
 impl Changes {
     /// Does something to its end. Given up before it is first polled, nothing happened.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T> {
+    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         let done = self.0.spawn(work).await;
         done.map_err(|error| Error::internal("a change ended early").because(error))
     }

@@ -69,7 +69,7 @@ impl StepRunner for WasmRunner {
                 seed: work.seed,
                 limits,
                 grants,
-                store: self.store.clone(),
+                store: work.store.clone(),
             };
             return Ok(outcome(component.run_command(call).await?));
         }
@@ -80,7 +80,7 @@ impl StepRunner for WasmRunner {
             seed: work.seed,
             limits,
             grants,
-            store: self.store.clone(),
+            store: work.store,
         };
         Ok(outcome(component.run_step(call).await?))
     }

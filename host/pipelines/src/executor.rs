@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use eyot_core::{Digest, Error, Result, new_id};
 use eyot_meta::{Changes, Database};
-use eyot_store::{BlobStore, Reader};
+use eyot_store::{BlobStore, Hold, Holding, Reader};
 use eyot_tracking::{Outcome, Tracking};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -95,17 +95,30 @@ impl Executor {
         let interfaces = self.interfaces(&request).await;
         let plan = plan(&request, &interfaces)?;
         let (this, record) = (self.clone(), record(&request));
-        self.0.changes.run(async move { this.start(plan, record).await }).await?
+        let found = request.components.values().filter_map(|pinned| match pinned {
+            Pinned::Found(digest) => Some(digest),
+            Pinned::Missing(_) => None,
+        });
+        // Nobody else may have a use for them, and the run may take longer than their lease.
+        let held = request.inputs.values().chain(found).map(|digest| self.0.store.hold(digest)).collect();
+        self.0.changes.run(async move { this.start(plan, record, held).await }).await?
     }
 
     /// Writes a run and starts it. Cut in two, there would be a run that is on its way for ever.
-    async fn start(&self, plan: Plan, record: Value) -> Result<String> {
+    async fn start(&self, plan: Plan, record: Value, held: Vec<Hold>) -> Result<String> {
         let id = new_id();
         let tracking_run = self.track(&plan, &id).await?;
         self.0.records.start(&id, &plan, &record, Some(&tracking_run)).await?;
         let (cancel, cancelled) = watch::channel(false);
-        let run =
-            Run { inner: self.0.clone(), id: id.clone(), plan, tracking_run: Some(tracking_run), cancelled };
+        let run = Run {
+            inner: self.0.clone(),
+            id: id.clone(),
+            plan,
+            tracking_run: Some(tracking_run),
+            cancelled,
+            store: Arc::new(Holding::new(self.0.store.clone())),
+            _inputs: held,
+        };
         // Entered under the lock: a run that ends at once must find itself to take out.
         let mut running = self.0.running.lock();
         let task = tokio::spawn(run.execute());

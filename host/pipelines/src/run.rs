@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use eyot_core::{Clock as _, Digest, Error, Name, Result, SystemClock};
+use eyot_store::{BlobStore, Hold};
 use eyot_tracking::Outcome;
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -26,6 +27,10 @@ pub(crate) struct Run {
     pub(crate) plan: Plan,
     pub(crate) tracking_run: Option<String>,
     pub(crate) cancelled: watch::Receiver<bool>,
+    /// What its steps write stays until the run is over: the steps after them need it.
+    pub(crate) store: Arc<dyn BlobStore>,
+    /// What it began with.
+    pub(crate) _inputs: Vec<Hold>,
 }
 
 /// What one step came to.
@@ -112,6 +117,7 @@ impl Run {
         let mut record = fresh(step);
         let task = Task {
             inner: self.inner.clone(),
+            store: self.store.clone(),
             run: self.id.clone(),
             tracking_run: self.tracking_run.clone(),
             media_types: media_types.clone(),
@@ -240,6 +246,7 @@ fn fresh(step: &Planned) -> StepRun {
 /// What a step's own task holds.
 struct Task {
     inner: Arc<Inner>,
+    store: Arc<dyn BlobStore>,
     run: String,
     tracking_run: Option<String>,
     media_types: HashMap<Digest, String>,
@@ -278,6 +285,11 @@ impl Task {
             // To its end, also in a run that is cancelled: what was pinned for it would be pinned for ever.
             let put = async move { cache.put(&key, &run, &kept).await.map(|()| kept) };
             kept = self.inner.changes.run(put).await??;
+        } else {
+            // Whoever looks at the run later finds it.
+            for artifact in &kept.outcome.artifacts {
+                self.inner.store.pin(&artifact.digest, &format!("run/{}", self.run)).await?;
+            }
         }
         record.status = StepStatus::Succeeded;
         record.outputs = kept.outcome.outputs;
@@ -312,6 +324,7 @@ impl Task {
             seed: *key.as_bytes(),
             timeout: call.timeout,
             memory: call.memory,
+            store: self.store.clone(),
         };
         let outcome = self.inner.runner.run(work, reporter.clone()).await;
         reporter.close();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use eyot_core::interface::Interface;
 use eyot_core::{Digest, Result};
+use eyot_store::BlobStore;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,7 +29,7 @@ pub trait StepRunner: Send + Sync + 'static {
 }
 
 /// One step to run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StepWork {
     pub component: Digest,
     /// The exported function, by its full name.
@@ -45,6 +46,8 @@ pub struct StepWork {
     pub timeout: Option<Duration>,
     /// Bytes of memory; `None` is the node's own limit.
     pub memory: Option<u64>,
+    /// Where artifacts are read and written: what is written stays at least until the run is over.
+    pub store: Arc<dyn BlobStore>,
 }
 
 /// What a step gave.

@@ -22,7 +22,7 @@ use crate::cache::Bounded;
 use crate::glob;
 use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::place::Target;
-use crate::registry::{Held, Push, Registry, Source, Stored, milliseconds, now};
+use crate::registry::{Arrival, Held, Push, Registry, Source, Stored, milliseconds, now};
 use crate::server::CONTENT_DIGEST;
 use upstream::Upstream;
 
@@ -217,21 +217,19 @@ impl Mirror {
         let path = format!("/v2/{name}/blobs/{digest}");
         let response = self.upstream.ask(Method::GET, name, &path, "*/*").await?;
         registry.reserve(digest).await?;
-        let room = registry.room(repository).await?;
-        let store = &registry.0.store;
-        let mut upload = store.start_upload(UploadId::random(), digest.algorithm()).await?;
-        let received = receive(&mut *upload, response.into_body(), room).await;
-        if let Err(error) = received {
+        let id = UploadId::random();
+        let mut arrival = registry.arrive(repository, id, 0).await?;
+        let mut upload = registry.0.store.start_upload(id, digest.algorithm()).await?;
+        if let Err(error) = receive(&mut *upload, response.into_body(), &mut arrival).await {
             upload.discard().await?;
-            return Err(if error.kind() == Kind::Full { registry.no_room(repository) } else { error });
+            return Err(error);
         }
-        let blob = upload.finish(digest).await.map_err(|error| match error.kind() {
+        registry.keep(repository, upload, digest).await.map_err(|error| match error.kind() {
             Kind::Invalid => error
                 .context(format!("{} sent other bytes than those of {digest}", self.config.upstream))
                 .with_kind(Kind::Unavailable),
             _ => error,
-        })?;
-        registry.hold(repository, &blob.digest, digest).await
+        })
     }
 }
 
@@ -240,7 +238,7 @@ const STALL: Duration = Duration::from_secs(60);
 /// Bytes that are handed to the disk at once.
 const BATCH: usize = 128 << 10;
 
-async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, room: Option<u64>) -> Result<()> {
+async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, arrival: &mut Arrival) -> Result<()> {
     let mut frames = body.into_data_stream();
     let (mut batch, mut length) = (Vec::new(), 0);
     let stalled = |_| Error::timeout("the upstream stopped in the middle of a blob");
@@ -248,9 +246,7 @@ async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, room: Option<u
         let frame = frame.map_err(|error| Error::unavailable("the blob ended early").because(error))?;
         length += frame.len();
         batch.push(frame);
-        if room.is_some_and(|room| upload.received() + length as u64 > room) {
-            return Err(Error::full("no room"));
-        }
+        arrival.grow(upload.received() + length as u64)?;
         if length >= BATCH {
             upload.append(std::mem::take(&mut batch)).await?;
             length = 0;

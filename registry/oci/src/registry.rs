@@ -1,4 +1,5 @@
 mod admit;
+mod arrivals;
 mod blobs;
 mod collect;
 mod delete;
@@ -22,6 +23,8 @@ use eyot_store::{BlobStore, ContentDigest};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
+pub(crate) use arrivals::Arrival;
+use arrivals::Arrivals;
 pub(crate) use blobs::Held;
 pub use collect::{Collection, Mode, Removed, Scrub};
 pub use log::LogEntry;
@@ -51,6 +54,7 @@ pub(crate) struct Inner {
     manifests: Bounded<String, Arc<Stored>>,
     /// `REPOSITORY@DIGEST` → the blob there.
     blobs: Bounded<String, Held>,
+    arrivals: Arrivals,
     /// Small blobs, manifests among them, as they were last checked.
     bytes: Bounded<Digest, Bytes>,
     /// The hash of a token's secret, and its id → whose it is.
@@ -151,6 +155,7 @@ impl Registry {
             index: Index::new(layout),
             manifests: Bounded::new(NAMES),
             blobs: Bounded::new(NAMES),
+            arrivals: Arrivals::default(),
             bytes: Bounded::new(BYTES),
             holders: Bounded::new(HOLDERS),
             key: SigningKey::random(),

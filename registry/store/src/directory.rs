@@ -1,13 +1,16 @@
+mod age;
 mod known;
 mod pieces;
 mod session;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,8 +20,8 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
-    Algorithm, Blob, BlobStore, BlobWriter, Pieces, Reader, Upload, UploadId, blocking, check_expected,
-    damaged, missing, pinned,
+    Algorithm, Blob, BlobStore, BlobWriter, Hold, Pieces, Reader, Upload, UploadId, blocking, check_expected,
+    damaged, held, holds::Holds, missing, pinned,
 };
 
 /// Blobs in an OCI image layout directory. Beside what the layout names lie `tmp/`, for blobs that
@@ -33,6 +36,7 @@ struct Inner {
     pins: Mutex<()>,
     busy: session::Busy,
     known: known::Known,
+    holds: Holds,
 }
 
 impl Directory {
@@ -67,6 +71,7 @@ impl Directory {
             pins: Mutex::new(()),
             busy: session::Busy::default(),
             known: known::Known::default(),
+            holds: Holds::default(),
         }))
     }
 
@@ -246,7 +251,7 @@ impl BlobStore for Directory {
         blocking(move || store.remove_upload(id)).await
     }
 
-    async fn uploads(&self) -> Result<Vec<UploadId>> {
+    async fn uploads(&self) -> Result<BTreeSet<UploadId>> {
         let store = self.clone();
         blocking(move || store.upload_ids()).await
     }
@@ -281,6 +286,15 @@ impl BlobStore for Directory {
             Ok(blobs)
         })
         .await
+    }
+
+    async fn older_than(&self, age: Duration) -> Result<Vec<Digest>> {
+        let dir = self.0.root.join("blobs/sha256");
+        blocking(move || age::older_than(&dir, age)).await
+    }
+
+    fn hold(&self, digest: &Digest) -> Hold {
+        self.0.holds.hold(digest)
     }
 
     async fn pin(&self, digest: &Digest, owner: &str) -> Result<()> {
@@ -329,6 +343,9 @@ impl BlobStore for Directory {
             let owners = store.owners(&digest)?;
             if !owners.is_empty() {
                 return Err(pinned(&digest, &owners));
+            }
+            if store.0.holds.is_held(&digest) {
+                return Err(held(&digest));
             }
             match fs::remove_file(store.blob(&digest)) {
                 Ok(()) => sync_dir(&store.0.root.join("blobs/sha256")).map(|()| true),

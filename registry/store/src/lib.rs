@@ -3,13 +3,17 @@
 
 mod content;
 mod directory;
+mod holding;
+mod holds;
 mod memory;
 #[cfg(test)]
 mod suite;
 mod upload;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +24,8 @@ use tokio::io::AsyncRead;
 
 pub use content::{Algorithm, ContentDigest};
 pub use directory::Directory;
+pub use holding::Holding;
+pub use holds::Hold;
 pub use memory::Memory;
 pub use upload::{Upload, UploadId};
 
@@ -90,7 +96,7 @@ pub trait BlobStore: Send + Sync + 'static {
     async fn drop_upload(&self, id: UploadId) -> Result<bool>;
 
     /// Every upload that is under way.
-    async fn uploads(&self) -> Result<Vec<UploadId>>;
+    async fn uploads(&self) -> Result<BTreeSet<UploadId>>;
 
     /// Moves a blob whose bytes are not what its digest says to where nobody reads it; `false` when it
     /// is whole, or not here.
@@ -101,6 +107,9 @@ pub trait BlobStore: Send + Sync + 'static {
 
     /// Every blob, by digest.
     async fn list(&self) -> Result<Vec<Blob>>;
+
+    /// The blobs that were last written longer ago than that, by digest.
+    async fn older_than(&self, age: Duration) -> Result<Vec<Digest>>;
 
     /// Keeps a blob from being deleted until the same owner unpins it. Pinning twice is pinning once.
     ///
@@ -113,9 +122,12 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Who pins a blob, in alphabetical order.
     async fn pins(&self, digest: &Digest) -> Result<Vec<String>>;
 
+    /// Keeps a blob from being deleted until the answer is dropped, or the process ends.
+    fn hold(&self, digest: &Digest) -> Hold;
+
     /// Deletes a blob; `false` when it was not there.
     ///
-    /// Fails with `Conflict` while somebody pins it.
+    /// Fails with `Conflict` while somebody pins or holds it.
     async fn delete(&self, digest: &Digest) -> Result<bool>;
 
     /// Where the blob lies as a file, for those who map it. `None` for a store without files.
@@ -174,6 +186,10 @@ fn damaged(digest: &Digest, found: &Digest) -> Error {
 
 fn pinned(digest: &Digest, owners: &[String]) -> Error {
     Error::conflict(format!("blob {digest} is in use by {}", owners.join(", ")))
+}
+
+fn held(digest: &Digest) -> Error {
+    Error::conflict(format!("blob {digest} is in use by work that is under way"))
 }
 
 fn check_expected<D: PartialEq + std::fmt::Display>(expected: Option<&D>, found: &D) -> Result<()> {

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -7,10 +8,11 @@ use eyot_core::{Digest, Result};
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 
+use crate::holds::Holds;
 use crate::upload::{busy, unknown};
 use crate::{
-    Algorithm, Blob, BlobStore, BlobWriter, ContentDigest, Pieces, Reader, Upload, UploadId, check_expected,
-    missing, pinned,
+    Algorithm, Blob, BlobStore, BlobWriter, ContentDigest, Hold, Pieces, Reader, Upload, UploadId,
+    check_expected, held, missing, pinned,
 };
 
 /// Blobs in memory: for tests, and for work that keeps nothing. Cheap to clone.
@@ -20,9 +22,18 @@ pub struct Memory(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     blobs: BTreeMap<Digest, Bytes>,
+    written: BTreeMap<Digest, Instant>,
+    holds: Holds,
     pins: BTreeMap<Digest, BTreeSet<String>>,
     /// `None` while somebody writes to it.
     uploads: BTreeMap<UploadId, Option<Bytes>>,
+}
+
+impl Inner {
+    fn keep(&mut self, digest: Digest, bytes: Bytes) {
+        self.blobs.insert(digest, bytes);
+        self.written.insert(digest, Instant::now());
+    }
 }
 
 /// An upload that a request works on; dropped, it is as it was last saved.
@@ -90,7 +101,7 @@ impl BlobStore for Memory {
         }
     }
 
-    async fn uploads(&self) -> Result<Vec<UploadId>> {
+    async fn uploads(&self) -> Result<BTreeSet<UploadId>> {
         Ok(self.0.lock().uploads.keys().copied().collect())
     }
 
@@ -110,6 +121,16 @@ impl BlobStore for Memory {
             .iter()
             .map(|(digest, bytes)| Blob { digest: *digest, size: bytes.len() as u64 })
             .collect())
+    }
+
+    async fn older_than(&self, age: Duration) -> Result<Vec<Digest>> {
+        let inner = self.0.lock();
+        let old = inner.written.iter().filter(|(_, written)| written.elapsed() > age);
+        Ok(old.map(|(digest, _)| *digest).filter(|digest| inner.blobs.contains_key(digest)).collect())
+    }
+
+    fn hold(&self, digest: &Digest) -> Hold {
+        self.0.lock().holds.hold(digest)
     }
 
     async fn pin(&self, digest: &Digest, owner: &str) -> Result<()> {
@@ -138,6 +159,10 @@ impl BlobStore for Memory {
         if !owners.is_empty() {
             return Err(pinned(digest, &owners));
         }
+        if inner.holds.is_held(digest) {
+            return Err(held(digest));
+        }
+        inner.written.remove(digest);
         Ok(inner.blobs.remove(digest).is_some())
     }
 }
@@ -166,7 +191,7 @@ impl Writer {
     fn keep(self, expected: Option<&Digest>) -> Result<Blob> {
         let (digest, size) = (Digest::of(&self.bytes), self.bytes.len() as u64);
         check_expected(expected, &digest)?;
-        self.store.0.lock().blobs.insert(digest, self.bytes.freeze());
+        self.store.0.lock().keep(digest, self.bytes.freeze());
         Ok(Blob { digest, size })
     }
 }
@@ -200,7 +225,7 @@ impl Upload for Session {
         self.store.0.lock().uploads.remove(&self.id);
         check_expected(Some(expected), &expected.of_same_algorithm(&bytes))?;
         let blob = Blob { digest: Digest::of(&bytes), size: bytes.len() as u64 };
-        self.store.0.lock().blobs.insert(blob.digest, bytes);
+        self.store.0.lock().keep(blob.digest, bytes);
         Ok(blob)
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use eyot_core::{Digest, Kind, Result};
@@ -17,6 +18,8 @@ async fn everything(store: Arc<dyn BlobStore>) {
     what_is_dropped_never_existed(&*store).await;
     wrong_digests_store_nothing(&*store).await;
     pins_keep(&*store).await;
+    holds_keep(store.clone()).await;
+    blobs_have_an_age(&*store).await;
     uploads_go_on_from_their_last_save(&*store).await;
     uploads_end_as_a_blob_or_not_at_all(&*store).await;
     many_writers_of_one_blob(store.clone()).await;
@@ -89,7 +92,7 @@ async fn uploads_go_on_from_their_last_save(store: &dyn BlobStore) {
     };
     assert_eq!(upload.received(), 8);
     upload.append(vec!["rld".into()]).await.unwrap();
-    assert_eq!(store.uploads().await.unwrap(), [id]);
+    assert_eq!(store.uploads().await.unwrap(), [id].into());
     let blob = upload.finish(&Digest::of("hello world").into()).await.unwrap();
     assert_eq!((blob.digest, blob.size), (Digest::of("hello world"), 11));
     assert!(store.uploads().await.unwrap().is_empty());
@@ -178,6 +181,32 @@ async fn pins_keep(store: &dyn BlobStore) {
     assert!(!store.delete(&digest).await.unwrap());
     assert_eq!(store.get(&digest).await.unwrap_err().kind(), Kind::NotFound);
     assert_eq!(store.pin(&digest, "late").await.unwrap_err().kind(), Kind::NotFound);
+}
+
+async fn holds_keep(store: Arc<dyn BlobStore>) {
+    let digest = Digest::of(b"held");
+    let before = store.hold(&digest);
+    let hold = store.hold(&digest);
+    store.put(Bytes::from_static(b"held")).await.unwrap();
+    for hold in [before, hold] {
+        assert_eq!(store.delete(&digest).await.unwrap_err().kind(), Kind::Conflict);
+        drop(hold);
+    }
+    let holding = crate::Holding::new(store.clone());
+    holding.put(Bytes::from_static(b"held")).await.unwrap();
+    assert_eq!(store.delete(&digest).await.unwrap_err().kind(), Kind::Conflict);
+    drop(holding);
+    assert!(store.delete(&digest).await.unwrap());
+}
+
+async fn blobs_have_an_age(store: &dyn BlobStore) {
+    let digest = store.put(Bytes::from_static(b"of an age")).await.unwrap().digest;
+    assert!(!store.older_than(Duration::from_secs(600)).await.unwrap().contains(&digest));
+    while !store.older_than(Duration::ZERO).await.unwrap().contains(&digest) {
+        tokio::task::yield_now().await;
+    }
+    assert!(store.delete(&digest).await.unwrap());
+    assert!(!store.older_than(Duration::ZERO).await.unwrap().contains(&digest));
 }
 
 async fn many_writers_of_one_blob(store: Arc<dyn BlobStore>) {

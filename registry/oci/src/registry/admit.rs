@@ -44,7 +44,15 @@ impl Registry {
 
     /// Takes the model out of an archive, as a blob of its own: what serves it maps it. None when there
     /// is no model in it that could be served.
-    pub(super) async fn unpack(&self, layer: &Descriptor, packing: Packing) -> Result<Option<(Digest, u64)>> {
+    ///
+    /// Fails with `Full` when the repository has no room for it.
+    pub(super) async fn unpack(
+        &self,
+        repository: &str,
+        layer: &Descriptor,
+        packing: Packing,
+    ) -> Result<Option<(Digest, u64)>> {
+        let room = self.room(repository).await?.unwrap_or(u64::MAX);
         let Some(digest) = self.sha256_of(&layer.digest).await? else { return Ok(None) };
         let Some(length) = self.0.store.size(&digest).await? else { return Ok(None) };
         let archive = open(&*self.0.store, &digest).await?;
@@ -56,6 +64,9 @@ impl Registry {
             })
         });
         while let Some(piece) = pieces.recv().await {
+            if writer.written() + piece.len() as u64 > room {
+                return Err(self.no_room(repository));
+            }
             writer.write(piece).await?;
         }
         let found = work.await.map_err(|error| Error::internal("unpacking ended early").because(error))??;

@@ -1,6 +1,6 @@
 use eyot_core::{Digest, Error, Result};
 use eyot_meta::{Transaction, fail};
-use eyot_store::ContentDigest;
+use eyot_store::{ContentDigest, Upload};
 use sqlx::Row as _;
 
 use super::push::held;
@@ -70,13 +70,32 @@ impl Registry {
         tx.commit().await
     }
 
-    /// Makes a blob that is in the store one of a repository's.
-    pub(crate) async fn hold(
+    /// Makes what was uploaded a blob of a repository's.
+    ///
+    /// Fails with `Invalid` when the bytes are others, with `Full` when the repository has no room for it;
+    /// nothing is stored then.
+    pub(crate) async fn keep(
         &self,
         repository: &str,
-        digest: &Digest,
+        upload: Box<dyn Upload>,
         known_as: &ContentDigest,
     ) -> Result<()> {
+        let before = match known_as {
+            ContentDigest::Sha256(digest) => Some(self.0.store.hold(digest)),
+            ContentDigest::Sha512(_) => None,
+        };
+        let digest = upload.finish(known_as).await?.digest;
+        let hold = self.0.store.hold(&digest);
+        drop(before);
+        let linked = self.hold(repository, &digest, known_as).await;
+        drop(hold);
+        if linked.is_err() {
+            self.let_go(&[digest]).await;
+        }
+        linked
+    }
+
+    async fn hold(&self, repository: &str, digest: &Digest, known_as: &ContentDigest) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         let Some(size) = self.0.store.size(digest).await? else {
             return Err(Error::unavailable(format!("blob {digest} was collected while it arrived"))
@@ -84,13 +103,25 @@ impl Registry {
         };
         take_in(&mut tx, digest, Some(known_as), size, now() + self.0.settings.lease()).await?;
         link(&mut tx, repository, digest).await?;
-        let Err(error) = self.check_quota(&mut tx, repository).await else { return tx.commit().await };
-        drop(tx);
-        // It is in the store, and nobody's: it goes with the next collection.
-        let mut tx = self.0.db.begin().await?;
-        take_in(&mut tx, digest, Some(known_as), size, now()).await?;
-        tx.commit().await?;
-        Err(error)
+        self.check_quota(&mut tx, repository).await?;
+        tx.commit().await
+    }
+
+    /// Deletes what came with a request that was refused, as far as nobody else has it. What that fails for
+    /// goes with a later collection.
+    pub(super) async fn let_go(&self, digests: &[Digest]) {
+        let gone = async {
+            let mut tx = self.0.db.begin().await?;
+            for digest in digests {
+                if !is_known(&mut tx, digest).await? {
+                    self.remove_blob(digest).await?;
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = gone.await {
+            tracing::warn!(error = %error.chain(), "what a refused request brought is left over");
+        }
     }
 
     /// Makes a blob of another repository one of this one's; `false` when it is not there. With no
@@ -116,6 +147,12 @@ impl Registry {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// Whether the registry has written down that it has a blob.
+pub(super) async fn is_known(tx: &mut Transaction, digest: &Digest) -> Result<bool> {
+    let row = sqlx::query("SELECT 1 FROM blobs WHERE digest = ?").bind(digest.to_string());
+    Ok(row.fetch_optional(&mut **tx).await.map_err(fail)?.is_some())
 }
 
 async fn anywhere(

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 
+use super::blobs::is_known;
 use super::log::{Entry, record};
 use super::{Registry, milliseconds, now};
 use crate::glob;
@@ -67,6 +68,7 @@ impl Registry {
                 while let Some(last) = self.collect_batch(&after, &mut collection).await? {
                     after = last;
                 }
+                self.collect_strays(&mut collection).await?;
                 collection.uploads = self.expire_uploads().await?;
             }
             Mode::DryRun => self.count_collectable(&mut collection).await?,
@@ -108,22 +110,55 @@ impl Registry {
             {
                 sqlx::query(query).bind(digest.to_string()).execute(&mut *tx).await.map_err(fail)?;
             }
-            let entry = Entry {
-                actor: "local",
-                action: "collect",
-                repository: "",
-                reference: "blob",
-                digest: &digest.to_string(),
-            };
-            record(&mut tx, entry).await?;
+            record(&mut tx, collected(&digest.to_string())).await?;
             (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
         }
         tx.commit().await?;
         Ok(candidates.last().map(ToString::to_string))
     }
 
-    /// `false` when somebody outside of the registry pins it.
-    async fn remove_blob(&self, digest: &Digest) -> Result<bool> {
+    /// Removes blobs of which nothing is written down: a process was killed, or a request given up, between
+    /// the storing and the writing.
+    async fn collect_strays(&self, collection: &mut Collection) -> Result<()> {
+        for strays in self.strays().await?.chunks(BATCH as usize) {
+            let mut tx = self.0.db.begin().await?;
+            for digest in strays {
+                let size = self.0.store.size(digest).await?;
+                // It may have come again since the look.
+                let (Some(size), false) = (size, is_known(&mut tx, digest).await?) else { continue };
+                if self.remove_blob(digest).await? {
+                    record(&mut tx, collected(&digest.to_string())).await?;
+                    (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
+                }
+            }
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Blobs that were written longer ago than a lease lasts and of which nothing is written down. Whoever
+    /// writes one and works on without writing that down, as steps do, pins or holds it.
+    async fn strays(&self) -> Result<Vec<Digest>> {
+        let mut old = self.0.store.older_than(self.0.settings.config.lease.0).await?.into_iter().peekable();
+        let (mut strays, mut after) = (Vec::new(), String::new());
+        loop {
+            let rows = sqlx::query("SELECT digest FROM blobs WHERE digest > ? ORDER BY digest LIMIT 10000");
+            let rows = rows.bind(&after).fetch_all(self.0.db.pool()).await.map_err(fail)?;
+            let known = rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse());
+            let known = known.collect::<Result<Vec<Digest>>>()?;
+            let last = known.last().copied();
+            while let Some(digest) = old.next_if(|digest| last.is_none_or(|last| *digest <= last)) {
+                if known.binary_search(&digest).is_err() {
+                    strays.push(digest);
+                }
+            }
+            let Some(last) = last else { return Ok(strays) };
+            after = last.to_string();
+        }
+    }
+
+    /// `false` when somebody outside of the registry pins it, or works with it.
+    pub(super) async fn remove_blob(&self, digest: &Digest) -> Result<bool> {
         for owner in self.0.store.pins(digest).await?.iter().filter(|owner| owner.starts_with("manifest/")) {
             // Before uses were counted, manifests pinned their blobs.
             self.0.store.unpin(digest, owner).await?;
@@ -137,8 +172,10 @@ impl Registry {
 
     async fn count_collectable(&self, collection: &mut Collection) -> Result<()> {
         let rows = sqlx::query("SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ?").bind(now());
-        for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
-            let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
+        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
+        let unused = rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse());
+        for digest in unused.chain(self.strays().await?.into_iter().map(Ok)) {
+            let digest: Digest = digest?;
             let pins = self.0.store.pins(&digest).await?;
             if pins.iter().all(|owner| owner.starts_with("manifest/")) {
                 collection.blobs += 1;
@@ -266,6 +303,11 @@ impl Registry {
             tx.commit().await?;
         }
     }
+}
+
+/// What the log says of a blob that was collected.
+fn collected(digest: &str) -> Entry<'_> {
+    Entry { actor: "local", action: "collect", repository: "", reference: "blob", digest }
 }
 
 async fn candidates(tx: &mut Transaction, after: &str) -> Result<Vec<Digest>> {

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use eyot_core::config::ImmutableTags;
 use eyot_core::{Digest, Error, Result};
 use eyot_meta::{Event, Transaction, fail};
-use eyot_store::ContentDigest;
+use eyot_store::{ContentDigest, Hold};
 use serde_json::json;
 use sqlx::Row as _;
 
@@ -62,15 +62,52 @@ impl Registry {
         if !push.tags.is_empty() && source != Source::Upstream {
             self.check_own_policy(push.repository, &plan.digest).await?;
         }
-        let unpacked = self.examine(&plan, source).await?;
+        if self.0.store.size(&plan.digest).await?.is_none() {
+            // What is refused is not stored: all is gone through once, and undone.
+            let mut rehearsal = self.0.db.begin().await?;
+            self.enter(&mut rehearsal, &push, &plan, None, source).await?;
+        }
+        let mut brought = vec![(plan.digest, self.0.store.hold(&plan.digest))];
+        let pushed = self.bring(push, plan, source, &mut brought).await;
+        if pushed.is_err() {
+            let digests: Vec<_> = brought.into_iter().map(|(digest, _)| digest).collect();
+            self.let_go(&digests).await;
+        }
+        pushed
+    }
+
+    /// Stores a manifest, and what is unpacked for it, and writes down that they are there. What it brought
+    /// is held until that is written.
+    async fn bring(
+        &self,
+        push: Push<'_>,
+        plan: Plan,
+        source: Source,
+        brought: &mut Vec<(Digest, Hold)>,
+    ) -> Result<Pushed> {
+        let unpacked = self.examine(push.repository, &plan, source).await?;
+        if let Some((digest, _)) = &unpacked {
+            brought.push((*digest, self.0.store.hold(digest)));
+        }
         // Over what is here already too: its bytes may have been damaged since.
         self.0.store.put(push.bytes.clone()).await?;
         let mut tx = self.0.db.begin().await?;
-        if self.0.store.size(&plan.digest).await?.is_none() {
-            // A collection took it between the writing and this turn.
-            self.0.store.put(push.bytes.clone()).await?;
-        }
-        let mut uses = self.present(&mut tx, push.repository, &plan.manifest, source).await?;
+        let resolved = self.enter(&mut tx, &push, &plan, unpacked, source).await?;
+        self.commit(tx).await?;
+        let subject = plan.manifest.subject.map(|subject| subject.digest);
+        Ok(Pushed { resolved, digest: push.digest.unwrap_or(plan.digest.into()), subject })
+    }
+
+    /// Writes a manifest down with all that follows from it: it, its tags, what it refers to and uses.
+    async fn enter(
+        &self,
+        tx: &mut Transaction,
+        push: &Push<'_>,
+        plan: &Plan,
+        unpacked: Option<(Digest, u64)>,
+        source: Source,
+    ) -> Result<Resolved> {
+        let mut uses = self.present(tx, push.repository, &plan.manifest, source).await?;
         let content = plan.content.and_then(|content| uses.iter().find(|(named, ..)| *named == content));
         let content = content.map(|(_, digest, _)| *digest).or(unpacked.map(|(digest, _)| digest));
         if let Some((digest, size)) = unpacked {
@@ -82,37 +119,34 @@ impl Registry {
         }
         let size = uses.iter().map(|(.., size)| size).sum::<u64>() + push.bytes.len() as u64;
         take_in(
-            &mut tx,
+            tx,
             &plan.digest,
             push.digest.as_ref(),
             push.bytes.len() as u64,
             now() + self.0.settings.lease(),
         )
         .await?;
-        let is_new = self.insert(&mut tx, &push, &plan, content.as_ref(), size).await?;
+        let is_new = self.insert(tx, push, plan, content.as_ref(), size).await?;
         if is_new {
-            self.use_blobs(&mut tx, push.repository, &plan, &uses).await?;
-            self.check_quota(&mut tx, push.repository).await?;
+            self.use_blobs(tx, push.repository, plan, &uses).await?;
+            self.check_quota(tx, push.repository).await?;
         }
         for tag in &push.tags {
-            self.point(&mut tx, push.repository, tag, &plan.digest).await?;
+            self.point(tx, push.repository, tag, &plan.digest).await?;
         }
-        tell(&mut tx, &push, &plan, is_new).await?;
-        self.commit(tx).await?;
-        let resolved = Resolved {
+        tell(tx, push, plan, is_new).await?;
+        Ok(Resolved {
             repository: push.repository.to_owned(),
             manifest: plan.digest,
             content: content.unwrap_or(plan.digest),
             kind: if content.is_some() { plan.kind } else { ArtifactKind::Other },
             size,
-        };
-        let subject = plan.manifest.subject.map(|subject| subject.digest);
-        Ok(Pushed { resolved, digest: push.digest.unwrap_or(plan.digest.into()), subject })
+        })
     }
 
     /// Looks at what a manifest is of before it comes in; answers what was unpacked for it. What a mirror
     /// names is not here yet.
-    async fn examine(&self, plan: &Plan, source: Source) -> Result<Option<(Digest, u64)>> {
+    async fn examine(&self, repository: &str, plan: &Plan, source: Source) -> Result<Option<(Digest, u64)>> {
         if source == Source::Upstream {
             return Ok(None);
         }
@@ -120,7 +154,7 @@ impl Registry {
             self.check_component(&plan.manifest, layer).await?;
         }
         match plan.manifest.packed() {
-            Some((layer, packing)) if plan.content.is_none() => self.unpack(layer, packing).await,
+            Some((layer, packing)) if plan.content.is_none() => self.unpack(repository, layer, packing).await,
             _ => Ok(None),
         }
     }

@@ -34,14 +34,18 @@ impl Registry {
 
     /// How many bytes more a repository may take in; none for any number.
     pub(crate) async fn room(&self, repository: &str) -> Result<Option<u64>> {
-        let mut room = None;
+        Ok(self.left(repository).await?.into_iter().map(|(_, left)| left).min())
+    }
+
+    /// What each quota of a repository has left.
+    pub(super) async fn left(&self, repository: &str) -> Result<Vec<(Quota, u64)>> {
+        let mut found = Vec::new();
         for quota in self.quotas(repository) {
             let row = sqlx::query(QUERY).bind(glob::like(&quota.repository));
             let bytes = used(&row.fetch_one(self.0.db.pool()).await.map_err(fail)?)?;
-            let left = quota.size.0.saturating_sub(bytes);
-            room = Some(room.unwrap_or(u64::MAX).min(left));
+            found.push((quota.clone(), quota.size.0.saturating_sub(bytes)));
         }
-        Ok(room)
+        Ok(found)
     }
 
     /// Fails with `Full` when a transaction has brought a repository over what it may hold.
@@ -97,6 +101,7 @@ fn used(row: &sqlx::sqlite::SqliteRow) -> Result<u64> {
 fn exceeded(repository: &str, quota: &Quota) -> Error {
     let Quota { repository: which, size: ByteCount(limit) } = quota;
     Error::full(format!("{repository} is full: the repositories {which} may hold {limit} bytes in all")).hint(
-        "delete something and collect garbage (eyot gc), or raise the quota: registry.quota in eyot.toml",
+        "delete something and collect garbage (eyot gc), or raise the quota: registry.quota in eyot.toml; \
+         uploads that nobody goes on with count until registry.upload-expiry has passed",
     )
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use eyot_core::{Error, Kind, Result};
 use eyot_meta::fail;
 use eyot_store::{Algorithm, Upload, UploadId};
@@ -26,12 +28,18 @@ impl Registry {
                 "try again later; registry.upload-expiry says when those that nobody goes on with end",
             ));
         }
-        drop(self.0.store.start_upload(id, algorithm).await?);
+        // The row first: a file of which nothing is written down is removed, whenever it is found.
         let mut tx = self.0.db.begin().await?;
         let row = sqlx::query("INSERT INTO uploads (id, repository, touched_at) VALUES (?, ?, ?)");
         row.bind(id.to_string()).bind(repository).bind(now()).execute(&mut *tx).await.map_err(fail)?;
         tx.commit().await?;
-        Ok(id)
+        match self.0.store.start_upload(id, algorithm).await {
+            Ok(_) => Ok(id),
+            Err(error) => {
+                self.upload_ended(id).await?;
+                Err(error)
+            }
+        }
     }
 
     /// Bytes that an upload of a repository has received.
@@ -72,6 +80,7 @@ impl Registry {
         let mut tx = self.0.db.begin().await?;
         let row = sqlx::query("DELETE FROM uploads WHERE id = ?").bind(id.to_string());
         row.execute(&mut *tx).await.map_err(fail)?;
+        self.then(&mut tx, move |inner| inner.arrivals.end(id));
         tx.commit().await
     }
 
@@ -85,8 +94,9 @@ impl Registry {
         row.try_get("touched_at").map_err(fail)
     }
 
-    /// Ends uploads that nobody went on with, and answers how many.
+    /// Ends uploads that nobody went on with, or of which nothing is written down, and answers how many.
     pub(crate) async fn expire_uploads(&self) -> Result<u64> {
+        self.drop_stray_uploads().await?;
         let since = now() - milliseconds(self.0.settings.config.upload_expiry.0);
         let rows = sqlx::query("SELECT id FROM uploads WHERE touched_at < ? LIMIT 1000").bind(since);
         let mut expired = 0;
@@ -103,20 +113,39 @@ impl Registry {
         Ok(expired)
     }
 
-    /// What a killed process left: files without a row, rows without files.
+    /// What a killed process left, while nobody is served yet: rows without files, files without a row.
     pub(super) async fn forget_lost_uploads(&self) -> Result<()> {
         let files = self.0.store.uploads().await?;
-        let rows = sqlx::query("SELECT id FROM uploads").fetch_all(self.0.db.pool()).await.map_err(fail)?;
-        let rows = rows
-            .iter()
-            .map(|row| row.try_get::<String, _>("id").map_err(fail)?.parse())
-            .collect::<Result<Vec<UploadId>>>()?;
-        for id in rows.iter().filter(|id| !files.contains(id)) {
+        for id in self.written_uploads().await?.difference(&files) {
             self.upload_ended(*id).await?;
         }
-        for id in files.iter().filter(|id| !rows.contains(id)) {
-            self.0.store.drop_upload(*id).await?;
+        let rows = sqlx::query("SELECT id, repository FROM uploads");
+        for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
+            let id: UploadId = row.try_get::<String, _>("id").map_err(fail)?.parse()?;
+            let repository: String = row.try_get("repository").map_err(fail)?;
+            // One that cannot be gone on with has nothing that counts, and expires.
+            let received = self.0.store.upload_received(id).await.unwrap_or_default();
+            self.0.arrivals.set(&repository, id, received);
+        }
+        self.drop_stray_uploads().await
+    }
+
+    /// Files of uploads of which nothing is written down, and to which nobody writes.
+    async fn drop_stray_uploads(&self) -> Result<()> {
+        // The files first: whoever starts one from now on has its row by then.
+        let files = self.0.store.uploads().await?;
+        for id in files.difference(&self.written_uploads().await?) {
+            match self.0.store.drop_upload(*id).await {
+                // A blob that is sent at once has no row: whoever receives it has the file.
+                Err(error) if error.kind() == Kind::Conflict => {}
+                dropped => drop(dropped?),
+            }
         }
         Ok(())
+    }
+
+    async fn written_uploads(&self) -> Result<BTreeSet<UploadId>> {
+        let rows = sqlx::query("SELECT id FROM uploads").fetch_all(self.0.db.pool()).await.map_err(fail)?;
+        rows.iter().map(|row| row.try_get::<String, _>("id").map_err(fail)?.parse()).collect()
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Answer, Ask, CONTENT_DIGEST, digest_query, query, value};
 use crate::answer::Refusal;
-use crate::registry::Registry;
+use crate::registry::{Arrival, Registry};
 
 /// Bytes that are received before they are hashed and written: the hop to a thread must not cost more
 /// than the work, and a hundred uploads at once must not hold more than tens of megabytes.
@@ -45,11 +45,11 @@ async fn at_once(
     headers: &HeaderMap,
     body: Body,
 ) -> Answer {
-    let room = room(registry, repository).await?;
     registry.reserve(digest).await?;
     let id = UploadId::random();
+    let mut arrival = registry.arrive(repository, id, 0).await?;
     let mut upload = registry.0.store.start_upload(id, digest.algorithm()).await?;
-    let received = receive(&mut *upload, headers, body, room).await;
+    let received = receive(&mut *upload, headers, body, &mut arrival).await;
     if let Err(refusal) = received {
         upload.discard().await?;
         return Err(refusal);
@@ -60,14 +60,6 @@ async fn at_once(
         registry.0.store.drop_upload(id).await?;
     }
     kept
-}
-
-/// What an upload may grow to, and what is said when it grows beyond.
-type Room = Option<(u64, Error)>;
-
-async fn room(registry: &Registry, repository: &str) -> Result<Room, Refusal> {
-    let most = registry.room(repository).await?;
-    Ok(most.map(|most| (most, registry.no_room(repository))))
 }
 
 /// Reads what a client still sends after it was clear that it is refused, up to a limit: most clients look
@@ -91,12 +83,12 @@ async fn receive(
     upload: &mut dyn Upload,
     headers: &HeaderMap,
     body: Body,
-    room: Room,
+    arrival: &mut Arrival,
 ) -> Result<(), Refusal> {
     let expected = body_length(headers);
     let before = upload.received();
     let mut frames = body.into_data_stream();
-    let taken = take_in(upload, &mut frames, room).await;
+    let taken = take_in(upload, &mut frames, arrival).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::Full) {
         linger(&mut frames).await;
     }
@@ -114,7 +106,7 @@ async fn receive(
     }
 }
 
-async fn take_in(upload: &mut dyn Upload, frames: &mut BodyDataStream, mut room: Room) -> Result<()> {
+async fn take_in(upload: &mut dyn Upload, frames: &mut BodyDataStream, arrival: &mut Arrival) -> Result<()> {
     let (mut batch, mut length) = (Vec::new(), 0);
     loop {
         let stalled = |_| Error::timeout(format!("nothing arrived for {} seconds", STALL.as_secs()));
@@ -126,10 +118,7 @@ async fn take_in(upload: &mut dyn Upload, frames: &mut BodyDataStream, mut room:
             length += frame.len();
             batch.push(frame.clone());
         }
-        let grown = upload.received() + length as u64;
-        if let Some((_, error)) = room.take_if(|(most, _)| grown > *most) {
-            return Err(error);
-        }
+        arrival.grow(upload.received() + length as u64)?;
         if (length >= BATCH || is_last) && !batch.is_empty() {
             upload.append(std::mem::take(&mut batch)).await?;
             length = 0;
@@ -149,11 +138,10 @@ async fn keep(
     upload: Box<dyn Upload>,
     digest: &ContentDigest,
 ) -> Answer {
-    let blob = upload.finish(digest).await.map_err(|error| match error.kind() {
+    registry.keep(repository, upload, digest).await.map_err(|error| match error.kind() {
         Kind::Invalid => Refusal::new("DIGEST_INVALID", error),
         _ => error.into(),
     })?;
-    registry.hold(repository, &blob.digest, digest).await?;
     Ok(created(repository, digest))
 }
 
@@ -258,13 +246,14 @@ pub(super) async fn append(ask: Ask<'_>, repository: &str, id: UploadId) -> Answ
     };
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     in_order(&parts.headers, repository, id, upload.received())?;
-    let room = room(registry, repository).await?;
-    let received = receive(&mut *upload, &parts.headers, body, room).await;
+    let mut arrival = registry.arrive(repository, id, upload.received()).await?;
+    let received = receive(&mut *upload, &parts.headers, body, &mut arrival).await;
     // A chunk of another length than it said is as if it never came; one that was cut short counts.
     match received {
         Err(refusal) if refusal.is_invalid() || !refusal.is_clients() => return Err(refusal),
         received => {
             upload.save().await?;
+            arrival.keep();
             received?;
         }
     }
@@ -278,15 +267,17 @@ pub(super) async fn complete(ask: Ask<'_>, repository: &str, id: UploadId) -> An
     let digest = digest_query(&parts.uri, "digest")?.ok_or_else(missing)?;
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     in_order(&parts.headers, repository, id, upload.received())?;
-    let room = room(registry, repository).await?;
+    let mut arrival = registry.arrive(repository, id, upload.received()).await?;
     registry.reserve(&digest).await?;
-    if let Err(refusal) = receive(&mut *upload, &parts.headers, body, room).await {
+    if let Err(refusal) = receive(&mut *upload, &parts.headers, body, &mut arrival).await {
         if refusal.is_clients() && !refusal.is_invalid() {
             upload.save().await?;
+            arrival.keep();
         }
         return Err(refusal);
     }
     let kept = keep(registry, repository, upload, &digest).await;
+    drop(arrival);
     registry.upload_ended(id).await?;
     kept
 }

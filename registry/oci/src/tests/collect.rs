@@ -1,5 +1,7 @@
 //! Collecting garbage while others push.
 
+use eyot_store::{Algorithm, UploadId};
+
 use super::*;
 use crate::Mode;
 use eyot_core::Period;
@@ -27,6 +29,7 @@ async fn only_what_nothing_uses_goes() {
     let (alone, pinned) = (world.blob("a", "alone").await, world.blob("a", "pinned").await);
     world.store.pin(&pinned, "deployment/x/1").await.unwrap();
     let outside = world.store.put("of a pipeline".into()).await.unwrap().digest;
+    world.store.pin(&outside, "cache/1").await.unwrap();
     a_moment().await;
     for (mode, blobs, after) in [(Mode::DryRun, 1, true), (Mode::Remove, 1, false), (Mode::Remove, 0, false)]
     {
@@ -196,4 +199,46 @@ async fn the_log_is_a_chain_that_shows_every_change() {
         spoil(&mut spoiled);
         assert!(check(&spoiled).is_err());
     }
+}
+
+#[tokio::test]
+async fn what_is_written_down_nowhere_goes_once_a_lease_has_passed() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    // As a process leaves it that is killed between the storing and the writing.
+    let world = World::open(dir.clone(), Config::default()).await;
+    world.image("a", "t", "layer", json!({})).await;
+    let stray = world.store.put("stray".into()).await.unwrap().digest;
+    assert_eq!(world.registry.collect(Mode::Remove).await.unwrap().blobs, 0, "it is fresh");
+    let world = world.reopened(short()).await;
+    a_moment().await;
+    let dry = world.registry.collect(Mode::DryRun).await.unwrap();
+    assert_eq!((dry.blobs, dry.bytes), (1, 5));
+    let held = world.store.put("held".into()).await.unwrap().digest;
+    let hold = world.store.hold(&held);
+    a_moment().await;
+    for (mode, blobs) in [(Mode::Remove, 1), (Mode::Remove, 0)] {
+        let collection = world.registry.collect(mode).await.unwrap();
+        assert_eq!((collection.blobs, collection.bytes), (blobs, blobs * 5), "{mode:?}");
+    }
+    assert_eq!(world.store.size(&stray).await.unwrap(), None);
+    assert_eq!(world.store.size(&held).await.unwrap(), Some(4));
+    drop(hold);
+    assert_eq!(world.registry.collect(Mode::Remove).await.unwrap().blobs, 1);
+    assert_eq!(world.get("/v2/a/manifests/t").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_file_of_an_upload_that_is_nobodys_goes() {
+    let world = World::new().await;
+    let started = world.send("POST", "/v2/a/blobs/uploads/", &[], Body::empty()).await;
+    assert_eq!(started.status, 202);
+    let [stray, written] = [UploadId::random(), UploadId::random()];
+    drop(world.store.start_upload(stray, Algorithm::Sha256).await.unwrap());
+    let writer = world.store.start_upload(written, Algorithm::Sha256).await.unwrap();
+    world.registry.expire_uploads().await.unwrap();
+    let left = world.store.uploads().await.unwrap();
+    assert!(left.len() == 2 && left.contains(&written) && !left.contains(&stray), "{left:?}");
+    drop(writer);
+    world.registry.expire_uploads().await.unwrap();
+    assert_eq!(world.store.uploads().await.unwrap().len(), 1);
 }

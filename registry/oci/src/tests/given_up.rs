@@ -99,16 +99,12 @@ const REQUESTS: [(&str, Ask); 11] = [
         ("PUT", format!("{}?digest={}", set.upload, Digest::of("some more")), "more".to_owned())
     }),
     ("an upload is ended", |set| ("DELETE", set.upload.clone(), String::new())),
-    ("a tag is moved", |set| {
-        ("PUT", format!("/v2/{}/manifests/moving", set.repository), set.next.clone())
-    }),
+    ("a tag is moved", |set| ("PUT", format!("/v2/{}/manifests/moving", set.repository), set.next.clone())),
     ("a manifest by its digest, with tags", |set| {
         let digest = Digest::of(&set.next);
         ("PUT", format!("/v2/{}/manifests/{digest}?tag=moving&tag=new", set.repository), set.next.clone())
     }),
-    ("a tag is deleted", |set| {
-        ("DELETE", format!("/v2/{}/manifests/moving", set.repository), String::new())
-    }),
+    ("a tag is deleted", |set| ("DELETE", format!("/v2/{}/manifests/moving", set.repository), String::new())),
     ("a manifest is deleted", |set| {
         ("DELETE", format!("/v2/{}/manifests/{}", set.repository, set.image), String::new())
     }),
@@ -123,7 +119,8 @@ async fn agrees(world: &World, set: &Set, what: &str) {
     drop(world.registry.0.db.begin().await.unwrap());
     let config = world.registry.0.settings.config.clone();
     let settings = Settings::new(&config, ([127, 0, 0, 1], 0).into());
-    let fresh = Registry::new(world.store.clone(), world.registry.0.db.clone(), None, settings).await.unwrap();
+    let fresh =
+        Registry::new(world.store.clone(), world.registry.0.db.clone(), None, settings).await.unwrap();
     let (here, truth) =
         (set.answers(&world.transport).await, set.answers(&Transport::local(router(fresh))).await);
     for (here, truth) in here.iter().zip(&truth) {

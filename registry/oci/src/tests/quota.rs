@@ -81,3 +81,51 @@ async fn what_came_before_there_were_quotas_counts() {
     let world = world.reopened(limited(9000)).await;
     assert_eq!(used(&world).await, before);
 }
+
+fn of_a_quota(config: Config) -> Config {
+    Config { lease: Config::default().lease, ..config }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_on_the_disk() {
+    let world = World::with(of_a_quota(limited(1 << 20))).await;
+    let manifest = world.manifest("acme/a", "layer", json!({})).await;
+    let before = world.store.list().await.unwrap();
+    for number in 0..25 {
+        let padded = format!("{}{}", " ".repeat(2_000_000 + number), manifest);
+        let got = world.put("acme/a", "t", &padded).await;
+        assert_eq!((got.status, got.code().as_str()), (507, "DENIED"), "{number}");
+        let unknown =
+            manifest.replace(&Digest::of("layer").to_string(), &Digest::of([number as u8]).to_string());
+        let got = world.put("acme/a", &format!("t{number}"), &unknown).await;
+        assert_eq!((got.status, got.code().as_str()), (404, "MANIFEST_BLOB_UNKNOWN"), "{number}");
+    }
+    world.image("acme/a", "1.0.0", "layer", json!({})).await;
+    let kept = world.store.list().await.unwrap();
+    assert_eq!(kept.len(), before.len() + 1);
+    // A version names one manifest for ever.
+    let other = world.manifest("acme/a", "layer", json!({ "annotations": { "a": "b" } })).await;
+    assert_eq!(world.put("acme/a", "1.0.0", &other).await.status, 409);
+    assert_eq!(world.store.list().await.unwrap(), kept);
+}
+
+#[tokio::test]
+async fn uploads_under_way_count() {
+    let world = World::with(of_a_quota(limited(1000))).await;
+    let start = async |world: &World| {
+        let started = world.send("POST", "/v2/acme/a/blobs/uploads/", &[], Body::empty()).await;
+        started.header("location").to_owned()
+    };
+    let (one, other) = (start(&world).await, start(&world).await);
+    assert_eq!(world.send("PATCH", &one, &[], "x".repeat(600)).await.status, 202);
+    assert_eq!(world.send("PATCH", &other, &[], "y".repeat(600)).await.status, 507);
+    assert_eq!(world.send("PATCH", &other, &[], "y".repeat(400)).await.status, 202);
+    // Those that were begun before a restart count as well.
+    let world = world.reopened(of_a_quota(limited(1000))).await;
+    assert_eq!(world.send("PATCH", &other, &[], "y").await.status, 507);
+    assert_eq!(world.send("DELETE", &one, &[], Body::empty()).await.status, 204);
+    let whole = "y".repeat(1000);
+    let path = format!("{other}?digest={}", Digest::of(&whole));
+    assert_eq!(world.send("PUT", &path, &[], "y".repeat(600)).await.status, 201);
+    assert_eq!(used(&world).await, 1000);
+}

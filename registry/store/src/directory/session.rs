@@ -1,7 +1,7 @@
 //! Uploads on disk: the bytes in `tmp/uploads/ID`, and beside them in `ID.json` how many of them were
 //! hashed and the state of the hash.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -182,7 +182,7 @@ impl Directory {
         remove(&self.upload_file(id))
     }
 
-    pub(super) fn upload_ids(&self) -> Result<Vec<UploadId>> {
+    pub(super) fn upload_ids(&self) -> Result<BTreeSet<UploadId>> {
         let names = entries(&self.0.root.join("tmp/uploads"))?;
         Ok(names.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect())
     }
