@@ -25,6 +25,7 @@ mod plan;
 mod pool;
 mod reach;
 mod reflect;
+mod seal;
 mod shelf;
 mod step;
 mod stores;
