@@ -23,6 +23,7 @@ mod registry_policy;
 mod shutdown;
 mod signatures;
 mod soak;
+mod stores;
 mod templates;
 mod tuning;
 mod web;

@@ -228,6 +228,59 @@ fn requests_go_only_where_they_were_granted() {
 }
 
 #[test]
+fn an_answer_is_whole_or_an_error_that_says_why() {
+    let world = World::new();
+    let Some(server) = served(&world, "testing-web2", &[], &["--allow-http", "nowhere.test"]) else { return };
+    for (path, status, says) in [
+        ("/w/exit", 200, "done"),
+        ("/w/exit-early", 500, "it never set its response-outparam"),
+        ("/w/exit-amid", 500, "exited with status 0"),
+        ("/w/unfinished", 500, "began a body and dropped it without an end"),
+        ("/w/status?204", 204, ""),
+        ("/w/status?100", 500, "the status 100 announces an answer and is none"),
+        ("/w/status?101", 500, "the status 101 announces"),
+        ("/w/status?199", 500, "the status 199 announces"),
+        ("/w/print", 200, "printed"),
+    ] {
+        let answer = server.post(path, "").unwrap();
+        assert!(answer.status == status && answer.text().contains(says), "{path}: {answer:?}");
+    }
+    let logs = world.eyot.text(&["logs", "w"]).unwrap();
+    assert!(logs.contains("\\x1b]0;owned\\x07 and \\x1b[2Jgone") && !logs.contains('\x1b'), "{logs:?}");
+    // Who asks for JSON gets what was printed, which JSON escapes.
+    assert!(world.eyot.text(&["logs", "w", "--json"]).unwrap().contains("\\u001b]0;owned"));
+    assert!(!server.log().contains("\x1b]0;owned"), "{}", server.log());
+}
+
+#[test]
+fn everywhere_is_not_this_machine() {
+    for guest in GUESTS {
+        let world = World::new();
+        let Some(server) = served(&world, guest, &[], &["--allow-http", "*", "--allow-http", "*.test"])
+        else {
+            return;
+        };
+        let port = server.api.rsplit(':').next().unwrap().to_owned();
+        let ask = |host: &str| server.post(&format!("/w/fetch?http://{host}:{port}/v2/"), "").unwrap().text();
+        for host in [
+            "127.0.0.1",
+            "127.1.2.3",
+            "localhost",
+            "0.0.0.0",
+            "2130706433",
+            "0x7f.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
+            let answer = ask(host);
+            assert!(!answer.contains("200 from"), "{guest} {host}: {answer}");
+        }
+        assert!(ask("127.0.0.1").contains("HttpRequestDenied"), "{guest}");
+        assert!(server.log().contains("of this machine or its link"), "{guest}: {}", server.log());
+    }
+}
+
+#[test]
 fn a_spin_application_asks_a_model_and_keeps_what_it_was_asked() {
     let world = World::new();
     if !world.push("digits-web") || !world.push("digits-steps") {

@@ -47,16 +47,37 @@ pub(crate) fn ungranted(error: &wasmtime::Error, interface: &Interface, digest: 
                serve wasi:http, wasi:keyvalue@0.2.0-draft2, wasi:config@0.2.0-rc.1, spin:key-value@3, spin:variables@3 and spin:sqlite@3")
 }
 
+/// Whether a guest ended itself, and says that all went well.
+pub(crate) fn is_success(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<wasmtime_wasi::I32Exit>().is_some_and(|exit| exit.0 == 0)
+}
+
 /// Why a call into a guest failed.
 pub(crate) fn cause(error: &wasmtime::Error, guest: &Guest) -> Cause {
     let trap = error.downcast_ref::<Trap>();
     match trap {
         _ if matches!(trap, Some(Trap::Interrupt)) || Instant::now() >= guest.end() => Cause::Deadline,
-        _ if guest.meter.refused.is_some() => Cause::Memory,
+        _ if lacked_memory(trap, guest) => Cause::Memory,
         Some(_) => Cause::Trap,
         None if error.is::<wasmtime_wasi::I32Exit>() => Cause::Exit,
         None => Cause::Host,
     }
+}
+
+/// Whether what ended a guest is that it got no more memory. One that got over that, as a program in Python does that
+/// catches its `MemoryError`, grows by as much later or says something else last; and there are traps that lack of memory
+/// never leads to.
+fn lacked_memory(trap: Option<&Trap>, guest: &Guest) -> bool {
+    let Some(refusal) = &guest.meter.refused else { return false };
+    let possible = trap.is_none_or(|trap| {
+        matches!(trap, Trap::UnreachableCodeReached | Trap::MemoryOutOfBounds | Trap::IndirectCallToNull)
+    });
+    let (said_at, last) = guest.stderr.last_said();
+    let of_memory = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        ["memory", "alloc", "oom"].iter().any(|word| text.contains(word))
+    };
+    possible && (said_at.is_none_or(|at| at < refusal.at) || of_memory(&last))
 }
 
 /// A call into a guest failed: the trap, the deadline or the limit behind it.
@@ -67,7 +88,7 @@ pub(crate) fn explain(error: &wasmtime::Error, guest: &Guest, digest: &Digest, e
     let why = match cause {
         Cause::Deadline | Cause::Abandoned => "did not answer before its deadline".to_owned(),
         Cause::Memory => {
-            let wanted = guest.meter.refused.unwrap_or_default();
+            let wanted = guest.meter.refused.as_ref().map_or(0, |refusal| refusal.wanted_bytes);
             format!("ran out of memory: it wanted {wanted} bytes, more than its limit")
         }
         Cause::Trap => {

@@ -17,6 +17,7 @@ use crate::host::outbound::Outbound;
 use crate::lane::Pace;
 use crate::limits::Meter;
 use crate::logs::{Lines, Sink, Stream};
+use crate::memory::HostMemory;
 use crate::reach::Reach;
 use crate::{Component, Limits, hermetic};
 
@@ -67,6 +68,8 @@ pub(crate) struct Guest {
     wasi: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) meter: Meter,
+    /// What the host holds for it beside its own memory.
+    pub(crate) memory: HostMemory,
     pub(crate) grants: Grants,
     pub(crate) artifacts: Option<Artifacts>,
     pub(crate) stdout: Lines,
@@ -154,8 +157,11 @@ impl Guest {
         let stdout = Lines::new(Stream::Stdout, grants.sink.clone());
         let stderr = Lines::new(Stream::Stderr, grants.sink.clone());
         builder.stdout(stdout.clone()).stderr(stderr.clone());
-        if let Some(seed) = seed {
-            hermetic::seal(&mut builder, seed);
+        match seed {
+            Some(seed) => hermetic::seal(&mut builder, seed),
+            None => {
+                builder.wall_clock(hermetic::Present);
+            }
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
@@ -166,6 +172,7 @@ impl Guest {
             wasi: builder.build(),
             table,
             meter,
+            memory: HostMemory::new(limits.memory),
             grants,
             artifacts: None,
             stdout,

@@ -1,6 +1,6 @@
 //! The world as a step sees it: no clock that moves, no chance, no network, no files.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rand::SeedableRng as _;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder};
@@ -31,6 +31,25 @@ impl HostMonotonicClock for Standing {
     }
 }
 
+/// The host's clock, for components that serve. wasmtime's own panics before 1970, where a machine without a battery
+/// may well be when it starts.
+pub(crate) struct Present;
+
+impl HostWallClock for Present {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        since_epoch(SystemTime::now())
+    }
+}
+
+/// WASI has no time before 1970: it is 1970 until then.
+fn since_epoch(now: SystemTime) -> Duration {
+    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Takes clocks and chance out of a WASI context. `seed` comes from the cache key, so that equal
 /// steps draw equal numbers and different steps different ones.
 pub(crate) fn seal(builder: &mut WasiCtxBuilder, seed: &[u8; 32]) {
@@ -47,4 +66,16 @@ pub(crate) fn seal(builder: &mut WasiCtxBuilder, seed: &[u8; 32]) {
         .secure_random(stream(0))
         .insecure_random(stream(1))
         .insecure_random_seed(u128::from_le_bytes(insecure_seed));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_1970() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(since_epoch(SystemTime::UNIX_EPOCH - day), Duration::ZERO);
+        assert_eq!(since_epoch(SystemTime::UNIX_EPOCH + day), day);
+    }
 }

@@ -1,6 +1,7 @@
 //! The imports of `eyot:ml` and `wasi:nn`, on top of `eyot-nn` and the blob store.
 
 pub(crate) mod artifacts;
+mod held;
 mod keyvalue;
 mod logging;
 pub(crate) mod models;

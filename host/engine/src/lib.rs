@@ -21,6 +21,7 @@ mod instances;
 mod lane;
 mod limits;
 mod logs;
+mod memory;
 mod plan;
 mod pool;
 mod reach;
@@ -32,6 +33,7 @@ mod stores;
 mod temper;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod web;
 
 pub use command::CommandCall;
@@ -46,9 +48,11 @@ pub use instances::{Cause, Census, Instances};
 pub use lane::Lane;
 pub use limits::Limits;
 pub use logs::{Discard, Sink, Stream};
+pub use memory::{HeldMemory, HostMemory};
 pub use reach::{Destination, Reach};
 pub use step::{Artifact, Outcome, StepCall};
-pub use stores::{Cell, Connection, Database, KeyValue, Rows};
+pub use stores::{Cell, Connection, Database, KeyValue, Rows, StatementLimits};
+pub use throttle::Throttle;
 pub use web::{Streamed, Web};
 
 /// The version of what a step can observe of this host: part of every cache key. It rises when the

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
 
@@ -41,12 +41,26 @@ pub(crate) struct Meter {
     memory_limit: usize,
     memory: usize,
     table_elements: usize,
-    pub(crate) refused: Option<usize>,
+    /// The last growth that was refused, unless it grew by as much after that.
+    pub(crate) refused: Option<Refusal>,
+}
+
+/// A growth of memory beyond the limit.
+pub(crate) struct Refusal {
+    /// What it would have had in all, and how much of that was the growth.
+    pub(crate) wanted_bytes: usize,
+    lacked_bytes: usize,
+    pub(crate) at: Instant,
 }
 
 impl Meter {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self { memory_limit: limits.memory, memory: 0, table_elements: 0, refused: None }
+    }
+
+    /// A new call begins, whose end has nothing to do with what an earlier one lacked.
+    pub(crate) fn begin(&mut self) {
+        self.refused = None;
     }
 }
 
@@ -60,9 +74,13 @@ impl ResourceLimiter for Meter {
         let total = self.memory.saturating_add(desired.saturating_sub(current));
         let allowed = total <= self.memory_limit && maximum.is_none_or(|maximum| desired <= maximum);
         if allowed {
+            // It got what it lacked.
+            let grown = total - self.memory;
+            self.refused = self.refused.take().filter(|refusal| grown < refusal.lacked_bytes);
             self.memory = total;
         } else {
-            self.refused = Some(total);
+            let lacked_bytes = desired.saturating_sub(current);
+            self.refused = Some(Refusal { wanted_bytes: total, lacked_bytes, at: Instant::now() });
         }
         Ok(allowed)
     }

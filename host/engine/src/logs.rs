@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -50,6 +51,7 @@ struct Buffer {
     pending: Vec<u8>,
     written: usize,
     last: String,
+    last_at: Option<Instant>,
 }
 
 impl Lines {
@@ -60,6 +62,7 @@ impl Lines {
             pending: Vec::new(),
             written: 0,
             last: String::new(),
+            last_at: None,
         })))
     }
 
@@ -84,7 +87,12 @@ impl Lines {
 
     /// The last line that was not empty: a panic's message, mostly.
     pub(crate) fn last(&self) -> String {
-        self.with(|buffer| buffer.last.clone())
+        self.last_said().1
+    }
+
+    /// The same, and when it was said.
+    pub(crate) fn last_said(&self) -> (Option<Instant>, String) {
+        self.with(|buffer| (buffer.last_at, buffer.last.clone()))
     }
 }
 
@@ -117,6 +125,7 @@ impl Buffer {
         self.sink.line(self.stream, line);
         if !line.trim().is_empty() && !line.starts_with("note: ") {
             line.clone_into(&mut self.last);
+            self.last_at = Some(Instant::now());
         }
     }
 }

@@ -113,6 +113,7 @@ impl<S: Start> Pool<S> {
         (guest.deadline, guest.pace, guest.spent) = (deadline, pace, Spent::default());
         guest.stdout.begin();
         guest.stderr.begin();
+        guest.meter.begin();
         warm.store.set_epoch_deadline(1);
         warm.calls += 1;
         self.component.lane().stir();
@@ -162,6 +163,12 @@ impl<S: Start> Pool<S> {
         let took = started.elapsed();
         drop(warm);
         Ok(took)
+    }
+
+    /// Ends an instance whose call went well and that can serve no other.
+    pub(crate) fn end(&self, warm: Warm<S::Started>) {
+        warm.store.data().stdout.finish();
+        warm.store.data().stderr.finish();
     }
 
     /// Keeps an instance whose call went well for the next one, if it may serve more and has nothing

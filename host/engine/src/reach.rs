@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -91,6 +92,13 @@ impl Destination {
                 (None, Host::Any) => true,
                 (None, _) => port == 80 || port == 443,
             }
+    }
+
+    /// Whether it names this machine or an address itself, and not only a name that may lead to any.
+    pub(crate) fn is_literal(&self) -> bool {
+        let Host::Exact(host) = &self.host else { return false };
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
     }
 }
 

@@ -1,8 +1,13 @@
 //! What keeps things for components beyond one call: key-value stores and databases. The node decides
 //! where they lie; here is what they must do.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use async_trait::async_trait;
 use eyot_core::Result;
+
+use crate::memory::HeldMemory;
 
 /// A key-value store. What is written is durable when the call returns.
 #[async_trait]
@@ -56,11 +61,26 @@ pub trait Database: Send + Sync + std::fmt::Debug + 'static {
     async fn connect(&self) -> Result<Box<dyn Connection>>;
 }
 
+/// What one statement may take.
+#[derive(Clone, Debug)]
+pub struct StatementLimits {
+    /// When it must have ended, however much is left of it.
+    pub deadline: Instant,
+    /// Where its answer is counted while it is built, and for as long as it is kept.
+    pub answer: Arc<HeldMemory>,
+}
+
 /// One connection to a database.
 #[async_trait]
 pub trait Connection: Send + Sync + 'static {
-    /// Runs one statement.
+    /// Runs one statement. Dropping the future ends it.
     ///
-    /// Fails with `Invalid` where SQLite refuses it, `Exhausted` where the database is full.
-    async fn execute(&self, statement: String, parameters: Vec<Cell>) -> Result<Rows>;
+    /// Fails with `Invalid` where SQLite refuses it, `Exhausted` where the database is full, `Timeout` at its
+    /// deadline, `TooLarge` where its answer is larger than it may be.
+    async fn execute(
+        &self,
+        statement: String,
+        parameters: Vec<Cell>,
+        limits: StatementLimits,
+    ) -> Result<Rows>;
 }

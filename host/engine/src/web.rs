@@ -105,6 +105,15 @@ impl Web {
     }
 }
 
+/// Fails where a status cannot be that of an answer: those below 200 only announce one.
+fn check_status(status: http::StatusCode, digest: &Digest) -> Result<()> {
+    if !status.is_informational() {
+        return Ok(());
+    }
+    let why = format!("the status {} announces an answer and is none", status.as_u16());
+    Err(unanswered(digest, why).hint("the component should answer with a status from 200 to 599"))
+}
+
 fn unanswered(digest: &Digest, why: impl Display) -> Error {
     Error::failed(format!("component {digest} answered no response: {why}"))
 }
@@ -161,6 +170,20 @@ impl Answer {
 
     fn streamed(self) -> Streamed {
         self.boxed_unsync()
+    }
+
+    /// Why what has come already is no whole answer, if it is none. Nothing of it has gone out yet, so it can still
+    /// be an error.
+    fn broken_early(&mut self) -> Option<String> {
+        let at = self.first.iter().position(std::result::Result::is_err)?;
+        let error = self.first.remove(at)?.err()?;
+        Some(match error.downcast_ref::<wasmtime_wasi_http::Error>() {
+            // It was dropped and not finished.
+            Some(wasmtime_wasi_http::Error::HttpProtocolError) => {
+                "it began a body and dropped it without an end (outgoing-body.finish)".to_owned()
+            }
+            _ => error.to_string(),
+        })
     }
 
     /// Bytes that have come already.

@@ -2,6 +2,7 @@
 //! command line or from a case of `eyot test`.
 
 use std::collections::HashMap;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use crate::output::aside;
+use crate::visible::visible;
 
 /// A component that can be called, with a store of its own for artifacts.
 pub(crate) struct Callable {
@@ -236,7 +238,11 @@ struct ToStderr;
 
 impl Sink for ToStderr {
     fn line(&self, _: Stream, line: &str) {
-        aside(line);
+        // Who keeps it in a file gets it as it is.
+        match std::io::stderr().is_terminal() {
+            true => aside(&visible(line)),
+            false => aside(line),
+        }
     }
 
     fn metric(&self, key: &str, value: f64, step: i64) {

@@ -16,6 +16,7 @@ mod staging;
 mod stores;
 mod templates;
 mod toolchain;
+mod visible;
 
 use std::process::ExitCode;
 

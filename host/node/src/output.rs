@@ -7,6 +7,8 @@ use eyot_core::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use crate::visible::visible;
+
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Colour {
@@ -88,9 +90,10 @@ impl Output {
         }
         let coloured = std::io::stderr().is_terminal() && self.colour;
         let label = if coloured { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
-        aside(&format!("{label} {}", error.chain()));
+        // What a component or a server said is part of it.
+        aside(&format!("{label} {}", visible(&error.chain())));
         if let Some(hint) = error.hint_text() {
-            aside(&format!(" hint: {hint}"));
+            aside(&format!(" hint: {}", visible(hint)));
         }
     }
 

@@ -9,13 +9,16 @@ use eyot_api::{LogLine, Logs};
 use eyot_core::config::Config;
 use eyot_core::{Clock as _, Error, Name, Result, SystemClock};
 use eyot_deploy::{Host, Inference, Pinned, Route, Spec, Staged, Traffic};
-use eyot_engine::{Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Web};
+use eyot_engine::{
+    Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Throttle, Web,
+};
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
 use eyot_meta::Database;
 use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings};
 use eyot_store::BlobStore;
 
 use crate::stores;
+use crate::visible::visible;
 
 /// Loads revisions for the gateway.
 pub(crate) struct Stage {
@@ -31,6 +34,7 @@ pub(crate) struct Stage {
     db: Database,
     data: PathBuf,
     batching: Batching,
+    closings: stores::Closings,
 }
 
 impl Stage {
@@ -60,6 +64,7 @@ impl Stage {
             data: config.data.dir.clone(),
             batching,
             logs,
+            closings: stores::Closings::default(),
         }
     }
 
@@ -96,10 +101,11 @@ impl Stage {
         };
         let wasm = self.engine.load(&*self.store, component.content, Mode::Serving).await;
         let wasm = wasm.map_err(|error| error.context(format!("component {}", component.reference)))?;
-        let sink = Arc::new(ToLog { deployment: name.to_string(), revision, logs: self.logs.clone() });
+        let to_log = ToLog { deployment: name.to_string(), revision, logs: self.logs.clone() };
+        let sink = Arc::new(Throttle::new(to_log));
         let ran_on = models.iter().map(|(name, model)| (name.clone(), model.ran_on())).collect();
         let mut grants = Grants::new(Arc::new(models), self.models.clone(), sink);
-        grants.reach = Arc::new(self.reach(spec)?);
+        grants.reach = Arc::new(self.reach(name, spec)?);
         let (mut limits, mut instances) = (self.limits, self.instances);
         limits.timeout = spec.limits.timeout.map_or(limits.timeout, |timeout| timeout.0);
         // As many instances wait for work as there may be requests for them.
@@ -128,13 +134,14 @@ impl Stage {
     }
 
     /// What a spec grants beside models.
-    fn reach(&self, spec: &Spec) -> Result<Reach> {
+    fn reach(&self, name: &Name, spec: &Spec) -> Result<Reach> {
         let granted = &spec.grants;
+        let closing = self.closings.of(name);
         let http = granted.http.iter().map(|destination| destination.parse()).collect::<Result<_>>()?;
         let stores = granted.stores.iter();
         let stores = stores.map(|(label, name)| (label.clone(), stores::key_value(&self.db, name))).collect();
         let database = |name: &Name| -> Arc<dyn eyot_engine::Database> {
-            Arc::new(stores::Sqlite::new(&self.data, name))
+            Arc::new(stores::Sqlite::new(&self.data, name, closing.clone()))
         };
         let databases =
             granted.databases.iter().map(|(label, name)| (label.clone(), database(name))).collect();
@@ -211,6 +218,7 @@ impl Host for Stage {
 
     fn deactivate(&self, name: &Name) {
         self.gateway.deactivate(name);
+        self.closings.close(name);
     }
 
     fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String> {
@@ -252,7 +260,7 @@ struct ToLog {
 
 impl Sink for ToLog {
     fn line(&self, stream: Stream, line: &str) {
-        tracing::info!(target: "eyot::guest", deployment = %self.deployment, ?stream, "{line}");
+        tracing::info!(target: "eyot::guest", deployment = %self.deployment, ?stream, "{}", visible(line));
         let name = match stream {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",

@@ -72,6 +72,31 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 // It is refused, as the body is too short.
                 let _ = OutgoingBody::finish(body, None);
             }
+            // A program that ends itself, once it has answered and before.
+            "exit" => {
+                text(out, "done");
+                std::process::exit(0);
+            }
+            "exit-early" => std::process::exit(0),
+            "exit-amid" => {
+                let body = begin(out, 200);
+                body.write().expect("a stream").write_all(b"half").expect("written");
+                std::process::exit(0);
+            }
+            // A body that is begun and dropped.
+            "unfinished" => {
+                let body = begin(out, 200);
+                body.write().expect("a stream").write_all(b"half").expect("written");
+                drop(body);
+            }
+            "status" => {
+                let status = path.split_once('?').and_then(|(_, status)| status.parse().ok()).unwrap_or(200);
+                OutgoingBody::finish(begin(out, status), None).expect("finished");
+            }
+            "print" => {
+                println!("\x1b]0;owned\x07 and \x1b[2Jgone");
+                text(out, "printed");
+            }
             "fetch" => fetch(path.split_once('?').map_or("", |(_, url)| url), out),
             "grow" => {
                 let mut blocks = Vec::new();

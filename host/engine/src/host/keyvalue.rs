@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eyot_core::Error;
+use eyot_core::{Error, Result};
 use eyot_world::serving::spin::key_value::key_value as spin;
 use eyot_world::serving::wasi::keyvalue::{atomics, batch, store};
 use eyot_world::{Bucket, Cas, SpinStore};
@@ -10,6 +10,8 @@ use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 use crate::guest::Guest;
 use crate::host::ToGuest;
+use crate::host::held::HeldItems;
+use crate::memory::{HeldMemory, HostMemory};
 use crate::stores::KeyValue;
 
 type Store = Arc<dyn KeyValue>;
@@ -19,6 +21,30 @@ struct Seen {
     store: Store,
     key: String,
     value: Option<Vec<u8>>,
+    #[expect(dead_code, reason = "dropped with the value, which it counts")]
+    held: HeldMemory,
+}
+
+impl Seen {
+    async fn look(store: Store, key: String, memory: &HostMemory) -> Result<Self> {
+        let value = store.get(&key).await?;
+        let held = memory.hold(value_bytes(&key, value.as_deref()))?;
+        Ok(Self { store, key, value, held })
+    }
+}
+
+/// What the host holds for a pair.
+fn value_bytes(key: &str, value: Option<&[u8]>) -> usize {
+    key.len() + value.map_or(0, <[u8]>::len) + PAIR_BYTES
+}
+
+/// What a pair takes beside its bytes.
+const PAIR_BYTES: usize = 64;
+
+/// A value that its guest has room for.
+async fn fetch(store: &Store, key: &str, memory: &HostMemory) -> Result<Option<Vec<u8>>> {
+    let value = store.get(key).await?;
+    memory.hold(value_bytes(key, value.as_deref())).map(|_| value)
 }
 
 /// Keys in one answer of `list-keys`.
@@ -28,7 +54,7 @@ fn other(error: &Error) -> store::Error {
     store::Error::Other(error.chain())
 }
 
-type Told<T> = wasmtime::Result<Result<T, store::Error>>;
+type Told<T> = wasmtime::Result<std::result::Result<T, store::Error>>;
 
 impl Guest {
     fn granted_store(&self, label: &str) -> Option<Store> {
@@ -52,7 +78,7 @@ impl store::Host for Guest {
 impl store::HostBucket for Guest {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Told<Option<Vec<u8>>> {
         let store = self.bucket(&bucket)?;
-        Ok(store.get(&key).await.map_err(|error| other(&error)))
+        Ok(fetch(&store, &key, &self.memory).await.map_err(|error| other(&error)))
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Told<()> {
@@ -98,13 +124,13 @@ impl atomics::Host for Guest {
         &mut self,
         cas: Resource<Cas>,
         value: Vec<u8>,
-    ) -> wasmtime::Result<Result<(), atomics::CasError>> {
-        let Seen { store, key, value: expected } = self.take::<Cas, Seen>(cas)?;
+    ) -> wasmtime::Result<std::result::Result<(), atomics::CasError>> {
+        let Seen { store, key, value: expected, .. } = self.take::<Cas, Seen>(cas)?;
         match store.swap(&key, expected, value).await {
             Ok(true) => Ok(Ok(())),
-            Ok(false) => match store.get(&key).await {
-                Ok(value) => {
-                    let again = self.push(Seen { store, key, value })?;
+            Ok(false) => match Seen::look(store, key, &self.memory).await {
+                Ok(seen) => {
+                    let again = self.push(seen)?;
                     Ok(Err(atomics::CasError::CasFailed(again)))
                 }
                 Err(error) => Ok(Err(atomics::CasError::StoreError(other(&error)))),
@@ -117,8 +143,8 @@ impl atomics::Host for Guest {
 impl atomics::HostCas for Guest {
     async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Told<Resource<Cas>> {
         let store = self.bucket(&bucket)?;
-        match store.get(&key).await {
-            Ok(value) => Ok(Ok(self.push(Seen { store, key, value })?)),
+        match Seen::look(store, key, &self.memory).await {
+            Ok(seen) => Ok(Ok(self.push(seen)?)),
             Err(error) => Ok(Err(other(&error))),
         }
     }
@@ -139,9 +165,13 @@ impl batch::Host for Guest {
         keys: Vec<String>,
     ) -> Told<Vec<(String, Option<Vec<u8>>)>> {
         let store = self.bucket(&bucket)?;
+        let answer = self.memory.open();
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
-            match store.get(&key).await {
+            let value = store.get(&key).await;
+            let counted =
+                value.and_then(|value| answer.grow(value_bytes(&key, value.as_deref())).map(|()| value));
+            match counted {
                 Ok(value) => found.push((key, value)),
                 Err(error) => return Ok(Err(other(&error))),
             }
@@ -164,7 +194,7 @@ fn spun(error: &Error) -> spin::Error {
     spin::Error::Other(error.chain())
 }
 
-type Spun<T> = wasmtime::Result<Result<T, spin::Error>>;
+type Spun<T> = wasmtime::Result<std::result::Result<T, spin::Error>>;
 
 impl spin::Host for Guest {}
 
@@ -196,7 +226,8 @@ impl<T: Send> spin::HostStoreWithStore<T> for ToGuest {
         key: String,
     ) -> Spun<Option<Vec<u8>>> {
         let store = behind(accessor, &store)?;
-        Ok(store.get(&key).await.map_err(|error| spun(&error)))
+        let memory = accessor.with(|mut access| access.get().memory.clone());
+        Ok(fetch(&store, &key, &memory).await.map_err(|error| spun(&error)))
     }
 
     async fn set(
@@ -222,19 +253,113 @@ impl<T: Send> spin::HostStoreWithStore<T> for ToGuest {
     async fn get_keys(
         accessor: &Accessor<T, Self>,
         store: Resource<SpinStore>,
-    ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), spin::Error>>)> {
+    ) -> wasmtime::Result<(StreamReader<String>, FutureReader<std::result::Result<(), spin::Error>>)> {
         let store = behind(accessor, &store)?;
+        let held = Arc::new(accessor.with(|mut access| access.get().memory.open()));
         let mut all: Vec<String> = Vec::new();
         let ended = loop {
-            match store.keys(all.last().map(String::as_str), PAGE).await {
+            let page = store.keys(all.last().map(String::as_str), PAGE).await;
+            let page = page.and_then(|page| {
+                held.grow(page.iter().map(|key| value_bytes(key, None)).sum()).map(|()| page)
+            });
+            match page {
                 Ok(page) if page.is_empty() => break Ok(()),
                 Ok(page) => all.extend(page),
                 Err(error) => break Err(spun(&error)),
             }
         };
         accessor.with(|mut access| {
-            let keys = StreamReader::new(&mut access, all)?;
+            let keys = StreamReader::new(&mut access, HeldItems::new(all, held))?;
             Ok((keys, FutureReader::new(&mut access, async move { wasmtime::error::Ok(ended) })?))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use eyot_core::config::BackendChoice;
+    use eyot_nn::{Backends, Models};
+    use eyot_store::Memory;
+
+    use super::*;
+    use crate::{Discard, Grants, Limits};
+
+    const VALUE_BYTES: usize = 1 << 20;
+
+    /// Every key has a value of a megabyte.
+    #[derive(Debug)]
+    struct Large;
+
+    #[async_trait]
+    impl KeyValue for Large {
+        async fn get(&self, _: &str) -> Result<Option<Vec<u8>>> {
+            Ok(Some(vec![7; VALUE_BYTES]))
+        }
+
+        async fn set(&self, _: Vec<(String, Vec<u8>)>) -> Result<()> {
+            Ok(())
+        }
+
+        async fn delete(&self, _: Vec<String>) -> Result<()> {
+            Ok(())
+        }
+
+        async fn keys(&self, _: Option<&str>, limit: usize) -> Result<Vec<String>> {
+            Ok(vec!["key".to_owned(); limit])
+        }
+
+        async fn increment(&self, _: &str, by: i64) -> Result<i64> {
+            Ok(by)
+        }
+
+        async fn swap(&self, _: &str, _: Option<Vec<u8>>, _: Vec<u8>) -> Result<bool> {
+            Ok(false)
+        }
+    }
+
+    /// A guest that may have 16 MiB, and its bucket.
+    fn guest() -> (Guest, Store) {
+        let backends = Backends::open(Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let loader = Models::new(Arc::<Memory>::default(), backends, 1);
+        let grants = Grants::new(Arc::default(), loader, Arc::new(Discard));
+        let limits = Limits { memory: 16 << 20, timeout: Duration::from_secs(1), handles: 100 };
+        (Guest::new(grants, &limits, None), Arc::new(Large))
+    }
+
+    #[tokio::test]
+    async fn what_many_keys_hold_is_counted_against_the_guest() {
+        let (mut guest, store) = guest();
+        for (count, fits) in [(10, true), (17, false), (1000, false)] {
+            let bucket = guest.push(store.clone()).unwrap();
+            let keys = (0..count).map(|number| number.to_string()).collect();
+            let found = batch::Host::get_many(&mut guest, bucket, keys).await.unwrap();
+            assert_eq!(found.is_ok(), fits, "{count}");
+            assert_eq!(guest.memory.held_bytes(), 0, "{count}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_handle_keeps_is_counted_until_it_is_dropped() {
+        let (mut guest, store) = guest();
+        let mut kept = Vec::new();
+        let refused = loop {
+            let bucket = guest.push(store.clone()).unwrap();
+            match atomics::HostCas::new(&mut guest, bucket, "key".to_owned()).await.unwrap() {
+                Ok(cas) => kept.push(cas),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(kept.len(), 15);
+        assert!(format!("{refused:?}").contains("more than its limit of 16 MiB"), "{refused:?}");
+        for cas in kept {
+            atomics::HostCas::drop(&mut guest, cas).await.unwrap();
+        }
+        assert_eq!(guest.memory.held_bytes(), 0);
     }
 }

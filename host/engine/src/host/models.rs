@@ -50,6 +50,7 @@ impl Guest {
         let _place = self.enter()?;
         let inferred = model.infer_as(inputs, self.ask()).await?;
         self.account(&inferred);
+        let _held = self.memory.hold(output_bytes(&inferred))?;
         Ok(inferred.outputs)
     }
 
@@ -65,6 +66,11 @@ impl Guest {
         self.spent.computed += inferred.computed;
         self.spent.batch = self.spent.batch.max(inferred.batch);
     }
+}
+
+/// What the host holds of an answer before its guest has it.
+pub(crate) fn output_bytes(inferred: &Inferred) -> usize {
+    inferred.outputs.iter().map(|output| output.tensor.bytes().len() + output.name.len()).sum()
 }
 
 impl Host for Guest {}

@@ -9,7 +9,7 @@ use eyot_world::{Model, types};
 use wasmtime::component::{Accessor, Linker, Resource};
 
 use crate::guest::{Guest, UnderWay};
-use crate::host::models::{from_wit, to_wit};
+use crate::host::models::{from_wit, output_bytes, to_wit};
 use crate::host::{ToGuest, to_guest};
 
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -42,11 +42,15 @@ impl<T: Send> HostWithStore<T> for ToGuest {
         inputs: Vec<types::Tensor>,
     ) -> wasmtime::Result<std::result::Result<Vec<types::Tensor>, types::Error>> {
         let started = accessor.with(|mut access| access.get().start(&model))?;
-        Ok(match run(started, inputs).await {
-            Ok(inferred) => {
-                accessor.with(|mut access| access.get().account(&inferred));
-                Ok(inferred.outputs.into_iter().map(to_wit).collect())
-            }
+        let inferred = run(started, inputs).await.and_then(|inferred| {
+            accessor.with(|mut access| {
+                let guest = access.get();
+                guest.account(&inferred);
+                guest.memory.hold(output_bytes(&inferred)).map(|_| inferred)
+            })
+        });
+        Ok(match inferred {
+            Ok(inferred) => Ok(inferred.outputs.into_iter().map(to_wit).collect()),
             Err(error) => Err(to_guest(&error)),
         })
     }

@@ -13,13 +13,17 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 
 use crate::guest::Guest;
+use crate::memory::HeldMemory;
 
 /// What stands behind a `tensor` handle. Its constructor cannot fail, so a length that does not fit
-/// the shape is kept and reported by `compute`.
+/// the shape is kept and reported by `compute`. One that there is no room for has no bytes.
 struct Value {
     dimensions: Vec<u32>,
     ty: tensor::TensorType,
     content: Result<Tensor, (Bytes, String)>,
+    /// What it takes of its guest's memory on the host; `None` where it takes nothing.
+    #[expect(dead_code, reason = "dropped with the bytes, which it counts")]
+    held: Option<HeldMemory>,
 }
 
 /// What stands behind an `error` handle.
@@ -117,11 +121,19 @@ impl tensor::HostTensor for Guest {
         ty: tensor::TensorType,
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<NnTensor>> {
+        let held = self.memory.hold(data.len() + size_of_val(&*dimensions));
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => {
+                let content = Err((Bytes::new(), error.chain()));
+                return self.push(Value { dimensions: Vec::new(), ty, content, held: None });
+            }
+        };
         let shape = dimensions.iter().map(|dim| *dim as usize).collect();
         let bytes = Bytes::from(data);
         let content =
             Tensor::new(data_type(ty), shape, bytes.clone()).map_err(|error| (bytes, error.chain()));
-        self.push(Value { dimensions, ty, content })
+        self.push(Value { dimensions, ty, content, held: Some(held) })
     }
 
     fn dimensions(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Vec<u32>> {
@@ -220,7 +232,11 @@ impl inference::HostGraphExecutionContext for Guest {
                 return self
                     .refuse(ErrorCode::TooLarge, format!("output '{name}' has a dimension beyond 32 bits"));
             };
-            answer.push((name, self.push(Value { dimensions, ty, content: Ok(tensor) })?));
+            let held = match self.memory.hold(tensor.bytes().len()) {
+                Ok(held) => Some(held),
+                Err(error) => return self.refuse_with(&error.context(format!("output '{name}'"))),
+            };
+            answer.push((name, self.push(Value { dimensions, ty, content: Ok(tensor), held })?));
         }
         Ok(Ok(answer))
     }

@@ -12,7 +12,8 @@ use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 use crate::guest::Guest;
 use crate::host::ToGuest;
-use crate::stores::{Cell, Connection, Database, Rows};
+use crate::host::held::HeldItems;
+use crate::stores::{Cell, Connection, Database, Rows, StatementLimits};
 
 /// A connection, and what its last statement did.
 #[derive(Clone)]
@@ -22,9 +23,14 @@ struct Open {
 }
 
 impl Open {
-    async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, Told> {
+    async fn execute(
+        &self,
+        statement: String,
+        parameters: Vec<Value>,
+        limits: StatementLimits,
+    ) -> Result<Rows, Told> {
         let cells = parameters.into_iter().map(cell).collect();
-        let rows = self.connection.execute(statement, cells).await.map_err(|error| told(&error))?;
+        let rows = self.connection.execute(statement, cells, limits).await.map_err(|error| told(&error))?;
         *self.last.lock() = (rows.last, rows.changed);
         Ok(rows)
     }
@@ -70,6 +76,12 @@ impl Guest {
     fn opened(&self, handle: &Resource<SpinConnection>) -> wasmtime::Result<Open> {
         Ok(self.get::<SpinConnection, Open>(handle)?.clone())
     }
+
+    /// What a statement that starts now may take. It ends a little before the call does, so that the guest hears of
+    /// it and can still answer.
+    fn statement_limits(&self) -> StatementLimits {
+        StatementLimits { deadline: self.inference_deadline(), answer: Arc::new(self.memory.open()) }
+    }
 }
 
 async fn connect(database: Option<Arc<dyn Database>>) -> Result<Open, Told> {
@@ -95,7 +107,7 @@ impl HostConnection for Guest {
         parameters: Vec<Value>,
     ) -> wasmtime::Result<Result<QueryResult, Told>> {
         let open = self.opened(&handle)?;
-        let rows = open.execute(statement, parameters).await;
+        let rows = open.execute(statement, parameters, self.statement_limits()).await;
         Ok(rows.map(|Rows { columns, rows, .. }| QueryResult {
             columns,
             rows: rows.into_iter().map(row).collect(),
@@ -135,14 +147,17 @@ impl<T: Send> HostConnectionWithStore<T> for ToGuest {
         statement: String,
         parameters: Vec<Value>,
     ) -> wasmtime::Result<Result<Streamed, Told>> {
-        let open = accessor.with(|mut access| access.get().opened(&handle))?;
-        let rows = match open.execute(statement, parameters).await {
+        let (open, limits) = accessor.with(|mut access| {
+            let guest = access.get();
+            guest.opened(&handle).map(|open| (open, guest.statement_limits()))
+        })?;
+        let rows = match open.execute(statement, parameters, limits.clone()).await {
             Ok(rows) => rows,
             Err(error) => return Ok(Err(error)),
         };
         accessor.with(|mut access| {
             let found: Vec<RowResult> = rows.rows.into_iter().map(row).collect();
-            let stream = StreamReader::new(&mut access, found)?;
+            let stream = StreamReader::new(&mut access, HeldItems::new(found, limits.answer))?;
             let ended = FutureReader::new(&mut access, async { wasmtime::error::Ok(Ok(())) })?;
             Ok(Ok((rows.columns, stream, ended)))
         })

@@ -17,11 +17,11 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
-use super::{Answer, Streamed, unanswered};
+use super::{Answer, Streamed, check_status, unanswered};
 use crate::guest::{Deadline, Guest};
 use crate::lane::{Pace, Paced};
 use crate::pool::{Pool, Start};
-use crate::{Census, Component, Grants, Instances, Limits};
+use crate::{Census, Component, Grants, Instances, Limits, fault};
 
 /// Hands each request to an instance of its own, or to one that has done with its last.
 pub(super) struct Alone {
@@ -80,14 +80,20 @@ impl Alone {
         });
         match (given.await, done) {
             (Some(Ok(response)), done) => {
+                check_status(response.status(), &self.component().digest())?;
                 let mut response = Answer::of(response, deadline, timeout, broken);
-                match at_once(response.body_mut(), &mut work, done).await {
+                let done = at_once(response.body_mut(), &mut work, done).await;
+                let broken_early = response.body_mut().broken_early();
+                match done {
                     // Nothing of the answer has gone out yet, so it can still be an error.
                     Poll::Ready(done) => done?,
                     // It goes on while its answer goes out, and after that.
                     Poll::Pending => drop(tokio::spawn(work.map(note))),
                 }
-                Ok(response.map(Answer::streamed))
+                match broken_early {
+                    Some(why) => Err(self.unanswered(why)),
+                    None => Ok(response.map(Answer::streamed)),
+                }
             }
             (_, Poll::Ready(Err(error))) => Err(error),
             (Some(Err(code)), _) => Err(self.unanswered(HttpError::from(code))),
@@ -140,14 +146,17 @@ async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Res
     *warm.store.data_mut().running.get_or_insert_default().lock() = vec![deadline.clone()];
     let call = warm.exports.wasi_http_incoming_handler().call_handle(&mut warm.store, request, out);
     let called = until(&deadline, call).await;
+    let unfinished = warm.store.data_mut().http().table.iter_mut().any(|one| one.is::<HostOutgoingBody>());
+    // A program that ends itself once it has answered has done what it should.
+    let exited = called.as_ref().is_err_and(fault::is_success) && !unfinished;
+    let called = if exited { Ok(()) } else { called };
     // Before the instance goes, and with it its end of the body, which looks as if it were done.
     broken.store(called.is_err(), Ordering::Relaxed);
-    let ((), mut warm) = pool.settle(called, warm, "handle", busy)?;
+    let ((), warm) = pool.settle(called, warm, "handle", busy)?;
     // A body that nobody ends any more ends with its instance.
-    let mut left = warm.store.data_mut().http().table.iter_mut();
-    if !left.any(|resource| resource.is::<HostOutgoingBody>()) {
-        drop(left);
-        pool.keep(warm);
+    match exited || unfinished {
+        true => pool.end(warm),
+        false => pool.keep(warm),
     }
     Ok(())
 }

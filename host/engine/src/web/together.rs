@@ -21,7 +21,7 @@ use wasmtime_wasi_http::handler::{
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
-use super::{Answer, Streamed, unanswered};
+use super::{Answer, Streamed, check_status, unanswered};
 use crate::guest::{Deadline, Guest, Running};
 use crate::instances::Counts;
 use crate::pool::full;
@@ -96,15 +96,17 @@ impl Together {
         match answered {
             Ok(response) => {
                 state.temper.calm();
+                check_status(response.status(), &state.component.digest())?;
                 let mut response = Answer::of(response, deadline, state.limits.timeout, broken);
                 std::future::poll_fn(|context| {
                     while response.body_mut().take_at_once(context) {}
                     Poll::Ready(())
                 })
                 .await;
-                match fault.try_recv() {
-                    // Nothing of the answer has gone out yet, so it can still be an error.
-                    Ok(Some(error)) => Err(error),
+                // Nothing of the answer has gone out yet, so it can still be an error.
+                match (fault.try_recv(), response.body_mut().broken_early()) {
+                    (Ok(Some(error)), _) => Err(error),
+                    (_, Some(why)) => Err(unanswered(&state.component.digest(), why)),
                     _ => Ok(response.map(Answer::streamed)),
                 }
             }

@@ -52,7 +52,8 @@ pub(crate) struct Deploy {
     /// repeated [default: /NAME/...].
     #[arg(long = "route", value_name = "ROUTE")]
     routes: Vec<Route>,
-    /// Lets the component send requests to a host: api.example.com, *.example.com, localhost:8000 or *;
+    /// Lets the component send requests to a host: api.example.com, *.example.com, localhost:8000 or *. This machine
+    /// and its link (127.0.0.1, 169.254.169.254, …) are reached only where they are named themselves;
     /// may be repeated.
     #[arg(long = "allow-http", value_name = "HOST")]
     http: Vec<String>,

@@ -5,6 +5,7 @@ use futures::StreamExt as _;
 use crate::cli::Global;
 use crate::output::{Output, Tone};
 use crate::session::Session;
+use crate::visible::visible;
 
 /// Shows what the component of a deployment prints.
 ///
@@ -36,7 +37,7 @@ impl ShowLogs {
             }
             let tone = if line.stream == "stderr" { Tone::Strong } else { Tone::Dim };
             let head = output.paint(tone, &format!("{} {}", line.time, line.stream));
-            output.text(&format!("{head} {}", line.line))?;
+            output.text(&format!("{head} {}", visible(&line.line)))?;
         }
         Ok(())
     }
