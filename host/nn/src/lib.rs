@@ -8,6 +8,8 @@
 //! assert!(Tensor::new(DataType::F32, vec![3], vec![0; 4]).is_err());
 //! ```
 
+#[cfg(test)]
+mod aliases;
 mod aligned;
 mod backend;
 mod backends;
@@ -18,6 +20,9 @@ mod difference;
 mod example;
 #[cfg(test)]
 mod fake;
+mod files;
+#[cfg(test)]
+mod graphs;
 pub mod install;
 mod job;
 mod loaded;

@@ -5,15 +5,17 @@ use eyot_core::{Error, Result};
 use tract_onnx::pb::{self, tensor_shape_proto::dimension::Value as Dim, type_proto};
 use tract_onnx::prelude::*;
 
+use crate::files::named_file;
 use crate::{DataType, Signature, TensorSpec};
 
 /// Parses the file and refuses what no back end should be given.
 pub(crate) fn parse(bytes: &Bytes) -> Result<pb::ModelProto> {
     let parsed = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_ref());
     let model = parsed.map_err(|error| no_model(bytes, &format!("{error:#}")))?;
-    let graph = model.graph.as_ref().filter(|graph| !graph.output.is_empty());
-    let graph = graph.ok_or_else(|| no_model(bytes, "it has no graph with an output"))?;
-    inline(graph)?;
+    if model.graph.as_ref().is_none_or(|graph| graph.output.is_empty()) {
+        return Err(no_model(bytes, "it has no graph with an output"));
+    }
+    inline(bytes, &model)?;
     Ok(model)
 }
 
@@ -33,23 +35,33 @@ fn no_model(bytes: &Bytes, why: &str) -> Error {
     Error::invalid(message).hint("export the model to ONNX, as with skl2onnx or torch.onnx.export")
 }
 
-/// A tensor in another file would let a model read whatever file it names.
-fn inline(graph: &pb::GraphProto) -> Result<()> {
-    let external = pb::tensor_proto::DataLocation::External as i32;
-    let check = |tensor: &pb::TensorProto| match tensor.data_location {
-        Some(location) if location == external => {
-            Err(Error::unsupported(format!("tensor '{}' lies in another file", tensor.name)).hint(
+/// A tensor in another file would let a model read whatever file it names. So would a node that stands for
+/// what another tool has compiled, and a file of ONNX Runtime's own format under the guise of this one.
+fn inline(bytes: &[u8], model: &pb::ModelProto) -> Result<()> {
+    if let Some(file) = named_file(bytes) {
+        let shown: String = file.chars().take(200).collect();
+        return Err(Error::unsupported(format!("a tensor of the model lies in another file, '{shown}'"))
+            .hint(
                 "save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
-            ))
-        }
-        _ => Ok(()),
-    };
-    graph.initializer.iter().try_for_each(check)?;
-    for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
-        attribute.t.iter().chain(&attribute.tensors).try_for_each(check)?;
-        attribute.g.iter().chain(&attribute.graphs).try_for_each(inline)?;
+            ));
     }
-    Ok(())
+    if bytes.get(4..8) == Some(b"ORTM") {
+        return Err(Error::unsupported("the file is a model in ONNX Runtime's own format")
+            .hint("deploy the ONNX file that it was made of"));
+    }
+    let nodes = model.graph.iter().flat_map(|graph| &graph.node);
+    let functions = model.functions.iter().flat_map(|function| &function.node);
+    nodes.chain(functions).try_for_each(own_work)
+}
+
+/// Fails for a node, or one in its graphs, that names a file of compiled code.
+fn own_work(node: &pb::NodeProto) -> Result<()> {
+    if node.op_type == "EPContext" {
+        return Err(Error::unsupported(format!("node '{}' is compiled code of one machine", node.name))
+            .hint("deploy the ONNX file that it was compiled from"));
+    }
+    let graphs = node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
+    graphs.flat_map(|graph| &graph.node).try_for_each(own_work)
 }
 
 /// Inputs and outputs as the file declares them. Inputs with a default in the file are not asked for.

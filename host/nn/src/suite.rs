@@ -25,7 +25,7 @@ pub(crate) fn fixture(name: &str) -> Bytes {
 }
 
 /// A back end that has to be installed, if this machine has it. A machine of CI must.
-fn installed(choice: BackendChoice) -> Option<Arc<dyn Backend>> {
+pub(crate) fn installed(choice: BackendChoice) -> Option<Arc<dyn Backend>> {
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
     match Backends::open(&config.data.backends, choice) {
         Ok(backends) => Some(backends.list()[0].clone()),

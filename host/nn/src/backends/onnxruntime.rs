@@ -192,7 +192,8 @@ impl Model for Loaded {
         let answers: Vec<Option<Value>> = answers.into_iter().map(Value::owned).collect();
         ran?;
         let tensor = |answer: Option<Value>| {
-            answer.ok_or_else(|| Error::internal("onnxruntime gave no output"))?.into_tensor(&self.session)
+            let answer = answer.ok_or_else(|| Error::internal("onnxruntime gave no output"))?;
+            answer.into_tensor(&values, &self.session)
         };
         answers.into_iter().map(tensor).collect()
     }

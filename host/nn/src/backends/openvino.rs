@@ -1,6 +1,7 @@
 //! OpenVINO, opened at run time from where `eyot backend install` put it, and only once a model is to
 //! run on it: the library takes more memory than the rest of an idle server.
 
+mod echo;
 mod handle;
 mod library;
 
@@ -13,7 +14,7 @@ use eyot_core::config::Optimization;
 use eyot_core::{Error, Kind, Result};
 use parking_lot::Mutex;
 
-use self::handle::{Compiled, Core, Request};
+use self::handle::{Compiled, Core, Prepared};
 use crate::settings::QUANTISE;
 use crate::{
     Backend, DataType, Model, Precision, Settings, Signature, Target, Tensor, TensorSpec, install, onnx,
@@ -90,8 +91,16 @@ impl Backend for OpenVino {
             Error::unsupported(format!("openvino does not compute on {target} on this machine"))
                 .hint("it computes on cpu, and on gpu where there is one of Intel's with its driver")
         })?;
-        let signature = onnx::signature(&onnx::parse(bytes)?)?;
+        let proto = onnx::parse(bytes)?;
+        let signature = onnx::signature(&proto)?;
         check(&signature)?;
+        let alone = match echo::handed_on(&proto) {
+            Some(output) if signature.inputs.iter().any(|spec| spec.shape.contains(&-1)) => {
+                return Err(handle::echo(output));
+            }
+            found => found.is_some(),
+        };
+        drop(proto);
         let precision = precision(settings.precision)?;
         let compiled = self.core()?.compile(bytes, device, &properties(settings, precision))?;
         let really = compiled.property("INFERENCE_PRECISION_HINT")?;
@@ -103,7 +112,7 @@ impl Backend for OpenVino {
             .hint("deploy it at f32"));
         }
         let (inputs, outputs) = (names(&signature.inputs)?, names(&signature.outputs)?);
-        Ok(Box::new(Loaded { compiled, signature, inputs, outputs, requests: Mutex::default() }))
+        Ok(Box::new(Loaded { compiled, signature, inputs, outputs, alone, requests: Mutex::default() }))
     }
 }
 
@@ -168,9 +177,15 @@ struct Loaded {
     signature: Signature,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
-    /// Those that nobody uses now; as many are made as run at once.
-    requests: Mutex<Vec<Request>>,
+    /// Whether there is one request, and one run at a time: an output is an input, which is looked for where
+    /// any request's may lie. Where shapes are fixed, one's input always lies at the same place.
+    alone: bool,
+    /// Those that nobody uses now, the last used last.
+    requests: Mutex<Vec<Prepared>>,
 }
+
+/// Requests that are kept for the next inputs of their shapes; each has memory of its own.
+const KEPT: usize = 16;
 
 impl Model for Loaded {
     fn signature(&self) -> &Signature {
@@ -182,19 +197,46 @@ impl Model for Loaded {
             return Err(Error::internal("a model was given another number of inputs than it has"));
         }
         inputs.iter().zip(&self.signature.inputs).try_for_each(|(tensor, spec)| in_range(tensor, spec))?;
-        let free = self.requests.lock().pop();
-        let mut request = match free {
+        if self.alone {
+            return self.run_alone(inputs);
+        }
+        let mut request = match self.free(inputs) {
             Some(request) => request,
-            None => self.compiled.request()?,
+            None => self.prepared(inputs)?,
         };
-        let given = self.inputs.iter().zip(inputs);
-        let outputs = self.outputs.iter().zip(&self.signature.outputs);
-        let ran = request.run(given, outputs);
+        let ran = request.run(inputs, self.outputs.iter().zip(&self.signature.outputs), false);
         // One that failed in the middle may hold whatever it held.
         if ran.is_ok() {
-            self.requests.lock().push(request);
+            let mut requests = self.requests.lock();
+            requests.push(request);
+            if requests.len() > KEPT {
+                requests.remove(0);
+            }
         }
         ran
+    }
+}
+
+impl Loaded {
+    fn prepared(&self, inputs: &[Tensor]) -> Result<Prepared> {
+        Prepared::new(self.compiled.request()?, self.inputs.iter().zip(inputs))
+    }
+
+    fn run_alone(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let mut requests = self.requests.lock();
+        if requests.is_empty() {
+            requests.push(self.prepared(inputs)?);
+        }
+        let request = requests.first_mut().filter(|request| request.fits(inputs));
+        let request = request.ok_or_else(|| Error::invalid("an input has another shape than the model's"))?;
+        request.run(inputs, self.outputs.iter().zip(&self.signature.outputs), true)
+    }
+
+    /// A request that is not used now, for inputs of these shapes.
+    fn free(&self, inputs: &[Tensor]) -> Option<Prepared> {
+        let mut requests = self.requests.lock();
+        let found = requests.iter().rposition(|request| request.fits(inputs))?;
+        Some(requests.remove(found))
     }
 }
 

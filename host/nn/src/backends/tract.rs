@@ -36,8 +36,9 @@ impl Backend for Tract {
                 .hint("it computes on cpu"));
         }
         settings.full_precision_only("tract")?;
-        let proto = onnx::parse(bytes)?;
+        let mut proto = onnx::parse(bytes)?;
         let signature = onnx::signature(&proto)?;
+        copy_what_passes_through(&mut proto);
         let plan = guarded(Kind::Unsupported, "tract cannot load this model", || {
             let mut model = tract_onnx::onnx().model_for_proto_model(&proto)?;
             name_variable_dimensions(&mut model)?;
@@ -56,6 +57,27 @@ impl Model for Plan {
         let inputs = inputs.iter().map(to_tract).collect::<Result<TVec<TValue>>>()?;
         let outputs = guarded(Kind::Failed, "the model failed in tract", || self.plan.run(inputs))?;
         outputs.into_iter().map(from_tract).collect()
+    }
+}
+
+/// An output that is an input is a copy of it: what tract learns of the output would be all that it knows of
+/// the input.
+fn copy_what_passes_through(proto: &mut tract_onnx::pb::ModelProto) {
+    let Some(graph) = &mut proto.graph else { return };
+    for place in 0..graph.output.len() {
+        let name = graph.output[place].name.clone();
+        if graph.input.iter().all(|input| input.name != name) {
+            continue;
+        }
+        let copy = format!("{name}/eyot-copy-{place}");
+        graph.output[place].name.clone_from(&copy);
+        graph.node.push(tract_onnx::pb::NodeProto {
+            input: vec![name],
+            output: vec![copy.clone()],
+            name: copy,
+            op_type: "Identity".to_owned(),
+            ..tract_onnx::pb::NodeProto::default()
+        });
     }
 }
 

@@ -86,7 +86,7 @@ impl Run {
         match event {
             RunEvent::StepStarted { step, .. } => output.note(&format!("{step:<12} running")),
             RunEvent::Log { step, line, .. } if !self.quiet => {
-                output.note(&output.paint(Tone::Dim, &format!("{step:<12} | {}", visible(&line))));
+                output.note(&output.paint(Tone::Dim, &format!("{step:<12} | {}", visible(line))));
             }
             RunEvent::StepFinished { step, status, error, milliseconds, .. } => {
                 let tone = if *status == StepStatus::Failed { Tone::Bad } else { Tone::Good };

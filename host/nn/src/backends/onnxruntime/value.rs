@@ -11,14 +11,14 @@ use ort::memory::MemoryInfo;
 use ort::session::Session;
 use ort::sys;
 
-use crate::aligned::aligned;
+use crate::aligned::{Aligned, aligned};
 use crate::{DataType, Tensor};
 
 /// A value, released when dropped.
 pub(super) struct Value {
     pointer: NonNull<sys::OrtValue>,
     /// What the value points into, where it does not own its bytes.
-    _bytes: Bytes,
+    bytes: Bytes,
 }
 
 // SAFETY: a value is owned by one holder, who reads it or gives it to `Run`, which reads it too.
@@ -46,7 +46,7 @@ pub(super) unsafe fn check(status: sys::OrtStatusPtr) -> Result<()> {
 impl Value {
     /// Takes over a value that the library made, if it did.
     pub(super) fn owned(pointer: *mut sys::OrtValue) -> Option<Self> {
-        NonNull::new(pointer).map(|pointer| Self { pointer, _bytes: Bytes::new() })
+        NonNull::new(pointer).map(|pointer| Self { pointer, bytes: Bytes::new() })
     }
 
     pub(super) fn pointer(&self) -> *const sys::OrtValue {
@@ -75,11 +75,19 @@ impl Value {
             ))?;
         }
         let pointer = NonNull::new(pointer).ok_or_else(|| Error::internal("onnxruntime made no value"))?;
-        Ok(Self { pointer, _bytes: bytes })
+        Ok(Self { pointer, bytes })
     }
 
-    /// The tensor that a run gave. Large ones stay where the library put them.
-    pub(super) fn into_tensor(self, session: &Arc<Session>) -> Result<Tensor> {
+    /// Whether any of that memory is what this value was made over.
+    fn overlaps(&self, data: NonNull<u8>, length: usize) -> bool {
+        let (ours, theirs) = (self.bytes.as_ptr().addr(), data.as_ptr().addr());
+        ours < theirs.saturating_add(length) && theirs < ours.saturating_add(self.bytes.len())
+    }
+
+    /// The tensor that a run over `inputs` gave. Large ones stay where the library put them, unless that is
+    /// no place of its own: a graph that hands an input on gives back a value over the input's bytes, which
+    /// are not its to keep.
+    pub(super) fn into_tensor(self, inputs: &[Value], session: &Arc<Session>) -> Result<Tensor> {
         let (element, shape) = self.element_and_shape()?;
         let dtype = data_type(element)
             .ok_or_else(|| Error::unsupported(format!("the model gave a tensor of {element:?}")))?;
@@ -93,9 +101,17 @@ impl Value {
         unsafe { check((ort::api().GetTensorMutableData)(self.pointer.as_ptr(), &mut data))? };
         let data = NonNull::new(data.cast::<u8>());
         let data = data.ok_or_else(|| Error::internal("onnxruntime gave a tensor without bytes"))?;
+        let borrowed = inputs.iter().any(|input| input.overlaps(data, length));
         let output = Output { data, length, _value: self, _session: session.clone() };
-        let bytes =
-            if length <= SMALL { Bytes::copy_from_slice(output.as_ref()) } else { Bytes::from_owner(output) };
+        let bytes = if borrowed {
+            let mut copy = Aligned::with_capacity(length);
+            copy.append(output.as_ref());
+            copy.into_bytes()
+        } else if length <= SMALL {
+            Bytes::copy_from_slice(output.as_ref())
+        } else {
+            Bytes::from_owner(output)
+        };
         // Whatever is behind a boolean, it is not for others to trip over.
         if dtype == DataType::Bool {
             Tensor::new(dtype, shape, bytes)

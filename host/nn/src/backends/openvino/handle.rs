@@ -11,7 +11,7 @@ use super::library::{
     CompiledObject, CoreObject, Devices, Functions, ModelObject, Property, RequestObject, Shape, Status,
     TensorObject, functions,
 };
-use crate::aligned::{Aligned, aligned};
+use crate::aligned::Aligned;
 use crate::{DataType, Tensor, TensorSpec};
 
 /// What is wrong with a status, if anything is.
@@ -179,31 +179,93 @@ impl Compiled {
     }
 }
 
-impl Request {
-    pub(super) fn run<'a>(
-        &mut self,
+/// A request with the places of its inputs. They stay where they are for as long as it lives: an output that
+/// is an input goes on pointing to the place of the first run, wherever a later one's input lies.
+pub(super) struct Prepared {
+    request: Request,
+    places: Vec<Place>,
+}
+
+/// Where the bytes of an input are put.
+struct Place {
+    data: *mut u8,
+    length: usize,
+    shape: Vec<usize>,
+    _value: Value,
+}
+
+// SAFETY: the place is memory of the value beside it, which may be used on any thread, one at a time.
+unsafe impl Send for Place {}
+
+impl Prepared {
+    /// With room for inputs of these shapes.
+    pub(super) fn new<'a>(
+        request: Request,
         inputs: impl Iterator<Item = (&'a CString, &'a Tensor)>,
-        outputs: impl Iterator<Item = (&'a CString, &'a TensorSpec)>,
-    ) -> Result<Vec<Tensor>> {
-        let functions = self.functions;
-        let mut held = Vec::new();
+    ) -> Result<Self> {
+        let functions = request.functions;
+        let mut places = Vec::new();
         for (name, tensor) in inputs {
-            let bytes = aligned(tensor.bytes(), tensor.dtype().size().unwrap_or(1));
-            let value = Value::over(functions, tensor, &bytes)?;
-            // SAFETY: the request keeps the tensor; its bytes outlive the run, and each run sets all.
+            let value = Value::like(functions, tensor)?;
+            // SAFETY: name and tensor live for the call; the request keeps the tensor's memory.
             let status =
-                unsafe { (functions.ov_infer_request_set_tensor)(self.raw(), name.as_ptr(), value.raw()) };
+                unsafe { (functions.ov_infer_request_set_tensor)(request.raw(), name.as_ptr(), value.raw()) };
             check(functions, status, Kind::Invalid, &format!("input '{}'", name.to_string_lossy()))?;
-            held.push(bytes);
+            let (data, length) = value.data()?;
+            if length != tensor.bytes().len() {
+                return Err(Error::internal("openvino made a tensor of another size"));
+            }
+            places.push(Place { data, length, shape: tensor.shape().to_vec(), _value: value });
         }
-        // SAFETY: one run at a time, since this is borrowed alone.
-        let status = unsafe { (functions.ov_infer_request_infer)(self.raw()) };
-        check(functions, status, Kind::Failed, RUNNING)?;
-        outputs.map(|(name, spec)| self.output(name, spec)).collect()
+        Ok(Self { request, places })
     }
 
+    /// Whether these inputs have the shapes that there is room for.
+    pub(super) fn fits(&self, inputs: &[Tensor]) -> bool {
+        let shapes = inputs.iter().map(Tensor::shape);
+        self.places.iter().map(|place| place.shape.as_slice()).eq(shapes)
+    }
+
+    /// Runs once, with inputs that fit.
+    ///
+    /// Fails with `Unsupported` when an output lies where an input does, unless it is `alone`.
+    pub(super) fn run<'a>(
+        &mut self,
+        inputs: &[Tensor],
+        outputs: impl Iterator<Item = (&'a CString, &'a TensorSpec)>,
+        alone: bool,
+    ) -> Result<Vec<Tensor>> {
+        for (place, tensor) in self.places.iter().zip(inputs) {
+            if place.length != tensor.bytes().len() {
+                return Err(Error::internal("a request has no room for this input"));
+            }
+            // SAFETY: the place has that many bytes, and nothing runs with it, since this is borrowed alone.
+            unsafe { ptr::copy_nonoverlapping(tensor.bytes().as_ptr(), place.data, place.length) };
+        }
+        let functions = self.request.functions;
+        // SAFETY: one run at a time, since this is borrowed alone.
+        let status = unsafe { (functions.ov_infer_request_infer)(self.request.raw()) };
+        check(functions, status, Kind::Failed, RUNNING)?;
+        let places: &[Place] = if alone { &[] } else { &self.places };
+        outputs.map(|(name, spec)| self.request.output(name, spec, places)).collect()
+    }
+}
+
+/// An output is an input as it is.
+pub(super) fn echo(output: &str) -> Error {
+    Error::unsupported(format!("openvino confuses requests whose output '{output}' is an input as it is"))
+        .hint("onnxruntime takes it: --backend onnxruntime")
+}
+
+impl Place {
+    fn holds(&self, data: *const u8) -> bool {
+        self.data.addr() <= data.addr() && data.addr() < self.data.addr() + self.length
+    }
+}
+
+impl Request {
     /// Copied, since the next run writes to the same place.
-    fn output(&self, name: &CString, spec: &TensorSpec) -> Result<Tensor> {
+    fn output(&self, name: &CString, spec: &TensorSpec, places: &[Place]) -> Result<Tensor> {
         let functions = self.functions;
         let mut pointer = ptr::null_mut();
         // SAFETY: names and values live for the calls; bytes are read before the request runs again.
@@ -211,20 +273,18 @@ impl Request {
             let status = (functions.ov_infer_request_get_tensor)(self.raw(), name.as_ptr(), &mut pointer);
             let value = Value::made(functions, status, pointer, Kind::Failed, RUNNING)?;
             let shape = value.shape()?;
-            let (mut found, mut length, mut data) = (0, 0, ptr::null_mut());
-            let failed = |status| check(functions, status, Kind::Failed, RUNNING);
-            failed((functions.ov_tensor_get_element_type)(value.raw(), &mut found))?;
+            let mut found = 0;
+            let status = (functions.ov_tensor_get_element_type)(value.raw(), &mut found);
+            check(functions, status, Kind::Failed, RUNNING)?;
             if Some(found) != element(spec.dtype) {
                 let text = format!("output '{}' came as another type than {}", spec.name, spec.dtype);
                 return Err(Error::unsupported(text));
             }
-            failed((functions.ov_tensor_get_byte_size)(value.raw(), &mut length))?;
-            let bytes: &[u8] = if length == 0 {
-                &[]
-            } else {
-                failed((functions.ov_tensor_data)(value.raw(), &mut data))?;
-                std::slice::from_raw_parts(data.cast_const().cast(), length)
-            };
+            let (data, length) = value.data()?;
+            if places.iter().any(|place| place.holds(data)) {
+                return Err(echo(&spec.name));
+            }
+            let bytes = std::slice::from_raw_parts(data.cast_const(), length);
             let mut copy = Aligned::with_capacity(length);
             copy.append(bytes);
             // Checks that there are as many as type and shape say.
@@ -234,20 +294,35 @@ impl Request {
 }
 
 impl Value {
-    /// An input over bytes, which are not copied and must outlive its use.
-    fn over(functions: &'static Functions, tensor: &Tensor, bytes: &Bytes) -> Result<Self> {
+    /// Room for a tensor of that type and shape.
+    fn like(functions: &'static Functions, tensor: &Tensor) -> Result<Self> {
         let element = element(tensor.dtype())
             .ok_or_else(|| Error::unsupported(format!("openvino has no {} tensors", tensor.dtype())))?;
         let mut dims: Vec<i64> =
             tensor.shape().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
         let shape = Shape { rank: dims.len() as i64, dims: dims.as_mut_ptr() };
         let mut pointer = ptr::null_mut();
-        // SAFETY: the shape is copied; inputs are not written to.
-        let status = unsafe {
-            let data = bytes.as_ptr().cast_mut().cast();
-            (functions.ov_tensor_create_from_host_ptr)(element, shape, data, &mut pointer)
-        };
+        // SAFETY: the shape is copied.
+        let status = unsafe { (functions.ov_tensor_create)(element, shape, &mut pointer) };
         Self::made(functions, status, pointer, Kind::Invalid, "openvino does not take this tensor")
+    }
+
+    /// Where its bytes are, and how many; for none, anywhere.
+    fn data(&self) -> Result<(*mut u8, usize)> {
+        let (mut length, mut data) = (0, ptr::null_mut());
+        // SAFETY: both are written by the library; the bytes live as long as the value.
+        unsafe {
+            let status = (self.functions.ov_tensor_get_byte_size)(self.raw(), &mut length);
+            check(self.functions, status, Kind::Failed, RUNNING)?;
+            if length == 0 {
+                return Ok((NonNull::dangling().as_ptr(), 0));
+            }
+            let status = (self.functions.ov_tensor_data)(self.raw(), &mut data);
+            check(self.functions, status, Kind::Failed, RUNNING)?;
+        }
+        let data = NonNull::new(data.cast::<u8>());
+        let data = data.ok_or_else(|| Error::internal("openvino gave a tensor without bytes"))?;
+        Ok((data.as_ptr(), length))
     }
 
     fn shape(&self) -> Result<Vec<usize>> {

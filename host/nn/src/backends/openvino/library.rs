@@ -112,12 +112,7 @@ functions! {
     ) -> Status;
     fn ov_infer_request_infer(request: *mut RequestObject) -> Status;
     fn ov_infer_request_free(request: *mut RequestObject);
-    fn ov_tensor_create_from_host_ptr(
-        element: c_int,
-        shape: Shape,
-        bytes: *mut c_void,
-        tensor: *mut *mut TensorObject
-    ) -> Status;
+    fn ov_tensor_create(element: c_int, shape: Shape, tensor: *mut *mut TensorObject) -> Status;
     fn ov_tensor_get_element_type(tensor: *const TensorObject, element: *mut c_int) -> Status;
     fn ov_tensor_get_shape(tensor: *const TensorObject, shape: *mut Shape) -> Status;
     fn ov_tensor_get_byte_size(tensor: *const TensorObject, bytes: *mut usize) -> Status;
