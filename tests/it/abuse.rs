@@ -48,7 +48,7 @@ fn ask(server: &Server, path: &str, sends: Sends, until: impl Fn(&[u8]) -> bool)
     let mut stream = TcpStream::connect(server.gateway.trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(PACE)).unwrap();
     let length = if matches!(sends, Sends::Whole) { 0 } else { 10_000 };
-    let head = format!("POST {path} HTTP/1.1\r\nhost: eyot\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let (started, mut heard, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
     while started.elapsed() < LONG && !until(&heard) {
@@ -80,7 +80,7 @@ fn who_goes_away_takes_nobody_with_them() {
         let world = World::new();
         let Some(server) = served(&world, guest) else { return };
         for path in ["/w", "/w/echo", "/metrics", INFER] {
-            let request = format!("POST {path} HTTP/1.1\r\nhost: eyot\r\ncontent-length: 1\r\n\r\nx");
+            let request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx");
             for _ in 0..20 {
                 let mut streams: Vec<_> = (0..16)
                     .map(|_| TcpStream::connect(server.gateway.trim_start_matches("http://")).unwrap())

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod abuse;
+mod access;
 mod batch;
 mod cli;
 mod clients;
@@ -13,6 +14,7 @@ mod digits;
 mod disk_full;
 mod examples;
 mod functions;
+mod guard;
 mod guests;
 mod input;
 mod linking;

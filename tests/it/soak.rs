@@ -112,7 +112,7 @@ fn gone(server: &Server, seen: &Seen) {
     while seen.goes_on() {
         let mut stream = TcpStream::connect(address).unwrap();
         let head = format!(
-            "POST /v2/models/unruly/infer HTTP/1.1\r\nhost: eyot\r\ncontent-length: {}\r\n\r\n",
+            "POST /v2/models/unruly/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(format!("{head}{body}").as_bytes()).unwrap();

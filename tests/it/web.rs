@@ -170,7 +170,7 @@ fn a_component_that_goes_wrong_is_ended_counted_and_explained() {
 /// Asks for an answer that never ends, and reads its first part.
 fn begun(server: &Server) -> TcpStream {
     let mut stream = TcpStream::connect(server.gateway.trim_start_matches("http://")).unwrap();
-    stream.write_all(b"POST /w/open HTTP/1.1\r\nhost: eyot\r\ncontent-length: 0\r\n\r\n").unwrap();
+    stream.write_all(b"POST /w/open HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").unwrap();
     let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
     while !String::from_utf8_lossy(&heard).contains("the first half") {
         let read = stream.read(&mut buffer).unwrap();
@@ -185,7 +185,7 @@ fn trailers_follow_an_answer() {
     let world = World::new();
     let Some(server) = served(&world, "testing-web2", &[], &["--allow-http", "*"]) else { return };
     let mut stream = TcpStream::connect(server.gateway.trim_start_matches("http://")).unwrap();
-    let head = "POST /w/trailers HTTP/1.1\r\nhost: eyot\r\nte: trailers\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let head = "POST /w/trailers HTTP/1.1\r\nhost: localhost\r\nte: trailers\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let mut heard = String::new();
     stream.read_to_string(&mut heard).unwrap();

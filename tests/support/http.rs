@@ -12,6 +12,7 @@ use ureq::Agent;
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
+    headers: Vec<(String, String)>,
     /// The header Content-Type, if there was one.
     pub content_type: Option<String>,
     /// The header Retry-After, if there was one.
@@ -24,6 +25,11 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
+    /// The first header of that name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -32,8 +38,11 @@ impl Answer {
 
 /// Keeps connections, as clients do. Nothing here takes a minute unless it hangs.
 static AGENT: LazyLock<Agent> = LazyLock::new(|| {
-    let config =
-        Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        // A request that must be refused may show a body that its method seldom has.
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(Duration::from_secs(60)));
     config.build().into()
 });
 
@@ -45,6 +54,13 @@ pub(crate) fn post(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result
     let request =
         headers.iter().fold(AGENT.post(url), |request, (name, value)| request.header(*name, *value));
     read(request.send(&body).with_context(|| format!("POST {url}"))?)
+}
+
+/// Any request.
+pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    let request = ureq::http::Request::builder().method(method).uri(url);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    read(AGENT.run(request.body(body)?).with_context(|| format!("{method} {url}"))?)
 }
 
 pub(crate) fn put(url: &str, body: Vec<u8>) -> Result<Answer> {
@@ -60,8 +76,13 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer> {
     let status = response.status().as_u16();
     let header =
         |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let headers = response
+        .headers()
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+    let headers = headers.collect();
     let (content_type, retry_after) = (header("content-type"), header("retry-after"));
     let body =
         response.body_mut().with_config().limit(256 << 20).read_to_vec().context("the answer ended early")?;
-    Ok(Answer { status, body, content_type, retry_after })
+    Ok(Answer { status, body, headers, content_type, retry_after })
 }

@@ -67,6 +67,22 @@ impl Server {
         http::post(&format!("{}{path}", self.gateway), headers, body.into())
     }
 
+    /// Sends any request to the control plane.
+    pub fn api_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer> {
+        http::send(method, &format!("{}{path}", self.api), headers, body)
+    }
+
+    /// Sends any request to the data plane.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+        http::send(method, &format!("{}{path}", self.gateway), headers, body)
+    }
+
     /// Asks the control plane.
     pub fn api_get(&self, path: &str) -> Result<Answer> {
         http::get(&format!("{}{path}", self.api))

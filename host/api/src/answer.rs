@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderName, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
@@ -56,6 +56,15 @@ impl Problem {
             None => error,
         }
     }
+}
+
+/// Headers of bytes that a user or a guest wrote: a browser shows them as no page of this server.
+pub(crate) fn user_bytes() -> [(HeaderName, &'static str); 3] {
+    [
+        (header::CONTENT_SECURITY_POLICY, "sandbox"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_DISPOSITION, "attachment"),
+    ]
 }
 
 /// A JSON body, whatever its content type; what cannot be read is answered in our own error shape.

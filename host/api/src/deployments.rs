@@ -1,15 +1,14 @@
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::extract::{Path, State};
-use axum::routing::{get, post, put};
-use eyot_core::{Error, Name, Reference, Result};
+use eyot_core::{Error, Name, Permission, Reference, Result};
 use eyot_deploy::{Deployment, Grants, Inference, Limits, Pinned, Revision, Route, Spec, Traffic};
 use eyot_oci::ArtifactKind;
 use serde::{Deserialize, Serialize};
 
 use crate::Services;
 use crate::answer::{Answer, Json, Refusal};
+use crate::routes::{Routes, Rule};
 
 /// What to serve: references as users write them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -40,13 +39,19 @@ pub struct DeployRequest {
 /// The name under which a model that is deployed alone is granted to the built-in handler.
 const ALONE: &str = "model";
 
-pub(crate) fn routes() -> Router<Services> {
-    Router::new()
-        .route("/api/v1/deployments", get(list))
-        .route("/api/v1/deployments/{name}", get(one).put(deploy).delete(undeploy))
-        .route("/api/v1/deployments/{name}/revisions", get(revisions))
-        .route("/api/v1/deployments/{name}/traffic", put(split))
-        .route("/api/v1/deployments/{name}/rollback", post(roll_back))
+const READ: Rule = Rule::Needs(Permission::DeploymentRead);
+const WRITE: Rule = Rule::Needs(Permission::DeploymentWrite);
+const MOVE_TRAFFIC: Rule = Rule::Needs(Permission::TrafficWrite);
+
+pub(crate) fn routes(services: &Services) -> Routes {
+    Routes::new(services)
+        .path("/api/v1/deployments", |path| path.get(READ, list))
+        .path("/api/v1/deployments/{name}", |path| {
+            path.get(READ, one).put(WRITE, deploy).delete(WRITE, undeploy)
+        })
+        .path("/api/v1/deployments/{name}/revisions", |path| path.get(READ, revisions))
+        .path("/api/v1/deployments/{name}/traffic", |path| path.put(MOVE_TRAFFIC, split))
+        .path("/api/v1/deployments/{name}/rollback", |path| path.post(MOVE_TRAFFIC, roll_back))
 }
 
 async fn list(State(services): State<Services>) -> Answer<Vec<Deployment>> {

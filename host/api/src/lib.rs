@@ -8,6 +8,7 @@ mod listen;
 mod logs;
 mod models;
 mod registry;
+mod routes;
 mod runs;
 mod server;
 

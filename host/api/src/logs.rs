@@ -5,11 +5,9 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::sse::{self, KeepAlive, Sse};
-use axum::routing::get;
-use eyot_core::{Name, Timestamp};
+use eyot_core::{Name, Permission, Timestamp};
 use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -17,6 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::Services;
 use crate::answer::Refusal;
+use crate::routes::{Routes, Rule};
 
 /// A line that a component printed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,8 +74,9 @@ impl Logs {
     }
 }
 
-pub(crate) fn routes() -> Router<Services> {
-    Router::new().route("/api/v1/deployments/{name}/logs", get(logs))
+pub(crate) fn routes(services: &Services) -> Routes {
+    let read = Rule::Needs(Permission::DeploymentLogRead);
+    Routes::new(services).path("/api/v1/deployments/{name}/logs", |path| path.get(read, logs))
 }
 
 #[derive(Deserialize)]

@@ -1,11 +1,11 @@
-use axum::Router;
 use axum::extract::{Path, State};
-use axum::routing::get;
+use eyot_core::Permission;
 use eyot_tracking::{ModelVersion, RegisteredModel};
 use serde::Serialize;
 
 use crate::Services;
 use crate::answer::Answer;
+use crate::routes::{Routes, Rule};
 
 /// A registered model with its versions, newest first.
 #[derive(Clone, Debug, Serialize)]
@@ -15,8 +15,12 @@ struct Whole {
     versions: Vec<ModelVersion>,
 }
 
-pub(crate) fn routes() -> Router<Services> {
-    Router::new().route("/api/v1/models", get(list)).route("/api/v1/models/{name}", get(one))
+const READ: Rule = Rule::Needs(Permission::ModelRead);
+
+pub(crate) fn routes(services: &Services) -> Routes {
+    Routes::new(services)
+        .path("/api/v1/models", |path| path.get(READ, list))
+        .path("/api/v1/models/{name}", |path| path.get(READ, one))
 }
 
 async fn list(State(services): State<Services>) -> Answer<Vec<RegisteredModel>> {

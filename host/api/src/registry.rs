@@ -1,32 +1,38 @@
-use axum::Router;
-use axum::extract::{Path, Query, Request, State};
-use axum::routing::{delete, get, post};
-use bytes::Bytes;
-use eyot_core::{Clock as _, Error, Reference, Result, SystemClock, Timestamp};
-use eyot_oci::{
-    Action, Collection, Entry, LogEntry, Minted, Mode, Policy, Resolved, Scope, Scrub, Token, Usage,
-};
+use axum::extract::{Path, Query, State};
+use eyot_core::{Clock as _, Error, Permission, Reference, Result, SystemClock, Timestamp};
+use eyot_oci::{Collection, Entry, LogEntry, Minted, Mode, Policy, Resolved, Scope, Scrub, Token, Usage};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{Answer, collect};
+use crate::answer::{Answer, Json};
+use crate::routes::{Caller, Routes, Rule};
 use crate::{Client, Services};
 
-pub(crate) fn routes() -> Router<Services> {
-    Router::new()
-        .route("/api/v1/artifacts", get(list))
-        .route("/api/v1/artifacts/resolve", get(resolve))
-        .route("/api/v1/registry/collections", post(collect_garbage))
-        .route("/api/v1/registry/scrubs", post(scrub))
-        .route("/api/v1/registry/tokens", get(tokens).post(create_token))
-        .route("/api/v1/registry/tokens/{name}", delete(revoke_token))
-        .route("/api/v1/registry/log", get(log))
-        .route("/api/v1/registry/usage", get(usage))
-        .route("/api/v1/registry/policies", get(policies).put(set_policy).delete(remove_policy))
+const TOKENS: Rule = Rule::Needs(Permission::TokenManage);
+const POLICIES: Rule = Rule::Needs(Permission::PolicyManage);
+const COLLECTS: Rule = Rule::Needs(Permission::GarbageCollect);
+
+pub(crate) fn routes(services: &Services) -> Routes {
+    let (audit, quotas) = (Rule::Needs(Permission::AuditRead), Rule::Needs(Permission::QuotaRead));
+    Routes::new(services)
+        .path("/api/v1/artifacts", |path| path.get(Rule::EachRepository, list))
+        .path("/api/v1/artifacts/resolve", |path| path.get(Rule::EachRepository, resolve))
+        .path("/api/v1/registry/collections", |path| path.post(COLLECTS, collect_garbage))
+        .path("/api/v1/registry/scrubs", |path| path.post(COLLECTS, scrub))
+        .path("/api/v1/registry/tokens", |path| path.get(TOKENS, tokens).post(TOKENS, create_token))
+        .path("/api/v1/registry/tokens/{name}", |path| path.delete(TOKENS, revoke_token))
+        .path("/api/v1/registry/log", |path| path.get(audit, log))
+        .path("/api/v1/registry/usage", |path| path.get(quotas, usage))
+        .path("/api/v1/registry/policies", |path| {
+            path.get(POLICIES, policies).put(POLICIES, set_policy).delete(POLICIES, remove_policy)
+        })
 }
 
-async fn list(State(services): State<Services>) -> Answer<Vec<Entry>> {
-    Ok(axum::Json(services.registry.list().await?))
+/// What the caller may pull.
+async fn list(State(services): State<Services>, Caller(caller): Caller) -> Answer<Vec<Entry>> {
+    let mut entries = services.registry.list().await?;
+    entries.retain(|entry| caller.may_pull(&entry.repository));
+    Ok(axum::Json(entries))
 }
 
 #[derive(Deserialize)]
@@ -34,25 +40,23 @@ struct ByReference {
     reference: Option<String>,
 }
 
-async fn resolve(State(services): State<Services>, Query(query): Query<ByReference>) -> Answer<Resolved> {
+async fn resolve(
+    State(services): State<Services>,
+    Caller(caller): Caller,
+    Query(query): Query<ByReference>,
+) -> Answer<Resolved> {
     let text = query.reference.ok_or_else(|| Error::invalid("the query parameter 'reference' is missing"))?;
     let target = match text.strip_prefix("models:/") {
-        Some(model) => services.tracking.resolve_model(model).await?.source,
+        Some(model) => {
+            caller.require(Permission::ModelRead)?;
+            services.tracking.resolve_model(model).await?.source
+        }
         None => text,
     };
-    Ok(axum::Json(services.registry.artifact(&target.parse::<Reference>()?).await?))
-}
-
-/// Lets in whoever may administer the registry; answers the body of their request.
-async fn administer(services: &Services, request: Request) -> Result<Bytes> {
-    let (parts, body) = request.into_parts();
-    eyot_oci::check_access(&services.registry, &parts, Action::Administer).await?;
-    collect(body, 1 << 20).await
-}
-
-fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Error::invalid(format!("the request body cannot be read: {error}")))
+    let target: Reference = target.parse()?;
+    // Before it is looked up: who may not pull it learns nothing of whether it is there.
+    caller.require_pull(&target.repository)?;
+    Ok(axum::Json(services.registry.artifact(&target).await?))
 }
 
 /// What a collection is asked to do.
@@ -62,18 +66,18 @@ struct CollectRequest {
     mode: Mode,
 }
 
-async fn collect_garbage(State(services): State<Services>, request: Request) -> Answer<Collection> {
-    let CollectRequest { mode } = read(&administer(&services, request).await?)?;
+async fn collect_garbage(
+    State(services): State<Services>,
+    Json(CollectRequest { mode }): Json<CollectRequest>,
+) -> Answer<Collection> {
     Ok(axum::Json(services.registry.collect(mode).await?))
 }
 
-async fn scrub(State(services): State<Services>, request: Request) -> Answer<Scrub> {
-    administer(&services, request).await?;
+async fn scrub(State(services): State<Services>) -> Answer<Scrub> {
     Ok(axum::Json(services.registry.scrub(SystemClock.now().0, &CancellationToken::new()).await?))
 }
 
-async fn tokens(State(services): State<Services>, request: Request) -> Answer<Vec<Token>> {
-    administer(&services, request).await?;
+async fn tokens(State(services): State<Services>) -> Answer<Vec<Token>> {
     Ok(axum::Json(services.registry.tokens().await?))
 }
 
@@ -87,18 +91,21 @@ struct TokenRequest {
     expires: Option<Timestamp>,
 }
 
-async fn create_token(State(services): State<Services>, request: Request) -> Answer<Minted> {
-    let TokenRequest { name, scopes, expires } = read(&administer(&services, request).await?)?;
-    Ok(axum::Json(services.registry.create_token(&name, scopes, expires).await?))
+async fn create_token(
+    State(services): State<Services>,
+    Caller(caller): Caller,
+    Json(request): Json<TokenRequest>,
+) -> Answer<Minted> {
+    let TokenRequest { name, scopes, expires } = request;
+    Ok(axum::Json(services.registry.create_token_for(&caller, &name, scopes, expires).await?))
 }
 
 async fn revoke_token(
     State(services): State<Services>,
+    Caller(caller): Caller,
     Path(name): Path<String>,
-    request: Request,
 ) -> Answer<()> {
-    administer(&services, request).await?;
-    Ok(axum::Json(services.registry.revoke_token(&name).await?))
+    Ok(axum::Json(services.registry.revoke_token_for(&caller, &name).await?))
 }
 
 #[derive(Deserialize)]
@@ -113,34 +120,24 @@ const PAGE: u32 = 1000;
 async fn log(
     State(services): State<Services>,
     Query(After { after }): Query<After>,
-    request: Request,
 ) -> Answer<Vec<LogEntry>> {
-    administer(&services, request).await?;
     Ok(axum::Json(services.registry.log(after, PAGE).await?))
 }
 
-async fn usage(State(services): State<Services>, request: Request) -> Answer<Vec<Usage>> {
-    administer(&services, request).await?;
+async fn usage(State(services): State<Services>) -> Answer<Vec<Usage>> {
     Ok(axum::Json(services.registry.usage().await?))
 }
 
-async fn policies(State(services): State<Services>, request: Request) -> Answer<Vec<Policy>> {
-    administer(&services, request).await?;
+async fn policies(State(services): State<Services>) -> Answer<Vec<Policy>> {
     Ok(axum::Json(services.registry.policies().await?))
 }
 
-/// Who changes something, for the log.
-async fn actor(services: &Services, request: Request) -> Result<(String, Bytes)> {
-    let (parts, body) = request.into_parts();
-    eyot_oci::check_access(&services.registry, &parts, Action::Administer).await?;
-    let actor = eyot_oci::actor(&services.registry, &parts).await?;
-    Ok((actor, collect(body, 1 << 20).await?))
-}
-
-async fn set_policy(State(services): State<Services>, request: Request) -> Answer<Policy> {
-    let (actor, body) = actor(&services, request).await?;
-    let policy: Policy = read(&body)?;
-    services.registry.set_policy(&policy, &actor).await?;
+async fn set_policy(
+    State(services): State<Services>,
+    Caller(caller): Caller,
+    Json(policy): Json<Policy>,
+) -> Answer<Policy> {
+    services.registry.set_policy(&policy, &caller.actor()).await?;
     Ok(axum::Json(policy))
 }
 
@@ -151,11 +148,10 @@ struct ByRepository {
 
 async fn remove_policy(
     State(services): State<Services>,
+    Caller(caller): Caller,
     Query(ByRepository { repository }): Query<ByRepository>,
-    request: Request,
 ) -> Answer<()> {
-    let (actor, _) = actor(&services, request).await?;
-    Ok(axum::Json(services.registry.remove_policy(&repository, &actor).await?))
+    Ok(axum::Json(services.registry.remove_policy(&repository, &caller.actor()).await?))
 }
 
 impl Client {

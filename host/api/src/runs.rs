@@ -1,14 +1,12 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use eyot_core::{Digest, Error, Reference, Result};
+use eyot_core::{Digest, Error, Permission, Reference, Result};
 use eyot_oci::ArtifactKind;
 use eyot_pipelines::{Edge, Pinned, PipelineRun, PlanRequest, RunEvent};
 use futures::Stream;
@@ -19,7 +17,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::io::ReaderStream;
 
 use crate::Services;
-use crate::answer::{Answer, Json, Refusal};
+use crate::answer::{Answer, Json, Refusal, user_bytes};
+use crate::routes::{Routes, Rule};
 
 /// A pipeline to run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,14 +49,17 @@ pub struct Lineage {
     pub edges: Vec<Edge>,
 }
 
-pub(crate) fn routes() -> Router<Services> {
-    Router::new()
-        .route("/api/v1/runs", get(list).post(submit))
-        .route("/api/v1/runs/{id}", get(one))
-        .route("/api/v1/runs/{id}/cancel", post(cancel))
-        .route("/api/v1/runs/{id}/lineage", get(lineage))
-        .route("/api/v1/runs/{id}/events", get(events))
-        .route("/api/v1/runs/{id}/artifacts/{step}/{output}", get(artifact))
+const READ: Rule = Rule::Needs(Permission::RunRead);
+
+pub(crate) fn routes(services: &Services) -> Routes {
+    let (submits, cancels) = (Rule::Needs(Permission::RunSubmit), Rule::Needs(Permission::RunCancel));
+    Routes::new(services)
+        .path("/api/v1/runs", |path| path.get(READ, list).post(submits, submit))
+        .path("/api/v1/runs/{id}", |path| path.get(READ, one))
+        .path("/api/v1/runs/{id}/cancel", |path| path.post(cancels, cancel))
+        .path("/api/v1/runs/{id}/lineage", |path| path.get(READ, lineage))
+        .path("/api/v1/runs/{id}/events", |path| path.get(READ, events))
+        .path("/api/v1/runs/{id}/artifacts/{step}/{output}", |path| path.get(READ, artifact))
 }
 
 async fn list(State(services): State<Services>) -> Answer<Vec<PipelineRun>> {
@@ -89,7 +91,8 @@ async fn artifact(
         (header::CONTENT_LENGTH, size.to_string()),
         (header::ETAG, format!("\"{digest}\"")),
     ];
-    Ok((headers, Body::from_stream(ReaderStream::with_capacity(reader, 64 << 10))).into_response())
+    let body = Body::from_stream(ReaderStream::with_capacity(reader, 64 << 10));
+    Ok((headers, user_bytes(), body).into_response())
 }
 
 async fn submit(State(services): State<Services>, Json(request): Json<SubmitRequest>) -> Answer<Submitted> {

@@ -1,13 +1,15 @@
 use std::future::Future;
+use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use eyot_core::{Error, Kind};
 use eyot_deploy::Deployments;
+use eyot_http::{Guard, Rejection};
 use eyot_meta::Changes;
 use eyot_oci::Registry;
 use eyot_pipelines::Executor;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::Refusal;
 use crate::logs::{self, Logs};
+use crate::routes::{Routes, Rule};
 use crate::{deployments, listen, models, registry, runs};
 
 /// What answers requests.
@@ -46,14 +49,18 @@ pub struct ServerInfo {
 pub fn router(services: Services) -> Router {
     let registry_routes = eyot_oci::router(services.registry.clone());
     let changes = services.changes.clone();
-    Router::new()
-        .route("/health", get(|| async { "OK" }))
-        .route("/api/v1/server", get(info))
-        .merge(deployments::routes())
-        .merge(logs::routes())
-        .merge(models::routes())
-        .merge(registry::routes())
-        .merge(runs::routes())
+    let routes = Routes::new(&services)
+        .path("/health", |path| path.get(Rule::Public, || async { "OK" }))
+        .path("/api/v1/server", |path| path.get(Rule::Public, info));
+    let areas = [
+        deployments::routes(&services),
+        logs::routes(&services),
+        models::routes(&services),
+        registry::routes(&services),
+        runs::routes(&services),
+    ];
+    let router = areas.into_iter().fold(routes.into_router(), |all, area| all.merge(area.into_router()));
+    router
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .with_state(services)
@@ -72,24 +79,48 @@ async fn to_its_end(State(changes): State<Changes>, request: Request, next: Next
     done.unwrap_or_else(|error| Refusal(error).into_response())
 }
 
-/// Answers on `listener`, over TLS if `tls` is given, until `shutdown`; then requests in flight end and new ones are refused. What
+/// Answers on `listener`, over TLS if `tls` is given, what `guard` lets in, until `shutdown`; then requests in flight end and new ones are refused. What
 /// the registry has to do by itself is done meanwhile.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    guard: Guard,
     services: Services,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let (registry, stop) = (services.registry.clone(), CancellationToken::new());
     let (changes, deployments) = (services.changes.clone(), services.deployments.clone());
     let requests = async {
-        listen::answer(listener, tls, router(services), shutdown).await;
+        let router = router(services).layer(middleware::from_fn_with_state(Arc::new(guard), admit));
+        listen::answer(listener, tls, router, shutdown).await;
         // Those whose clients have gone away.
         changes.ended().await;
         deployments.settled().await;
         stop.cancel();
     };
     tokio::join!(requests, registry.maintain(stop.clone()));
+}
+
+/// The outermost layer: sees to what an answer left of its request's body.
+async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    eyot_http::with_rest_of_body(request, |request| guarded(guard, request.map(Body::new), next)).await
+}
+
+/// Turns away what a web page of somebody else's may have sent, whatever it asks for.
+async fn guarded(guard: Arc<Guard>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(Rejection { status, error }) = guard.check(&parts) {
+        let mut response = Refusal(error).into_response();
+        *response.status_mut() = status;
+        return response;
+    }
+    if let Some(answer) = guard.cors().preflight(&parts) {
+        return answer;
+    }
+    let cors = guard.cors().headers(&parts.headers);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    response.headers_mut().extend(cors.into_iter().flatten());
+    response
 }
 
 async fn info(State(services): State<Services>) -> Json<ServerInfo> {

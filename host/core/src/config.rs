@@ -120,6 +120,11 @@ pub struct Api {
     /// Authorities that commands trust beside those of the system when they speak to a server over
     /// https, a PEM file; empty for none.
     pub ca: PathBuf,
+    /// Names by which this server is known, as in `eyot.example.com` or `*.example.com`; a request that names
+    /// another is refused. Addresses, localhost and the host of registry.url always are.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may use the control plane from a browser, as in `https://app.example.com`.
+    pub origins: Vec<String>,
 }
 
 impl Api {
@@ -152,6 +157,11 @@ pub struct Gateway {
     pub tls_cert: PathBuf,
     /// The certificate's private key, a PEM file.
     pub tls_key: PathBuf,
+    /// Names by which this server is known, as in `models.example.com` or `*.example.com`; a request that names
+    /// another is refused, `*` lets all in. Addresses, localhost and the hosts of routes always are.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may ask for predictions from a browser (CORS), as in `https://app.example.com`; `*` for all.
+    pub origins: Vec<String>,
     /// Whether clients of the data plane may load and unload models.
     pub model_control: bool,
     /// A collector of traces that takes OTLP over HTTP, as in `http://127.0.0.1:4318`; empty for none.
@@ -218,7 +228,8 @@ fn data_home() -> PathBuf {
 impl Default for Api {
     fn default() -> Self {
         let (tls_cert, tls_key, ca) = (PathBuf::new(), PathBuf::new(), PathBuf::new());
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8090)), tls_cert, tls_key, ca }
+        let (hosts, origins) = (Vec::new(), Vec::new());
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8090)), tls_cert, tls_key, ca, hosts, origins }
     }
 }
 
@@ -234,6 +245,8 @@ impl Default for Gateway {
             drain: Period(std::time::Duration::from_secs(30)),
             tls_cert: PathBuf::new(),
             tls_key: PathBuf::new(),
+            hosts: Vec::new(),
+            origins: Vec::new(),
             model_control: false,
             otlp_endpoint: String::new(),
             trace_share: 1.0,
@@ -270,7 +283,7 @@ impl Default for Steps {
 pub struct Setting {
     /// `gateway.listen`.
     pub name: String,
-    /// The value, unquoted: text, number or boolean, whichever the option wants.
+    /// The value, unquoted: text, number or boolean, whichever the option wants; a list with commas.
     pub value: String,
     /// Where it was said, for errors: a variable's name or the flag.
     pub origin: String,
@@ -403,6 +416,11 @@ fn apply(table: &mut toml::Table, setting: &Setting) -> Result<()> {
             .parse()
             .map(toml::Value::Boolean)
             .map_err(|_| Error::invalid(format!("{}: '{text}' is neither true nor false", setting.origin)))?,
+        // A list of names; of anything else, the check below says that it does not fit.
+        toml::Value::Array(_) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            toml::Value::Array(parts.map(|part| toml::Value::String(part.to_owned())).collect())
+        }
         _ => toml::Value::String(text),
     };
     let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
@@ -459,6 +477,14 @@ mod tests {
     fn what_is_printed_reads_back() {
         let config = Config::load(None, &[setting("api.listen", "127.0.0.1:0")]).unwrap();
         assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+    }
+
+    #[test]
+    fn lists_are_written_with_commas() {
+        let listed = Config::load(None, &[setting("api.hosts", "a.example, *.b.example")]).unwrap();
+        assert_eq!(listed.api.hosts, ["a.example", "*.b.example"]);
+        assert_eq!(Config::load(None, &[setting("api.hosts", "")]).unwrap().api.hosts, [""; 0]);
+        assert!(Config::load(None, &[setting("registry.quota", "x")]).is_err());
     }
 
     #[test]

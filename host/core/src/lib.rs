@@ -9,6 +9,7 @@ mod error;
 mod id;
 pub mod interface;
 mod name;
+mod permission;
 mod reference;
 mod units;
 
@@ -17,5 +18,6 @@ pub use digest::{Digest, Digester};
 pub use error::{Error, Kind, Result, ResultExt};
 pub use id::new_id;
 pub use name::Name;
+pub use permission::{Permission, Role};
 pub use reference::{Reference, Selector};
 pub use units::{ByteCount, Period};

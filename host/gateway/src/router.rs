@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use eyot_core::{Error, Result};
+use eyot_http::{Guard, Rejection};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -15,19 +16,48 @@ use crate::places::{Page, Place, Target};
 use crate::server::Inner;
 use crate::{about, docs, functions, grpc, metrics, openapi, predict, repository, rest, web};
 
+/// Answers what `guard` lets in. A component that answers HTTP itself decides for itself which pages of other
+/// origins may ask it: it sees their origin, and the question that browsers ask first.
 pub(crate) async fn answer(
     gateway: &Arc<Inner>,
+    guard: &Guard,
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Response<Out> {
     let draining = gateway.draining.load(Ordering::Relaxed);
     if let Some(found) = gateway.revisions.web(request.uri(), request.headers()) {
+        // A route that names its host is a host by which this server is known.
+        if found.mounted.route.host().is_none()
+            && let Err(rejection) = guard.check_host(request.uri(), request.headers())
+        {
+            return rejected(rejection);
+        }
         let mut answer = web::answer(gateway, found, request, peer).await;
         if draining {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         return answer;
     }
+    let (parts, body) = request.into_parts();
+    if let Err(rejection) = guard.check(&parts) {
+        return rejected(rejection);
+    }
+    if let Some(answer) = guard.cors().preflight(&parts) {
+        return answer.map(Out::Http);
+    }
+    let cors = guard.cors().headers(&parts.headers);
+    let mut answer = of_protocol(gateway, Request::from_parts(parts, body)).await;
+    answer.headers_mut().extend(cors.into_iter().flatten());
+    answer
+}
+
+/// What a request is answered that is not looked at.
+fn rejected(Rejection { status, error }: Rejection) -> Response<Out> {
+    Refusal { error, status: Some(status), allow: None }.answer().map(Out::Http)
+}
+
+/// Answers by gRPC or REST, whichever is spoken.
+async fn of_protocol(gateway: &Arc<Inner>, request: Request<Incoming>) -> Response<Out> {
     if grpc::speaks(request.headers()) {
         return grpc::answer(gateway, request).await.map(Out::Grpc);
     }

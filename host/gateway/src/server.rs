@@ -10,6 +10,7 @@ use std::time::Duration;
 use eyot_core::{Error, Name, Result, config};
 use eyot_deploy::{Route, Traffic};
 use eyot_engine::Lane;
+use eyot_http::Guard;
 use eyot_nn::{Models, RanOn};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -137,7 +138,8 @@ impl Gateway {
             exporter = Some(sends);
         }
         *self.0.repository.write() = Some(repository);
-        Ok(Listening { gateway: self.0.clone(), listener, tls, exporter })
+        let guard = Arc::new(Guard::new("gateway", &config.hosts, &config.origins)?);
+        Ok(Listening { gateway: self.0.clone(), guard, listener, tls, exporter })
     }
 }
 
@@ -197,6 +199,7 @@ impl Inner {
 /// A data plane that is ready to answer.
 pub struct Listening {
     gateway: Arc<Inner>,
+    guard: Arc<Guard>,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     exporter: Option<Exporter>,
@@ -215,7 +218,7 @@ impl Listening {
     /// Answers until `shutdown`. Then no connection is taken any more, new requests on open ones are
     /// refused, and requests in flight end, for as long as the configured drain time.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let Self { gateway, listener, tls, exporter } = self;
+        let Self { gateway, guard, listener, tls, exporter } = self;
         let (stop_exporter, stopped) = oneshot::channel();
         let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stopped)));
         let connections = GracefulShutdown::new();
@@ -245,10 +248,10 @@ impl Listening {
             };
             // Answers are small and are waited for.
             let _ = stream.set_nodelay(true);
-            let (gateway, watcher, closed, tls) =
-                (gateway.clone(), connections.watcher(), closed.clone(), tls.clone());
+            let doors = (gateway.clone(), guard.clone());
+            let (watcher, closed, tls) = (connections.watcher(), closed.clone(), tls.clone());
             tokio::spawn(async move {
-                if let Err(error) = speak(gateway, stream, peer, tls, watcher).await {
+                if let Err(error) = speak(doors, stream, peer, tls, watcher).await {
                     tracing::debug!(%peer, %error, "a connection ended early");
                 }
                 closed.notify_one();
@@ -273,31 +276,34 @@ impl Listening {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// The data plane, and what it lets in.
+type Doors = (Arc<Inner>, Arc<Guard>);
+
 async fn speak(
-    gateway: Arc<Inner>,
+    doors: Doors,
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     watcher: Watcher,
 ) -> std::result::Result<(), Failure> {
     match tls {
-        None => converse(gateway, stream, peer, watcher).await,
+        None => converse(doors, stream, peer, watcher).await,
         Some(tls) => {
             let stream = tokio::time::timeout(HEAD, tls.accept(stream)).await??;
-            converse(gateway, stream, peer, watcher).await
+            converse(doors, stream, peer, watcher).await
         }
     }
 }
 
 async fn converse(
-    gateway: Arc<Inner>,
+    (gateway, guard): Doors,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     watcher: Watcher,
 ) -> std::result::Result<(), Failure> {
     let service = service_fn(move |request| {
-        let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(router::answer(&gateway, request, peer).await) }
+        let (gateway, guard) = (gateway.clone(), guard.clone());
+        async move { Ok::<_, Infallible>(router::answer(&gateway, &guard, request, peer).await) }
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
     // A client that sends half a head and nothing more must not hold a connection for ever.

@@ -9,7 +9,7 @@ use eyot_core::{Error, Result, ResultExt};
 use eyot_oci::{Transport, Trust};
 use tokio::sync::watch;
 
-use crate::cli::up::{bind, stopped, url};
+use crate::cli::up::{bind, guard, stopped, url};
 use crate::platform::{Announced, Platform, Running};
 
 /// Both planes, until it is closed.
@@ -46,13 +46,17 @@ impl Local {
         local.platform.deployments.restore().await?;
         let certificate = config.api.tls().map(|(cert, _)| Trust::fingerprint(cert)).transpose()?;
         let (pid, api, gateway) = (std::process::id(), local.api.clone(), local.gateway.clone());
-        local.announced =
-            Some(Announced::new(&config.data.dir, &Running { pid, api, gateway, certificate })?);
+        local.announced = Some(Announced::new(
+            &config.data.dir,
+            &Running { pid, api, gateway, certificate },
+            &local.platform.secret,
+        )?);
         Ok(local)
     }
 
     async fn over(config: &Config, dir: Option<tempfile::TempDir>) -> Result<Self> {
         let platform = Platform::open(config).await?;
+        platform.check_exposure(config).await?;
         let api = bind("api.listen", config.api.listen).await?;
         let listener = bind("gateway.listen", config.gateway.listen).await?;
         let tls = config.api.tls();
@@ -63,7 +67,8 @@ impl Local {
         let listening =
             platform.gateway.listen(listener, &config.data.dir.join("predictions"), repository)?;
         let (stop, stopping) = watch::channel(false);
-        let control = eyot_api::serve(api, tls, platform.services(&gateway), stopped(stopping.clone()));
+        let services = platform.services(&gateway);
+        let control = eyot_api::serve(api, tls, guard(config)?, services, stopped(stopping.clone()));
         let serving = vec![
             tokio::spawn(listening.serve(stopped(stopping))),
             tokio::spawn(async move {

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eyot_api::{Logs, ServerInfo, Services};
-use eyot_core::config::Config;
+use eyot_core::config::{Anonymous, Config};
 use eyot_core::{Clock, Digest, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
 use eyot_engine::{Engine, Options};
 use eyot_gateway::Gateway;
 use eyot_meta::{Changes, Database};
 use eyot_nn::{Backends, Models, Options as Keeping};
-use eyot_oci::{Registry, Settings, Trust};
+use eyot_oci::{LocalSecret, Registry, Settings, Trust};
 use eyot_pipelines::Executor;
 use eyot_store::{BlobStore, Directory, Memory};
 use eyot_tracking::Tracking;
@@ -25,6 +25,8 @@ use crate::staging::Stage;
 pub(crate) struct Platform {
     pub(crate) gateway: Gateway,
     pub(crate) deployments: Deployments,
+    /// What commands on this data folder show to the server that runs on it.
+    pub(crate) secret: LocalSecret,
     services: Services,
     db: Database,
     _lock: Lock,
@@ -60,7 +62,10 @@ impl Platform {
         let layout = dir.join("registry");
         let store: Arc<dyn BlobStore> = Arc::new(Directory::open(&layout).await.context(open)?);
         let db = Database::open(&dir.join("eyot.db")).await.context(open)?;
-        let settings = Settings::new(&config.registry, config.api.listen).secure(config.api.tls().is_some());
+        let secret = LocalSecret::random();
+        let settings = Settings::new(&config.registry, config.api.listen)
+            .secure(config.api.tls().is_some())
+            .with_local_secret(secret.clone());
         let registry = Registry::new(store.clone(), db.clone(), Some(layout), settings).await?;
         let engine = engine(config)?;
         let models = models_over(config, store.clone())?;
@@ -95,7 +100,28 @@ impl Platform {
         let (deployments_too, changes) = (deployments.clone(), Changes::default());
         let services =
             Services { info, registry, tracking, pipelines, deployments: deployments_too, logs, changes };
-        Ok(Self { gateway, deployments, services, db, _lock: lock })
+        Ok(Self { gateway, deployments, secret, services, db, _lock: lock })
+    }
+
+    /// Lets a server listen where `config` says.
+    ///
+    /// Fails with `Denied` where others reach its control plane and nobody could show a token.
+    pub(crate) async fn check_exposure(&self, config: &Config) -> Result<()> {
+        let address = config.api.listen;
+        if address.ip().is_loopback() || self.services.registry.has_good_token().await? {
+            return Ok(());
+        }
+        if config.registry.anonymous == Anonymous::All {
+            tracing::warn!(%address, "registry.anonymous is all: whoever reaches the control plane owns it");
+            return Ok(());
+        }
+        let error = Error::denied(format!(
+            "the control plane would listen on {address}, where others reach it, and there is no token"
+        ));
+        Err(error.hint(format!(
+            "eyot token create me --role owner\neyot up --set api.listen={address}\n\
+             and show the token from elsewhere in EYOT_TOKEN; add --data DIR to both if you use it"
+        )))
     }
 
     /// The control plane, answering in this process.
@@ -146,7 +172,7 @@ fn threads(wanted: usize) -> usize {
 }
 
 /// The server that has the data folder open, if one does.
-pub(crate) fn running(dir: &Path) -> Result<Option<Running>> {
+pub(crate) fn running(dir: &Path) -> Result<Option<Reachable>> {
     if !dir.join(Lock::FILE).exists() || !Lock::is_held(dir)? {
         return Ok(None);
     }
@@ -163,13 +189,26 @@ pub(crate) fn running(dir: &Path) -> Result<Option<Running>> {
 
 const ADDRESS: &str = "server.json";
 
+/// What stands in the file beside the lock.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Reachable {
+    #[serde(flatten)]
+    pub(crate) running: Running,
+    /// See [`LocalSecret`]; the file is readable by the folder's owner alone.
+    #[serde(default)]
+    pub(crate) secret: String,
+}
+
 /// Says where this server answers, until dropped.
 pub(crate) struct Announced(PathBuf);
 
 impl Announced {
-    pub(crate) fn new(dir: &Path, running: &Running) -> Result<Self> {
+    pub(crate) fn new(dir: &Path, running: &Running, secret: &LocalSecret) -> Result<Self> {
         let path = dir.join(ADDRESS);
-        let text = serde_json::to_string_pretty(running).unwrap_or_default();
+        let reachable = Reachable { running: running.clone(), secret: secret.reveal().to_owned() };
+        let text = serde_json::to_string_pretty(&reachable)
+            .map_err(|error| Error::internal("an address has no JSON form").because(error))?;
+        // Temporary files are made for their owner's eyes only.
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         std::io::Write::write_all(&mut file, text.as_bytes())?;
         file.persist(&path).map_err(|error| Error::from(error.error))?;

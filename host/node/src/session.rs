@@ -22,14 +22,16 @@ impl Session {
     pub(crate) async fn running(global: &Global) -> Result<Option<Self>> {
         let config = global.config()?;
         let running = match global.server() {
-            Some(url) => Some((url.to_owned(), trust(&config))),
-            None => {
-                platform::running(&config.data.dir)?.map(|running| (running.api.clone(), running.trust()))
-            }
+            Some(url) => Some((url.to_owned(), trust(&config), None)),
+            None => platform::running(&config.data.dir)?.map(|found| {
+                let trust = found.running.trust();
+                // Whoever can read the folder owns what is in it.
+                (found.running.api, trust, Some(found.secret).filter(|secret| !secret.is_empty()))
+            }),
         };
-        let Some((url, trust)) = running else { return Ok(None) };
+        let Some((url, trust, local)) = running else { return Ok(None) };
         let mut transport = Transport::connect(&url, &trust)?;
-        if let Ok(secret) = std::env::var("EYOT_TOKEN") {
+        if let Some(secret) = std::env::var("EYOT_TOKEN").ok().or(local) {
             transport = transport.with_token(&secret)?;
         }
         let client = Client::new(transport);

@@ -11,6 +11,7 @@ use crate::process::{cargo, output, root};
 const ARROWS: &[(&str, &[&str])] = &[
     ("eyot-core", &[]),
     ("eyot-world", &[]),
+    ("eyot-http", &["core"]),
     ("eyot-store", &["core"]),
     ("eyot-oci", &["core", "store", "meta"]),
     ("eyot-meta", &["core"]),
@@ -19,8 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("eyot-tracking", &["core", "meta", "store"]),
     ("eyot-pipelines", &["core", "meta", "store", "tracking"]),
     ("eyot-deploy", &["core", "meta", "store", "monitor"]),
-    ("eyot-gateway", &["core", "engine", "nn", "deploy", "monitor"]),
-    ("eyot-api", &["core", "meta", "tracking", "pipelines", "monitor", "deploy", "oci"]),
+    ("eyot-gateway", &["core", "http", "engine", "nn", "deploy", "monitor"]),
+    ("eyot-api", &["core", "http", "meta", "tracking", "pipelines", "monitor", "deploy", "oci"]),
     ("xtask", &[]),
 ];
 /// Composition, and the tests: they may use all.
@@ -30,6 +31,8 @@ const FORBIDDEN: &[(&[&str], &[&str])] = &[(
     &["eyot-nn", "eyot-pipelines", "eyot-monitor", "eyot-tracking", "eyot-deploy", "eyot-meta", "eyot-store"],
     &["wasmtime", "hyper", "axum"],
 )];
+/// The files of the control plane that may make routes; elsewhere a route could be made without a rule.
+const ROUTES: &[&str] = &["host/api/src/routes.rs", "host/api/src/server.rs", "host/api/src/listen.rs"];
 /// The longest source file. A longer one has parts that want names.
 const LINES: usize = 500;
 /// What stands at the top of the repository; its owner fixed it. Hidden files are the tools' own.
@@ -144,6 +147,13 @@ fn source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
     for (number, line) in text.lines().enumerate() {
         if extension == "rs" && words.iter().any(|word| line.contains(word.as_str())) {
             problems.push(format!("{name}:{}: unfinished by its own words", number + 1));
+        }
+        let makes_routes = line.contains("Router::new") || line.contains("axum::routing");
+        if makes_routes && name.starts_with("host/api/src/") && !ROUTES.contains(&name.as_ref()) {
+            problems.push(format!(
+                "{name}:{}: routes are made with crate::routes, which asks for a rule",
+                number + 1
+            ));
         }
         if line.ends_with(' ') && extension != "md" {
             problems.push(format!("{name}:{}: white space at the end of the line", number + 1));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use eyot_core::config::Anonymous;
+use eyot_core::{Digest, Error, Permission, Result, Role, new_id};
 
 use crate::scope::{Action, Scope};
 
@@ -11,9 +12,37 @@ use crate::scope::{Action, Scope};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Local;
 
+/// Shown by commands on the data folder itself to the server that runs on it: whoever can read the
+/// folder owns it, whatever tokens there are. It is good as long as the process that made it.
+#[derive(Clone)]
+pub struct LocalSecret(String);
+
+impl LocalSecret {
+    /// One that nobody knows yet.
+    pub fn random() -> Self {
+        Self(format!("eyot-local_{}{}", new_id(), new_id()))
+    }
+
+    /// The text that is shown as a bearer token.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Compares hashes: how long that takes tells nothing of the secret.
+    pub(crate) fn is(&self, shown: &str) -> bool {
+        Digest::of(&self.0) == Digest::of(shown)
+    }
+}
+
+impl std::fmt::Debug for LocalSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LocalSecret(…)")
+    }
+}
+
 /// A token's name and what it allows.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Holder {
+pub struct Holder {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) scopes: Vec<Scope>,
@@ -23,7 +52,7 @@ pub(crate) struct Holder {
 
 /// Who asks.
 #[derive(Clone, Debug)]
-pub(crate) enum Caller {
+pub enum Caller {
     /// The process itself.
     Local,
     /// Somebody without a token, and what that means here.
@@ -36,7 +65,7 @@ pub(crate) enum Caller {
 
 impl Caller {
     /// How the log names them.
-    pub(crate) fn actor(&self) -> String {
+    pub fn actor(&self) -> String {
         match self {
             Self::Local => "local".to_owned(),
             Self::Holder(holder, _) | Self::Granted { holder: Some(holder), .. } => {
@@ -74,13 +103,148 @@ impl Caller {
             }
     }
 
+    /// The role that they have in the project.
+    pub fn role(&self) -> Option<Role> {
+        let highest = |scopes: &[Scope]| scopes.iter().filter_map(Scope::role).max();
+        match self {
+            Self::Local => Some(Role::Owner),
+            Self::Anonymous(Anonymous::All) => Some(Role::Owner),
+            Self::Anonymous(_) => None,
+            Self::Holder(_, Anonymous::All) => Some(Role::Owner),
+            Self::Holder(holder, _) => highest(&holder.scopes),
+            Self::Granted { holder, anonymous, scopes } => {
+                let held = match (anonymous, holder) {
+                    (Anonymous::All, _) => Some(Role::Owner),
+                    (_, Some(holder)) => highest(&holder.scopes),
+                    (_, None) => None,
+                };
+                // None is less than any role.
+                held.min(highest(scopes))
+            }
+        }
+    }
+
+    /// Lets them do something to the project.
+    ///
+    /// Fails with `Denied`, saying what would do.
+    pub fn require(&self, permission: Permission) -> Result<()> {
+        if self.role().is_some_and(|role| role.may(permission)) {
+            return Ok(());
+        }
+        let (what, role) = (permission.description(), permission.least_role());
+        let scope = Scope::of_role(role);
+        if self.is_known() {
+            let error = Error::denied(format!("this token does not allow to {what}"));
+            return Err(error.hint(format!("a token with the scope {scope} does")));
+        }
+        let error = Error::denied(format!("to {what} takes a token"));
+        Err(error.hint(format!("eyot token create NAME --role {role} makes one; EYOT_TOKEN holds it")))
+    }
+
+    /// Lets in whoever may pull from any repository at all.
+    ///
+    /// Fails with `Denied`, saying what would do.
+    pub fn require_some_repository(&self) -> Result<()> {
+        let pulls = match self {
+            Self::Local | Self::Anonymous(Anonymous::All | Anonymous::Pull) | Self::Holder(..) => true,
+            Self::Granted { holder, anonymous, .. } => {
+                holder.is_some() || matches!(anonymous, Anonymous::All | Anonymous::Pull)
+            }
+            Self::Anonymous(_) => false,
+        };
+        match pulls {
+            true => Ok(()),
+            false => Err(Error::denied("to read artifacts takes a token")
+                .hint("eyot token create NAME --role viewer makes one; EYOT_TOKEN holds it")),
+        }
+    }
+
+    /// Lets them pull from a repository.
+    ///
+    /// Fails with `Denied`, whether there is such a repository or not.
+    pub fn require_pull(&self, repository: &str) -> Result<()> {
+        if self.may_pull(repository) {
+            return Ok(());
+        }
+        let error = Error::denied(format!("this token does not allow to pull '{repository}'"));
+        Err(error.hint(format!("a token with the scope repository:{repository}:pull does")))
+    }
+
+    /// Lets them give a token some scopes, or take them away: nobody gives or takes more than they have.
+    ///
+    /// Fails with `Denied`.
+    pub(crate) fn require_to_give(&self, scopes: &[Scope]) -> Result<()> {
+        match scopes.iter().find(|scope| scope.role() > self.role()) {
+            Some(scope) => {
+                let own = self.role().map_or("no role", Role::as_str);
+                Err(Error::denied(format!("{scope} is more than you have, which is {own}"))
+                    .hint("ask an owner"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether they may pull from a repository.
-    pub(crate) fn may_pull(&self, repository: &str) -> bool {
+    pub fn may_pull(&self, repository: &str) -> bool {
         self.may(Action::Pull, Some(repository))
     }
 
     /// Whether they said who they are.
-    pub(crate) fn is_known(&self) -> bool {
+    pub fn is_known(&self) -> bool {
         !matches!(self, Self::Anonymous(_) | Self::Granted { holder: None, .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn holder(scopes: &[&str], anonymous: Anonymous) -> Caller {
+        let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+        let (id, name) = ("1".to_owned(), "ci".to_owned());
+        Caller::Holder(Arc::new(Holder { id, name, scopes, expires: None }), anonymous)
+    }
+
+    #[test]
+    fn the_highest_role_of_a_token_counts() {
+        for (caller, role) in [
+            (Caller::Local, Some(Role::Owner)),
+            (Caller::Anonymous(Anonymous::All), Some(Role::Owner)),
+            (Caller::Anonymous(Anonymous::Pull), None),
+            (Caller::Anonymous(Anonymous::None), None),
+            (holder(&["repository:*:pull,push,delete"], Anonymous::None), None),
+            (holder(&["registry:admin:*"], Anonymous::None), Some(Role::Owner)),
+            (
+                holder(&["project:default:viewer", "project:default:deployer"], Anonymous::None),
+                Some(Role::Deployer),
+            ),
+            (holder(&["project:default:viewer"], Anonymous::All), Some(Role::Owner)),
+        ] {
+            assert_eq!(caller.role(), role, "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_gives_more_than_they_have() {
+        let admin = holder(&["project:default:admin"], Anonymous::None);
+        for (scope, given) in [
+            ("project:default:viewer", true),
+            ("project:default:admin", true),
+            ("project:default:owner", false),
+            ("registry:admin:*", false),
+            ("repository:*:pull", true),
+        ] {
+            assert_eq!(admin.require_to_give(&[scope.parse().unwrap()]).is_ok(), given, "{scope}");
+        }
+    }
+
+    #[test]
+    fn a_local_secret_is_compared_whole_and_not_shown() {
+        let secret = LocalSecret::random();
+        assert!(secret.is(secret.reveal()));
+        assert!(!secret.is(&secret.reveal()[1..]) && !secret.is(""));
+        assert!(!format!("{secret:?}").contains(secret.reveal()));
     }
 }

@@ -30,6 +30,7 @@ mod unpack;
 mod wasm;
 mod world;
 
+pub use access::{Caller, LocalSecret};
 pub use archive::{Moved, export, import};
 pub use client::{Client, Fetched, Pushed};
 pub use dataset::Travelled;
@@ -43,7 +44,7 @@ pub use registry::{
 pub use release::{Part, Recipe, Release, differences};
 pub use sbom::{SBOM, sbom};
 pub use scope::{Action, Scope};
-pub use server::{actor, check_access, router};
+pub use server::{authenticate, router};
 pub use tls::Trust;
 pub use tokens::{Minted, Token};
 pub use transport::Transport;

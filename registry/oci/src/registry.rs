@@ -33,7 +33,7 @@ pub(crate) use push::{Push, Source};
 pub use quota::Usage;
 pub(crate) use referrers::tag_of;
 
-use crate::access::Holder;
+use crate::access::{Holder, LocalSecret};
 use crate::cache::Bounded;
 use crate::layout::{self, Index};
 use crate::manifest::ArtifactKind;
@@ -71,17 +71,25 @@ pub struct Settings {
     pub anonymous: Anonymous,
     /// Whether clients speak TLS to it.
     pub is_secure: bool,
+    /// What commands on the data folder itself show, if they can reach it.
+    pub local_secret: Option<LocalSecret>,
 }
 
 impl Settings {
     /// For a server that listens on `address`.
     pub fn new(config: &config::Registry, address: std::net::SocketAddr) -> Self {
-        Self { config: config.clone(), anonymous: config.anonymous_at(address), is_secure: false }
+        let anonymous = config.anonymous_at(address);
+        Self { config: config.clone(), anonymous, is_secure: false, local_secret: None }
     }
 
     /// The same for one that speaks TLS.
     pub fn secure(self, is_secure: bool) -> Self {
         Self { is_secure, ..self }
+    }
+
+    /// The same for one that takes whoever shows this secret for the owner of the data folder.
+    pub fn with_local_secret(self, secret: LocalSecret) -> Self {
+        Self { local_secret: Some(secret), ..self }
     }
 
     pub(crate) fn lease(&self) -> i64 {

@@ -1,9 +1,10 @@
-//! What a token allows, as the distribution specification writes it: `repository:acme/*:pull,push`.
+//! What a token allows, as the distribution specification writes it: `repository:acme/*:pull,push`; a role
+//! in a project is written the same way: `project:default:deployer`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use eyot_core::{Error, Result};
+use eyot_core::{Error, Result, Role};
 
 use crate::glob;
 
@@ -33,7 +34,12 @@ enum Subject {
     Repository(String),
     Catalog,
     Admin,
+    /// A role in the project.
+    Project(Role),
 }
+
+/// The one project that there is.
+const PROJECT: &str = "default";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Actions {
@@ -75,10 +81,25 @@ impl Scope {
             // Whoever can make tokens can make one for anything.
             (Subject::Admin, _) => true,
             (Subject::Catalog, action) => action == Action::List,
+            (Subject::Project(role), action) => *role >= least_role(action),
             (Subject::Repository(pattern), action) => {
                 self.actions.has(action)
                     && repository.is_some_and(|repository| glob::matches(pattern, repository))
             }
+        }
+    }
+
+    /// A role in the project.
+    pub fn of_role(role: Role) -> Self {
+        Self { subject: Subject::Project(role), actions: Actions::default() }
+    }
+
+    /// The role in the project that it gives.
+    pub fn role(&self) -> Option<Role> {
+        match &self.subject {
+            Subject::Admin => Some(Role::Owner),
+            Subject::Project(role) => Some(*role),
+            Subject::Repository(_) | Subject::Catalog => None,
         }
     }
 
@@ -87,6 +108,8 @@ impl Scope {
         match &self.subject {
             Subject::Admin => allowed(Action::Administer, None).then(|| self.clone()),
             Subject::Catalog => allowed(Action::List, None).then(|| self.clone()),
+            // By the registry's actions alone it cannot be told whether a role is held: whoever holds it says so.
+            Subject::Project(_) => None,
             Subject::Repository(repository) => {
                 let may = |wanted: bool, action| wanted && allowed(action, Some(repository));
                 let actions = Actions {
@@ -100,6 +123,15 @@ impl Scope {
     }
 }
 
+/// The least role that does something in every repository of the project.
+fn least_role(action: Action) -> Role {
+    match action {
+        Action::Pull | Action::List => Role::Viewer,
+        Action::Push => Role::Editor,
+        Action::Delete | Action::Administer => Role::Admin,
+    }
+}
+
 impl FromStr for Scope {
     type Err = Error;
 
@@ -107,11 +139,14 @@ impl FromStr for Scope {
         let wrong = || {
             let shown: String = text.chars().take(80).collect();
             Error::invalid(format!("'{shown}' is no scope"))
-                .hint("write repository:NAME:pull,push,delete with '*' for any text, registry:catalog:* or registry:admin:*")
+                .hint("write repository:NAME:pull,push,delete with '*' for any text, registry:catalog:*, registry:admin:* or project:default:ROLE")
         };
         let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
         let (name, actions) = rest.rsplit_once(':').ok_or_else(wrong)?;
         let kind = kind.split_once('(').map_or(kind, |(kind, _)| kind);
+        if kind == "project" && name == PROJECT {
+            return Ok(Self::of_role(actions.parse()?));
+        }
         let subject = match (kind, name) {
             ("registry", "catalog") => Subject::Catalog,
             ("registry", "admin") => Subject::Admin,
@@ -142,6 +177,7 @@ impl fmt::Display for Scope {
         match &self.subject {
             Subject::Catalog => f.write_str("registry:catalog:*"),
             Subject::Admin => f.write_str("registry:admin:*"),
+            Subject::Project(role) => write!(f, "project:{PROJECT}:{role}"),
             Subject::Repository(name) => {
                 let words = [
                     (self.actions.pull, "pull"),
@@ -188,6 +224,12 @@ mod tests {
             ("registry:catalog:*", Action::Pull, Some("x"), false),
             ("registry:admin:*", Action::Push, Some("x"), true),
             ("repository(plugin):x:pull", Action::Pull, Some("x"), true),
+            ("project:default:viewer", Action::Pull, Some("x"), true),
+            ("project:default:viewer", Action::Push, Some("x"), false),
+            ("project:default:editor", Action::Push, Some("x"), true),
+            ("project:default:deployer", Action::Delete, Some("x"), false),
+            ("project:default:admin", Action::Delete, Some("x"), true),
+            ("project:default:admin", Action::Administer, None, true),
         ] {
             assert_eq!(
                 scope.parse::<Scope>().unwrap().allows(action, repository),
@@ -204,6 +246,9 @@ mod tests {
             "repository:x:pull,fly",
             "registry:x:*",
             "repository::pull",
+            "project:other:viewer",
+            "project:default:root",
+            "project:default:viewer,editor",
         ] {
             assert!(bad.parse::<Scope>().is_err(), "{bad}");
         }

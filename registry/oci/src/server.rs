@@ -38,17 +38,11 @@ pub fn router(registry: Registry) -> Router {
         .with_state(registry)
 }
 
-/// Lets whoever sent a request do something to the registry itself.
+/// Whoever sent a request.
 ///
-/// Fails with `Denied` when their token, or the lack of one, does not allow it.
-pub async fn check_access(registry: &Registry, parts: &Parts, action: Action) -> eyot_core::Result<()> {
-    let caller = auth::caller(registry, parts).await.map_err(Refusal::into_error)?;
-    auth::authorize(registry, &parts.headers, &caller, action, None).map_err(Refusal::into_error)
-}
-
-/// Whoever sent a request, as the log names them.
-pub async fn actor(registry: &Registry, parts: &Parts) -> eyot_core::Result<String> {
-    auth::caller(registry, parts).await.map(|caller| caller.actor()).map_err(Refusal::into_error)
+/// Fails with `Denied` when they showed a token that is no good.
+pub async fn authenticate(registry: &Registry, parts: &Parts) -> eyot_core::Result<Caller> {
+    auth::caller(registry, parts).await.map_err(Refusal::into_error)
 }
 
 /// A request and who sent it.

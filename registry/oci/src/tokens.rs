@@ -87,6 +87,29 @@ fn hash(secret: &str) -> String {
 }
 
 impl Registry {
+    /// Makes a token for `caller`.
+    ///
+    /// Fails with `Conflict` when there is one of that name, and with `Denied` when it would allow more than
+    /// the caller has.
+    pub async fn create_token_for(
+        &self,
+        caller: &Caller,
+        name: &str,
+        scopes: Vec<Scope>,
+        expires: Option<Timestamp>,
+    ) -> Result<Minted> {
+        caller.require_to_give(&scopes)?;
+        self.create_token(name, scopes, expires).await
+    }
+
+    /// Whether there is a token that is still good.
+    pub async fn has_good_token(&self) -> Result<bool> {
+        let now = Timestamp(now());
+        let is_good =
+            |token: &Token| token.revoked.is_none() && token.expires.is_none_or(|expires| now < expires);
+        Ok(self.tokens().await?.iter().any(is_good))
+    }
+
     /// Makes a token.
     ///
     /// Fails with `Conflict` when there is one of that name.
@@ -99,7 +122,7 @@ impl Registry {
         let name: eyot_core::Name = name.parse()?;
         if scopes.is_empty() {
             return Err(Error::invalid("a token without scopes allows nothing")
-                .hint("--scope repository:NAME:pull,push"));
+                .hint("--role editor, or --scope repository:NAME:pull,push"));
         }
         let (id, secret) = (new_id(), format!("{PREFIX}{}{}", new_id(), new_id()));
         let token =
@@ -132,6 +155,16 @@ impl Registry {
             .await
             .map_err(fail)?;
         rows.iter().map(read).collect()
+    }
+
+    /// Ends a token for `caller`.
+    ///
+    /// Fails with `Denied` when it allows more than the caller has.
+    pub async fn revoke_token_for(&self, caller: &Caller, name: &str) -> Result<()> {
+        if let Some(token) = self.tokens().await?.iter().find(|token| token.name == name) {
+            caller.require_to_give(&token.scopes)?;
+        }
+        self.revoke_token(name).await
     }
 
     /// Ends a token: what was got for it is no good from the next request on.
@@ -178,8 +211,10 @@ impl Registry {
             Caller::Holder(holder, _) => Some(holder.id.clone()),
             _ => None,
         };
-        let scopes =
-            asked.iter().filter_map(|scope| scope.intersection(|action, name| caller.could(action, name)));
+        let scopes = asked.iter().filter_map(|scope| match scope.role() {
+            Some(role) => caller.role().filter(|held| *held >= role).map(|_| scope.clone()),
+            None => scope.intersection(|action, name| caller.could(action, name)),
+        });
         self.0.key.sign(&Claims { holder, scopes: scopes.collect(), until })
     }
 

@@ -137,7 +137,7 @@ async fn moving_traffic_under_load_drops_no_request() {
 
 #[tokio::test]
 async fn a_model_tells_all_about_itself() {
-    let world = World::new(|_| {}).await;
+    let world = World::new(|config| config.hosts = vec!["*".to_owned()]).await;
     add(&world.gateway, 4, Arc::new(Off(echo(&world.begun, None).signature.clone())), MINUTE);
     world.route(&[(4, 1)]);
     world.infer().await.unwrap();
@@ -267,7 +267,7 @@ async fn requests_whose_client_has_gone_never_run() {
     world.begun.notified().await;
     let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
     let head = format!(
-        "POST /v2/models/echo/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{GOOD}",
+        "POST /v2/models/echo/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{GOOD}",
         GOOD.len()
     );
     tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();

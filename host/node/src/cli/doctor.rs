@@ -106,7 +106,7 @@ async fn server(global: &Global, config: &Config) -> Finding {
     let url = match global.server() {
         Some(url) => Ok(Some((crate::session::trust(config), url.to_owned()))),
         None => platform::running(&config.data.dir)
-            .map(|running| running.map(|running| (running.trust(), running.api))),
+            .map(|found| found.map(|found| (found.running.trust(), found.running.api))),
     };
     let found = match url {
         Ok(None) => {

@@ -1,17 +1,15 @@
 use clap::{Args, Subcommand};
-use eyot_core::{Clock as _, Period, Result, SystemClock, Timestamp};
+use eyot_core::{Clock as _, Period, Result, Role, SystemClock, Timestamp};
 use eyot_oci::Scope;
 
 use crate::cli::Global;
 use crate::output::{Output, table};
 use crate::session::Session;
 
-/// Makes, lists and revokes tokens of the registry.
+/// Makes, lists and revokes tokens, with which others reach the control plane and the registry.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  eyot token create ci --scope 'repository:acme/*:pull,push' --expires 720h\n  \
-    eyot token ls\n  eyot token revoke ci"
-)]
+#[command(after_help = "Examples:\n  eyot token create me --role owner\n  \
+    eyot token create ci --scope 'repository:acme/*:pull,push' --expires 720h\n  eyot token ls\n  eyot token revoke ci")]
 pub(crate) struct Token {
     #[command(subcommand)]
     command: Command,
@@ -23,9 +21,13 @@ enum Command {
     Create {
         /// A name for people; the log shows it.
         name: String,
-        /// What it allows: repository:NAME:pull,push,delete with '*' for any text, registry:catalog:* or
-        /// registry:admin:*; may be repeated.
-        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        /// What its holder is: viewer, editor (pushes, runs pipelines), deployer, admin (deletes, tokens, policies)
+        /// or owner; each may do what the one before it may.
+        #[arg(long, value_name = "ROLE", required_unless_present = "scopes")]
+        role: Option<Role>,
+        /// What it allows beside: repository:NAME:pull,push,delete with '*' for any text, registry:catalog:*,
+        /// registry:admin:* or project:default:ROLE; may be repeated.
+        #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
         /// How long it is good, as in 720h [default: until it is revoked].
         #[arg(long, value_name = "TIME")]
@@ -45,7 +47,8 @@ impl Token {
         let session = Session::open(global).await?;
         let client = session.client();
         match self.command {
-            Command::Create { name, scopes, expires } => {
+            Command::Create { name, role, mut scopes, expires } => {
+                scopes.extend(role.map(Scope::of_role));
                 let until = |period: Period| {
                     let milliseconds = i64::try_from(period.0.as_millis()).unwrap_or(i64::MAX);
                     Timestamp(SystemClock.now().0.saturating_add(milliseconds))

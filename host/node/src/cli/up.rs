@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
+use eyot_http::Guard;
 use eyot_oci::Trust;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,6 +28,8 @@ impl Up {
         log(output);
         let config = global.config()?;
         let platform = Platform::open(&config).await?;
+        platform.check_exposure(&config).await?;
+        let guard = guard(&config)?;
         let api = bind("api.listen", config.api.listen).await?;
         let gateway = bind("gateway.listen", config.gateway.listen).await?;
         let tls = config.api.tls();
@@ -47,8 +51,8 @@ impl Up {
         let (stop, stopping) = watch::channel(false);
         let data_plane = tokio::spawn(gateway.serve(stopped(stopping.clone())));
         let services = platform.services(&running.gateway);
-        let control_plane = tokio::spawn(eyot_api::serve(api, tls, services, stopped(stopping)));
-        let announced = Announced::new(&config.data.dir, &running)?;
+        let control_plane = tokio::spawn(eyot_api::serve(api, tls, guard, services, stopped(stopping)));
+        let announced = Announced::new(&config.data.dir, &running, &platform.secret)?;
         output.result(&running, |output| {
             let data = config.data.dir.display();
             format!(
@@ -91,6 +95,11 @@ fn log(output: &Output) {
     let subscriber = subscriber.log_internal_errors(false);
     let colour = output.paint(Tone::Dim, "x") != "x";
     let _ = subscriber.with_ansi(colour).try_init();
+}
+
+/// What the control plane lets in.
+pub(crate) fn guard(config: &Config) -> Result<Guard> {
+    Ok(Guard::new("api", &config.api.hosts, &config.api.origins)?.with_url(&config.registry.url))
 }
 
 pub(crate) async fn bind(option: &str, address: std::net::SocketAddr) -> Result<TcpListener> {

@@ -1,0 +1,137 @@
+//! The only way to a route of the control plane: each method of each path says what it takes, and what
+//! does not say so does not compile. `cargo xtask tidy` keeps every other way of making routes out of
+//! this crate.
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::handler::Handler;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use eyot_core::{Error, Permission};
+use eyot_oci::Caller as Known;
+
+use crate::Services;
+use crate::answer::Refusal;
+
+/// What a request takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rule {
+    /// Nothing: what everybody may know.
+    Public,
+    /// A role that includes the permission.
+    Needs(Permission),
+    /// The right to pull from some repository; the handler looks at each with its [`Caller`].
+    EachRepository,
+}
+
+/// The routes of an area.
+pub(crate) struct Routes {
+    services: Services,
+    router: Router<Services>,
+}
+
+/// What a path does, method by method.
+pub(crate) struct Methods {
+    services: Services,
+    router: MethodRouter<Services>,
+}
+
+impl Routes {
+    pub(crate) fn new(services: &Services) -> Self {
+        Self { services: services.clone(), router: Router::new() }
+    }
+
+    /// Adds a path; `methods` adds what it does.
+    pub(crate) fn path(mut self, path: &str, methods: impl FnOnce(Methods) -> Methods) -> Self {
+        let empty = Methods { services: self.services.clone(), router: MethodRouter::new() };
+        self.router = self.router.route(path, methods(empty).router);
+        self
+    }
+
+    /// All of them, for the one place that serves.
+    pub(crate) fn into_router(self) -> Router<Services> {
+        self.router
+    }
+}
+
+macro_rules! methods {
+    ($($name:ident $filter:ident),*) => {
+        $(
+            pub(crate) fn $name<H, T>(self, rule: Rule, handler: H) -> Self
+            where
+                H: Handler<T, Services>,
+                T: 'static,
+            {
+                self.with(MethodFilter::$filter, rule, handler)
+            }
+        )*
+    };
+}
+
+impl Methods {
+    methods!(get GET, post POST, put PUT, delete DELETE);
+
+    fn with<H, T>(mut self, filter: MethodFilter, rule: Rule, handler: H) -> Self
+    where
+        H: Handler<T, Services>,
+        T: 'static,
+    {
+        let guarded = on(filter, handler)
+            .route_layer(middleware::from_fn_with_state((self.services.clone(), rule), admit));
+        self.router = self.router.merge(guarded);
+        self
+    }
+}
+
+/// Lets a request in by its rule, or answers why not.
+async fn admit(State((services, rule)): State<(Services, Rule)>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if !matches!(rule, Rule::Public) {
+        match check(&services, rule, &parts).await {
+            Ok(caller) => parts.extensions.insert(caller),
+            Err(refusal) => return refusal,
+        };
+    }
+    next.run(Request::from_parts(parts, body)).await
+}
+
+async fn check(services: &Services, rule: Rule, parts: &Parts) -> Result<Caller, Response> {
+    let known = eyot_oci::authenticate(&services.registry, parts).await.map_err(unauthorized)?;
+    let allowed = match rule {
+        Rule::Public => Ok(()),
+        Rule::Needs(permission) => known.require(permission),
+        Rule::EachRepository => known.require_some_repository(),
+    };
+    match allowed {
+        Ok(()) => Ok(Caller(known)),
+        Err(error) if known.is_known() => Err(Refusal(error).into_response()),
+        Err(error) => Err(unauthorized(error)),
+    }
+}
+
+/// 401, with how to say who one is.
+fn unauthorized(error: Error) -> Response {
+    let mut response = Refusal(error).into_response();
+    if response.status() == StatusCode::FORBIDDEN {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        let challenge = HeaderValue::from_static("Bearer realm=\"eyot\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// Who sent the request that a handler works on.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller(pub(crate) Known);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let known = parts.extensions.get::<Self>().cloned();
+        known.ok_or_else(|| Refusal(Error::internal("a route has no rule")))
+    }
+}
