@@ -2,20 +2,23 @@
 //!
 //! sha256 over fields, each behind its length as eight bytes in little endian: the tag below, the
 //! component's digest, the exported function, the runner's semantics, the number of arguments, then
-//! name and value of each in the order of the names. A value is JSON without white space and with keys
-//! sorted; an artifact is its digest. So no two different steps can have the same bytes.
+//! name and value of each in the order of the names, then the number of artifacts among them, digest and media
+//! type of each in the order of the digests. A value is JSON without white space and with keys sorted. So no two different steps can have the same bytes.
+
+use std::collections::BTreeMap;
 
 use eyot_core::{Digest, Digester};
 use indexmap::IndexMap;
 use serde_json::Value;
 
-const TAG: &str = "eyot-step/1";
+const TAG: &str = "eyot-step/2";
 
 pub(crate) fn cache_key(
     component: &Digest,
     function: &str,
     semantics: &str,
     arguments: &IndexMap<String, Value>,
+    media_types: &BTreeMap<Digest, String>,
 ) -> Digest {
     let mut digester = Digester::new();
     let mut field = |text: &str| {
@@ -29,6 +32,11 @@ pub(crate) fn cache_key(
     for name in names {
         field(name);
         field(&canonical(&arguments[name]));
+    }
+    field(&media_types.len().to_string());
+    for (digest, media_type) in media_types {
+        field(&digest.to_string());
+        field(media_type);
     }
     digester.finish()
 }
@@ -55,7 +63,7 @@ mod tests {
     fn key(function: &str, semantics: &str, arguments: &Value) -> Digest {
         let arguments =
             arguments.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone()));
-        cache_key(&Digest::of("component"), function, semantics, &arguments.collect())
+        cache_key(&Digest::of("component"), function, semantics, &arguments.collect(), &BTreeMap::new())
     }
 
     #[test]
@@ -72,5 +80,17 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
+    }
+
+    #[test]
+    fn the_type_of_an_artifact_is_part_of_what_it_is() {
+        let data = Digest::of("data");
+        let key = |media_type: &str| {
+            let arguments = IndexMap::from([("file".to_owned(), json!(data))]);
+            let media_types = BTreeMap::from([(data, media_type.to_owned())]);
+            cache_key(&Digest::of("component"), "load", "s", &arguments, &media_types)
+        };
+        assert_eq!(key("text/csv"), key("text/csv"));
+        assert_ne!(key("text/csv"), key("application/json"));
     }
 }

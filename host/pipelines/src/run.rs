@@ -1,6 +1,6 @@
 //! One run: starts steps when what they need is there, and writes down how each ends.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -256,7 +256,7 @@ impl Task {
     async fn call(&self, record: &mut StepRun, call: &Call) -> Result<Vec<Artifact>> {
         let semantics = self.inner.runner.semantics(&call.interface);
         let called = called(call)?;
-        let key = cache_key(&call.component, &called, &semantics, &record.inputs);
+        let key = cache_key(&call.component, &called, &semantics, &record.inputs, &self.types(record));
         record.cache_key = Some(key);
         let _turn = self.inner.cache.turn(&key).await;
         if call.cache
@@ -296,6 +296,14 @@ impl Task {
         Ok(kept.outcome.artifacts)
     }
 
+    /// The media types of the artifacts among a step's arguments.
+    fn types(&self, record: &StepRun) -> BTreeMap<Digest, String> {
+        let mut digests = Vec::new();
+        record.inputs.values().for_each(|value| collect(value, &mut digests));
+        let typed = digests.into_iter().filter_map(|digest| Some((digest, self.media_types.get(&digest)?)));
+        typed.map(|(digest, media_type)| (digest, media_type.clone())).collect()
+    }
+
     async fn begin(&self, record: &mut StepRun) -> Result<()> {
         record.status = StepStatus::Running;
         self.inner.records.step(&self.run, record).await?;
@@ -311,16 +319,12 @@ impl Task {
             record.step.clone(),
             reports,
         ));
-        let mut digests = Vec::new();
-        record.inputs.values().for_each(|value| collect(value, &mut digests));
-        let artifacts =
-            digests.into_iter().filter_map(|digest| Some((digest, self.media_types.get(&digest)?.clone())));
         let work = StepWork {
             component: call.component,
             function: call.function.name.clone(),
             arguments: record.inputs.clone(),
             command: call.command.clone(),
-            artifacts: artifacts.collect(),
+            artifacts: self.types(record).into_iter().collect(),
             seed: *key.as_bytes(),
             timeout: call.timeout,
             memory: call.memory,

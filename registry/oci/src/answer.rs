@@ -79,6 +79,9 @@ impl From<Error> for Refusal {
             Kind::Denied | Kind::Conflict | Kind::Full => "DENIED",
             Kind::Exhausted => "TOOMANYREQUESTS",
             Kind::TooLarge => "SIZE_INVALID",
+            // Of no code of the specification; docker's registry writes these.
+            Kind::Unavailable | Kind::Timeout => "UNAVAILABLE",
+            Kind::Internal | Kind::Corrupt => "UNKNOWN",
             _ => "UNSUPPORTED",
         };
         Self::new(code, error)

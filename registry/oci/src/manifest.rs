@@ -73,10 +73,10 @@ pub struct Descriptor {
     /// What a manifest is of; no other thing has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Where else the bytes are; a layer that has this need not be here.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
 }
 
@@ -92,16 +92,23 @@ pub struct Manifest {
     pub artifact_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Descriptor>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<Descriptor>,
     /// The children of an index.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<Descriptor>,
     /// The manifest that this one says something about; it need not be here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// Go writes a list that was never filled as null.
+fn nullable<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Manifest {
@@ -110,8 +117,9 @@ impl Manifest {
     /// says that it is another, is neither: two readers must not see two things under one digest.
     pub fn admit(bytes: &[u8], media_type: Option<&str>) -> Result<(Self, String)> {
         let manifest = Self::parse(bytes)?;
-        let fields: BTreeMap<&str, serde::de::IgnoredAny> = serde_json::from_slice(bytes)
-            .map_err(|error| Error::invalid(format!("the manifest cannot be read: {error}")))?;
+        let fields: BTreeMap<std::borrow::Cow<'_, str>, serde::de::IgnoredAny> =
+            serde_json::from_slice(bytes)
+                .map_err(|error| Error::invalid(format!("the manifest cannot be read: {error}")))?;
         let is_index = fields.contains_key("manifests");
         if is_index && (fields.contains_key("layers") || fields.contains_key("config")) {
             return Err(Error::invalid(

@@ -35,8 +35,9 @@ impl std::fmt::Display for Target {
 }
 
 impl Place {
-    /// Parses what follows `/v2/`. Nothing is decoded: what needs an escape is no name.
+    /// Parses what follows `/v2/`. Clients may escape what need not be, as in `sha256%3A`.
     pub(crate) fn parse(path: &str) -> Result<Self, Refusal> {
+        let path = &path.split('/').map(decoded).collect::<Vec<_>>().join("/");
         if path == "_catalog" {
             return Ok(Self::Catalog);
         }
@@ -87,6 +88,24 @@ impl Place {
     }
 }
 
+/// A segment without its escapes, once. One that would be no segment then, or no text, stays as it is: as
+/// such it is no name of anything.
+fn decoded(segment: &str) -> String {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escape = after.get(..2).filter(|_| *first == b'%').and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            let is_plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            is_plain.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+        });
+        bytes.push(escape.unwrap_or(*first));
+        rest = after.get(if escape.is_some() { 2 } else { 0 }..).unwrap_or_default();
+    }
+    let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('/'));
+    text.unwrap_or_else(|| segment.to_owned())
+}
+
 fn unknown(path: &str) -> Refusal {
     let shown: String = path.chars().take(80).collect();
     Refusal::new("UNSUPPORTED", Error::not_found(format!("there is no route /v2/{shown}")))
@@ -116,6 +135,15 @@ mod tests {
         assert_eq!(of("a/manifests/manifests/blobs"), tag("a/manifests", "blobs"));
         assert_eq!(of("a/tags/list/manifests/list"), tag("a/tags/list", "list"));
         assert_eq!(of("a/blobs/uploads/blobs/uploads/"), Some(Place::Uploads("a/blobs/uploads".to_owned())));
+        assert_eq!(of("%61/manifests/v1%2e0"), tag("a", "v1.0"));
+        let digest = eyot_core::Digest::of("x");
+        let escaped = digest.to_string().replace(':', "%3A");
+        assert_eq!(of(&format!("a/blobs/{escaped}")), Some(Place::Blob("a".to_owned(), digest.into())));
+        for no_name in
+            ["a%2Fb/manifests/t", "a/manifests/%2531", "a/manifests/%", "%ff/manifests/t", "a/manifests/%+1"]
+        {
+            assert_eq!(of(no_name), None, "{no_name}");
+        }
         assert_eq!(of("a/blobs/uploads"), Some(Place::Uploads("a".to_owned())));
     }
 }

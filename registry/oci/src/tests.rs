@@ -5,6 +5,7 @@ mod admission;
 mod collect;
 mod dataset;
 mod given_up;
+mod habits;
 mod hostile;
 mod mirror;
 mod objects;
@@ -113,6 +114,11 @@ impl World {
             .await;
         assert_eq!(got.status, 201, "{:?}", got.body);
         digest
+    }
+
+    /// The length of something that is here.
+    async fn size(&self, digest: &Digest) -> u64 {
+        self.store.size(digest).await.unwrap().unwrap()
     }
 
     /// Pushes an image of one layer; answers its digest.

@@ -59,15 +59,28 @@ pub(crate) fn onnx(
     let most = LARGEST.min(length.saturating_mul(RATIO).max(SMALL));
     let mut tar = tar::Archive::new(Counted { reader, left: most });
     let mut found = 0;
-    let entries = tar.entries().context(unreadable)?;
+    // As they are written: the library would read long names and extended headers whole, however long.
+    let entries = tar.entries().context(unreadable)?.raw(true);
+    let mut long_name = None;
     for (number, entry) in entries.enumerate() {
         let mut entry = entry.map_err(refused)?;
         if number >= FILES {
             return Err(Error::too_large(format!("the archive has more than {FILES} files")));
         }
         // Links and devices are not followed, not even looked at.
-        let is_file = entry.header().entry_type().is_file();
-        let name = entry.path_bytes().to_ascii_lowercase();
+        let kind = entry.header().entry_type();
+        if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
+            let text = head(&mut entry)?;
+            let name = if kind.is_gnu_longname() { Some(text) } else { pax_path(&text)? };
+            long_name = name.or(long_name);
+            continue;
+        }
+        if kind.is_gnu_longlink() || kind.is_pax_global_extensions() {
+            continue;
+        }
+        let is_file = kind.is_file();
+        let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
+        let name = name.strip_suffix(b"\0").unwrap_or(&name).to_ascii_lowercase();
         if !is_file || !name.ends_with(b".onnx") {
             continue;
         }
@@ -85,6 +98,42 @@ pub(crate) fn onnx(
         }
     }
     Ok(found == 1)
+}
+
+/// The largest name or extended header of a file.
+const HEAD: u64 = 64 << 10;
+
+/// What stands before a file and says more of it.
+fn head(entry: &mut impl Read) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    entry.take(HEAD + 1).read_to_end(&mut text).map_err(refused)?;
+    if text.len() as u64 > HEAD {
+        return Err(Error::too_large(format!("the archive has a header of more than {HEAD} bytes")));
+    }
+    Ok(text)
+}
+
+/// The path in an extended header: records of `LENGTH KEY=VALUE` and a line feed.
+fn pax_path(mut text: &[u8]) -> Result<Option<Vec<u8>>> {
+    let wrong = || Error::invalid("an extended header of the archive cannot be read");
+    let mut path = None;
+    while !text.is_empty() {
+        let space = text.iter().position(|byte| *byte == b' ').ok_or_else(wrong)?;
+        let (digits, _) = text.split_at(space);
+        let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
+        let record = length.and_then(|length| text.get(space + 1..length)).ok_or_else(wrong)?;
+        let record = record.strip_suffix(b"\n").ok_or_else(wrong)?;
+        let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(wrong)?;
+        let (key, value) = record.split_at(equals);
+        match key {
+            b"path" => path = Some(value.get(1..).unwrap_or_default().to_vec()),
+            // The size of what a plain header cannot say: larger than anything that is served.
+            b"size" => return Err(Error::too_large("a file of the archive has 8 GiB or more")),
+            _ => {}
+        }
+        text = text.get(length.unwrap_or_default()..).unwrap_or_default();
+    }
+    Ok(path)
 }
 
 fn unreadable() -> String {
@@ -184,6 +233,49 @@ mod tests {
             ("application/vnd.cncf.model.weight.v1.raw", None),
         ] {
             assert_eq!(Packing::of(media_type), packing, "{media_type}");
+        }
+    }
+
+    /// Headers of a file, as long as they claim, before a model.
+    fn with_head(kind: tar::EntryType, text: &[u8]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(text.len() as u64);
+        header.set_cksum();
+        tar.append(&header, text).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_cksum();
+        tar.append(&header, &b"x"[..]).unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn long_names_are_read_within_bounds() {
+        let name = format!("{}model.onnx", "a/".repeat(200));
+        let record = format!(" path={name}\n");
+        let pax = format!("{}{record}", record.len() + 3);
+        for (kind, text) in [
+            (tar::EntryType::GNULongName, format!("{name}\0")),
+            (tar::EntryType::GNULongName, name.clone()),
+            (tar::EntryType::XHeader, pax),
+        ] {
+            let found = unpack(&with_head(kind, text.as_bytes()), Packing::Tar).unwrap();
+            assert_eq!(found.as_deref(), Some(b"x".as_slice()), "{kind:?}");
+        }
+        let long = vec![b'a'; 64 << 20];
+        for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader] {
+            let error = unpack(&gzip(&with_head(kind, &long)), Packing::TarGzip).unwrap_err();
+            assert_eq!(error.kind(), eyot_core::Kind::TooLarge, "{kind:?}");
+        }
+        for text in ["x", "5", "999 path=x\n", "0 path=x\n", "9 path=x", "8 pathx\n", " \n"] {
+            let refused = unpack(&with_head(tar::EntryType::XHeader, text.as_bytes()), Packing::Tar);
+            assert_eq!(refused.unwrap_err().kind(), eyot_core::Kind::Invalid, "{text:?}");
+        }
+        // Of links and of all files only what is skipped.
+        for kind in [tar::EntryType::GNULongLink, tar::EntryType::XGlobalHeader] {
+            assert_eq!(unpack(&with_head(kind, &vec![b'a'; 1 << 20]), Packing::Tar).unwrap(), None);
         }
     }
 

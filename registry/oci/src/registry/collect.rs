@@ -82,6 +82,7 @@ impl Registry {
         sqlx::query(
             "DELETE FROM repository_blobs WHERE NOT EXISTS (SELECT 1 FROM manifest_blobs m \
              WHERE m.repository = repository_blobs.repository AND m.blob = repository_blobs.digest) \
+             AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.repository = repository_blobs.repository) \
              AND EXISTS (SELECT 1 FROM blobs b WHERE b.digest = repository_blobs.digest AND b.leased_until < ?)",
         )
         .bind(now())
@@ -171,7 +172,11 @@ impl Registry {
     }
 
     async fn count_collectable(&self, collection: &mut Collection) -> Result<()> {
-        let rows = sqlx::query("SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ?").bind(now());
+        let rows = sqlx::query(
+            "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND NOT EXISTS (SELECT 1 FROM uploads u \
+             JOIN repository_blobs r ON r.repository = u.repository WHERE r.digest = blobs.digest)",
+        );
+        let rows = rows.bind(now());
         let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
         let unused = rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse());
         for digest in unused.chain(self.strays().await?.into_iter().map(Ok)) {
@@ -311,8 +316,10 @@ fn collected(digest: &str) -> Entry<'_> {
 }
 
 async fn candidates(tx: &mut Transaction, after: &str) -> Result<Vec<Digest>> {
+    // A push goes on as long as one of its uploads does, however long that takes: so do its blobs' leases.
     let rows = sqlx::query(
-        "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND digest > ? ORDER BY digest LIMIT ?",
+        "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND digest > ? AND NOT EXISTS (SELECT 1 FROM uploads u \
+         JOIN repository_blobs r ON r.repository = u.repository WHERE r.digest = blobs.digest) ORDER BY digest LIMIT ?",
     );
     let rows = rows.bind(now()).bind(after).bind(BATCH).fetch_all(&mut **tx).await.map_err(fail)?;
     rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).collect()

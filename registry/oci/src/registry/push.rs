@@ -192,8 +192,15 @@ impl Registry {
         }
         for child in &manifest.manifests {
             let may_lack = source == Source::Upstream || !child.urls.is_empty();
-            if !may_lack && child_of(tx, repository, child).await?.is_none() {
-                return Err(unknown(repository, &child.digest));
+            match child_of(tx, repository, child).await? {
+                Some((_, bytes)) if bytes != child.size && source != Source::Upstream => {
+                    let (digest, said) = (&child.digest, child.size);
+                    return Err(Error::invalid(format!(
+                        "manifest {digest} has {bytes} bytes, the index says {said}"
+                    )));
+                }
+                None if !may_lack => return Err(unknown(repository, &child.digest)),
+                _ => {}
             }
         }
         Ok(uses)
@@ -225,7 +232,7 @@ impl Registry {
             }
         }
         for child in &plan.manifest.manifests {
-            let Some(child) = child_of(tx, repository, child).await? else { continue };
+            let Some((child, _)) = child_of(tx, repository, child).await? else { continue };
             sqlx::query("INSERT INTO manifest_children (repository, digest, child) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
                 .bind(repository)
                 .bind(plan.digest.to_string())
@@ -378,13 +385,19 @@ async fn known(tx: &mut Transaction, digest: &ContentDigest) -> Result<Option<Di
     row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
 }
 
-/// The manifest of a repository that an index names.
-async fn child_of(tx: &mut Transaction, repository: &str, child: &Descriptor) -> Result<Option<Digest>> {
+/// The manifest of a repository that an index names, and its length.
+async fn child_of(
+    tx: &mut Transaction,
+    repository: &str,
+    child: &Descriptor,
+) -> Result<Option<(Digest, u64)>> {
     let Some(digest) = known(tx, &child.digest).await? else { return Ok(None) };
-    let row = sqlx::query("SELECT 1 FROM manifests WHERE repository = ? AND digest = ?")
+    let row = sqlx::query("SELECT bytes FROM manifests WHERE repository = ? AND digest = ?")
         .bind(repository)
         .bind(digest.to_string());
-    Ok(row.fetch_optional(&mut **tx).await.map_err(fail)?.map(|_| digest))
+    let row = row.fetch_optional(&mut **tx).await.map_err(fail)?;
+    let bytes = row.map(|row| row.try_get::<i64, _>("bytes").map_err(fail)).transpose()?;
+    Ok(bytes.map(|bytes| (digest, bytes.unsigned_abs())))
 }
 
 /// Writes the event and the log.

@@ -78,6 +78,13 @@ impl Registry {
     /// Forgets an upload that became a blob or nothing.
     pub(crate) async fn upload_ended(&self, id: UploadId) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
+        // What came before it was kept by it, and has a lease again for as long as the manifest takes.
+        let renewed = sqlx::query(
+            "UPDATE blobs SET leased_until = ?1 WHERE uses = 0 AND leased_until < ?1 AND digest IN (SELECT r.digest \
+             FROM repository_blobs r JOIN uploads u ON u.repository = r.repository WHERE u.id = ?2)",
+        );
+        let renewed = renewed.bind(now() + self.0.settings.lease()).bind(id.to_string());
+        renewed.execute(&mut *tx).await.map_err(fail)?;
         let row = sqlx::query("DELETE FROM uploads WHERE id = ?").bind(id.to_string());
         row.execute(&mut *tx).await.map_err(fail)?;
         self.then(&mut tx, move |inner| inner.arrivals.end(id));

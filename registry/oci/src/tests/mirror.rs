@@ -286,7 +286,7 @@ async fn an_upstream_without_the_referrers_api_lists_them_under_a_tag() {
     let subject = upstream.image("open/a", "t", "layer", json!({})).await;
     let note = upstream.image("open/a", "", "note", json!({ "artifactType": "text/note" })).await;
     let listed = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [{ "mediaType": IMAGE_MANIFEST, "digest": note, "size": 1, "artifactType": "text/note" }] });
+        "manifests": [{ "mediaType": IMAGE_MANIFEST, "digest": note, "size": upstream.size(&note).await, "artifactType": "text/note" }] });
     let tag = subject.to_string().replace(':', "-");
     assert_eq!(upstream.put("open/a", &tag, &listed.to_string()).await.status, 201);
     let inner = router(upstream.registry.clone());

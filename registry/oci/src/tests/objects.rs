@@ -8,7 +8,7 @@ async fn everything_leaves_and_comes_back_by_the_same_digests() {
     let (one, two, dir) = (World::new().await, World::new().await, tempfile::tempdir().unwrap());
     let child = one.image("acme/x", "", "layer", json!({})).await;
     let index = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [{ "mediaType": IMAGE_MANIFEST, "digest": child, "size": 1 }] })
+        "manifests": [{ "mediaType": IMAGE_MANIFEST, "digest": child, "size": one.size(&child).await }] })
     .to_string();
     assert_eq!(one.put("acme/x", "1.0.0", &index).await.status, 201);
     let subject =

@@ -281,7 +281,7 @@ async fn row_12_what_was_listed_under_a_tag_elsewhere_is_listed() {
     let world = World::new().await;
     let subject = world.image("a", "t", "layer", json!({})).await;
     let note = world.image("a", "", "note", json!({})).await;
-    let entry = json!({ "mediaType": IMAGE_MANIFEST, "digest": note, "size": 1, "artifactType": "application/vnd.test.sig" });
+    let entry = json!({ "mediaType": IMAGE_MANIFEST, "digest": note, "size": world.size(&note).await, "artifactType": "application/vnd.test.sig" });
     let index = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry] });
     assert_eq!(world.put("a", &format!("sha256-{}", subject.hex()), &index.to_string()).await.status, 201);
     assert_eq!(world.get(&format!("/v2/a/referrers/{subject}")).await.json()["manifests"], json!([entry]));
@@ -363,7 +363,7 @@ async fn row_9_tags_and_manifests_are_deleted() {
 
     // What an index needs stays until the index goes.
     let child = world.image("a", "", "layer", json!({})).await;
-    let entry = json!({ "mediaType": IMAGE_MANIFEST, "digest": child, "size": 1 });
+    let entry = json!({ "mediaType": IMAGE_MANIFEST, "digest": child, "size": world.size(&child).await });
     let index = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry] }).to_string();
     assert_eq!(world.put("a", "index", &index).await.status, 201);
     assert_eq!(delete(&child.to_string()).await, 405);
