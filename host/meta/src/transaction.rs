@@ -172,8 +172,8 @@ mod tests {
             drop(db.begin().await.unwrap());
             let written = db.events(0, 1000).await.unwrap().len() - before;
             assert_eq!(written, done.load(Ordering::SeqCst), "given up after {polls} polls");
-            if ended.is_some() {
-                ended.unwrap().unwrap();
+            if let Some(ended) = ended {
+                ended.unwrap();
                 assert_eq!(written, 1);
                 assert!(polls > 1, "it was given up in the middle");
                 return;
