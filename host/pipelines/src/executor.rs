@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
+use crate::pins;
 use crate::plan::{Interfaces, Pinned, Plan, PlanRequest, plan};
 use crate::run::Run;
 use crate::runner::{ModelPublisher, StepRunner};
@@ -80,10 +81,14 @@ impl Executor {
     }
 
     /// Ends, as failed, the runs that a killed process left running. What their finished steps gave
-    /// stays in the cache.
+    /// stays in the cache. What runs of an earlier version wrote is pinned, before anybody collects it.
     pub async fn recover(&self) -> Result<()> {
         for run in self.0.records.recover().await? {
             self.0.tracking.end_run(&run, Outcome::Failed).await?;
+        }
+        for id in self.0.records.unpinned().await? {
+            pins::pin_outputs(self.0.store.as_ref(), &self.0.records.get(&id).await?).await?;
+            self.0.records.pinned(&id).await?;
         }
         Ok(())
     }

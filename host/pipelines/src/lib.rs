@@ -7,6 +7,7 @@ mod executor;
 mod file;
 mod key;
 mod order;
+mod pins;
 mod plan;
 mod provenance;
 mod records;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::cache::Kept;
 use crate::executor::Inner;
 use crate::key::cache_key;
+use crate::pins;
 use crate::plan::{Argument, Call, Plan, Planned, Work};
 use crate::reports::{Forward, drain, write};
 use crate::runner::{Artifact, StepWork};
@@ -288,7 +289,7 @@ impl Task {
         } else {
             // Whoever looks at the run later finds it.
             for artifact in &kept.outcome.artifacts {
-                self.inner.store.pin(&artifact.digest, &format!("run/{}", self.run)).await?;
+                self.inner.store.pin(&artifact.digest, &pins::owner(&self.run)).await?;
             }
         }
         record.status = StepStatus::Succeeded;

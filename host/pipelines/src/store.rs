@@ -113,6 +113,20 @@ impl Records {
         Ok(tracking_runs)
     }
 
+    /// The runs of an earlier version whose outputs nothing pins yet.
+    pub(crate) async fn unpinned(&self) -> Result<Vec<String>> {
+        let rows = sqlx::query("SELECT run FROM unpinned_runs ORDER BY run").fetch_all(self.0.pool()).await;
+        rows.map_err(fail)?.iter().map(|row| row.try_get("run").map_err(fail)).collect()
+    }
+
+    /// What the run wrote is pinned now.
+    pub(crate) async fn pinned(&self, run: &str) -> Result<()> {
+        let mut tx = self.0.begin().await?;
+        let query = sqlx::query("DELETE FROM unpinned_runs WHERE run = ?").bind(run);
+        query.execute(&mut *tx).await.map_err(fail)?;
+        tx.commit().await
+    }
+
     /// Every run, newest first.
     pub(crate) async fn all(&self) -> Result<Vec<PipelineRun>> {
         let rows = sqlx::query("SELECT * FROM pipeline_runs ORDER BY started_at DESC, id")

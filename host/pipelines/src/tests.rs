@@ -446,3 +446,24 @@ async fn whoever_goes_away_while_a_run_is_submitted_leaves_none_that_never_ends(
         }
     }
 }
+
+#[tokio::test]
+async fn what_runs_of_an_earlier_version_wrote_is_pinned_when_the_folder_is_opened() {
+    let world = World::new().await;
+    let run = world.finish(calls(&call("a", "make", "cache = false"))).await;
+    let artifact: Digest = run.steps[0].outputs["model"].as_str().unwrap().parse().unwrap();
+    let owner = format!("run/{}", run.id);
+    assert_eq!(world.fake.store.pins(&artifact).await.unwrap(), [owner.clone()]);
+    // As the earlier version left it, and as the migration finds it.
+    world.fake.store.unpin(&artifact, &owner).await.unwrap();
+    let mut tx = world.db.begin().await.unwrap();
+    let query = sqlx::query("INSERT INTO unpinned_runs (run) VALUES (?)").bind(&run.id);
+    query.execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    world.executor.recover().await.unwrap();
+    assert_eq!(world.fake.store.pins(&artifact).await.unwrap(), [owner.clone()]);
+    // Once is enough: what is let go of later is not pinned again.
+    world.fake.store.unpin(&artifact, &owner).await.unwrap();
+    world.executor.recover().await.unwrap();
+    assert!(world.fake.store.pins(&artifact).await.unwrap().is_empty());
+}
