@@ -453,7 +453,7 @@ async fn what_runs_of_an_earlier_version_wrote_is_pinned_when_the_folder_is_open
     let run = world.finish(calls(&call("a", "make", "cache = false"))).await;
     let artifact: Digest = run.steps[0].outputs["model"].as_str().unwrap().parse().unwrap();
     let owner = format!("run/{}", run.id);
-    assert_eq!(world.fake.store.pins(&artifact).await.unwrap(), [owner.clone()]);
+    assert_eq!(world.fake.store.pins(&artifact).await.unwrap(), std::slice::from_ref(&owner));
     // As the earlier version left it, and as the migration finds it.
     world.fake.store.unpin(&artifact, &owner).await.unwrap();
     let mut tx = world.db.begin().await.unwrap();
@@ -461,7 +461,7 @@ async fn what_runs_of_an_earlier_version_wrote_is_pinned_when_the_folder_is_open
     query.execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     world.executor.recover().await.unwrap();
-    assert_eq!(world.fake.store.pins(&artifact).await.unwrap(), [owner.clone()]);
+    assert_eq!(world.fake.store.pins(&artifact).await.unwrap(), std::slice::from_ref(&owner));
     // Once is enough: what is let go of later is not pinned again.
     world.fake.store.unpin(&artifact, &owner).await.unwrap();
     world.executor.recover().await.unwrap();
