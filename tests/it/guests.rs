@@ -103,7 +103,11 @@ fn a_step_sees_a_world_that_stands_still() {
         if !world.push("testing-hermetic") {
             return None;
         }
-        let steps = [("one", "observe", "zero = 0.0"), ("two", "observe", "zero = -0.0")];
+        let steps = [
+            ("one", "observe", "zero = 0.0"),
+            ("two", "observe", "zero = -0.0"),
+            ("nap", "nap", "seconds = 86400"),
+        ];
         let file = world.write("pipeline.toml", pipeline("testing-hermetic", "", &steps));
         Some(world.eyot.json(&["run", &file]).unwrap())
     };
@@ -112,7 +116,8 @@ fn a_step_sees_a_world_that_stands_still() {
     let expected = json!({
         "random": one["random"],
         "unix-nanoseconds": 946_684_800_000_000_000_u64,
-        "elapsed-nanoseconds": 0,
+        // A reading of the monotonic clock takes a microsecond.
+        "elapsed-nanoseconds": 1000,
         "environment": [],
         "arguments": one["arguments"],
         "files": [],
@@ -121,6 +126,9 @@ fn a_step_sees_a_world_that_stands_still() {
     assert_eq!(*one, expected);
     assert_eq!(one, &step(&second, "one")["outputs"], "the same on every machine");
     assert_ne!(one["random"], two["random"], "another step draws other numbers");
+    // A day passes at once.
+    assert_eq!(step(&first, "nap")["outputs"]["output"], 86_400_000_001_000_u64);
+    assert_eq!(step(&first, "nap")["outputs"], step(&second, "nap")["outputs"]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::limits::Meter;
 use crate::logs::{Lines, Sink, Stream};
 use crate::memory::HostMemory;
 use crate::reach::Reach;
+use crate::step_clock::StepClock;
 use crate::{Component, Limits, hermetic};
 
 /// What a component may reach. Nothing that is not named here exists for it.
@@ -82,6 +83,8 @@ pub(crate) struct Guest {
     outbound: Outbound,
     /// Whether it is a step, whose results must be the same wherever it runs.
     pub(crate) hermetic: bool,
+    /// Its time, if it is a step.
+    pub(crate) step_clock: StepClock,
     /// How long it has held the thread that it computes on.
     pub(crate) pace: Pace,
     /// How urgent its inferences are.
@@ -157,8 +160,9 @@ impl Guest {
         let stdout = Lines::new(Stream::Stdout, grants.sink.clone());
         let stderr = Lines::new(Stream::Stderr, grants.sink.clone());
         builder.stdout(stdout.clone()).stderr(stderr.clone());
+        let step_clock = StepClock::default();
         match seed {
-            Some(seed) => hermetic::seal(&mut builder, seed),
+            Some(seed) => hermetic::seal(&mut builder, seed, step_clock.clone()),
             None => {
                 builder.wall_clock(hermetic::Present);
             }
@@ -182,6 +186,7 @@ impl Guest {
             http: WasiHttpCtx::new(),
             outbound,
             hermetic: seed.is_some(),
+            step_clock,
             pace: Pace::default(),
             priority: Priority::default(),
             spent: Spent::default(),

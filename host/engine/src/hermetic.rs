@@ -1,14 +1,17 @@
-//! The world as a step sees it: no clock that moves, no chance, no network, no files.
+//! The world as a step sees it: no clock that the host moves, no chance, no network, no files.
 
 use std::time::{Duration, SystemTime};
 
 use rand::SeedableRng as _;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder};
+use wasmtime_wasi::{HostWallClock, WasiCtxBuilder};
+
+use crate::step_clock::StepClock;
 
 /// 2000-01-01T00:00:00Z. Not 1970: a zero time reads as "unset" to much software, and zip cannot
 /// hold a year before 1980.
 pub(crate) const EPOCH: Duration = Duration::from_secs(946_684_800);
 
+/// The wall clock of steps: it stands.
 struct Standing;
 
 impl HostWallClock for Standing {
@@ -18,16 +21,6 @@ impl HostWallClock for Standing {
 
     fn now(&self) -> Duration {
         EPOCH
-    }
-}
-
-impl HostMonotonicClock for Standing {
-    fn resolution(&self) -> u64 {
-        1
-    }
-
-    fn now(&self) -> u64 {
-        0
     }
 }
 
@@ -52,7 +45,7 @@ fn since_epoch(now: SystemTime) -> Duration {
 
 /// Takes clocks and chance out of a WASI context. `seed` comes from the cache key, so that equal
 /// steps draw equal numbers and different steps different ones.
-pub(crate) fn seal(builder: &mut WasiCtxBuilder, seed: &[u8; 32]) {
+pub(crate) fn seal(builder: &mut WasiCtxBuilder, seed: &[u8; 32], clock: StepClock) {
     let stream = |tag: u8| {
         let mut bytes = *seed;
         bytes[31] ^= tag;
@@ -62,7 +55,7 @@ pub(crate) fn seal(builder: &mut WasiCtxBuilder, seed: &[u8; 32]) {
     insecure_seed.copy_from_slice(&seed[..16]);
     builder
         .wall_clock(Standing)
-        .monotonic_clock(Standing)
+        .monotonic_clock(clock)
         .secure_random(stream(0))
         .insecure_random(stream(1))
         .insecure_random_seed(u128::from_le_bytes(insecure_seed));

@@ -21,6 +21,7 @@ use wasmtime::component::{HasData, HasSelf, Linker, Resource};
 
 use crate::guest::Guest;
 use crate::plan::Setup;
+use crate::step_clock;
 
 /// Gives an asynchronous call of a guest its guest back.
 pub(crate) struct ToGuest;
@@ -47,7 +48,10 @@ pub(crate) fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result
             ServingHost::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
             models_async::link(linker)?;
         }
-        Setup::Hermetic => wasmtime_wasi::p3::add_to_linker(linker)?,
+        Setup::Hermetic => {
+            wasmtime_wasi::p3::add_to_linker(linker)?;
+            step_clock::link(linker)?;
+        }
     }
     eyot_world::imports::Host_::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     nn::link(linker)

@@ -29,6 +29,7 @@ mod reflect;
 mod seal;
 mod shelf;
 mod step;
+mod step_clock;
 mod stores;
 mod temper;
 #[cfg(test)]
@@ -57,4 +58,4 @@ pub use web::{Streamed, Web};
 
 /// The version of what a step can observe of this host: part of every cache key. It rises when the
 /// same component on the same inputs could write other bytes than before.
-pub const SEMANTICS: &str = "eyot-steps/1 wasmtime/48";
+pub const SEMANTICS: &str = "eyot-steps/2 wasmtime/48";

@@ -18,6 +18,13 @@ mod steps {
         pub nan_bits: u32,
     }
 
+    /// Sleeps for so long; answers how long that was.
+    pub fn nap(seconds: u64) -> Result<u64> {
+        let started = Instant::now();
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
+        Ok(u64::try_from(started.elapsed().as_nanos())?)
+    }
+
     /// Looks at chance, clocks, environment and files.
     pub fn observe(zero: f32) -> Result<Observed> {
         let started = Instant::now();

@@ -1,0 +1,181 @@
+//! The monotonic clock of steps: a function of what the step does, and of nothing else.
+//!
+//! It is not zero, which the runtime of Go takes for a clock that is broken; it moves on with each reading, so that
+//! who waits in a loop comes to an end; and who sleeps wakes up at once, at the time for which it asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Poll;
+
+use parking_lot::Mutex;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Accessor, Linker, Resource};
+use wasmtime_wasi::HostMonotonicClock;
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+
+use crate::guest::Guest;
+
+/// What the first reading says, in nanoseconds.
+const FIRST_NANOSECONDS: u64 = 1_000_000_000;
+/// What passes with each reading.
+const READING_NANOSECONDS: u64 = 1_000;
+
+/// The time of one step. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct StepClock(Arc<Mutex<Time>>);
+
+#[derive(Debug)]
+struct Time {
+    now: u64,
+    /// For when somebody waits, and how many do.
+    awaited: BTreeMap<u64, usize>,
+}
+
+impl Default for StepClock {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Time { now: FIRST_NANOSECONDS, awaited: BTreeMap::new() })))
+    }
+}
+
+impl StepClock {
+    fn after(&self, nanoseconds: u64) -> u64 {
+        self.0.lock().now.saturating_add(nanoseconds)
+    }
+
+    /// Waits until it is `when`. Of those who wait at the same time, the one who waits for the earliest wakes up.
+    async fn wait_until(&self, when: u64) {
+        let awaited = Awaited::new(self.clone(), when);
+        // So that all who wait together are known before any of them wakes up.
+        tokio::task::yield_now().await;
+        std::future::poll_fn(|_| match self.earliest() {
+            Some(earliest) if earliest < when => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
+        let mut time = self.0.lock();
+        time.now = time.now.max(when);
+        drop(time);
+        drop(awaited);
+    }
+
+    fn earliest(&self) -> Option<u64> {
+        self.0.lock().awaited.keys().next().copied()
+    }
+}
+
+impl HostMonotonicClock for StepClock {
+    fn resolution(&self) -> u64 {
+        READING_NANOSECONDS
+    }
+
+    fn now(&self) -> u64 {
+        let mut time = self.0.lock();
+        let now = time.now;
+        time.now = now.saturating_add(READING_NANOSECONDS);
+        now
+    }
+}
+
+/// Somebody waits, until this is dropped.
+struct Awaited {
+    clock: StepClock,
+    when: u64,
+}
+
+impl Awaited {
+    fn new(clock: StepClock, when: u64) -> Self {
+        *clock.0.lock().awaited.entry(when).or_default() += 1;
+        Self { clock, when }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        let mut time = self.clock.0.lock();
+        if let Some(count) = time.awaited.get_mut(&self.when) {
+            *count -= 1;
+            if *count == 0 {
+                time.awaited.remove(&self.when);
+            }
+        }
+    }
+}
+
+/// What a step waits on that sleeps.
+struct Timer {
+    clock: StepClock,
+    when: u64,
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Timer {
+    async fn ready(&mut self) {
+        self.clock.wait_until(self.when).await;
+    }
+}
+
+/// In place of what wasmtime has, whose timers wait on the host's clock.
+pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let timer =
+        |mut store: StoreContextMut<'_, Guest>, when: u64| -> wasmtime::Result<(Resource<DynPollable>,)> {
+            let guest = store.data_mut();
+            let timer = guest.table.push(Timer { clock: guest.step_clock.clone(), when })?;
+            Ok((subscribe(&mut guest.table, timer)?,))
+        };
+    let mut second = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
+    second.func_wrap("subscribe-instant", move |store, (when,): (u64,)| timer(store, when))?;
+    second.func_wrap(
+        "subscribe-duration",
+        move |store: StoreContextMut<'_, Guest>, (nanoseconds,): (u64,)| {
+            let when = store.data().step_clock.after(nanoseconds);
+            timer(store, when)
+        },
+    )?;
+    let mut third = linker.instance("wasi:clocks/monotonic-clock@0.3.0")?;
+    third.func_wrap_concurrent("wait-until", |accessor: &Accessor<Guest>, (when,): (u64,)| {
+        Box::pin(async move {
+            let clock = accessor.with(|mut access| access.get().step_clock.clone());
+            clock.wait_until(when).await;
+            Ok(())
+        })
+    })?;
+    third.func_wrap_concurrent("wait-for", |accessor: &Accessor<Guest>, (nanoseconds,): (u64,)| {
+        Box::pin(async move {
+            let clock = accessor.with(|mut access| access.get().step_clock.clone());
+            clock.wait_until(clock.after(nanoseconds)).await;
+            Ok(())
+        })
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn time_is_what_the_step_makes_of_it() {
+        let clock = StepClock::default();
+        assert_eq!([clock.now(), clock.now()], [1_000_000_000, 1_000_001_000]);
+        clock.wait_until(5_000_000_000).await;
+        assert_eq!(clock.now(), 5_000_000_000);
+        // One that is over already wakes up at once, and turns nothing back.
+        clock.wait_until(0).await;
+        assert!(clock.now() > 5_000_000_000);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_earliest_wakes_up_first() {
+        let clock = StepClock::default();
+        let (late, early) = (clock.after(u64::MAX), clock.after(10));
+        tokio::select! {
+            biased;
+            () = clock.wait_until(late) => panic!("it is not that late"),
+            () = clock.wait_until(early) => {}
+        }
+        assert_eq!(clock.now(), early);
+        assert_eq!(clock.earliest(), None, "nobody waits any more");
+    }
+}
