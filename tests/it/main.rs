@@ -13,6 +13,7 @@ mod developing;
 mod digits;
 mod disk_full;
 mod examples;
+mod files;
 mod functions;
 mod guard;
 mod guests;

@@ -8,6 +8,7 @@ mod inference;
 mod precision;
 mod registry;
 mod schema;
+mod steps;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::{ByteCount, Error, Period, Result, ResultExt};
 pub use inference::{BackendChoice, Inference, Optimization};
 pub use precision::{Precision, Target, Tolerance};
 pub use registry::{Anonymous, ImmutableTags, Mirror, Quota, Registry, Retention};
+pub use steps::Steps;
 
 /// All options of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -196,20 +198,6 @@ pub struct Limits {
     pub reuse: u64,
 }
 
-/// Limits of one step run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Steps {
-    /// Linear memory of one step.
-    pub memory: ByteCount,
-    /// Wall time of one step, where the pipeline does not say.
-    pub timeout: Period,
-    /// Resource handles that one step may hold.
-    pub handles: usize,
-    /// Steps that run at the same time; 0 is one for each processor.
-    pub parallel: usize,
-}
-
 impl Default for Data {
     fn default() -> Self {
         let home = data_home();
@@ -263,17 +251,6 @@ impl Default for Limits {
             timeout: Period(std::time::Duration::from_secs(30)),
             handles: 10_000,
             reuse: 1000,
-        }
-    }
-}
-
-impl Default for Steps {
-    fn default() -> Self {
-        Self {
-            memory: ByteCount(2 << 30),
-            timeout: Period(std::time::Duration::from_secs(3600)),
-            handles: 100_000,
-            parallel: 0,
         }
     }
 }

@@ -15,9 +15,10 @@ use tokio::io::AsyncReadExt as _;
 use wasmtime::component::Val;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
+use crate::files::StepFiles;
 use crate::guest::Guest;
 use crate::step::{Artifact, Outcome, away};
-use crate::{Component, Grants, Limits, Mode, fault, hermetic};
+use crate::{Component, Grants, Limits, Mode, OutputLimits, fault, hermetic};
 
 /// One run of a program as a step.
 pub struct CommandCall {
@@ -35,6 +36,8 @@ pub struct CommandCall {
     pub seed: [u8; 32],
     /// Memory, time and handles.
     pub limits: Limits,
+    /// What it may leave.
+    pub output: OutputLimits,
     /// What it may reach beside its files.
     pub grants: Grants,
     /// Where artifacts are read and written.
@@ -70,6 +73,8 @@ impl Component {
         let values = hand_in(&call, &inside).await?;
         let started = Instant::now();
         let mut builder = WasiCtxBuilder::new();
+        // It has a thread of its own. Who waits for a disk sees how long that takes.
+        builder.allow_blocking_current_thread(true);
         builder.arg(PROGRAM);
         match &call.args {
             Some(args) => args.iter().for_each(|arg| {
@@ -86,7 +91,8 @@ impl Component {
             |error: wasmtime::Error| Error::internal(format!("files cannot be handed in: {error:#}"));
         builder.preopened_dir(&inside, "/in", FsPerms::ReadOnly).map_err(unusable)?;
         builder.preopened_dir(&outside, "/out", FsPerms::ReadWrite).map_err(unusable)?;
-        let guest = Guest::with(builder, call.grants.clone(), &call.limits, Some(&call.seed));
+        let mut guest = Guest::with(builder, call.grants.clone(), &call.limits, Some(&call.seed));
+        guest.files = StepFiles::new(call.output);
         let mut store = guest.into_store(self.wasmtime());
         let called = tokio::time::timeout(call.limits.timeout, self.invoke(&mut store, &function, &[])).await;
         let called = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
@@ -101,7 +107,11 @@ impl Component {
                 None => Err(fault::explain(&error, store.data(), &self.digest(), &function.name)),
             },
         };
+        let failure = store.data().files.usage.failure();
         drop(store);
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
         ended?;
         let mut outcome = take_out(&call, &outside).await?;
         outcome.duration = started.elapsed();

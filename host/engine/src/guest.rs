@@ -10,9 +10,11 @@ use eyot_store::BlobStore;
 use parking_lot::Mutex;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::files::{OutputLimits, StepFiles};
 use crate::host::outbound::Outbound;
 use crate::lane::Pace;
 use crate::limits::Meter;
@@ -85,6 +87,8 @@ pub(crate) struct Guest {
     pub(crate) hermetic: bool,
     /// Its time, if it is a step.
     pub(crate) step_clock: StepClock,
+    /// Its files, if it is a step.
+    pub(crate) files: StepFiles,
     /// How long it has held the thread that it computes on.
     pub(crate) pace: Pace,
     /// How urgent its inferences are.
@@ -187,12 +191,19 @@ impl Guest {
             outbound,
             hermetic: seed.is_some(),
             step_clock,
+            files: StepFiles::new(OutputLimits::NONE),
             pace: Pace::default(),
             priority: Priority::default(),
             spent: Spent::default(),
             under_way: Arc::default(),
             places: limits.handles,
         }
+    }
+
+    /// Its files, and what wasmtime has of them.
+    pub(crate) fn files_and_wasi(&mut self) -> (&mut StepFiles, WasiFilesystemCtxView<'_>) {
+        let inner = WasiFilesystemCtxView { ctx: self.wasi.filesystem(), table: &mut self.table };
+        (&mut self.files, inner)
     }
 
     /// A place for one more inference.

@@ -21,7 +21,7 @@ use wasmtime::component::{HasData, HasSelf, Linker, Resource};
 
 use crate::guest::Guest;
 use crate::plan::Setup;
-use crate::step_clock;
+use crate::{files, step_clock};
 
 /// Gives an asynchronous call of a guest its guest back.
 pub(crate) struct ToGuest;
@@ -51,6 +51,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result
         Setup::Hermetic => {
             wasmtime_wasi::p3::add_to_linker(linker)?;
             step_clock::link(linker)?;
+            files::link(linker)?;
         }
     }
     eyot_world::imports::Host_::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;

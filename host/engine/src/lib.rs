@@ -12,6 +12,7 @@ mod core_module;
 mod docs;
 mod engine;
 mod fault;
+mod files;
 mod functions;
 mod guest;
 mod handler;
@@ -42,6 +43,7 @@ pub use component::Component;
 pub use core_module::componentize;
 pub use docs::{SECTION as DOCS_SECTION, docs};
 pub use engine::{Engine, Mode, Options};
+pub use files::OutputLimits;
 pub use functions::{Arguments, Called, Functions, Reply, When};
 pub use guest::{Grants, Spent};
 pub use handler::{Answer, Handler};
@@ -58,4 +60,4 @@ pub use web::{Streamed, Web};
 
 /// The version of what a step can observe of this host: part of every cache key. It rises when the
 /// same component on the same inputs could write other bytes than before.
-pub const SEMANTICS: &str = "eyot-steps/2 wasmtime/48";
+pub const SEMANTICS: &str = "eyot-steps/3 wasmtime/48";

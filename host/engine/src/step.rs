@@ -10,8 +10,9 @@ use serde_json::Value;
 use wasmtime::Store;
 use wasmtime::component::Val;
 
+use crate::files::StepFiles;
 use crate::guest::{Artifacts, Guest, Known};
-use crate::{Component, Grants, Limits, Mode, fault, reflect};
+use crate::{Component, Grants, Limits, Mode, OutputLimits, fault, reflect};
 
 /// An artifact as a step knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct StepCall {
     pub seed: [u8; 32],
     /// Memory, time and handles.
     pub limits: Limits,
+    /// What it may write.
+    pub output: OutputLimits,
     /// What the step may reach beside its artifacts.
     pub grants: Grants,
     /// Where artifacts are read and written.
@@ -68,6 +71,7 @@ impl Component {
         let function = self.function(&call.function)?.clone();
         let started = Instant::now();
         let mut guest = Guest::new(call.grants, &call.limits, Some(&call.seed));
+        guest.files = StepFiles::new(call.output);
         guest.artifacts =
             Some(Artifacts { known: known(&call.store, &call.artifacts).await?, store: call.store });
         let mut store = guest.into_store(self.wasmtime());
@@ -77,6 +81,9 @@ impl Component {
         let called = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
         store.data().stdout.finish();
         store.data().stderr.finish();
+        if let Some(failure) = store.data().files.usage.failure() {
+            return Err(failure);
+        }
         let result =
             called.map_err(|error| fault::explain(&error, store.data(), &self.digest(), &function.name))?;
         let mut outcome = outcome(&mut store, &function, result).map_err(|error| {

@@ -15,7 +15,8 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use crate::{
-    Component, Discard, Engine, Grants, Handler, Instances, Limits, Mode, Options, Outcome, StepCall,
+    Component, Discard, Engine, Grants, Handler, Instances, Limits, Mode, Options, Outcome, OutputLimits,
+    StepCall,
 };
 
 /// Hands its inputs to a model of the host.
@@ -96,6 +97,7 @@ impl World {
             artifacts: HashMap::new(),
             seed: [0; 32],
             limits: Limits { memory: 16 << 20, timeout: Duration::from_millis(300), handles: 100 },
+            output: OutputLimits::NONE,
             grants: Grants::new(Arc::default(), loader, Arc::new(Discard)),
             store: self.store.clone(),
         }

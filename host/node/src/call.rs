@@ -10,7 +10,9 @@ use bytes::Bytes;
 use eyot_core::config::Config;
 use eyot_core::interface::{Function, Interface, Type};
 use eyot_core::{Digest, Error, Result, ResultExt};
-use eyot_engine::{Artifact, CommandCall, Component, Engine, Grants, Limits, Mode, Sink, StepCall, Stream};
+use eyot_engine::{
+    Artifact, CommandCall, Component, Engine, Grants, Limits, Mode, OutputLimits, Sink, StepCall, Stream,
+};
 use eyot_nn::Models;
 use eyot_store::{BlobStore, Memory};
 use indexmap::IndexMap;
@@ -24,6 +26,7 @@ pub(crate) struct Callable {
     component: Component,
     models: Arc<Models>,
     limits: Limits,
+    output: OutputLimits,
     store: Arc<dyn BlobStore>,
 }
 
@@ -40,7 +43,13 @@ impl Callable {
         let blob = store.put(wasm).await?;
         let component = engine.load(&*store, blob.digest, Mode::Hermetic).await?;
         let models = crate::platform::models_over(config, store.clone())?;
-        Ok(Self { component, models, limits: Limits::from(&config.steps), store })
+        Ok(Self {
+            component,
+            models,
+            limits: Limits::from(&config.steps),
+            output: OutputLimits::from(&config.steps),
+            store,
+        })
     }
 
     pub(crate) fn interface(&self) -> &Interface {
@@ -97,6 +106,7 @@ impl Callable {
             outputs: outputs.iter().map(|path| (path.clone(), (path.clone(), octets()))).collect(),
             seed: [0; 32],
             limits: self.limits,
+            output: self.output,
             grants: Grants::new(Arc::default(), self.models.clone(), sink),
             store: self.store.clone(),
         };
@@ -139,6 +149,7 @@ impl Callable {
             artifacts,
             seed: [0; 32],
             limits: self.limits,
+            output: self.output,
             grants: Grants::new(Arc::default(), self.models.clone(), Arc::new(ToStderr)),
             store: self.store.clone(),
         };

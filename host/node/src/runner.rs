@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use eyot_core::config::Config;
 use eyot_core::interface::Interface;
 use eyot_core::{Digest, Result};
-use eyot_engine::{CommandCall, Engine, Grants, Limits, Mode, Outcome, SEMANTICS, Sink, StepCall, Stream};
+use eyot_engine::{
+    CommandCall, Engine, Grants, Limits, Mode, Outcome, OutputLimits, SEMANTICS, Sink, StepCall, Stream,
+};
 use eyot_nn::Models;
 use eyot_pipelines::{Artifact, Reporter, StepOutcome, StepRunner, StepWork};
 use eyot_store::BlobStore;
@@ -17,6 +19,7 @@ pub(crate) struct WasmRunner {
     models: Arc<Models>,
     store: Arc<dyn BlobStore>,
     limits: Limits,
+    output: OutputLimits,
 }
 
 impl WasmRunner {
@@ -26,7 +29,13 @@ impl WasmRunner {
         models: Arc<Models>,
         store: Arc<dyn BlobStore>,
     ) -> Self {
-        Self { engine, models, store, limits: Limits::from(&config.steps) }
+        Self {
+            engine,
+            models,
+            store,
+            limits: Limits::from(&config.steps),
+            output: OutputLimits::from(&config.steps),
+        }
     }
 }
 
@@ -68,6 +77,7 @@ impl StepRunner for WasmRunner {
                 outputs: outputs.collect(),
                 seed: work.seed,
                 limits,
+                output: self.output,
                 grants,
                 store: work.store.clone(),
             };
@@ -79,6 +89,7 @@ impl StepRunner for WasmRunner {
             artifacts: work.artifacts,
             seed: work.seed,
             limits,
+            output: self.output,
             grants,
             store: work.store,
         };

@@ -53,7 +53,11 @@ impl Guest {
         chunk: Vec<u8>,
     ) -> wasmtime::Result<Result<()>> {
         let store = self.store();
+        let counted = self.files.usage.grow(chunk.len() as u64);
         let blob = std::mem::replace(&mut self.get_mut::<_, Writing>(handle)?.blob, Blob::Broken);
+        if counted.is_err() {
+            return Ok(Err(self.files.usage.failure().unwrap_or_else(|| Error::internal("no room"))));
+        }
         let written = async {
             let mut writer = open(store, blob).await?;
             writer.write(chunk.into()).await.map(|()| writer)
