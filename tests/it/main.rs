@@ -7,6 +7,7 @@ mod access;
 mod batch;
 mod cli;
 mod clients;
+mod connections;
 mod crash;
 mod crash_registry;
 mod developing;

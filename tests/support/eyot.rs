@@ -1,5 +1,6 @@
 //! Running commands.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -94,10 +95,28 @@ impl Eyot {
 
     /// The same with settings, as in `gateway.queue=1`.
     pub fn up_with(&self, settings: &[&str]) -> Result<Server> {
+        Server::start(self.server_command(settings), &self.data)
+    }
+
+    /// The same with so many file descriptors and no more.
+    pub fn up_with_descriptors(&self, count: u64, settings: &[&str]) -> Result<Server> {
+        let mut command = self.server_command(settings);
+        let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+        // SAFETY: between fork and exec it makes one system call, with a structure of its own.
+        unsafe {
+            command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
+        Server::start(command, &self.data)
+    }
+
+    fn server_command(&self, settings: &[&str]) -> Command {
         let mut arguments =
             vec!["up", "--json", "--set", "api.listen=127.0.0.1:0", "--set", "gateway.listen=127.0.0.1:0"];
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-        Server::start(self.command(&arguments), &self.data)
+        self.command(&arguments)
     }
 }
 

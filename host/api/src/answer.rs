@@ -92,6 +92,9 @@ pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes> {
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Error::too_large(format!("the body is larger than {limit} bytes")))
         }
+        Err(error) if eyot_http::is_too_slow(error.as_ref()) => {
+            Err(Error::new(Kind::Timeout, "the body takes too long to arrive").because(error))
+        }
         Err(error) => Err(Error::unavailable("the body ended early").because(error)),
     }
 }

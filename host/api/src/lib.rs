@@ -4,7 +4,6 @@
 mod answer;
 mod client;
 mod deployments;
-mod listen;
 mod logs;
 mod models;
 mod registry;
@@ -16,4 +15,4 @@ pub use client::Client;
 pub use deployments::DeployRequest;
 pub use logs::{LogLine, Logs};
 pub use runs::{Lineage, SubmitRequest, Submitted};
-pub use server::{ServerInfo, Services, router, serve};
+pub use server::{BUFFERS, ServerInfo, Services, router, serve};

@@ -2,27 +2,27 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::State;
+use axum::http::{Request, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, Kind, config};
 use eyot_deploy::Deployments;
-use eyot_http::{Guard, Rejection};
+use eyot_http::{Buffers, Guard, Listener, PacedBody, Rejection, Returned};
 use eyot_meta::Changes;
 use eyot_oci::Registry;
 use eyot_pipelines::Executor;
 use eyot_tracking::Tracking;
+use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use crate::answer::Refusal;
 use crate::logs::{self, Logs};
 use crate::routes::{Routes, Rule};
-use crate::{deployments, listen, models, registry, runs};
+use crate::{deployments, models, registry, runs};
 
 /// What answers requests.
 #[derive(Clone)]
@@ -71,7 +71,7 @@ pub fn router(services: Services) -> Router {
 /// Whatever may change something is done to its end, also when the client goes away in the middle: between
 /// two steps of a handler there would be a deployment that is written and does not serve, or a blob that is
 /// here and is nobody's. It stands before all routes, so none can be forgotten.
-async fn to_its_end(State(changes): State<Changes>, request: Request, next: Next) -> Response {
+async fn to_its_end(State(changes): State<Changes>, request: Request<Body>, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }
@@ -79,20 +79,38 @@ async fn to_its_end(State(changes): State<Changes>, request: Request, next: Next
     done.unwrap_or_else(|error| Refusal(error).into_response())
 }
 
-/// Answers on `listener`, over TLS if `tls` is given, what `guard` lets in, until `shutdown`; then requests in flight end and new ones are refused. What
-/// the registry has to do by itself is done meanwhile.
+/// What is read of a connection at once, heads included. hyper's own limit is 400 KiB, which uploads fill:
+/// a hundred of them at once would hold 40 MiB in buffers alone.
+const READ_BYTES: usize = 64 << 10;
+/// How much of a blob may be under way over HTTP/2.
+const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
+
+/// The buffers of connections to the control plane.
+pub const BUFFERS: Buffers = Buffers {
+    read_bytes: Some(READ_BYTES),
+    http2_stream_bytes: HTTP2_WINDOW_BYTES,
+    http2_connection_bytes: HTTP2_WINDOW_BYTES,
+    http2_frame_bytes: 16 << 10,
+};
+
+/// Answers on `listener` what `guard` lets in, until `shutdown`; then requests in flight end and new ones are
+/// refused. What the registry has to do by itself is done meanwhile.
 pub async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    listener: Listener,
     guard: Guard,
+    config: config::Api,
     services: Services,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let (registry, stop) = (services.registry.clone(), CancellationToken::new());
     let (changes, deployments) = (services.changes.clone(), services.deployments.clone());
     let requests = async {
-        let router = router(services).layer(middleware::from_fn_with_state(Arc::new(guard), admit));
-        listen::answer(listener, tls, router, shutdown).await;
+        let door = Arc::new(Door { guard, config, router: router(services) });
+        let answer = move |request, _| {
+            let door = door.clone();
+            async move { door.answer(request).await }
+        };
+        eyot_http::serve(listener, answer, shutdown).await.finish().await;
         // Those whose clients have gone away.
         changes.ended().await;
         deployments.settled().await;
@@ -101,26 +119,38 @@ pub async fn serve(
     tokio::join!(requests, registry.maintain(stop.clone()));
 }
 
-/// The outermost layer: sees to what an answer left of its request's body.
-async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    eyot_http::with_rest_of_body(request, |request| guarded(guard, request.map(Body::new), next)).await
+/// What every request from a socket passes.
+struct Door {
+    guard: Guard,
+    config: config::Api,
+    router: Router,
 }
 
-/// Turns away what a web page of somebody else's may have sent, whatever it asks for.
-async fn guarded(guard: Arc<Guard>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    if let Err(Rejection { status, error }) = guard.check(&parts) {
-        let mut response = Refusal(error).into_response();
-        *response.status_mut() = status;
-        return response;
+impl Door {
+    /// Turns away what a web page of somebody else's may have sent, whatever it asks for, and waits for no body
+    /// that does not come.
+    async fn answer(&self, request: Request<Returned<Incoming>>) -> Response {
+        let (parts, body) = request.into_parts();
+        if let Err(Rejection { status, error }) = self.guard.check(&parts) {
+            let mut response = Refusal(error).into_response();
+            *response.status_mut() = status;
+            return response;
+        }
+        if let Some(answer) = self.guard.cors().preflight(&parts) {
+            return answer;
+        }
+        let cors = self.guard.cors().headers(&parts.headers);
+        let body = PacedBody::new(body, self.config.body_timeout.0, self.config.body_rate.0);
+        let lateness = body.lateness();
+        let answered = self.router.clone().oneshot(Request::from_parts(parts, Body::new(body))).await;
+        let mut response = answered.unwrap_or_else(|never| match never {});
+        if lateness.is_late() && response.status().is_server_error() {
+            // The client is late, not this server: a kind of error has only one status.
+            *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+        }
+        response.headers_mut().extend(cors.into_iter().flatten());
+        response
     }
-    if let Some(answer) = guard.cors().preflight(&parts) {
-        return answer;
-    }
-    let cors = guard.cors().headers(&parts.headers);
-    let mut response = next.run(Request::from_parts(parts, body)).await;
-    response.headers_mut().extend(cors.into_iter().flatten());
-    response
 }
 
 async fn info(State(services): State<Services>) -> Json<ServerInfo> {

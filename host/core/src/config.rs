@@ -4,6 +4,8 @@
 //! environment and `--set gateway.listen=…` on the command line. A name that does not exist is an
 //! error wherever it stands, so that a misspelt limit is not a missing limit.
 
+mod api;
+mod http;
 mod inference;
 mod precision;
 mod registry;
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, Error, Period, Result, ResultExt};
 
+pub use api::Api;
+pub use http::Http;
 pub use inference::{BackendChoice, Inference, Optimization};
 pub use precision::{Precision, Target, Tolerance};
 pub use registry::{Anonymous, ImmutableTags, Mirror, Quota, Registry, Retention};
@@ -33,6 +37,8 @@ pub struct Config {
     pub api: Api,
     /// The data plane: predictions.
     pub gateway: Gateway,
+    /// Connections to either plane.
+    pub http: Http,
     /// The registry.
     pub registry: Registry,
     /// Limits of one prediction.
@@ -107,33 +113,6 @@ pub struct Data {
     pub backends: PathBuf,
     /// The folder of compilers that `eyot build` installs for languages; shared by all data folders of a user.
     pub tools: PathBuf,
-}
-
-/// The control plane.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Api {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// The certificate chain for TLS, a PEM file; empty for none.
-    pub tls_cert: PathBuf,
-    /// The certificate's private key, a PEM file.
-    pub tls_key: PathBuf,
-    /// Authorities that commands trust beside those of the system when they speak to a server over
-    /// https, a PEM file; empty for none.
-    pub ca: PathBuf,
-    /// Names by which this server is known, as in `eyot.example.com` or `*.example.com`; a request that names
-    /// another is refused. Addresses, localhost and the host of registry.url always are.
-    pub hosts: Vec<String>,
-    /// Origins whose pages may use the control plane from a browser, as in `https://app.example.com`.
-    pub origins: Vec<String>,
-}
-
-impl Api {
-    /// Certificate and key, if the control plane speaks TLS.
-    pub fn tls(&self) -> Option<(&Path, &Path)> {
-        (!self.tls_cert.as_os_str().is_empty()).then_some((&self.tls_cert, &self.tls_key))
-    }
 }
 
 /// The data plane.
@@ -211,14 +190,6 @@ fn data_home() -> PathBuf {
     absolute("XDG_DATA_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
         .map_or_else(|| PathBuf::from(".eyot"), |base| base.join("eyot"))
-}
-
-impl Default for Api {
-    fn default() -> Self {
-        let (tls_cert, tls_key, ca) = (PathBuf::new(), PathBuf::new(), PathBuf::new());
-        let (hosts, origins) = (Vec::new(), Vec::new());
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8090)), tls_cert, tls_key, ca, hosts, origins }
-    }
 }
 
 impl Default for Gateway {
@@ -315,6 +286,10 @@ impl Config {
             ("handlers.memory", self.handlers.memory.0),
             ("handlers.reuse", self.handlers.reuse),
             ("handlers.timeout", self.handlers.timeout.0.as_micros() as u64),
+            ("http.header-timeout", self.http.header_timeout.0.as_micros() as u64),
+            ("http.idle-timeout", self.http.idle_timeout.0.as_micros() as u64),
+            ("http.write-timeout", self.http.write_timeout.0.as_micros() as u64),
+            ("api.body-timeout", self.api.body_timeout.0.as_micros() as u64),
             ("inference.queue", self.inference.queue as u64),
             ("inference.intra-threads", self.inference.intra_threads as u64),
             ("inference.max-batch", self.inference.max_batch as u64),

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use eyot_core::{ByteCount, Error, Result};
+use eyot_http::Returned;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
@@ -80,6 +81,9 @@ impl Body for Parts {
     }
 }
 
+/// The body of a request. What is left of it when it is dropped is seen to where it came from.
+pub(crate) type Received = Returned<Incoming>;
+
 /// Back ends want tensors at such addresses.
 const ALIGNMENT: usize = 64;
 
@@ -91,7 +95,7 @@ const TURN: usize = 128 << 10;
 ///
 /// A larger one is read to its end and dropped, within reason: a client that is still sending would
 /// see a broken connection instead of the answer.
-pub(crate) async fn read(mut body: Incoming, limit: u64, aligned: usize) -> Result<Bytes> {
+pub(crate) async fn read(mut body: Received, limit: u64, aligned: usize) -> Result<Bytes> {
     let promised = body.size_hint().exact();
     let mut whole: Option<Vec<u8>> = None;
     let (mut padding, mut length, mut unyielded) = (0, 0_u64, 0);

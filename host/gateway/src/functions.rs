@@ -16,10 +16,10 @@ use eyot_core::{Error, Kind, Result};
 use eyot_engine::{Arguments, Called, Reply, When};
 use http::request;
 use http::{HeaderMap, Method, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Refusal, html_answer, json_answer, text_answer};
+use crate::body::Received;
 use crate::places::unescape;
 use crate::predict::{self, Call};
 use crate::rest::{LONG, answered, whole};
@@ -73,7 +73,7 @@ pub(crate) async fn answer(
     gateway: &Arc<Inner>,
     path: &str,
     parts: &request::Parts,
-    body: Incoming,
+    body: Received,
 ) -> Result<Answer, Refusal> {
     let target = Target::of(path)?;
     let rest: Vec<&str> = target.rest.iter().map(String::as_str).collect();
@@ -123,7 +123,7 @@ async fn call(
     target: &Target,
     function: &str,
     headers: &HeaderMap,
-    body: Incoming,
+    body: Received,
 ) -> Result<Answer, Refusal> {
     let call = Call::new(gateway, headers, None);
     let attempted = attempt(gateway, &call, target, function, headers, body).await;
@@ -136,7 +136,7 @@ async fn attempt(
     target: &Target,
     function: &str,
     headers: &HeaderMap,
-    body: Incoming,
+    body: Received,
 ) -> Result<Answer, Refusal> {
     gateway.refuse_when_draining()?;
     let endpoint = gateway.endpoint(&target.name)?;

@@ -1,6 +1,7 @@
 //! The Open Inference Protocol over gRPC, on the same port: requests are told apart by content type.
 
 mod health;
+mod messages;
 mod service;
 mod tensors;
 
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use eyot_core::{Error, Kind};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use hyper::body::Incoming;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
@@ -17,7 +17,9 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::answer::told;
+use crate::body::Received;
 use crate::server::Inner;
+use messages::MessageBody;
 
 /// Types and services of proto/inference.proto.
 #[allow(clippy::all, clippy::pedantic, unreachable_pub, missing_docs)]
@@ -44,8 +46,14 @@ pub(crate) fn speaks(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// Calls whose client may send messages for as long as it likes, with pauses in between.
+const STREAMING_CALLS: [&str; 2] = ["ModelStreamInfer", "ServerReflectionInfo"];
+
 /// Answers a call. What goes wrong is told in its status.
-pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Received>) -> Response<Body> {
+    let is_streaming = STREAMING_CALLS.iter().any(|call| request.uri().path().ends_with(call));
+    let body_timeout = gateway.config.body_timeout.0;
+    let request = request.map(|body| MessageBody::new(body, body_timeout, is_streaming));
     let path = request.uri().path();
     let limit = usize::try_from(gateway.config.max_body.0).unwrap_or(usize::MAX);
     let (service, call) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));

@@ -25,7 +25,6 @@ mod spans;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod trace;
 mod web;
 
@@ -33,4 +32,3 @@ pub use predictor::{ComponentPredictor, ModelPredictor, Predicted, Predictor};
 pub use repository::Repository;
 pub use revisions::Revision;
 pub use server::{Gateway, Listening};
-pub use tls::acceptor as tls_acceptor;

@@ -6,11 +6,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use hyper::body::Incoming;
 
 use crate::about;
 use crate::answer::{Answer, Refusal, answer};
-use crate::body::{self, Parts};
+use crate::body::{self, Parts, Received};
 use crate::compress::{Coding, WORTHWHILE};
 use crate::places::Target;
 use crate::predict::{self, Call};
@@ -27,7 +26,7 @@ pub(crate) async fn infer(
     gateway: &Arc<Inner>,
     target: &Target<'_>,
     headers: &HeaderMap,
-    body: Incoming,
+    body: Received,
 ) -> Result<Answer, Refusal> {
     let call = Call::new(gateway, headers, None);
     let attempted = attempt(gateway, &call, target, headers, body).await;
@@ -39,7 +38,7 @@ async fn attempt(
     call: &Call,
     target: &Target<'_>,
     headers: &HeaderMap,
-    body: Incoming,
+    body: Received,
 ) -> Result<Answer, Refusal> {
     gateway.refuse_when_draining()?;
     let endpoint = gateway.endpoint(&target.model)?;
@@ -95,7 +94,7 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
 pub(crate) async fn whole(
     gateway: &Inner,
     headers: &HeaderMap,
-    body: Incoming,
+    body: Received,
     header: Option<usize>,
 ) -> Result<Bytes, Refusal> {
     let limit = gateway.config.max_body.0;
@@ -107,18 +106,28 @@ pub(crate) async fn whole(
             allow: None,
         })?,
     };
-    let reading = body::read(body, limit, header.unwrap_or_default());
-    let body = tokio::time::timeout(gateway.config.body_timeout.0, reading).await.unwrap_or_else(|_| {
-        Err(Error::timeout(format!("the request's body did not come within {}", gateway.config.body_timeout)))
-    });
-    let body = body.map_err(|error| match error.kind() {
-        // The client is late, not this server: a kind of error has only one status.
-        Kind::Timeout => Refusal { error, status: Some(StatusCode::REQUEST_TIMEOUT), allow: None },
-        _ => Refusal::from(error),
-    })?;
+    let body = received(gateway, body, limit, header.unwrap_or_default()).await?;
     Ok(match coding {
         None => body,
         Some(coding) => gateway.aside(move || coding.unpack(&body, limit)).await?,
+    })
+}
+
+/// A whole body of at most `limit` bytes, as [`body::read`] reads it, if it comes in time.
+pub(crate) async fn received(
+    gateway: &Inner,
+    body: Received,
+    limit: u64,
+    aligned: usize,
+) -> Result<Bytes, Refusal> {
+    let reading = body::read(body, limit, aligned);
+    let body = tokio::time::timeout(gateway.config.body_timeout.0, reading).await.unwrap_or_else(|_| {
+        Err(Error::timeout(format!("the request's body did not come within {}", gateway.config.body_timeout)))
+    });
+    body.map_err(|error| match error.kind() {
+        // The client is late, not this server: a kind of error has only one status.
+        Kind::Timeout => Refusal { error, status: Some(StatusCode::REQUEST_TIMEOUT), allow: None },
+        _ => Refusal::from(error),
     })
 }
 

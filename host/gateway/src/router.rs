@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering;
 use eyot_core::{Error, Result};
 use eyot_http::{Guard, Rejection};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Out, Refusal, html_answer, json_answer, text_answer};
-use crate::body::{self, Parts};
+use crate::body::{Parts, Received};
 use crate::places::{Page, Place, Target};
 use crate::server::Inner;
 use crate::{about, docs, functions, grpc, metrics, openapi, predict, repository, rest, web};
@@ -21,7 +20,7 @@ use crate::{about, docs, functions, grpc, metrics, openapi, predict, repository,
 pub(crate) async fn answer(
     gateway: &Arc<Inner>,
     guard: &Guard,
-    request: Request<Incoming>,
+    request: Request<Received>,
     peer: SocketAddr,
 ) -> Response<Out> {
     let draining = gateway.draining.load(Ordering::Relaxed);
@@ -57,7 +56,7 @@ fn rejected(Rejection { status, error }: Rejection) -> Response<Out> {
 }
 
 /// Answers by gRPC or REST, whichever is spoken.
-async fn of_protocol(gateway: &Arc<Inner>, request: Request<Incoming>) -> Response<Out> {
+async fn of_protocol(gateway: &Arc<Inner>, request: Request<Received>) -> Response<Out> {
     if grpc::speaks(request.headers()) {
         return grpc::answer(gateway, request).await.map(Out::Grpc);
     }
@@ -77,7 +76,7 @@ async fn of_protocol(gateway: &Arc<Inner>, request: Request<Incoming>) -> Respon
     answer.map(Out::Http)
 }
 
-async fn route(gateway: &Arc<Inner>, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn route(gateway: &Arc<Inner>, request: Request<Received>) -> Result<Answer, Refusal> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if let Some(path) = path.strip_prefix("/fn/") {
@@ -106,18 +105,18 @@ async fn route(gateway: &Arc<Inner>, request: Request<Incoming>) -> Result<Answe
         Place::Metrics => Ok(text_answer(metrics::TYPE, metrics::text(gateway)?)),
         Place::Style => Ok(text_answer("text/css; charset=utf-8", docs::STYLE.to_owned())),
         Place::Index => {
-            let ready = wishes(body).await?["ready"] == json!(true);
+            let ready = wishes(gateway, body).await?["ready"] == json!(true);
             ok(&json!(repository::index(gateway, ready).await?))
         }
         Place::Load(model) => {
-            let wishes = wishes(body).await?;
+            let wishes = wishes(gateway, body).await?;
             let parameters = wishes["parameters"].as_object();
             let names = parameters.iter().flat_map(|parameters| parameters.keys().map(String::as_str));
             repository::load(gateway, &model, names).await?;
             ok(&json!({}))
         }
         Place::Unload(model) => {
-            wishes(body).await?;
+            wishes(gateway, body).await?;
             repository::unload(gateway, &model).await?;
             ok(&json!({}))
         }
@@ -162,12 +161,12 @@ pub(crate) fn origin(gateway: &Inner, headers: &HeaderMap) -> String {
 const WISHES: u64 = 64 << 10;
 
 /// The body of a request to the repository: an object, or nothing.
-async fn wishes(body: Incoming) -> Result<Value> {
-    let body = body::read(body, WISHES, 0).await?;
+async fn wishes(gateway: &Inner, body: Received) -> Result<Value, Refusal> {
+    let body = rest::received(gateway, body, WISHES, 0).await?;
     if body.is_empty() {
         return Ok(json!({}));
     }
     let value: Value = serde_json::from_slice(&body)
         .map_err(|error| Error::invalid(format!("the request cannot be read: {error}")))?;
-    if value.is_object() { Ok(value) } else { Err(Error::invalid("the request is no object")) }
+    if value.is_object() { Ok(value) } else { Err(Error::invalid("the request is no object").into()) }
 }

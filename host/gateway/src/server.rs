@@ -1,32 +1,23 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use eyot_core::{Error, Name, Result, config};
 use eyot_deploy::{Route, Traffic};
 use eyot_engine::Lane;
-use eyot_http::Guard;
+use eyot_http::{Buffers, Connections, Guard, Listener, tls_acceptor};
 use eyot_nn::{Models, RanOn};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use parking_lot::RwLock;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, oneshot, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
 
 use crate::log::Log;
 use crate::repository::Repository;
 use crate::revisions::{Endpoint, Revision, Revisions};
+use crate::router;
 use crate::spans::{Exporter, Spans};
-use crate::{router, tls};
 
 /// The data plane of a process. Cheap to clone.
 #[derive(Clone)]
@@ -114,19 +105,21 @@ impl Gateway {
         live.map(|live| live.ran_on()).unwrap_or_default()
     }
 
-    /// Makes the server ready to answer on `listener`: loads what TLS needs, opens the prediction log
+    /// Makes the server ready to answer on `socket`: loads what TLS needs, opens the prediction log
     /// under `logs` if the configuration wants one, and lets clients see `repository` and, where the
     /// configuration lets them, load and unload what is in it.
     ///
     /// Fails with `Invalid` when certificate or key cannot be used.
     pub fn listen(
         &self,
-        listener: TcpListener,
+        socket: TcpListener,
+        limits: config::Http,
+        connections: Connections,
         logs: &Path,
         repository: Arc<dyn Repository>,
     ) -> Result<Listening> {
         let config = &self.0.config;
-        let tls = config.tls().map(|(cert, key)| tls::acceptor("gateway", cert, key)).transpose()?;
+        let tls = config.tls().map(|(cert, key)| tls_acceptor("gateway", cert, key)).transpose()?;
         if config.prediction_log > 0.0 {
             let log = Log::open(logs, config.prediction_log, config.prediction_log_size.0)?;
             self.0.log.set(log).map_err(|_| Error::internal("the gateway listens already"))?;
@@ -139,7 +132,8 @@ impl Gateway {
         }
         *self.0.repository.write() = Some(repository);
         let guard = Arc::new(Guard::new("gateway", &config.hosts, &config.origins)?);
-        Ok(Listening { gateway: self.0.clone(), guard, listener, tls, exporter })
+        let listener = Listener { socket, tls, limits, connections, buffers: BUFFERS };
+        Ok(Listening { gateway: self.0.clone(), guard, listener, exporter })
     }
 }
 
@@ -200,67 +194,37 @@ impl Inner {
 pub struct Listening {
     gateway: Arc<Inner>,
     guard: Arc<Guard>,
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    listener: Listener,
     exporter: Option<Exporter>,
 }
 
-/// How long the head of a request, or a handshake, may take to arrive.
-const HEAD: Duration = Duration::from_secs(60);
+/// How much of a body may be under way over HTTP/2. Tensors are larger than what browsers send, and a client that
+/// may sends one in a single frame, not in dozens.
+const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 
-/// How long nobody is accepted when the process has no file descriptors left, unless one is given back.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// How much of a body may be under way over HTTP/2. Tensors are larger than what browsers send.
-const WINDOW: u32 = 1 << 20;
+const BUFFERS: Buffers = Buffers {
+    read_bytes: None,
+    http2_stream_bytes: HTTP2_WINDOW_BYTES,
+    http2_connection_bytes: 4 * HTTP2_WINDOW_BYTES,
+    http2_frame_bytes: HTTP2_WINDOW_BYTES,
+};
 
 impl Listening {
     /// Answers until `shutdown`. Then no connection is taken any more, new requests on open ones are
     /// refused, and requests in flight end, for as long as the configured drain time.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let Self { gateway, guard, listener, tls, exporter } = self;
+        let Self { gateway, guard, listener, exporter } = self;
         let (stop_exporter, stopped) = oneshot::channel();
         let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stopped)));
-        let connections = GracefulShutdown::new();
-        let closed = Arc::new(Notify::new());
-        // Told once, not ten times a second.
-        let mut refusing = false;
-        tokio::pin!(shutdown);
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = &mut shutdown => break,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => {
-                    refusing = false;
-                    accepted
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut refusing, true) {
-                        tracing::warn!(%error, "connections are not accepted");
-                    }
-                    // Out of file descriptors, mostly, and the next try would fail at once: whoever
-                    // closes one makes room.
-                    let _ = tokio::time::timeout(PAUSE, closed.notified()).await;
-                    continue;
-                }
-            };
-            // Answers are small and are waited for.
-            let _ = stream.set_nodelay(true);
-            let doors = (gateway.clone(), guard.clone());
-            let (watcher, closed, tls) = (connections.watcher(), closed.clone(), tls.clone());
-            tokio::spawn(async move {
-                if let Err(error) = speak(doors, stream, peer, tls, watcher).await {
-                    tracing::debug!(%peer, %error, "a connection ended early");
-                }
-                closed.notify_one();
-            });
-        }
+        let doors = (gateway.clone(), guard);
+        let answer = move |request, peer| {
+            let (gateway, guard) = doors.clone();
+            async move { router::answer(&gateway, &guard, request, peer).await }
+        };
+        let draining = eyot_http::serve(listener, answer, shutdown).await;
         gateway.draining.store(true, Ordering::Relaxed);
         gateway.changed();
-        drop(listener);
-        if tokio::time::timeout(gateway.config.drain.0, connections.shutdown()).await.is_err() {
+        if tokio::time::timeout(gateway.config.drain.0, draining.finish()).await.is_err() {
             tracing::warn!("requests still ran when the drain time was over and were cut off");
         }
         gateway.repository.write().take();
@@ -272,48 +236,4 @@ impl Listening {
         }
         Ok(())
     }
-}
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// The data plane, and what it lets in.
-type Doors = (Arc<Inner>, Arc<Guard>);
-
-async fn speak(
-    doors: Doors,
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    watcher: Watcher,
-) -> std::result::Result<(), Failure> {
-    match tls {
-        None => converse(doors, stream, peer, watcher).await,
-        Some(tls) => {
-            let stream = tokio::time::timeout(HEAD, tls.accept(stream)).await??;
-            converse(doors, stream, peer, watcher).await
-        }
-    }
-}
-
-async fn converse(
-    (gateway, guard): Doors,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
-    watcher: Watcher,
-) -> std::result::Result<(), Failure> {
-    let service = service_fn(move |request| {
-        let (gateway, guard) = (gateway.clone(), guard.clone());
-        async move { Ok::<_, Infallible>(router::answer(&gateway, &guard, request, peer).await) }
-    });
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    // A client that sends half a head and nothing more must not hold a connection for ever.
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        // A client that may sends a tensor in one frame, not in dozens.
-        .max_frame_size(WINDOW)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(4 * WINDOW);
-    watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()).await
 }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use eyot_core::{ByteCount, Error, Name, Result, config};
 use eyot_deploy::{Shadow, Traffic};
 use eyot_engine::Census;
+use eyot_http::Connections;
 use eyot_nn::{Ask, DataType, NamedTensor, RanOn, Signature, TensorSpec};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -131,6 +132,10 @@ fn add(gateway: &Gateway, revision: u64, predictor: Arc<dyn Predictor>, timeout:
     });
 }
 
+fn limits() -> config::Http {
+    config::Http::default()
+}
+
 impl World {
     async fn new(change: impl FnOnce(&mut config::Gateway)) -> Self {
         let mut config = config::Gateway { max_body: ByteCount(4096), ..config::Gateway::default() };
@@ -141,7 +146,8 @@ impl World {
         let (stop, stopped) = oneshot::channel();
         let dir = tempfile::tempdir().unwrap();
         let repository = Arc::new(Shelf { gateway: gateway.clone(), unloaded: Mutex::default() });
-        let listening = gateway.listen(listener, dir.path(), repository).unwrap();
+        let listening =
+            gateway.listen(listener, limits(), Connections::new(&limits()), dir.path(), repository).unwrap();
         let served = tokio::spawn(listening.serve(async { drop(stopped.await) }));
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { gateway, address, client, stop, served, begun: Arc::default(), dir }

@@ -8,26 +8,25 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, Kind, Result, config};
 use eyot_deploy::{Matched, Route};
 use eyot_engine::{Streamed, Web};
+use eyot_http::PacedBody;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header, request};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Frame, SizeHint};
 
 use crate::answer::{Failure, Out, Refusal};
-use crate::body;
+use crate::body::{self, Received};
 use crate::predict::{self, Call};
 use crate::revisions::{Endpoint, Live};
 use crate::server::Inner;
 use crate::stats::Counted;
 use crate::trace::TRACEPARENT;
 
-mod rest;
 mod spin;
 
-use rest::Rest;
 use spin::OfRoute;
 
 /// A deployment at one of its routes.
@@ -63,7 +62,7 @@ pub(crate) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> 
 pub(crate) async fn answer(
     gateway: &Arc<Inner>,
     found: Found,
-    request: Request<Incoming>,
+    request: Request<Received>,
     peer: SocketAddr,
 ) -> Response<Out> {
     let (parts, body) = request.into_parts();
@@ -80,7 +79,7 @@ async fn attempt(
     call: &Call,
     found: &Found,
     parts: request::Parts,
-    body: Incoming,
+    body: Received,
     peer: SocketAddr,
 ) -> Result<Response<Out>> {
     gateway.refuse_when_draining()?;
@@ -112,7 +111,7 @@ async fn ask(
     found: &Found,
     live: &Arc<Live>,
     parts: request::Parts,
-    body: Incoming,
+    body: Received,
     peer: SocketAddr,
     limit: u64,
 ) -> Result<(Response<Streamed>, Held)> {
@@ -131,11 +130,17 @@ async fn ask(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let body = match body.is_end_stream() {
         true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-        false => Limited::new(Rest::new(body, &gateway.config), limit).boxed_unsync(),
+        false => Limited::new(paced(body, &gateway.config), limit).boxed_unsync(),
     };
     let answered = web.answer(request.map(|()| body)).await;
     live.stats.inference.add(begun.elapsed());
     Ok((answered?, held))
+}
+
+/// A body that a component reads as it comes. A client that sends too slowly for too long is not waited for: it
+/// would keep an instance to itself.
+fn paced(body: Received, config: &config::Gateway) -> PacedBody<Received> {
+    PacedBody::new(body, config.body_timeout.0, config.body_rate.0)
 }
 
 /// The request as a component sees it: its whole address, and where the route stands in it under the

@@ -1,9 +1,19 @@
-//! What both planes do with HTTP before they look at a request.
+//! What both planes do with HTTP before they look at a request: connections, their limits, hosts and origins.
 
+mod connection;
+mod connections;
 mod cors;
 mod guard;
 mod linger;
+mod listener;
+mod pace;
+mod tls;
+mod watched;
 
+pub use connections::Connections;
 pub use cors::{Cors, is_preflight};
 pub use guard::{Guard, Rejection};
 pub use linger::{Returned, with_rest_of_body};
+pub use listener::{Buffers, Draining, Listener, serve};
+pub use pace::{BodyPace, Failure, Lateness, PacedBody, is_too_slow};
+pub use tls::acceptor as tls_acceptor;

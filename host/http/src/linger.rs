@@ -16,30 +16,39 @@ use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
+use crate::pace::{Failure, PacedBody};
+
 /// The rest of a body that is read before the answer goes out.
 const DRAINED_BYTES: u64 = 256 << 10;
 /// How long that may take: a client that waits for the answer before it sends on gets it.
 const DRAIN_TIME: Duration = Duration::from_millis(100);
-/// What a client may send on while it reads the answer, and for how long.
-const LINGERED_BYTES: u64 = 64 << 20;
+/// What a client may send on while it does not look at the answer: most read only when they have sent everything.
+const LINGERED_BYTES: u64 = 256 << 20;
+/// How long it is waited for, and for what it has to come faster to be waited for any longer.
 const LINGER_TIME: Duration = Duration::from_secs(5);
+const LINGER_BYTES_PER_SECOND: u64 = 8 << 20;
 
 /// A request's body, which goes home when it is dropped unread.
 #[derive(Debug)]
 pub struct Returned<B> {
     /// None once it was read to its end.
     body: Option<B>,
+    is_touched: bool,
     home: Home<B>,
 }
 
 /// Where a body is kept between the handler that dropped it and the answer.
-type Home<B> = Arc<Mutex<Option<B>>>;
+type Home<B> = Arc<Mutex<Rest<B>>>;
 
-impl<B> Returned<B> {
-    /// A body without a home, for who makes requests to themselves.
-    pub fn new(body: B) -> Self {
-        Self { body: Some(body), home: Home::default() }
-    }
+#[derive(Debug)]
+enum Rest<B> {
+    /// The answer is not ready.
+    Awaited,
+    /// It was dropped before the answer was ready.
+    Left { body: B, is_touched: bool },
+    /// The answer goes out already: whoever still reads the body sees to the rest of it when it is dropped, with
+    /// this.
+    Missed(fn(B)),
 }
 
 impl<B: Body + Unpin> Body for Returned<B> {
@@ -50,6 +59,7 @@ impl<B: Body + Unpin> Body for Returned<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.is_touched = true;
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(context);
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
@@ -69,8 +79,11 @@ impl<B: Body + Unpin> Body for Returned<B> {
 
 impl<B> Drop for Returned<B> {
     fn drop(&mut self) {
-        if let Some(body) = self.body.take() {
-            *self.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        let Some(body) = self.body.take() else { return };
+        let mut home = self.home.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*home {
+            Rest::Missed(linger) => linger(body),
+            Rest::Awaited | Rest::Left { .. } => *home = Rest::Left { body, is_touched: self.is_touched },
         }
     }
 }
@@ -83,25 +96,50 @@ pub async fn with_rest_of_body<B, A, F>(
 where
     B: Body + Unpin + Send + 'static,
     B::Data: Send,
-    B::Error: Send,
+    B::Error: Into<Failure>,
     F: Future<Output = Response<A>>,
 {
     // Streams of HTTP/2 end one by one.
     let is_alone = request.version() == Version::HTTP_2 || request.body().is_end_stream();
-    let home = Home::default();
+    // Sends the body only once it is asked to go on, which reading it does.
+    let waits = request.headers().contains_key(header::EXPECT);
+    let home = Home::new(Mutex::new(Rest::Awaited));
     let kept = home.clone();
-    let mut response = answer(request.map(|body| Returned { body: Some(body), home })).await;
-    let rest = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(mut rest) = rest.filter(|body| !is_alone && !body.is_end_stream()) else { return response };
+    let mut response =
+        answer(request.map(|body| Returned { body: Some(body), is_touched: false, home })).await;
+    let late = if is_alone { drop } else { linger };
+    let rest =
+        std::mem::replace(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner), Rest::Missed(late));
+    let Rest::Left { body: mut rest, is_touched } = rest else { return response };
+    if is_alone || rest.is_end_stream() {
+        return response;
+    }
+    if waits && !is_touched {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
     let drained = tokio::time::timeout(DRAIN_TIME, drain(&mut rest, DRAINED_BYTES)).await;
     if !matches!(drained, Ok(true)) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        // Bounded in bytes and time, and gone with its connection.
-        tokio::spawn(async move {
-            let _ = tokio::time::timeout(LINGER_TIME, drain(&mut rest, LINGERED_BYTES)).await;
-        });
+        linger(rest);
     }
     response
+}
+
+/// Listens to a client while it reads the answer: bounded in bytes and time, and over with its connection.
+fn linger<B>(rest: B)
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Failure>,
+{
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    if !rest.is_end_stream() {
+        runtime.spawn(async move {
+            let mut rest = PacedBody::new(rest, LINGER_TIME, LINGER_BYTES_PER_SECOND);
+            drain(&mut rest, LINGERED_BYTES).await
+        });
+    }
 }
 
 /// Reads at most `limit` bytes; whether that was all.
@@ -136,7 +174,7 @@ mod tests {
     where
         B: Body + Unpin + Send + 'static,
         B::Data: Send,
-        B::Error: Send + std::fmt::Debug,
+        B::Error: Into<Failure> + std::fmt::Debug,
     {
         let answer = |request: Request<Returned<B>>| async move {
             if reads {

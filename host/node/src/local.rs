@@ -6,6 +6,7 @@ use std::sync::Arc;
 use eyot_api::Client;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
+use eyot_http::{Connections, Listener};
 use eyot_oci::{Transport, Trust};
 use tokio::sync::watch;
 
@@ -60,15 +61,28 @@ impl Local {
         let api = bind("api.listen", config.api.listen).await?;
         let listener = bind("gateway.listen", config.gateway.listen).await?;
         let tls = config.api.tls();
-        let tls = tls.map(|(cert, key)| eyot_gateway::tls_acceptor("api", cert, key)).transpose()?;
+        let tls = tls.map(|(cert, key)| eyot_http::tls_acceptor("api", cert, key)).transpose()?;
+        let (limits, connections) = (config.http.clone(), Connections::new(&config.http));
         let api_url = url(tls.is_some(), &api)?;
         let gateway = url(config.gateway.tls().is_some(), &listener)?;
         let repository = Arc::new(platform.deployments.clone());
-        let listening =
-            platform.gateway.listen(listener, &config.data.dir.join("predictions"), repository)?;
+        let listening = platform.gateway.listen(
+            listener,
+            limits.clone(),
+            connections.clone(),
+            &config.data.dir.join("predictions"),
+            repository,
+        )?;
         let (stop, stopping) = watch::channel(false);
         let services = platform.services(&gateway);
-        let control = eyot_api::serve(api, tls, guard(config)?, services, stopped(stopping.clone()));
+        let listener = Listener { socket: api, tls, limits, connections, buffers: eyot_api::BUFFERS };
+        let control = eyot_api::serve(
+            listener,
+            guard(config)?,
+            config.api.clone(),
+            services,
+            stopped(stopping.clone()),
+        );
         let serving = vec![
             tokio::spawn(listening.serve(stopped(stopping))),
             tokio::spawn(async move {

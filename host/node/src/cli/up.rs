@@ -4,7 +4,7 @@ use std::time::Duration;
 use clap::Args;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
-use eyot_http::Guard;
+use eyot_http::{Connections, Guard, Listener};
 use eyot_oci::Trust;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,7 +34,8 @@ impl Up {
         let gateway = bind("gateway.listen", config.gateway.listen).await?;
         let tls = config.api.tls();
         let certificate = tls.map(|(cert, _)| Trust::fingerprint(cert)).transpose()?;
-        let tls = tls.map(|(cert, key)| eyot_gateway::tls_acceptor("api", cert, key)).transpose()?;
+        let tls = tls.map(|(cert, key)| eyot_http::tls_acceptor("api", cert, key)).transpose()?;
+        let (limits, connections) = (config.http.clone(), Connections::new(&config.http));
         let running = Running {
             pid: std::process::id(),
             api: url(tls.is_some(), &api)?,
@@ -43,7 +44,8 @@ impl Up {
         };
         let (logs, repository) =
             (config.data.dir.join("predictions"), Arc::new(platform.deployments.clone()));
-        let gateway = platform.gateway.listen(gateway, &logs, repository)?;
+        let gateway =
+            platform.gateway.listen(gateway, limits.clone(), connections.clone(), &logs, repository)?;
         platform.deployments.restore().await?;
 
         // Before anybody is told that it is up: whoever hears that may end it at once.
@@ -51,7 +53,9 @@ impl Up {
         let (stop, stopping) = watch::channel(false);
         let data_plane = tokio::spawn(gateway.serve(stopped(stopping.clone())));
         let services = platform.services(&running.gateway);
-        let control_plane = tokio::spawn(eyot_api::serve(api, tls, guard, services, stopped(stopping)));
+        let listener = Listener { socket: api, tls, limits, connections, buffers: eyot_api::BUFFERS };
+        let control_plane =
+            tokio::spawn(eyot_api::serve(listener, guard, config.api.clone(), services, stopped(stopping)));
         let announced = Announced::new(&config.data.dir, &running, &platform.secret)?;
         output.result(&running, |output| {
             let data = config.data.dir.display();

@@ -16,8 +16,11 @@ use crate::registry::{Arrival, Registry};
 const BATCH: usize = 128 << 10;
 /// Bytes that are read of a body which is refused.
 const LINGER: usize = 256 << 20;
-/// A client that sends nothing for this long has gone.
-const STALL: Duration = Duration::from_secs(60);
+/// How long they may take.
+const LINGER_TIME: Duration = Duration::from_secs(60);
+/// A client that sends nothing for this long may be gone for good: what it has sent is stored, and stays when it is.
+/// How long it is waited for is for whoever listens to say.
+const FLUSH_DELAY: Duration = Duration::from_secs(1);
 
 pub(super) async fn start(ask: Ask<'_>, repository: &str) -> Answer {
     let Ask { registry, caller, parts, body } = ask;
@@ -75,7 +78,7 @@ async fn linger(frames: &mut BodyDataStream) {
             }
         }
     };
-    let _ = tokio::time::timeout(STALL, read).await;
+    let _ = tokio::time::timeout(LINGER_TIME, read).await;
 }
 
 /// Takes a body in, as it comes.
@@ -88,7 +91,7 @@ async fn receive(
     let expected = body_length(headers);
     let before = upload.received();
     let mut frames = body.into_data_stream();
-    let taken = take_in(upload, &mut frames, arrival).await;
+    let taken = take_in(upload, &mut frames, arrival, expected.is_none()).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::Full) {
         linger(&mut frames).await;
     }
@@ -106,17 +109,34 @@ async fn receive(
     }
 }
 
-async fn take_in(upload: &mut dyn Upload, frames: &mut BodyDataStream, arrival: &mut Arrival) -> Result<()> {
-    let (mut batch, mut length) = (Vec::new(), 0);
+/// Appends what comes, in batches. With `saves`, what has come counts as soon as nothing comes for a moment; without,
+/// it may turn out to be a chunk of another length than it said.
+async fn take_in(
+    upload: &mut dyn Upload,
+    frames: &mut BodyDataStream,
+    arrival: &mut Arrival,
+    saves: bool,
+) -> Result<()> {
+    let (mut batch, mut length, mut is_saved) = (Vec::new(), 0, true);
     loop {
-        let stalled = |_| Error::timeout(format!("nothing arrived for {} seconds", STALL.as_secs()));
-        let frame = tokio::time::timeout(STALL, frames.next()).await.map_err(stalled)?;
+        let Ok(frame) = tokio::time::timeout(FLUSH_DELAY, frames.next()).await else {
+            if !batch.is_empty() {
+                upload.append(std::mem::take(&mut batch)).await?;
+                length = 0;
+            }
+            if saves && !std::mem::replace(&mut is_saved, true) {
+                upload.save().await?;
+                arrival.keep();
+            }
+            continue;
+        };
         let frame =
             frame.transpose().map_err(|error| Error::unavailable("the upload ended early").because(error));
         let is_last = !matches!(frame, Ok(Some(_)));
         if let Ok(Some(frame)) = &frame {
             length += frame.len();
             batch.push(frame.clone());
+            is_saved = false;
         }
         arrival.grow(upload.received() + length as u64)?;
         if (length >= BATCH || is_last) && !batch.is_empty() {

@@ -1,0 +1,155 @@
+//! The body of a call, and how long its messages may take to arrive.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use eyot_http::BodyPace;
+use hyper::body::{Body, Frame, SizeHint};
+use tonic::Status;
+
+/// A body whose messages come in time. A client that streams may be silent for as long as it likes between two of
+/// them, but not in the middle of one.
+pub(super) struct MessageBody<B> {
+    inner: B,
+    pace: BodyPace,
+    is_streaming: bool,
+    boundaries: MessageBoundaries,
+}
+
+/// Where in the current message the body stands.
+#[derive(Default)]
+struct MessageBoundaries {
+    /// What is known of its prefix: whether it is compressed, and its length in four bytes.
+    prefix: [u8; PREFIX_BYTES],
+    prefix_bytes: usize,
+    missing_bytes: u64,
+}
+
+const PREFIX_BYTES: usize = 5;
+
+impl<B> MessageBody<B> {
+    pub(super) fn new(inner: B, timeout: Duration, is_streaming: bool) -> Self {
+        let pace = BodyPace::new(timeout, 0);
+        Self { inner, pace, is_streaming, boundaries: MessageBoundaries::default() }
+    }
+}
+
+impl MessageBoundaries {
+    /// Whether nothing of a message has come that is not whole.
+    fn is_between_messages(&self) -> bool {
+        self.prefix_bytes == 0
+    }
+
+    /// Goes on by these bytes; whether a message ended among them.
+    fn advance(&mut self, mut bytes: &[u8]) -> bool {
+        let mut has_ended = false;
+        while !bytes.is_empty() {
+            if self.prefix_bytes < PREFIX_BYTES {
+                let taken = bytes.len().min(PREFIX_BYTES - self.prefix_bytes);
+                let (head, rest) = bytes.split_at(taken);
+                self.prefix[self.prefix_bytes..self.prefix_bytes + taken].copy_from_slice(head);
+                self.prefix_bytes += taken;
+                bytes = rest;
+                let [_, length @ ..] = self.prefix;
+                self.missing_bytes = u32::from_be_bytes(length).into();
+            } else {
+                let taken = self.missing_bytes.min(bytes.len() as u64);
+                self.missing_bytes -= taken;
+                bytes.advance(usize::try_from(taken).unwrap_or(bytes.len()));
+            }
+            if self.prefix_bytes == PREFIX_BYTES && self.missing_bytes == 0 {
+                self.prefix_bytes = 0;
+                has_ended = true;
+            }
+        }
+        has_ended
+    }
+}
+
+impl<B> Body for MessageBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Self { inner, pace, is_streaming, boundaries } = &mut *self;
+        let Poll::Ready(frame) = Pin::new(inner).poll_frame(context) else {
+            if *is_streaming && boundaries.is_between_messages() {
+                return Poll::Pending;
+            }
+            let late = ready!(pace.poll_overdue(context));
+            let status = Status::deadline_exceeded(format!("the call's message is late: {late}"));
+            return Poll::Ready(Some(Err(status.into())));
+        };
+        let Some(frame) = frame else { return Poll::Ready(None) };
+        let frame = frame.map_err(Into::into)?;
+        if let Some(data) = frame.data_ref() {
+            pace.mark_received(data.len());
+            // A message that has begun has its own time.
+            if boundaries.advance(data) && *is_streaming {
+                pace.restart();
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use futures::StreamExt as _;
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    type Piece = Result<Frame<Bytes>, std::convert::Infallible>;
+
+    const TIMEOUT: Duration = Duration::from_millis(20);
+
+    /// A body of these pieces and nothing more, for ever.
+    fn body(
+        pieces: &[&'static [u8]],
+        is_streaming: bool,
+    ) -> MessageBody<impl Body<Data = Bytes, Error = std::convert::Infallible> + Unpin> {
+        let pieces: Vec<Piece> =
+            pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece)))).collect();
+        let stream = futures::stream::iter(pieces).chain(futures::stream::pending());
+        MessageBody::new(StreamBody::new(stream), TIMEOUT, is_streaming)
+    }
+
+    #[tokio::test]
+    async fn a_message_comes_in_time_and_pauses_between_messages_are_the_clients() {
+        let whole: &[&[u8]] = &[&[0, 0, 0], &[0, 2, 7], &[7, 0, 0, 0, 0, 0]];
+        let half: &[&[u8]] = &[&[0, 0, 0, 0, 2, 7, 7, 0, 0]];
+        for (pieces, is_streaming, ends) in [
+            (whole, true, false),
+            (&[], true, false),
+            (half, true, true),
+            (whole, false, true),
+            (&[], false, true),
+        ] {
+            let collected = tokio::time::timeout(5 * TIMEOUT, body(pieces, is_streaming).collect()).await;
+            assert_eq!(collected.is_ok(), ends, "{pieces:?} {is_streaming}");
+            if let Ok(collected) = collected {
+                let error = collected.unwrap_err();
+                assert_eq!(error.downcast_ref::<Status>().unwrap().code(), tonic::Code::DeadlineExceeded);
+            }
+        }
+    }
+}
