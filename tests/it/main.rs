@@ -19,6 +19,7 @@ mod functions;
 mod guard;
 mod guests;
 mod input;
+mod joining;
 mod linking;
 mod overlap;
 mod registry;

@@ -30,6 +30,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// What really runs a revision's models, by the name under which each is granted.
     fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String>;
+
+    /// Models of a revision whose calls are not joined with others', and why.
+    fn not_joined(&self, _spec: &Spec) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
 }
 
 /// A revision that is ready to serve.
@@ -336,8 +341,10 @@ impl Deployments {
     fn deployment(&self, record: Record) -> Deployment {
         let state = self.state(&record.name);
         let Record { name, revision, spec, created, traffic, .. } = record;
-        let (endpoints, runs_on) = (self.0.host.endpoints(&name), self.0.host.runs_on(&name, revision));
-        Deployment { endpoints, name, revision, spec, runs_on, created, traffic, state }
+        let host = &self.0.host;
+        let (endpoints, runs_on) = (host.endpoints(&name), host.runs_on(&name, revision));
+        let not_joined = host.not_joined(&spec);
+        Deployment { endpoints, name, revision, spec, runs_on, not_joined, created, traffic, state }
     }
 
     fn state(&self, name: &Name) -> State {

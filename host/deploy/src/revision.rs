@@ -131,6 +131,9 @@ pub struct Deployment {
     /// serve.
     #[serde(default)]
     pub runs_on: BTreeMap<String, String>,
+    /// Models of which calls are not joined, by the name under which each is granted, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_joined: BTreeMap<String, String>,
     /// When the revision was made.
     pub created: Timestamp,
     /// How requests are split among revisions.

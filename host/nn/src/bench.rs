@@ -9,7 +9,9 @@ use serde::Serialize;
 use crate::cost::Cost;
 use crate::example::Examples;
 use crate::trial::{self, Verdict};
-use crate::{Backend, Backends, Model, Precision, RanOn, Settings, Target, Tensor, difference};
+use crate::{
+    Backend, Backends, Model, Precision, RanOn, Settings, Target, Tensor, difference, independence, onnx,
+};
 
 /// A model under one back end and settings, measured.
 #[derive(Clone, Debug, Serialize)]
@@ -29,7 +31,7 @@ pub struct Measured {
     /// Inferences a second, of all callers together.
     pub per_second: f64,
     /// Whether calls of different requests can be joined: `joins`, or why not.
-    pub batching: &'static str,
+    pub batching: String,
     /// What 16 rows take joined, as a part of what they take one after another; where they can be.
     pub joined_16: Option<f64>,
 }
@@ -132,7 +134,8 @@ fn measure(
     let started = Instant::now();
     let model = backend.load(bytes, settings)?;
     let load = started.elapsed();
-    let verdict = trial::warm_up(&*model, &Cost::default(), trial::BUDGET.max(time));
+    let proof = independence::prove(&onnx::parse(bytes)?);
+    let verdict = trial::warm_up(&*model, &Cost::default(), trial::BUDGET.max(time), proof.is_ok());
     let example = |rows| trial::example(&*model, &mut Examples::new(1), rows);
     let inputs = example(1).ok_or_else(|| {
         Error::unsupported("the model runs on no made-up input")
@@ -157,7 +160,7 @@ fn measure(
         p50_microseconds: p50,
         p99_microseconds: p99,
         per_second,
-        batching: verdict.as_str(),
+        batching: verdict.explained(proof.as_ref().err()),
         joined_16: joined.map(|joined| joined / (16.0 * p50)),
     })
 }

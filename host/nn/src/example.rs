@@ -7,7 +7,20 @@ use crate::{DataType, Signature, Tensor, TensorSpec};
 /// An example larger than this is not made: warming up must not take the memory it is to protect.
 const MAX_ELEMENTS: usize = 16 << 20;
 
-/// Makes inputs up: numbers between 0 and 1, whole numbers and texts out of a few, no two calls alike.
+/// What made-up numbers are like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Manner {
+    /// Numbers between 0 and 1; whole numbers and texts out of two.
+    Plain,
+    /// Below and above zero, from thousandths to thousands, and zeros; whole numbers and texts out of a few.
+    Wide,
+    /// That number everywhere, or the nearest that a type has; a text that nobody knows.
+    Extreme(f32),
+    /// The same where numbers have fractions, the rest plain.
+    ExtremeFloats(f32),
+}
+
+/// Makes inputs up, no two calls alike unless all their numbers are the same.
 /// The same seed gives the same inputs.
 pub(crate) struct Examples(u64);
 
@@ -18,11 +31,17 @@ impl Examples {
 
     /// Inputs of that many rows; variable dimensions behind the first get `open` elements. `None` when
     /// that is too large.
-    pub(crate) fn inputs(&mut self, signature: &Signature, rows: usize, open: usize) -> Option<Vec<Tensor>> {
-        signature.inputs.iter().map(|spec| self.tensor(spec, rows, open)).collect()
+    pub(crate) fn inputs(
+        &mut self,
+        signature: &Signature,
+        rows: usize,
+        open: usize,
+        manner: Manner,
+    ) -> Option<Vec<Tensor>> {
+        signature.inputs.iter().map(|spec| self.tensor(spec, rows, open, manner)).collect()
     }
 
-    fn tensor(&mut self, spec: &TensorSpec, rows: usize, open: usize) -> Option<Tensor> {
+    fn tensor(&mut self, spec: &TensorSpec, rows: usize, open: usize, manner: Manner) -> Option<Tensor> {
         let size = |(place, size): (usize, &i64)| match usize::try_from(*size) {
             Ok(size) => size,
             Err(_) if place == 0 => rows,
@@ -33,16 +52,22 @@ impl Examples {
         if count > MAX_ELEMENTS {
             return None;
         }
-        self.fill(spec.dtype, shape, count).ok()
+        self.fill(spec.dtype, shape, count, manner).ok()
     }
 
-    fn fill(&mut self, dtype: DataType, shape: Vec<usize>, count: usize) -> eyot_core::Result<Tensor> {
+    fn fill(
+        &mut self,
+        dtype: DataType,
+        shape: Vec<usize>,
+        count: usize,
+        manner: Manner,
+    ) -> eyot_core::Result<Tensor> {
         macro_rules! of {
             ($($ty:ty: $value:expr),* $(,)?) => {
                 match dtype {
                     $(<$ty as crate::Element>::TYPE => {
-                        let value: fn(f32) -> $ty = $value;
-                        let values: Vec<$ty> = (0..count).map(|_| value(self.number())).collect();
+                        let value: fn(&mut Self, Manner) -> $ty = $value;
+                        let values: Vec<$ty> = (0..count).map(|_| value(self, manner)).collect();
                         Tensor::of(shape, &values)
                     })*
                     DataType::Bool => {
@@ -50,20 +75,49 @@ impl Examples {
                         Tensor::new(dtype, shape, values)
                     }
                     DataType::Bytes => {
-                        let values: Vec<_> = (0..count).map(|_| if self.number() < 0.5 { "a" } else { "b" }).collect();
+                        let values: Vec<_> = (0..count).map(|_| self.text(manner)).collect();
                         Tensor::of_strings(shape, &values)
                     }
                 }
             };
         }
-        // Whole numbers often are places in a table; 0 and 1 are in all but the smallest.
+        // Conversions go to the nearest that there is.
         of! {
-            f32: |value| value, f64: f64::from, f16: f16::from_f32, bf16: bf16::from_f32,
-            u8: |value| u8::from(value < 0.5), u16: |value| u16::from(value < 0.5),
-            u32: |value| u32::from(value < 0.5), u64: |value| u64::from(value < 0.5),
-            i8: |value| i8::from(value < 0.5), i16: |value| i16::from(value < 0.5),
-            i32: |value| i32::from(value < 0.5), i64: |value| i64::from(value < 0.5),
+            f32: |all, manner| all.fraction(manner), f64: |all, manner| f64::from(all.fraction(manner)),
+            f16: |all, manner| f16::from_f32(all.fraction(manner)),
+            bf16: |all, manner| bf16::from_f32(all.fraction(manner)),
+            u8: |all, manner| all.whole(manner) as u8, u16: |all, manner| all.whole(manner) as u16,
+            u32: |all, manner| all.whole(manner) as u32, u64: |all, manner| all.whole(manner) as u64,
+            i8: |all, manner| all.whole(manner) as i8, i16: |all, manner| all.whole(manner) as i16,
+            i32: |all, manner| all.whole(manner) as i32, i64: |all, manner| all.whole(manner) as i64,
         }
+    }
+
+    fn fraction(&mut self, manner: Manner) -> f32 {
+        match manner {
+            Manner::Plain => self.number(),
+            Manner::Wide if self.number() < 0.125 => 0.0,
+            Manner::Wide => (self.number() - 0.5) * 10_f32.powf(6.0 * self.number() - 3.0),
+            Manner::Extreme(value) | Manner::ExtremeFloats(value) => value,
+        }
+    }
+
+    /// Whole numbers often are places in a table; 0 and 1 are in all but the smallest.
+    fn whole(&mut self, manner: Manner) -> f32 {
+        match manner {
+            Manner::Plain | Manner::ExtremeFloats(_) => f32::from(u8::from(self.number() < 0.5)),
+            Manner::Wide => (8.0 * self.number()).floor(),
+            Manner::Extreme(value) => value,
+        }
+    }
+
+    fn text(&mut self, manner: Manner) -> &'static str {
+        let among: &[&str] = match manner {
+            Manner::Plain | Manner::ExtremeFloats(_) => &["a", "b"],
+            Manner::Wide => &["a", "b", "", " a", "c d"],
+            Manner::Extreme(_) => &["nobody knows this, which is longer than the others and has an ä"],
+        };
+        among[(self.number() * among.len() as f32) as usize % among.len()]
     }
 
     /// The next of a sequence of numbers between 0 and 1: splitmix64, whose numbers need not be better.
@@ -92,12 +146,12 @@ mod tests {
         for dtype in DataType::ALL.iter().copied() {
             let signature = Signature { inputs: vec![spec(dtype, &[-1, 3, -1])], outputs: vec![] };
             let mut examples = Examples::new(1);
-            let first = examples.inputs(&signature, 2, 16).unwrap();
+            let first = examples.inputs(&signature, 2, 16, Manner::Plain).unwrap();
             assert_eq!((first[0].dtype(), first[0].shape()), (dtype, &[2, 3, 16][..]));
-            assert_ne!(first, examples.inputs(&signature, 2, 16).unwrap(), "{dtype}");
-            assert_eq!(first, Examples::new(1).inputs(&signature, 2, 16).unwrap());
+            assert_ne!(first, examples.inputs(&signature, 2, 16, Manner::Plain).unwrap(), "{dtype}");
+            assert_eq!(first, Examples::new(1).inputs(&signature, 2, 16, Manner::Plain).unwrap());
         }
         let huge = Signature { inputs: vec![spec(DataType::U8, &[i64::MAX, i64::MAX])], outputs: vec![] };
-        assert!(Examples::new(1).inputs(&huge, 1, 1).is_none());
+        assert!(Examples::new(1).inputs(&huge, 1, 1, Manner::Plain).is_none());
     }
 }

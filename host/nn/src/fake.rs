@@ -101,7 +101,8 @@ impl Model for Fake {
 /// `width` threads busy.
 pub(crate) fn shared(model: impl Model, width: usize) -> Arc<Shared> {
     let ran_on = RanOn::plain("fake", "1");
-    let fresh = Fresh { model: Box::new(model), ran_on, cost: Cost::default(), verdict: Verdict::Joins };
+    let (cost, verdict) = (Cost::default(), Verdict::Joins);
+    let fresh = Fresh { model: Box::new(model), ran_on, cost, verdict, unproved: None };
     let settings = Settings { intra_threads: Some(width), ..Settings::default() };
     let room = Budget::new(1).take(1).unwrap();
     Shared::new(

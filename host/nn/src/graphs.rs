@@ -15,19 +15,28 @@ use crate::{DataType, Tensor};
 #[derive(Clone)]
 pub(crate) struct Graph {
     pub(crate) proto: pb::GraphProto,
+    pub(crate) functions: Vec<pb::FunctionProto>,
+    pub(crate) opset: i64,
 }
 
 /// The value of an attribute.
 #[derive(Clone)]
 pub(crate) enum Is {
     Int(i64),
+    Ints(Vec<i64>),
+    Text(&'static str),
     Graph(Box<Graph>),
 }
 
 impl Graph {
     pub(crate) fn new() -> Self {
         let proto = pb::GraphProto { name: "test".into(), ..pb::GraphProto::default() };
-        Self { proto }
+        Self { proto, functions: Vec::new(), opset: 17 }
+    }
+
+    pub(crate) fn opset(mut self, version: i64) -> Self {
+        self.opset = version;
+        self
     }
 
     /// Dimensions are sizes, names, or `?`; separated by blanks. `-` is no shape at all.
@@ -68,13 +77,31 @@ impl Graph {
         self
     }
 
+    /// A function of the file's own: its nodes are those of `body`.
+    pub(crate) fn function(mut self, name: &str, inputs: &[&str], outputs: &[&str], body: &Graph) -> Self {
+        self.functions.push(pb::FunctionProto {
+            name: Some(name.into()),
+            domain: Some("own".into()),
+            input: inputs.iter().map(|name| (*name).to_owned()).collect(),
+            output: outputs.iter().map(|name| (*name).to_owned()).collect(),
+            node: body.proto.node.clone(),
+            opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: self.opset }],
+            ..pb::FunctionProto::default()
+        });
+        self
+    }
+
     pub(crate) fn model(&self) -> pb::ModelProto {
         let opset = |domain: &str, version| pb::OperatorSetIdProto { domain: domain.into(), version };
-        let opset_import = vec![opset("", 17), opset("ai.onnx.ml", 3)];
+        let mut opset_import = vec![opset("", self.opset), opset("ai.onnx.ml", 3)];
+        if !self.functions.is_empty() {
+            opset_import.push(opset("own", 1));
+        }
         pb::ModelProto {
             ir_version: 8,
             opset_import,
             graph: Some(self.proto.clone()),
+            functions: self.functions.clone(),
             ..pb::ModelProto::default()
         }
     }
@@ -121,6 +148,14 @@ fn attribute(name: &str, value: &Is) -> pb::AttributeProto {
         Is::Int(value) => {
             attribute.i = *value;
             AttributeType::Int
+        }
+        Is::Ints(values) => {
+            attribute.ints.clone_from(values);
+            AttributeType::Ints
+        }
+        Is::Text(text) => {
+            attribute.s = text.as_bytes().to_vec();
+            AttributeType::String
         }
         Is::Graph(graph) => {
             attribute.g = Some(graph.proto.clone());

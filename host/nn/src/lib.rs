@@ -23,6 +23,7 @@ mod fake;
 mod files;
 #[cfg(test)]
 mod graphs;
+mod independence;
 pub mod install;
 mod job;
 mod loaded;

@@ -235,6 +235,8 @@ pub(crate) struct Shared {
     used: AtomicU64,
     cost: Cost,
     verdict: AtomicU8,
+    /// Why nothing proves that its rows are independent of each other.
+    unproved: Option<String>,
     failed_batches: AtomicU32,
     served: AtomicU64,
     counts: Counts,
@@ -259,6 +261,7 @@ pub(crate) struct Fresh {
     pub(crate) ran_on: RanOn,
     pub(crate) cost: Cost,
     pub(crate) verdict: Verdict,
+    pub(crate) unproved: Option<String>,
 }
 
 impl Shared {
@@ -270,7 +273,7 @@ impl Shared {
         home: (Weak<Inner>, Arc<Threads>),
         stored: bool,
     ) -> Arc<Self> {
-        let Fresh { model, ran_on, cost, verdict } = fresh;
+        let Fresh { model, ran_on, cost, verdict, unproved } = fresh;
         let signature = model.signature().clone();
         let (home, threads) = home;
         Arc::new(Self {
@@ -287,6 +290,7 @@ impl Shared {
             used: AtomicU64::new(0),
             cost,
             verdict: AtomicU8::new(verdict as u8),
+            unproved,
             failed_batches: AtomicU32::new(0),
             served: AtomicU64::new(0),
             counts: Counts::default(),
@@ -395,6 +399,11 @@ impl Shared {
         Verdict::ALL.into_iter().find(|verdict| *verdict as u8 == number).unwrap_or(Verdict::Untried)
     }
 
+    /// `joins`, or why its calls are not joined.
+    pub(crate) fn batching(&self) -> String {
+        self.verdict().explained(self.unproved.as_ref())
+    }
+
     /// The model does not give a row for a row after all.
     pub(crate) fn stop_joining(&self) {
         tracing::warn!(model = %self.digest, "calls of this model are not joined any more: batches fail");
@@ -452,7 +461,7 @@ impl Shared {
             abandoned: count(&self.counts.abandoned),
             batches: count(&self.counts.batches),
             batched: count(&self.counts.batched),
-            batching: self.verdict().as_str(),
+            batching: self.batching(),
             cost: line
                 .map(|(element, run)| LearnedCost { nanoseconds_element: element, nanoseconds_run: run }),
         }

@@ -14,7 +14,9 @@ use crate::loaded::{Fresh, Resident, Shared};
 use crate::memory::{Budget, Room, half_of_memory};
 use crate::stats::Stats;
 use crate::threads::Threads;
-use crate::{Backends, Batching, LoadedModel, Model, Precision, RanOn, Settings, difference, trial};
+use crate::{
+    Backends, Batching, LoadedModel, Model, Precision, RanOn, Settings, difference, independence, onnx, trial,
+};
 
 /// The loaded models of a process: one per digest and settings, shared by all who ask for it.
 ///
@@ -137,6 +139,13 @@ impl Models {
         Ok(())
     }
 
+    /// Why calls of a model that is loaded are not joined, if they are not.
+    pub fn not_joined(&self, digest: &Digest) -> Option<String> {
+        let models = self.inner.models.lock();
+        let found = models.iter().find(|((loaded, _), _)| loaded == digest);
+        found.filter(|(_, model)| !model.joins()).map(|(_, model)| model.batching())
+    }
+
     /// What is loaded, and what has happened so far.
     pub fn stats(&self) -> Stats {
         let inner = &self.inner;
@@ -243,10 +252,11 @@ impl Inner {
                 let (exact, _) = prefer(&backends, &bytes, exact, Some(ran_on.library()))?;
                 ran_on.difference = Some(difference::measure(&*model, &*exact)?);
             }
+            let unproved = independence::prove(&onnx::parse(&bytes)?).err();
             drop(bytes);
             let cost = Cost::default();
-            let verdict = trial::warm_up(&*model, &cost, trial::BUDGET);
-            Ok::<_, Error>(Fresh { model, ran_on, cost, verdict })
+            let verdict = trial::warm_up(&*model, &cost, trial::BUDGET, unproved.is_none());
+            Ok::<_, Error>(Fresh { model, ran_on, cost, verdict, unproved })
         });
         let fresh =
             loading.await.map_err(|error| Error::internal("a model's load ended early").because(error))??;

@@ -113,3 +113,11 @@ fn data_type(number: i32) -> Option<DataType> {
         _ => return None,
     })
 }
+
+/// What a dimension is called, where that says something: exporters also write words for not knowing it.
+pub(crate) fn dimension_name(dim: &pb::tensor_shape_proto::Dimension) -> Option<&str> {
+    match &dim.value {
+        Some(Dim::DimParam(name)) if !matches!(name.as_str(), "" | "?" | "-1" | "None") => Some(name),
+        _ => None,
+    }
+}

@@ -41,7 +41,7 @@ pub struct ModelStats {
     /// Calls in those.
     pub batched: u64,
     /// Whether calls can be joined: `joins`, or why not.
-    pub batching: &'static str,
+    pub batching: String,
     /// What a run costs, once known.
     pub cost: Option<LearnedCost>,
 }

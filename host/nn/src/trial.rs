@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cost::Cost;
-use crate::example::Examples;
+use crate::example::{Examples, Manner};
 use crate::{Model, Tensor, batch};
 
 /// Whether calls of a model may be joined.
@@ -18,11 +18,13 @@ pub(crate) enum Verdict {
     Untried,
     /// A row's result depends on the rows beside it.
     RowsDiffer,
+    /// Nothing proves that it does not.
+    NotProved,
 }
 
 impl Verdict {
-    pub(crate) const ALL: [Verdict; 4] =
-        [Verdict::Joins, Verdict::FixedShape, Verdict::Untried, Verdict::RowsDiffer];
+    pub(crate) const ALL: [Verdict; 5] =
+        [Verdict::Joins, Verdict::FixedShape, Verdict::Untried, Verdict::RowsDiffer, Verdict::NotProved];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +32,17 @@ impl Verdict {
             Verdict::FixedShape => "fixed shape",
             Verdict::Untried => "untried",
             Verdict::RowsDiffer => "rows depend on each other",
+            Verdict::NotProved => "rows may depend on each other",
+        }
+    }
+}
+
+impl Verdict {
+    /// The same for people: with the reason for which nothing is proved.
+    pub(crate) fn explained(self, why: Option<&String>) -> String {
+        match (self, why) {
+            (Verdict::NotProved, Some(why)) => format!("{}: {why}", self.as_str()),
+            _ => self.as_str().to_owned(),
         }
     }
 }
@@ -42,34 +55,58 @@ const OPEN: [usize; 4] = [16, 1, 64, 224];
 /// Rows of two calls that are run joined and alone. The second and third have neighbours on both
 /// sides; sizes differ because libraries choose kernels by size.
 const PAIRS: [(usize, usize); 4] = [(1, 1), (1, 2), (3, 1), (4, 4)];
+/// What may stand beside a row, those first that graphs ask for: a picture that is not scaled yet, no number.
+const EXTREMES: [f32; 10] =
+    [255.0, f32::NAN, -1e30, f32::INFINITY, 1e30, 0.0, f32::NEG_INFINITY, -1.0, 1e-30, -255.0];
 /// Larger batches, to see how the cost grows.
 const LARGER: [usize; 2] = [16, 32];
 
 /// Runs a fresh model on made-up inputs: the first run of a model is slower than those behind it, and
 /// should not be a user's. Says whether its calls can be joined, and fills `cost`. Starts no run once
 /// `budget` is spent.
-pub(crate) fn warm_up(model: &dyn Model, cost: &Cost, budget: Duration) -> Verdict {
+///
+/// Numbers that were tried prove nothing about others. So calls are joined only where the walk over the graph
+/// has proved that they can be, and the trial is a second opinion.
+pub(crate) fn warm_up(model: &dyn Model, cost: &Cost, budget: Duration, is_proved: bool) -> Verdict {
     let trial = Trial { model, cost, started: Instant::now(), budget };
     let mut examples = Examples::new(0);
     let Some(open) = trial.open_size(&mut examples) else { return Verdict::Untried };
-    let mut example = |rows| examples.inputs(model.signature(), rows, open);
-    if let Some(inputs) = example(1) {
+    let mut example = |rows, manner| examples.inputs(model.signature(), rows, open, manner);
+    if let Some(inputs) = example(1, Manner::Plain) {
         trial.timed(&inputs);
     }
     if !batch::takes_rows(model.signature()) {
         return Verdict::FixedShape;
     }
-    for (one, other) in PAIRS {
-        let Some((one, other)) = example(one).zip(example(other)) else { return Verdict::Untried };
+    if !is_proved {
+        return Verdict::NotProved;
+    }
+    for (at, (one, other)) in PAIRS.into_iter().enumerate() {
         if trial.is_over() {
-            return Verdict::Untried;
+            // With so much to do, what was tried must be enough.
+            return if at == 0 { Verdict::Untried } else { Verdict::Joins };
         }
-        if !trial.independent(&one, &other) {
+        let pair = example(one, Manner::Plain).zip(example(other, Manner::Plain));
+        let Some((one, other)) = pair else { return Verdict::Untried };
+        if !trial.joined_as_alone(&one, &other).unwrap_or(false) {
+            return Verdict::RowsDiffer;
+        }
+        if at == 0 && !trial.bears_neighbours(&one, &mut example) {
+            return Verdict::RowsDiffer;
+        }
+    }
+    for (one, other) in [(1, 1), (2, 3)] {
+        let wide = example(one, Manner::Wide).zip(example(other, Manner::Wide));
+        let differs = |(one, other): (Vec<Tensor>, Vec<Tensor>)| {
+            trial.joined_as_alone(&one, &other) == Some(false)
+                || trial.joined_as_alone(&one, &one) == Some(false)
+        };
+        if !trial.is_over() && wide.is_some_and(differs) {
             return Verdict::RowsDiffer;
         }
     }
     for rows in LARGER {
-        let inputs = example(rows).filter(|inputs| trial.has_time_for(batch::size(inputs)));
+        let inputs = example(rows, Manner::Plain).filter(|inputs| trial.has_time_for(batch::size(inputs)));
         if let Some(inputs) = inputs {
             trial.timed(&inputs);
         }
@@ -80,7 +117,7 @@ pub(crate) fn warm_up(model: &dyn Model, cost: &Cost, budget: Duration) -> Verdi
 /// So many rows of made-up inputs on which the model runs.
 pub(crate) fn example(model: &dyn Model, examples: &mut Examples, rows: usize) -> Option<Vec<Tensor>> {
     OPEN.iter().find_map(|open| {
-        let inputs = examples.inputs(model.signature(), rows, *open)?;
+        let inputs = examples.inputs(model.signature(), rows, *open, Manner::Plain)?;
         model.run(&inputs).is_ok().then_some(inputs)
     })
 }
@@ -99,7 +136,7 @@ impl Trial<'_> {
         let any = self.model.signature().inputs.iter().any(|spec| variable(&spec.shape));
         let choices = if any { &OPEN[..] } else { &OPEN[..1] };
         choices.iter().copied().find(|open| {
-            let inputs = examples.inputs(self.model.signature(), 1, *open);
+            let inputs = examples.inputs(self.model.signature(), 1, *open, Manner::Plain);
             !self.is_over() && inputs.is_some_and(|inputs| self.model.run(&inputs).is_ok())
         })
     }
@@ -120,19 +157,48 @@ impl Trial<'_> {
         Some(outputs)
     }
 
-    fn independent(&self, one: &[Tensor], other: &[Tensor]) -> bool {
-        self.joined_as_alone(one, other).unwrap_or(false)
+    /// Whether calls joined give what each gives alone; `None` where they do not run.
+    fn joined_as_alone(&self, one: &[Tensor], other: &[Tensor]) -> Option<bool> {
+        let rows = [batch::rows(one)?, batch::rows(other)?];
+        let alone = [self.timed(one)?, self.timed(other)?];
+        let Some(joined) = self.timed(&batch::join(&[one, other]).ok()?) else { return Some(false) };
+        let Some(parts) = batch::split(&joined, &rows) else { return Some(false) };
+        Some(parts.iter().zip(&alone).all(|(part, alone)| batch::same(part, alone)))
     }
 
-    fn joined_as_alone(&self, one: &[Tensor], other: &[Tensor]) -> Option<bool> {
-        // Inputs without distinct rows would show nothing.
-        let rows = [batch::rows(one)?, batch::rows(other)?];
-        if one.iter().zip(other).all(|(one, other)| one.bytes() == other.bytes()) {
-            return None;
+    /// Whether a call gives what it gives alone whatever is beside it, as long as that runs by itself. What
+    /// comes of the neighbour is not looked at: of numbers like these nothing exact comes in any order.
+    fn bears_neighbours(
+        &self,
+        call: &[Tensor],
+        example: &mut impl FnMut(usize, Manner) -> Option<Vec<Tensor>>,
+    ) -> bool {
+        let Some((alone, rows)) = self.model.run(call).ok().zip(batch::rows(call)) else { return false };
+        for (at, extreme) in EXTREMES.into_iter().enumerate() {
+            for manner in [Manner::Extreme(extreme), Manner::ExtremeFloats(extreme)] {
+                if self.is_over() {
+                    return true;
+                }
+                let Some(neighbour) = example(1, manner) else { break };
+                let first = at % 2 == 0;
+                let calls = if first { [call, neighbour.as_slice()] } else { [&neighbour, call] };
+                let joined = batch::join(&calls).and_then(|joined| self.model.run(&joined));
+                let Ok(joined) = joined else {
+                    // Places in a table that are not there are nobody's fault; then without those.
+                    match self.model.run(&neighbour) {
+                        Ok(_) => return false,
+                        Err(_) => continue,
+                    }
+                };
+                let sizes = if first { [rows, 1] } else { [1, rows] };
+                let part = batch::split(&joined, &sizes)
+                    .and_then(|mut parts| if first { parts.drain(..1).next() } else { parts.pop() });
+                if !part.is_some_and(|part| batch::same(&part, &alone)) {
+                    return false;
+                }
+                break;
+            }
         }
-        let alone = [self.timed(one)?, self.timed(other)?];
-        let joined = self.timed(&batch::join(&[one, other]).ok()?)?;
-        let parts = batch::split(&joined, &rows)?;
-        Some(parts.iter().zip(&alone).all(|(part, alone)| batch::same(part, alone)))
+        true
     }
 }

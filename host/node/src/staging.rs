@@ -225,6 +225,12 @@ impl Host for Stage {
         let ran_on = self.gateway.ran_on(name, revision).into_iter();
         ran_on.map(|(model, ran_on)| (model, ran_on.to_string())).collect()
     }
+
+    fn not_joined(&self, spec: &Spec) -> BTreeMap<String, String> {
+        let why =
+            |(name, model): (&String, &Pinned)| Some((name.clone(), self.models.not_joined(&model.content)?));
+        spec.models.iter().filter_map(why).collect()
+    }
 }
 
 /// How a revision's models are loaded; what it leaves open is the server's.

@@ -28,7 +28,8 @@ pub struct Inference {
     pub arena: bool,
     /// How far a back end may rewrite a model's graph when it loads it.
     pub optimization: Optimization,
-    /// Rows that inferences of different requests are joined up to; 1 joins none.
+    /// Rows that inferences of different requests are joined up to, of models whose graph proves that a row
+    /// gets what it would get alone; 1 joins none.
     pub max_batch: usize,
     /// How long an inference may wait for others to join it when a thread is free; 0s joins only
     /// what waits anyway.

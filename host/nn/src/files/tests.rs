@@ -54,7 +54,7 @@ fn places() -> Vec<(&'static str, pb::ModelProto)> {
         model
     };
     let info = pb::TrainingInfoProto::default;
-    let nested = Graph { proto: graph() };
+    let nested = Graph { proto: graph(), ..Graph::new() };
     let deep = (0..9).fold(nested, |inner, _| {
         Graph::new().with("If", "c", "y", &[("then_branch", Is::Graph(Box::new(inner)))])
     });

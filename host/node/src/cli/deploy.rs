@@ -128,10 +128,15 @@ impl Deploy {
             );
             match gateway {
                 Some(gateway) => std::iter::once(first)
+                    .chain(runs_alone(&deployment))
                     .chain(deployment.endpoints.iter().map(|endpoint| address(gateway, endpoint)))
                     .collect::<Vec<_>>()
                     .join("\n"),
-                None => format!("{first}\nit answers requests once eyot up runs"),
+                None => std::iter::once(first)
+                    .chain(runs_alone(&deployment))
+                    .chain(["it answers requests once eyot up runs".to_owned()])
+                    .collect::<Vec<_>>()
+                    .join("\n"),
             }
         })
     }
@@ -166,6 +171,17 @@ fn runs_on(deployment: &Deployment) -> String {
         true => String::new(),
         false => format!(", runs on {}", on(deployment)),
     }
+}
+
+/// That calls are not joined, to whoever asked for it: a line a model.
+fn runs_alone(deployment: &Deployment) -> Vec<String> {
+    if deployment.spec.inference.max_batch.is_none_or(|rows| rows < 2) {
+        return Vec::new();
+    }
+    let line = |(model, why): (&String, &String)| {
+        format!("calls of '{model}' are not joined, whatever --max-batch says: {why}")
+    };
+    deployment.not_joined.iter().map(line).collect()
 }
 
 /// A reference as it is; a file is pushed first and stands for what it became.

@@ -36,7 +36,8 @@ pub(crate) struct Tuning {
     /// How far the graph may be rewritten: off, basic, extended or all [default: inference.optimization].
     #[arg(long, value_name = "NAME", value_parser = word::<Optimization>)]
     optimization: Option<Optimization>,
-    /// Rows that calls of different requests are joined up to; 1 joins none [default: inference.max-batch].
+    /// Rows that calls of different requests are joined up to, if a row is sure to get what it would get
+    /// alone; 1 joins none [default: inference.max-batch].
     #[arg(long, value_name = "NUMBER")]
     max_batch: Option<usize>,
     /// How long a call may wait for others to join it when a thread is free, as in 200us [default:
