@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use eyot_core::Digest;
 use eyot_tests::{Server, path, program, with_python_tools};
 use serde_json::json;
 
@@ -166,6 +167,104 @@ fn in_c() {
         }
         cases(&world, &dir);
     }
+}
+
+#[test]
+fn in_cpp_and_go() {
+    for (language, name) in [("cpp", "cpp-program"), ("go", "go-program")] {
+        let world = World::new();
+        let dir = new(&world, language, "command", name);
+        run(&mut world.eyot.command(&["build"]), &dir);
+        cases(&world, &dir);
+        run(&mut world.eyot.command(&["push", "."]), &dir);
+        let done = world.eyot.json(&["run", text(&dir.join("pipeline.toml"))]).unwrap();
+        let rows = &step(&done, "clean")["outputs"]["rows"];
+        assert_eq!(*rows, Digest::of(b"name,age\nAda,36\n").to_string(), "{done:#}");
+        if language == "go" {
+            let tools = world.eyot.json(&["config"]).unwrap()["data"]["tools"].as_str().unwrap().to_owned();
+            let go = Path::new(&tools).join("go-1.27.3/go/bin/go");
+            run(Command::new(if go.is_file() { go.as_os_str() } else { "go".as_ref() }).arg("test"), &dir);
+        }
+    }
+}
+
+/// A program in Go that looks at all that differs between two of its runs elsewhere.
+const RESTLESS: &str = r#"package main
+
+import (
+	"archive/tar"
+	"fmt"
+	"math/rand"
+	"os"
+	"sync"
+	"time"
+)
+
+func main() {
+	all := map[int]string{}
+	var lock sync.Mutex
+	var wait sync.WaitGroup
+	for i := 0; i < 50; i++ {
+		wait.Add(1)
+		go func(i int) {
+			defer wait.Done()
+			time.Sleep(time.Duration(rand.Intn(1000)) * time.Millisecond)
+			lock.Lock()
+			defer lock.Unlock()
+			all[i] = fmt.Sprint(time.Now().UnixNano(), rand.Int63(), os.Getpid(), len(all))
+		}(i)
+	}
+	wait.Wait()
+	lines := ""
+	for i, line := range all {
+		lines += fmt.Sprintln(i, line)
+	}
+	must(os.WriteFile("/out/lines", []byte(lines), 0o644))
+	must(os.Mkdir("/out/folder", 0o755))
+	file, err := os.Create("/out/all.tar")
+	must(err)
+	writer := tar.NewWriter(file)
+	for _, name := range []string{"/out/lines", "/out/folder", "/in/file"} {
+		info, err := os.Stat(name)
+		must(err)
+		header, err := tar.FileInfoHeader(info, "")
+		must(err)
+		must(writer.WriteHeader(header))
+		if !info.IsDir() {
+			bytes, err := os.ReadFile(name)
+			must(err)
+			_, err = writer.Write(bytes)
+			must(err)
+		}
+	}
+	must(writer.Close())
+	must(file.Close())
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+"#;
+
+#[test]
+fn a_program_in_go_writes_the_same_bytes_every_time() {
+    let outputs = [0, 1].map(|_| {
+        let world = World::new();
+        let dir = new(&world, "go", "command", "restless");
+        std::fs::write(dir.join("main.go"), RESTLESS).unwrap();
+        run(&mut world.eyot.command(&["build"]), &dir);
+        run(&mut world.eyot.command(&["push", "."]), &dir);
+        let pipeline = std::fs::read_to_string(dir.join("pipeline.toml")).unwrap();
+        let outputs = "outputs = { tar = { path = \"all.tar\", media-type = \"application/x-tar\" } }";
+        let pipeline: Vec<_> =
+            pipeline.lines().map(|line| if line.starts_with("outputs") { outputs } else { line }).collect();
+        std::fs::write(dir.join("pipeline.toml"), pipeline.join("\n")).unwrap();
+        let done = world.eyot.json(&["run", text(&dir.join("pipeline.toml"))]).unwrap();
+        step(&done, "clean")["outputs"]["tar"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(outputs[0], outputs[1]);
 }
 
 #[test]

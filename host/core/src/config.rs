@@ -84,12 +84,21 @@ pub enum Language {
     #[serde(rename = "typescript")]
     TypeScript,
     C,
+    Cpp,
+    Go,
 }
 
 impl Language {
     /// Every language that `eyot build` knows.
-    pub const ALL: [Language; 5] =
-        [Language::Rust, Language::Python, Language::JavaScript, Language::TypeScript, Language::C];
+    pub const ALL: [Language; 7] = [
+        Language::Rust,
+        Language::Python,
+        Language::JavaScript,
+        Language::TypeScript,
+        Language::C,
+        Language::Cpp,
+        Language::Go,
+    ];
 
     /// Its name in `eyot.toml`.
     pub fn name(self) -> &'static str {
@@ -99,6 +108,8 @@ impl Language {
             Language::JavaScript => "javascript",
             Language::TypeScript => "typescript",
             Language::C => "c",
+            Language::Cpp => "cpp",
+            Language::Go => "go",
         }
     }
 }

@@ -65,6 +65,12 @@ const C_STEP: Files = files!["c/step/": "step.c", "component.wit", "README.md"];
 const C_FUNCTION: Files = files!["c/function/": "function.c", "component.wit", "README.md"];
 const C_COMMAND: Files = files!["c/command/": "main.c", "README.md"];
 
+const CPP: Files = files!["cpp/": "gitignore"];
+const CPP_COMMAND: Files = files!["cpp/command/": "main.cpp", "README.md"];
+
+const GO: Files = files!["go/": "go.mod.template", "gitignore"];
+const GO_COMMAND: Files = files!["go/command/": "main.go", "rows.go", "rows_test.go", "README.md"];
+
 /// The Rust SDK, with its folders where its manifests and macros look for each other.
 macro_rules! sdk {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../../../components/", $path)))),*] };
@@ -150,8 +156,13 @@ fn files(language: Language, kind: Kind) -> Option<&'static [Files]> {
         (Language::C, Kind::Step) => &[C, C_STEP],
         (Language::C, Kind::Function) => &[C, C_FUNCTION],
         (Language::C, Kind::Command) => &[C, C_COMMAND],
+        (Language::Cpp, Kind::Command) => &[CPP, CPP_COMMAND],
+        (Language::Go, Kind::Command) => &[GO, GO_COMMAND],
         (Language::Python | Language::JavaScript | Language::TypeScript, Kind::Command)
-        | (Language::C, Kind::Http) => return None,
+        | (Language::C, Kind::Http)
+        | (Language::Cpp | Language::Go, Kind::Handler | Kind::Step | Kind::Function | Kind::Http) => {
+            return None;
+        }
     })
 }
 
@@ -189,6 +200,8 @@ fn fill(
     for (path, text) in template.flatten() {
         let path = match *path {
             "gitignore" => ".gitignore",
+            // Under its own name it would make this a module of another.
+            "go.mod.template" => "go.mod",
             "cargo-config.toml" => ".cargo/config.toml",
             path => path,
         };

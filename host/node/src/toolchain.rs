@@ -4,6 +4,7 @@ mod app;
 mod c;
 pub(crate) mod contracts;
 mod docs;
+mod go;
 mod javascript;
 mod plug;
 mod python;
@@ -20,6 +21,7 @@ use eyot_core::{Error, Result, ResultExt};
 use crate::compose::{self, Part};
 
 pub(crate) use c::C;
+pub(crate) use go::Go;
 pub(crate) use javascript::{JavaScript, SDK as JAVASCRIPT_SDK};
 pub(crate) use plug::{Plug, fetch};
 pub(crate) use python::Python;
@@ -121,7 +123,7 @@ pub(crate) fn manifest(dir: &Path) -> Result<Component> {
 /// Checks the package that a manifest names for the component's own interface.
 fn package(component: &Component) -> Result<()> {
     let Some(package) = &component.package else { return Ok(()) };
-    if matches!(component.language, Language::Rust | Language::C) {
+    if matches!(component.language, Language::Rust | Language::C | Language::Cpp | Language::Go) {
         let name = component.language.name();
         return Err(Error::invalid(format!("component.package is not for {name}"))
             .hint("its sources name the package: remove the line"));
@@ -163,7 +165,8 @@ fn compile(projects: &[&Project], tools: &Tools, voice: &Voice<'_>) -> Result<()
         match component.language {
             Language::Rust => run(Rust::find()?.command(dir, *profile), &component.name, voice.progress)?,
             Language::Python => Python::find()?.build(project, tools, voice)?,
-            Language::C => C::find()?.build(dir, alone, tools, voice)?,
+            Language::C | Language::Cpp => C::find()?.build(project, tools, voice)?,
+            Language::Go => Go::find()?.build(dir, alone, tools, voice)?,
             Language::JavaScript | Language::TypeScript => scripts.push(*project),
         }
     }

@@ -11,7 +11,7 @@ use crate::output::{Output, size};
 use crate::session::Session;
 use crate::toolchain::{self, Profile, Project, Tools, Voice};
 
-/// Builds the component of a folder with the tools of its language: rust, python, javascript, typescript or c.
+/// Builds the component of a folder with the tools of its language: rust, python, javascript, typescript, c, cpp or go.
 ///
 /// Tools that other registries have, such as componentize-js, are installed once into data.tools. Components that
 /// `plug` in its eyot.toml names are built too where they are folders, and linked into it.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::output::{Output, Tone};
 use crate::session::Session;
-use crate::toolchain::{C, JavaScript, Python, Rust, Tools};
+use crate::toolchain::{C, Go, JavaScript, Python, Rust, Tools};
 use crate::{cli, platform};
 
 /// Says what of this machine Eyot can use, what is missing, and how to get it.
@@ -60,7 +60,8 @@ impl Doctor {
                 rust(),
                 guests("python guests", Python::find(), |python| python.describe(&tools(&config))),
                 guests("js guests", JavaScript::find(), |node| node.describe(&tools(&config))),
-                guests("c guests", C::find(), |compiler| compiler.describe(&tools(&config))),
+                guests("c and c++ guests", C::find(), |compiler| compiler.describe(&tools(&config))),
+                guests("go guests", Go::find(), |compiler| compiler.describe(&tools(&config))),
             ],
             Err(error) => vec![Finding::from_error("configuration", State::Broken, &error)],
         };

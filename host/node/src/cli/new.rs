@@ -36,6 +36,9 @@ enum Lang {
     #[value(name = "typescript", alias = "ts")]
     TypeScript,
     C,
+    #[value(alias = "c++")]
+    Cpp,
+    Go,
 }
 
 impl New {
@@ -47,6 +50,8 @@ impl New {
             Lang::JavaScript => Language::JavaScript,
             Lang::TypeScript => Language::TypeScript,
             Lang::C => Language::C,
+            Lang::Cpp => Language::Cpp,
+            Lang::Go => Language::Go,
         };
         // Cargo's rule is narrower than ours: a package is no number and has no dot.
         if language == Language::Rust && !is_package(self.name.as_str()) {

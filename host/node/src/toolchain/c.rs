@@ -1,15 +1,16 @@
-//! C: zig's clang compiles, component.wit says what is exported; without one it is a command.
+//! C and C++: zig's clang compiles, component.wit says what is exported; without one it is a command.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use eyot_core::config::Language;
 use eyot_core::{Error, Result, ResultExt};
 use wit_bindgen_core::Files;
 use wit_component::StringEncoding;
 use wit_parser::{Resolve, WorldId, WorldKey};
 
 use super::tools::{Source, Tool, Tools};
-use super::{Voice, ask, contracts, run};
+use super::{Project, Voice, ask, contracts, run};
 
 /// The header that sources include.
 pub(crate) const HEADER: &str = include_str!("../../../../components/sdk/c/eyot.h");
@@ -63,21 +64,32 @@ impl C {
         })
     }
 
-    /// Makes the component `into` of the sources in `dir`.
-    pub(super) fn build(&self, dir: &Path, into: &Path, tools: &Tools, voice: &Voice<'_>) -> Result<()> {
+    /// Makes the component of a project's sources.
+    pub(super) fn build(&self, project: &Project, tools: &Tools, voice: &Voice<'_>) -> Result<()> {
+        let (dir, into) = (project.dir.as_path(), project.alone.as_path());
         let work = into.parent().unwrap_or(dir);
-        let mut sources = sources(dir)?;
+        let driver = if project.component.language == Language::Cpp { "c++" } else { "cc" };
+        let mut sources = sources(dir, project.component.language)?;
         let world = if dir.join(WORLD).is_file() { Some(World::read(dir, work)?) } else { None };
         let module = work.join("module.wasm");
         contracts::file(&work.join("include/eyot.h"), HEADER)?;
         let mut compile = self.compiler(tools, voice)?;
-        compile.args(["cc", "-target", "wasm32-wasi", "-O2", "-msimd128", "-Wl,--strip-debug", "-Wall"]);
+        compile.args([driver, "-target", "wasm32-wasi", "-O2", "-msimd128", "-Wl,--strip-debug", "-Wall"]);
         compile.arg("-I").arg(work.join("include")).arg("-I").arg(dir);
         if let Some(world) = &world {
             sources.push(world.bindings(&work.join("include"))?);
             compile.arg("-mexec-model=reactor").args(world.defines());
         }
-        compile.args(&sources).arg("-o").arg(&module);
+        if project.component.language == Language::Cpp {
+            // Its library for WASI has none.
+            compile.arg("-fno-exceptions");
+        }
+        for source in &sources {
+            // The driver of C++ would take a source of C for one of its own.
+            let language = if source.extension().is_some_and(|ending| ending == "c") { "c" } else { "c++" };
+            compile.args(["-x", language]).arg(source);
+        }
+        compile.arg("-o").arg(&module);
         (voice.progress)("compiling");
         run(compile, &dir.display().to_string(), voice.progress)?;
         let core = std::fs::read(&module).context(|| format!("cannot read {}", module.display()))?;
@@ -90,7 +102,11 @@ impl C {
 }
 
 /// The sources of a folder, in one order on every machine.
-fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
+fn sources(dir: &Path, language: Language) -> Result<Vec<PathBuf>> {
+    let endings: &[&str] = match language {
+        Language::Cpp => &["cpp", "cc", "cxx", "c"],
+        _ => &["c"],
+    };
     let mut found = Vec::new();
     for folder in [dir.to_owned(), dir.join("src")] {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
@@ -98,15 +114,19 @@ fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
             let path = entry?.path();
             // Tests of their own have a main of their own.
             let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-            if name.ends_with(".c") && !name.starts_with("test_") {
+            let is_source =
+                endings.iter().any(|ending| path.extension().is_some_and(|found| found == *ending));
+            if is_source && !name.starts_with("test_") {
                 found.push(path);
             }
         }
     }
     found.sort();
     if found.is_empty() {
-        return Err(Error::not_found(format!("there is no .c file in {}", dir.display()))
-            .hint("a component in C is a folder with eyot.toml and sources; eyot new --lang c makes one"));
+        let (ending, name) = (endings[0], language.name());
+        return Err(Error::not_found(format!("there is no .{ending} file in {}", dir.display())).hint(format!(
+            "a component in {name} is a folder with eyot.toml and sources; eyot new --lang {name} makes one"
+        )));
     }
     Ok(found)
 }
