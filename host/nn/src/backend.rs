@@ -5,7 +5,7 @@ use eyot_core::Result;
 use eyot_core::config::{Precision, Target, Tolerance};
 use serde::{Deserialize, Serialize};
 
-use crate::{Settings, Signature, Tensor};
+use crate::{RunControl, Settings, Signature, Tensor};
 
 /// A library that runs models. Every implementation passes `suite.rs`.
 pub trait Backend: Send + Sync + 'static {
@@ -40,8 +40,16 @@ pub trait Model: Send + Sync + 'static {
         None
     }
 
-    /// Runs once. `inputs` fit the signature, in its order; the answer has all outputs in its order.
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
+    /// Runs once, for as long as `control` lets it: between operators, and between the rounds of a loop.
+    /// `inputs` fit the signature, in its order; the answer has all outputs in its order.
+    ///
+    /// Fails with whatever it likes when it was stopped: who stopped it says why.
+    fn run_while(&self, control: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
+
+    /// Runs once, however long that takes.
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.run_while(&RunControl::default(), inputs)
+    }
 }
 
 /// What a model runs on: `onnxruntime 1.32.0 (cpu)`, `onnxruntime/cuda 1.32.0 (gpu)`,

@@ -5,11 +5,13 @@ mod tract;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eyot_core::config::BackendChoice;
+use eyot_core::config::{self, BackendChoice};
 use eyot_core::{Error, Result};
 
 use crate::Backend;
+use crate::control::run_memory;
 use crate::install::{ONNXRUNTIME, OPENVINO, Package};
+use crate::memory::model_memory;
 
 pub(crate) use onnxruntime::OnnxRuntime;
 pub(crate) use openvino::OpenVino;
@@ -24,10 +26,17 @@ impl Backends {
     ///
     /// Fails when a back end is asked for by name and not installed, or installed and broken.
     pub fn open(dir: &Path, choice: BackendChoice) -> Result<Self> {
-        let onnxruntime = |library: PathBuf| Ok::<Arc<dyn Backend>, Error>(OnnxRuntime::open(&library)?);
+        Self::open_as(dir, &config::Inference { backend: choice, ..config::Inference::default() })
+    }
+
+    /// As [`Backends::open`], with what the configuration says of memory.
+    pub fn open_as(dir: &Path, config: &config::Inference) -> Result<Self> {
+        let memory = model_memory(config).saturating_add(run_memory(config));
+        let onnxruntime =
+            |library: PathBuf| Ok::<Arc<dyn Backend>, Error>(OnnxRuntime::open(&library, memory)?);
         let openvino = |library: PathBuf| -> Arc<dyn Backend> { OpenVino::new(&library) };
         let tract: Arc<dyn Backend> = Arc::new(Tract);
-        Ok(Self(match choice {
+        Ok(Self(match config.backend {
             BackendChoice::Tract => vec![tract],
             BackendChoice::Onnxruntime => vec![onnxruntime(needed(&ONNXRUNTIME, dir)?)?],
             BackendChoice::Openvino => vec![openvino(needed(&OPENVINO, dir)?)],

@@ -24,7 +24,7 @@ pub(crate) fn measure(model: &dyn Model, exact: &dyn Model) -> Result<Tolerance>
             )
             .hint("deploy it at f32")
         })?;
-        let (found, expected) = (model.run(&inputs)?, exact.run(&inputs)?);
+        let (found, expected) = (trial::run(model, &inputs)?, trial::run(exact, &inputs)?);
         for (found, expected) in found.iter().zip(&expected) {
             largest = largest.max(between(found, expected));
         }

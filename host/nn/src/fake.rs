@@ -13,7 +13,9 @@ use crate::loaded::{Fresh, Shared};
 use crate::memory::Budget;
 use crate::threads::Threads;
 use crate::trial::Verdict;
-use crate::{DataType, Model, NamedTensor, RanOn, Settings, Signature, Tensor, TensorSpec};
+use crate::{
+    DataType, Model, NamedTensor, RanOn, RunControl, RunLimits, Settings, Signature, Tensor, TensorSpec,
+};
 
 /// `y = 2 x`, for any number of rows of one number.
 pub(crate) struct Fake {
@@ -86,7 +88,7 @@ impl Model for Fake {
         &self.signature
     }
 
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    fn run_while(&self, _: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         assert!(!self.panics, "a model that panics");
         let values = inputs[0].to_vec::<f32>().unwrap();
         if let Some(gate) = &self.gate {
@@ -110,7 +112,7 @@ pub(crate) fn shared(model: impl Model, width: usize) -> Arc<Shared> {
         settings,
         fresh,
         room,
-        (Weak::new(), Arc::new(Threads::new(1, 100))),
+        (Weak::new(), Arc::new(Threads::new(1, 100, RunLimits::default()))),
         true,
     )
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use eyot_core::{Error, Result};
 
+use crate::control::Caller;
 use crate::loaded::{Ran, Shared};
 use crate::schedule::Request;
 use crate::{Tensor, batch};
@@ -77,7 +78,13 @@ pub(crate) fn late() -> Error {
 /// Runs one by itself. Whether it went well.
 fn alone(model: &Shared, request: Request) -> bool {
     let started = Instant::now();
-    let outputs = model.run(&request.resident, &request.inputs);
+    let outputs = model.run(
+        &request.resident,
+        &request.inputs,
+        model.limits(),
+        request.ask.deadline,
+        &[&request.caller],
+    );
     let ran = outputs.map(|outputs| Ran {
         outputs,
         queued: started.saturating_duration_since(request.since),
@@ -119,7 +126,11 @@ fn together(model: &Shared, requests: &[Request]) -> Result<Option<Vec<Vec<Tenso
     let first = requests.first().ok_or_else(|| Error::internal("a batch of nothing"))?;
     let calls: Vec<&[Tensor]> = requests.iter().map(|request| request.inputs.as_slice()).collect();
     let rows: Vec<usize> = calls.iter().filter_map(|call| batch::rows(call)).collect();
-    let outputs = model.run(&first.resident, &batch::join(&calls)?)?;
+    let callers: Vec<&Caller> = requests.iter().map(|request| &*request.caller).collect();
+    // As long as any of them may wait.
+    let deadlines: Option<Vec<Instant>> = requests.iter().map(|request| request.ask.deadline).collect();
+    let deadline = deadlines.and_then(|deadlines| deadlines.into_iter().max());
+    let outputs = model.run(&first.resident, &batch::join(&calls)?, model.limits(), deadline, &callers)?;
     Ok(batch::split(&outputs, &rows).filter(|parts| parts.len() == requests.len()))
 }
 

@@ -11,10 +11,12 @@
 #[cfg(test)]
 mod aliases;
 mod aligned;
+mod ask;
 mod backend;
 mod backends;
 mod batch;
 pub mod bench;
+mod control;
 mod cost;
 mod difference;
 mod example;
@@ -30,6 +32,8 @@ mod loaded;
 mod memory;
 mod models;
 mod onnx;
+#[cfg(test)]
+mod runaway;
 mod schedule;
 mod settings;
 mod signature;
@@ -40,10 +44,12 @@ mod tensor;
 mod threads;
 mod trial;
 
+pub use ask::{Ask, Inferred, Priority};
 pub use backend::{Backend, Model, RanOn};
 pub use backends::Backends;
+pub use control::{Interrupt, RunControl, RunLimits, StopReason};
 pub use eyot_core::config::{Precision, Target, Tolerance};
-pub use loaded::{Ask, Inferred, LoadedModel, Pin, Priority};
+pub use loaded::{LoadedModel, Pin};
 pub use models::{Models, Options};
 pub use settings::{Batching, Settings};
 pub use signature::{Signature, TensorSpec};

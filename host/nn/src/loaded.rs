@@ -3,10 +3,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use eyot_core::{Digest, Error, Result};
+use eyot_core::{Digest, Error, Kind, Result};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::control::{Caller, Company, bounded};
 use crate::cost::Cost;
 use crate::job::late;
 use crate::memory::Room;
@@ -15,7 +16,10 @@ use crate::schedule::Request;
 use crate::stats::{LearnedCost, ModelStats};
 use crate::threads::Threads;
 use crate::trial::Verdict;
-use crate::{Batching, Model, NamedTensor, RanOn, Settings, Signature, Tensor, Tolerance, batch};
+use crate::{
+    Ask, Batching, Inferred, Model, NamedTensor, RanOn, RunLimits, Settings, Signature, Tensor, Tolerance,
+    batch,
+};
 
 /// A model that is ready to run: a handle on what the whole process shares. Cheap to clone.
 ///
@@ -25,45 +29,6 @@ use crate::{Batching, Model, NamedTensor, RanOn, Settings, Signature, Tensor, To
 pub struct LoadedModel {
     shared: Arc<Shared>,
     batching: Batching,
-}
-
-/// How a call is asked for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ask {
-    /// When there must be an answer.
-    pub deadline: Option<Instant>,
-    pub priority: Priority,
-}
-
-/// How urgent a call is, as the Open Inference Protocol counts: 1 before 2, and so on. Calls that do not
-/// say are between 9 and 11.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Priority(u32);
-
-impl Priority {
-    /// The priority of that number; 0 is as good as none.
-    pub fn of(number: u32) -> Self {
-        if number == 0 { Self::default() } else { Self(number) }
-    }
-}
-
-impl Default for Priority {
-    fn default() -> Self {
-        Self(10)
-    }
-}
-
-/// An answer, and what it took.
-#[derive(Clone, Debug)]
-pub struct Inferred {
-    /// All outputs, in the signature's order.
-    pub outputs: Vec<NamedTensor>,
-    /// Waiting for a thread, and for others to join.
-    pub queued: Duration,
-    /// The run itself, of the whole batch.
-    pub computed: Duration,
-    /// How many calls ran together; 1 is this one alone.
-    pub batch: usize,
 }
 
 /// While it is held, the weights of a model stay in memory.
@@ -79,6 +44,8 @@ pub(crate) struct Ran {
 
 /// A run shorter than this stays on the thread that asked: handing it to another costs more.
 const SHORT: Duration = Duration::from_micros(100);
+/// One that was thought to be short and is not is stopped after this and begins again elsewhere.
+const LONGEST_HERE: Duration = Duration::from_millis(5);
 
 impl LoadedModel {
     pub(crate) fn new(shared: Arc<Shared>, batching: Batching) -> Self {
@@ -165,16 +132,44 @@ impl LoadedModel {
             None => within(deadline, shared.revive()).await?,
         };
         let size = batch::size(&inputs);
-        let ran = if shared.cost.predict(size).is_some_and(|cost| cost < SHORT) {
-            let started = Instant::now();
-            let outputs = shared.run(&resident, &inputs)?;
-            Ran { outputs, queued: Duration::ZERO, computed: started.elapsed(), batch: 1 }
+        let here = if shared.cost.predict(size).is_some_and(|cost| cost < SHORT) {
+            self.here(&resident, &inputs, size, deadline)?
         } else {
-            self.elsewhere(resident, inputs, size, ask).await?
+            None
+        };
+        let ran = match here {
+            Some(ran) => ran,
+            None => self.elsewhere(resident, inputs, size, ask).await?,
         };
         let named = shared.signature.outputs.iter().zip(ran.outputs);
         let outputs = named.map(|(spec, tensor)| NamedTensor { name: spec.name.clone(), tensor }).collect();
         Ok(Inferred { outputs, queued: ran.queued, computed: ran.computed, batch: ran.batch })
+    }
+
+    /// Runs on this thread, which others wait for: `None` when it takes longer than was thought. What it takes
+    /// may depend on what the inputs say, and not on their size alone.
+    fn here(
+        &self,
+        resident: &Resident,
+        inputs: &[Tensor],
+        size: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Ran>> {
+        let (shared, started) = (&self.shared, Instant::now());
+        let limits = shared.threads.limits();
+        let short = RunLimits { timeout: limits.timeout.min(LONGEST_HERE), ..limits };
+        let computed = |outputs| {
+            let computed = started.elapsed();
+            Some(Ran { outputs, queued: Duration::ZERO, computed, batch: 1 })
+        };
+        match shared.run(resident, inputs, short, deadline, &[]) {
+            Ok(outputs) => Ok(computed(outputs)),
+            Err(error) if error.kind() == Kind::Timeout && deadline.is_none_or(|at| Instant::now() < at) => {
+                shared.cost.note(size, started.elapsed());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs on one of the threads for inference, when its turn comes.
@@ -187,7 +182,9 @@ impl LoadedModel {
     ) -> Result<Ran> {
         let (answer, answered) = oneshot::channel();
         let (batching, since) = (self.batching, Instant::now());
-        let request = Request { resident, inputs, size, batching, ask, since, answer };
+        let caller = Arc::<Caller>::default();
+        let _waits = caller.waits();
+        let request = Request { resident, inputs, size, batching, ask, since, caller, answer };
         self.shared.threads.submit(&self.shared, request)?;
         within(ask.deadline, async {
             answered.await.unwrap_or_else(|_| Err(Error::internal("inference has stopped")))
@@ -313,24 +310,44 @@ impl Shared {
         &self.cost
     }
 
+    /// What a run may take.
+    pub(crate) fn limits(&self) -> RunLimits {
+        self.threads.limits()
+    }
+
     /// Threads that one run keeps busy.
     pub(crate) fn width(&self) -> usize {
         if self.ran_on.library() == "tract" { 1 } else { self.settings.threads() }
     }
 
-    /// Runs on this thread. Never panics, whatever the back end does.
-    pub(crate) fn run(&self, resident: &Resident, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    /// Runs on this thread, until the deadline or until none of the callers waits any more, where there are
+    /// any. Never panics, whatever the back end does.
+    pub(crate) fn run(
+        &self,
+        resident: &Resident,
+        inputs: &[Tensor],
+        limits: RunLimits,
+        deadline: Option<Instant>,
+        callers: &[&Caller],
+    ) -> Result<Vec<Tensor>> {
         let started = Instant::now();
-        let run = || resident.model.run(inputs);
-        let outputs = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-            Err(Error::failed(format!(
-                "the model failed in {}: it met a case that is not handled",
-                self.ran_on.backend
-            )))
+        let outputs = bounded(limits, deadline, |control| {
+            if !callers.is_empty() {
+                let company = Company::new(callers.len(), control.clone());
+                callers.iter().for_each(|caller| caller.joins(&company));
+            }
+            let run = || resident.model.run_while(control, inputs);
+            catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+                Err(Error::failed(format!(
+                    "the model failed in {}: it met a case that is not handled",
+                    self.ran_on.backend
+                )))
+            })
         });
         self.counts.inferences.fetch_add(1, Ordering::Relaxed);
         match &outputs {
             Ok(_) => self.cost.note(batch::size(inputs), started.elapsed()),
+            Err(error) if error.kind() == Kind::Cancelled => self.count_abandoned(),
             Err(_) => drop(self.counts.failures.fetch_add(1, Ordering::Relaxed)),
         }
         outputs

@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use eyot_core::config;
 use parking_lot::Mutex;
 
 /// Counts what is taken. Cheap to clone.
@@ -52,6 +53,11 @@ impl Drop for Room {
     fn drop(&mut self) {
         *self.ledger.taken.lock() -= self.bytes;
     }
+}
+
+/// What models may take together.
+pub(crate) fn model_memory(config: &config::Inference) -> u64 {
+    if config.memory.0 == 0 { half_of_memory() } else { config.memory.0 }
 }
 
 /// Half of what this process may use: of the machine's memory, or of its control group's.

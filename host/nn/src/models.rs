@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 
 use crate::cost::Cost;
 use crate::loaded::{Fresh, Resident, Shared};
-use crate::memory::{Budget, Room, half_of_memory};
+use crate::memory::{Budget, Room, model_memory};
 use crate::stats::Stats;
 use crate::threads::Threads;
 use crate::{
-    Backends, Batching, LoadedModel, Model, Precision, RanOn, Settings, difference, independence, onnx, trial,
+    Backends, Batching, LoadedModel, Model, Precision, RanOn, RunLimits, Settings, difference, independence,
+    onnx, trial,
 };
 
 /// The loaded models of a process: one per digest and settings, shared by all who ask for it.
@@ -36,6 +37,8 @@ pub struct Options {
     pub memory: u64,
     /// Inferences that may wait for one model.
     pub queue: usize,
+    /// What any run may take.
+    pub limits: RunLimits,
     /// How models are loaded where nobody says otherwise.
     pub settings: Settings,
     /// How calls are joined where nobody says otherwise.
@@ -48,8 +51,14 @@ impl From<&config::Inference> for Options {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let memory = if config.memory.0 == 0 { half_of_memory() } else { config.memory.0 };
-        Self { threads, memory, queue: config.queue, settings: config.into(), batching: config.into() }
+        Self {
+            threads,
+            memory: model_memory(config),
+            queue: config.queue,
+            limits: config.into(),
+            settings: config.into(),
+            batching: config.into(),
+        }
     }
 }
 
@@ -82,7 +91,7 @@ impl Models {
         let inner = Inner {
             store,
             backends,
-            threads: Arc::new(Threads::new(options.threads, options.queue)),
+            threads: Arc::new(Threads::new(options.threads, options.queue, options.limits)),
             settings: options.settings,
             batching: options.batching,
             budget: Budget::new(options.memory),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use eyot_core::{Error, Result};
 use tokio::sync::oneshot;
 
+use crate::control::Caller;
 use crate::job::Job;
 use crate::loaded::{Ran, Resident, Shared};
 use crate::{Ask, Batching, Tensor, batch};
@@ -20,6 +21,7 @@ pub(crate) struct Request {
     pub(crate) batching: Batching,
     pub(crate) ask: Ask,
     pub(crate) since: Instant,
+    pub(crate) caller: Arc<Caller>,
     pub(crate) answer: oneshot::Sender<Result<Ran>>,
 }
 

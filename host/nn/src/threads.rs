@@ -7,6 +7,7 @@ use std::time::Instant;
 use eyot_core::{Result, ResultExt as _};
 use parking_lot::{Condvar, Mutex};
 
+use crate::RunLimits;
 use crate::loaded::Shared;
 use crate::schedule::{Next, Request, Schedule};
 
@@ -14,6 +15,7 @@ use crate::schedule::{Next, Request, Schedule};
 pub(crate) struct Threads {
     state: Arc<State>,
     count: usize,
+    limits: RunLimits,
     started: Mutex<bool>,
 }
 
@@ -23,11 +25,16 @@ struct State {
 }
 
 impl Threads {
-    /// `queue` is how many requests may wait for one model.
-    pub(crate) fn new(count: usize, queue: usize) -> Self {
+    /// `queue` is how many requests may wait for one model, `limits` what each run may take.
+    pub(crate) fn new(count: usize, queue: usize, limits: RunLimits) -> Self {
         let count = count.max(1);
         let schedule = Mutex::new(Schedule::new(count, queue));
-        Self { state: Arc::new(State { schedule, wake: Condvar::new() }), count, started: Mutex::new(false) }
+        let state = Arc::new(State { schedule, wake: Condvar::new() });
+        Self { state, count, limits, started: Mutex::new(false) }
+    }
+
+    pub(crate) fn limits(&self) -> RunLimits {
+        self.limits
     }
 
     /// Hands a request over.

@@ -3,9 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use eyot_core::Result;
+
+use crate::control::bounded;
 use crate::cost::Cost;
 use crate::example::{Examples, Manner};
-use crate::{Model, Tensor, batch};
+use crate::{Model, RunLimits, Tensor, batch};
 
 /// Whether calls of a model may be joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +121,13 @@ pub(crate) fn warm_up(model: &dyn Model, cost: &Cost, budget: Duration, is_prove
 pub(crate) fn example(model: &dyn Model, examples: &mut Examples, rows: usize) -> Option<Vec<Tensor>> {
     OPEN.iter().find_map(|open| {
         let inputs = examples.inputs(model.signature(), rows, *open, Manner::Plain)?;
-        model.run(&inputs).is_ok().then_some(inputs)
+        run(model, &inputs).is_ok().then_some(inputs)
     })
+}
+
+/// Runs on made-up inputs, which may be a model's worst.
+pub(crate) fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    bounded(RunLimits::TRIAL, None, |control| model.run_while(control, inputs))
 }
 
 struct Trial<'a> {
@@ -137,7 +145,7 @@ impl Trial<'_> {
         let choices = if any { &OPEN[..] } else { &OPEN[..1] };
         choices.iter().copied().find(|open| {
             let inputs = examples.inputs(self.model.signature(), 1, *open, Manner::Plain);
-            !self.is_over() && inputs.is_some_and(|inputs| self.model.run(&inputs).is_ok())
+            !self.is_over() && inputs.is_some_and(|inputs| run(self.model, &inputs).is_ok())
         })
     }
 
@@ -152,7 +160,7 @@ impl Trial<'_> {
 
     fn timed(&self, inputs: &[Tensor]) -> Option<Vec<Tensor>> {
         let started = Instant::now();
-        let outputs = self.model.run(inputs).ok()?;
+        let outputs = run(self.model, inputs).ok()?;
         self.cost.note(batch::size(inputs), started.elapsed());
         Some(outputs)
     }
@@ -182,10 +190,10 @@ impl Trial<'_> {
                 let Some(neighbour) = example(1, manner) else { break };
                 let first = at % 2 == 0;
                 let calls = if first { [call, neighbour.as_slice()] } else { [&neighbour, call] };
-                let joined = batch::join(&calls).and_then(|joined| self.model.run(&joined));
+                let joined = batch::join(&calls).and_then(|joined| run(self.model, &joined));
                 let Ok(joined) = joined else {
                     // Places in a table that are not there are nobody's fault; then without those.
-                    match self.model.run(&neighbour) {
+                    match run(self.model, &neighbour) {
                         Ok(_) => return false,
                         Err(_) => continue,
                     }

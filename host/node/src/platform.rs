@@ -159,7 +159,7 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>> {
 }
 
 pub(crate) fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<Models>> {
-    let backends = Backends::open(&config.data.backends, config.inference.backend)?;
+    let backends = Backends::open_as(&config.data.backends, &config.inference)?;
     Ok(Models::with(store, backends, Keeping::from(&config.inference)))
 }
 

@@ -26,6 +26,13 @@ pub struct Inference {
     /// Whether a back end keeps the memory of one inference for the next: faster, and the memory of the
     /// largest inference stays taken.
     pub arena: bool,
+    /// How long one run of a model may take, whoever asks for it; then it is stopped.
+    pub run_timeout: Period,
+    /// Memory that all runs may take together in ONNX Runtime, beside the weights, and that one value of a
+    /// run may take in tract. 0 is a quarter of this machine's memory.
+    pub run_memory: ByteCount,
+    /// Bytes of all outputs of one inference.
+    pub output_bytes: ByteCount,
     /// How far a back end may rewrite a model's graph when it loads it.
     pub optimization: Optimization,
     /// Rows that inferences of different requests are joined up to, of models whose graph proves that a row
@@ -83,6 +90,9 @@ impl Default for Inference {
             intra_threads: 1,
             spinning: false,
             arena: true,
+            run_timeout: Period(std::time::Duration::from_secs(300)),
+            run_memory: ByteCount(0),
+            output_bytes: ByteCount(256 << 20),
             optimization: Optimization::All,
             max_batch: 32,
             max_delay: Period(std::time::Duration::ZERO),

@@ -1,6 +1,8 @@
 //! ONNX Runtime, opened at run time from where `eyot backend install` put it.
 
+mod arena;
 mod provider;
+mod run_options;
 mod value;
 
 use std::ffi::{CString, c_char};
@@ -18,21 +20,25 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::{AsPointer as _, ep, sys};
 use parking_lot::Mutex;
 
+use self::arena::Arena;
 use self::provider::Provider;
+use self::run_options::{RunOptions, RunOptionsPool};
 use self::value::Value;
-use crate::{Backend, Model, Settings, Signature, Target, Tensor, TensorSpec, install, onnx};
+use crate::control::SEND_LESS;
+use crate::{Backend, Model, RunControl, Settings, Signature, Target, Tensor, TensorSpec, install, onnx};
 
 pub(crate) struct OnnxRuntime {
     environment: Environment,
     providers: Vec<Provider>,
+    arena: Arc<Arena>,
 }
 
 /// The library has one environment a process, and can be opened once.
 static OPENED: Mutex<Option<Arc<OnnxRuntime>>> = Mutex::new(None);
 
 impl OnnxRuntime {
-    /// Opens the library, once in a process.
-    pub(crate) fn open(library: &Path) -> Result<Arc<Self>> {
+    /// Opens the library, once in a process: `memory` is what weights and runs may take of it together.
+    pub(crate) fn open(library: &Path, memory: u64) -> Result<Arc<Self>> {
         let mut opened = OPENED.lock();
         if let Some(runtime) = &*opened {
             return Ok(runtime.clone());
@@ -50,7 +56,8 @@ impl OnnxRuntime {
         // What goes wrong comes back as an error; its own log would write into the terminal.
         environment.set_log_level(ort::logging::LogLevel::Fatal);
         let providers = Provider::found(&environment);
-        let runtime = Arc::new(Self { environment, providers });
+        let arena = Arc::new(Arena::register(&environment, memory)?);
+        let runtime = Arc::new(Self { environment, providers, arena });
         *opened = Some(runtime.clone());
         Ok(runtime)
     }
@@ -80,8 +87,10 @@ impl OnnxRuntime {
             .with_optimization_level(level)?
             .with_inter_threads(1)?
             .with_intra_threads(settings.threads())?
-            .with_intra_op_spinning(settings.spinning.unwrap_or_default())?;
-        let processor = ep::CPU::default().with_arena_allocator(settings.arena.unwrap_or(true)).build();
+            .with_intra_op_spinning(settings.spinning.unwrap_or_default())?
+            .with_env_allocators()?
+            .with_config_entry(LARGEST_FOLDED.0, LARGEST_FOLDED.1)?;
+        let processor = ep::CPU::default().build();
         let providers = provider.iter().map(Provider::dispatch).chain([processor]).collect::<Vec<_>>();
         builder.with_execution_providers(providers)?.commit_from_memory(bytes)
     }
@@ -107,13 +116,15 @@ impl Backend for OnnxRuntime {
         let provider = self.provider(settings.target)?;
         settings.full_precision_only("onnxruntime")?;
         let signature = onnx::signature(&onnx::parse(bytes)?)?;
-        let session = self.session(bytes, settings, provider).map_err(|error| {
-            let kind = if error.code() == ort::ErrorCode::NotImplemented {
-                Kind::Unsupported
-            } else {
-                Kind::Invalid
-            };
-            Error::new(kind, format!("onnxruntime cannot load this model: {}", error.message()))
+        let session = self.arena.admit(bytes.len() as u64, || {
+            self.session(bytes, settings, provider).map_err(|error| {
+                let kind = match error.code() {
+                    ort::ErrorCode::NotImplemented => Kind::Unsupported,
+                    _ if arena::is_full(error.message()) => Kind::TooLarge,
+                    _ => Kind::Invalid,
+                };
+                Error::new(kind, format!("onnxruntime cannot load this model: {}", error.message()))
+            })
         })?;
         Ok(Box::new(Loaded {
             session: Arc::new(session),
@@ -122,6 +133,8 @@ impl Backend for OnnxRuntime {
             signature,
             memory: MemoryInfo::default(),
             provider: provider.map(|provider| provider.name),
+            arena: self.arena.clone(),
+            run_options: RunOptionsPool::new(settings.arena.unwrap_or(true)),
         }))
     }
 }
@@ -133,7 +146,13 @@ struct Loaded {
     outputs: Names,
     memory: MemoryInfo<'static>,
     provider: Option<&'static str>,
+    arena: Arc<Arena>,
+    run_options: RunOptionsPool,
 }
+
+/// The largest constant that is computed when a model is loaded: what is larger is computed when it runs,
+/// within the memory for runs.
+const LARGEST_FOLDED: (&str, &str) = ("optimization.constant_folding_max_output_size_in_bytes", "67108864");
 
 /// Names as the library takes them.
 struct Names {
@@ -165,12 +184,34 @@ impl Model for Loaded {
         self.provider
     }
 
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    fn run_while(&self, control: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         if inputs.len() != self.inputs.pointers.len() {
             return Err(Error::internal("a model was given another number of inputs than it has"));
         }
         let values: Vec<Value> =
             inputs.iter().map(|tensor| Value::of(tensor, &self.memory)).collect::<Result<_>>()?;
+        let options = self.run_options.take()?;
+        let interruptible = control.interrupted_by(options.clone());
+        let mut answers = self.answers(&options, &values);
+        // What runs before it have left in pieces may be enough for it as a whole.
+        if answers.as_ref().is_err_and(|error| error.kind() == Kind::TooLarge) {
+            self.arena.shrink()?;
+            answers = self.answers(&options, &values);
+        }
+        drop(interruptible);
+        if control.stop_reason().is_none() {
+            self.run_options.give_back(options);
+        }
+        let tensor = |answer: Option<Value>| {
+            let answer = answer.ok_or_else(|| Error::internal("onnxruntime gave no output"))?;
+            answer.into_tensor(&values, &self.session)
+        };
+        answers?.into_iter().map(tensor).collect()
+    }
+}
+
+impl Loaded {
+    fn answers(&self, options: &RunOptions, values: &[Value]) -> Result<Vec<Option<Value>>> {
         let given: Vec<_> = values.iter().map(Value::pointer).collect();
         let mut answers: Vec<*mut sys::OrtValue> = vec![ptr::null_mut(); self.outputs.pointers.len()];
         // `ort` lends a session to one caller at a time, which would be one lock a model.
@@ -179,7 +220,7 @@ impl Model for Loaded {
         let ran = unsafe {
             value::check((ort::api().Run)(
                 self.session.ptr().cast_mut(),
-                ptr::null(),
+                options.pointer(),
                 self.inputs.pointers.as_ptr(),
                 given.as_ptr(),
                 given.len(),
@@ -189,17 +230,15 @@ impl Model for Loaded {
             ))
         };
         // Taken over before any error is looked at, so that each is released.
-        let answers: Vec<Option<Value>> = answers.into_iter().map(Value::owned).collect();
-        ran?;
-        let tensor = |answer: Option<Value>| {
-            let answer = answer.ok_or_else(|| Error::internal("onnxruntime gave no output"))?;
-            answer.into_tensor(&values, &self.session)
-        };
-        answers.into_iter().map(tensor).collect()
+        let answers = answers.into_iter().map(Value::owned).collect();
+        ran.map(|()| answers)
     }
 }
 
 fn failed(error: &ort::Error) -> Error {
+    if arena::is_full(error.message()) {
+        return Error::too_large("the run wants more memory than there is for runs").hint(SEND_LESS);
+    }
     let kind = if error.code() == ort::ErrorCode::InvalidArgument { Kind::Invalid } else { Kind::Failed };
     Error::new(kind, format!("the model failed in onnxruntime: {}", error.message()))
 }

@@ -17,7 +17,8 @@ use parking_lot::Mutex;
 use self::handle::{Compiled, Core, Prepared};
 use crate::settings::QUANTISE;
 use crate::{
-    Backend, DataType, Model, Precision, Settings, Signature, Target, Tensor, TensorSpec, install, onnx,
+    Backend, DataType, Model, Precision, RunControl, Settings, Signature, Target, Tensor, TensorSpec,
+    install, onnx,
 };
 
 pub(crate) struct OpenVino {
@@ -192,19 +193,19 @@ impl Model for Loaded {
         &self.signature
     }
 
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    fn run_while(&self, control: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         if inputs.len() != self.inputs.len() {
             return Err(Error::internal("a model was given another number of inputs than it has"));
         }
         inputs.iter().zip(&self.signature.inputs).try_for_each(|(tensor, spec)| in_range(tensor, spec))?;
         if self.alone {
-            return self.run_alone(inputs);
+            return self.run_alone(control, inputs);
         }
         let mut request = match self.free(inputs) {
             Some(request) => request,
             None => self.prepared(inputs)?,
         };
-        let ran = request.run(inputs, self.outputs.iter().zip(&self.signature.outputs), false);
+        let ran = request.run(control, inputs, self.outputs.iter().zip(&self.signature.outputs), false);
         // One that failed in the middle may hold whatever it held.
         if ran.is_ok() {
             let mut requests = self.requests.lock();
@@ -222,14 +223,14 @@ impl Loaded {
         Prepared::new(self.compiled.request()?, self.inputs.iter().zip(inputs))
     }
 
-    fn run_alone(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    fn run_alone(&self, control: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let mut requests = self.requests.lock();
         if requests.is_empty() {
             requests.push(self.prepared(inputs)?);
         }
         let request = requests.first_mut().filter(|request| request.fits(inputs));
         let request = request.ok_or_else(|| Error::invalid("an input has another shape than the model's"))?;
-        request.run(inputs, self.outputs.iter().zip(&self.signature.outputs), true)
+        request.run(control, inputs, self.outputs.iter().zip(&self.signature.outputs), true)
     }
 
     /// A request that is not used now, for inputs of these shapes.

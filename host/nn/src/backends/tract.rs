@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::plan::EvalContext;
 use tract_onnx::tract_hir::infer::Factoid as _;
 
-use crate::{Backend, DataType, Model, Settings, Signature, Target, Tensor, onnx};
+use crate::{Backend, DataType, Model, RunControl, Settings, Signature, Target, Tensor, onnx};
 
 pub(crate) struct Tract;
 
@@ -53,12 +54,63 @@ impl Model for Plan {
         &self.signature
     }
 
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    fn run_while(&self, control: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let inputs = inputs.iter().map(to_tract).collect::<Result<TVec<TValue>>>()?;
-        let outputs = guarded(Kind::Failed, "the model failed in tract", || self.plan.run(inputs))?;
+        let mut refused = None;
+        let outputs = guarded(Kind::Failed, "the model failed in tract", || {
+            self.plan.spawn()?.run_plan_with_eval(inputs, |context, state, node, inputs| {
+                if control.stop_reason().is_some() {
+                    return Err(TractError::msg("stopped"));
+                }
+                if let Err(error) = check_values(control, context, node, &inputs) {
+                    refused = Some(error);
+                    return Err(TractError::msg("too large"));
+                }
+                tract_onnx::tract_core::plan::eval(context, state, node, inputs)
+            })
+        });
+        let outputs = outputs.map_err(|error| refused.unwrap_or(error))?;
         outputs.into_iter().map(from_tract).collect()
     }
 }
+
+/// Fails when an operator is about to make a value of more bytes than a run may: what it makes is known from
+/// the shapes of the model, or, where they depend on what the inputs say, from these.
+fn check_values(
+    control: &RunControl,
+    context: &EvalContext<'_>,
+    node: &TypedNode,
+    inputs: &[TValue],
+) -> Result<()> {
+    let bytes = |fact: &TypedFact| {
+        let shape = fact.shape.eval_to_usize(context.symbols).ok()?;
+        let count = shape.iter().try_fold(fact.datum_type.size_of(), |bytes, dim| bytes.checked_mul(*dim));
+        Some(count.map_or(u64::MAX, |count| count as u64))
+    };
+    for output in &node.outputs {
+        let found = bytes(&output.fact).or_else(|| made_of(node, inputs).iter().filter_map(bytes).max());
+        let what = || format!("what {} '{}' makes", node.op.name(), node.name);
+        control.check_value_bytes(what, found.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// What an operator makes of these values, which it is shown where they are few: sizes, say.
+fn made_of(node: &TypedNode, inputs: &[TValue]) -> TVec<TypedFact> {
+    let fact = |input: &TValue| {
+        if input.len() <= SHOWN_ELEMENTS
+            && let Ok(fact) = TypedFact::try_from(input.clone().into_arc_tensor())
+        {
+            return fact;
+        }
+        input.datum_type().fact(input.shape())
+    };
+    let facts: Vec<TypedFact> = inputs.iter().map(fact).collect();
+    node.op.output_facts(&facts.iter().collect::<TVec<_>>()).unwrap_or_default()
+}
+
+/// More numbers than a shape has.
+const SHOWN_ELEMENTS: usize = 64;
 
 /// An output that is an input is a copy of it: what tract learns of the output would be all that it knows of
 /// the input.

@@ -14,7 +14,7 @@ use crate::memory::Budget;
 use crate::suite::{back_ends, fixture};
 use crate::threads::Threads;
 use crate::trial::{self, Verdict};
-use crate::{Ask, Backend, Batching, RanOn, Settings, independence, onnx};
+use crate::{Ask, Backend, Batching, RanOn, RunLimits, Settings, independence, onnx};
 
 /// Every fixture that a back end can load, and whether its calls can be joined.
 const FIXTURES: &[(&str, Verdict)] = &[
@@ -40,7 +40,7 @@ fn load(backend: &dyn Backend, name: &str) -> Arc<Shared> {
     let verdict = trial::warm_up(&*model, &cost, Duration::from_secs(600), unproved.is_none());
     let ran_on = RanOn::plain(backend.name(), "");
     let fresh = Fresh { model, ran_on, cost, verdict, unproved };
-    let home = (Weak::new(), Arc::new(Threads::new(1, 100)));
+    let home = (Weak::new(), Arc::new(Threads::new(1, 100, RunLimits::default())));
     Shared::new(Digest::of(name), Settings::default(), fresh, Budget::new(1).take(1).unwrap(), home, true)
 }
 
@@ -57,6 +57,7 @@ fn together(model: &Arc<Shared>, calls: &[Vec<Tensor>]) -> Vec<Result<Ran>> {
             batching: Batching::default(),
             ask: Ask::default(),
             since: Instant::now(),
+            caller: Arc::default(),
             answer,
         }
     });
@@ -125,7 +126,8 @@ fn who_is_late_or_gone_is_not_run() {
         let resident = model.resident().unwrap();
         let (batching, since) = (Batching::OFF, Instant::now());
         let ask = Ask { deadline, ..Ask::default() };
-        (Request { resident, inputs, size: 2, batching, ask, since, answer }, receiver)
+        let caller = Arc::default();
+        (Request { resident, inputs, size: 2, batching, ask, since, caller, answer }, receiver)
     };
     let (late, mut late_answer) = request(Some(Instant::now() - Duration::from_secs(1)));
     let (gone, _) = request(None);

@@ -53,6 +53,7 @@ impl Waiting {
             batching,
             ask: Ask { deadline: deadline.map(|deadline| self.now + deadline), ..Ask::default() },
             since: self.now,
+            caller: Arc::default(),
             answer,
         };
         self.schedule.add(model, request, self.now)
@@ -266,6 +267,7 @@ fn the_urgent_run_first_and_equals_in_their_order() {
             batching: Batching::OFF,
             ask: Ask { deadline: None, priority: crate::Priority::of(priority) },
             since: waiting.now,
+            caller: Arc::default(),
             answer,
         };
         waiting.schedule.add(&model, request, waiting.now).unwrap();

@@ -134,7 +134,7 @@ impl Backend {
         let config = global.config()?;
         match self.action {
             Action::List => {
-                let backends = Backends::open(&config.data.backends, config.inference.backend)?;
+                let backends = Backends::open_as(&config.data.backends, &config.inference)?;
                 let row = |backend: &std::sync::Arc<dyn eyot_nn::Backend>| Row {
                     name: backend.name().to_owned(),
                     version: backend.version().to_owned(),

@@ -173,7 +173,7 @@ fn engine(config: &Config) -> Finding {
 }
 
 fn backend(config: &Config) -> Finding {
-    let backends = match Backends::open(&config.data.backends, config.inference.backend) {
+    let backends = match Backends::open_as(&config.data.backends, &config.inference) {
         Err(error) => return Finding::from_error("inference", State::Broken, &error),
         Ok(backends) => backends,
     };

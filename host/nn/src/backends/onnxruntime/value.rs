@@ -78,6 +78,28 @@ impl Value {
         Ok(Self { pointer, bytes })
     }
 
+    /// An output of one number, which is written to that place.
+    ///
+    /// # Safety
+    ///
+    /// The place outlives the value, and nobody looks at it while a run may write to it.
+    pub(super) unsafe fn at(place: *mut f32, memory: &MemoryInfo<'static>) -> Result<Self> {
+        let (shape, mut pointer) = ([1_i64], ptr::null_mut());
+        // SAFETY: the caller's promise.
+        unsafe {
+            check((ort::api().CreateTensorWithDataAsOrtValue)(
+                memory.ptr(),
+                place.cast::<c_void>(),
+                size_of::<f32>(),
+                shape.as_ptr(),
+                shape.len(),
+                element_type(DataType::F32),
+                &mut pointer,
+            ))?;
+        }
+        Self::owned(pointer).ok_or_else(|| Error::internal("onnxruntime made no value"))
+    }
+
     /// Whether any of that memory is what this value was made over.
     fn overlaps(&self, data: NonNull<u8>, length: usize) -> bool {
         let (ours, theirs) = (self.bytes.as_ptr().addr(), data.as_ptr().addr());

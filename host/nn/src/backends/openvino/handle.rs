@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
@@ -12,7 +13,7 @@ use super::library::{
     TensorObject, functions,
 };
 use crate::aligned::Aligned;
-use crate::{DataType, Tensor, TensorSpec};
+use crate::{DataType, Interrupt, RunControl, Tensor, TensorSpec};
 
 /// What is wrong with a status, if anything is.
 fn check(functions: &Functions, status: Status, kind: Kind, what: &str) -> Result<()> {
@@ -231,6 +232,7 @@ impl Prepared {
     /// Fails with `Unsupported` when an output lies where an input does, unless it is `alone`.
     pub(super) fn run<'a>(
         &mut self,
+        control: &RunControl,
         inputs: &[Tensor],
         outputs: impl Iterator<Item = (&'a CString, &'a TensorSpec)>,
         alone: bool,
@@ -243,11 +245,33 @@ impl Prepared {
             unsafe { ptr::copy_nonoverlapping(tensor.bytes().as_ptr(), place.data, place.length) };
         }
         let functions = self.request.functions;
+        let interruptible =
+            control.interrupted_by(Arc::new(Cancel { functions, request: self.request.pointer }));
         // SAFETY: one run at a time, since this is borrowed alone.
         let status = unsafe { (functions.ov_infer_request_infer)(self.request.raw()) };
+        drop(interruptible);
         check(functions, status, Kind::Failed, RUNNING)?;
         let places: &[Place] = if alone { &[] } else { &self.places };
         outputs.map(|(name, spec)| self.request.output(name, spec, places)).collect()
+    }
+}
+
+/// Ends the run of a request.
+struct Cancel {
+    functions: &'static Functions,
+    request: NonNull<RequestObject>,
+}
+
+// SAFETY: a request may be cancelled from any thread while it runs; it is only told to while it is there.
+unsafe impl Send for Cancel {}
+// SAFETY: as above.
+unsafe impl Sync for Cancel {}
+
+impl Interrupt for Cancel {
+    fn interrupt(&self) {
+        // SAFETY: the request is borrowed for as long as it can be interrupted. One that does not run does
+        // not mind.
+        unsafe { (self.functions.ov_infer_request_cancel)(self.request.as_ptr()) };
     }
 }
 

@@ -111,6 +111,7 @@ functions! {
         tensor: *mut *mut TensorObject
     ) -> Status;
     fn ov_infer_request_infer(request: *mut RequestObject) -> Status;
+    fn ov_infer_request_cancel(request: *mut RequestObject) -> Status;
     fn ov_infer_request_free(request: *mut RequestObject);
     fn ov_tensor_create(element: c_int, shape: Shape, tensor: *mut *mut TensorObject) -> Status;
     fn ov_tensor_get_element_type(tensor: *const TensorObject, element: *mut c_int) -> Status;
