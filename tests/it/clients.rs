@@ -40,3 +40,22 @@ fn of_the_open_inference_protocol() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
+
+/// Alone, and behind a component, whose memory the numbers go through.
+#[test]
+fn what_passes_through_a_model_is_each_clients_own() {
+    let Some(mut python) = python() else { return };
+    let world = World::new();
+    if !world.push("testing-through") {
+        return;
+    }
+    let server = world.up();
+    let model = fixture("passed");
+    world.eyot.json(&["deploy", text(&model), "--name", "passed"]).unwrap();
+    let model = format!("model={}", text(&model));
+    world.eyot.json(&["deploy", "testing-through:0.1.0", "--name", "through", "--model", &model]).unwrap();
+    let script = path("host/gateway/clients/passing.py");
+    let output = python.arg(&script).args([&server.gateway, "passed", "through"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    server.stop().unwrap();
+}

@@ -1,4 +1,4 @@
-//! Automation: `cargo xtask setup | demo | test | components | conformance | bench | tidy`.
+//! Automation: `cargo xtask setup | demo | test | memcheck | components | conformance | bench | tidy`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -6,6 +6,7 @@ mod bench;
 mod components;
 mod conformance;
 mod demo;
+mod memcheck;
 mod process;
 mod setup;
 mod test;
@@ -38,6 +39,8 @@ enum Task {
     },
     /// Sets up what is missing and runs every test.
     Test,
+    /// Runs the tests of inference under valgrind, where it is installed.
+    Memcheck,
     /// Builds every component under components/ into target/components/.
     Components,
     /// Runs the conformance suite of wasi:nn on every back end that is here; prints what does not pass.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
             demo::run_demo(if debug { setup::Profile::Debug } else { setup::Profile::Release }, fresh)
         }
         Task::Test => test::run_tests(),
+        Task::Memcheck => memcheck::check(),
         Task::Components => {
             setup::run(setup::Profile::Debug).and_then(|()| components::build(setup::Profile::Debug))
         }

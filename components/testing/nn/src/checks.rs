@@ -140,6 +140,7 @@ const ONCE: &[(&str, Alone)] = &[
     ("context/after its graph", outlives_its_graph),
     ("context/after an error", works_after_an_error),
     ("compute/fails when it runs", reports_what_fails_late),
+    ("output/what passes through is the guest's own", keeps_what_passes_through),
 ];
 
 /// What a host may say of a model that is well formed and that it cannot run.
@@ -413,4 +414,28 @@ fn reports_what_fails_late() -> Checked {
         return Err(Outcome::Unsupported("the back end computes what others fail at".to_owned()));
     }
     refused(ran, CANNOT)
+}
+
+/// An output that is an input, too large to be copied by chance, stays what it was once its input is gone and others
+/// have computed.
+fn keeps_what_passes_through() -> Checked {
+    const COUNT: u32 = 3000;
+    let graph = onnx(models::PASSED)?;
+    let contexts = [graph.init_execution_context()?, graph.init_execution_context()?];
+    let numbers = |client: usize, turn: usize| vec![(client * 100 + turn) as f32; COUNT as usize];
+    let mut answers: Vec<(usize, usize, Named)> = Vec::new();
+    for turn in 0..4 {
+        for (client, context) in contexts.iter().enumerate() {
+            let given = floats(&[1, COUNT], &numbers(client, turn));
+            answers.push((client, turn, context.compute(x(given))?));
+        }
+    }
+    for (client, turn, outputs) in &answers {
+        let expected = floats(&[1, COUNT], &numbers(*client, *turn)).data();
+        expect("there are two outputs", outputs.len() == 2)?;
+        for (name, tensor) in outputs {
+            expect(format!("'{name}' of turn {turn} is its own"), tensor.data() == expected)?;
+        }
+    }
+    Ok(())
 }

@@ -107,3 +107,5 @@ pub const EXTERNAL: &[u8] = model!("external");
 pub const SEQUENCE: &[u8] = model!("sequence");
 /// Gives booleans, a type that wasi:nn has not.
 pub const BOOLEAN: &[u8] = model!("same-bool");
+/// Gives FP32 `[n, m]` back as `x`, its own input, and as `y`.
+pub const PASSED: &[u8] = model!("passed");
