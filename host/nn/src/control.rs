@@ -52,7 +52,7 @@ pub(crate) fn run_memory(config: &eyot_core::config::Inference) -> u64 {
 pub struct RunControl {
     stopped: AtomicU8,
     interrupt: Mutex<Option<Arc<dyn Interrupt>>>,
-    value_bytes: u64,
+    limits: RunLimits,
 }
 
 /// Why a run was ended.
@@ -73,13 +73,13 @@ pub trait Interrupt: Send + Sync {
 
 impl Default for RunControl {
     fn default() -> Self {
-        Self::new(u64::MAX)
+        Self::new(RunLimits { timeout: YEAR, value_bytes: u64::MAX, output_bytes: u64::MAX })
     }
 }
 
 impl RunControl {
-    fn new(value_bytes: u64) -> Self {
-        Self { stopped: AtomicU8::new(0), interrupt: Mutex::default(), value_bytes }
+    fn new(limits: RunLimits) -> Self {
+        Self { stopped: AtomicU8::new(0), interrupt: Mutex::default(), limits }
     }
 
     /// Why the run should end, if it should.
@@ -117,11 +117,22 @@ impl RunControl {
 
     /// Fails with `TooLarge` for a value of more bytes than a run may make.
     pub(crate) fn check_value_bytes(&self, what: impl FnOnce() -> String, bytes: u64) -> Result<()> {
-        if bytes <= self.value_bytes {
+        if bytes <= self.limits.value_bytes {
             return Ok(());
         }
-        let (bytes, limit) = (ByteCount(bytes), ByteCount(self.value_bytes));
+        let (bytes, limit) = (ByteCount(bytes), ByteCount(self.limits.value_bytes));
         Err(Error::too_large(format!("{} would be {bytes}, and {limit} is allowed", what())).hint(SEND_LESS))
+    }
+
+    /// Fails with `TooLarge` for outputs of more bytes together than a run may give.
+    pub fn check_outputs(&self, outputs: &[Tensor]) -> Result<()> {
+        let bytes: u64 = outputs.iter().map(|output| output.bytes().len() as u64).sum();
+        if bytes <= self.limits.output_bytes {
+            return Ok(());
+        }
+        let (bytes, limit) = (ByteCount(bytes), ByteCount(self.limits.output_bytes));
+        Err(Error::too_large(format!("the outputs are {bytes}, and {limit} is allowed"))
+            .hint("send less in one request, or raise inference.output-bytes"))
     }
 }
 
@@ -155,29 +166,19 @@ pub(crate) fn bounded(
 ) -> Result<Vec<Tensor>> {
     let now = Instant::now();
     let latest = now.checked_add(limits.timeout).unwrap_or(now + YEAR);
-    let control = Arc::new(RunControl::new(limits.value_bytes));
+    let control = Arc::new(RunControl::new(limits));
     let watched = WATCHDOG.watch(deadline.map_or(latest, |deadline| deadline.min(latest)), &control);
     let ran = run(&control);
     drop(watched);
     // What the back end says of an interrupted run is how it was done, not why.
     match control.stop_reason() {
         Some(reason) if ran.is_err() => Err(reason.error()),
-        _ => ran.and_then(|outputs| check_output_bytes(outputs, limits.output_bytes)),
+        _ => ran.and_then(|outputs| control.check_outputs(&outputs).map(|()| outputs)),
     }
 }
 
 /// As good as no end.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-
-fn check_output_bytes(outputs: Vec<Tensor>, limit: u64) -> Result<Vec<Tensor>> {
-    let bytes: u64 = outputs.iter().map(|output| output.bytes().len() as u64).sum();
-    if bytes <= limit {
-        return Ok(outputs);
-    }
-    let (bytes, limit) = (ByteCount(bytes), ByteCount(limit));
-    Err(Error::too_large(format!("the outputs are {bytes}, and {limit} is allowed"))
-        .hint("send less in one request, or raise inference.output-bytes"))
-}
 
 /// Those who wait for one run: it ends when the last of them is gone.
 pub(crate) struct Company {
@@ -383,7 +384,7 @@ mod tests {
         });
         assert_eq!(ran.unwrap().len(), 1);
         assert_eq!(
-            RunControl::new(100).check_value_bytes(|| "it".to_owned(), 101).unwrap_err().kind(),
+            RunControl::new(limits(YEAR)).check_value_bytes(|| "it".to_owned(), 101).unwrap_err().kind(),
             Kind::TooLarge
         );
         let large = Tensor::of(vec![2], &[7_i64, 8]).unwrap();

@@ -206,7 +206,14 @@ impl Model for Loaded {
             let answer = answer.ok_or_else(|| Error::internal("onnxruntime gave no output"))?;
             answer.into_tensor(&values, &self.session)
         };
-        answers?.into_iter().map(tensor).collect()
+        let outputs = answers?.into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
+        if let Err(refused) = control.check_outputs(&outputs) {
+            drop(outputs);
+            // What no other run will need.
+            self.arena.shrink()?;
+            return Err(refused);
+        }
+        Ok(outputs)
     }
 }
 
