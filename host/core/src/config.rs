@@ -5,6 +5,7 @@
 //! error wherever it stands, so that a misspelt limit is not a missing limit.
 
 mod api;
+mod data;
 mod http;
 mod inference;
 mod precision;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ByteCount, Error, Period, Result, ResultExt};
 
 pub use api::Api;
+pub use data::Data;
 pub use http::Http;
 pub use inference::{BackendChoice, Inference, Optimization};
 pub use precision::{Precision, Target, Tolerance};
@@ -114,18 +116,6 @@ impl Language {
     }
 }
 
-/// Where things are on disk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Data {
-    /// The folder of all state: database, blobs, caches.
-    pub dir: PathBuf,
-    /// The folder of installed back ends such as ONNX Runtime; shared by all data folders of a user.
-    pub backends: PathBuf,
-    /// The folder of compilers that `eyot build` installs for languages; shared by all data folders of a user.
-    pub tools: PathBuf,
-}
-
 /// The data plane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -186,21 +176,6 @@ pub struct Limits {
     pub handles: usize,
     /// Calls that one instance serves before it is replaced by a fresh one; 1 is a fresh one each.
     pub reuse: u64,
-}
-
-impl Default for Data {
-    fn default() -> Self {
-        let home = data_home();
-        Self { dir: home.join("data"), backends: home.join("backends"), tools: home.join("tools") }
-    }
-}
-
-/// `$XDG_DATA_HOME/eyot`, or `~/.local/share/eyot`, or `.eyot` where there is no home.
-fn data_home() -> PathBuf {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_DATA_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
-        .map_or_else(|| PathBuf::from(".eyot"), |base| base.join("eyot"))
 }
 
 impl Default for Gateway {

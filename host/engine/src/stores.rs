@@ -15,6 +15,9 @@ pub trait KeyValue: Send + Sync + std::fmt::Debug + 'static {
     /// The value of a key.
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
 
+    /// Whether a key has a value.
+    async fn exists(&self, key: &str) -> Result<bool>;
+
     /// Sets every pair, or none.
     async fn set(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<()>;
 

@@ -1,33 +1,120 @@
-//! Key-value stores as rows: what components keep from call to call.
+//! Key-value stores as rows: what components keep from call to call. They lie in a file of their own, which has
+//! a size: what a component writes neither fills the server's database nor makes it wait.
 
-use eyot_core::{Error, Result};
+use std::path::Path;
+
+use eyot_core::{ByteCount, Error, Kind, Result, ResultExt as _};
 use sqlx::Row as _;
 
 use crate::{Database, fail};
 
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./key-value-migrations");
+
+/// SQLite's own size of a page.
+const PAGE_BYTES: u64 = 4096;
+/// Bytes of one value: one who asks for it needs the room.
+const MAX_VALUE_BYTES: usize = 32 << 20;
+
+/// The key-value stores of a project. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct KeyValueFile {
+    db: Database,
+    limit: ByteCount,
+}
+
+impl KeyValueFile {
+    /// Opens the file, making it and its folder if they are not there, for so many bytes at most.
+    pub async fn open(path: &Path, limit: ByteCount) -> Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).context(|| format!("cannot make {}", folder.display()))?;
+        }
+        let pages = (limit.0 / PAGE_BYTES).max(1);
+        Ok(Self { db: Database::open_file(path, &MIGRATIONS, Some(pages)).await?, limit })
+    }
+
+    /// The store of that name, which begins empty.
+    pub fn store(&self, name: &str) -> KeyValues {
+        KeyValues { file: self.clone(), store: name.to_owned() }
+    }
+
+    /// Takes over the rows that the server's database had before stores had a file of their own. Whoever calls
+    /// it again after a crash takes over the same ones again.
+    pub async fn take_over(&self, old: &Database) -> Result<()> {
+        let mut after = (String::new(), String::new());
+        loop {
+            let rows = sqlx::query(
+                "SELECT store, key, value FROM key_values WHERE (store, key) > (?, ?) \
+                 ORDER BY store, key LIMIT 20",
+            );
+            let rows = rows.bind(&after.0).bind(&after.1).fetch_all(old.pool()).await.map_err(fail)?;
+            let Some(last) = rows.last() else { break };
+            let last = (last.try_get("store").map_err(fail)?, last.try_get("key").map_err(fail)?);
+            let mut transaction = self.db.begin().await?;
+            for row in &rows {
+                let query =
+                    sqlx::query("INSERT OR REPLACE INTO key_values (store, key, value) VALUES (?, ?, ?)");
+                let query = query
+                    .bind(row.try_get::<String, _>("store").map_err(fail)?)
+                    .bind(row.try_get::<String, _>("key").map_err(fail)?)
+                    .bind(row.try_get::<Vec<u8>, _>("value").map_err(fail)?);
+                query.execute(&mut *transaction).await.map_err(|error| self.refused(error))?;
+            }
+            transaction.commit().await?;
+            after = last;
+        }
+        if after.0.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = old.begin().await?;
+        sqlx::query("DELETE FROM key_values").execute(&mut *transaction).await.map_err(fail)?;
+        transaction.commit().await
+    }
+
+    /// Ends all connections once what they do is done.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+
+    /// A file that is as large as it may be is no full disk.
+    fn refused(&self, error: sqlx::Error) -> Error {
+        let error = fail(error);
+        if error.kind() != Kind::Full {
+            return error;
+        }
+        Error::exhausted(format!("the key-value stores hold {}, as much as they may", self.limit))
+            .hint("delete keys, or raise data.key-values")
+            .because(error)
+    }
+}
+
 /// One store, by its name. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct KeyValues {
-    db: Database,
+    file: KeyValueFile,
     store: String,
 }
 
 impl KeyValues {
-    /// The store of that name, which begins empty.
-    pub fn new(db: Database, store: &str) -> Self {
-        Self { db, store: store.to_owned() }
-    }
-
     /// The value of a key.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         let query = sqlx::query("SELECT value FROM key_values WHERE store = ? AND key = ?");
-        let row = query.bind(&self.store).bind(key).fetch_optional(self.db.pool()).await.map_err(fail)?;
+        let row =
+            query.bind(&self.store).bind(key).fetch_optional(self.file.db.pool()).await.map_err(fail)?;
         row.map(|row| row.try_get("value").map_err(fail)).transpose()
     }
 
+    /// Whether a key has a value.
+    pub async fn exists(&self, key: &str) -> Result<bool> {
+        let query = sqlx::query("SELECT 1 FROM key_values WHERE store = ? AND key = ?");
+        let row = query.bind(&self.store).bind(key).fetch_optional(self.file.db.pool()).await;
+        row.map(|row| row.is_some()).map_err(fail)
+    }
+
     /// Sets every pair, or none.
+    ///
+    /// Fails with `Exhausted` when the project's stores hold as much as they may.
     pub async fn set(&self, pairs: &[(String, Vec<u8>)]) -> Result<()> {
-        let mut transaction = self.db.begin().await?;
+        let mut transaction = self.file.db.begin().await?;
         for (key, value) in pairs {
             self.put(&mut transaction, key, value).await?;
         }
@@ -39,8 +126,13 @@ impl KeyValues {
             "INSERT INTO key_values (store, key, value) VALUES (?, ?, ?) \
              ON CONFLICT (store, key) DO UPDATE SET value = excluded.value",
         );
-        query.bind(&self.store).bind(key).bind(value).execute(&mut **transaction).await.map_err(fail)?;
-        Ok(())
+        if value.len() > MAX_VALUE_BYTES {
+            let (length, most) = (ByteCount(value.len() as u64), ByteCount(MAX_VALUE_BYTES as u64));
+            return Err(Error::too_large(format!("the value of '{key}' is {length}"))
+                .hint(format!("a value has at most {most}")));
+        }
+        let put = query.bind(&self.store).bind(key).bind(value).execute(&mut **transaction).await;
+        put.map(|_| ()).map_err(|error| self.file.refused(error))
     }
 
     async fn current(&self, transaction: &mut crate::Transaction, key: &str) -> Result<Option<Vec<u8>>> {
@@ -51,7 +143,7 @@ impl KeyValues {
 
     /// Deletes every key, or none.
     pub async fn delete(&self, keys: &[String]) -> Result<()> {
-        let mut transaction = self.db.begin().await?;
+        let mut transaction = self.file.db.begin().await?;
         for key in keys {
             let query = sqlx::query("DELETE FROM key_values WHERE store = ? AND key = ?");
             query.bind(&self.store).bind(key).execute(&mut *transaction).await.map_err(fail)?;
@@ -70,7 +162,7 @@ impl KeyValues {
                 sqlx::query(query).bind(&self.store).bind(after.to_owned())
             }
         };
-        let rows = rows.bind(limit).fetch_all(self.db.pool()).await.map_err(fail)?;
+        let rows = rows.bind(limit).fetch_all(self.file.db.pool()).await.map_err(fail)?;
         rows.iter().map(|row| row.try_get("key").map_err(fail)).collect()
     }
 
@@ -78,7 +170,7 @@ impl KeyValues {
     ///
     /// Fails with `Invalid` where the value is no number, or the sum none that fits.
     pub async fn increment(&self, key: &str, by: i64) -> Result<i64> {
-        let mut transaction = self.db.begin().await?;
+        let mut transaction = self.file.db.begin().await?;
         let current = match self.current(&mut transaction, key).await? {
             None => 0,
             Some(bytes) => {
@@ -95,7 +187,7 @@ impl KeyValues {
 
     /// Sets a value if it still is `expected`; `false` where it is not.
     pub async fn swap(&self, key: &str, expected: Option<&[u8]>, value: &[u8]) -> Result<bool> {
-        let mut transaction = self.db.begin().await?;
+        let mut transaction = self.file.db.begin().await?;
         if self.current(&mut transaction, key).await?.as_deref() != expected {
             return Ok(false);
         }
@@ -111,11 +203,58 @@ mod tests {
 
     use super::*;
 
+    async fn open(dir: &tempfile::TempDir, limit: u64) -> KeyValueFile {
+        KeyValueFile::open(&dir.path().join("stores/default.db"), ByteCount(limit)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn stores_are_full_at_their_limit_and_take_again_what_was_freed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir, 1 << 20).await.store("s");
+        let value = vec![7; 100_000];
+        let mut written = Vec::new();
+        let full = loop {
+            let key = format!("key-{}", written.len());
+            match store.set(&[(key.clone(), value.clone())]).await {
+                Ok(()) => written.push(key),
+                Err(error) => break error,
+            }
+            assert!(written.len() < 20, "there is no limit");
+        };
+        assert!(full.kind() == Kind::Exhausted && full.chain().contains("1 MiB"), "{full:?}");
+        assert!(written.len() > 5, "{}", written.len());
+        assert!(store.exists("key-0").await.unwrap() && !store.exists("nobody").await.unwrap());
+        store.delete(&written).await.unwrap();
+        store.set(&[("again".to_owned(), value)]).await.unwrap();
+        let large = store.set(&[("large".to_owned(), vec![0; MAX_VALUE_BYTES + 1])]).await.unwrap_err();
+        assert_eq!(large.kind(), Kind::TooLarge, "{large:?}");
+    }
+
+    #[tokio::test]
+    async fn rows_of_an_earlier_version_are_taken_over_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Database::open(&dir.path().join("eyot.db")).await.unwrap();
+        for number in 0..250 {
+            let query = sqlx::query("INSERT INTO key_values (store, key, value) VALUES (?, ?, ?)");
+            let query = query.bind(format!("s{}", number % 3)).bind(format!("key-{number}"));
+            query.bind(number.to_string().into_bytes()).execute(old.pool()).await.unwrap();
+        }
+        let file = open(&dir, 1 << 20).await;
+        file.take_over(&old).await.unwrap();
+        for number in 0..250 {
+            let value = file.store(&format!("s{}", number % 3)).get(&format!("key-{number}")).await.unwrap();
+            assert_eq!(value, Some(number.to_string().into_bytes()));
+        }
+        file.store("s0").set(&[("key-0".to_owned(), b"new".to_vec())]).await.unwrap();
+        file.take_over(&old).await.unwrap();
+        assert_eq!(file.store("s0").get("key-0").await.unwrap(), Some(b"new".to_vec()));
+    }
+
     #[tokio::test]
     async fn stores_are_apart_and_change_as_a_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Database::open(&dir.path().join("meta.db")).await.unwrap();
-        let (one, other) = (KeyValues::new(db.clone(), "one"), KeyValues::new(db, "other"));
+        let file = open(&dir, 1 << 20).await;
+        let (one, other) = (file.store("one"), file.store("other"));
         let pairs = |pairs: &[(&str, &str)]| {
             pairs
                 .iter()
@@ -144,7 +283,7 @@ mod tests {
     #[tokio::test]
     async fn those_who_count_at_once_lose_no_count() {
         let dir = tempfile::tempdir().unwrap();
-        let store = KeyValues::new(Database::open(&dir.path().join("meta.db")).await.unwrap(), "s");
+        let store = open(&dir, 1 << 20).await.store("s");
         let mut counts = tokio::task::JoinSet::new();
         for _ in 0..50 {
             let store = store.clone();

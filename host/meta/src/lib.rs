@@ -16,7 +16,7 @@ use sqlx::{Row as _, SqlitePool};
 use tokio_util::task::TaskTracker;
 
 pub use changes::Changes;
-pub use key_values::KeyValues;
+pub use key_values::{KeyValueFile, KeyValues};
 pub use transaction::Transaction;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -58,7 +58,16 @@ impl Database {
     ///
     /// Fails with `Conflict` when a newer Eyot wrote it.
     pub async fn open(path: &Path) -> Result<Self> {
-        let options = SqliteConnectOptions::new()
+        Self::open_file(path, &MIGRATIONS, None).await
+    }
+
+    /// Opens a file with tables of its own, of so many pages at most.
+    async fn open_file(
+        path: &Path,
+        migrations: &sqlx::migrate::Migrator,
+        max_pages: Option<u64>,
+    ) -> Result<Self> {
+        let mut options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -66,10 +75,13 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(30));
+        if let Some(pages) = max_pages {
+            options = options.pragma("max_page_count", pages.to_string());
+        }
         let opened = SqlitePoolOptions::new().max_connections(8).connect_with(options).await;
         let pool = opened
             .map_err(|error| fail(error).context(format!("cannot open the database {}", path.display())))?;
-        MIGRATIONS.run(&pool).await.map_err(|error| migration(error, path))?;
+        migrations.run(&pool).await.map_err(|error| migration(error, path))?;
         Ok(Self { pool, writer: std::sync::Arc::default(), endings: TaskTracker::new() })
     }
 

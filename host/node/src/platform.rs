@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::publisher::Publisher;
 use crate::runner::WasmRunner;
 use crate::staging::Stage;
+use crate::stores::Stores;
 
 /// A server's parts, holding the data folder's lock.
 pub(crate) struct Platform {
@@ -29,6 +30,7 @@ pub(crate) struct Platform {
     pub(crate) secret: LocalSecret,
     services: Services,
     db: Database,
+    stores: Stores,
     _lock: Lock,
 }
 
@@ -60,7 +62,8 @@ impl Platform {
         let open = || format!("cannot open the data folder {}", dir.display());
         let lock = Lock::take(dir)?;
         let layout = dir.join("registry");
-        let store: Arc<dyn BlobStore> = Arc::new(Directory::open(&layout).await.context(open)?);
+        let store: Arc<dyn BlobStore> =
+            Arc::new(Directory::open_leaving(&layout, config.data.reserve).await.context(open)?);
         let db = Database::open(&dir.join("eyot.db")).await.context(open)?;
         let secret = LocalSecret::random();
         let settings = Settings::new(&config.registry, config.api.listen)
@@ -74,13 +77,14 @@ impl Platform {
         let gateway = Gateway::new(config.gateway.clone(), engine.lane());
         gateway.tell_of(models.clone());
         let logs = Logs::default();
+        let stores = Stores::open(config, &db).await?;
         let stage = Stage::new(
             config,
             engine.clone(),
             models.clone(),
             store.clone(),
             gateway.clone(),
-            db.clone(),
+            stores.clone(),
             logs.clone(),
         );
         let deployments = Deployments::new(db.clone(), store.clone(), Arc::new(stage), clock);
@@ -100,7 +104,7 @@ impl Platform {
         let (deployments_too, changes) = (deployments.clone(), Changes::default());
         let services =
             Services { info, registry, tracking, pipelines, deployments: deployments_too, logs, changes };
-        Ok(Self { gateway, deployments, secret, services, db, _lock: lock })
+        Ok(Self { gateway, deployments, secret, services, db, stores, _lock: lock })
     }
 
     /// Lets a server listen where `config` says.
@@ -137,6 +141,7 @@ impl Platform {
     /// Ends what still runs; a pipeline run that is cut off so is marked cancelled.
     pub(crate) async fn close(&self) {
         self.services.pipelines.close().await;
+        self.stores.close().await;
         self.db.close().await;
     }
 

@@ -1,7 +1,6 @@
 //! Serving revisions: loads what a revision pins and hands it to the gateway.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +12,6 @@ use eyot_engine::{
     Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Throttle, Web,
 };
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
-use eyot_meta::Database;
 use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings};
 use eyot_store::BlobStore;
 
@@ -31,8 +29,7 @@ pub(crate) struct Stage {
     instances: Instances,
     concurrency: usize,
     queue: usize,
-    db: Database,
-    data: PathBuf,
+    stores: stores::Stores,
     batching: Batching,
     closings: stores::Closings,
 }
@@ -44,7 +41,7 @@ impl Stage {
         models: Arc<Models>,
         store: Arc<dyn BlobStore>,
         gateway: Gateway,
-        db: Database,
+        stores: stores::Stores,
         logs: Logs,
     ) -> Self {
         let limits = Limits::from(&config.handlers);
@@ -60,8 +57,7 @@ impl Stage {
             instances,
             concurrency,
             queue,
-            db,
-            data: config.data.dir.clone(),
+            stores,
             batching,
             logs,
             closings: stores::Closings::default(),
@@ -139,12 +135,12 @@ impl Stage {
         let closing = self.closings.of(name);
         let http = granted.http.iter().map(|destination| destination.parse()).collect::<Result<_>>()?;
         let stores = granted.stores.iter();
-        let stores = stores.map(|(label, name)| (label.clone(), stores::key_value(&self.db, name))).collect();
-        let database = |name: &Name| -> Arc<dyn eyot_engine::Database> {
-            Arc::new(stores::Sqlite::new(&self.data, name, closing.clone()))
-        };
-        let databases =
-            granted.databases.iter().map(|(label, name)| (label.clone(), database(name))).collect();
+        let stores = stores.map(|(label, name)| (label.clone(), self.stores.key_value(name))).collect();
+        let databases = granted
+            .databases
+            .iter()
+            .map(|(label, name)| (label.clone(), self.stores.database(name, closing.clone())))
+            .collect();
         Ok(Reach { http, variables: granted.variables.clone(), stores, databases })
     }
 

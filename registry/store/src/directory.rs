@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eyot_core::{Digest, Digester, Error, Result, ResultExt as _};
+use eyot_core::{ByteCount, Digest, Digester, Error, Result, ResultExt as _};
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
-    Algorithm, Blob, BlobStore, BlobWriter, Hold, Pieces, Reader, Upload, UploadId, blocking, check_expected,
-    damaged, held, holds::Holds, missing, pinned,
+    Algorithm, Blob, BlobStore, BlobWriter, DiskReserve, Hold, Pieces, Reader, Upload, UploadId, blocking,
+    check_expected, damaged, held, holds::Holds, missing, pinned,
 };
 
 /// Blobs in an OCI image layout directory. Beside what the layout names lie `tmp/`, for blobs that
@@ -32,6 +32,8 @@ pub struct Directory(Arc<Inner>);
 
 struct Inner {
     root: PathBuf,
+    /// None where nothing is written.
+    reserve: Option<DiskReserve>,
     /// Pinning and deleting must not pass each other.
     pins: Mutex<()>,
     busy: session::Busy,
@@ -44,6 +46,11 @@ impl Directory {
     /// still writing is removed, but for uploads: the caller sees to it that no other process has the
     /// directory open.
     pub async fn open(root: &Path) -> Result<Self> {
+        Self::open_leaving(root, ByteCount(0)).await
+    }
+
+    /// As [`Directory::open`], leaving so much of the disk free as [`DiskReserve`] says.
+    pub async fn open_leaving(root: &Path, reserve: ByteCount) -> Result<Self> {
         let root = root.to_owned();
         blocking(move || {
             session::sweep(&root.join("tmp"))?;
@@ -54,7 +61,8 @@ impl Directory {
             if !layout.exists() {
                 write_durably(&root, &layout, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
             }
-            Ok(Self::over(root))
+            let reserve = DiskReserve::new(&root, reserve)?;
+            Ok(Self::over(root, Some(reserve)))
         })
         .await
     }
@@ -62,12 +70,13 @@ impl Directory {
     /// The directory as it is, for reading beside the process that has it open: nothing is made or
     /// removed.
     pub fn read_only(root: &Path) -> Self {
-        Self::over(root.to_owned())
+        Self::over(root.to_owned(), None)
     }
 
-    fn over(root: PathBuf) -> Self {
+    fn over(root: PathBuf, reserve: Option<DiskReserve>) -> Self {
         Self(Arc::new(Inner {
             root,
+            reserve,
             pins: Mutex::new(()),
             busy: session::Busy::default(),
             known: known::Known::default(),
@@ -79,21 +88,8 @@ impl Directory {
         self.0.root.join("blobs/sha256").join(digest.hex())
     }
 
-    /// Fails with `Full` when so many bytes more would leave too little on the disk: names are removed
-    /// by writing to the database, so a disk that is full to the last byte could never be emptied.
     fn room_for(&self, length: u64) -> Result<()> {
-        let root = &self.0.root;
-        let disk = rustix::fs::statvfs(root).map_err(std::io::Error::from)?;
-        let left = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if left >= RESERVE.saturating_add(length) {
-            return Ok(());
-        }
-        let (left, kept) = (left >> 20, RESERVE >> 20);
-        Err(Error::full(format!(
-            "the disk of {} is full: {left} MiB are left, of which {kept} are kept for the database",
-            root.display()
-        ))
-        .hint("make room on the disk; eyot gc removes what nothing uses"))
+        self.0.reserve.as_ref().map_or(Ok(()), |reserve| reserve.check(length))
     }
 
     fn pin_folder(&self, digest: &Digest) -> PathBuf {
@@ -121,9 +117,6 @@ impl Directory {
         })
     }
 }
-
-/// Bytes of the disk that blobs leave free.
-const RESERVE: u64 = 8 << 20;
 
 impl Directory {
     /// Moves a damaged blob out of the way; `false` when it is whole, or not here.

@@ -6,6 +6,7 @@ mod directory;
 mod holding;
 mod holds;
 mod memory;
+mod reserve;
 #[cfg(test)]
 mod suite;
 mod upload;
@@ -27,6 +28,7 @@ pub use directory::Directory;
 pub use holding::Holding;
 pub use holds::Hold;
 pub use memory::Memory;
+pub use reserve::DiskReserve;
 pub use upload::{Upload, UploadId};
 
 /// A stored blob.

@@ -93,7 +93,7 @@ impl store::HostBucket for Guest {
 
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Told<bool> {
         let store = self.bucket(&bucket)?;
-        Ok(store.get(&key).await.map(|value| value.is_some()).map_err(|error| other(&error)))
+        Ok(store.exists(&key).await.map_err(|error| other(&error)))
     }
 
     async fn list_keys(
@@ -247,7 +247,7 @@ impl<T: Send> spin::HostStoreWithStore<T> for ToGuest {
 
     async fn exists(accessor: &Accessor<T, Self>, store: Resource<SpinStore>, key: String) -> Spun<bool> {
         let store = behind(accessor, &store)?;
-        Ok(store.get(&key).await.map(|value| value.is_some()).map_err(|error| spun(&error)))
+        Ok(store.exists(&key).await.map_err(|error| spun(&error)))
     }
 
     async fn get_keys(
@@ -300,6 +300,10 @@ mod tests {
     impl KeyValue for Large {
         async fn get(&self, _: &str) -> Result<Option<Vec<u8>>> {
             Ok(Some(vec![7; VALUE_BYTES]))
+        }
+
+        async fn exists(&self, _: &str) -> Result<bool> {
+            Ok(true)
         }
 
         async fn set(&self, _: Vec<(String, Vec<u8>)>) -> Result<()> {

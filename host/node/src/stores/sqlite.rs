@@ -1,13 +1,15 @@
 //! SQLite databases of components, each a file: what their SQL reaches, and what it may take.
 
+use std::cell::Cell as Kept;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use eyot_core::{Error, Name, Result, ResultExt};
+use eyot_core::{ByteCount, Error, Result, ResultExt};
 use eyot_engine::{Cell, Connection, HeldMemory, Rows, StatementLimits};
+use eyot_store::DiskReserve;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::{Value, ValueRef};
@@ -18,9 +20,9 @@ use crate::stores::threads::{Stop, Waits, away};
 
 /// How long a statement waits for another connection that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How large a database may grow, in pages of 4 KiB: 1 GiB.
-const MAX_PAGES: u32 = 262_144;
-/// The same for what a connection keeps in temporary tables: 256 MiB.
+/// Bytes of a page, as SQLite has them where nobody says otherwise.
+const PAGE_BYTES: u64 = 4096;
+/// What a connection keeps in temporary tables: 256 MiB.
 const MAX_TEMPORARY_PAGES: u32 = 65_536;
 /// Rows that one statement may give, however small they are.
 const MAX_ROWS: usize = 100_000;
@@ -45,21 +47,31 @@ const SEARCHING: [&str; 9] =
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     path: PathBuf,
+    room: Room,
     closing: Arc<Closing>,
     statements: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
 
 impl Sqlite {
-    /// The database of that name in a data folder, for a deployment that may be taken away.
-    pub(crate) fn new(data: &Path, name: &Name, closing: Arc<Closing>) -> Self {
+    /// The database of that file, which may grow to so many bytes while the reserve is left, for a deployment
+    /// that may be taken away.
+    pub(crate) fn new(path: PathBuf, limit: ByteCount, reserve: DiskReserve, closing: Arc<Closing>) -> Self {
         Self {
-            path: data.join("sqlite").join(format!("{name}.db")),
+            path,
+            room: Room { limit, reserve },
             closing,
             statements: Arc::new(Semaphore::new(MAX_STATEMENTS)),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         }
     }
+}
+
+/// What a database may take of the disk. What is written lies in the journal before it lies in the file.
+#[derive(Clone, Debug)]
+struct Room {
+    limit: ByteCount,
+    reserve: DiskReserve,
 }
 
 #[async_trait]
@@ -71,7 +83,8 @@ impl eyot_engine::Database for Sqlite {
                 .hint("close connections that are not needed any more")
         })?;
         let path = self.path.clone();
-        let opened = away(move || open(&path)).await??;
+        let room = self.room.clone();
+        let opened = away(move || open(&path, room)).await??;
         let (closing, statements) = (self.closing.clone(), self.statements.clone());
         Ok(Box::new(Opened { opened: Arc::new(Mutex::new(opened)), closing, statements, _place: place }))
     }
@@ -80,10 +93,15 @@ impl eyot_engine::Database for Sqlite {
 /// A connection, and whether the statement that is prepared on it searches.
 struct Handle {
     connection: rusqlite::Connection,
+    room: Room,
+    /// How large the connection lets its database become now, 0 before that was said.
+    max_pages: Kept<u64>,
+    /// Set while the statement is the server's own.
+    trusted: Arc<AtomicBool>,
     searches: Arc<AtomicBool>,
 }
 
-fn open(path: &Path) -> Result<Handle> {
+fn open(path: &Path, room: Room) -> Result<Handle> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -91,8 +109,7 @@ fn open(path: &Path) -> Result<Handle> {
     let connection = rusqlite::Connection::open(path).map_err(unusable)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(unusable)?;
     let setup = format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA max_page_count = {MAX_PAGES}; \
-                 PRAGMA temp.max_page_count = {MAX_TEMPORARY_PAGES};"
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp.max_page_count = {MAX_TEMPORARY_PAGES};"
     );
     connection.execute_batch(&setup).map_err(unusable)?;
     for (limit, value) in [
@@ -104,9 +121,12 @@ fn open(path: &Path) -> Result<Handle> {
     ] {
         connection.set_limit(limit, value).map_err(unusable)?;
     }
-    let searches = Arc::<AtomicBool>::default();
-    let seen = searches.clone();
+    let (searches, trusted) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    let (seen, own) = (searches.clone(), trusted.clone());
     let watched = move |context: AuthContext<'_>| {
+        if own.load(Ordering::Relaxed) {
+            return Authorization::Allow;
+        }
         if let AuthAction::Function { function_name } = context.action
             && SEARCHING.iter().any(|name| name.eq_ignore_ascii_case(function_name))
         {
@@ -115,7 +135,7 @@ fn open(path: &Path) -> Result<Handle> {
         allowed(context)
     };
     connection.authorizer(Some(watched)).map_err(unusable)?;
-    Ok(Handle { connection, searches })
+    Ok(Handle { connection, room, max_pages: Kept::new(0), trusted, searches })
 }
 
 /// Settings of a connection that a component may read and change: none of them names a file.
@@ -194,6 +214,29 @@ impl Connection for Opened {
 }
 
 impl Handle {
+    /// Lets the database grow by what the disk has now.
+    fn bound_growth(&self) -> Result<()> {
+        let more = self.room.reserve.left()? / (2 * PAGE_BYTES);
+        let limit = (self.room.limit.0 / PAGE_BYTES).max(1);
+        let connection = &self.connection;
+        self.trusted.store(true, Ordering::Relaxed);
+        let set = || {
+            let pages = if more < limit {
+                let now: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+                limit.min(u64::try_from(now).unwrap_or_default().saturating_add(more)).max(1)
+            } else {
+                limit
+            };
+            if self.max_pages.replace(pages) == pages {
+                return Ok(());
+            }
+            connection.execute_batch(&format!("PRAGMA max_page_count = {pages}"))
+        };
+        let set = set();
+        self.trusted.store(false, Ordering::Relaxed);
+        set.map_err(|error: rusqlite::Error| refused(&error))
+    }
+
     fn run(
         &self,
         statement: &str,
@@ -204,11 +247,15 @@ impl Handle {
         if let Some(why) = stop.due() {
             return Err(why);
         }
-        let watch = stop.clone();
-        let failed = |error: rusqlite::Error| stop.due().unwrap_or_else(|| refused(&error));
+        self.bound_growth()?;
+        let (watch, spilled) = (stop.clone(), Spilled::default());
+        let (watches, full) = (spilled.clone(), || spilled.error());
+        let failed = |error: rusqlite::Error| stop.due().or_else(full).unwrap_or_else(|| refused(&error));
         let connection = &self.connection;
         connection.busy_timeout(BUSY_TIMEOUT.min(stop.remaining())).map_err(failed)?;
-        connection.progress_handler(STEPS, Some(move || watch.due().is_some())).map_err(failed)?;
+        connection
+            .progress_handler(STEPS, Some(move || watch.due().is_some() || watches.fills_the_disk()))
+            .map_err(failed)?;
         self.searches.store(false, Ordering::Relaxed);
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES).map_err(failed)?;
         let mut prepared = connection.prepare(statement).map_err(failed)?;
@@ -236,6 +283,39 @@ impl Handle {
         Ok(Rows { columns, rows, last, changed })
     }
 }
+
+/// Looks after the files to which SQLite sorts what does not fit into memory: they have no limit of their own.
+#[derive(Clone, Default)]
+struct Spilled(Arc<(AtomicU32, AtomicBool)>);
+
+/// Calls of the progress handler between two looks at the disk.
+const LOOKS: u32 = 1024;
+
+impl Spilled {
+    fn fills_the_disk(&self) -> bool {
+        let (calls, full) = &*self.0;
+        if calls.fetch_add(1, Ordering::Relaxed) % LOOKS == LOOKS - 1 {
+            let left = TEMPORARY.as_ref().map(DiskReserve::left);
+            full.store(matches!(left, Some(Ok(0))), Ordering::Relaxed);
+        }
+        full.load(Ordering::Relaxed)
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.0.1.load(Ordering::Relaxed).then(|| {
+            Error::exhausted("the disk for temporary files is full")
+                .hint("sort less at once, or add an index")
+        })
+    }
+}
+
+/// The disk of temporary files, looked for as SQLite does.
+static TEMPORARY: LazyLock<Option<DiskReserve>> = LazyLock::new(|| {
+    let named = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let usual = ["/var/tmp", "/usr/tmp", "/tmp", "."].into_iter().map(PathBuf::from);
+    let folder = named.chain(usual).find(|folder| folder.is_dir())?;
+    DiskReserve::new(&folder, ByteCount(0)).ok()
+});
 
 fn into_value(cell: Cell) -> Value {
     match cell {
@@ -265,165 +345,4 @@ fn value_bytes(value: ValueRef<'_>) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::time::Instant;
-
-    use eyot_core::Kind;
-    use eyot_engine::{Database as _, HostMemory};
-
-    use super::*;
-    use crate::stores::closing::Closings;
-
-    const LONG: Duration = Duration::from_secs(60);
-    const ENDLESS: &str =
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
-
-    fn database(dir: &Path) -> Sqlite {
-        Sqlite::new(dir, &"app.default".parse().unwrap(), Arc::default())
-    }
-
-    fn limits(time: Duration, bytes: usize) -> StatementLimits {
-        let answer = Arc::new(HostMemory::new(bytes).open());
-        StatementLimits { deadline: Instant::now() + time, answer }
-    }
-
-    async fn ask(connection: &dyn Connection, statement: &str) -> Result<Rows> {
-        connection.execute(statement.to_owned(), vec![], limits(LONG, 64 << 20)).await
-    }
-
-    /// Every place for a statement, once all that computed have ended.
-    async fn idle(database: &Sqlite) {
-        let all = database.statements.acquire_many(MAX_STATEMENTS as u32);
-        tokio::time::timeout(LONG, all).await.expect("every statement ends").unwrap().forget();
-        database.statements.add_permits(MAX_STATEMENTS);
-    }
-
-    #[tokio::test]
-    async fn an_endless_statement_ends_at_its_deadline() {
-        let dir = tempfile::tempdir().unwrap();
-        let database = database(dir.path());
-        let connection = database.connect().await.unwrap();
-        for endless in [
-            ENDLESS.to_owned(),
-            ENDLESS.replace("max(i)", "sum(length(hex(zeroblob(1000000))))"),
-            format!("CREATE TABLE t AS {ENDLESS}"),
-            ENDLESS.replace("SELECT max(i) FROM n", "SELECT count(*) FROM n a, n b, n c"),
-        ] {
-            let begun = Instant::now();
-            let done =
-                connection.execute(endless.clone(), vec![], limits(Duration::from_millis(200), 1 << 20));
-            assert_eq!(done.await.unwrap_err().kind(), Kind::Timeout, "{endless}");
-            assert!(begun.elapsed() < LONG / 4, "{endless}");
-            idle(&database).await;
-        }
-        // What computes without looking at the clock has little to compute on.
-        let slow = "SELECT instr(hex(zeroblob(4000000)), hex(zeroblob(2000000)) || '1')";
-        assert_eq!(ask(&*connection, slow).await.unwrap_err().kind(), Kind::TooLarge);
-        assert_eq!(ask(&*connection, "SELECT 1").await.unwrap().rows, [[Cell::Integer(1)]]);
-    }
-
-    #[tokio::test]
-    async fn statements_that_nobody_waits_for_end_and_keep_their_place_until_then() {
-        let dir = tempfile::tempdir().unwrap();
-        let database = database(dir.path());
-        for _ in 0..3 * MAX_STATEMENTS {
-            let connection = database.connect().await.unwrap();
-            let statement = connection.execute(ENDLESS.to_owned(), vec![], limits(LONG, 1 << 20));
-            let gone = tokio::time::timeout(Duration::from_millis(20), statement);
-            assert!(gone.await.is_err());
-        }
-        idle(&database).await;
-    }
-
-    #[tokio::test]
-    async fn statements_end_with_their_deployment() {
-        let dir = tempfile::tempdir().unwrap();
-        let (closings, name) = (Closings::default(), "app".parse().unwrap());
-        let database = Sqlite::new(dir.path(), &name, closings.of(&name));
-        let connection = database.connect().await.unwrap();
-        let statement = connection.execute(ENDLESS.to_owned(), vec![], limits(LONG, 1 << 20));
-        let (ended, ()) = tokio::join!(statement, async { closings.close(&name) });
-        let error = ended.unwrap_err();
-        assert!(error.kind() == Kind::Cancelled && error.chain().contains("taken away"), "{error}");
-        // A request that is still being answered may ask for a little.
-        assert_eq!(ask(&*connection, "SELECT 1").await.unwrap().rows.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn temporary_tables_are_bounded() {
-        let dir = tempfile::tempdir().unwrap();
-        let connection = database(dir.path()).connect().await.unwrap();
-        ask(&*connection, "CREATE TEMP TABLE t (b BLOB)").await.unwrap();
-        let most = ask(&*connection, "SELECT * FROM pragma_max_page_count('temp')").await;
-        assert_eq!(most.unwrap_err().kind(), Kind::Denied);
-        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) \
-                    INSERT INTO t SELECT zeroblob(20000000) FROM n";
-        assert_eq!(ask(&*connection, fill).await.unwrap_err().kind(), Kind::Exhausted);
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_bounded_by_bytes_and_not_by_rows() {
-        let dir = tempfile::tempdir().unwrap();
-        let database = database(dir.path());
-        let connection = database.connect().await.unwrap();
-        let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60) SELECT zeroblob(SIZE) FROM n";
-        for (statement, kind) in [
-            (many.replace("SIZE", "1000000"), Kind::TooLarge),
-            (many.replace("SIZE", "100000000"), Kind::TooLarge),
-            (many.replace("SIZE", "20000000"), Kind::TooLarge),
-            (many.replace("i < 60", "i < 10000000").replace("SIZE", "0"), Kind::Exhausted),
-        ] {
-            let memory = HostMemory::new(32 << 20);
-            let answer = Arc::new(memory.open());
-            let limits = StatementLimits { deadline: Instant::now() + LONG, answer };
-            let error = connection.execute(statement.clone(), vec![], limits).await.unwrap_err();
-            assert_eq!(error.kind(), kind, "{statement}: {error}");
-            assert_eq!(memory.held_bytes(), 0);
-        }
-        let memory = HostMemory::new(32 << 20);
-        let limits = StatementLimits { deadline: Instant::now() + LONG, answer: Arc::new(memory.open()) };
-        let rows = connection.execute(many.replace("SIZE", "100000"), vec![], limits.clone()).await.unwrap();
-        assert_eq!(rows.rows.len(), 60);
-        assert!((6_000_000..6_100_000).contains(&memory.held_bytes()), "{}", memory.held_bytes());
-    }
-
-    #[tokio::test]
-    async fn sql_reaches_its_own_database_and_no_other_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let database = database(dir.path());
-        let connection = database.connect().await.unwrap();
-        let execute = |statement: &str, parameters: Vec<Cell>| {
-            connection.execute(statement.to_owned(), parameters, limits(LONG, 1 << 20))
-        };
-        execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, weight REAL, data BLOB)", vec![])
-            .await
-            .unwrap();
-        let cells = vec![Cell::Text("a".into()), Cell::Real(0.5), Cell::Blob(vec![0, 255])];
-        let done =
-            execute("INSERT INTO notes (text, weight, data) VALUES (?, ?, ?)", cells.clone()).await.unwrap();
-        assert_eq!((done.last, done.changed), (1, 1));
-        let found = execute("SELECT id, text, weight, data, NULL AS none FROM notes", vec![]).await.unwrap();
-        assert_eq!(found.columns, ["id", "text", "weight", "data", "none"]);
-        assert_eq!(found.rows, [[vec![Cell::Integer(1)], cells, vec![Cell::Null]].concat()]);
-        let outside = dir.path().join("outside.db").display().to_string();
-        for (statement, kind) in [
-            (format!("ATTACH DATABASE '{outside}' AS other"), Kind::Denied),
-            (format!("VACUUM INTO '{outside}'"), Kind::Denied),
-            ("PRAGMA journal_mode = DELETE".to_owned(), Kind::Denied),
-            ("PRAGMA temp_store_directory = '/'".to_owned(), Kind::Denied),
-            ("SELECT load_extension('x')".to_owned(), Kind::Denied),
-            ("SELECT * FROM missing".to_owned(), Kind::Invalid),
-            ("SELECT 1; SELECT 2".to_owned(), Kind::Invalid),
-        ] {
-            let error = execute(&statement, vec![]).await.unwrap_err();
-            let denied = error.kind() == kind || kind == Kind::Denied && error.kind() == Kind::Invalid;
-            assert!(denied, "{statement}: {error}");
-        }
-        assert!(!Path::new(&outside).exists());
-        let again = database.connect().await.unwrap();
-        let count = ask(&*again, "SELECT count(*) FROM notes").await.unwrap();
-        assert_eq!(count.rows, [[Cell::Integer(1)]]);
-    }
-}
+mod tests;
