@@ -28,6 +28,7 @@ mod registry_policy;
 mod shutdown;
 mod signatures;
 mod soak;
+mod starting;
 mod stores;
 mod templates;
 mod tuning;

@@ -46,7 +46,8 @@ static AGENT: LazyLock<Agent> = LazyLock::new(|| {
     config.build().into()
 });
 
-pub(crate) fn get(url: &str) -> Result<Answer> {
+/// Asks for what is at a URL.
+pub fn get(url: &str) -> Result<Answer> {
     read(AGENT.get(url).call().with_context(|| format!("GET {url}"))?)
 }
 

@@ -13,7 +13,7 @@ mod server;
 pub use dev::Dev;
 pub use digits::{Digit, held_out, prediction_request};
 pub use eyot::{Eyot, Refused};
-pub use http::Answer;
+pub use http::{Answer, get};
 pub use kept::Kept;
 pub use machine::{Resident, cpu, give_way, pin};
 pub use repository::{component, fixture, needed, path, program, python, tool, with_python_tools};

@@ -1,5 +1,6 @@
 //! The command line: one file a command under `cli/`.
 
+mod arguments;
 mod audit;
 mod backend;
 mod build;
@@ -34,13 +35,18 @@ pub(crate) mod up;
 mod verify;
 mod version;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::{Args, Parser, Subcommand};
 use eyot_core::Result;
 use eyot_core::config::{Config, Setting};
 
+use crate::folder;
 use crate::output::{Colour, Output};
+
+pub(crate) use arguments::in_one_place;
 
 /// Machine learning on WebAssembly: track, train, register, deploy and predict with one binary.
 #[derive(Debug, Parser)]
@@ -58,11 +64,11 @@ pub(crate) struct Arguments {
     command: Command,
 }
 
-/// Options of every command.
+/// Options of every command, before or after it. Where one that has one value is given several times, the last counts.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Prints JSON instead of words.
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true, overrides_with = "json", help_heading = "Global options")]
     json: bool,
     /// When to colour.
     #[arg(
@@ -70,22 +76,47 @@ pub(crate) struct Global {
         global = true,
         value_enum,
         default_value_t,
+        overrides_with = "color",
         env = "EYOT_COLOR",
         help_heading = "Global options"
     )]
     color: Colour,
     /// The server to talk to [default: the one running on the data folder; without one, the folder itself].
-    #[arg(long, global = true, env = "EYOT_SERVER", value_name = "URL", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        overrides_with = "server",
+        env = "EYOT_SERVER",
+        value_name = "URL",
+        help_heading = "Global options"
+    )]
     server: Option<String>,
     /// The data folder; short for --set data.dir=DIR.
-    #[arg(long, global = true, env = "EYOT_DATA", value_name = "DIR", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        overrides_with = "data",
+        env = "EYOT_DATA",
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
     data: Option<PathBuf>,
     /// A configuration file [default: ./eyot.toml, if there is one].
-    #[arg(long, global = true, env = "EYOT_CONFIG", value_name = "FILE", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        overrides_with = "config",
+        env = "EYOT_CONFIG",
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     config: Option<PathBuf>,
     /// Sets one option of the configuration; may be repeated.
     #[arg(long = "set", global = true, value_name = "NAME=VALUE", help_heading = "Global options")]
     settings: Vec<String>,
+    /// The data folder that this command works on itself, without a server.
+    #[arg(skip)]
+    worked_on: OnceLock<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -150,45 +181,69 @@ impl Global {
     pub(crate) fn server(&self) -> Option<&str> {
         self.server.as_deref()
     }
+
+    /// The arguments that say the same to another process, which speaks JSON.
+    pub(crate) fn repeated(&self) -> Vec<OsString> {
+        let mut repeated: Vec<OsString> = vec!["--json".into(), "--color".into(), "never".into()];
+        for (option, value) in [("--data", &self.data), ("--config", &self.config)] {
+            repeated.extend(value.iter().flat_map(|value| [option.into(), value.into()]));
+        }
+        repeated.extend(self.settings.iter().flat_map(|setting| ["--set".into(), setting.into()]));
+        repeated
+    }
+
+    pub(crate) fn note_work_on(&self, dir: &Path) {
+        let _ = self.worked_on.set(dir.to_owned());
+    }
 }
 
-/// Runs the command.
+/// Runs the command. A server that waits for the folder that the command works on is waited for in turn: what was
+/// deployed there serves when the command is over.
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
     let Arguments { global, command } = arguments;
-    let global = &global;
-    match command {
-        Command::Up(command) => command.run(global, output).await,
-        Command::New(command) => command.run(output),
-        Command::Build(command) => command.run(global, output).await,
-        Command::Test(command) => command.run(global, output).await,
-        Command::Invoke(command) => command.run(global, output).await,
-        Command::Dev(command) => command.run(global, output).await,
-        Command::Push(command) => command.run(global, output).await,
-        Command::Pull(command) => command.run(global, output).await,
-        Command::Ls(command) => command.run(global, output).await,
-        Command::Inspect(command) => command.run(global, output).await,
-        Command::Run(command) => command.run(global, output).await,
-        Command::Runs(command) => command.run(global, output).await,
-        Command::Models(command) => command.run(global, output).await,
-        Command::Deploy(command) => command.run(global, output).await,
-        Command::Undeploy(command) => command.run(global, output).await,
-        Command::Traffic(command) => command.run(global, output).await,
-        Command::Deployments(command) => command.run(global, output).await,
-        Command::Logs(command) => command.run(global, output).await,
-        Command::Predict(command) => command.run(global, output).await,
-        Command::Backend(command) => command.run(global, output).await,
-        Command::Verify(command) => command.run(global, output).await,
-        Command::Release(command) => command.run(global, output).await,
-        Command::Export(command) => command.run(global, output).await,
-        Command::Import(command) => command.run(global, output).await,
-        Command::Key(command) => command.run(output),
-        Command::Sign(command) => command.run(global, output).await,
-        Command::Policy(command) => command.run(global, output).await,
-        Command::Audit(command) => command.run(global, output).await,
-        Command::Gc(command) => command.run(global, output).await,
-        Command::Token(command) => command.run(global, output).await,
-        Command::Doctor(command) => command.run(global, output).await,
-        Command::Config(command) => command.run(global, output),
-        Command::Version(command) => command.run(output),
+    command.run(&global, output).await?;
+    match global.worked_on.get() {
+        Some(dir) => folder::wait_for_start(dir).await,
+        None => Ok(()),
+    }
+}
+
+impl Command {
+    async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        match self {
+            Command::Up(command) => command.run(global, output).await,
+            Command::New(command) => command.run(output),
+            Command::Build(command) => command.run(global, output).await,
+            Command::Test(command) => command.run(global, output).await,
+            Command::Invoke(command) => command.run(global, output).await,
+            Command::Dev(command) => command.run(global, output).await,
+            Command::Push(command) => command.run(global, output).await,
+            Command::Pull(command) => command.run(global, output).await,
+            Command::Ls(command) => command.run(global, output).await,
+            Command::Inspect(command) => command.run(global, output).await,
+            Command::Run(command) => command.run(global, output).await,
+            Command::Runs(command) => command.run(global, output).await,
+            Command::Models(command) => command.run(global, output).await,
+            Command::Deploy(command) => command.run(global, output).await,
+            Command::Undeploy(command) => command.run(global, output).await,
+            Command::Traffic(command) => command.run(global, output).await,
+            Command::Deployments(command) => command.run(global, output).await,
+            Command::Logs(command) => command.run(global, output).await,
+            Command::Predict(command) => command.run(global, output).await,
+            Command::Backend(command) => command.run(global, output).await,
+            Command::Verify(command) => command.run(global, output).await,
+            Command::Release(command) => command.run(global, output).await,
+            Command::Export(command) => command.run(global, output).await,
+            Command::Import(command) => command.run(global, output).await,
+            Command::Key(command) => command.run(output),
+            Command::Sign(command) => command.run(global, output).await,
+            Command::Policy(command) => command.run(global, output).await,
+            Command::Audit(command) => command.run(global, output).await,
+            Command::Gc(command) => command.run(global, output).await,
+            Command::Token(command) => command.run(global, output).await,
+            Command::Doctor(command) => command.run(global, output).await,
+            Command::Config(command) => command.run(global, output),
+            Command::Version(command) => command.run(output),
+        }
     }
 }

@@ -11,7 +11,8 @@ use eyot_oci::{Transport, Trust};
 use tokio::sync::watch;
 
 use crate::cli::up::{bind, guard, stopped, url};
-use crate::platform::{Announced, Platform, Running};
+use crate::folder::{AnnouncedServer, Running};
+use crate::platform::Platform;
 
 /// Both planes, until it is closed.
 pub(crate) struct Local {
@@ -22,7 +23,7 @@ pub(crate) struct Local {
     stop: watch::Sender<bool>,
     serving: Vec<tokio::task::JoinHandle<Result<()>>>,
     /// Where other commands find it.
-    announced: Option<Announced>,
+    announced: Option<AnnouncedServer>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -38,25 +39,24 @@ impl Local {
         config.data.dir = dir.path().to_owned();
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         (config.api.listen, config.gateway.listen) = (free, free);
-        Self::over(&config, Some(dir)).await
+        let platform = Platform::open(&config).await?;
+        Self::over(platform, &config, Some(dir)).await
     }
 
     /// A server over the user's own data folder, as `eyot up` runs it.
     pub(crate) async fn up(config: &Config) -> Result<Self> {
-        let mut local = Self::over(config, None).await?;
+        let (platform, starting) = Platform::start(config).await?;
+        let mut local = Self::over(platform, config, None).await?;
         local.platform.deployments.restore().await?;
         let certificate = config.api.tls().map(|(cert, _)| Trust::fingerprint(cert)).transpose()?;
         let (pid, api, gateway) = (std::process::id(), local.api.clone(), local.gateway.clone());
-        local.announced = Some(Announced::new(
-            &config.data.dir,
-            &Running { pid, api, gateway, certificate },
-            &local.platform.secret,
-        )?);
+        let running = Running { pid, api, gateway, certificate };
+        let announced = starting.announce(&config.data.dir, &running, &local.platform.secret)?;
+        local.announced = Some(announced);
         Ok(local)
     }
 
-    async fn over(config: &Config, dir: Option<tempfile::TempDir>) -> Result<Self> {
-        let platform = Platform::open(config).await?;
+    async fn over(platform: Platform, config: &Config, dir: Option<tempfile::TempDir>) -> Result<Self> {
         platform.check_exposure(config).await?;
         let api = bind("api.listen", config.api.listen).await?;
         let listener = bind("gateway.listen", config.gateway.listen).await?;

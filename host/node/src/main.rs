@@ -4,6 +4,7 @@ mod call;
 mod cli;
 mod component;
 mod compose;
+mod folder;
 mod keys;
 mod local;
 mod output;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let arguments = cli::Arguments::parse();
+    let arguments = cli::Arguments::parse_from(cli::in_one_place(std::env::args_os().collect()));
     let output = arguments.output();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("eyot").build();
     let outcome = match runtime {

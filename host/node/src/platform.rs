@@ -1,22 +1,21 @@
 //! Composition: every part of a server over one data folder.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eyot_api::{Logs, ServerInfo, Services};
 use eyot_core::config::{Anonymous, Config};
-use eyot_core::{Clock, Digest, Error, Result, ResultExt, SystemClock};
+use eyot_core::{Clock, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
 use eyot_engine::{Engine, Options};
 use eyot_gateway::Gateway;
 use eyot_meta::{Changes, Database};
 use eyot_nn::{Backends, Models, Options as Keeping};
-use eyot_oci::{LocalSecret, Registry, Settings, Trust};
+use eyot_oci::{LocalSecret, Registry, Settings};
 use eyot_pipelines::Executor;
 use eyot_store::{BlobStore, Directory, Memory};
 use eyot_tracking::Tracking;
-use serde::{Deserialize, Serialize};
 
+use crate::folder::{FolderLock, StartingServer};
 use crate::publisher::Publisher;
 use crate::runner::WasmRunner;
 use crate::staging::Stage;
@@ -31,26 +30,7 @@ pub(crate) struct Platform {
     services: Services,
     db: Database,
     stores: Stores,
-    _lock: Lock,
-}
-
-/// Where a running server answers; written beside the lock.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Running {
-    pub(crate) pid: u32,
-    pub(crate) api: String,
-    pub(crate) gateway: String,
-    /// The control plane's certificate, if it speaks TLS: commands on this folder know it by that,
-    /// whatever names are in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) certificate: Option<Digest>,
-}
-
-impl Running {
-    /// Whom to believe to be this server.
-    pub(crate) fn trust(&self) -> Trust {
-        self.certificate.map_or(Trust::System, Trust::Exactly)
-    }
+    _lock: FolderLock,
 }
 
 impl Platform {
@@ -58,9 +38,22 @@ impl Platform {
     ///
     /// Fails with `Conflict` when another process has the folder open.
     pub(crate) async fn open(config: &Config) -> Result<Self> {
+        Self::over(config, FolderLock::take(&config.data.dir)?).await
+    }
+
+    /// Opens it for a server, which commands on the folder wait for until it has announced where it answers. A
+    /// command that works on the folder is waited for in turn.
+    ///
+    /// Fails with `Conflict` when another server has the folder open.
+    pub(crate) async fn start(config: &Config) -> Result<(Self, StartingServer)> {
+        let starting = StartingServer::begin(&config.data.dir).await?;
+        let lock = FolderLock::take_when_free(&config.data.dir).await?;
+        Ok((Self::over(config, lock).await?, starting))
+    }
+
+    async fn over(config: &Config, lock: FolderLock) -> Result<Self> {
         let dir = &config.data.dir;
         let open = || format!("cannot open the data folder {}", dir.display());
-        let lock = Lock::take(dir)?;
         let layout = dir.join("registry");
         let store: Arc<dyn BlobStore> =
             Arc::new(Directory::open_leaving(&layout, config.data.reserve).await.context(open)?);
@@ -173,99 +166,5 @@ fn threads(wanted: usize) -> usize {
     match wanted {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         wanted => wanted,
-    }
-}
-
-/// The server that has the data folder open, if one does.
-pub(crate) fn running(dir: &Path) -> Result<Option<Reachable>> {
-    if !dir.join(Lock::FILE).exists() || !Lock::is_held(dir)? {
-        return Ok(None);
-    }
-    // Held without an address: a command that works on the folder itself, or a server still starting.
-    let text = match std::fs::read_to_string(dir.join(ADDRESS)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|error| Error::corrupt(format!("{ADDRESS} cannot be read")).because(error))
-}
-
-const ADDRESS: &str = "server.json";
-
-/// What stands in the file beside the lock.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Reachable {
-    #[serde(flatten)]
-    pub(crate) running: Running,
-    /// See [`LocalSecret`]; the file is readable by the folder's owner alone.
-    #[serde(default)]
-    pub(crate) secret: String,
-}
-
-/// Says where this server answers, until dropped.
-pub(crate) struct Announced(PathBuf);
-
-impl Announced {
-    pub(crate) fn new(dir: &Path, running: &Running, secret: &LocalSecret) -> Result<Self> {
-        let path = dir.join(ADDRESS);
-        let reachable = Reachable { running: running.clone(), secret: secret.reveal().to_owned() };
-        let text = serde_json::to_string_pretty(&reachable)
-            .map_err(|error| Error::internal("an address has no JSON form").because(error))?;
-        // Temporary files are made for their owner's eyes only.
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
-        file.persist(&path).map_err(|error| Error::from(error.error))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Announced {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// The data folder's lock; the system lets go of it however the process ends.
-struct Lock {
-    _file: std::fs::File,
-}
-
-impl Lock {
-    const FILE: &'static str = "lock";
-
-    fn take(dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir)
-            .context(|| format!("cannot create the data folder {}", dir.display()))?;
-        let file = Self::file(dir)?;
-        match file.try_lock() {
-            Ok(()) => {
-                // A server that was killed could not take its address away.
-                let _ = std::fs::remove_file(dir.join(ADDRESS));
-                Ok(Self { _file: file })
-            }
-            Err(std::fs::TryLockError::WouldBlock) => Err(Error::conflict(format!(
-                "the data folder {} is open in another process",
-                dir.display()
-            ))
-            .hint("talk to its server with --server URL, wait for it, or choose another folder with --data")),
-            Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
-        }
-    }
-
-    fn is_held(dir: &Path) -> Result<bool> {
-        match Self::file(dir)?.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(true),
-            Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
-        }
-    }
-
-    fn file(dir: &Path) -> Result<std::fs::File> {
-        let path = dir.join(Self::FILE);
-        let file =
-            std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        file.context(|| format!("cannot open {}", path.display()))
     }
 }

@@ -2,11 +2,12 @@
 
 use eyot_api::Client;
 use eyot_core::config::Config;
-use eyot_core::{Error, Result};
+use eyot_core::{Error, Kind, Result};
 use eyot_oci::{Transport, Trust};
 
 use crate::cli::Global;
-use crate::platform::{self, Platform};
+use crate::folder;
+use crate::platform::Platform;
 
 /// An open connection. Every command goes through the same API, over a socket or in this process.
 pub(crate) struct Session {
@@ -23,7 +24,7 @@ impl Session {
         let config = global.config()?;
         let running = match global.server() {
             Some(url) => Some((url.to_owned(), trust(&config), None)),
-            None => platform::running(&config.data.dir)?.map(|found| {
+            None => folder::server(&config.data.dir).await?.map(|found| {
                 let trust = found.running.trust();
                 // Whoever can read the folder owns what is in it.
                 (found.running.api, trust, Some(found.secret).filter(|secret| !secret.is_empty()))
@@ -47,11 +48,19 @@ impl Session {
 
     /// Takes `--server` if given; else the server that runs on the data folder; else the folder.
     pub(crate) async fn open(global: &Global) -> Result<Self> {
-        if let Some(session) = Self::running(global).await? {
-            return Ok(session);
-        }
         let config = global.config()?;
-        let platform = Platform::open(&config).await?;
+        let platform = loop {
+            if let Some(session) = Self::running(global).await? {
+                return Ok(session);
+            }
+            match Platform::open(&config).await {
+                Ok(platform) => break platform,
+                // A server was faster: it is waited for, and asked.
+                Err(error) if error.kind() == Kind::Conflict && folder::has_server(&config.data.dir)? => {}
+                Err(error) => return Err(error),
+            }
+        };
+        global.note_work_on(&config.data.dir);
         platform.refresh_layout().await?;
         let client = Client::new(Transport::local(platform.router()));
         Ok(Self { client, gateway: None, config, _local: Some(platform) })

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use crate::cli::Global;
 use crate::local::Local;
 use crate::output::{Output, Tone};
-use crate::platform;
 use crate::session::Session;
 use crate::toolchain::{self, Profile, Project, Tools, Voice};
 
@@ -112,8 +111,8 @@ impl Dev {
 impl Server {
     async fn open(global: &Global) -> Result<Self> {
         let config = global.config()?;
-        if global.server().is_some() || platform::running(&config.data.dir)?.is_some() {
-            return Ok(Self::Running(Box::new(Session::open(global).await?)));
+        if let Some(session) = Session::running(global).await? {
+            return Ok(Self::Running(Box::new(session)));
         }
         Ok(Self::Own(Box::new(Local::up(&config).await?)))
     }

@@ -12,7 +12,7 @@ use crate::cli::Global;
 use crate::output::{Output, Tone};
 use crate::session::Session;
 use crate::toolchain::{C, Go, JavaScript, Python, Rust, Tools};
-use crate::{cli, platform};
+use crate::{cli, folder, platform};
 
 /// Says what of this machine Eyot can use, what is missing, and how to get it.
 #[derive(Debug, Args)]
@@ -106,7 +106,8 @@ fn data(config: &Config) -> Finding {
 async fn server(global: &Global, config: &Config) -> Finding {
     let url = match global.server() {
         Some(url) => Ok(Some((crate::session::trust(config), url.to_owned()))),
-        None => platform::running(&config.data.dir)
+        None => folder::server(&config.data.dir)
+            .await
             .map(|found| found.map(|found| (found.running.trust(), found.running.api))),
     };
     let found = match url {

@@ -1,4 +1,7 @@
-use std::sync::Arc;
+mod detach;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
@@ -11,23 +14,39 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::Global;
+use crate::folder::Running;
 use crate::output::{Output, Tone};
-use crate::platform::{Announced, Platform, Running};
+use crate::platform::Platform;
 
 /// Runs a server: tracking, registry, pipelines and predictions in one process.
 ///
-/// On SIGTERM or Ctrl-C requests in flight end, new ones are refused, and the server stops.
+/// Commands on the same data folder wait until it answers. On SIGTERM or Ctrl-C requests in flight end, new ones are
+/// refused, and the server stops.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  eyot up\n  eyot up --data ./state --set gateway.listen=127.0.0.1:0 --set api.listen=127.0.0.1:0"
+    after_help = "Examples:\n  eyot up\n  eyot up --detach\n  eyot up --data ./state --set gateway.listen=127.0.0.1:0 --set api.listen=127.0.0.1:0"
 )]
-pub(crate) struct Up {}
+pub(crate) struct Up {
+    /// Leaves the server running in the background, and returns when it answers. Its log is server.log in the data
+    /// folder.
+    #[arg(long)]
+    detach: bool,
+    /// What a detached server is told: where its log is.
+    #[arg(long, hide = true, value_name = "LOG", conflicts_with = "detach")]
+    background: Option<PathBuf>,
+}
 
 impl Up {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        log(output);
+        if self.detach {
+            return detach::detach(global, output).await;
+        }
+        log(output, self.background.as_deref());
+        if self.background.is_some() {
+            detach::leave_terminal();
+        }
         let config = global.config()?;
-        let platform = Platform::open(&config).await?;
+        let (platform, starting) = Platform::start(&config).await?;
         platform.check_exposure(&config).await?;
         let guard = guard(&config)?;
         let api = bind("api.listen", config.api.listen).await?;
@@ -56,16 +75,8 @@ impl Up {
         let listener = Listener { socket: api, tls, limits, connections, buffers: eyot_api::BUFFERS };
         let control_plane =
             tokio::spawn(eyot_api::serve(listener, guard, config.api.clone(), services, stopped(stopping)));
-        let announced = Announced::new(&config.data.dir, &running, &platform.secret)?;
-        output.result(&running, |output| {
-            let data = config.data.dir.display();
-            format!(
-                "{}\n  control plane  {}\n  predictions    {}\n  data           {data}",
-                output.paint(Tone::Strong, "eyot is up"),
-                running.api,
-                running.gateway,
-            )
-        })?;
+        let announced = starting.announce(&config.data.dir, &running, &platform.secret)?;
+        output.result(&running, |output| told(output, &running, &config))?;
 
         let signal = signals.next().await;
         tracing::info!(signal, "draining: requests in flight end, new ones are refused");
@@ -90,15 +101,30 @@ impl Up {
     }
 }
 
-/// The server's log goes to stderr; `EYOT_LOG` filters it, as in `EYOT_LOG=eyot=debug`.
-fn log(output: &Output) {
+fn told(output: &Output, running: &Running, config: &Config) -> String {
+    format!(
+        "{}\n  control plane  {}\n  predictions    {}\n  data           {}",
+        output.paint(Tone::Strong, "eyot is up"),
+        running.api,
+        running.gateway,
+        config.data.dir.display()
+    )
+}
+
+/// The server's log goes to stderr; `EYOT_LOG` filters it, as in `EYOT_LOG=eyot=debug`. That of a detached server is
+/// a file, which does not grow for ever.
+fn log(output: &Output, file: Option<&Path>) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("EYOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A log that nobody reads any more must not end the server.
     let subscriber = subscriber.log_internal_errors(false);
     let colour = output.paint(Tone::Dim, "x") != "x";
-    let _ = subscriber.with_ansi(colour).try_init();
+    let subscriber = subscriber.with_ansi(colour);
+    let _ = match file {
+        None => subscriber.try_init(),
+        Some(file) => subscriber.with_writer(Mutex::new(detach::ServerLog::new(file))).try_init(),
+    };
 }
 
 /// What the control plane lets in.
