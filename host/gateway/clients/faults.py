@@ -61,13 +61,14 @@ for what, value in {
     "huge dim": changed(shape=[2**62, 2**62]), "too large dim": changed(shape=[2**70, 2]), "wrong shape": changed(shape=[1, 3], data=[1, 2, 3]),
     "wrong rank": changed(shape=[2]), "wrong datatype": changed(datatype="FP64"), "unknown datatype": changed(datatype="FP33"),
     "lower case": changed(datatype="fp32"), "too few": changed(data=[1]), "too many": changed(data=[1, 2, 3]),
-    "ragged": changed(shape=[2, 2], data=[[1, 2, 3], [4]]), "a string": changed(data=[1, "a"]), "null": changed(data=[1, None]),
+    "ragged": changed(shape=[2, 2], data=[[1, 2, 3], [4]]), "a string": changed(data=[1, "a"]), "null in whole numbers": {"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [None]}]},
     "a boolean": changed(data=[1, True]), "out of range": json.dumps(changed(data=[1, 7])).replace("7", "1e400"),
     "both data and binary": changed(parameters={"binary_data_size": 8}), "binary without a header": changed(data=None, parameters={"binary_data_size": 8}),
     "shared memory": changed(data=None, parameters={"shared_memory_region": "r", "shared_memory_byte_size": 8}),
     "deep": '{"inputs": ' + "[" * 100_000 + "]" * 100_000 + "}",
 }.items():
     post(what, 400, value)
+post("null is NaN", 200, changed(data=[1, None]))
 post("NaN", 200, json.dumps(changed(data=[float("nan"), float("inf")])))
 post("beyond FP32", 200, changed(data=[1e300, -1e300]))
 post("unknown fields", 200, {**GOOD, "more": {"of": [1]}})

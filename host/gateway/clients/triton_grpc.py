@@ -65,7 +65,15 @@ client.stop_stream()
 check(f"stream: {results}", [error is None for _, error in results] == [True, False, True])
 check("stream: answers", results[2][0].as_numpy("y").tolist() == [[2, 3]])
 
+client.start_stream(callback=lambda result, error: answers.put((result, error)))
+client.async_stream_infer("add-fp32", [tensor(row, "FP32")], enable_empty_final_response=True)
+result, error = answers.get(timeout=30)
+client.stop_stream()
+check(f"stream: final {error}", error is None and result.get_response().parameters["triton_final_response"].bool_param)
+
+over = np.zeros((9_000_000, 2), "float32")
 for what, code, call in [
+    ("too large a message", "RESOURCE_EXHAUSTED", lambda: client.infer("add-fp32", [tensor(over, "FP32")])),
     ("a wrong shape", "INVALID_ARGUMENT", lambda: client.infer("add-fp32", [tensor(np.zeros((1, 3), "float32"), "FP32")])),
     ("a wrong type", "INVALID_ARGUMENT", lambda: client.infer("add-fp32", [tensor(np.zeros((1, 2)), "FP64")])),
     ("an unknown model", "NOT_FOUND", lambda: client.infer("none", [tensor(row, "FP32")])),

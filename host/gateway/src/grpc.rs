@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::answer::told;
-use crate::body::Received;
+use crate::body::{Received, too_large};
 use crate::server::Inner;
 use messages::MessageBody;
 
@@ -52,8 +52,8 @@ const STREAMING_CALLS: [&str; 2] = ["ModelStreamInfer", "ServerReflectionInfo"];
 /// Answers a call. What goes wrong is told in its status.
 pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Received>) -> Response<Body> {
     let is_streaming = STREAMING_CALLS.iter().any(|call| request.uri().path().ends_with(call));
-    let body_timeout = gateway.config.body_timeout.0;
-    let request = request.map(|body| MessageBody::new(body, body_timeout, is_streaming));
+    let (body_timeout, max_body) = (gateway.config.body_timeout.0, gateway.config.max_body);
+    let request = request.map(|body| MessageBody::new(body, body_timeout, max_body.0, is_streaming));
     let path = request.uri().path();
     let limit = usize::try_from(gateway.config.max_body.0).unwrap_or(usize::MAX);
     let (service, call) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
@@ -92,7 +92,12 @@ pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Received>) -> 
                 .into_http())
         }
     };
-    answered.unwrap_or_else(|never| match never {})
+    let answer = answered.unwrap_or_else(|never| match never {});
+    // What tonic says of a message that is too large when it is unpacked.
+    match answer.headers().get("grpc-status").map(HeaderValue::as_bytes) {
+        Some(b"11") => status(&too_large(max_body.0)).into_http(),
+        _ => answer,
+    }
 }
 
 /// How a request is compressed.

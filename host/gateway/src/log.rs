@@ -16,7 +16,7 @@ use eyot_engine::{Arguments, Reply};
 use eyot_nn::{DataType, NamedTensor};
 use serde_json::{Value, json};
 
-use crate::protocol::encode;
+use crate::protocol::encode::{self, NonFinite};
 use crate::revisions::spread;
 use crate::trace::Trace;
 
@@ -194,7 +194,7 @@ fn tensors(line: &mut Vec<u8>, tensors: &[NamedTensor]) {
         line.extend_from_slice(b",\"data\":[");
         // Bytes that are no text have no place in JSON.
         let start = line.len();
-        if tensor.bytes().len() > SHOWN || encode::elements(line, tensor).is_err() {
+        if tensor.bytes().len() > SHOWN || encode::elements(line, tensor, NonFinite::Words).is_err() {
             line.truncate(before);
             line.push(b'}');
         } else {
@@ -207,8 +207,7 @@ fn tensors(line: &mut Vec<u8>, tensors: &[NamedTensor]) {
     line.push(b']');
 }
 
-/// Makes texts of NaN and the infinities, which clients of the protocol take bare and JSON has no words
-/// for.
+/// Makes texts of NaN and the infinities, for which JSON has no words.
 fn quote_words(line: &mut Vec<u8>, start: usize) {
     if !line[start..].iter().any(|byte| matches!(byte, b'N' | b'I')) {
         return;

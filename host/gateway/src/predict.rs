@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::about;
 use crate::answer::{Answer, PREDICTION, Refusal};
 use crate::log;
+use crate::protocol::encode::NonFinite;
 use crate::protocol::{Asked, Chosen, choose};
 use crate::revisions::{Endpoint, Live};
 use crate::server::Inner;
@@ -37,6 +38,7 @@ pub(crate) struct Answered {
     pub(crate) id: Option<String>,
     pub(crate) outputs: Vec<NamedTensor>,
     pub(crate) chosen: Vec<Chosen>,
+    pub(crate) non_finite: NonFinite,
     counted: Counted,
 }
 
@@ -139,9 +141,9 @@ impl Call {
         asked: Asked,
     ) -> Result<Answered> {
         let counted = Counted::begin(live.stats.clone(), self.started);
-        let id = asked.id.clone();
+        let (id, non_finite) = (asked.id.clone(), asked.parameters.non_finite.unwrap_or_default());
         match self.attempt(gateway, endpoint, &live, asked).await {
-            Ok((outputs, chosen)) => Ok(Answered { live, id, outputs, chosen, counted }),
+            Ok((outputs, chosen)) => Ok(Answered { live, id, outputs, chosen, non_finite, counted }),
             Err(error) => {
                 counted.end(Err(error.kind()));
                 self.note(&live, &error);

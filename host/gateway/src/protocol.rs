@@ -13,6 +13,8 @@ use std::time::Duration;
 use eyot_core::{Error, Result};
 use eyot_nn::{NamedTensor, Priority, Signature};
 
+use encode::NonFinite;
+
 /// What was asked, however it came.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
@@ -51,6 +53,8 @@ pub(crate) struct Parameters {
     pub(crate) priority: Priority,
     /// Outputs are binary where they do not say otherwise.
     pub(crate) binary: bool,
+    /// How numbers are written in JSON that are not finite, where that was said.
+    pub(crate) non_finite: Option<NonFinite>,
     /// All others; routes may be chosen by them.
     pub(crate) others: Vec<(String, Parameter)>,
 }
@@ -60,6 +64,16 @@ impl Parameters {
     pub(crate) fn add(&mut self, name: &str, value: Parameter) -> Result<()> {
         match (name, value) {
             ("binary_data_output", Parameter::Bool(binary)) => self.binary = binary,
+            ("allow_nan", Parameter::Bool(true)) => self.non_finite = Some(NonFinite::Words),
+            ("allow_nan", Parameter::Bool(false)) => self.non_finite = Some(NonFinite::Null),
+            ("allow_nan", _) => {
+                let error = Error::invalid("parameter 'allow_nan' is neither true nor false");
+                return Err(
+                    error.hint("with true, NaN and Infinity are written bare, where else they are null")
+                );
+            }
+            // A stream's answers are its clients' whole answers, and always say that they are the last.
+            ("triton_enable_empty_final_response", Parameter::Bool(_)) => {}
             ("timeout", Parameter::Integer(microseconds)) => {
                 let microseconds = u64::try_from(microseconds);
                 let microseconds =

@@ -73,6 +73,7 @@ async fn attempt(
             id,
             &answered.outputs,
             &answered.chosen,
+            answered.non_finite,
         );
         answered.end(writing, encoded)
     };

@@ -1,4 +1,4 @@
-//! The body of a call, and how long its messages may take to arrive.
+//! The body of a call: how long its messages may take to arrive, and how large they may be.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,11 +9,15 @@ use eyot_http::BodyPace;
 use hyper::body::{Body, Frame, SizeHint};
 use tonic::Status;
 
+use super::status;
+use crate::body::too_large;
+
 /// A body whose messages come in time. A client that streams may be silent for as long as it likes between two of
 /// them, but not in the middle of one.
 pub(super) struct MessageBody<B> {
     inner: B,
     pace: BodyPace,
+    max_message_bytes: u64,
     is_streaming: bool,
     boundaries: MessageBoundaries,
 }
@@ -30,9 +34,9 @@ struct MessageBoundaries {
 const PREFIX_BYTES: usize = 5;
 
 impl<B> MessageBody<B> {
-    pub(super) fn new(inner: B, timeout: Duration, is_streaming: bool) -> Self {
-        let pace = BodyPace::new(timeout, 0);
-        Self { inner, pace, is_streaming, boundaries: MessageBoundaries::default() }
+    pub(super) fn new(inner: B, timeout: Duration, max_message_bytes: u64, is_streaming: bool) -> Self {
+        let (pace, boundaries) = (BodyPace::new(timeout, 0), MessageBoundaries::default());
+        Self { inner, pace, max_message_bytes, is_streaming, boundaries }
     }
 }
 
@@ -42,9 +46,9 @@ impl MessageBoundaries {
         self.prefix_bytes == 0
     }
 
-    /// Goes on by these bytes; whether a message ended among them.
-    fn advance(&mut self, mut bytes: &[u8]) -> bool {
-        let mut has_ended = false;
+    /// Goes on by these bytes; whether a message ended among them, and the length of the longest of which any came.
+    fn advance(&mut self, mut bytes: &[u8]) -> (bool, u64) {
+        let (mut has_ended, mut longest) = (false, 0);
         while !bytes.is_empty() {
             if self.prefix_bytes < PREFIX_BYTES {
                 let taken = bytes.len().min(PREFIX_BYTES - self.prefix_bytes);
@@ -53,7 +57,10 @@ impl MessageBoundaries {
                 self.prefix_bytes += taken;
                 bytes = rest;
                 let [_, length @ ..] = self.prefix;
-                self.missing_bytes = u32::from_be_bytes(length).into();
+                if self.prefix_bytes == PREFIX_BYTES {
+                    self.missing_bytes = u32::from_be_bytes(length).into();
+                    longest = longest.max(self.missing_bytes);
+                }
             } else {
                 let taken = self.missing_bytes.min(bytes.len() as u64);
                 self.missing_bytes -= taken;
@@ -64,7 +71,7 @@ impl MessageBoundaries {
                 has_ended = true;
             }
         }
-        has_ended
+        (has_ended, longest)
     }
 }
 
@@ -80,7 +87,7 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Self { inner, pace, is_streaming, boundaries } = &mut *self;
+        let Self { inner, pace, max_message_bytes, is_streaming, boundaries } = &mut *self;
         let Poll::Ready(frame) = Pin::new(inner).poll_frame(context) else {
             if *is_streaming && boundaries.is_between_messages() {
                 return Poll::Pending;
@@ -93,8 +100,12 @@ where
         let frame = frame.map_err(Into::into)?;
         if let Some(data) = frame.data_ref() {
             pace.mark_received(data.len());
+            let (has_ended, longest) = boundaries.advance(data);
+            if longest > *max_message_bytes {
+                return Poll::Ready(Some(Err(status(&too_large(*max_message_bytes)).into())));
+            }
             // A message that has begun has its own time.
-            if boundaries.advance(data) && *is_streaming {
+            if has_ended && *is_streaming {
                 pace.restart();
             }
         }
@@ -130,7 +141,17 @@ mod tests {
         let pieces: Vec<Piece> =
             pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece)))).collect();
         let stream = futures::stream::iter(pieces).chain(futures::stream::pending());
-        MessageBody::new(StreamBody::new(stream), TIMEOUT, is_streaming)
+        MessageBody::new(StreamBody::new(stream), TIMEOUT, 100, is_streaming)
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_said_before_it_is_received() {
+        for pieces in [&[&[0, 0, 0, 0, 101][..]][..], &[&[0, 0, 0, 0, 1, 7, 0, 1], &[0, 0, 0]]] {
+            let error = body(pieces, true).collect().await.unwrap_err();
+            let status = error.downcast_ref::<Status>().unwrap();
+            assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+            assert!(status.message().contains("raise gateway.max-body"), "{}", status.message());
+        }
     }
 
     #[tokio::test]

@@ -77,6 +77,13 @@ async fn attempt(
     answered.end(writing, response)
 }
 
+/// By this, clients of Triton know the last answer to a request of a stream; here each has one.
+const FINAL_RESPONSE: &str = "triton_final_response";
+
+fn yes() -> InferParameter {
+    InferParameter { parameter_choice: Some(infer_parameter::ParameterChoice::BoolParam(true)) }
+}
+
 fn named(id: &str) -> Option<tonic::metadata::AsciiMetadataValue> {
     id.parse().ok()
 }
@@ -182,17 +189,13 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
                 let message = message?;
                 let id = message.id.clone();
                 let (_, answered) = infer(gateway, metadata, message).await;
-                Ok(match answered {
-                    Ok(response) => ModelStreamInferResponse {
-                        error_message: String::new(),
-                        infer_response: Some(response),
-                    },
-                    // The id tells the client which of its requests this was.
-                    Err(error) => ModelStreamInferResponse {
-                        error_message: told(&error),
-                        infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
-                    },
-                })
+                // The id tells the client which of its requests an error was.
+                let (error_message, mut response) = match answered {
+                    Ok(response) => (String::new(), response),
+                    Err(error) => (told(&error), ModelInferResponse { id, ..ModelInferResponse::default() }),
+                };
+                response.parameters.insert(FINAL_RESPONSE.to_owned(), yes());
+                Ok(ModelStreamInferResponse { error_message, infer_response: Some(response) })
             }
         });
         Ok(Response::new(Box::pin(answers)))

@@ -17,11 +17,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, dtype: DataType, count: usize) -> Re
     let mut bytes = Vec::with_capacity(room);
     let found = match dtype {
         DataType::Bool => walk(reader, |reader, index| {
-            let value = if reader.literal("true") { 1 } else { 0 };
-            if value == 0 && !reader.literal("false") {
-                return Err(wrong(reader, index, "neither true nor false"));
-            }
-            bytes.push(value);
+            bytes.push(boolean(reader, index)?.into());
             Ok(())
         }),
         DataType::U8 => integers::<u8>(reader, &mut bytes),
@@ -147,14 +143,40 @@ fn wrong(reader: &mut Reader<'_>, index: usize, why: &str) -> Error {
     }
 }
 
-fn integers<T: Element + Integer + Limits>(reader: &mut Reader<'_>, bytes: &mut Vec<u8>) -> Result<usize> {
-    walk(reader, |reader, index| match reader.integer::<T>() {
-        Some(value) => {
+/// `true` and `false`; some clients write 1 and 0.
+fn boolean(reader: &mut Reader<'_>, index: usize) -> Result<bool> {
+    if reader.literal("true") {
+        return Ok(true);
+    }
+    if reader.literal("false") {
+        return Ok(false);
+    }
+    let start = reader.position();
+    match reader.whole() {
+        Some(1) => Ok(true),
+        Some(0) => Ok(false),
+        _ => Err(wrong(&mut reader.again(start), index, "neither true nor false")),
+    }
+}
+
+/// Also those that are written as `1.0`, as by whoever has all numbers in FP64.
+fn integers<T: Element + Integer + Limits + TryFrom<i128>>(
+    reader: &mut Reader<'_>,
+    bytes: &mut Vec<u8>,
+) -> Result<usize> {
+    let read = |reader: &mut Reader<'_>| {
+        let start = reader.position();
+        let value = reader.integer::<T>().or_else(|| T::try_from(reader.whole()?).ok());
+        value.ok_or(start)
+    };
+    walk(reader, |reader, index| match read(reader) {
+        Ok(value) => {
             value.write(bytes);
             Ok(())
         }
-        None => {
-            Err(wrong(reader, index, &format!("not a whole number from {} to {}", T::LOWEST, T::HIGHEST)))
+        Err(start) => {
+            let why = format!("not a whole number from {} to {}", T::LOWEST, T::HIGHEST);
+            Err(wrong(&mut reader.again(start), index, &why))
         }
     })
 }
@@ -170,6 +192,12 @@ fn single(reader: &mut Reader<'_>, index: usize) -> Result<f32> {
 fn float<T: Float>(reader: &mut Reader<'_>, index: usize, is_finite: impl Fn(T) -> bool) -> Result<T> {
     let start = reader.position();
     let Some(value) = reader.float::<T>() else {
+        // How KServe's and MLServer's clients write NaN, for which JSON has no word.
+        if reader.literal("null")
+            && let Ok(nan) = fast_float2::parse("nan")
+        {
+            return Ok(nan);
+        }
         return Err(wrong(reader, index, "not a number"));
     };
     if is_finite(value) {

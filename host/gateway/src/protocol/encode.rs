@@ -15,6 +15,16 @@ pub(crate) struct Encoded {
     pub(crate) binary: bool,
 }
 
+/// How numbers are written that are not finite, for which JSON has no words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum NonFinite {
+    /// As null, which every reader of JSON takes.
+    #[default]
+    Null,
+    /// As NaN, Infinity and -Infinity, which Python writes and reads.
+    Words,
+}
+
 /// The body of an answer.
 pub(crate) fn response(
     model: &str,
@@ -22,6 +32,7 @@ pub(crate) fn response(
     id: Option<&str>,
     outputs: &[NamedTensor],
     chosen: &[Chosen],
+    non_finite: NonFinite,
 ) -> Result<Encoded> {
     let mut size = 160;
     for one in chosen {
@@ -57,7 +68,7 @@ pub(crate) fn response(
             body.extend_from_slice(b"}}");
         } else {
             body.extend_from_slice(b",\"data\":[");
-            elements(&mut body, tensor).map_err(within)?;
+            elements(&mut body, tensor, non_finite).map_err(within)?;
             body.extend_from_slice(b"]}");
         }
     }
@@ -91,8 +102,12 @@ pub(crate) fn head(body: &mut Vec<u8>, name: &str, tensor: &Tensor) {
 }
 
 /// The elements of a tensor in JSON, with commas between.
-pub(crate) fn elements(body: &mut Vec<u8>, tensor: &Tensor) -> Result<()> {
+pub(crate) fn elements(body: &mut Vec<u8>, tensor: &Tensor, non_finite: NonFinite) -> Result<()> {
     let mut buffer = ryu::Buffer::new();
+    let mut single = |body: &mut Vec<u8>, value: f32| match word(f64::from(value), non_finite) {
+        None => body.extend_from_slice(buffer.format_finite(value).as_bytes()),
+        Some(word) => body.extend_from_slice(word),
+    };
     match tensor.dtype() {
         DataType::Bool => list(body, tensor.bytes(), 1, |body, one| {
             body.extend_from_slice(if one == [0] { b"false" } else { b"true" });
@@ -105,17 +120,13 @@ pub(crate) fn elements(body: &mut Vec<u8>, tensor: &Tensor) -> Result<()> {
         DataType::I16 => integers::<i16>(body, tensor),
         DataType::I32 => integers::<i32>(body, tensor),
         DataType::I64 => integers::<i64>(body, tensor),
-        DataType::F16 => {
-            list(body, tensor.bytes(), 2, |body, one| single(body, &mut buffer, f16::read(one).to_f32()))
-        }
-        DataType::BF16 => {
-            list(body, tensor.bytes(), 2, |body, one| single(body, &mut buffer, bf16::read(one).to_f32()))
-        }
-        DataType::F32 => list(body, tensor.bytes(), 4, |body, one| single(body, &mut buffer, f32::read(one))),
+        DataType::F16 => list(body, tensor.bytes(), 2, |body, one| single(body, f16::read(one).to_f32())),
+        DataType::BF16 => list(body, tensor.bytes(), 2, |body, one| single(body, bf16::read(one).to_f32())),
+        DataType::F32 => list(body, tensor.bytes(), 4, |body, one| single(body, f32::read(one))),
         DataType::F64 => list(body, tensor.bytes(), 8, |body, one| {
             let value = f64::read(one);
-            match finite(value) {
-                None => body.extend_from_slice(buffer.format_finite(value).as_bytes()),
+            match word(value, non_finite) {
+                None => body.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes()),
                 Some(word) => body.extend_from_slice(word),
             }
         }),
@@ -147,16 +158,11 @@ fn integers<T: Element + itoa::Integer>(body: &mut Vec<u8>, tensor: &Tensor) {
     list(body, tensor.bytes(), size_of::<T>(), |body, one| integer(body, T::read(one)));
 }
 
-fn single(body: &mut Vec<u8>, buffer: &mut ryu::Buffer, value: f32) {
-    match finite(f64::from(value)) {
-        None => body.extend_from_slice(buffer.format_finite(value).as_bytes()),
-        Some(word) => body.extend_from_slice(word),
-    }
-}
-
-/// The word for what is not finite. JSON has none; clients in Python read these.
-fn finite(value: f64) -> Option<&'static [u8]> {
+/// The word for what is not finite.
+fn word(value: f64, non_finite: NonFinite) -> Option<&'static [u8]> {
     match value {
+        value if value.is_finite() => None,
+        _ if non_finite == NonFinite::Null => Some(b"null"),
         value if value.is_nan() => Some(b"NaN"),
         f64::INFINITY => Some(b"Infinity"),
         f64::NEG_INFINITY => Some(b"-Infinity"),
@@ -198,6 +204,27 @@ mod tests {
     }
 
     #[test]
+    fn what_json_has_no_word_for_is_null_unless_words_are_wanted() {
+        let values = [f64::NAN, 1.5, f64::INFINITY, f64::NEG_INFINITY];
+        let single = values.map(|value| value as f32);
+        let tensors = [
+            Tensor::of(vec![4], &values).unwrap(),
+            Tensor::of(vec![4], &single).unwrap(),
+            Tensor::of(vec![4], &values.map(f16::from_f64)).unwrap(),
+            Tensor::of(vec![4], &values.map(bf16::from_f64)).unwrap(),
+        ];
+        for tensor in tensors {
+            let written = |non_finite| {
+                let mut body = Vec::new();
+                elements(&mut body, &tensor, non_finite).unwrap();
+                String::from_utf8(body).unwrap()
+            };
+            assert_eq!(written(NonFinite::Null), "null,1.5,null,null");
+            assert_eq!(written(NonFinite::Words), "NaN,1.5,Infinity,-Infinity");
+        }
+    }
+
+    #[test]
     fn what_is_written_reads_back() {
         for (seed, dtype) in DataType::ALL.iter().copied().enumerate() {
             for count in [0_usize, 1, 257] {
@@ -220,7 +247,7 @@ mod tests {
                 let back = |binary: bool| {
                     let chosen = [Chosen { position: 0, binary, classes: None }];
                     let Encoded { json, tensors, .. } =
-                        response("m", "1", Some("id"), &named, &chosen).unwrap();
+                        response("m", "1", Some("id"), &named, &chosen, NonFinite::Words).unwrap();
                     let text = String::from_utf8(json).unwrap().replace("\"outputs\"", "\"inputs\"");
                     let header = binary.then_some(text.len());
                     let whole: Vec<u8> = text.into_bytes().into_iter().chain(tensors.concat()).collect();

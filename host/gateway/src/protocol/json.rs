@@ -21,16 +21,27 @@ pub(crate) type Read<T> = Result<T, Wrong>;
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
+    has_words: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self::from(text, 0)
     }
 
     /// The same text from `at` on.
     pub(crate) fn from(text: &'a str, at: usize) -> Self {
-        Self { text, at }
+        Self { text, at, has_words: false }
+    }
+
+    /// The same text from an earlier place on.
+    pub(crate) fn again(&self, at: usize) -> Self {
+        Self::from(self.text, at)
+    }
+
+    /// Whether numbers were words so far: `NaN`, `Infinity`.
+    pub(crate) fn has_words(&self) -> bool {
+        self.has_words
     }
 
     pub(crate) fn position(&self) -> usize {
@@ -206,7 +217,25 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.at += word.len();
+        self.has_words = true;
         fast_float2::parse(name).ok()
+    }
+
+    /// A number without a fraction, also where it is written with one, as in `1.0` or `2.5e1`; `None`, and
+    /// nothing taken, when none stands here.
+    pub(crate) fn whole(&mut self) -> Option<i128> {
+        let start = self.at;
+        let whole = self.float::<f64>().and_then(|_| whole(self.since(start)));
+        if whole.is_none() {
+            self.at = start;
+        }
+        whole
+    }
+
+    /// `null`, if it stands here.
+    pub(crate) fn null(&mut self) -> bool {
+        self.peek();
+        self.literal("null")
     }
 
     /// `true`, `false` or `null`, if it stands here.
@@ -251,6 +280,27 @@ impl<'a> Reader<'a> {
         }
         text
     }
+}
+
+/// The value of a number as JSON writes it, where it has no fraction. Digits are counted, not rounded: FP64 has too few
+/// for the largest whole numbers.
+fn whole(written: &str) -> Option<i128> {
+    let (mantissa, power) = match written.split_once(['e', 'E']) {
+        Some((mantissa, power)) => (mantissa, power.parse::<i32>().ok()?),
+        None => (written, 0),
+    };
+    let (sign, digits) = mantissa.strip_prefix('-').map_or(("", mantissa), |digits| ("-", digits));
+    let (before, behind) = digits.split_once('.').unwrap_or((digits, ""));
+    let digits = format!("{before}{behind}");
+    let significant = digits.trim_end_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    // Digits before the point, once the power has moved it.
+    let point = i64::try_from(before.len()).ok()?.checked_add(power.into())?;
+    let zeros = usize::try_from(point.checked_sub(i64::try_from(significant.len()).ok()?)?).ok()?;
+    // No type of 64 bits has more digits.
+    (zeros <= 20).then(|| format!("{sign}{significant}{}", "0".repeat(zeros)).parse().ok())?
 }
 
 /// Whether a number or word may end before this byte.
@@ -346,6 +396,32 @@ mod tests {
             assert_eq!(Reader::new(text).integer::<i8>(), None, "{text}");
         }
         assert_eq!(Reader::new("-1").integer::<u8>(), None);
+    }
+
+    #[test]
+    fn whole_numbers_are_whole_however_they_are_written() {
+        for (text, value) in [
+            ("1.0", Some(1)),
+            ("-2.50e1,", Some(-25)),
+            ("0.001e3", Some(1)),
+            ("-0.0", Some(0)),
+            ("0e99999999", Some(0)),
+            ("18446744073709551615.0", Some(u64::MAX.into())),
+            ("9007199254740993.00", Some(9_007_199_254_740_993)),
+            ("1e2", Some(100)),
+            ("1.5", None),
+            ("1e-1", None),
+            ("1e999999999", None),
+            ("NaN", None),
+            ("Infinity", None),
+            ("true", None),
+            ("1.", None),
+        ] {
+            let mut reader = Reader::new(text);
+            assert_eq!(reader.whole(), value, "{text}");
+            let length = text.trim_end_matches(',').len();
+            assert_eq!(reader.position(), if value.is_some() { length } else { 0 }, "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use eyot_core::{Error, Result};
 use eyot_nn::{DataType, NamedTensor, Tensor};
 
 use crate::protocol::elements::{self, malformed};
+use crate::protocol::encode::NonFinite;
 use crate::protocol::json::{Reader, Wrong};
 use crate::protocol::{Asked, Parameter, Wanted};
 
@@ -37,7 +38,9 @@ pub(crate) fn read(body: &Bytes, header: Option<usize>) -> Result<Asked> {
     let mut asked = Asked::default();
     let mut drafts = None;
     let mut reader = Reader::new(text);
+    // Clients that write every field they know write null for what they have not.
     reader.object(|reader, field| match &*field {
+        "id" | "parameters" | "outputs" if reader.null() => Ok(()),
         "id" => {
             asked.id = Some(reader.string().map_err(|wrong| within("'id'", wrong.into()))?.into_owned());
             Ok(())
@@ -55,6 +58,10 @@ pub(crate) fn read(body: &Bytes, header: Option<usize>) -> Result<Asked> {
         _ => Ok(reader.skip()?),
     })?;
     reader.end()?;
+    if reader.has_words() {
+        // Whoever writes them reads them.
+        asked.parameters.non_finite.get_or_insert(NonFinite::Words);
+    }
     let drafts = drafts.ok_or_else(|| Error::invalid("the request has no 'inputs'"))?;
     let mut tensors = body.slice(length..);
     for draft in drafts {
@@ -101,6 +108,7 @@ fn output(reader: &mut Reader<'_>) -> Result<Wanted> {
     let (mut name, mut wanted) = (None, Wanted::default());
     reader.object(|reader, field| match &*field {
         "name" => once(&mut name, reader.string()?.into_owned(), "name"),
+        "parameters" if reader.null() => Ok(()),
         "parameters" => parameters(reader, |name, value| match (name, value) {
             ("binary_data", Parameter::Bool(binary)) => {
                 wanted.binary = Some(binary);
@@ -150,6 +158,7 @@ impl<'a> Draft<'a> {
     fn field(&mut self, reader: &mut Reader<'a>, text: &'a str, field: &str) -> Result<()> {
         match field {
             "name" => once(&mut self.name, reader.string()?, "name"),
+            "parameters" | "data" if reader.null() => Ok(()),
             "datatype" => {
                 let dtype = reader.string()?.parse()?;
                 once(&mut self.dtype, dtype, "datatype")
@@ -289,7 +298,40 @@ mod tests {
         let values =
             decoded("FP32", "[4]", "[NaN, Infinity, -Infinity, 3.4e39]").unwrap().to_vec::<f32>().unwrap();
         assert!(values[0].is_nan());
+        let wanted = |parameters: &str, data: &str| {
+            let body = format!(
+                r#"{{{parameters} "inputs": [{{"name": "x", "shape": [1], "datatype": "FP32", "data": [{data}]}}]}}"#
+            );
+            read(&body.into(), None).unwrap().parameters.non_finite
+        };
+        assert_eq!(wanted("", "NaN"), Some(NonFinite::Words), "whoever writes them reads them");
+        assert_eq!(wanted("", "null"), None);
+        assert_eq!(wanted(r#""parameters": {"allow_nan": true},"#, "1"), Some(NonFinite::Words));
+        assert_eq!(wanted(r#""parameters": {"allow_nan": false},"#, "NaN"), Some(NonFinite::Null));
         assert_eq!(values[1..], [f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY]);
+    }
+
+    #[test]
+    fn what_is_missing_is_null_and_what_is_whole_may_have_a_point() {
+        for dtype in ["FP16", "BF16", "FP32", "FP64"] {
+            let tensor = decoded(dtype, "[2]", "[null, 1]").unwrap();
+            let mut shown = Vec::new();
+            crate::protocol::encode::elements(&mut shown, &tensor, NonFinite::Words).unwrap();
+            assert_eq!(shown, b"NaN,1.0", "{dtype}");
+        }
+        let numbers = |dtype, data| decoded(dtype, "[3]", data).unwrap().to_vec::<i64>();
+        assert_eq!(
+            numbers("INT64", "[1.0, -2e2, 9007199254740993.0]").unwrap(),
+            [1, -200, 9_007_199_254_740_993]
+        );
+        assert_eq!(decoded("UINT8", "[2]", "[255.0, 0.0]").unwrap().bytes().to_vec(), [255, 0]);
+        assert_eq!(decoded("BOOL", "[4]", "[1, 0, true, 1.0]").unwrap().bytes().to_vec(), [1, 0, 1, 1]);
+        let body = r#"{"id": null, "parameters": null, "outputs": null, "model_name": null,
+            "inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1], "parameters": null}]}"#;
+        let asked = read(&body.into(), None).unwrap();
+        assert!(asked.id.is_none() && asked.outputs.is_empty() && asked.inputs.len() == 1);
+        let body = r#"{"inputs": [], "outputs": [{"name": "y", "parameters": null, "shape": null}]}"#;
+        assert_eq!(read(&body.into(), None).unwrap().outputs[0].name, "y");
     }
 
     #[test]
@@ -297,7 +339,9 @@ mod tests {
         for (dtype, shape, data, says) in [
             ("FP32", "[2]", r#"[1,"a"]"#, r#"input 'x': element 1 is "a", not a number"#),
             ("FP32", "[2]", r#"[1,"NaN"]"#, r#"input 'x': element 1 is "NaN", not a number"#),
-            ("FP32", "[2]", "[1,null]", "input 'x': element 1 is null, not a number"),
+            ("INT8", "[2]", "[1,null]", "input 'x': element 1 is null, not a whole number from -128 to 127"),
+            ("UINT8", "[1]", "[256.0]", "input 'x': element 0 is 256.0, not a whole number from 0 to 255"),
+            ("BOOL", "[1]", "[0.5]", "input 'x': element 0 is 0.5, neither true nor false"),
             ("FP32", "[1]", "[true]", "input 'x': element 0 is true, not a number"),
             ("FP32", "[1]", "[1e400]", "input 'x': element 0 is 1e400, out of range"),
             ("FP32", "[1]", "[{}]", "input 'x': element 0 is {, not a number"),
@@ -310,7 +354,7 @@ mod tests {
                 "[NaN]",
                 "input 'x': element 0 is NaN, not a whole number from -2147483648 to 2147483647",
             ),
-            ("BOOL", "[1]", "[1]", "input 'x': element 0 is 1, neither true nor false"),
+            ("BOOL", "[1]", "[2]", "input 'x': element 0 is 2, neither true nor false"),
             ("BYTES", "[1]", "[1]", "input 'x': element 0 is 1, not a string"),
             ("FP32", "[2]", "[1]", "input 'x': its shape has 2 elements, its data 1"),
             ("FP32", "[2]", "[1,2,3]", "input 'x': its shape has 2 elements, its data 3"),

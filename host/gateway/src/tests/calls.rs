@@ -206,7 +206,7 @@ async fn a_wrong_call_is_told_what_is_wrong() {
         assert!(status.code() == Code::InvalidArgument && status.message().starts_with(says), "{status:?}");
     }
     let large = ModelInferRequest { id: "x".repeat(5000), ..raw() };
-    assert_eq!(client.model_infer(large).await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(client.model_infer(large).await.unwrap_err().code(), Code::ResourceExhausted);
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ use client::Client;
 /// REQUEST is the body of an infer request of the Open Inference Protocol; `-` reads it from stdin. With
 /// --input every row of a file becomes a row of the deployment's inputs: columns are matched with inputs
 /// by name, or in their order where the deployment has one input. Answers are written in the order of
-/// the rows. A command that was interrupted goes on where it was when it is given again.
+/// the rows. A value that is missing (null, NaN, an empty cell) is NaN, in a text the empty one; a row that
+/// misses a whole number has no answer. A command that was interrupted goes on where it was when it is given again.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot predict iris '{\"inputs\": [{\"name\": \"X\", \"datatype\": \"FP32\", \"shape\": [1, 4], \
@@ -82,7 +83,11 @@ impl Predict {
                         0 => String::new(),
                         rows => format!(", {rows} of them by an earlier command"),
                     };
-                    format!("{} rows answered in {}{resumed}", done.rows, into.display())
+                    let unanswered = match &done.first_unanswered {
+                        None => String::new(),
+                        Some(why) => format!("\n{} of them have no answer; {why}", done.unanswered),
+                    };
+                    format!("{} rows answered in {}{resumed}{unanswered}", done.rows, into.display())
                 })
             }
             (Some(request), ..) => self.single(&client, request, output).await,

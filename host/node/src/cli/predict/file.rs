@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::client::Client;
 use super::reader::Reader;
 use super::results::{Asked, Results};
-use super::rows::{Part, Plan};
+use super::rows::{Part, Plan, RowError};
 use super::{Options, tensors};
 use crate::output::Output;
 
@@ -25,7 +25,18 @@ pub(super) struct Done {
     pub(super) rows: u64,
     /// Those of them that an earlier command had answered.
     pub(super) resumed: u64,
+    /// Rows that have no answer because a value is missing, of those that this command read; and why the first.
+    pub(super) unanswered: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) first_unanswered: Option<String>,
     pub(super) output: PathBuf,
+}
+
+/// What is read next.
+enum Next {
+    Ask(Batch),
+    /// A row that has no answer, and why.
+    Skip(String),
 }
 
 /// Rows of one request.
@@ -64,25 +75,44 @@ pub(super) async fn predict(
     let (batches, made) = mpsc::channel(parallel);
     let reading = tokio::task::spawn_blocking(move || read(reader, &plan, resumed, size, &batches));
     let made = futures::stream::unfold(made, |mut made| async move { Some((made.recv().await?, made)) });
-    let answered = made.map(|batch: Result<Batch>| async {
-        let batch = batch?;
-        let outputs = ask(client, &path, &batch).await?;
-        Ok::<_, Error>((batch, outputs))
+    let answered = made.map(|next: Result<Next>| async {
+        Ok::<_, Error>(match next? {
+            Next::Skip(why) => Answered::No(why),
+            Next::Ask(batch) => {
+                let outputs = ask(client, &path, &batch).await?;
+                Answered::Yes(batch, outputs)
+            }
+        })
     });
     let mut answered = std::pin::pin!(answered.buffered(parallel));
-    while let Some((batch, outputs)) = answered.try_next().await? {
-        results.write(&outputs, batch.rows.len())?;
-        rows += batch.rows.len() as u64;
-        bar.set_position(batch.position);
+    let (mut unanswered, mut first_unanswered) = (0, None);
+    while let Some(answer) = answered.try_next().await? {
+        match answer {
+            Answered::Yes(batch, outputs) => {
+                results.write(&outputs, batch.rows.len())?;
+                rows += batch.rows.len() as u64;
+                bar.set_position(batch.position);
+            }
+            Answered::No(why) => {
+                results.skip(&why)?;
+                (rows, unanswered) = (rows + 1, unanswered + 1);
+                first_unanswered.get_or_insert(why);
+            }
+        }
     }
     reading.await.map_err(|error| Error::internal("reading ended early").because(error))?;
     results.finish()?;
     bar.finish_and_clear();
-    Ok(Done { rows, resumed, output: into.to_owned() })
+    Ok(Done { rows, resumed, unanswered, first_unanswered, output: into.to_owned() })
+}
+
+enum Answered {
+    Yes(Batch, Vec<tensors::Output>),
+    No(String),
 }
 
 /// Makes requests of the rows behind the first `skip`, until all are made or nobody wants them.
-fn read(reader: Reader, plan: &Plan, skip: u64, size: usize, batches: &mpsc::Sender<Result<Batch>>) {
+fn read(reader: Reader, plan: &Plan, skip: u64, size: usize, batches: &mpsc::Sender<Result<Next>>) {
     let (_, position) = reader.progress();
     let position = || position.load(std::sync::atomic::Ordering::Relaxed);
     let (mut waiting, mut first): (Vec<Vec<Part>>, u64) = (Vec::new(), skip + 1);
@@ -94,13 +124,21 @@ fn read(reader: Reader, plan: &Plan, skip: u64, size: usize, batches: &mpsc::Sen
         let batch = batch(plan, rows, *first, position());
         *first += batch.as_ref().map_or(0, |batch| batch.rows.len() as u64);
         let good = batch.is_ok();
-        batches.blocking_send(batch).is_ok() && good
+        batches.blocking_send(batch.map(Next::Ask)).is_ok() && good
     };
     for (number, row) in reader.enumerate().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
-        let parts = row.and_then(|row| plan.parts(&row));
+        let parts = row.map_err(RowError::Wrong).and_then(|row| plan.parts(&row));
         let parts = match parts {
             Ok(parts) => parts,
-            Err(error) => {
+            Err(RowError::Missing(error)) => {
+                let why = error.context(format!("row {}", number + 1)).chain();
+                if !send(&mut waiting, &mut first) || batches.blocking_send(Ok(Next::Skip(why))).is_err() {
+                    return;
+                }
+                first += 1;
+                continue;
+            }
+            Err(RowError::Wrong(error)) => {
                 // What was read before it is answered first.
                 if send(&mut waiting, &mut first) {
                     let _ = batches.blocking_send(Err(error.context(format!("row {}", number + 1))));

@@ -101,9 +101,9 @@ fn csv(file: Counted) -> Result<Reader> {
     let rows = reader.into_records().map(move |record| {
         let record = record.map_err(wrong)?;
         let cells = names.iter().zip(record.iter());
-        // An empty cell is no value.
+        // An empty cell is no value. Blanks belong to one: numbers are read without them, texts with them.
         let value = |cell: &str| if cell.is_empty() { Value::Null } else { Value::from(cell) };
-        Ok(cells.map(|(name, cell)| (name.clone(), value(cell.trim()))).collect())
+        Ok(cells.map(|(name, cell)| (name.clone(), value(cell))).collect())
     });
     Ok(Reader::new(Box::new(rows), columns))
 }

@@ -53,6 +53,10 @@ pub(super) struct Results {
     kind: Kind,
     /// Whether the heading is still to be written.
     bare: bool,
+    /// Rows without an answer that wait for the heading, whose columns the first answer tells.
+    skipped_rows: usize,
+    /// How many columns the heading has, where it is written.
+    columns: usize,
     target: PathBuf,
     part: PathBuf,
     asked: PathBuf,
@@ -93,25 +97,47 @@ impl Results {
         let open = || format!("cannot write to {}", part.display());
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part);
         let mut file = file.context(open)?;
-        let (rows, end) = whole(&file, kind)?;
+        let Whole { rows, end, columns } = whole(&file, kind)?;
         file.set_len(end).context(open)?;
         file.seek(SeekFrom::End(0)).context(open)?;
         let (target, bare) = (target.to_owned(), end == 0);
-        Ok((Self { file, kind, bare, target, part, asked: state }, rows))
+        let skipped_rows = 0;
+        Ok((Self { file, kind, bare, skipped_rows, columns, target, part, asked: state }, rows))
     }
 
     /// Adds the answers to so many rows.
     pub(super) fn write(&mut self, outputs: &[Output], rows: usize) -> Result<()> {
         let text = match self.kind {
             Kind::Jsonl => lines(outputs, rows)?,
-            Kind::Csv => records(outputs, rows, self.bare)?,
+            Kind::Csv => {
+                let heading = self.bare.then(|| outputs.iter().flat_map(heading).collect::<Vec<_>>());
+                self.columns = heading.as_ref().map_or(self.columns, Vec::len);
+                let skipped = std::mem::take(&mut self.skipped_rows);
+                [record(heading)?, empty(self.columns, skipped)?, records(outputs, rows)?].concat()
+            }
         };
         self.bare = false;
         self.file.write_all(&text).context(|| format!("cannot write to {}", self.part.display()))
     }
 
+    /// Adds a row that has no answer: an object that says why, or empty cells.
+    pub(super) fn skip(&mut self, why: &str) -> Result<()> {
+        let text = match self.kind {
+            Kind::Jsonl => format!("{}\n", serde_json::json!({ "error": why })).into_bytes(),
+            Kind::Csv if self.bare => {
+                self.skipped_rows += 1;
+                return Ok(());
+            }
+            Kind::Csv => empty(self.columns, 1)?,
+        };
+        self.file.write_all(&text).context(|| format!("cannot write to {}", self.part.display()))
+    }
+
     /// All answers are there.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
+        // No row has an answer, so nobody knows the columns.
+        let text = empty(1, std::mem::take(&mut self.skipped_rows))?;
+        self.file.write_all(&text).context(|| format!("cannot write to {}", self.part.display()))?;
         self.file.sync_all().context(|| format!("cannot write to {}", self.part.display()))?;
         std::fs::rename(&self.part, &self.target)
             .context(|| format!("cannot write to {}", self.target.display()))?;
@@ -147,7 +173,14 @@ fn check_state(path: &Path, asked: &Asked) -> Result<()> {
 
 /// How many answers lie in a file whole, and where the last of them ends: a process that was killed may
 /// have left half of one.
-fn whole(file: &File, kind: Kind) -> Result<(u64, u64)> {
+struct Whole {
+    rows: u64,
+    end: u64,
+    /// Of the heading, where there is one.
+    columns: usize,
+}
+
+fn whole(file: &File, kind: Kind) -> Result<Whole> {
     match kind {
         Kind::Jsonl => {
             let (mut reader, mut line) = (BufReader::new(file), Vec::new());
@@ -158,19 +191,23 @@ fn whole(file: &File, kind: Kind) -> Result<(u64, u64)> {
                 }
                 line.clear();
             }
-            Ok((rows, end))
+            Ok(Whole { rows, end, columns: 0 })
         }
         Kind::Csv => {
             // Whether the last record is whole cannot be seen, since a line may end inside of a text: it
             // is made again. The first is the heading.
             let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file);
             let mut starts = Vec::new();
-            let mut record = ::csv::ByteRecord::new();
+            let (mut record, mut columns) = (::csv::ByteRecord::new(), 0);
             while reader.read_byte_record(&mut record).unwrap_or_default() {
+                if starts.is_empty() {
+                    columns = record.len();
+                }
                 starts.push(record.position().map_or(0, ::csv::Position::byte));
             }
             let last = starts.last().copied().unwrap_or_default();
-            Ok((starts.len().saturating_sub(2) as u64, if starts.len() > 1 { last } else { 0 }))
+            let end = if starts.len() > 1 { last } else { 0 };
+            Ok(Whole { rows: starts.len().saturating_sub(2) as u64, end, columns })
         }
     }
 }
@@ -201,12 +238,26 @@ fn nested(shape: &[usize], values: &[Value]) -> Value {
     }
 }
 
-fn records(outputs: &[Output], rows: usize, bare: bool) -> Result<Vec<u8>> {
-    let wrong = |error: ::csv::Error| Error::internal("no CSV").because(error);
+fn wrong(error: ::csv::Error) -> Error {
+    Error::internal("no CSV").because(error)
+}
+
+/// One record, or nothing.
+fn record(cells: Option<Vec<String>>) -> Result<Vec<u8>> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
-    if bare {
-        writer.write_record(outputs.iter().flat_map(heading)).map_err(wrong)?;
+    if let Some(cells) = cells {
+        writer.write_record(cells).map_err(wrong)?;
     }
+    writer.into_inner().map_err(|error| Error::internal("no CSV").because(error.into_error()))
+}
+
+/// So many records of empty cells.
+fn empty(columns: usize, rows: usize) -> Result<Vec<u8>> {
+    Ok(record(Some(vec![String::new(); columns.max(1)]))?.repeat(rows))
+}
+
+fn records(outputs: &[Output], rows: usize) -> Result<Vec<u8>> {
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
     for row in 0..rows {
         let cells = outputs.iter().flat_map(|output| output.rows.get(row).into_iter().flatten());
         let cells = cells.map(|value| match value {

@@ -21,7 +21,16 @@ pub(super) struct Plan {
     inputs: Vec<(TensorSpec, Place)>,
 }
 
-/// The values of one input for one row, and the dimensions behind the first.
+/// Why a row is no request.
+#[derive(Debug)]
+pub(super) enum RowError {
+    /// A value is missing that has to be there: the row has no answer, others have.
+    Missing(Error),
+    Wrong(Error),
+}
+
+/// The values of one input for one row, and the dimensions behind the first. Null is a value that is missing and may
+/// be.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Part {
     pub(super) shape: Vec<usize>,
@@ -53,7 +62,7 @@ impl Plan {
     }
 
     /// A row's part of each input.
-    pub(super) fn parts(&self, row: &Row) -> Result<Vec<Part>> {
+    pub(super) fn parts(&self, row: &Row) -> Result<Vec<Part>, RowError> {
         self.inputs.iter().map(|(spec, place)| part(spec, place, row)).collect()
     }
 }
@@ -93,37 +102,61 @@ fn elements(spec: &TensorSpec) -> Option<usize> {
     dims.map(|dim| usize::try_from(*dim).ok()).product()
 }
 
-fn part(spec: &TensorSpec, place: &Place, row: &Row) -> Result<Part> {
-    let cell = |column: &String| {
-        let value = row.get(column).cloned().unwrap_or_default();
-        if value.is_null() {
-            Err(Error::invalid(format!("column '{column}' has no value")))
-        } else {
-            Ok(value)
-        }
-    };
+fn part(spec: &TensorSpec, place: &Place, row: &Row) -> Result<Part, RowError> {
+    let cell = |column: &String| row.get(column).cloned().unwrap_or_default();
     let (values, found) = match place {
-        Place::Columns(columns) => {
-            (columns.iter().map(cell).collect::<Result<Vec<_>>>()?, vec![columns.len()])
-        }
+        Place::Columns(columns) => (columns.iter().map(cell).collect::<Vec<_>>(), vec![columns.len()]),
         Place::Column(column) => {
-            let value = cell(column)?;
+            let value = cell(column);
+            let is_missing = value.is_null();
             let mut values = Vec::new();
-            let shape = flatten(unquoted(value, spec.dtype), &mut values)
-                .ok_or_else(|| Error::invalid(format!("the lists in column '{column}' are ragged")))?;
+            let shape = flatten(unquoted(value, spec.dtype), &mut values).ok_or_else(|| {
+                RowError::Wrong(Error::invalid(format!("the lists in column '{column}' are ragged")))
+            })?;
+            if is_missing && elements(spec) != Some(1) {
+                return Err(no_value(column, spec));
+            }
             (values, shape)
         }
     };
+    if let Some(missing) = values.iter().position(|value| is_missing(value) && !may_miss(spec.dtype)) {
+        let column = match place {
+            Place::Columns(columns) => columns.get(missing),
+            Place::Column(column) => Some(column),
+        };
+        return Err(no_value(column.map_or("?", String::as_str), spec));
+    }
     let inner: Vec<i64> =
         spec.shape.iter().skip(usize::from(spec.shape.first() == Some(&-1))).copied().collect();
     let shape = fit(&inner, &found, values.len()).ok_or_else(|| {
-        Error::invalid(format!(
+        RowError::Wrong(Error::invalid(format!(
             "input '{}' takes rows of the shape {inner:?}, and this one has {} values in {found:?}",
             spec.name,
             values.len()
-        ))
+        )))
     })?;
     Ok(Part { shape, values })
+}
+
+/// Whether a value is no value: null, an empty cell, NaN.
+fn is_missing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().eq_ignore_ascii_case("nan"),
+        _ => false,
+    }
+}
+
+/// Whether inputs of this type have something that stands for a missing value: NaN, or the empty text.
+fn may_miss(dtype: DataType) -> bool {
+    matches!(dtype, DataType::F16 | DataType::BF16 | DataType::F32 | DataType::F64 | DataType::Bytes)
+}
+
+fn no_value(column: &str, spec: &TensorSpec) -> RowError {
+    let input = &spec.name;
+    RowError::Missing(Error::invalid(format!(
+        "column '{column}' has no value, and the input '{input}' has none for that"
+    )))
 }
 
 /// A list written into a cell of text is one.
@@ -182,6 +215,23 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_value_for_a_missing_one_says_so() {
+        for (dtype, may) in [(DataType::I64, false), (DataType::Bool, false), (DataType::Bytes, true)] {
+            let spec = TensorSpec { name: "x".into(), dtype, shape: [-1].as_slice().into() };
+            let plan = Plan::new(vec![spec], &names("x")).unwrap();
+            for row in [json!({"x": null}), json!({})] {
+                match plan.parts(row.as_object().unwrap()) {
+                    Ok(parts) => assert!(may && parts[0].values == [Value::Null], "{dtype} {row}"),
+                    Err(RowError::Missing(error)) => {
+                        assert!(!may && error.chain().contains("column 'x' has no value"), "{dtype} {row}");
+                    }
+                    Err(RowError::Wrong(error)) => panic!("{dtype} {row}: {error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
     fn columns_are_matched_by_name_number_or_order() {
         for (inputs, columns, row, parts) in [
             (
@@ -218,6 +268,13 @@ mod tests {
             (vec![spec("x", &[3])], "x", json!({"x": [1, 2, 3]}), Some(vec![(vec![3], json!([1, 2, 3]))])),
             (vec![spec("x", &[-1, 3])], "x", json!({"x": [1, 2]}), None),
             (vec![spec("x", &[-1, 2])], "x", json!({"x": null}), None),
+            (vec![spec("x", &[-1, 1])], "x", json!({}), Some(vec![(vec![1], json!([null]))])),
+            (
+                vec![spec("x", &[-1, 2])],
+                "a b",
+                json!({"a": null, "b": "NaN"}),
+                Some(vec![(vec![2], json!([null, "NaN"]))]),
+            ),
             (vec![spec("x", &[-1, -1])], "x", json!({"x": [[1], [2, 3]]}), None),
         ] {
             let plan = Plan::new(inputs, &names(columns)).unwrap();

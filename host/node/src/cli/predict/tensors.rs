@@ -56,7 +56,9 @@ fn write(tensors: &mut Vec<u8>, value: &Value, spec: &TensorSpec) -> Result<()> 
         DataType::I64 => whole!(i64),
         DataType::Bool => vec![u8::from(boolean(value).ok_or_else(wrong)?)],
         DataType::Bytes => {
-            let text = value.as_str().ok_or_else(wrong)?.as_bytes();
+            // A text that is missing is an empty one, as in the file.
+            let text = if value.is_null() { Some("") } else { value.as_str() };
+            let text = text.ok_or_else(wrong)?.as_bytes();
             let length = u32::try_from(text.len()).map_err(|_| wrong())?;
             [&length.to_le_bytes()[..], text].concat()
         }
@@ -68,14 +70,16 @@ fn write(tensors: &mut Vec<u8>, value: &Value, spec: &TensorSpec) -> Result<()> 
 /// Text is read as what it is to become: by way of another type it might be rounded twice.
 fn single(value: &Value) -> Option<f32> {
     match value {
-        Value::String(text) => text.parse().ok(),
+        Value::Null => Some(f32::NAN),
+        Value::String(text) => text.trim().parse().ok(),
         other => other.as_f64().map(|number| number as f32),
     }
 }
 
 fn double(value: &Value) -> Option<f64> {
     match value {
-        Value::String(text) => text.parse().ok(),
+        Value::Null => Some(f64::NAN),
+        Value::String(text) => text.trim().parse().ok(),
         other => other.as_f64(),
     }
 }
@@ -84,7 +88,7 @@ fn double(value: &Value) -> Option<f64> {
 fn integer(value: &Value) -> Option<i128> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let text = match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
@@ -95,7 +99,7 @@ fn integer(value: &Value) -> Option<i128> {
 fn boolean(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(value) => Some(*value),
-        other => match other.to_string().trim_matches('"').to_lowercase().as_str() {
+        other => match other.to_string().trim_matches('"').trim().to_lowercase().as_str() {
             "true" | "1" => Some(true),
             "false" | "0" => Some(false),
             _ => None,
