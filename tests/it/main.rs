@@ -13,6 +13,7 @@ mod crash_registry;
 mod developing;
 mod digits;
 mod disk_full;
+mod estimators;
 mod examples;
 mod files;
 mod functions;

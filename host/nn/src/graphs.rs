@@ -25,6 +25,8 @@ pub(crate) enum Is {
     Int(i64),
     Ints(Vec<i64>),
     Text(&'static str),
+    Floats(Vec<f32>),
+    Texts(Vec<&'static str>),
     Graph(Box<Graph>),
 }
 
@@ -152,6 +154,14 @@ fn attribute(name: &str, value: &Is) -> pb::AttributeProto {
         Is::Ints(values) => {
             attribute.ints.clone_from(values);
             AttributeType::Ints
+        }
+        Is::Floats(values) => {
+            attribute.floats.clone_from(values);
+            AttributeType::Floats
+        }
+        Is::Texts(texts) => {
+            attribute.strings = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+            AttributeType::Strings
         }
         Is::Text(text) => {
             attribute.s = text.as_bytes().to_vec();

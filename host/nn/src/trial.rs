@@ -54,7 +54,7 @@ impl Verdict {
 /// that would be worth a slower load.
 pub(crate) const BUDGET: Duration = Duration::from_millis(300);
 /// What variable dimensions behind the first may want: a length of text, nothing at all, a picture.
-const OPEN: [usize; 4] = [16, 1, 64, 224];
+pub(crate) const OPEN: [usize; 4] = [16, 1, 64, 224];
 /// Rows of two calls that are run joined and alone. The second and third have neighbours on both
 /// sides; sizes differ because libraries choose kernels by size.
 const PAIRS: [(usize, usize); 4] = [(1, 1), (1, 2), (3, 1), (4, 4)];

@@ -185,8 +185,8 @@ fn has_debian() -> bool {
 }
 
 /// What predictions are compared with, what writes the models of the benchmark, the clients that must be
-/// able to speak to us, who signs models elsewhere (it does not say itself that it needs pyOpenSSL), and
-/// what builds guests in Python.
+/// able to speak to us, who signs models elsewhere (it does not say itself that it needs pyOpenSSL), what
+/// builds guests in Python, and what people train and export models with.
 const PACKAGES: &[&str] = &[
     "onnxruntime==1.32.0",
     "numpy",
@@ -200,6 +200,10 @@ const PACKAGES: &[&str] = &[
     "pyOpenSSL",
     "componentize-py==0.25.1",
     "scikit-learn",
+    "skl2onnx",
+    "onnxmltools",
+    "lightgbm",
+    "xgboost-cpu",
 ];
 
 /// Python packages for the tests; kept beside the build, so that they change nothing of the user's own.

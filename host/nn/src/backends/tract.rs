@@ -1,5 +1,8 @@
 //! Pure Rust, always compiled in: the back end that is there on every machine.
 
+mod operators;
+mod trees;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -9,7 +12,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan::EvalContext;
 use tract_onnx::tract_hir::infer::Factoid as _;
 
-use crate::{Backend, DataType, Model, RunControl, Settings, Signature, Target, Tensor, onnx};
+use crate::example::{Examples, Manner};
+use crate::{Backend, DataType, Model, RunControl, Settings, Signature, Target, Tensor, onnx, trial};
 
 pub(crate) struct Tract;
 
@@ -39,13 +43,37 @@ impl Backend for Tract {
         settings.full_precision_only("tract")?;
         let mut proto = onnx::parse(bytes)?;
         let signature = onnx::signature(&proto)?;
+        let onnx = operators::onnx();
+        operators::check(&proto, &onnx.op_register)?;
         copy_what_passes_through(&mut proto);
+        operators::keep_axes(&mut proto);
         let plan = guarded(Kind::Unsupported, "tract cannot load this model", || {
-            let mut model = tract_onnx::onnx().model_for_proto_model(&proto)?;
+            let mut model = onnx.model_for_proto_model(&proto)?;
             name_variable_dimensions(&mut model)?;
             model.into_optimized()?.into_runnable()
-        })?;
-        Ok(Box::new(Plan { signature, plan }))
+        });
+        let plan = plan.map_err(|error| error.hint(operators::ELSEWHERE))?;
+        let plan = Plan { signature, plan };
+        plan.check_wide_numbers()?;
+        Ok(Box::new(plan))
+    }
+}
+
+impl Plan {
+    /// Some operators compute in numbers of 32 bits alone, which they say when they run.
+    fn check_wide_numbers(&self) -> Result<()> {
+        if self.signature.inputs.iter().all(|input| input.dtype != DataType::F64) {
+            return Ok(());
+        }
+        let mut examples = Examples::new(0);
+        let tried = trial::OPEN.iter().filter_map(|open| {
+            let inputs = examples.inputs(&self.signature, 1, *open, Manner::Plain)?;
+            self.run(&inputs).err().filter(|error| error.chain().contains("does not support F64"))
+        });
+        match tried.last() {
+            Some(error) => Err(error.with_kind(Kind::Unsupported).hint(operators::ELSEWHERE)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -222,3 +250,6 @@ impl AsRef<[u8]> for Plain {
         self.0.as_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! Operators that tract has not, or has wrong; and which it has.
+
+use std::sync::Arc;
+
+use eyot_core::{Error, Result};
+use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::pb;
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::{Onnx, tract_core};
+
+use super::trees::{Ensemble, Number};
+
+/// tract, with our own operators in place of some of its.
+pub(super) fn onnx() -> Onnx {
+    let mut onnx = tract_onnx::onnx();
+    for op in ["TreeEnsembleClassifier", "TreeEnsembleRegressor"] {
+        onnx.op_register.insert(op, trees);
+    }
+    onnx
+}
+
+/// How many operators a message names.
+const SHOWN: usize = 5;
+
+/// Fails with the names of operators that tract has not. It looks them up by name alone: of another domain it
+/// would compute something else.
+pub(super) fn check(proto: &pb::ModelProto, known: &OnnxOpRegister) -> Result<()> {
+    let mut missing: Vec<String> = Vec::new();
+    let graphs = proto.graph.iter();
+    graphs.for_each(|graph| look(graph, known, &mut missing));
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let more = missing.len().saturating_sub(SHOWN);
+    missing.truncate(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = missing.join(", ");
+    Err(Error::unsupported(format!("the built-in back end tract has no operator {names}{more}"))
+        .hint(ELSEWHERE))
+}
+
+pub(super) const ELSEWHERE: &str = "eyot backend install onnxruntime";
+
+fn look(graph: &pb::GraphProto, known: &OnnxOpRegister, missing: &mut Vec<String>) {
+    for node in &graph.node {
+        let domain = matches!(node.domain.as_str(), "" | "ai.onnx" | "ai.onnx.ml" | "com.microsoft");
+        if !domain || !known.0.contains_key(&node.op_type) {
+            let shown = |text: &str| text.chars().take(80).collect::<String>();
+            let domain =
+                if node.domain.is_empty() { String::new() } else { format!("{}:", shown(&node.domain)) };
+            missing.push(format!("{domain}{}", shown(&node.op_type)));
+        }
+        let inner = node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
+        inner.for_each(|graph| look(graph, known, missing));
+    }
+}
+
+/// What picks columns gives as many axes as it takes, and two at least; tract takes an axis away for a single place.
+pub(super) fn keep_axes(proto: &mut pb::ModelProto) {
+    let Some(graph) = &mut proto.graph else { return };
+    let lists = |tensor: &pb::TensorProto| tensor.dims.len() == 1;
+    let flat: Vec<String> =
+        graph.initializer.iter().filter(|tensor| lists(tensor)).map(|tensor| tensor.name.clone()).collect();
+    let mut nodes = Vec::with_capacity(graph.node.len());
+    for (at, mut node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
+        if node.op_type == "ArrayFeatureExtractor" && node.input.len() == 2 {
+            let is_flat = flat.contains(&node.input[0]);
+            let mut shape = |place: usize, sizes: &[i64]| {
+                let (shape, shaped) =
+                    (format!("eyot-shape-{at}-{place}"), format!("eyot-shaped-{at}-{place}"));
+                graph.initializer.push(pb::TensorProto {
+                    name: shape.clone(),
+                    dims: vec![sizes.len() as i64],
+                    data_type: INT64,
+                    int64_data: sizes.to_vec(),
+                    ..pb::TensorProto::default()
+                });
+                nodes.push(pb::NodeProto {
+                    input: vec![std::mem::replace(&mut node.input[place], shaped.clone()), shape],
+                    output: vec![shaped.clone()],
+                    name: shaped,
+                    op_type: "Reshape".to_owned(),
+                    ..pb::NodeProto::default()
+                });
+            };
+            shape(1, &[-1]);
+            if is_flat {
+                shape(0, &[1, -1]);
+            }
+        }
+        nodes.push(node);
+    }
+    graph.node = nodes;
+}
+
+/// The number of `TensorProto.DataType`.
+const INT64: i32 = 7;
+
+fn trees(_: &ParsingContext<'_>, node: &pb::NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let ensemble = Ensemble::new(node).map_err(|error| format_err!("{error}"))?;
+    let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
+    let numbers = attribute("classlabels_int64s").map(|attribute| attribute.ints.clone()).unwrap_or_default();
+    let texts =
+        attribute("classlabels_strings").map(|attribute| attribute.strings.as_slice()).unwrap_or_default();
+    let texts: Vec<String> = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+    let labels = match (node.op_type.as_str(), texts.is_empty()) {
+        ("TreeEnsembleRegressor", _) => Labels::None,
+        (_, true) => Labels::Numbers(numbers),
+        (_, false) => Labels::Texts(texts),
+    };
+    Ok((expand(Trees(Arc::new(Inside { ensemble, labels }))), Vec::new()))
+}
+
+/// The operator: labels and scores of a classifier, scores of a regressor.
+#[derive(Clone, Debug, PartialEq)]
+struct Trees(Arc<Inside>);
+
+impl Eq for Trees {}
+
+#[derive(Debug, PartialEq)]
+struct Inside {
+    ensemble: Ensemble,
+    labels: Labels,
+}
+
+#[derive(Debug, PartialEq)]
+enum Labels {
+    None,
+    Numbers(Vec<i64>),
+    Texts(Vec<String>),
+}
+
+impl Labels {
+    fn datum_type(&self) -> Option<DatumType> {
+        match self {
+            Labels::None => None,
+            Labels::Numbers(_) => Some(DatumType::I64),
+            Labels::Texts(_) => Some(DatumType::String),
+        }
+    }
+}
+
+impl Expansion for Trees {
+    fn name(&self) -> StaticName {
+        "TreeEnsemble".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 1)?;
+        check_output_arity(outputs, self.nboutputs()?)?;
+        solver.equals(&inputs[0].rank, 2)?;
+        if let Some(datum_type) = self.0.labels.datum_type() {
+            solver.equals(&outputs[0].datum_type, datum_type)?;
+            solver.equals(&outputs[0].rank, 1)?;
+            solver.equals(&outputs[0].shape[0], &inputs[0].shape[0])?;
+        }
+        let scores = &outputs[outputs.len() - 1];
+        solver.equals(&scores.datum_type, DatumType::F32)?;
+        solver.equals(&scores.rank, 2)?;
+        solver.equals(&scores.shape[0], &inputs[0].shape[0])?;
+        solver.equals(&scores.shape[1], self.0.ensemble.scores().to_dim())
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        model.wire_node(prefix, self.clone(), inputs)
+    }
+
+    fn nboutputs(&self) -> TractResult<usize> {
+        Ok(if self.0.labels == Labels::None { 1 } else { 2 })
+    }
+}
+
+impl Op for Trees {
+    fn name(&self) -> StaticName {
+        "TreeEnsemble".into()
+    }
+
+    tract_core::op_as_typed_op!();
+}
+
+impl EvalOp for Trees {
+    tract_core::op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = inputs.first().context("trees without an input")?;
+        let &[rows, columns] = input.shape() else { bail!("trees take rows and columns") };
+        let needed = self.0.ensemble.columns;
+        if columns < needed {
+            bail!("its trees look at {needed} columns, and there are {columns}");
+        }
+        if input.datum_type() == DatumType::F64 {
+            let values = input.to_plain_array_view::<f64>()?;
+            return self.run(values.as_slice().context("values that do not lie in order")?, rows, columns);
+        }
+        let input = input.cast_to::<f32>()?;
+        let values = input.to_plain_array_view::<f32>()?;
+        self.run(values.as_slice().context("values that do not lie in order")?, rows, columns)
+    }
+}
+
+impl Trees {
+    fn run<N: Number>(&self, values: &[N], rows: usize, columns: usize) -> TractResult<TVec<TValue>> {
+        let ensemble = &self.0.ensemble;
+        let mut scores = vec![0_f32; rows * ensemble.scores()];
+        let mut found = Vec::with_capacity(rows);
+        for (at, scores) in scores.chunks_mut(ensemble.scores()).enumerate() {
+            found.push(ensemble.row(&values[at * columns..][..columns], scores));
+        }
+        let scores = tract_ndarray::Array2::from_shape_vec((rows, ensemble.scores()), scores)?.into_tensor();
+        let labels = match &self.0.labels {
+            Labels::None => return Ok(tvec!(scores.into_tvalue())),
+            Labels::Numbers(labels) => tensor1(&found.iter().map(|at| labels[*at]).collect::<Vec<i64>>()),
+            Labels::Texts(labels) => {
+                tensor1(&found.iter().map(|at| labels[*at].clone()).collect::<Vec<String>>())
+            }
+        };
+        Ok(tvec!(labels.into_tvalue(), scores.into_tvalue()))
+    }
+}
+
+impl TypedOp for Trees {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let rows = inputs[0].shape[0].clone();
+        let scores = f32::fact([rows.clone(), self.0.ensemble.scores().to_dim()]);
+        Ok(match self.0.labels.datum_type() {
+            None => tvec!(scores),
+            Some(datum_type) => tvec!(datum_type.fact([rows]), scores),
+        })
+    }
+
+    tract_core::as_op!();
+}
