@@ -30,6 +30,8 @@ pub struct CommandCall {
     pub artifacts: HashMap<Digest, String>,
     /// The program's arguments, in place of `--NAME VALUE` for each of `arguments`.
     pub args: Option<Vec<String>>,
+    /// Environment variables beside those that are made of `arguments`.
+    pub env: IndexMap<String, String>,
     /// The files below `/out` that it gives, by output name, each with its media type.
     pub outputs: IndexMap<String, (String, String)>,
     /// What randomness is drawn from.
@@ -85,8 +87,14 @@ impl Component {
             }),
         }
         for (name, value) in &values {
-            builder.env(name.to_uppercase().replace('-', "_"), value);
+            let name = name.to_uppercase().replace('-', "_");
+            if !call.env.contains_key(&name) {
+                builder.env(name, value);
+            }
         }
+        call.env.iter().for_each(|(name, value)| {
+            builder.env(name, value);
+        });
         let unusable =
             |error: wasmtime::Error| Error::internal(format!("files cannot be handed in: {error:#}"));
         builder.preopened_dir(&inside, "/in", FsPerms::ReadOnly).map_err(unusable)?;

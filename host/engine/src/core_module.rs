@@ -28,6 +28,22 @@ world wasi-ephemeral-nn {
 }
 ";
 
+/// What `proc_exit` is imported from once the official adapter is not to have it: as long a name as the other, which
+/// can be written over it.
+const EXIT: &str = "eyot_wasi_exit_preview";
+const EXIT_ADAPTER: &str = include_str!("adapters/proc_exit.wat");
+const EXIT_WIT: &str = "package wasi:cli@0.2.12;
+interface exit {
+  exit: func(status: result);
+  exit-with-code: func(status-code: u8);
+}
+";
+const EXIT_WORLD: &str = "package eyot:adapters;
+world proc-exit {
+  import wasi:cli/exit@0.2.12;
+}
+";
+
 /// A component as it is; a core module of preview 1 inside of the official adapter, and of ours where it
 /// imports `wasi_ephemeral_nn`.
 ///
@@ -39,9 +55,13 @@ pub fn componentize(wasm: &[u8]) -> Result<Cow<'_, [u8]>> {
     let preview_1 = if exports(wasm, "_start") { COMMAND } else { REACTOR };
     let mut adapters = vec![(PREVIEW_1, Cow::Borrowed(preview_1))];
     if imports(wasm, NN) {
-        adapters.push((NN, Cow::Owned(nn_adapter()?)));
+        adapters.push((NN, Cow::Owned(adapter(NN, NN_ADAPTER, NN_WIT, NN_WORLD)?)));
     }
-    let encoder = ComponentEncoder::default().validate(true).module(wasm);
+    let exits = with_own_exit(wasm);
+    if exits.is_some() {
+        adapters.push((EXIT, Cow::Owned(adapter(EXIT, EXIT_ADAPTER, EXIT_WIT, EXIT_WORLD)?)));
+    }
+    let encoder = ComponentEncoder::default().validate(true).module(exits.as_deref().unwrap_or(wasm));
     let adapted = adapters
         .iter()
         .fold(encoder, |encoder, (name, bytes)| encoder.and_then(|encoder| encoder.adapter(name, bytes)));
@@ -53,13 +73,28 @@ pub fn componentize(wasm: &[u8]) -> Result<Cow<'_, [u8]>> {
     })
 }
 
-/// The adapter of `wasi_ephemeral_nn` with its world in it.
-fn nn_adapter() -> Result<Vec<u8>> {
-    let broken = |error: &dyn std::fmt::Display| Error::internal(format!("the adapter of {NN}: {error:#}"));
-    let mut adapter = wat::parse_str(NN_ADAPTER).map_err(|error| broken(&error))?;
+/// The module with its `proc_exit` imported from our adapter; none where it imports none.
+fn with_own_exit(wasm: &[u8]) -> Option<Vec<u8>> {
+    const IMPORT: &[u8] = b"wasi_snapshot_preview1\x09proc_exit\0";
+    let section = wasmparser::Parser::new(0).parse_all(wasm).map_while(|one| one.ok()).find_map(
+        |payload| match payload {
+            wasmparser::Payload::ImportSection(section) => Some(section.range()),
+            _ => None,
+        },
+    )?;
+    let at = wasm.get(section.clone())?.windows(IMPORT.len()).position(|bytes| bytes == IMPORT)?;
+    let mut module = wasm.to_vec();
+    module.get_mut(section.start + at..)?.get_mut(..EXIT.len())?.copy_from_slice(EXIT.as_bytes());
+    Some(module)
+}
+
+/// An adapter with its world in it.
+fn adapter(name: &str, text: &str, wit: &str, world: &str) -> Result<Vec<u8>> {
+    let broken = |error: &dyn std::fmt::Display| Error::internal(format!("the adapter of {name}: {error:#}"));
+    let mut adapter = wat::parse_str(text).map_err(|error| broken(&error))?;
     let mut resolve = Resolve::default();
-    resolve.push_str("nn.wit", NN_WIT).map_err(|error| broken(&error))?;
-    let package = resolve.push_str("adapter.wit", NN_WORLD).map_err(|error| broken(&error))?;
+    resolve.push_str("contract.wit", wit).map_err(|error| broken(&error))?;
+    let package = resolve.push_str("adapter.wit", world).map_err(|error| broken(&error))?;
     let world = resolve.select_world(&[package], None).map_err(|error| broken(&error))?;
     embed_component_metadata(&mut adapter, &resolve, world, StringEncoding::UTF8)
         .map_err(|error| broken(&error))?;
@@ -107,6 +142,25 @@ mod tests {
         let error = componentize(&wat::parse_str(foreign).unwrap()).unwrap_err().to_string();
         assert!(error.contains("env"), "{error}");
         assert!(componentize(b"\0asm\x01\0\0\0garbage").is_err());
+    }
+
+    #[test]
+    fn a_status_is_more_than_success_or_failure() {
+        let module = wat::parse_str(
+            r#"(module
+                (import "wasi_snapshot_preview1" "fd_close" (func (param i32) (result i32)))
+                (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+                (memory (export "memory") 1)
+                (data (i32.const 0) "wasi_snapshot_preview1\09proc_exit\00")
+                (func (export "_start")))"#,
+        )
+        .unwrap();
+        let own = with_own_exit(&module).unwrap();
+        let changed: Vec<_> = own.iter().zip(&module).map(|(one, other)| one != other).collect();
+        assert_eq!((own.len(), changed.iter().filter(|one| **one).count()), (module.len(), 21));
+        assert!(imports(&own, EXIT) && imports(&own, PREVIEW_1));
+        assert!(componentize(&module).unwrap().starts_with(b"\0asm\x0d\0\x01\0"));
+        assert!(with_own_exit(&wat::parse_str("(module)").unwrap()).is_none());
     }
 
     #[test]

@@ -164,6 +164,30 @@ impl Guest {
         let stdout = Lines::new(Stream::Stdout, grants.sink.clone());
         let stderr = Lines::new(Stream::Stderr, grants.sink.clone());
         builder.stdout(stdout.clone()).stderr(stderr.clone());
+        Self::over(builder, grants, limits, seed, stdout, stderr)
+    }
+
+    /// As [`Guest::with`], with the standard streams of this process.
+    pub(crate) fn attached(
+        mut builder: WasiCtxBuilder,
+        grants: Grants,
+        limits: &Limits,
+        seed: Option<&[u8; 32]>,
+    ) -> Self {
+        builder.inherit_stdio();
+        let lines = |stream| Lines::new(stream, grants.sink.clone());
+        let (stdout, stderr) = (lines(Stream::Stdout), lines(Stream::Stderr));
+        Self::over(builder, grants, limits, seed, stdout, stderr)
+    }
+
+    fn over(
+        mut builder: WasiCtxBuilder,
+        grants: Grants,
+        limits: &Limits,
+        seed: Option<&[u8; 32]>,
+        stdout: Lines,
+        stderr: Lines,
+    ) -> Self {
         let step_clock = StepClock::default();
         match seed {
             Some(seed) => hermetic::seal(&mut builder, seed, step_clock.clone()),

@@ -110,7 +110,9 @@ impl Component {
 }
 
 /// Runs a step on a thread of its own. Dropping the future stops it at its next tick.
-pub(crate) async fn away(work: impl Future<Output = Result<Outcome>> + Send + 'static) -> Result<Outcome> {
+pub(crate) async fn away<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
     let runtime = tokio::runtime::Handle::current();
     let (gone, cancelled) = tokio::sync::oneshot::channel::<()>();
     let task = tokio::task::spawn_blocking(move || {

@@ -103,6 +103,7 @@ impl Callable {
             arguments,
             artifacts,
             args: None,
+            env: IndexMap::new(),
             outputs: outputs.iter().map(|path| (path.clone(), (path.clone(), octets()))).collect(),
             seed: [0; 32],
             limits: self.limits,

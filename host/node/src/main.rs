@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Err(error) => Err(eyot_core::Error::internal("the runtime does not start").because(error)),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(output.status()),
         Err(error) => {
             output.error(&error);
             ExitCode::from(error.kind().exit_code())

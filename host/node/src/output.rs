@@ -1,6 +1,8 @@
 //! What a command prints: data to stdout, everything else to stderr, JSON on request.
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use eyot_core::{Error, Result};
@@ -24,6 +26,8 @@ pub(crate) enum Colour {
 pub(crate) struct Output {
     json: bool,
     colour: bool,
+    /// What this process ends with where all went well.
+    status: Arc<AtomicU8>,
 }
 
 /// A word that is coloured by what it means; the word alone says the same.
@@ -42,7 +46,19 @@ impl Output {
             Colour::Never => false,
             Colour::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         };
-        Self { json, colour: colour && !json }
+        Self { json, colour: colour && !json, status: Arc::default() }
+    }
+
+    /// Lets this process end with the status of the program that it ran.
+    pub(crate) fn end_with(&self, status: i32) -> Result<()> {
+        // What does not fit is no success either.
+        let status = if status == 0 { 0 } else { u8::try_from(status).unwrap_or(1) };
+        self.status.store(status, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        self.status.load(Ordering::Relaxed)
     }
 
     /// Whether the user asked for JSON.
@@ -205,10 +221,10 @@ mod tests {
 
     #[test]
     fn columns_align_whatever_their_colour() {
-        let output = Output { json: false, colour: true };
+        let output = Output { json: false, colour: true, status: Arc::default() };
         let rows =
             [vec![output.paint(Tone::Good, "ok"), "x".to_owned()], vec!["longer".to_owned(), "y".to_owned()]];
-        let plain = Output { json: false, colour: false };
+        let plain = Output { json: false, colour: false, status: Arc::default() };
         let expected = "STATE   NAME\n\x1b[32mok\x1b[0m      x\nlonger  y";
         assert_eq!(table(&plain, &["STATE", "NAME"], &rows), expected);
     }

@@ -74,6 +74,7 @@ impl StepRunner for WasmRunner {
                 arguments: work.arguments,
                 artifacts: work.artifacts,
                 args: command.args,
+                env: command.env,
                 outputs: outputs.collect(),
                 seed: work.seed,
                 limits,

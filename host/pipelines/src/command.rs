@@ -16,6 +16,9 @@ pub struct Command {
     /// What it is called with, in place of `--NAME VALUE` for each argument.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<Vec<String>>,
+    /// Environment variables beside those that are made of its arguments.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub env: IndexMap<String, String>,
     /// The files that it writes, by output name.
     pub outputs: IndexMap<String, OutputFile>,
 }
@@ -53,7 +56,8 @@ pub(crate) fn of(export: &Function, step: &Step) -> (Function, Command) {
     };
     let outputs = step.outputs.iter().map(|(name, output)| (name.clone(), file(output.get_ref()))).collect();
     let args = step.args.as_ref().map(|args| args.get_ref().clone());
-    (function, Command { args, outputs })
+    let env = step.env.iter().map(|(name, value)| (name.clone(), value.get_ref().clone())).collect();
+    (function, Command { args, env, outputs })
 }
 
 /// Whether a path can be a file below `/out`.

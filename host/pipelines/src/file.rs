@@ -50,6 +50,9 @@ pub(crate) struct Step {
     pub(crate) after: Vec<Spanned<String>>,
     /// What a command is called with, in place of what `with` makes.
     pub(crate) args: Option<Spanned<Vec<String>>>,
+    /// Environment variables of a command, beside those that are made of `with`.
+    #[serde(default)]
+    pub(crate) env: IndexMap<String, Spanned<String>>,
     /// The files below `/out` that a command writes.
     #[serde(default)]
     pub(crate) outputs: IndexMap<String, Spanned<OutputFile>>,

@@ -294,7 +294,11 @@ impl<'a> Planner<'a> {
                 cache: step.cache.unwrap_or(true),
             })));
         }
-        for (key, set) in [("args", step.args.is_some()), ("outputs", !step.outputs.is_empty())] {
+        for (key, set) in [
+            ("args", step.args.is_some()),
+            ("env", !step.env.is_empty()),
+            ("outputs", !step.outputs.is_empty()),
+        ] {
             if set {
                 self.say(
                     at,
@@ -347,6 +351,7 @@ impl<'a> Planner<'a> {
             ("timeout", step.timeout.is_some()),
             ("memory", step.memory.is_some()),
             ("args", step.args.is_some()),
+            ("env", !step.env.is_empty()),
             ("outputs", !step.outputs.is_empty()),
             ("cache", step.cache.is_some()),
         ];

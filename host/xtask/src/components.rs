@@ -8,8 +8,12 @@ use anyhow::{Context as _, Result};
 use crate::process::{cargo, root, run, say};
 use crate::setup::{self, Profile};
 
-/// The guest that is a module of preview 1, as other compilers make them, and what is built of it.
-const PREVIEW_1: (&str, [&str; 2]) = ("testing-nn1", ["testing_nn1", "testing-nn1-program"]);
+/// The guests that are modules of preview 1, as other compilers make them: their packages, what is built of them, and
+/// the names that those get.
+const PREVIEW_1: &[(&str, &[(&str, &str)])] = &[
+    ("testing-nn1", &[("testing_nn1", "testing-nn1"), ("testing-nn1-program", "testing-nn1-program")]),
+    ("testing-program", &[("testing-program", "testing-program1")]),
+];
 
 /// Builds every folder under components/ with an eyot.toml for Rust, into target/components/NAME.wasm. Those in
 /// other languages want hundreds of megabytes of tools: the tests build them.
@@ -33,13 +37,15 @@ fn preview_1(into: &Path) -> Result<()> {
         say("modules of preview 1 are not built: rustup has no target for them");
         return Ok(());
     }
-    let (package, files) = PREVIEW_1;
     let mut build = cargo();
-    build.args(["build", "--locked", "--release", "--package", package, "--target", setup::PREVIEW_1]);
+    build.args(["build", "--locked", "--release", "--target", setup::PREVIEW_1]);
+    PREVIEW_1.iter().for_each(|(package, _)| {
+        build.args(["--package", package]);
+    });
     run(build.current_dir(root().join("components")).env("CARGO_TARGET_DIR", target()))?;
-    for file in files {
+    for (file, name) in PREVIEW_1.iter().flat_map(|(_, files)| *files) {
         let built = target().join(setup::PREVIEW_1).join("release").join(file).with_extension("wasm");
-        let copy = into.join(file.replace('_', "-")).with_extension("wasm");
+        let copy = into.join(name).with_extension("wasm");
         std::fs::copy(&built, &copy).with_context(|| format!("cannot copy {}", built.display()))?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Automation: `cargo xtask setup | demo | test | memcheck | components | conformance | bench | tidy`.
+//! Automation: `cargo xtask setup | demo | test | memcheck | components | conformance | bench | wasi-testsuite | tidy`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -11,7 +11,9 @@ mod process;
 mod setup;
 mod test;
 mod tidy;
+mod wasi_testsuite;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +55,11 @@ enum Task {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Runs the public tests of WASI on a build that is there; prints a table.
+    WasiTestsuite {
+        /// A checkout of the suite with its programs built.
+        folder: PathBuf,
+    },
     /// Checks the house rules that a compiler does not: arrows between crates, sizes, READMEs.
     Tidy,
 }
@@ -74,6 +81,7 @@ fn main() -> ExitCode {
         Task::Bench { dist, what } => {
             bench::run_bench(&what, if dist { setup::Profile::Dist } else { setup::Profile::Release })
         }
+        Task::WasiTestsuite { folder } => wasi_testsuite::report(&folder),
         Task::Tidy => tidy::run(),
     };
     match done {

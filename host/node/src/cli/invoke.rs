@@ -1,42 +1,69 @@
+mod program;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
 use eyot_core::interface::{Field, Function, Type};
-use eyot_core::{Error, Result, ResultExt};
+use eyot_core::{Error, Kind, Result, ResultExt};
 use serde_json::{Map, Value, json};
 
+use self::program::ProgramOptions;
 use crate::call::Callable;
 use crate::cli::{Global, push};
+use crate::component::Described;
 use crate::output::Output;
 use crate::platform;
 use crate::session::Session;
 
-/// Calls a function of a component in this process, with a world that stands still, as a step has it.
+/// Calls a function of a component in this process, or runs a program, with a world that stands still, as a step has it.
 ///
 /// An argument is NAME=VALUE, or a VALUE for the next parameter. A value is JSON; a text needs no
 /// quotes. NAME=@FILE hands in a file where an artifact is wanted. What the function prints goes to stderr.
+///
+/// A program, which is a component that exports wasi:cli/run or a module of WASI preview 1, takes what follows its name
+/// as its arguments (after -- where they begin with -), has this command's standard streams, and this command ends with
+/// its status.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot invoke . summarize 'values=[1, 2, 3]'\n  eyot invoke build/rows.wasm clean file=@people.csv --out .\n  \
-    eyot invoke digits-steps:0.1.0 prepare table=@digits.csv"
+    eyot invoke digits-steps:0.1.0 prepare table=@digits.csv\n  \
+    eyot invoke program.wasm --dir data::/in --env LEVEL=3 -- --verbose rows.csv"
 )]
 pub(crate) struct Invoke {
     /// A .wasm file, the folder of a component, or a reference in the registry.
     source: String,
-    /// The function; the full name where the bare one is ambiguous.
+    /// The function; the full name where the bare one is ambiguous. A program's first argument.
     function: Option<String>,
     /// Its arguments.
     arguments: Vec<String>,
     /// Writes artifacts among the results into this folder, under the results' names.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    program: ProgramOptions,
 }
+
+/// The status of a program that trapped: what a shell gives to one that ended itself by SIGABRT.
+const ABORTED: i32 = 134;
 
 impl Invoke {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let config = global.config()?;
         let wasm = wasm(&self.source, global).await?;
+        if let Some(more) = self.as_program(&wasm)? {
+            let name = Path::new(&self.source).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return match self.program.run(global, output, wasm, name, &more).await {
+                Ok(status) => output.end_with(status),
+                // As for a program of this machine that the system ends.
+                Err(error) if matches!(error.kind(), Kind::Failed | Kind::Timeout) => {
+                    output.error(&error);
+                    output.end_with(ABORTED)
+                }
+                Err(error) => Err(error),
+            };
+        }
+        self.program.check_unused()?;
         let spinner = output.spinner("compiling");
         let callable = Callable::new(&config, &platform::engine(&config)?, wasm).await;
         spinner.finish_and_clear();
@@ -62,6 +89,21 @@ impl Invoke {
             Value::String(text) => text.clone(),
             Value::Null => String::new(),
             value => serde_json::to_string_pretty(value).unwrap_or_default(),
+        })
+    }
+}
+
+impl Invoke {
+    /// The arguments of a program, if that is what is run: where there are functions too, that is to be said.
+    fn as_program(&self, wasm: &[u8]) -> Result<Option<Vec<String>>> {
+        let interface = Described::read(wasm)?.interface;
+        let Some(run) = program::run_export(&interface) else { return Ok(None) };
+        let given = || self.function.iter().chain(&self.arguments).cloned().collect();
+        let alone = interface.functions.iter().all(|function| function.name == run);
+        Ok(match &self.function {
+            _ if alone => Some(given()),
+            Some(name) if name == "run" || *name == run => Some(self.arguments.clone()),
+            _ => None,
         })
     }
 }

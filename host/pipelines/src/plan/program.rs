@@ -14,6 +14,9 @@ use crate::file::Step;
 impl<'a> Planner<'a> {
     /// The files that a command says it writes.
     pub(super) fn files(&mut self, step: &Step) {
+        for (name, value) in step.env.iter().filter(|(name, _)| name.is_empty() || name.contains('=')) {
+            self.say(value.span().start, format!("'{name}' is no name of an environment variable"));
+        }
         for (name, output) in &step.outputs {
             let path = output.get_ref().path();
             if !command::is_inside(path) {

@@ -1,0 +1,98 @@
+//! The public suite of tests of WASI, as `eyot invoke` passes it: a folder of programs, each with a file that says how
+//! it is run and what it must do.
+
+mod case;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::process::say;
+use crate::setup::{self, Profile};
+use case::{Case, Outcome};
+
+/// Tests of the public suite that cannot pass here, and why.
+const EXPLAINED: &[(&str, &str)] = &[
+    ("remove_directory_trailing_slashes", "the system answers EINVAL for a path with a slash at its end"),
+    ("sockets-udp-send", "it needs a peer that nobody starts"),
+];
+
+/// Programs with the same manifest.
+struct Suite {
+    name: String,
+    cases: Vec<PathBuf>,
+}
+
+/// Runs every test below `folder` and prints a table.
+///
+/// Fails when one does not pass that is not explained, or when there is none.
+pub(crate) fn report(folder: &Path) -> Result<()> {
+    let eyot = setup::built(Profile::Debug, "eyot")?;
+    let mut suites = Vec::new();
+    find(folder, &mut suites)?;
+    if suites.is_empty() {
+        bail!(
+            "there is no .wasm file below {}: give the folder of a suite with its programs built",
+            folder.display()
+        );
+    }
+    let (mut passed, mut all, mut unexplained) = (0, 0, 0);
+    let mut table = Vec::new();
+    for suite in suites {
+        say(&suite.name);
+        let mut in_suite = 0;
+        for program in &suite.cases {
+            let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let outcome = Case::read(program).and_then(|case| case.run(&eyot));
+            let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+            let explained = EXPLAINED.iter().find(|(test, _)| *test == name).map(|(_, why)| *why);
+            match (&outcome, explained) {
+                (Outcome::Passed, _) => in_suite += 1,
+                (Outcome::Failed(why), Some(explained)) => {
+                    println!("explained    {name}: {explained} ({why})")
+                }
+                (Outcome::Unsupported(why), _) => println!("unsupported  {name}: {why}"),
+                (Outcome::Failed(why), None) => {
+                    unexplained += 1;
+                    println!("failed       {name}: {why}");
+                }
+            }
+        }
+        table.push((suite.name, in_suite, suite.cases.len()));
+        passed += in_suite;
+    }
+    println!("{:<44}  {:>6}  {:>5}", "suite", "passed", "tests");
+    for (name, passed, tests) in &table {
+        println!("{name:<44}  {passed:>6}  {tests:>5}");
+        all += tests;
+    }
+    println!("{:<44}  {passed:>6}  {all:>5}", "all");
+    if unexplained > 0 {
+        bail!("{unexplained} tests fail that nothing explains");
+    }
+    Ok(())
+}
+
+/// Every folder below `folder` that holds programs, in the order of their paths.
+fn find(folder: &Path, suites: &mut Vec<Suite>) -> Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    paths.sort();
+    let is_program =
+        |path: &&PathBuf| path.is_file() && path.extension().is_some_and(|ending| ending == "wasm");
+    let cases: Vec<_> = paths.iter().filter(is_program).cloned().collect();
+    if !cases.is_empty() {
+        suites.push(Suite { name: name(folder), cases });
+    }
+    // A link may lead back.
+    paths.iter().filter(|path| path.is_dir() && !path.is_symlink()).try_for_each(|path| find(path, suites))
+}
+
+/// What a folder's manifest says, or where it lies.
+fn name(folder: &Path) -> String {
+    let manifest = std::fs::read_to_string(folder.join("manifest.json")).ok();
+    let manifest: Option<Value> = manifest.and_then(|text| serde_json::from_str(&text).ok());
+    let name = manifest.and_then(|manifest| manifest["name"].as_str().map(str::to_owned));
+    name.unwrap_or_else(|| folder.display().to_string())
+}

@@ -1,0 +1,252 @@
+//! One test: a program, how it is run, what it must do.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+/// How long one test may take.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) struct Case {
+    program: PathBuf,
+    operations: Vec<Value>,
+    /// The world of its program.
+    world: String,
+}
+
+/// How a test ended.
+pub(super) enum Outcome {
+    Passed,
+    Failed(String),
+    /// It needs what `eyot invoke` is not for.
+    Unsupported(String),
+}
+
+impl Case {
+    /// Reads the file beside a program, which may be of the older form; without one the program has to end well.
+    pub(super) fn read(program: &Path) -> Result<Self> {
+        let file = program.with_extension("json");
+        let spec: Value = match std::fs::read_to_string(&file) {
+            Ok(text) => {
+                serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        };
+        let operations = match spec["operations"].as_array() {
+            Some(operations) => operations.clone(),
+            None => older(&spec),
+        };
+        let world = spec["world"].as_str().unwrap_or("wasi:cli/command").to_owned();
+        Ok(Self { program: program.to_owned(), operations, world })
+    }
+
+    pub(super) fn run(&self, eyot: &Path) -> Result<Outcome> {
+        if self.world != "wasi:cli/command" {
+            return Ok(Outcome::Unsupported(format!("it is a {}, which eyot deploy is for", self.world)));
+        }
+        let folder = self.program.parent().unwrap_or(Path::new("."));
+        self.clean(folder)?;
+        let ran = self.operate(eyot, folder);
+        self.clean(folder)?;
+        Ok(ran.map_or_else(|error| Outcome::Failed(format!("{error:#}")), |()| Outcome::Passed))
+    }
+
+    fn operate(&self, eyot: &Path, folder: &Path) -> Result<()> {
+        let mut running: Option<Running> = None;
+        for operation in &self.operations {
+            let kind = text(operation, "type", "");
+            match (kind, &mut running) {
+                ("run", _) => running = Some(Running::start(eyot, &self.program, folder, operation)?),
+                ("wait", Some(_)) => {
+                    let ended = running.take().context("nothing runs")?;
+                    ended.wait(operation["exit_code"].as_i64().unwrap_or(0))?;
+                }
+                (_, Some(running)) => running.operate(kind, operation)?,
+                (_, None) => bail!("nothing runs yet at '{kind}'"),
+            }
+        }
+        match running {
+            Some(running) => running.wait(0),
+            None => Ok(()),
+        }
+    }
+
+    /// Tests leave files of that name.
+    fn clean(&self, folder: &Path) -> Result<()> {
+        let runs = self.operations.iter().filter(|operation| operation["type"] == "run");
+        let named = runs.flat_map(|run| strings(&run["dirs"]));
+        named
+            .map(|name| folder.join(name))
+            .filter(|folder| folder.is_dir())
+            .try_for_each(|folder| clean(&folder))
+    }
+}
+
+fn clean(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_folder = path.is_dir() && !path.is_symlink();
+        match path.extension().is_some_and(|ending| ending == "cleanup") {
+            true if is_folder => std::fs::remove_dir_all(&path)?,
+            true => std::fs::remove_file(&path)?,
+            false if is_folder => clean(&path)?,
+            false => {}
+        }
+    }
+    Ok(())
+}
+
+/// The older form says the same without an order.
+fn older(spec: &Value) -> Vec<Value> {
+    let mut run = serde_json::json!({ "type": "run" });
+    for key in ["args", "env", "dirs"] {
+        if let Some(value) = spec.get(key) {
+            run[key] = value.clone();
+        }
+    }
+    let reads = ["stdout", "stderr"].into_iter().filter_map(|stream| {
+        let payload = spec.get(stream)?.as_str()?;
+        Some(serde_json::json!({ "type": "read", "id": stream, "payload": payload }))
+    });
+    let exit_code = spec["exit_code"].as_i64().unwrap_or(0);
+    let wait = serde_json::json!({ "type": "wait", "exit_code": exit_code });
+    std::iter::once(run).chain(reads).chain([wait]).collect()
+}
+
+/// A program that runs. Whatever happens, it is gone when this is.
+struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+    connections: Vec<(String, TcpStream)>,
+    /// Dropped, it calls off who ends the program when its time is over.
+    _watched: mpsc::Sender<()>,
+}
+
+impl Running {
+    fn start(eyot: &Path, program: &Path, folder: &Path, run: &Value) -> Result<Self> {
+        let mut command = Command::new(eyot);
+        command.args(["invoke", "--color", "never", "--network"]).arg(program);
+        for name in strings(&run["dirs"]) {
+            command.arg("--dir").arg(format!("{}::{name}", folder.join(&name).display()));
+        }
+        for (name, value) in run["env"].as_object().into_iter().flatten() {
+            command.arg("--env").arg(format!("{name}={}", value.as_str().unwrap_or_default()));
+        }
+        command.arg("--").args(strings(&run["args"]));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("{} cannot be run", eyot.display()))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            bail!("the program has no streams");
+        };
+        let watched = watch(child.id());
+        let (stdout, stderr) = (BufReader::new(stdout), BufReader::new(stderr));
+        Ok(Self { child, stdin: Some(stdin), stdout, stderr, connections: Vec::new(), _watched: watched })
+    }
+
+    fn operate(&mut self, kind: &str, operation: &Value) -> Result<()> {
+        let payload = text(operation, "payload", "");
+        match kind {
+            "write" => {
+                let stdin = self.stdin.as_mut().context("its input is closed")?;
+                stdin.write_all(payload.as_bytes())?;
+                Ok(stdin.flush()?)
+            }
+            "read" => {
+                let stream = text(operation, "id", "stdout");
+                let mut read = vec![0; payload.len()];
+                let whole = match stream {
+                    "stderr" => self.stderr.read_exact(&mut read),
+                    _ => self.stdout.read_exact(&mut read),
+                };
+                expect(stream, payload, &read, whole)
+            }
+            "connect" => self.connect(operation),
+            "send" => Ok(self.connection(operation)?.write_all(payload.as_bytes())?),
+            "recv" => {
+                let mut read = vec![0; payload.len()];
+                let whole = self.connection(operation)?.read_exact(&mut read);
+                expect("the connection", payload, &read, whole)
+            }
+            other => bail!("'{other}' is not known here"),
+        }
+    }
+
+    /// The program says where it listens.
+    fn connect(&mut self, operation: &Value) -> Result<()> {
+        let protocol = text(operation, "protocol_type", "tcp");
+        ensure!(protocol == "tcp", "a connection over {protocol} is not known here");
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        let stream =
+            TcpStream::connect(line.trim()).with_context(|| format!("no connection to '{}'", line.trim()))?;
+        stream.set_read_timeout(Some(TEST_TIMEOUT))?;
+        self.connections.push((text(operation, "id", "server").to_owned(), stream));
+        Ok(())
+    }
+
+    fn connection(&mut self, operation: &Value) -> Result<&mut TcpStream> {
+        let id = text(operation, "id", "server");
+        let found = self.connections.iter_mut().find(|(name, _)| name == id);
+        found.map(|(_, stream)| stream).with_context(|| format!("there is no connection '{id}'"))
+    }
+
+    fn wait(mut self, expected: i64) -> Result<()> {
+        self.stdin.take();
+        // Until the program ends, or is ended.
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        self.stdout.read_to_end(&mut out)?;
+        self.stderr.read_to_end(&mut err)?;
+        let status = self.child.wait()?;
+        let said = String::from_utf8_lossy(&err).trim().lines().take(3).collect::<Vec<_>>().join(" / ");
+        match status.code() {
+            Some(code) if i64::from(code) == expected => Ok(()),
+            Some(code) => bail!("it ended with {code}, not {expected}: {said}"),
+            None => bail!("it did not end within {} s: {said}", TEST_TIMEOUT.as_secs()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended cannot be ended again.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ends a program whose time is over, unless what this answers is dropped before.
+fn watch(id: u32) -> mpsc::Sender<()> {
+    let (sender, dropped) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if dropped.recv_timeout(TEST_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+        }
+    });
+    sender
+}
+
+fn expect(stream: &str, expected: &str, read: &[u8], whole: std::io::Result<()>) -> Result<()> {
+    let read = String::from_utf8_lossy(read);
+    whole.with_context(|| format!("{stream} ended before {expected:?}"))?;
+    ensure!(read == expected, "{stream}: expected {expected:?}, found {read:?}");
+    Ok(())
+}
+
+fn text<'a>(value: &'a Value, key: &str, default: &'a str) -> &'a str {
+    value[key].as_str().unwrap_or(default)
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+}
