@@ -33,6 +33,7 @@ mod soak;
 mod starting;
 mod stores;
 mod templates;
+mod threads;
 mod tuning;
 mod web;
 mod world;
