@@ -95,6 +95,9 @@ const ON_TRACT: &[&str] = &[
     "two-xgboost",
     "three-xgboost",
     "number-lightgbm",
+    "mapped-forest",
+    "mapped-logistic",
+    "mapped-names",
     "number-xgboost",
 ];
 

@@ -108,6 +108,11 @@ for name in ("forest", "tree", "logistic"):
     export(f"double-{name}", classifiers[name](), *two, dtype="float64")
 export("two-targets", ensemble.RandomForestRegressor(**few), numbers[0], np.stack([numbers[1], -numbers[1]], 1))
 
+# As exporters do by default: with a list of maps.
+for name in ("forest", "logistic"):
+    export(f"mapped-{name}", classifiers[name](), *two, options={})
+export("mapped-names", classifiers["forest"](), *names, options={})
+
 # With holes in it.
 holes = two[0].copy()
 holes[np.random.default_rng(1).random(holes.shape) < 0.1] = np.nan

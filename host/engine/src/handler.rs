@@ -206,11 +206,7 @@ async fn describe(pool: &Pool<Either>, warm: &mut Warm<Exports>) -> Result<Signa
     let described = in_time(deadline, warm.exports.describe(&mut warm.store)).await;
     let described = described.map_err(|error| pool.explain(&error, warm, "describe"))?;
     let specs = |specs: Vec<types::TensorSpec>| {
-        let spec = |spec: types::TensorSpec| TensorSpec {
-            name: spec.name,
-            dtype: data_type(spec.dtype),
-            shape: spec.shape,
-        };
+        let spec = |spec: types::TensorSpec| TensorSpec::new(spec.name, data_type(spec.dtype), spec.shape);
         specs.into_iter().map(spec).collect::<Vec<_>>()
     };
     let signature = Signature { inputs: specs(described.inputs), outputs: specs(described.outputs) };

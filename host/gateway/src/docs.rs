@@ -69,7 +69,7 @@ fn table(page: &mut String, title: &str, specs: &[TensorSpec]) {
             "<tr><td><code>{}</code><td>{}<td>{}",
             escape(&spec.name),
             spec.dtype,
-            dims.join(" × ")
+            if spec.any_shape { "any".to_owned() } else { dims.join(" × ") }
         );
     }
     page.push_str("</table>\n");

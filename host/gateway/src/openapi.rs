@@ -125,13 +125,19 @@ fn tensor(spec: &TensorSpec) -> Value {
         Err(_) => json!({ "type": "integer", "minimum": 0 }),
     };
     let dims: Vec<Value> = spec.shape.iter().map(dim).collect();
+    let shape = match spec.any_shape {
+        true => json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } }),
+        false => {
+            json!({ "type": "array", "prefixItems": dims, "minItems": dims.len(), "maxItems": dims.len() })
+        }
+    };
     json!({
         "type": "object",
         "required": ["name", "datatype", "shape"],
         "properties": {
             "name": { "const": spec.name },
             "datatype": { "const": spec.dtype.as_str() },
-            "shape": { "type": "array", "prefixItems": dims, "minItems": dims.len(), "maxItems": dims.len() },
+            "shape": shape,
             "parameters": { "type": "object", "properties": { "binary_data_size": { "type": "integer", "minimum": 0 } } },
             "data": {
                 "type": "array",
@@ -234,10 +240,7 @@ mod tests {
     use super::*;
 
     fn signature(dtype: DataType, shape: &[i64]) -> Signature {
-        Signature {
-            inputs: vec![TensorSpec { name: "it's".into(), dtype, shape: shape.into() }],
-            outputs: vec![],
-        }
+        Signature { inputs: vec![TensorSpec::new("it's", dtype, shape)], outputs: vec![] }
     }
 
     #[test]

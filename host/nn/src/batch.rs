@@ -8,7 +8,7 @@ use crate::{DataType, Signature, Tensor, TensorSpec};
 /// Whether a model takes and gives any number of rows: the first dimension of everything is variable.
 /// That it treats each row for itself is another question, which `trial` answers.
 pub(crate) fn takes_rows(signature: &Signature) -> bool {
-    let variable = |spec: &TensorSpec| spec.shape.first() == Some(&-1);
+    let variable = |spec: &TensorSpec| spec.any_shape || spec.shape.first() == Some(&-1);
     !signature.inputs.is_empty() && signature.inputs.iter().chain(&signature.outputs).all(variable)
 }
 

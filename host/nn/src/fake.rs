@@ -64,7 +64,7 @@ impl Gate {
 
 impl Fake {
     pub(crate) fn doubling() -> Self {
-        let spec = |name: &str| TensorSpec { name: name.into(), dtype: DataType::F32, shape: vec![-1, 1] };
+        let spec = |name: &str| TensorSpec::new(name, DataType::F32, [-1, 1]);
         let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
         Self { signature, gate: None, panics: false }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use eyot_core::{Error, Result};
+use eyot_core::{Error, Kind, Result};
 
 use crate::control::Caller;
 use crate::loaded::{Ran, Shared};
@@ -73,6 +73,21 @@ impl Job {
 pub(crate) fn late() -> Error {
     Error::timeout("the model did not answer before the deadline")
         .hint("raise the timeout, or add threads with inference.threads")
+}
+
+/// A failure of a model that has run before is that of what it was given: sizes that its graph makes of numbers,
+/// places that are in no table.
+pub(crate) fn of_the_caller(error: Error) -> Error {
+    if error.kind() != Kind::Failed {
+        return error;
+    }
+    let error = error.with_kind(Kind::Invalid);
+    match error.hint_text() {
+        Some(_) => error,
+        None => {
+            error.hint("the model runs on other inputs; look at those of which it makes sizes and places")
+        }
+    }
 }
 
 /// Runs one by itself. Whether it went well.

@@ -1,22 +1,36 @@
 //! What Eyot reads off an ONNX file itself, before any back end sees it.
 
+mod maps;
+
 use bytes::Bytes;
 use eyot_core::{Error, Result};
+use prost::Message as _;
 use tract_onnx::pb::{self, tensor_shape_proto::dimension::Value as Dim, type_proto};
 use tract_onnx::prelude::*;
 
 use crate::files::named_file;
 use crate::{DataType, Signature, TensorSpec};
 
-/// Parses the file and refuses what no back end should be given.
+/// Parses the file and refuses what no back end should be given. Maps are tensors in what comes of it.
 pub(crate) fn parse(bytes: &Bytes) -> Result<pb::ModelProto> {
+    parse_with_bytes(bytes).map(|(model, _)| model)
+}
+
+/// The same, with the bytes that are to be loaded: those of the file, unless something in it is another thing now.
+pub(crate) fn parse_with_bytes(bytes: &Bytes) -> Result<(pb::ModelProto, Bytes)> {
     let parsed = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_ref());
-    let model = parsed.map_err(|error| no_model(bytes, &format!("{error:#}")))?;
+    let mut model = parsed.map_err(|error| no_model(bytes, &format!("{error:#}")))?;
     if model.graph.as_ref().is_none_or(|graph| graph.output.is_empty()) {
         return Err(no_model(bytes, "it has no graph with an output"));
     }
     inline(bytes, &model)?;
-    Ok(model)
+    match maps::to_tensors(&mut model) {
+        true => {
+            let rewritten = model.encode_to_vec().into();
+            Ok((model, rewritten))
+        }
+        false => Ok((model, bytes.clone())),
+    }
 }
 
 fn no_model(bytes: &Bytes, why: &str) -> Error {
@@ -84,13 +98,19 @@ fn spec(what: &str, info: &pb::ValueInfoProto) -> Result<TensorSpec> {
     let dtype = data_type(tensor.elem_type).ok_or_else(|| {
         Error::unsupported(format!("{what} '{name}' has elements of ONNX type {}", tensor.elem_type))
     })?;
-    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
-    let shape = dims.map(|dim| match dim.value {
+    let Some(shape) = &tensor.shape else {
+        return Ok(TensorSpec { any_shape: true, ..TensorSpec::new(name, dtype, []) });
+    };
+    let sizes = shape.dim.iter().map(|dim| match dim.value {
         Some(Dim::DimValue(size)) if size > 0 => size,
         // Exporters write 0 for a dimension that they know nothing of.
         Some(Dim::DimValue(_) | Dim::DimParam(_)) | None => -1,
     });
-    Ok(TensorSpec { name, dtype, shape: shape.collect() })
+    let sizes: Vec<i64> = sizes.collect();
+    let names = shape.dim.iter().map(|dim| dimension_name(dim).map(str::to_owned));
+    let names: Vec<_> = names.collect();
+    let dimensions = if names.iter().any(Option::is_some) { names } else { Vec::new() };
+    Ok(TensorSpec { dimensions, ..TensorSpec::new(name, dtype, sizes) })
 }
 
 /// The numbers of `TensorProto.DataType` in the ONNX specification.

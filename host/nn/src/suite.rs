@@ -144,13 +144,18 @@ fn arithmetic(backend: &dyn Backend) {
 
 fn names_and_shapes(backend: &dyn Backend) {
     let model = load(backend, "two");
-    let spec = |name: &str, shape: &[i64]| TensorSpec {
-        name: name.into(),
-        dtype: DataType::F32,
-        shape: shape.into(),
+    let spec = |name: &str, shape: &[i64], names: &[Option<&str>]| TensorSpec {
+        dimensions: names.iter().map(|name| name.map(str::to_owned)).collect(),
+        ..TensorSpec::new(name, DataType::F32, shape)
     };
-    assert_eq!(model.signature().inputs, [spec("a", &[-1, 3]), spec("b", &[3, -1])]);
-    assert_eq!(model.signature().outputs, [spec("product", &[-1, -1]), spec("sum", &[])]);
+    assert_eq!(
+        model.signature().inputs,
+        [spec("a", &[-1, 3], &[Some("n"), None]), spec("b", &[3, -1], &[None, Some("m")])]
+    );
+    assert_eq!(
+        model.signature().outputs,
+        [spec("product", &[-1, -1], &[Some("n"), Some("m")]), spec("sum", &[], &[])]
+    );
     let a = Tensor::of(vec![1, 3], &[1_f32, 2., 3.]).unwrap();
     let b = Tensor::of(vec![3, 2], &[1_f32, 0., 0., 1., 1., 1.]).unwrap();
     let outputs = model.run(&[a, b]).unwrap();

@@ -14,6 +14,13 @@ pub(crate) fn read(body: &Bytes, signature: &Signature) -> Result<Asked> {
         return Err(Error::invalid(format!("a raw binary request needs a model of one input, and this has {count}"))
             .hint("send JSON with binary_data_size for each input, and its length in Inference-Header-Content-Length"));
     };
+    if spec.any_shape {
+        return Err(Error::invalid(format!(
+            "a raw binary request cannot say the shape of input '{}', which may be any",
+            spec.name
+        ))
+        .hint("send JSON, or JSON with binary_data_size and its length in Inference-Header-Content-Length"));
+    }
     let within = |error: Error| error.context(format!("input '{}'", spec.name));
     let fixed = spec.shape.iter().filter(|dim| **dim >= 0).try_fold(1_usize, |product, dim| {
         usize::try_from(*dim).ok().and_then(|dim| product.checked_mul(dim))
@@ -63,7 +70,7 @@ mod tests {
     #[test]
     fn a_raw_body_is_the_only_input() {
         let signature = |dtype, shape: &[i64]| Signature {
-            inputs: vec![TensorSpec { name: "x".into(), dtype, shape: shape.into() }],
+            inputs: vec![TensorSpec::new("x", dtype, shape)],
             outputs: vec![],
         };
         let twelve = Bytes::from_static(&[0; 12]);

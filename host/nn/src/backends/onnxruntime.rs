@@ -1,6 +1,7 @@
 //! ONNX Runtime, opened at run time from where `eyot backend install` put it.
 
 mod arena;
+mod guards;
 mod provider;
 mod run_options;
 mod value;
@@ -115,9 +116,11 @@ impl Backend for OnnxRuntime {
     fn load(&self, bytes: &Bytes, settings: Settings) -> Result<Box<dyn Model>> {
         let provider = self.provider(settings.target)?;
         settings.full_precision_only("onnxruntime")?;
-        let signature = onnx::signature(&onnx::parse(bytes)?)?;
+        let (proto, bytes) = onnx::parse_with_bytes(bytes)?;
+        let signature = onnx::signature(&proto)?;
+        let bytes = guards::guarded(proto, bytes);
         let session = self.arena.admit(bytes.len() as u64, || {
-            self.session(bytes, settings, provider).map_err(|error| {
+            self.session(&bytes, settings, provider).map_err(|error| {
                 let kind = match error.code() {
                     ort::ErrorCode::NotImplemented => Kind::Unsupported,
                     _ if arena::is_full(error.message()) => Kind::TooLarge,

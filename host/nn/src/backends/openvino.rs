@@ -92,18 +92,20 @@ impl Backend for OpenVino {
             Error::unsupported(format!("openvino does not compute on {target} on this machine"))
                 .hint("it computes on cpu, and on gpu where there is one of Intel's with its driver")
         })?;
-        let proto = onnx::parse(bytes)?;
+        let (proto, bytes) = onnx::parse_with_bytes(bytes)?;
         let signature = onnx::signature(&proto)?;
         check(&signature)?;
         let alone = match echo::handed_on(&proto) {
-            Some(output) if signature.inputs.iter().any(|spec| spec.shape.contains(&-1)) => {
+            Some(output)
+                if signature.inputs.iter().any(|spec| spec.any_shape || spec.shape.contains(&-1)) =>
+            {
                 return Err(handle::echo(output));
             }
             found => found.is_some(),
         };
         drop(proto);
         let precision = precision(settings.precision)?;
-        let compiled = self.core()?.compile(bytes, device, &properties(settings, precision))?;
+        let compiled = self.core()?.compile(&bytes, device, &properties(settings, precision))?;
         let really = compiled.property("INFERENCE_PRECISION_HINT")?;
         if settings.precision != Precision::F32 && really != precision {
             return Err(Error::unsupported(format!(

@@ -36,7 +36,7 @@ fn grown(graph: Graph, dice: &mut Dice, values: &[String], out: &str) -> Graph {
     let (listed, at) = (numbers(&[axis]), [("axis", Is::Int(axis))]);
     let kept = [("axes", Is::Ints(vec![axis])), ("keepdims", Is::Int(dice.below(2) as i64))];
     let cast = |graph: Graph, from: &str| graph.with("Cast", from, out, &[("to", Is::Int(1))]);
-    match dice.below(24) {
+    match dice.below(28) {
         0 => graph.node(dice.one(&["Neg", "Abs", "Relu", "Sigmoid", "Identity", "Tanh"]), &a, out),
         1..=3 => graph.node(dice.one(&["Add", "Mul", "Sub", "Max", "Min", "Mean"]), &format!("{a} {b}"), out),
         4 | 5 => {
@@ -106,11 +106,90 @@ fn grown(graph: Graph, dice: &mut Dice, values: &[String], out: &str) -> Graph {
             &format!("{} {a} {b}", named("c")),
             out,
         ),
+        23..=26 => further(graph, dice, (&a, &b), axis, out),
         _ => {
             let op = dice.one(&["Tile", "Expand"]);
             let times = dice.one(&[&[1_i64, 2][..], &[2, 1], &[1, 1, 2], &[2, 1, 1], &[1, 1]]);
             graph.weight(&named("n"), &numbers(times)).node(op, &format!("{a} {}", named("n")), out)
         }
+    }
+}
+
+/// What networks are made of.
+fn further(graph: Graph, dice: &mut Dice, (a, b): (&str, &str), axis: i64, out: &str) -> Graph {
+    let named = |what: &str| format!("{out}-{what}");
+    let (w, at) = (named("w"), [("axis", Is::Int(axis))]);
+    let cast = |graph: Graph, from: &str| graph.with("Cast", from, out, &[("to", Is::Int(1))]);
+    match dice.below(16) {
+        0 => {
+            let sizes = dice.one(&[&[3, 2, 1][..], &[4, 2, 2], &[2, 4, 1], &[2, 1, 1]]);
+            graph.weight(&w, &floats(sizes)).node("Conv", &format!("{a} {w}"), out)
+        }
+        1 => {
+            graph.with(dice.one(&["MaxPool", "AveragePool"]), a, out, &[("kernel_shape", Is::Ints(vec![2]))])
+        }
+        2 => graph.node(dice.one(&["GlobalAveragePool", "GlobalMaxPool"]), a, out),
+        3 => graph.weight(&w, &floats(dice.one(&[&[4][..], &[2]]))).with(
+            "LayerNormalization",
+            &format!("{a} {w}"),
+            out,
+            &at,
+        ),
+        4 => {
+            let graph = graph.weight(&w, &floats(&[2]));
+            graph.node("InstanceNormalization", &format!("{a} {w} {w}"), out)
+        }
+        5 => {
+            let count = dice.one(&[4_usize, 2]);
+            let ones = Tensor::of(vec![count], &vec![0.5_f32; count]).unwrap();
+            graph.weight(&w, &ones).node("BatchNormalization", &format!("{a} {w} {w} {w} {w}"), out)
+        }
+        6 => graph.with("Flatten", a, out, &at),
+        7 => {
+            let turned =
+                [("transA", Is::Int(dice.below(2) as i64)), ("transB", Is::Int(dice.below(2) as i64))];
+            let other = if dice.below(3) == 0 { b.to_owned() } else { w.clone() };
+            let graph = graph.weight(&w, &floats(&[4, 4]));
+            graph.with("Gemm", &format!("{a} {other}"), out, &turned)
+        }
+        8 => {
+            let (k, i) = (named("k"), named("i"));
+            graph.weight(&k, &numbers(&[1])).with("TopK", &format!("{a} {k}"), &format!("{out} {i}"), &at)
+        }
+        9 => {
+            let i = named("i");
+            let places = graph.with("ArgMax", a, &i, &[("axis", Is::Int(axis)), ("keepdims", Is::Int(1))]);
+            places.with("GatherElements", &format!("{b} {i}"), out, &at)
+        }
+        10 => {
+            let (i, table) = (named("i"), floats(&[4, 3]));
+            let graph = graph.with("ArgMin", a, &i, &[("axis", Is::Int(axis)), ("keepdims", Is::Int(0))]);
+            graph.weight(&w, &table).node("Gather", &format!("{w} {i}"), out)
+        }
+        11 => {
+            let pads = dice.one(&[&[0_i64, 1, 0, 0][..], &[1, 0, 0, 0], &[0, 0, 1, 0, 0, 0]]);
+            graph.weight(&w, &numbers(pads)).node("Pad", &format!("{a} {w}"), out)
+        }
+        12 => graph.with("Split", a, &format!("{out} {}", named("rest")), &at),
+        13 => {
+            let (i, depth) = (named("i"), named("d"));
+            let graph = graph.with("ArgMax", a, &i, &[("axis", Is::Int(axis)), ("keepdims", Is::Int(0))]);
+            let values = Tensor::of(vec![2], &[0_f32, 1.]).unwrap();
+            let graph = graph.weight(&depth, &number(4)).weight(&w, &values);
+            graph.with("OneHot", &format!("{i} {depth} {w}"), out, &at)
+        }
+        14 => {
+            let equation = dice.one(&["ij,jk->ik", "ij,ij->i", "ij,kj->ik", "ij->ji", "ij,jk->k", "ij->j"]);
+            let other = if dice.below(2) == 0 { b.to_owned() } else { w.clone() };
+            let inputs = if equation.contains(',') { format!("{a} {other}") } else { a.to_owned() };
+            graph.weight(&w, &floats(&[4, 4])).with(
+                "Einsum",
+                &inputs,
+                out,
+                &[("equation", Is::Text(equation))],
+            )
+        }
+        _ => cast(graph.node("NonZero", a, &named("z")), &named("z")),
     }
 }
 

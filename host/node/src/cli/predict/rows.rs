@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn spec(name: &str, shape: &[i64]) -> TensorSpec {
-        TensorSpec { name: name.into(), dtype: DataType::F32, shape: shape.into() }
+        TensorSpec::new(name, DataType::F32, shape)
     }
 
     fn names(text: &str) -> Vec<String> {
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn what_has_no_value_for_a_missing_one_says_so() {
         for (dtype, may) in [(DataType::I64, false), (DataType::Bool, false), (DataType::Bytes, true)] {
-            let spec = TensorSpec { name: "x".into(), dtype, shape: [-1].as_slice().into() };
+            let spec = TensorSpec::new("x", dtype, [-1]);
             let plan = Plan::new(vec![spec], &names("x")).unwrap();
             for row in [json!({"x": null}), json!({})] {
                 match plan.parts(row.as_object().unwrap()) {
