@@ -31,6 +31,7 @@ mod shapes;
 mod shutdown;
 mod signatures;
 mod soak;
+mod spin2;
 mod starting;
 mod stores;
 mod templates;

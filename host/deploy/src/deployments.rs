@@ -31,6 +31,11 @@ pub trait Host: Send + Sync + 'static {
     /// What really runs a revision's models, by the name under which each is granted.
     fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String>;
 
+    /// What of a revision's component will fail when it is called, and why.
+    fn warnings(&self, _name: &Name, _revision: u64) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Models of a revision whose calls are not joined with others', and why.
     fn not_joined(&self, _spec: &Spec) -> BTreeMap<String, String> {
         BTreeMap::new()
@@ -343,8 +348,8 @@ impl Deployments {
         let Record { name, revision, spec, created, traffic, .. } = record;
         let host = &self.0.host;
         let (endpoints, runs_on) = (host.endpoints(&name), host.runs_on(&name, revision));
-        let not_joined = host.not_joined(&spec);
-        Deployment { endpoints, name, revision, spec, runs_on, not_joined, created, traffic, state }
+        let (not_joined, warnings) = (host.not_joined(&spec), host.warnings(&name, revision));
+        Deployment { endpoints, name, revision, spec, runs_on, not_joined, warnings, created, traffic, state }
     }
 
     fn state(&self, name: &Name) -> State {

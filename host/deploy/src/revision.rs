@@ -134,6 +134,9 @@ pub struct Deployment {
     /// Models of which calls are not joined, by the name under which each is granted, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub not_joined: BTreeMap<String, String>,
+    /// What its component imports and will not get; each says how it is granted, if it can be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// When the revision was made.
     pub created: Timestamp,
     /// How requests are split among revisions.

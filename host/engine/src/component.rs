@@ -8,7 +8,7 @@ use crate::engine::Flavour;
 use crate::guest::Guest;
 use crate::lane::Lane;
 use crate::shelf::Shelves;
-use crate::{Mode, fault, reflect};
+use crate::{Mode, Reach, fault, reflect, unoffered};
 
 /// A compiled component, ready to be instantiated. Cheap to clone.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub(crate) struct Parts {
     digest: Digest,
     mode: Mode,
     interface: Interface,
+    /// Imports that are not offered.
+    missing: Vec<String>,
     instance: InstancePre<Guest>,
     shelves: Arc<Shelves>,
     lane: Arc<Lane>,
@@ -34,10 +36,10 @@ impl Parts {
         component: wasmtime::component::Component,
     ) -> Result<Self> {
         let interface = reflect::interface(flavour, &component)?;
-        let instance = flavour.linker.instantiate_pre(&component);
-        let instance = instance.map_err(|error| fault::ungranted(&error, &interface, &digest))?;
+        let resolved = unoffered::resolve(flavour, &component, &interface);
+        let (instance, missing) = resolved.map_err(|error| fault::ungranted(&error, &interface, &digest))?;
         let (shelves, lane) = (flavour.shelves.clone(), flavour.lane.clone());
-        Ok(Self { digest, mode, interface, instance, shelves, lane })
+        Ok(Self { digest, mode, interface, missing, instance, shelves, lane })
     }
 }
 
@@ -54,6 +56,14 @@ impl Component {
     /// What the component imports and exports.
     pub fn interface(&self) -> &Interface {
         &self.parts.interface
+    }
+
+    /// What it may find missing with these grants: each import that this host does not offer, and traps when it is
+    /// called, and each whose calls are refused until they are granted.
+    pub fn warnings(&self, reach: &Reach) -> Vec<String> {
+        let absent = |import: &String| format!("{import} is not offered here: a call of it fails");
+        let missing = self.parts.missing.iter().map(absent);
+        missing.chain(reach.missing(self.interface())).collect()
     }
 
     /// The mode it was compiled for.

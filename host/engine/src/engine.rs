@@ -15,6 +15,7 @@ use crate::guest::Guest;
 use crate::lane::Lane;
 use crate::plan::{Setup, asks_for_concurrency};
 use crate::shelf::Shelves;
+use crate::unoffered::released;
 use crate::{fault, host};
 
 /// How components run.
@@ -51,6 +52,7 @@ struct Inner {
 type Slot = tokio::sync::Mutex<Weak<Parts>>;
 
 pub(crate) struct Flavour {
+    pub(crate) setup: Setup,
     pub(crate) engine: wasmtime::Engine,
     pub(crate) linker: Linker<Guest>,
     /// Where its warm instances wait.
@@ -169,6 +171,7 @@ impl Inner {
         wasm: &[u8],
     ) -> Result<(wasmtime::component::Component, Setup)> {
         fault::check_header(wasm, &digest.to_string())?;
+        let wasm = &*released(wasm);
         let of = |setup| {
             let engine = &self.flavour(setup).engine;
             let component = wasmtime::component::Component::from_binary(engine, wasm)?;
@@ -190,7 +193,7 @@ impl Flavour {
         let engine = wasmtime::Engine::new(config)?;
         let mut linker = Linker::new(&engine);
         host::link(&mut linker, setup)?;
-        Ok(Self { engine, linker, shelves: Arc::default(), lane: lane.clone() })
+        Ok(Self { setup, engine, linker, shelves: Arc::default(), lane: lane.clone() })
     }
 }
 

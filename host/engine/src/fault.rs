@@ -44,7 +44,7 @@ pub(crate) fn ungranted(error: &wasmtime::Error, interface: &Interface, digest: 
     };
     Error::denied(message)
         .hint("Eyot offers eyot:ml@0.1.0, wasi:nn@0.2.0-rc-2024-10-28, WASI 0.2 and 0.3, wasi:logging@0.1.0-draft, and to components that \
-               serve wasi:http, wasi:keyvalue@0.2.0-draft2, wasi:config@0.2.0-rc.1, spin:key-value@3, spin:variables@3 and spin:sqlite@3")
+               serve wasi:http, wasi:keyvalue@0.2.0-draft2, wasi:config@0.2.0-rc.1, spin:key-value@3, spin:variables@3, spin:sqlite@3 and fermyon:spin@2.0.0; another is left out only where it shares no resource with them")
 }
 
 /// Whether a guest ended itself, and says that all went well.

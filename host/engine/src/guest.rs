@@ -22,7 +22,7 @@ use crate::logs::{Lines, Sink, Stream};
 use crate::memory::HostMemory;
 use crate::reach::Reach;
 use crate::step_clock::StepClock;
-use crate::{Component, Limits, hermetic};
+use crate::{Limits, hermetic};
 
 /// What a component may reach. Nothing that is not named here exists for it.
 #[derive(Clone)]
@@ -45,11 +45,6 @@ impl Grants {
         sink: Arc<dyn Sink>,
     ) -> Self {
         Self { models, loader, sink, reach: Arc::default() }
-    }
-
-    /// Fails with `Denied` when the component imports what is not here.
-    pub(crate) fn check(&self, component: &Component) -> eyot_core::Result<()> {
-        self.reach.check(component.interface(), &component.digest())
     }
 }
 

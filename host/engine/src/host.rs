@@ -9,6 +9,7 @@ mod models_async;
 mod nn;
 pub(crate) mod outbound;
 mod settings;
+mod spin2;
 mod sqlite;
 mod tracking;
 
@@ -40,6 +41,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result
             atomics::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
             batch::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
             config::store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+            spin2::link(linker)?;
         }
         Setup::Concurrent => {
             wasmtime_wasi::p3::add_to_linker(linker)?;

@@ -37,6 +37,7 @@ mod temper;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod unoffered;
 mod web;
 
 pub use command::CommandCall;

@@ -59,7 +59,6 @@ impl<S: Start> Pool<S> {
         limits: Limits,
         instances: Instances,
     ) -> Result<Self> {
-        grants.check(&component)?;
         let (idle, counts, temper) = (component.shelves().add(), Counts::default(), Temper::default());
         Ok(Self { component, start, grants, limits, instances, idle, counts, temper })
     }

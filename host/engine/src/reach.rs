@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use eyot_core::interface::Interface;
-use eyot_core::{Digest, Error, Result};
+use eyot_core::{Error, Result};
 use http::Uri;
 
 use crate::stores::{Database, KeyValue};
@@ -26,10 +26,8 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Whether everything that an interface imports is here.
-    ///
-    /// Fails with `Denied` that names the import and how it is granted.
-    pub(crate) fn check(&self, interface: &Interface, digest: &Digest) -> Result<()> {
+    /// What of an interface's imports is refused to who calls it, and how it is granted.
+    pub(crate) fn missing(&self, interface: &Interface) -> Vec<String> {
         let missing = |import: &str| match import.split('@').next().unwrap_or_default() {
             "wasi:http/outgoing-handler" | "wasi:http/client" if self.http.is_empty() => {
                 Some("grant where it may send requests: --allow-http HOST")
@@ -38,22 +36,21 @@ impl Reach {
             | "wasi:keyvalue/atomics"
             | "wasi:keyvalue/batch"
             | "spin:key-value/key-value"
+            | "fermyon:spin/key-value"
                 if self.stores.is_empty() =>
             {
                 Some("grant a store under the label that it opens: --key-value default")
             }
-            "spin:sqlite/sqlite" if self.databases.is_empty() => {
+            "spin:sqlite/sqlite" | "fermyon:spin/sqlite" if self.databases.is_empty() => {
                 Some("grant a database under the label that it opens: --sqlite default")
             }
             _ => None,
         };
-        match interface.imports.iter().find_map(|import| Some((import, missing(import)?))) {
-            None => Ok(()),
-            Some((import, hint)) => {
-                let message = format!("component {digest} imports '{import}', which is not granted");
-                Err(Error::denied(message).hint(hint))
-            }
-        }
+        let told = |import: &String| {
+            missing(import)
+                .map(|hint| format!("calls of {import} are refused until they are granted; {hint}"))
+        };
+        interface.imports.iter().filter_map(told).collect()
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Component, Discard, Engine, Grants, Handler, Instances, Limits, Mode, Options, Outcome, OutputLimits,
-    StepCall,
+    Reach, StepCall,
 };
 
 /// Hands its inputs to a model of the host.
@@ -159,16 +159,62 @@ async fn one_guest_in_trouble_is_nobody_elses() {
 }
 
 #[tokio::test]
-async fn what_is_not_offered_is_named_before_anything_runs() {
+async fn what_is_not_offered_is_named_and_fails_when_it_is_called() {
     let world = World::new();
     let digest = world.put(UNGRANTED).await;
     for mode in [Mode::Serving, Mode::Hermetic] {
-        let error = world.engine.load(&*world.store, digest, mode).await.err().unwrap();
-        assert_eq!(error.kind(), Kind::Denied);
-        assert!(
-            error.chain().contains("imports 'acme:secrets/vault@1.0.0', which is not granted"),
-            "{error:?}"
+        let component = world.engine.load(&*world.store, digest, mode).await.unwrap();
+        assert_eq!(
+            component.warnings(&Reach::default()),
+            ["acme:secrets/vault@1.0.0 is not offered here: a call of it fails"]
         );
+    }
+    let component = world.engine.load(&*world.store, digest, Mode::Hermetic).await.unwrap();
+    let error = component.run_step(world.call("run", json!({}))).await.unwrap_err();
+    let says = "failed: it called acme:secrets/vault@1.0.0#open, which a step of this host does not offer";
+    assert!(error.chain().contains(says), "{error:?}");
+}
+
+#[tokio::test]
+async fn all_that_is_not_offered_is_named_and_what_is_not_called_does_no_harm() {
+    let world = World::new();
+    let text = r#"(component
+        (import "acme:one/thing@1.0.0" (instance (export "r" (type (sub resource)))))
+        (import "wasi:random/random@0.2.0" (instance $random (export "get-random-u64" (func (result u64)))))
+        (import "acme:two/thing@1.0.0" (instance (export "f" (func (param "x" string) (result string)))))
+        (import "loose" (func))
+        (core func $get (canon lower (func $random "get-random-u64")))
+        (core module $m (import "" "get" (func (result i64))) (func (export "run") (result i64) (call 0)))
+        (core instance $i (instantiate $m (with "" (instance (export "get" (func $get))))))
+        (func (export "run") (result u64) (canon lift (core func $i "run"))))"#;
+    let digest = world.put(text).await;
+    let component = world.engine.load(&*world.store, digest, Mode::Hermetic).await.unwrap();
+    let warnings = component.warnings(&Reach::default());
+    let named: Vec<_> =
+        warnings.iter().filter_map(|warning| warning.split_once(' ')).map(|(name, _)| name).collect();
+    assert_eq!(named, ["acme:one/thing@1.0.0", "acme:two/thing@1.0.0", "loose"]);
+    component.run_step(world.call("run", json!({}))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_release_candidate_of_wasi_is_what_came_of_it_where_its_shape_is() {
+    let world = World::new();
+    let text = |result: &str| {
+        format!(
+            r#"(component
+                (import "wasi:random/random@0.3.0-rc-2026-01-06" (instance $random (export "get-random-u64" (func (result {result})))))
+                (core func $get (canon lower (func $random "get-random-u64")))
+                (core module $m (import "" "get" (func (result {core}))) (func (export "run") (result {core}) (call 0)))
+                (core instance $i (instantiate $m (with "" (instance (export "get" (func $get))))))
+                (func (export "run") (result {result}) (canon lift (core func $i "run"))))"#,
+            core = if result == "u64" { "i64" } else { "i32" }
+        )
+    };
+    for (result, offered) in [("u64", true), ("u32", false)] {
+        let digest = world.put(&text(result)).await;
+        let component = world.engine.load(&*world.store, digest, Mode::Hermetic).await.unwrap();
+        assert_eq!(component.warnings(&Reach::default()).is_empty(), offered, "{result}");
+        assert_eq!(component.run_step(world.call("run", json!({}))).await.is_ok(), offered, "{result}");
     }
 }
 

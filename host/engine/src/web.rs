@@ -56,7 +56,6 @@ impl Web {
             let pre = p2::bindings::ProxyPre::new(pre).map_err(invalid)?;
             Kind::Alone(Alone::new(component, pre, grants, limits, instances)?)
         } else {
-            grants.check(&component)?;
             let pre = p3::bindings::ServicePre::new(pre).map_err(invalid)?;
             Kind::Together(Together::new(component, pre, grants, limits, instances))
         };

@@ -107,6 +107,9 @@ const OFFERED: &[(&str, &str, &str)] = &[
     ("wasi:logging/", "0.1.0-draft", "eyot"),
     ("wasi:config/", "0.2.0-rc.1", "eyot, where granted"),
     ("wasi:keyvalue/", "0.2.0-draft2", "eyot, where granted"),
+    ("fermyon:spin/key-value", "2.0.", "eyot, where granted"),
+    ("fermyon:spin/sqlite", "2.0.", "eyot, where granted"),
+    ("fermyon:spin/variables", "2.0.", "eyot, where granted"),
     ("spin:key-value/", "3.0.", "eyot, where granted"),
     ("spin:variables/", "3.0.", "eyot, where granted"),
     ("spin:sqlite/", "3.1.", "eyot, where granted"),
@@ -233,7 +236,7 @@ fn handle(resolve: &Resolve, mut id: TypeId) -> Type {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use eyot_engine::{Engine, Mode, Options};
+    use eyot_engine::{Engine, Mode, Options, Reach};
     use eyot_store::{BlobStore as _, Memory};
 
     use super::*;
@@ -260,6 +263,11 @@ mod tests {
         ("wasi:keyvalue/store@0.2.0-draft2", r#"(export "bucket" (type (sub resource)))"#),
         ("spin:key-value/key-value@3.0.0", r#"(export "store" (type (sub resource)))"#),
         ("spin:sqlite/sqlite@3.1.0", r#"(export "connection" (type (sub resource)))"#),
+        ("fermyon:spin/key-value@2.0.0", r#"(export "store" (type (sub resource)))"#),
+        ("fermyon:spin/sqlite@2.0.0", r#"(export "connection" (type (sub resource)))"#),
+        ("fermyon:spin/variables@2.0.0", ""),
+        ("wasi:random/random@0.3.0-rc-2026-01-06", r#"(export "get-random-u64" (func (result u64)))"#),
+        ("fermyon:spin/llm@2.0.0", r#"(export "ask" (func (result u32)))"#),
         ("wasi:random/random@0.9.0", r#"(export "get-random-u64" (func (result u64)))"#),
         (
             "eyot:ml/tracking@0.2.0",
@@ -276,7 +284,8 @@ mod tests {
         for (name, item) in INTERFACES {
             let wasm = wat::parse_str(format!(r#"(component (import "{name}" (instance {item})))"#)).unwrap();
             let digest = store.put(wasm.clone().into()).await.unwrap().digest;
-            let linked = engine.load(&store, digest, Mode::Serving).await.is_ok();
+            let loaded = engine.load(&store, digest, Mode::Serving).await.unwrap();
+            let linked = loaded.warnings(&Reach::default()).iter().all(|one| !one.contains("not offered"));
             let described = Described::read(&wasm).unwrap();
             assert_eq!(described.provided, [Import { name: (*name).to_owned(), provider: provider(name) }]);
             assert_eq!(provider(name).is_some(), linked, "{name}");

@@ -14,6 +14,7 @@ use eyot_engine::{
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
 use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings};
 use eyot_store::BlobStore;
+use parking_lot::Mutex;
 
 use crate::stores;
 use crate::visible::visible;
@@ -32,6 +33,8 @@ pub(crate) struct Stage {
     stores: stores::Stores,
     batching: Batching,
     closings: stores::Closings,
+    /// What components may find missing, by deployment and revision.
+    warned: Mutex<HashMap<(Name, u64), Vec<String>>>,
 }
 
 impl Stage {
@@ -61,6 +64,7 @@ impl Stage {
             batching,
             logs,
             closings: stores::Closings::default(),
+            warned: Mutex::default(),
         }
     }
 
@@ -95,13 +99,16 @@ impl Stage {
             parts.predictor = Some(predictor);
             return Ok(parts);
         };
+        // Before anything is compiled: what is wrong with them is no matter of the component.
+        let reach = Arc::new(self.reach(name, spec)?);
         let wasm = self.engine.load(&*self.store, component.content, Mode::Serving).await;
         let wasm = wasm.map_err(|error| error.context(format!("component {}", component.reference)))?;
         let to_log = ToLog { deployment: name.to_string(), revision, logs: self.logs.clone() };
         let sink = Arc::new(Throttle::new(to_log));
         let ran_on = models.iter().map(|(name, model)| (name.clone(), model.ran_on())).collect();
         let mut grants = Grants::new(Arc::new(models), self.models.clone(), sink);
-        grants.reach = Arc::new(self.reach(name, spec)?);
+        self.warned.lock().insert((name.clone(), revision), wasm.warnings(&reach));
+        grants.reach = reach;
         let (mut limits, mut instances) = (self.limits, self.instances);
         limits.timeout = spec.limits.timeout.map_or(limits.timeout, |timeout| timeout.0);
         // As many instances wait for work as there may be requests for them.
@@ -215,6 +222,11 @@ impl Host for Stage {
     fn deactivate(&self, name: &Name) {
         self.gateway.deactivate(name);
         self.closings.close(name);
+        self.warned.lock().retain(|(warned, _), _| warned != name);
+    }
+
+    fn warnings(&self, name: &Name, revision: u64) -> Vec<String> {
+        self.warned.lock().get(&(name.clone(), revision)).cloned().unwrap_or_default()
     }
 
     fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String> {

@@ -72,6 +72,8 @@ pub mod serving {
             "wasi:keyvalue/atomics.cas": crate::Cas,
             "spin:key-value/key-value.store": crate::SpinStore,
             "spin:sqlite/sqlite.connection": crate::SpinConnection,
+            "fermyon:spin/key-value.store": crate::SpinStore,
+            "fermyon:spin/sqlite.connection": crate::SpinConnection,
         },
     });
 }

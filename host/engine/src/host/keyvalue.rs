@@ -42,7 +42,7 @@ fn value_bytes(key: &str, value: Option<&[u8]>) -> usize {
 const PAIR_BYTES: usize = 64;
 
 /// A value that its guest has room for.
-async fn fetch(store: &Store, key: &str, memory: &HostMemory) -> Result<Option<Vec<u8>>> {
+pub(super) async fn fetch(store: &Store, key: &str, memory: &HostMemory) -> Result<Option<Vec<u8>>> {
     let value = store.get(key).await?;
     memory.hold(value_bytes(key, value.as_deref())).map(|_| value)
 }
@@ -256,22 +256,27 @@ impl<T: Send> spin::HostStoreWithStore<T> for ToGuest {
     ) -> wasmtime::Result<(StreamReader<String>, FutureReader<std::result::Result<(), spin::Error>>)> {
         let store = behind(accessor, &store)?;
         let held = Arc::new(accessor.with(|mut access| access.get().memory.open()));
-        let mut all: Vec<String> = Vec::new();
-        let ended = loop {
-            let page = store.keys(all.last().map(String::as_str), PAGE).await;
-            let page = page.and_then(|page| {
-                held.grow(page.iter().map(|key| value_bytes(key, None)).sum()).map(|()| page)
-            });
-            match page {
-                Ok(page) if page.is_empty() => break Ok(()),
-                Ok(page) => all.extend(page),
-                Err(error) => break Err(spun(&error)),
-            }
-        };
+        let (all, ended) = all_keys(&store, &held).await;
+        let ended = ended.map_err(|error| spun(&error));
         accessor.with(|mut access| {
             let keys = StreamReader::new(&mut access, HeldItems::new(all, held))?;
             Ok((keys, FutureReader::new(&mut access, async move { wasmtime::error::Ok(ended) })?))
         })
+    }
+}
+
+/// All keys of a store, as far as they could be read and there is room for them in `held`, and how that ended.
+pub(super) async fn all_keys(store: &Store, held: &HeldMemory) -> (Vec<String>, Result<()>) {
+    let mut all: Vec<String> = Vec::new();
+    loop {
+        let page = store.keys(all.last().map(String::as_str), PAGE).await;
+        let page = page
+            .and_then(|page| held.grow(page.iter().map(|key| value_bytes(key, None)).sum()).map(|()| page));
+        match page {
+            Ok(page) if page.is_empty() => return (all, Ok(())),
+            Ok(page) => all.extend(page),
+            Err(error) => return (all, Err(error)),
+        }
     }
 }
 

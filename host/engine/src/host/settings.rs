@@ -25,15 +25,23 @@ impl<T: Send> spin::HostWithStore<T> for ToGuest {
         accessor: &Accessor<T, Self>,
         name: String,
     ) -> wasmtime::Result<Result<String, spin::Error>> {
-        let value = accessor.with(|mut access| access.get().grants.reach.variables.get(&name).cloned());
-        // Spin's own names are snake_case; another can never be defined.
-        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        Ok(match value {
-            Some(value) => Ok(value),
-            None if name.is_empty() || !name.bytes().all(good) => Err(spin::Error::InvalidName(name)),
-            None => Err(spin::Error::Undefined(format!(
-                "no variable '{name}' was given; eyot deploy --var {name}=VALUE gives one"
-            ))),
-        })
+        let value = accessor.with(|mut access| variable(access.get(), &name));
+        Ok(value.map_err(|undefined| match undefined {
+            None => spin::Error::InvalidName(name),
+            Some(text) => spin::Error::Undefined(text),
+        }))
+    }
+}
+
+/// The value of a variable; else why there is none, and nothing where there can never be one of that name.
+pub(super) fn variable(guest: &Guest, name: &str) -> Result<String, Option<String>> {
+    // Spin's own names are snake_case; another can never be defined.
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    match guest.grants.reach.variables.get(name) {
+        Some(value) => Ok(value.clone()),
+        None if name.is_empty() || !name.bytes().all(good) => Err(None),
+        None => {
+            Err(Some(format!("no variable '{name}' was given; eyot deploy --var {name}=VALUE gives one")))
+        }
     }
 }

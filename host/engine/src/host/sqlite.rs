@@ -79,7 +79,7 @@ impl Guest {
 
     /// What a statement that starts now may take. It ends a little before the call does, so that the guest hears of
     /// it and can still answer.
-    fn statement_limits(&self) -> StatementLimits {
+    pub(super) fn statement_limits(&self) -> StatementLimits {
         StatementLimits { deadline: self.inference_deadline(), answer: Arc::new(self.memory.open()) }
     }
 }

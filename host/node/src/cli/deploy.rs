@@ -107,6 +107,7 @@ impl Deploy {
         let deployment = session.client().deploy(&name, &request).await;
         spinner.finish_and_clear();
         let deployment = deployment?;
+        deployment.warnings.iter().for_each(|warning| output.note(&format!("warning: {warning}")));
         let gateway = session.gateway();
         let ready = deployment
             .traffic

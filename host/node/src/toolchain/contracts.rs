@@ -22,6 +22,7 @@ const OWN: &[(&str, &str)] = files![
 ];
 /// The packages it stands on.
 const DEPS: &[(&str, &str)] = files![
+    "deps/fermyon-spin-2.0.0/spin.wit",
     "deps/spin-key-value-3.0.0/key-value.wit",
     "deps/spin-sqlite-3.1.0/sqlite.wit",
     "deps/spin-variables-3.0.0/variables.wit",
@@ -51,10 +52,11 @@ pub(super) fn write_for(dir: &Path, component: &str, wasi: &str) -> Result<()> {
     file(&dir.join("component.wit"), component)?;
     // Not every tool can read what is asynchronous: only who wants it gets it. Such are Spin's contracts, and
     // the world that names them.
-    let (spins, waits_not) = (component.contains("spin:"), component.contains("-async@"));
+    let spins = component.contains("spin:") || component.contains("fermyon:spin/");
+    let waits_not = component.contains("-async@");
     let wanted = |path: &str| match path {
         "serving.wit" => spins,
-        path if path.starts_with("deps/spin-") => spins,
+        path if path.starts_with("deps/spin-") || path.starts_with("deps/fermyon-spin-") => spins,
         path => waits_not || !path.ends_with("-async.wit"),
     };
     for (path, text) in OWN.iter().filter(|(path, _)| wanted(path)) {
