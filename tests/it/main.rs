@@ -35,6 +35,7 @@ mod spin2;
 mod starting;
 mod stores;
 mod templates;
+mod threads;
 mod tuning;
 mod web;
 mod world;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use eyot_nn::thread_time;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
@@ -162,20 +163,6 @@ impl Pace {
 
     fn holds(&self, since: Option<Duration>) {
         *self.0.since.lock() = since;
-    }
-}
-
-/// What the thread that calls this has computed so far.
-fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it writes to what it is given and to nothing else.
-    match unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } {
-        0 => Duration::new(
-            u64::try_from(time.tv_sec).unwrap_or_default(),
-            u32::try_from(time.tv_nsec).unwrap_or_default(),
-        ),
-        // Every system that this is built for has that clock; without one no guest would ever be short.
-        _ => Duration::ZERO,
     }
 }
 

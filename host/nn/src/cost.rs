@@ -56,6 +56,20 @@ impl Cost {
     }
 }
 
+/// What the thread that calls this has computed so far.
+pub fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it writes to what it is given and to nothing else.
+    match unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } {
+        0 => Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or_default(),
+            u32::try_from(time.tv_nsec).unwrap_or_default(),
+        ),
+        // Every system that this is built for has that clock.
+        _ => Duration::ZERO,
+    }
+}
+
 fn estimate(points: &[Point], size: f64) -> Option<f64> {
     let (first, last) = (points.first()?, points.last()?);
     if points.len() == 1 {
@@ -147,5 +161,22 @@ mod tests {
             cost.note(4, Duration::from_micros(1000));
         }
         assert!(cost.predict(4).unwrap() > Duration::from_micros(900));
+    }
+
+    #[test]
+    fn only_what_a_thread_computes_counts() {
+        let begun = thread_time();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            let begun = thread_time();
+            while thread_time() - begun < Duration::from_millis(30) {
+                std::hint::spin_loop();
+            }
+            sender.send(thread_time() - begun).unwrap();
+        });
+        // This thread waits for as long as the other computes.
+        let computed = receiver.recv().unwrap();
+        assert!(computed >= Duration::from_millis(30) && thread_time() - begun < computed / 2);
+        other.join().unwrap();
     }
 }

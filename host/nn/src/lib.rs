@@ -48,6 +48,7 @@ pub use ask::{Ask, Inferred, Priority};
 pub use backend::{Backend, Model, RanOn};
 pub use backends::Backends;
 pub use control::{Interrupt, RunControl, RunLimits, StopReason};
+pub use cost::thread_time;
 pub use eyot_core::config::{Precision, Target, Tolerance};
 pub use loaded::{LoadedModel, Pin};
 pub use models::{Models, Options};

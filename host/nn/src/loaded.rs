@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::control::{Caller, Company, bounded};
-use crate::cost::Cost;
+use crate::cost::{Cost, thread_time};
 use crate::job::{late, of_the_caller};
 use crate::memory::Room;
 use crate::models::Inner;
@@ -17,8 +17,8 @@ use crate::stats::{LearnedCost, ModelStats};
 use crate::threads::Threads;
 use crate::trial::Verdict;
 use crate::{
-    Ask, Batching, Inferred, Model, NamedTensor, RanOn, RunLimits, Settings, Signature, Tensor, Tolerance,
-    batch,
+    Ask, Batching, Inferred, Model, NamedTensor, RanOn, RunLimits, Settings, Signature, Target, Tensor,
+    Tolerance, batch,
 };
 
 /// A model that is ready to run: a handle on what the whole process shares. Cheap to clone.
@@ -330,7 +330,7 @@ impl Shared {
         deadline: Option<Instant>,
         callers: &[&Caller],
     ) -> Result<Vec<Tensor>> {
-        let started = Instant::now();
+        let (started, computed) = (Instant::now(), thread_time());
         let outputs = bounded(limits, deadline, |control| {
             if !callers.is_empty() {
                 let company = Company::new(callers.len(), control.clone());
@@ -345,15 +345,25 @@ impl Shared {
             })
         });
         // On the processor nothing else can fail.
-        let has_run = self.settings.target == crate::Target::Cpu && self.cost.line().is_some();
+        let has_run = self.settings.target == Target::Cpu && self.cost.line().is_some();
         let outputs = outputs.map_err(|error| if has_run { of_the_caller(error) } else { error });
         self.counts.inferences.fetch_add(1, Ordering::Relaxed);
         match &outputs {
-            Ok(_) => self.cost.note(batch::size(inputs), started.elapsed()),
+            Ok(_) => self.cost.note(batch::size(inputs), self.took(started, computed)),
             Err(error) if error.kind() == Kind::Cancelled => self.count_abandoned(),
             Err(_) => drop(self.counts.failures.fetch_add(1, Ordering::Relaxed)),
         }
         outputs
+    }
+
+    /// What a run that began then has taken: where one thread computes it, the time that this thread was given,
+    /// or a busy machine would be taken for a slow model.
+    fn took(&self, started: Instant, computed: Duration) -> Duration {
+        let wall = started.elapsed();
+        if self.width() > 1 || self.ran_on.library() == "openvino" || self.ran_on.target != Target::Cpu {
+            return wall;
+        }
+        wall.min(thread_time().saturating_sub(computed))
     }
 
     /// The weights, if they are in memory, which also counts as a use.

@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     models: Mutex<HashMap<Key, Arc<Shared>>>,
     /// Many who ask for a model at once wait for one load.
     loading: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>,
+    /// Loads at once: each has a thread, and memory for a model twice.
+    loading_places: tokio::sync::Semaphore,
     loads: AtomicU64,
     evictions: AtomicU64,
 }
@@ -98,6 +100,7 @@ impl Models {
             began: Instant::now(),
             models: Mutex::default(),
             loading: Mutex::default(),
+            loading_places: tokio::sync::Semaphore::new(options.threads.max(MIN_LOADS)),
             loads: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
         };
@@ -181,6 +184,9 @@ enum Source {
 /// away, and must not push out everybody else's.
 const BROUGHT: u64 = 4;
 
+/// However few threads there are: one that is tried for long keeps not everybody else.
+const MIN_LOADS: usize = 4;
+
 impl Inner {
     async fn shared(
         self: &Arc<Self>,
@@ -253,6 +259,8 @@ impl Inner {
 
     /// Loads and warms up, away from the async threads.
     async fn fresh(&self, bytes: Bytes, settings: Settings, backend: Option<String>) -> Result<Fresh> {
+        let place = self.loading_places.acquire().await;
+        let _place = place.map_err(|error| Error::internal("no model is loaded any more").because(error))?;
         let backends = self.backends.clone();
         let loading = tokio::task::spawn_blocking(move || {
             let (model, mut ran_on) = prefer(&backends, &bytes, settings, backend.as_deref())?;
