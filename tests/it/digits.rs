@@ -126,10 +126,9 @@ fn a_handler_works_before_and_after_its_model() {
     // The model that it needs was not granted.
     let refused = server.post("/v2/models/digits/infer", "{}").unwrap();
     assert_eq!(refused.status, 400);
-    world.eyot.json(&["deploy", "digits-image:0.1.0", "--name", "without"]).unwrap();
-    let input = json!({ "name": "image", "datatype": "UINT8", "shape": [0, 32, 32], "data": [] });
-    let answer = server.post("/v2/models/without/infer", json!({ "inputs": [input] }).to_string()).unwrap();
-    assert!(answer.text().contains("no model is granted as 'digits'"), "{} {}", answer.status, answer.text());
+    let refused = world.eyot.refused(&["deploy", "digits-image:0.1.0", "--name", "without"]).unwrap();
+    assert!(refused.message.contains("opens the model 'digits', which it was not granted"), "{refused:?}");
+    assert_eq!(server.get("/v2/models/without/ready").unwrap().status, 404);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod input;
 mod joining;
 mod linking;
 mod overlap;
+mod plain;
 mod programs;
 mod registry;
 mod registry_clients;

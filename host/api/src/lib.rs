@@ -4,6 +4,7 @@
 mod answer;
 mod client;
 mod deployments;
+mod front;
 mod logs;
 mod models;
 mod registry;

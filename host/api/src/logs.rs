@@ -27,12 +27,20 @@ pub struct LogLine {
     pub line: String,
 }
 
+impl LogLine {
+    /// What it takes in memory.
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.stream.capacity() + self.line.capacity()
+    }
+}
+
 /// The lines of all deployments. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Logs(Arc<Mutex<HashMap<String, Kept>>>);
 
-/// Bytes of lines that are kept for one deployment: a guest that prints without end costs no more.
-const KEPT: usize = 256 << 10;
+/// What the lines that are kept for one deployment may take, they themselves and what is known of each: a guest that
+/// prints without end costs no more, also one that prints empty lines.
+const MAX_KEPT_BYTES: usize = 256 << 10;
 /// Lines that a reader may be behind before it misses some, and is told so.
 const BEHIND: usize = 1024;
 
@@ -56,10 +64,10 @@ impl Logs {
             Some(kept) => kept,
             None => all.entry(deployment.to_owned()).or_default(),
         };
-        kept.bytes += line.line.len();
+        kept.bytes += line.size();
         kept.lines.push_back(line.clone());
-        while kept.bytes > KEPT && kept.lines.len() > 1 {
-            kept.bytes -= kept.lines.pop_front().map_or(0, |line| line.line.len());
+        while kept.bytes > MAX_KEPT_BYTES && kept.lines.len() > 1 {
+            kept.bytes -= kept.lines.pop_front().map_or(0, |line| line.size());
         }
         // Nobody may be listening.
         let _ = kept.live.send(line);
@@ -142,7 +150,12 @@ mod tests {
         for _ in 0..100 {
             logs.push("a", line(&"x".repeat(8 << 10)));
         }
-        assert!(texts(usize::MAX).iter().map(String::len).sum::<usize>() <= KEPT);
+        assert!(texts(usize::MAX).iter().map(String::len).sum::<usize>() <= MAX_KEPT_BYTES);
+        for _ in 0..100_000 {
+            logs.push("a", line(""));
+        }
+        let kept = texts(usize::MAX).len();
+        assert!(kept <= MAX_KEPT_BYTES / size_of::<LogLine>() && kept > 100, "{kept} empty lines");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 use crate::answer::Refusal;
 use crate::logs::{self, Logs};
 use crate::routes::{Routes, Rule};
-use crate::{deployments, models, registry, runs};
+use crate::{deployments, front, models, registry, runs};
 
 /// What answers requests.
 #[derive(Clone)]
@@ -50,6 +50,7 @@ pub fn router(services: Services) -> Router {
     let registry_routes = eyot_oci::router(services.registry.clone());
     let changes = services.changes.clone();
     let routes = Routes::new(&services)
+        .path("/", |path| path.get(Rule::Public, front::page))
         .path("/health", |path| path.get(Rule::Public, || async { "OK" }))
         .path("/api/v1/server", |path| path.get(Rule::Public, info));
     let areas = [

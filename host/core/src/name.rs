@@ -29,9 +29,10 @@ impl FromStr for Name {
             return Ok(Self(text.to_owned()));
         }
         let shown: String = text.chars().take(80).collect();
-        Err(Error::invalid(format!("'{shown}' is no valid name")).hint(
-            "a name has 1 to 128 lower-case letters, digits, '-', '_' or '.', and starts with a letter or digit",
-        ))
+        // In the message itself: not everybody who shows one has a place for a hint.
+        Err(Error::invalid(format!(
+            "'{shown}' is no valid name: 1 to 128 lower-case letters, digits, '-', '_' or '.', the first a letter or a digit"
+        )))
     }
 }
 

@@ -43,7 +43,13 @@ pub trait Host: Send + Sync + 'static {
 }
 
 /// A revision that is ready to serve.
-pub trait Staged: Send {
+#[async_trait]
+pub trait Staged: Send + Sync {
+    /// Tries a revision that has never served, before anything is written of it: fails where every request would.
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Lets requests that name the revision reach it; others do once they are routed to it. Cannot fail.
     fn activate(self: Box<Self>);
 }
@@ -239,7 +245,7 @@ impl Deployments {
         // What served before stays ready as far as it is, so that a rollback needs no loading.
         live.extend(before.iter().flat_map(Traffic::revisions).filter(|revision| active.contains(revision)));
         let written = async {
-            let staged = self.stage(name, &fresh).await?;
+            let staged = self.stage(name, &fresh, new.as_ref().map(|made| made.revision)).await?;
             let now = self.0.clock.now();
             records::write(&self.0.db, name, new.as_ref(), &traffic, before.as_ref(), now).await?;
             Ok::<_, Error>(staged)
@@ -263,12 +269,23 @@ impl Deployments {
         self.get(name).await
     }
 
-    /// Loads revisions, and keeps what they are of in the store.
-    async fn stage(&self, name: &Name, revisions: &BTreeMap<u64, Spec>) -> Result<Vec<Box<dyn Staged>>> {
+    /// Loads revisions, and keeps what they are of in the store. The new one is tried as well.
+    async fn stage(
+        &self,
+        name: &Name,
+        revisions: &BTreeMap<u64, Spec>,
+        new: Option<u64>,
+    ) -> Result<Vec<Box<dyn Staged>>> {
         let mut staged = Vec::new();
         for (revision, spec) in revisions {
-            let loaded = self.0.host.stage(name, *revision, spec).await;
-            staged.push(loaded.map_err(|error| error.context(format!("cannot deploy '{name}'")))?);
+            let loaded = async {
+                let loaded = self.0.host.stage(name, *revision, spec).await?;
+                if Some(*revision) == new {
+                    loaded.check().await?;
+                }
+                Ok::<_, Error>(loaded)
+            };
+            staged.push(loaded.await.map_err(|error| error.context(format!("cannot deploy '{name}'")))?);
             for content in spec.contents() {
                 self.0.store.pin(&content, &owner(name, *revision)).await?;
             }

@@ -1,6 +1,6 @@
 //! What one instance has: its WASI, its handles, its limits and what it was granted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,29 @@ pub struct Grants {
     pub sink: Arc<dyn Sink>,
     /// What it may reach beside models.
     pub reach: Arc<Reach>,
+    /// Models that it asked for and was not granted.
+    pub(crate) ungranted_models: Arc<UngrantedModels>,
+}
+
+/// The names of models that a component asked for and was not granted: the first of them.
+#[derive(Default)]
+pub(crate) struct UngrantedModels(Mutex<BTreeSet<String>>);
+
+/// Names that are kept; a component can make up any number of them.
+const MAX_UNGRANTED_NAMES: usize = 16;
+const MAX_NAME_CHARACTERS: usize = 128;
+
+impl UngrantedModels {
+    pub(crate) fn note(&self, name: &str) {
+        let mut names = self.0.lock();
+        if names.len() < MAX_UNGRANTED_NAMES {
+            names.insert(name.chars().take(MAX_NAME_CHARACTERS).collect());
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.lock().iter().cloned().collect()
+    }
 }
 
 impl Grants {
@@ -44,7 +67,8 @@ impl Grants {
         loader: Arc<Models>,
         sink: Arc<dyn Sink>,
     ) -> Self {
-        Self { models, loader, sink, reach: Arc::default() }
+        let (reach, ungranted_models) = (Arc::default(), Arc::default());
+        Self { models, loader, sink, reach, ungranted_models }
     }
 }
 

@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
-use eyot_nn::{Ask, NamedTensor, Signature, TensorSpec};
+use eyot_nn::{Ask, NamedTensor, Signature, Tensor, TensorSpec};
 use eyot_world::asynchronous::{ModelHandlerAsync, ModelHandlerAsyncPre};
 use eyot_world::handler::{ModelHandler, ModelHandlerPre};
 use eyot_world::types;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-use crate::guest::Guest;
+use crate::guest::{Guest, UngrantedModels};
 use crate::host::from_guest;
 use crate::host::models::{data_type, from_wit, to_wit};
 use crate::pool::{Pool, Start, Warm, in_time};
@@ -19,6 +19,7 @@ use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent};
 pub struct Handler {
     pool: Arc<Pool<Either>>,
     signature: Signature,
+    ungranted_models: Arc<UngrantedModels>,
 }
 
 /// The two ways to be a handler.
@@ -57,11 +58,49 @@ impl Handler {
             return Err(Error::internal("a handler was compiled for steps"));
         }
         let either = Either::new(&component)?;
+        let ungranted_models = grants.ungranted_models.clone();
         let pool = Arc::new(Pool::new(component, either, grants, limits, instances)?);
         let mut warm = pool.fresh().await?;
         let signature = describe(&pool, &mut warm).await?;
         pool.keep(warm);
-        Ok(Arc::new(Self { pool, signature }))
+        Ok(Arc::new(Self { pool, signature, ungranted_models }))
+    }
+
+    /// Answers an example of a request, all zeros, to see whether the handler has the models that it opens. What it
+    /// answers does not matter, nor that it may refuse such numbers; one that may open none is not asked.
+    ///
+    /// Fails with `Invalid` that names the models, when it gave no answer and asked for some that it was not granted.
+    pub async fn check_models(&self) -> Result<()> {
+        let interface = self.component().interface();
+        if !MODELS.iter().any(|models| interface.imports.iter().any(|import| import.starts_with(models))) {
+            return Ok(());
+        }
+        let Some(inputs) = self.example()? else { return Ok(()) };
+        let deadline = Instant::now() + EXAMPLE_TIMEOUT.min(self.pool.limits().timeout);
+        if self.predict(inputs, Some(deadline)).await.is_ok() {
+            return Ok(());
+        }
+        match self.ungranted_models.names().as_slice() {
+            [] => Ok(()),
+            [only] => Err(ungranted(&format!("the model '{only}'"), only)),
+            names @ [first, ..] => Err(ungranted(&format!("the models '{}'", names.join("', '")), first)),
+        }
+    }
+
+    /// Inputs of zeros and empty texts, dimensions that may vary 1; none where that is too large to be worth it.
+    fn example(&self) -> Result<Option<Vec<NamedTensor>>> {
+        let mut inputs = Vec::new();
+        for spec in &self.signature.inputs {
+            let shape: Vec<usize> = spec.shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(1)).collect();
+            let count = shape.iter().try_fold(1_usize, |count, dim| count.checked_mul(*dim));
+            let Some(count) = count.filter(|count| *count <= MAX_EXAMPLE_ELEMENTS) else { return Ok(None) };
+            let tensor = match spec.dtype.size() {
+                Some(size) => Tensor::new(spec.dtype, shape, vec![0; count * size]),
+                None => Tensor::of_strings(shape, &vec![""; count]),
+            };
+            inputs.push(NamedTensor { name: spec.name.clone(), tensor: tensor? });
+        }
+        Ok(Some(inputs))
     }
 
     /// Whether a component is of this kind.
@@ -144,6 +183,17 @@ impl Handler {
         };
         self.signature.check_outputs(outputs.map_err(fault)?).map_err(fault)
     }
+}
+
+/// How a component opens models by their names.
+const MODELS: [&str; 2] = ["eyot:ml/models", "wasi:nn/"];
+/// What an example may cost.
+const EXAMPLE_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_EXAMPLE_ELEMENTS: usize = 4 << 20;
+
+fn ungranted(models: &str, first: &str) -> Error {
+    Error::invalid(format!("the component opens {models}, which it was not granted"))
+        .hint(format!("grant it with --model {first}=MODEL, as in --model {first}=models:/{first}@champion"))
 }
 
 const WAITING: &str = "eyot:ml/handler";

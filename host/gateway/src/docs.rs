@@ -15,6 +15,7 @@ pub(crate) const STYLE: &str = "\
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 small { font-weight: normal; opacity: .7; }
 table { border-collapse: collapse; width: 100%; }
+h1, p, code, td { overflow-wrap: anywhere; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8884; }
 textarea { width: 100%; box-sizing: border-box; font: .9rem ui-monospace, monospace; }
 output:empty::before { content: \"The answer comes here.\"; opacity: .6; }

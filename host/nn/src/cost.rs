@@ -10,7 +10,7 @@ const MEMORY: f64 = 8.0;
 
 /// The learned cost of a model as a function of its inputs' size: points that were measured, straight
 /// lines between them and beyond.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Cost(Mutex<Points>);
 
 type Points = Vec<Point>;
@@ -42,6 +42,26 @@ impl Cost {
             }
             Err(place) => points.insert(place, Point { bucket: at, size, nanoseconds: took }),
         }
+    }
+
+    /// What was learned: sizes and nanoseconds, the smallest first.
+    pub(crate) fn points(&self) -> Vec<(f64, f64)> {
+        self.0.lock().iter().map(|point| (point.size, point.nanoseconds)).collect()
+    }
+
+    /// What was learned by another that had these points.
+    pub(crate) fn restored(points: &[(f64, f64)]) -> Self {
+        let mut points: Vec<_> = points
+            .iter()
+            .map(|(size, nanoseconds)| Point {
+                bucket: bucket(*size as u64),
+                size: *size,
+                nanoseconds: *nanoseconds,
+            })
+            .collect();
+        points.sort_by_key(|point| point.bucket);
+        points.dedup_by_key(|point| point.bucket);
+        Self(Mutex::new(points))
     }
 
     /// What a run of that size will take; `None` before any was measured.

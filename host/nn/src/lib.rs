@@ -43,6 +43,7 @@ mod suite;
 mod tensor;
 mod threads;
 mod trial;
+mod trial_memory;
 
 pub use ask::{Ask, Inferred, Priority};
 pub use backend::{Backend, Model, RanOn};

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -14,6 +15,7 @@ use crate::loaded::{Fresh, Resident, Shared};
 use crate::memory::{Budget, Room, model_memory};
 use crate::stats::Stats;
 use crate::threads::Threads;
+use crate::trial_memory::{KeptTrial, TrialKey, TrialMemory};
 use crate::{
     Backends, Batching, LoadedModel, Model, Precision, RanOn, RunLimits, Settings, difference, independence,
     onnx, trial,
@@ -79,6 +81,7 @@ pub(crate) struct Inner {
     loading_places: tokio::sync::Semaphore,
     loads: AtomicU64,
     evictions: AtomicU64,
+    trials: TrialMemory,
 }
 
 impl Models {
@@ -90,6 +93,25 @@ impl Models {
 
     /// Models out of `store`.
     pub fn with(store: Arc<dyn BlobStore>, backends: Backends, options: Options) -> Arc<Self> {
+        Self::over(store, backends, options, TrialMemory::default())
+    }
+
+    /// Models out of `store`, which are not tried again by a process that has the folder `trials` from an earlier one.
+    pub fn remembering(
+        store: Arc<dyn BlobStore>,
+        backends: Backends,
+        options: Options,
+        trials: &Path,
+    ) -> Arc<Self> {
+        Self::over(store, backends, options, TrialMemory::new(trials))
+    }
+
+    fn over(
+        store: Arc<dyn BlobStore>,
+        backends: Backends,
+        options: Options,
+        trials: TrialMemory,
+    ) -> Arc<Self> {
         let inner = Inner {
             store,
             backends,
@@ -103,6 +125,7 @@ impl Models {
             loading_places: tokio::sync::Semaphore::new(options.threads.max(MIN_LOADS)),
             loads: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
+            trials,
         };
         Arc::new(Self { inner: Arc::new(inner) })
     }
@@ -235,7 +258,7 @@ impl Inner {
             Source::Bytes(bytes) => bytes,
         };
         let room = self.room(bytes.len() as u64, stored)?;
-        let fresh = self.fresh(bytes, settings, None).await?;
+        let fresh = self.fresh(digest, bytes, settings, None).await?;
         let home = (Arc::downgrade(self), self.threads.clone());
         let shared = Shared::new(digest, settings, fresh, room, home, stored);
         self.models.lock().insert(key, shared.clone());
@@ -253,15 +276,21 @@ impl Inner {
         let bytes = self.store.get(&model.digest()).await.map_err(gone)?;
         let room = self.room(bytes.len() as u64, true)?;
         let backend = model.ran_on().library().to_owned();
-        let fresh = self.fresh(bytes, model.settings(), Some(backend)).await.map_err(gone)?;
+        let fresh = self.fresh(model.digest(), bytes, model.settings(), Some(backend)).await.map_err(gone)?;
         Ok(Resident { model: fresh.model, room })
     }
 
     /// Loads and warms up, away from the async threads.
-    async fn fresh(&self, bytes: Bytes, settings: Settings, backend: Option<String>) -> Result<Fresh> {
+    async fn fresh(
+        &self,
+        digest: Digest,
+        bytes: Bytes,
+        settings: Settings,
+        backend: Option<String>,
+    ) -> Result<Fresh> {
         let place = self.loading_places.acquire().await;
         let _place = place.map_err(|error| Error::internal("no model is loaded any more").because(error))?;
-        let backends = self.backends.clone();
+        let (backends, trials) = (self.backends.clone(), self.trials.clone());
         let loading = tokio::task::spawn_blocking(move || {
             let (model, mut ran_on) = prefer(&backends, &bytes, settings, backend.as_deref())?;
             if settings.precision != Precision::F32 {
@@ -271,8 +300,23 @@ impl Inner {
             }
             let unproved = independence::prove(&onnx::parse(&bytes)?).err();
             drop(bytes);
-            let cost = Cost::default();
-            let verdict = trial::warm_up(&*model, &cost, trial::BUDGET, unproved.is_none());
+            let key = TrialKey::new(&digest, &settings, &ran_on);
+            let (verdict, cost) = match trials.recall(&key) {
+                // What is proved or not is of this process, whatever another was of the opinion.
+                Some(KeptTrial { verdict, cost }) if verdict.may_be_of(unproved.is_none()) => {
+                    trial::first_run(&*model);
+                    (verdict, cost)
+                }
+                _ => {
+                    let cost = Cost::default();
+                    let verdict = trial::warm_up(&*model, &cost, trial::BUDGET, unproved.is_none());
+                    // There was no time, or nothing ran: perhaps there is next time.
+                    if verdict != trial::Verdict::Untried {
+                        trials.keep(&key, verdict, &cost);
+                    }
+                    (verdict, cost)
+                }
+            };
             Ok::<_, Error>(Fresh { model, ran_on, cost, verdict, unproved })
         });
         let fresh =

@@ -41,6 +41,15 @@ impl Verdict {
 }
 
 impl Verdict {
+    /// Whether a trial can have said so of a model of which it is, or is not, proved that its rows are independent.
+    pub(crate) fn may_be_of(self, is_proved: bool) -> bool {
+        match self {
+            Verdict::Joins | Verdict::RowsDiffer => is_proved,
+            Verdict::NotProved => !is_proved,
+            Verdict::FixedShape | Verdict::Untried => true,
+        }
+    }
+
     /// The same for people: with the reason for which nothing is proved.
     pub(crate) fn explained(self, why: Option<&String>) -> String {
         match (self, why) {
@@ -115,6 +124,11 @@ pub(crate) fn warm_up(model: &dyn Model, cost: &Cost, budget: Duration, is_prove
         }
     }
     Verdict::Joins
+}
+
+/// The first run of a model of which a trial is known: slower than those behind it, it should not be a user's.
+pub(crate) fn first_run(model: &dyn Model) {
+    let _ = example(model, &mut Examples::new(0), 1);
 }
 
 /// So many rows of made-up inputs on which the model runs.

@@ -39,6 +39,9 @@ pub(crate) enum Tone {
     Strong,
 }
 
+/// Who waits for longer wants to know what for.
+const LONG_WAIT: Duration = Duration::from_secs(3);
+
 impl Output {
     pub(crate) fn new(json: bool, colour: Colour) -> Self {
         let colour = match colour {
@@ -147,6 +150,24 @@ impl Output {
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
+    }
+
+    /// Waits for something that may take long: with a spinner where somebody watches, elsewhere with a line once it
+    /// has taken a while.
+    pub(crate) async fn waiting<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        let spinner = self.spinner(what);
+        let mut work = std::pin::pin!(work);
+        let done = match tokio::time::timeout(LONG_WAIT, work.as_mut()).await {
+            Ok(done) => done,
+            Err(_) => {
+                if spinner.is_hidden() && !self.json {
+                    self.note(what);
+                }
+                work.await
+            }
+        };
+        spinner.finish_and_clear();
+        done
     }
 
     fn progress(&self, bar: ProgressBar) -> ProgressBar {

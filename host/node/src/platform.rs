@@ -158,7 +158,8 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>> {
 
 pub(crate) fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<Models>> {
     let backends = Backends::open_as(&config.data.backends, &config.inference)?;
-    Ok(Models::with(store, backends, Keeping::from(&config.inference)))
+    let trials = config.data.dir.join("cache/trials");
+    Ok(Models::remembering(store, backends, Keeping::from(&config.inference), &trials))
 }
 
 /// A number of threads, where 0 means one for each processor.

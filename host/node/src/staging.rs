@@ -131,6 +131,7 @@ impl Stage {
         if parts.is_empty() || Handler::is_one(&wasm) {
             // One that is of no kind is refused as no handler.
             let handler = Handler::new(wasm, grants, limits, instances).await?;
+            parts.handler = Some(handler.clone());
             parts.predictor = Some(Arc::new(ComponentPredictor::new(handler, ran_on)));
         }
         Ok(parts)
@@ -171,6 +172,8 @@ impl Stage {
 #[derive(Default)]
 struct Parts {
     predictor: Option<Arc<dyn Predictor>>,
+    /// The same, where it is a component.
+    handler: Option<Arc<Handler>>,
     functions: Option<Arc<Functions>>,
     web: Option<Arc<Web>>,
     /// What keeps its models loaded, where that is wished for.
@@ -188,7 +191,7 @@ impl Host for Stage {
     async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>> {
         let parts = self.parts(name, revision, spec).await?;
         let routes = self.routes(name, spec, &parts)?;
-        let Parts { predictor, functions, web, pins } = parts;
+        let Parts { predictor, handler, functions, web, pins } = parts;
         let platform = match spec.component {
             Some(_) => "eyot_component",
             None => "onnx",
@@ -208,7 +211,7 @@ impl Host for Stage {
             queue: spec.limits.queue.unwrap_or(self.queue),
             pins,
         };
-        Ok(Box::new(Ready { gateway: self.gateway.clone(), revision }))
+        Ok(Box::new(Ready { gateway: self.gateway.clone(), revision, handler }))
     }
 
     fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
@@ -257,9 +260,18 @@ fn settings(wanted: &Inference) -> Settings {
 struct Ready {
     gateway: Gateway,
     revision: Revision,
+    handler: Option<Arc<Handler>>,
 }
 
+#[async_trait]
 impl Staged for Ready {
+    async fn check(&self) -> Result<()> {
+        match &self.handler {
+            Some(handler) => handler.check_models().await,
+            None => Ok(()),
+        }
+    }
+
     fn activate(self: Box<Self>) {
         self.gateway.add(self.revision);
     }

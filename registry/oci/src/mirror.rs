@@ -167,7 +167,9 @@ impl Mirror {
         let response = self.upstream.ask(Method::GET, name, &path, &accept).await?;
         let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
-        let bytes = collect(response.into_body(), MANIFEST).await?;
+        let bytes = collect(response.into_body(), MANIFEST).await.map_err(|error| {
+            error.context(format!("{} sent no manifest", self.config.upstream)).with_kind(Kind::Unavailable)
+        })?;
         let (digest, tags) = match target {
             Target::Digest(digest) => (Some(*digest), Vec::new()),
             Target::Tag(tag) => (None, vec![tag.clone()]),

@@ -15,6 +15,7 @@ impl Guest {
     /// The model granted under `name`.
     pub(crate) fn granted(&self, name: &str) -> Result<Arc<LoadedModel>> {
         let model = self.grants.models.get(name).cloned().ok_or_else(|| {
+            self.grants.ungranted_models.note(name);
             let mut names: Vec<_> = self.grants.models.keys().map(String::as_str).collect();
             names.sort_unstable();
             Error::not_found(format!("no model is granted as '{name}'")).hint(match names.as_slice() {

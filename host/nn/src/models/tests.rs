@@ -166,3 +166,34 @@ async fn a_back_end_that_is_asked_for_by_name_is_the_one() {
     let error = world.models.load(digest, settings(BackendChoice::Onnxruntime)).await.err().unwrap();
     assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
 }
+
+#[tokio::test]
+async fn what_a_trial_found_out_is_not_found_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Memory::default();
+    let digest = store.put(fixture("add-fp32")).await.unwrap().digest;
+    let process = || {
+        let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let options = Options::from(&Inference::default());
+        Models::remembering(Arc::new(store.clone()), backends, options, dir.path())
+    };
+    let said = |models: &Models| models.stats().models[0].batching.clone();
+    let first = process();
+    let model = first.load(digest, Settings::default()).await.unwrap();
+    assert_eq!(said(&first), "joins");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    // Only by what is kept another process can come to another opinion.
+    let key = TrialKey::new(&digest, &model.settings(), &model.ran_on());
+    let memory = TrialMemory::new(dir.path());
+    let cost = memory.recall(&key).unwrap().cost;
+    memory.keep(&key, crate::trial::Verdict::RowsDiffer, &cost);
+    let second = process();
+    let model = second.load(digest, Settings::default()).await.unwrap();
+    assert_eq!(said(&second), "rows depend on each other");
+    assert!(answers(&model).await);
+    // An opinion that nobody can have of this model is not taken.
+    memory.keep(&key, crate::trial::Verdict::NotProved, &cost);
+    let third = process();
+    third.load(digest, Settings::default()).await.unwrap();
+    assert_eq!(said(&third), "joins");
+}

@@ -73,6 +73,9 @@ pub(crate) struct Deploy {
 
 impl Deploy {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+        if !looks_like_file(Path::new(&self.source)) {
+            check_no_file(&self.source)?;
+        }
         let name = match self.name {
             Some(name) => name,
             None => default_name(&self.source)?,
@@ -87,7 +90,7 @@ impl Deploy {
             })?;
             models.insert(granted.to_owned(), reference(&session, model, output).await?);
         }
-        let spinner = output.spinner(&format!("loading {name}"));
+        let loading = format!("loading {name}; what is new here is compiled first, which may take a while");
         let limits = Limits { concurrency: self.concurrency, queue: self.queue, timeout: self.timeout };
         let grants = Grants {
             http: self.http,
@@ -104,9 +107,7 @@ impl Deploy {
             routes: self.routes,
             no_traffic: self.no_traffic,
         };
-        let deployment = session.client().deploy(&name, &request).await;
-        spinner.finish_and_clear();
-        let deployment = deployment?;
+        let deployment = output.waiting(&loading, session.client().deploy(&name, &request)).await?;
         deployment.warnings.iter().for_each(|warning| output.note(&format!("warning: {warning}")));
         let gateway = session.gateway();
         let ready = deployment
@@ -159,7 +160,7 @@ fn labelled(deployment: &Name, all: &[String]) -> Result<BTreeMap<String, Name>>
 }
 
 /// `POST /v2/models/m/infer` with the server before the path; a route on a host of its own as it is.
-fn address(gateway: &str, endpoint: &str) -> String {
+pub(crate) fn address(gateway: &str, endpoint: &str) -> String {
     match endpoint.split_once(" /") {
         Some((method, path)) => format!("{method} {gateway}/{path}"),
         None => endpoint.to_owned(),
@@ -189,10 +190,51 @@ fn runs_alone(deployment: &Deployment) -> Vec<String> {
 async fn reference(session: &Session, source: &str, output: &Output) -> Result<String> {
     let path = Path::new(source);
     if !looks_like_file(path) {
+        // Also a model that is granted.
+        check_no_file(source)?;
         return Ok(source.to_owned());
     }
     let pushed = push_file(session, path, None, None, output).await?;
     Ok(format!("{}@{}", pushed.repository, pushed.digest))
+}
+
+/// Formats of models that are not served, and what makes ONNX of them.
+const OTHER_FORMATS: [(&[&str], &str); 5] = [
+    (
+        &["pkl", "pickle", "joblib", "dill", "cloudpickle"],
+        "pickles run code when they are loaded; write the model as ONNX where it was trained, with skl2onnx for scikit-learn",
+    ),
+    (&["pt", "pth", "ckpt", "safetensors", "bin"], "write the model as ONNX, with torch.onnx.export"),
+    (&["h5", "keras", "pb", "tflite", "savedmodel"], "write the model as ONNX, with tf2onnx"),
+    (&["ubj", "xgb", "bst", "lgb", "cbm"], "write the model as ONNX, with onnxmltools"),
+    (&["mlmodel", "pmml", "gguf", "ggml", "engine", "trt", "xml", "ort"], "write the model as ONNX"),
+];
+
+/// Fails with `Invalid` for what is a file or a folder of other kinds, and no reference.
+fn check_no_file(source: &str) -> Result<()> {
+    let path = Path::new(source);
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let other = OTHER_FORMATS
+        .iter()
+        .find(|(extensions, _)| extensions.iter().any(|known| known.eq_ignore_ascii_case(extension)));
+    if path.is_dir() {
+        let error =
+            Error::invalid(format!("'{source}' is a folder, and what is deployed is a file or a reference"));
+        return Err(error.hint(format!(
+            "a component is built and pushed first: eyot build {source} && eyot push {source}"
+        )));
+    }
+    let is_path = path.is_file() || source.starts_with(['.', '/']);
+    // A reference may end so as well, but it has a tag or a digest.
+    if !is_path && (other.is_none() || source.contains([':', '@'])) {
+        return Ok(());
+    }
+    let error =
+        Error::invalid(format!("'{source}' is neither a model in ONNX (.onnx) nor a component (.wasm)"));
+    Err(match other {
+        Some((_, how)) => error.hint(*how),
+        None => error,
+    })
 }
 
 fn looks_like_file(path: &Path) -> bool {
@@ -216,6 +258,27 @@ fn default_name(source: &str) -> Result<Name> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_of_another_format_is_told_what_makes_onnx_of_it() {
+        for (source, hint) in [
+            ("m.pkl", "skl2onnx"),
+            ("dir/Model.PT", "torch.onnx.export"),
+            ("/models/m.h5", "tf2onnx"),
+            ("./m.xgb", "onnxmltools"),
+        ] {
+            let error = check_no_file(source).unwrap_err();
+            assert!(error.chain().contains("neither a model in ONNX"), "{error}");
+            assert!(error.hint_text().is_some_and(|text| text.contains(hint)), "{source}: {error:?}");
+        }
+        for reference in
+            ["scorer:0.1.0", "acme/x.bin:1", "models:/digits@champion", "m.pkl@sha256:00", "scorer"]
+        {
+            assert!(check_no_file(reference).is_ok(), "{reference}");
+        }
+        let folder = std::env::temp_dir();
+        assert!(check_no_file(folder.to_str().unwrap()).unwrap_err().chain().contains("is a folder"));
+    }
 
     #[test]
     fn deployments_are_named_after_their_source() {

@@ -1,8 +1,8 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use eyot_core::Result;
-use eyot_deploy::{Deployment, State};
+use eyot_deploy::{Deployment, Revision, Spec, State};
 
 use crate::cli::Global;
 use crate::output::{Output, Tone, table};
@@ -17,17 +17,27 @@ impl Deployments {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let session = Session::open(global).await?;
         let deployments = session.client().deployments().await?;
+        // What several revisions serve is not in the list.
+        let mut shared = BTreeMap::new();
+        for deployment in deployments.iter().filter(|_| !output.is_json()) {
+            if deployment.traffic.weights.values().filter(|weight| **weight > 0).count() > 1 {
+                shared.insert(&deployment.name, session.client().revisions(&deployment.name).await?);
+            }
+        }
         output.result(&deployments, |output| {
             if deployments.is_empty() {
                 return "nothing is deployed; eyot deploy makes an endpoint".to_owned();
             }
-            let rows: Vec<_> = deployments.iter().map(|deployment| row(output, deployment)).collect();
+            let rows: Vec<_> = deployments
+                .iter()
+                .map(|deployment| row(output, deployment, shared.get(&deployment.name).map(Vec::as_slice)))
+                .collect();
             table(output, &["NAME", "REVISION", "STATE", "SERVES", "RUNS ON", "SINCE"], &rows)
         })
     }
 }
 
-fn row(output: &Output, deployment: &Deployment) -> Vec<String> {
+fn row(output: &Output, deployment: &Deployment, shared: Option<&[Revision]>) -> Vec<String> {
     let state = match &deployment.state {
         State::Serving => output.paint(Tone::Good, "serving"),
         State::Unloaded => output.paint(Tone::Dim, "unloaded"),
@@ -37,7 +47,14 @@ fn row(output: &Output, deployment: &Deployment) -> Vec<String> {
         deployment.name.to_string(),
         shares(deployment),
         state,
-        serves(deployment),
+        match shared {
+            None => serves(deployment),
+            Some(revisions) => {
+                let serving = revisions.iter().filter(|revision| revision.weight > 0);
+                let each = serving.map(|it| format!("{}: {}", it.revision, references(&it.spec)));
+                each.collect::<Vec<_>>().join("; ")
+            }
+        },
         tuned(deployment),
         deployment.created.to_string(),
     ]
@@ -67,8 +84,13 @@ fn tuned(deployment: &Deployment) -> String {
 
 /// The references that a deployment was made from.
 pub(crate) fn serves(deployment: &Deployment) -> String {
-    let models = deployment.spec.models.iter();
-    match &deployment.spec.component {
+    references(&deployment.spec)
+}
+
+/// The references that a revision was made from.
+pub(crate) fn references(spec: &Spec) -> String {
+    let models = spec.models.iter();
+    match &spec.component {
         None => models.map(|(_, model)| model.reference.clone()).collect::<Vec<_>>().join(", "),
         Some(component) => {
             let models: Vec<_> = models.map(|(name, model)| format!("{name}={}", model.reference)).collect();

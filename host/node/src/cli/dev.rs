@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::cli::Global;
+use crate::cli::deploy::address;
 use crate::local::Local;
 use crate::output::{Output, Tone};
 use crate::session::Session;
@@ -48,6 +49,8 @@ struct Round {
     revision: u64,
     built_ms: u128,
     swapped_ms: u128,
+    /// Where it answers.
+    endpoints: Vec<String>,
 }
 
 /// The server that is deployed to.
@@ -89,7 +92,7 @@ impl Dev {
             server,
         };
         let (watcher, mut changes) = watch(&bench.project.folders())?;
-        output.note(&format!("{} serves at {}; Ctrl-C ends it", bench.name, bench.server.gateway()?));
+        output.note(&format!("building {}; Ctrl-C ends it", bench.name));
         loop {
             tokio::select! {
                 done = bench.round(output) => match done {
@@ -154,11 +157,14 @@ impl Bench {
         let source = format!("{}@{}", pushed.repository, pushed.digest);
         let request = DeployRequest { source, models: self.models.clone(), ..DeployRequest::default() };
         let deployment = client.deploy(&self.name, &request).await?;
+        let gateway = self.server.gateway()?;
+        let endpoints = deployment.endpoints.iter().map(|endpoint| address(gateway, endpoint)).collect();
         Ok(Round {
             deployment: self.name.clone(),
             revision: deployment.revision,
             built_ms: built.as_millis(),
             swapped_ms: (started.elapsed() - built).as_millis(),
+            endpoints,
         })
     }
 
@@ -183,7 +189,11 @@ impl Bench {
         }
         let serves =
             output.paint(Tone::Good, &format!("{} revision {} serves", round.deployment, round.revision));
-        output.text(&format!("{serves}, built in {} ms, swapped in {} ms", round.built_ms, round.swapped_ms))
+        let took = format!("built in {} ms, swapped in {} ms", round.built_ms, round.swapped_ms);
+        output.text(&[&format!("{serves}, {took}")].into_iter().chain(&round.endpoints).fold(
+            String::new(),
+            |text, line| if text.is_empty() { line.clone() } else { format!("{text}\n  {line}") },
+        ))
     }
 }
 

@@ -5,6 +5,7 @@ use eyot_core::{Error, Name, Result};
 use eyot_deploy::{Deployment, Revision, Shadow};
 
 use crate::cli::Global;
+use crate::cli::deployments::references;
 use crate::output::{Output, Tone, table};
 use crate::session::Session;
 
@@ -40,7 +41,10 @@ impl Traffic {
         let session = Session::open(global).await?;
         let client = session.client();
         let deployment = if self.rollback {
-            client.roll_back(&self.name).await?
+            let before = client.deployment(&self.name).await?;
+            let after = client.roll_back(&self.name).await?;
+            output.note(&rolled(&before, &after));
+            after
         } else if self.weights.is_empty() {
             client.deployment(&self.name).await?
         } else {
@@ -68,6 +72,23 @@ impl Traffic {
         let shadow = self.shadow.as_deref().map(shadow).transpose()?;
         Ok(eyot_deploy::Traffic { weights, sticky: self.sticky.clone(), shadow })
     }
+}
+
+/// What a rollback did. Done twice it goes forward again, which is not what everybody expects.
+fn rolled(before: &Deployment, after: &Deployment) -> String {
+    let shares = |deployment: &Deployment| {
+        let weights = deployment.traffic.weights.iter().filter(|(_, weight)| **weight > 0);
+        weights.map(|(revision, weight)| format!("{revision}={weight}")).collect::<Vec<_>>().join(" ")
+    };
+    let (name, was, is) = (&after.name, shares(before), shares(after));
+    let did = format!("{name} goes back from {was} to {is}");
+    if after.traffic.main() > before.traffic.main() {
+        return format!(
+            "{name} goes forward again, from {was} to {is}: the last change was a rollback, and this takes it back; \
+             eyot traffic {name} {was} undoes this"
+        );
+    }
+    format!("{did}; another --rollback goes forward again")
 }
 
 /// `3` or `v3`.
@@ -99,14 +120,22 @@ fn shown(output: &Output, deployment: &Deployment, revisions: &[Revision]) -> St
             _ if it.ready => "ready".to_owned(),
             _ => output.paint(Tone::Dim, "not loaded"),
         };
-        vec![it.revision.to_string(), it.weight.to_string(), share, role, it.created.to_string()]
+        let contents = it.spec.component.iter().chain(it.spec.models.values());
+        let digests: Vec<_> = contents.map(|pinned| short(&pinned.content.to_string())).collect();
+        let serves = format!("{} ({})", references(&it.spec), digests.join(", "));
+        vec![it.revision.to_string(), it.weight.to_string(), share, role, it.created.to_string(), serves]
     };
     let rows: Vec<_> = revisions.iter().map(row).collect();
-    let mut text = table(output, &["REVISION", "WEIGHT", "SHARE", "STATE", "MADE"], &rows);
+    let mut text = table(output, &["REVISION", "WEIGHT", "SHARE", "STATE", "MADE", "SERVES"], &rows);
     if let Some(sticky) = &traffic.sticky {
         text.push_str(&format!("\nrequests of one {sticky} stay on one revision"));
     }
     text
+}
+
+/// Enough of a digest to tell two apart: an alias may have named another model since.
+fn short(digest: &str) -> String {
+    digest.trim_start_matches("sha256:").chars().take(12).collect()
 }
 
 #[cfg(test)]

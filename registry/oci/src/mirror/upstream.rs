@@ -8,7 +8,7 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use eyot_core::config::Mirror as Config;
-use eyot_core::{Error, Result, ResultExt as _};
+use eyot_core::{Error, Kind, Result, ResultExt as _};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -112,8 +112,13 @@ impl Upstream {
         }
         let said = collect(response.into_body(), 64 << 10).await.unwrap_or_default();
         let error = read(status, &said);
+        let kind = match error.kind() {
+            kind @ (Kind::NotFound | Kind::Denied | Kind::Exhausted | Kind::Timeout) => kind,
+            // Whatever is wrong with it, it is wrong between this mirror and the upstream.
+            _ => Kind::Unavailable,
+        };
         // Its hints speak of itself.
-        Err(Error::new(error.kind(), format!("{} says: {}", self.base, error.message())))
+        Err(Error::new(kind, format!("{} says: {}", self.base, error.message())))
     }
 
     /// One request, and where it is sent on to. What is shown to the upstream is shown to nobody else.

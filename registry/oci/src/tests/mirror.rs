@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{Policy, PrivateKey, Requirement, SIGNED, sign};
+use http::StatusCode;
 
 /// A server; it is down once this is dropped.
 struct Site {
@@ -135,6 +136,73 @@ async fn digest_confusion_of_an_upstream() {
         assert_eq!(got.status, 503, "{path}: {:?}", got.body);
     }
     assert!(here.store.list().await.unwrap().is_empty() && here.store.uploads().await.unwrap().is_empty());
+}
+
+/// What a client is told of each way in which an upstream fails: never that it did something wrong itself, nor that
+/// mirroring is not supported.
+#[tokio::test]
+async fn every_failure_of_an_upstream_has_its_code() {
+    let large = "x".repeat(5 << 20);
+    let answers: Vec<(&str, Response, u16, &str)> = vec![
+        ("nothing there", StatusCode::NOT_FOUND.into_response(), 404, "*_UNKNOWN"),
+        ("forbidden", StatusCode::FORBIDDEN.into_response(), 403, "DENIED"),
+        ("wants to know who", StatusCode::UNAUTHORIZED.into_response(), 403, "DENIED"),
+        ("too many", StatusCode::TOO_MANY_REQUESTS.into_response(), 429, "TOOMANYREQUESTS"),
+        ("does not like it", StatusCode::BAD_REQUEST.into_response(), 503, "UNAVAILABLE"),
+        ("a teapot", StatusCode::IM_A_TEAPOT.into_response(), 503, "UNAVAILABLE"),
+        ("no method", StatusCode::METHOD_NOT_ALLOWED.into_response(), 503, "UNAVAILABLE"),
+        ("too large", StatusCode::PAYLOAD_TOO_LARGE.into_response(), 503, "UNAVAILABLE"),
+        ("broken", StatusCode::INTERNAL_SERVER_ERROR.into_response(), 503, "UNAVAILABLE"),
+        ("a bad gateway", StatusCode::BAD_GATEWAY.into_response(), 503, "UNAVAILABLE"),
+        ("away", StatusCode::SERVICE_UNAVAILABLE.into_response(), 503, "UNAVAILABLE"),
+        ("something else", "<html>hello</html>".into_response(), 503, "UNAVAILABLE"),
+        ("too much of it", large.into_response(), 503, "UNAVAILABLE"),
+        ("sends nowhere", Redirect::temporary("no url at all\u{1}").into_response(), 503, "UNAVAILABLE"),
+        ("sends round", Redirect::temporary("/v2/").into_response(), 503, "UNAVAILABLE"),
+    ];
+    for (what, answer, status, code) in answers {
+        let (parts, body) = answer.into_parts();
+        let body = axum::body::to_bytes(body, 8 << 20).await.unwrap();
+        let (site, _) = spy(move |_| Response::from_parts(parts.clone(), Body::from(body.clone()))).await;
+        let here = mirroring(mirror(site.address)).await;
+        for (path, unknown) in [
+            ("/v2/up/open/a/manifests/t".to_owned(), "MANIFEST_UNKNOWN"),
+            (format!("/v2/up/open/a/manifests/{}", Digest::of("wanted")), "MANIFEST_UNKNOWN"),
+            (format!("/v2/up/open/a/blobs/{}", Digest::of("wanted")), "BLOB_UNKNOWN"),
+        ] {
+            let got = here.get(&path).await;
+            let code = if code == "*_UNKNOWN" { unknown } else { code };
+            assert_eq!((got.status, got.code().as_str()), (status, code), "{what} {path}: {:?}", got.body);
+        }
+    }
+    // Down, and in the middle of an answer.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = mirroring(mirror(listener.local_addr().unwrap())).await;
+    let half = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, head).await;
+        }
+    });
+    let paths = ["manifests/t".to_owned(), format!("blobs/{}", Digest::of("wanted")), "tags/list".to_owned()];
+    for path in &paths[..2] {
+        let got = here.get(&format!("/v2/up/open/a/{path}")).await;
+        assert_eq!((got.status, got.code().as_str()), (503, "UNAVAILABLE"), "half of {path}: {:?}", got.body);
+    }
+    half.abort();
+    let _ = half.await;
+    for path in &paths[..2] {
+        let got = here.get(&format!("/v2/up/open/a/{path}")).await;
+        assert_eq!((got.status, got.code().as_str()), (503, "UNAVAILABLE"), "{path}: {:?}", got.body);
+    }
+    let got = here.get(&format!("/v2/up/open/a/{}", paths[2])).await;
+    assert_eq!(
+        (got.status, got.code().as_str()),
+        (404, "NAME_UNKNOWN"),
+        "nothing was ever fetched: {:?}",
+        got.body
+    );
 }
 
 /// Answers every request with what `answer` makes of it, and keeps what was shown to it.

@@ -1,0 +1,86 @@
+//! The page at `/`: what this server is and where its parts are. Everybody sees it, so nothing stands in it that is
+//! anybody's.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{Html, IntoResponse as _, Response};
+
+use crate::Services;
+
+const STYLE: &str = ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
+body{max-width:40rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}h1 small{font-weight:normal;opacity:.7}";
+
+pub(crate) async fn page(State(services): State<Services>, headers: HeaderMap) -> Response {
+    let version = escape(&services.info.version);
+    // The data plane is where the client came from, on another port: an address that this server listens on may be
+    // none that others reach.
+    let predictions = services.info.gateway.as_deref().map(|gateway| here(gateway, &headers));
+    let predictions = match predictions {
+        Some(url) => format!(
+            "<li>Predictions: <a href=\"{0}/v2\">{0}/v2</a>; each deployment has a page, \
+             <code>/v2/models/NAME/docs</code> or <code>/fn/NAME/docs</code>",
+            escape(&url)
+        ),
+        None => String::new(),
+    };
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>Eyot</title>\n<style>{STYLE}</style>\n\
+         <h1>Eyot <small>{version}</small></h1>\n\
+         <p>A serverless WebAssembly platform for machine learning. This is the control plane: its API, and the registry \
+         of components, models and data.\n<ul>\n\
+         <li>Deployments: <a href=\"/api/v1/deployments\">/api/v1/deployments</a>\n\
+         <li>Runs: <a href=\"/api/v1/runs\">/api/v1/runs</a>\n\
+         <li>Registered models: <a href=\"/api/v1/models\">/api/v1/models</a>\n\
+         <li>Registry: <a href=\"/v2/_catalog\">/v2</a>, for skopeo, oras, buildah and <code>eyot push</code>\n\
+         {predictions}\n</ul>\n\
+         <p>Where a link answers 401, show a token: <code>eyot token create NAME --role viewer</code> makes one. \
+         <code>eyot --help</code> has every command, <code>eyot doctor</code> says what is missing.\n</html>\n"
+    );
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (headers, Html(page)).into_response()
+}
+
+/// A URL of this server with the host by which the client knows it.
+fn here(url: &str, headers: &HeaderMap) -> String {
+    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = match asked.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => asked,
+    };
+    let parts = url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once(':')?.1)));
+    match parts {
+        Some((scheme, port)) if !host.is_empty() => format!("{scheme}://{host}:{port}"),
+        _ => url.to_owned(),
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_plane_is_on_the_host_that_was_asked() {
+        for (host, expected) in [
+            ("", "http://0.0.0.0:8080"),
+            ("eyot.example:8090", "http://eyot.example:8080"),
+            ("eyot.example", "http://eyot.example:8080"),
+            ("[::1]:8090", "http://[::1]:8080"),
+            ("127.0.0.1:1", "http://127.0.0.1:8080"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !host.is_empty() {
+                headers.insert(header::HOST, HeaderValue::from_static(host));
+            }
+            assert_eq!(here("http://0.0.0.0:8080", &headers), expected, "{host}");
+        }
+    }
+}
