@@ -1,6 +1,8 @@
 //! Models as people export them, on the built-in back end beside ONNX Runtime: the same, or refused with the name
 //! of what it has not. tests/python/estimators.py trains and writes them.
 
+#![allow(clippy::print_stderr)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -149,7 +151,7 @@ fn compared(
     let model = match runtime.load(&onnx, Settings::default()) {
         Ok(model) => model,
         Err(error) => {
-            println!("{name}, elsewhere: {}", error.chain());
+            eprintln!("{name}, elsewhere: {}", error.chain());
             return Ok(None);
         }
     };
@@ -160,7 +162,7 @@ fn compared(
         Err(error) => {
             let says = error.kind() == Kind::Unsupported
                 && error.hint_text() == Some("eyot backend install onnxruntime");
-            println!("{name}: {}", error.chain());
+            eprintln!("{name}: {}", error.chain());
             return if says { Ok(Some(false)) } else { Err(format!("{error:?}")) };
         }
     };

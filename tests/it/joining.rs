@@ -12,7 +12,7 @@ const CALLS: usize = 480;
 
 /// Half of them pictures as they are, half scaled already.
 fn question(call: usize) -> String {
-    let most = if call % 2 == 0 { 255.0 } else { 0.75 };
+    let most = if call.is_multiple_of(2) { 255.0 } else { 0.75 };
     let data: Vec<f64> = (0..16).map(|at| most * ((call * 7 + at * 5) % 16) as f64 / 15.0).collect();
     json!({ "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1, 16], "data": data }] }).to_string()
 }

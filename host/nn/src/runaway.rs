@@ -100,7 +100,7 @@ async fn a_run_that_nobody_waits_for_ends() {
         let model = models.load_bytes(counting().bytes(), Settings::default()).await.unwrap();
         for _ in 0..3 {
             let abandoned = model.infer(named(turns(FOR_EVER)));
-            drop(tokio::time::timeout(Duration::from_millis(20), abandoned).await.unwrap_err());
+            tokio::time::timeout(Duration::from_millis(20), abandoned).await.unwrap_err();
             let late = Some(Instant::now() + Duration::from_millis(20));
             let late = model.infer_by(named(turns(FOR_EVER)), late).await.unwrap_err();
             assert_eq!(late.kind(), Kind::Timeout, "{late:?}");

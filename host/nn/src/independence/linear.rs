@@ -130,10 +130,10 @@ fn einsum<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
         if value.layout == Layout::Count || shape.len() != term.len() {
             return Err("its equation does not fit its inputs".to_owned());
         }
-        if let Some(axis) = value.row_axis() {
-            if *of_rows.get_or_insert(term[axis]) != term[axis] {
-                return Err(ACROSS.to_owned());
-            }
+        if let Some(axis) = value.row_axis()
+            && *of_rows.get_or_insert(term[axis]) != term[axis]
+        {
+            return Err(ACROSS.to_owned());
         }
         sizes.extend(term.iter().copied().zip(shape.iter().cloned()));
     }

@@ -25,9 +25,9 @@ fn slice<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
         return Err("what it takes depends on the rows".to_owned());
     }
     let (rows, mut shape) = call.first()?;
-    for axis in 0..shape.len() {
+    for (axis, size) in shape.iter_mut().enumerate() {
         if rows == Some(axis) {
-            if !takes_all(numbers::bounds(call, axis)?, &shape[axis]) {
+            if !takes_all(numbers::bounds(call, axis)?, size) {
                 return Err(PICKS.to_owned());
             }
             continue;
@@ -37,17 +37,17 @@ fn slice<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
         if [start, end, step].into_iter().flatten().any(Size::has_rows) {
             return Err(COUNTS.to_owned());
         }
-        let known = shape[axis].known().and_then(|size| usize::try_from(size).ok());
+        let known = size.known().and_then(|size| usize::try_from(size).ok());
         let range = known.map(|size| numbers::range(call, axis, size)).transpose()?.flatten();
-        shape[axis] = match range {
+        *size = match range {
             Some((start, end, step)) => {
                 let long = if step > 0 { end - start } else { start - end };
                 Size::of(long.max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as i64)
             }
-            None if takes_all(Some(bounds.clone()), &shape[axis]) => shape[axis].clone(),
+            None if takes_all(Some(bounds.clone()), size) => size.clone(),
             None => match &bounds {
                 (Some(start), Some(end), Some(step)) if start.is(0) && step.is(1) => {
-                    call.walk.at_most(end, &shape[axis])
+                    call.walk.at_most(end, size)
                 }
                 _ => call.fresh(),
             },

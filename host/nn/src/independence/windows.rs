@@ -47,7 +47,7 @@ fn convolution<'a>(call: &mut Call<'a, '_>, weights: usize) -> Known<Value<'a>> 
         return Err("its weights have another number of axes than its input".to_owned());
     }
     shape[1] = weights[0].clone();
-    let kernel = match call.ints("kernel_shape")? {
+    let kernel: Vec<Option<i64>> = match call.ints("kernel_shape")? {
         Some(kernel) => kernel.iter().map(|size| Some(*size)).collect(),
         None => weights[2..].iter().map(Size::known).collect(),
     };
@@ -71,13 +71,13 @@ fn spread<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
 fn pool<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
     let (rows, mut shape) = pictures(call)?;
     let kernel = call.ints("kernel_shape")?.ok_or("the size of its window is not known")?;
-    let kernel = kernel.iter().map(|size| Some(*size)).collect();
+    let kernel: Vec<Option<i64>> = kernel.iter().map(|size| Some(*size)).collect();
     slid(call, &mut shape, &kernel)?;
     Value::along(shape, rows)
 }
 
 /// As many places as a window has that slides along the axes behind the second.
-fn slid(call: &mut Call<'_, '_>, shape: &mut [Size], kernel: &Vec<Option<i64>>) -> Known<()> {
+fn slid(call: &mut Call<'_, '_>, shape: &mut [Size], kernel: &[Option<i64>]) -> Known<()> {
     let axes = shape.len() - 2;
     let each = |name: &str, default: i64| -> Known<Vec<i64>> {
         Ok(call.ints(name)?.map_or_else(|| vec![default; axes], <[i64]>::to_vec))

@@ -39,7 +39,7 @@ pub(super) fn to_tensors(model: &mut pb::ModelProto) -> bool {
 
 /// Any number of rows, of so many columns where that is known.
 fn table(columns: usize) -> pb::TypeProto {
-    let columns = (columns > 0).then(|| Dim::DimValue(columns as i64));
+    let columns = (columns > 0).then_some(Dim::DimValue(columns as i64));
     let dim = [None, columns].map(|value| Dimension { value, ..Dimension::default() }).to_vec();
     let tensor = type_proto::Tensor { elem_type: FLOAT, shape: Some(pb::TensorShapeProto { dim }) };
     pb::TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..pb::TypeProto::default() }
@@ -64,7 +64,12 @@ mod tests {
         for backend in back_ends() {
             let model = backend.load(&graph.bytes(), Settings::default()).unwrap();
             assert_eq!(model.signature().outputs, [TensorSpec::new("y", DataType::F32, [-1, 2])]);
-            assert_eq!(model.run(std::slice::from_ref(&x)).unwrap(), [negated.clone()], "{}", backend.name());
+            assert_eq!(
+                model.run(std::slice::from_ref(&x)).unwrap(),
+                std::slice::from_ref(&negated),
+                "{}",
+                backend.name()
+            );
         }
     }
 }
