@@ -59,7 +59,8 @@ fn list(lines: &mut String, root: &str, below: &str, folder: &Descriptor) -> Out
         let hash = all.metadata_hash_at(PathFlags::empty(), &path)?;
         writeln!(lines, "{root}/{path} {} {:?}", line(&stat), hash.lower)?;
         if path == "dir" {
-            let inner = all.open_at(PathFlags::empty(), &path, OpenFlags::DIRECTORY, DescriptorFlags::READ)?;
+            let inner =
+                all.open_at(PathFlags::empty(), &path, OpenFlags::DIRECTORY, DescriptorFlags::READ)?;
             list(lines, root, "dir/", &inner)?;
         }
     }
@@ -67,7 +68,9 @@ fn list(lines: &mut String, root: &str, below: &str, folder: &Descriptor) -> Out
 }
 
 fn line(stat: &DescriptorStat) -> String {
-    let time = |time: Option<Datetime>| time.map_or(0, |time| time.seconds * 1_000_000_000 + u64::from(time.nanoseconds));
+    let time = |time: Option<Datetime>| {
+        time.map_or(0, |time| time.seconds * 1_000_000_000 + u64::from(time.nanoseconds))
+    };
     format!(
         "links={} size={} accessed={} modified={} changed={}",
         stat.link_count,

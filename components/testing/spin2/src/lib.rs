@@ -66,8 +66,13 @@ fn rows(found: &mut Vec<String>) -> Result<(), fermyon::spin::sqlite::Error> {
     let database = Connection::open("default")?;
     database.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER, x REAL, s TEXT, b BLOB, z TEXT)", &[])?;
     database.execute("DELETE FROM t", &[])?;
-    let values =
-        [Value::Integer(7), Value::Real(0.5), Value::Text("é".to_owned()), Value::Blob(vec![1, 2]), Value::Null];
+    let values = [
+        Value::Integer(7),
+        Value::Real(0.5),
+        Value::Text("é".to_owned()),
+        Value::Blob(vec![1, 2]),
+        Value::Null,
+    ];
     database.execute("INSERT INTO t VALUES (?, ?, ?, ?, ?)", &values)?;
     let result = database.execute("SELECT * FROM t", &[])?;
     found.push(format!("{:?} {:?}", result.columns, result.rows[0].values));
