@@ -33,7 +33,7 @@ pub(crate) fn resolve(
         let text = format!("{error:#}");
         let named = |import: &&String| text.contains(&format!("`{import}`")) && !missing.contains(*import);
         let Some(import) = interface.imports.iter().find(named) else { break };
-        stub(&mut linker, flavour, component, import)?;
+        trap_when_called(&mut linker, flavour, component, import)?;
         missing.push(import.clone());
         match linker.instantiate_pre(component) {
             Ok(instance) => {
@@ -47,7 +47,7 @@ pub(crate) fn resolve(
 }
 
 /// Defines an import whose functions trap.
-fn stub(
+fn trap_when_called(
     linker: &mut Linker<Guest>,
     flavour: &Flavour,
     component: &Component,

@@ -37,7 +37,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// hours are fine, machines that vanished are not.
 const KEEPALIVE_IDLE_TIME: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const KEEPALIVE_PROBES: u32 = 4;
+const KEEPALIVE_PROBE_COUNT: u32 = 4;
 /// How often it is said that connections are refused: they may be thousands.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -139,7 +139,7 @@ fn prepare(stream: &TcpStream) {
     // Answers are small and are waited for.
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE_TIME).with_interval(KEEPALIVE_INTERVAL);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES));
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBE_COUNT));
 }
 
 /// A connection that was taken in.

@@ -126,7 +126,7 @@ fn check_values(
 /// What an operator makes of these values, which it is shown where they are few: sizes, say.
 fn made_of(node: &TypedNode, inputs: &[TValue]) -> TVec<TypedFact> {
     let fact = |input: &TValue| {
-        if input.len() <= SHOWN_ELEMENTS
+        if input.len() <= MAX_SHOWN_ELEMENTS
             && let Ok(fact) = TypedFact::try_from(input.clone().into_arc_tensor())
         {
             return fact;
@@ -138,7 +138,7 @@ fn made_of(node: &TypedNode, inputs: &[TValue]) -> TVec<TypedFact> {
 }
 
 /// More numbers than a shape has.
-const SHOWN_ELEMENTS: usize = 64;
+const MAX_SHOWN_ELEMENTS: usize = 64;
 
 /// An output that is an input is a copy of it: what tract learns of the output would be all that it knows of
 /// the input.

@@ -20,7 +20,7 @@ pub(super) fn onnx() -> Onnx {
 }
 
 /// How many operators a message names.
-const SHOWN: usize = 5;
+const MAX_SHOWN_OPERATORS: usize = 5;
 
 /// Fails with the names of operators that tract has not. It looks them up by name alone: of another domain it
 /// would compute something else.
@@ -33,8 +33,8 @@ pub(super) fn check(proto: &pb::ModelProto, known: &OnnxOpRegister) -> Result<()
     if missing.is_empty() {
         return Ok(());
     }
-    let more = missing.len().saturating_sub(SHOWN);
-    missing.truncate(SHOWN);
+    let more = missing.len().saturating_sub(MAX_SHOWN_OPERATORS);
+    missing.truncate(MAX_SHOWN_OPERATORS);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let names = missing.join(", ");
     Err(Error::unsupported(format!("the built-in back end tract has no operator {names}{more}"))

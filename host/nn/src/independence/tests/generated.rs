@@ -10,8 +10,8 @@ use crate::suite::installed;
 use crate::{Backend, Model, Settings, batch};
 use eyot_core::config::BackendChoice;
 
-const GRAPHS: usize = 400;
-const NODES: usize = 6;
+const GRAPH_COUNT: usize = 400;
+const NODE_COUNT: usize = 6;
 
 /// The next of a sequence of numbers, always the same ones.
 struct Dice(u64);
@@ -235,7 +235,7 @@ fn generated(backend: &dyn Backend, dice: &mut Dice) -> Option<(Graph, Box<dyn M
     let question = example(&mut Examples::new(3), 3, Manner::Plain);
     let (mut graph, mut found) = (start(), None);
     let mut values = vec!["x".to_owned(), "z".to_owned()];
-    for attempt in 0..4 * NODES {
+    for attempt in 0..4 * NODE_COUNT {
         let out = format!("v{attempt}");
         let candidate = grown(graph.clone(), dice, &values, &out);
         let whole = alone(candidate.clone().output(&out, DataType::F32, "-"));
@@ -247,7 +247,7 @@ fn generated(backend: &dyn Backend, dice: &mut Dice) -> Option<(Graph, Box<dyn M
         values.extend([out.clone(), out]);
         graph = candidate;
         found = Some((whole, model));
-        if values.len() > 2 * NODES {
+        if values.len() > 2 * NODE_COUNT {
             break;
         }
     }
@@ -301,7 +301,7 @@ fn what_is_proved_holds_on_real_back_ends() {
     let Some(backend) = installed(BackendChoice::Onnxruntime) else { return };
     let mut dice = Dice(14);
     let (mut proved, mut dependent, mut on_tract) = (0, 0, 0);
-    for number in 0..GRAPHS {
+    for number in 0..GRAPH_COUNT {
         let Some((graph, model)) = generated(&*backend, &mut dice) else { continue };
         let ops: Vec<_> = graph.proto.node.iter().map(|node| node.op_type.as_str()).collect();
         let proof = prove(&graph);
