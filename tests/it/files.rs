@@ -184,3 +184,28 @@ fn what_a_function_writes_into_artifacts_is_bounded() {
     let run = world.eyot.json(&["run", &file, "--set", "steps.output=300000 B"]).unwrap();
     assert_eq!(step(&run, "copy")["status"], "succeeded", "{run:#}");
 }
+
+#[test]
+fn equal_bytes_of_two_types_are_two_artifacts() {
+    let world = World::new();
+    if !world.push("testing-echo") {
+        return;
+    }
+    world.write("same.txt", "{}");
+    for [left, right] in [["text/csv", "application/json"], ["application/json", "text/csv"]] {
+        let source = format!(
+            "[pipeline]\nname = \"types\"\n[inputs]\nleft = {{ path = \"same.txt\", media-type = \"{left}\" }}\n\
+            right = {{ path = \"same.txt\", media-type = \"{right}\" }}\n\
+            [steps.given]\ncomponent = \"testing-echo:0.1.0\"\ncall = \"types\"\n\
+            with = {{ left = {{ input = 'left' }}, right = {{ input = 'right' }} }}\n\
+            [steps.swap]\ncomponent = \"testing-echo:0.1.0\"\n\
+            with = {{ left = {{ input = 'left' }}, right = {{ input = 'right' }} }}\n\
+            [steps.swapped]\ncomponent = \"testing-echo:0.1.0\"\ncall = \"types\"\n\
+            with = {{ left = {{ from = 'swap.left' }}, right = {{ from = 'swap.right' }} }}\n"
+        );
+        let file = world.write("pipeline.toml", source);
+        let run = world.eyot.json(&["run", &file]).unwrap();
+        assert_eq!(step(&run, "given")["outputs"]["output"], format!("{left} {right}"), "{run:#}");
+        assert_eq!(step(&run, "swapped")["outputs"]["output"], format!("{right} {left}"), "{run:#}");
+    }
+}

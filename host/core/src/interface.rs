@@ -1,6 +1,7 @@
 //! The interface of a component as data: which functions it exports, what they take and give. The
 //! engine reads it off the component; pipelines and the API check values and documents against it.
 
+mod places;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Error, Result};
+
+pub use places::below;
 
 /// A WIT type. `Artifact` is a handle of `eyot:ml/artifacts`; every other resource is `Resource`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,13 @@
 //! Whole programs as steps: components that export `wasi:cli/run`. Inputs lie under `/in`, outputs are
 //! what is left under `/out`, parameters are arguments and environment.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use eyot_core::interface::below;
 use eyot_core::{Digest, Error, Result, ResultExt};
 use eyot_store::BlobStore;
 use indexmap::IndexMap;
@@ -17,7 +18,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
 use crate::files::StepFiles;
 use crate::guest::Guest;
-use crate::step::{Artifact, Outcome, away};
+use crate::step::{Artifact, Outcome, away, digest_at};
 use crate::{Component, Grants, Limits, Mode, OutputLimits, fault, hermetic};
 
 /// One run of a program as a step.
@@ -26,8 +27,8 @@ pub struct CommandCall {
     pub function: String,
     /// What it is called with; artifacts are digests.
     pub arguments: IndexMap<String, Value>,
-    /// Media types of the artifacts among the arguments.
-    pub artifacts: HashMap<Digest, String>,
+    /// Media types of the artifacts among the arguments, by their places as JSON pointers.
+    pub media_types: BTreeMap<String, String>,
     /// The program's arguments, in place of `--NAME VALUE` for each of `arguments`.
     pub args: Option<Vec<String>>,
     /// Environment variables beside those that are made of `arguments`.
@@ -136,8 +137,10 @@ impl Component {
 async fn hand_in(call: &CommandCall, inside: &Path) -> Result<Vec<(String, String)>> {
     let mut values = Vec::with_capacity(call.arguments.len());
     for (name, value) in &call.arguments {
-        let digest = value.as_str().and_then(|text| text.parse::<Digest>().ok());
-        let text = match (digest.filter(|digest| call.artifacts.contains_key(digest)), value) {
+        let place = below("", name);
+        let handed_in = call.media_types.contains_key(&place);
+        let digest = handed_in.then(|| digest_at(&call.arguments, &place)).flatten();
+        let text = match (digest, value) {
             (Some(digest), _) => {
                 write(&*call.store, &digest, &inside.join(name)).await?;
                 format!("/in/{name}")
@@ -189,9 +192,8 @@ async fn take_out(call: &CommandCall, outside: &Path) -> Result<Outcome> {
         }
         let blob = writer.finish().await?;
         outputs.insert(name.clone(), Value::String(blob.digest.to_string()));
-        if !artifacts.iter().any(|artifact: &Artifact| artifact.digest == blob.digest) {
-            artifacts.push(Artifact { digest: blob.digest, size: blob.size, media_type: media_type.clone() });
-        }
+        let (at, media_type) = (below("", name), media_type.clone());
+        artifacts.push(Artifact { at, digest: blob.digest, size: blob.size, media_type });
     }
     Ok(Outcome { outputs, artifacts, duration: Duration::ZERO })
 }

@@ -170,9 +170,12 @@ impl Functions {
             let mut warm = pool.take().await?;
             let passed = match arguments {
                 Arguments::Bytes(bytes) => Ok(around(&served.function, bytes)),
-                Arguments::Values(values) => {
-                    reflect::arguments(&mut warm.store, &served.function, |name| values.get(name))
-                }
+                Arguments::Values(values) => reflect::arguments(
+                    &mut warm.store,
+                    &served.function,
+                    |name| values.get(name),
+                    &BTreeMap::new(),
+                ),
             };
             let passed = match passed {
                 Ok(passed) => passed,

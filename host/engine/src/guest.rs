@@ -75,14 +75,8 @@ impl Grants {
 /// The artifacts a step may read, and where it writes.
 pub(crate) struct Artifacts {
     pub(crate) store: Arc<dyn BlobStore>,
-    /// Media types of the artifacts handed in, and of those written since.
-    pub(crate) known: HashMap<Digest, Known>,
-}
-
-#[derive(Clone)]
-pub(crate) struct Known {
-    pub(crate) size: u64,
-    pub(crate) media_type: String,
+    /// Sizes of the artifacts handed in.
+    pub(crate) handed_in: HashMap<Digest, u64>,
 }
 
 /// The data of a wasmtime store.

@@ -1,8 +1,8 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eyot_core::interface::{Function, Outputs};
+use eyot_core::interface::{Function, Outputs, Type, below};
 use eyot_core::{Digest, Error, Result};
 use eyot_store::BlobStore;
 use indexmap::IndexMap;
@@ -11,12 +11,14 @@ use wasmtime::Store;
 use wasmtime::component::Val;
 
 use crate::files::StepFiles;
-use crate::guest::{Artifacts, Guest, Known};
+use crate::guest::{Artifacts, Guest};
 use crate::{Component, Grants, Limits, Mode, OutputLimits, fault, reflect};
 
-/// An artifact as a step knows it.
+/// An artifact that a step gave. Equal bytes of different types are different artifacts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
+    /// Where it stands in the outputs, as a JSON pointer.
+    pub at: String,
     pub digest: Digest,
     pub size: u64,
     pub media_type: String,
@@ -28,8 +30,8 @@ pub struct StepCall {
     pub function: String,
     /// Arguments by parameter name, checked against the parameter's type. Artifacts are digests.
     pub arguments: IndexMap<String, Value>,
-    /// Media types of the artifacts among the arguments.
-    pub artifacts: HashMap<Digest, String>,
+    /// Media types of the artifacts among the arguments, by their places as JSON pointers.
+    pub media_types: BTreeMap<String, String>,
     /// What randomness is drawn from.
     pub seed: [u8; 32],
     /// Memory, time and handles.
@@ -47,7 +49,7 @@ pub struct StepCall {
 pub struct Outcome {
     /// Values by output name; artifacts as digests.
     pub outputs: IndexMap<String, Value>,
-    /// The artifacts among the outputs.
+    /// The artifacts among the outputs, in their order.
     pub artifacts: Vec<Artifact>,
     /// Wall time inside of the guest.
     pub duration: Duration,
@@ -70,12 +72,12 @@ impl Component {
     async fn run_here(&self, call: StepCall) -> Result<Outcome> {
         let function = self.function(&call.function)?.clone();
         let started = Instant::now();
+        let handed_in = handed_in(&call).await?;
         let mut guest = Guest::new(call.grants, &call.limits, Some(&call.seed));
         guest.files = StepFiles::new(call.output);
-        guest.artifacts =
-            Some(Artifacts { known: known(&call.store, &call.artifacts).await?, store: call.store });
+        guest.artifacts = Some(Artifacts { handed_in, store: call.store });
         let mut store = guest.into_store(self.wasmtime());
-        let arguments = arguments(&mut store, &function, &call.arguments)?;
+        let arguments = arguments(&mut store, &function, &call.arguments, &call.media_types)?;
         let called =
             tokio::time::timeout(call.limits.timeout, self.invoke(&mut store, &function, &arguments)).await;
         let called = called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()));
@@ -130,31 +132,38 @@ pub(crate) async fn away<T: Send + 'static>(
 }
 
 /// Sizes of the artifacts handed in; a missing or damaged one ends the step before it starts.
-async fn known(
-    store: &Arc<dyn BlobStore>,
-    artifacts: &HashMap<Digest, String>,
-) -> Result<HashMap<Digest, Known>> {
-    let mut known = HashMap::with_capacity(artifacts.len());
-    for (digest, media_type) in artifacts {
-        let mut reader = store.open(digest).await?;
+async fn handed_in(call: &StepCall) -> Result<HashMap<Digest, u64>> {
+    let mut handed_in = HashMap::with_capacity(call.media_types.len());
+    for place in call.media_types.keys() {
+        let Some(digest) = digest_at(&call.arguments, place) else { continue };
+        let mut reader = call.store.open(&digest).await?;
         let size = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
         let size =
             size.map_err(|error| Error::corrupt(format!("artifact {digest} cannot be read")).because(error))?;
-        known.insert(*digest, Known { size, media_type: media_type.clone() });
+        handed_in.insert(digest, size);
     }
-    Ok(known)
+    Ok(handed_in)
+}
+
+/// The digest that stands at a place of the arguments, whose first part is a parameter's name.
+pub(crate) fn digest_at(arguments: &IndexMap<String, Value>, place: &str) -> Option<Digest> {
+    let (name, value) = arguments.iter().find(|(name, _)| {
+        place.strip_prefix(&below("", name)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })?;
+    value.pointer(&place[below("", name).len()..])?.as_str()?.parse().ok()
 }
 
 fn arguments(
     store: &mut Store<Guest>,
     function: &Function,
     given: &IndexMap<String, Value>,
+    media_types: &BTreeMap<String, String>,
 ) -> Result<Vec<Val>> {
     if let Some(extra) = given.keys().find(|name| !function.params.iter().any(|param| param.name == **name)) {
         return Err(Error::invalid(format!("function {} has no parameter '{extra}'", function.name))
             .hint(format!("its signature is {function}")));
     }
-    reflect::arguments(store, function, |name| given.get(name))
+    reflect::arguments(store, function, |name| given.get(name), media_types)
 }
 
 fn outcome(store: &mut Store<Guest>, function: &Function, result: Option<Val>) -> Result<Outcome> {
@@ -163,7 +172,11 @@ fn outcome(store: &mut Store<Guest>, function: &Function, result: Option<Val>) -
         Some(Val::Result(Ok(value))) => value.map(|value| *value),
         Some(Val::Result(Err(error))) => {
             let told = match (err.flatten(), error) {
-                (Some(ty), Some(error)) => reflect::from_val(store, ty, *error)?,
+                (Some(ty), Some(error)) => {
+                    let mut told = reflect::from_val(store, ty, *error)?;
+                    take_out(ty, &mut told, "", &mut Vec::new())?;
+                    told
+                }
                 _ => Value::Null,
             };
             return Err(Error::failed(match told {
@@ -175,44 +188,33 @@ fn outcome(store: &mut Store<Guest>, function: &Function, result: Option<Val>) -
         other => other,
     };
     let Outputs(fields) = function.outputs();
-    let mut outputs = IndexMap::new();
-    match value {
-        None => {}
-        Some(Val::Record(values)) => {
-            for (field, (name, value)) in fields.iter().zip(values) {
-                outputs.insert(name, reflect::from_val(store, &field.ty, value)?);
-            }
-        }
-        Some(value) => {
-            for field in &fields {
-                outputs.insert(field.name.clone(), reflect::from_val(store, &field.ty, value.clone())?);
-            }
-        }
-    }
-    let mut artifacts = Vec::new();
-    for field in fields.iter().filter(|field| field.ty.has_artifact()) {
-        if let Some(value) = outputs.get(&field.name) {
-            collect(store.data(), value, &mut artifacts);
-        }
+    let values = match value {
+        None => Vec::new(),
+        Some(Val::Record(values)) => values.into_iter().map(|(_, value)| value).collect(),
+        Some(value) => vec![value],
+    };
+    let (mut outputs, mut artifacts) = (IndexMap::new(), Vec::new());
+    for (field, value) in fields.iter().zip(values) {
+        let mut value = reflect::from_val(store, &field.ty, value)?;
+        take_out(&field.ty, &mut value, &below("", &field.name), &mut artifacts)?;
+        outputs.insert(field.name.clone(), value);
     }
     Ok(Outcome { outputs, artifacts, duration: Duration::ZERO })
 }
 
-/// The artifacts inside of an output, wherever they stand in it.
-fn collect(guest: &Guest, value: &Value, found: &mut Vec<Artifact>) {
-    match value {
-        Value::String(text) => {
-            let known = guest.artifacts.as_ref().map(|artifacts| &artifacts.known);
-            let digest = text.parse::<Digest>().ok();
-            let entry = digest.and_then(|digest| Some((digest, known?.get(&digest)?)));
-            if let Some((digest, known)) = entry
-                && !found.iter().any(|artifact| artifact.digest == digest)
-            {
-                found.push(Artifact { digest, size: known.size, media_type: known.media_type.clone() });
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(guest, item, found)),
-        Value::Object(map) => map.values().for_each(|item| collect(guest, item, found)),
-        _ => {}
+/// Leaves of each artifact in a value its digest; what else it has is found by its place.
+fn take_out(ty: &Type, value: &mut Value, at: &str, found: &mut Vec<Artifact>) -> Result<()> {
+    for place in ty.artifacts_in(value) {
+        let Some(artifact) = value.pointer_mut(&place) else { continue };
+        let entry = artifact.take();
+        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
+        found.push(Artifact {
+            at: format!("{at}{place}"),
+            digest: text("digest").parse()?,
+            size: entry.get("size").and_then(Value::as_u64).unwrap_or_default(),
+            media_type: text("media-type").to_owned(),
+        });
+        *artifact = Value::String(text("digest").to_owned());
     }
+    Ok(())
 }

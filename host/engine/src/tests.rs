@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ impl World {
         StepCall {
             function: function.to_owned(),
             arguments,
-            artifacts: HashMap::new(),
+            media_types: BTreeMap::new(),
             seed: [0; 32],
             limits: Limits { memory: 16 << 20, timeout: Duration::from_millis(300), handles: 100 },
             output: OutputLimits::NONE,

@@ -1,14 +1,14 @@
 //! Calling a function of a component in this process, as a step: with values and files from the
 //! command line or from a case of `eyot test`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use eyot_core::config::Config;
-use eyot_core::interface::{Function, Interface, Type};
+use eyot_core::interface::{Function, Interface, below};
 use eyot_core::{Digest, Error, Result, ResultExt};
 use eyot_engine::{
     Artifact, CommandCall, Component, Engine, Grants, Limits, Mode, OutputLimits, Sink, StepCall, Stream,
@@ -87,12 +87,12 @@ impl Callable {
         let function = self.interface().functions.iter().find(runs);
         let function = function
             .ok_or_else(|| Error::invalid("the component is no command: it exports no wasi:cli/run"))?;
-        let (mut arguments, mut artifacts) = (IndexMap::new(), HashMap::new());
+        let (mut arguments, mut media_types) = (IndexMap::new(), BTreeMap::new());
         for (name, value) in inputs {
             let mut value = value.clone();
             if value.is_object() {
                 let (digest, media_type) = self.put(&value, dir).await?;
-                artifacts.insert(digest, media_type);
+                media_types.insert(below("", name), media_type);
                 value = Value::String(digest.to_string());
             }
             arguments.insert(name.clone(), value);
@@ -101,7 +101,7 @@ impl Callable {
         let call = CommandCall {
             function: function.name.clone(),
             arguments,
-            artifacts,
+            media_types,
             args: None,
             env: IndexMap::new(),
             outputs: outputs.iter().map(|path| (path.clone(), (path.clone(), octets()))).collect(),
@@ -129,17 +129,15 @@ impl Callable {
         dir: &Path,
     ) -> Result<Called> {
         let function = self.function(function)?.clone();
-        let (mut arguments, mut artifacts) = (IndexMap::new(), HashMap::new());
+        let (mut arguments, mut media_types) = (IndexMap::new(), BTreeMap::new());
         for (name, value) in given {
             let param = function.params.iter().find(|param| param.name == *name);
             let mut value = value.clone();
-            if let Some(param) = param {
-                let mut files = Vec::new();
-                wanted(&param.ty, &mut value, &mut files);
-                for file in files {
+            for place in param.map(|param| param.ty.artifacts_in(&value)).unwrap_or_default() {
+                if let Some(file) = value.pointer_mut(&place).filter(|file| file.is_object()) {
                     let (digest, media_type) = self.put(file, dir).await?;
-                    artifacts.insert(digest, media_type);
                     *file = Value::String(digest.to_string());
+                    media_types.insert(format!("{}{place}", below("", name)), media_type);
                 }
             }
             arguments.insert(name.clone(), value);
@@ -147,7 +145,7 @@ impl Callable {
         let call = StepCall {
             function: function.name.clone(),
             arguments,
-            artifacts,
+            media_types,
             seed: [0; 32],
             limits: self.limits,
             output: self.output,
@@ -155,13 +153,19 @@ impl Callable {
             store: self.store.clone(),
         };
         let mut outcome = self.component.run_step(call).await?;
+        let mut artifacts = outcome.artifacts;
         let one = function.outputs().0.iter().all(|output| output.name == "output");
         let value = match outcome.outputs.shift_remove("output") {
-            Some(value) if one => value,
+            Some(value) if one => {
+                artifacts
+                    .iter_mut()
+                    .for_each(|artifact| artifact.at = artifact.at.replacen("/output", "", 1));
+                value
+            }
             None if one => Value::Null,
             _ => Value::Object(outcome.outputs.into_iter().collect()),
         };
-        Ok(Called { value, artifacts: outcome.artifacts })
+        Ok(Called { value, artifacts })
     }
 
     /// Stores what an argument stands for.
@@ -192,7 +196,7 @@ impl Callable {
     /// An artifact that a call gave as a case may expect it.
     pub(crate) async fn shown(&self, artifact: &Artifact) -> Result<Value> {
         let text = String::from_utf8_lossy(&self.bytes(artifact).await?).into_owned();
-        let Artifact { digest, size, media_type } = artifact;
+        let Artifact { digest, size, media_type, .. } = artifact;
         Ok(json!({ "digest": digest, "size": size, "media-type": media_type, "text": text }))
     }
 }
@@ -205,28 +209,6 @@ fn media_type(path: &Path) -> &'static str {
         Some("txt") => "text/plain",
         Some("onnx") => "application/onnx",
         _ => "application/octet-stream",
-    }
-}
-
-/// The places in a value where an artifact is wanted and none is yet.
-fn wanted<'a>(ty: &Type, value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
-    match (ty, value) {
-        (Type::Artifact, value @ Value::Object(_)) => found.push(value),
-        (Type::Option(inner), value) if !value.is_null() => wanted(inner, value, found),
-        (Type::List(inner), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| wanted(inner, item, found));
-        }
-        (Type::Tuple(types), Value::Array(items)) => {
-            types.iter().zip(items).for_each(|(ty, item)| wanted(ty, item, found));
-        }
-        (Type::Record(fields), Value::Object(map)) => {
-            for (name, value) in map.iter_mut() {
-                if let Some(field) = fields.iter().find(|field| field.name == *name) {
-                    wanted(&field.ty, value, found);
-                }
-            }
-        }
-        _ => {}
     }
 }
 

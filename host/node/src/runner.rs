@@ -72,7 +72,7 @@ impl StepRunner for WasmRunner {
             let call = CommandCall {
                 function: work.function,
                 arguments: work.arguments,
-                artifacts: work.artifacts,
+                media_types: work.media_types,
                 args: command.args,
                 env: command.env,
                 outputs: outputs.collect(),
@@ -87,7 +87,7 @@ impl StepRunner for WasmRunner {
         let call = StepCall {
             function: work.function,
             arguments: work.arguments,
-            artifacts: work.artifacts,
+            media_types: work.media_types,
             seed: work.seed,
             limits,
             output: self.output,
@@ -100,6 +100,7 @@ impl StepRunner for WasmRunner {
 
 fn outcome(outcome: Outcome) -> StepOutcome {
     let artifacts = outcome.artifacts.into_iter().map(|artifact| Artifact {
+        at: artifact.at,
         digest: artifact.digest,
         size: artifact.size,
         media_type: artifact.media_type,

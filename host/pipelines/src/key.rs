@@ -2,8 +2,9 @@
 //!
 //! sha256 over fields, each behind its length as eight bytes in little endian: the tag below, the
 //! component's digest, the exported function, the runner's semantics, the number of arguments, then
-//! name and value of each in the order of the names, then the number of artifacts among them, digest and media
-//! type of each in the order of the digests. A value is JSON without white space and with keys sorted. So no two different steps can have the same bytes.
+//! name and value of each in the order of the names, then the number of artifacts among them, place and media
+//! type of each in the order of the places. A place is a JSON pointer into the arguments, a value is JSON
+//! without white space and with keys sorted. So no two different steps can have the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +12,14 @@ use eyot_core::{Digest, Digester};
 use indexmap::IndexMap;
 use serde_json::Value;
 
-const TAG: &str = "eyot-step/2";
+const TAG: &str = "eyot-step/3";
 
 pub(crate) fn cache_key(
     component: &Digest,
     function: &str,
     semantics: &str,
     arguments: &IndexMap<String, Value>,
-    media_types: &BTreeMap<Digest, String>,
+    media_types: &BTreeMap<String, String>,
 ) -> Digest {
     let mut digester = Digester::new();
     let mut field = |text: &str| {
@@ -34,8 +35,8 @@ pub(crate) fn cache_key(
         field(&canonical(&arguments[name]));
     }
     field(&media_types.len().to_string());
-    for (digest, media_type) in media_types {
-        field(&digest.to_string());
+    for (place, media_type) in media_types {
+        field(place);
         field(media_type);
     }
     digester.finish()
@@ -85,12 +86,15 @@ mod tests {
     #[test]
     fn the_type_of_an_artifact_is_part_of_what_it_is() {
         let data = Digest::of("data");
-        let key = |media_type: &str| {
-            let arguments = IndexMap::from([("file".to_owned(), json!(data))]);
-            let media_types = BTreeMap::from([(data, media_type.to_owned())]);
-            cache_key(&Digest::of("component"), "load", "s", &arguments, &media_types)
+        let key = |types: [&str; 2]| {
+            let arguments = ["left", "right"].map(|name| (name.to_owned(), json!(data)));
+            let media_types =
+                ["/left", "/right"].map(str::to_owned).into_iter().zip(types.map(str::to_owned));
+            cache_key(&Digest::of("component"), "load", "s", &arguments.into(), &media_types.collect())
         };
-        assert_eq!(key("text/csv"), key("text/csv"));
-        assert_ne!(key("text/csv"), key("application/json"));
+        assert_eq!(key(["text/csv"; 2]), key(["text/csv"; 2]));
+        assert_ne!(key(["text/csv"; 2]), key(["application/json"; 2]));
+        // Equal bytes in two places, which differ in their types only.
+        assert_ne!(key(["text/csv", "application/json"]), key(["application/json", "text/csv"]));
     }
 }

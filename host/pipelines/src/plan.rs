@@ -50,8 +50,6 @@ pub(crate) type Interfaces = HashMap<Digest, Result<Interface>>;
 pub(crate) struct Plan {
     pub(crate) pipeline: Name,
     pub(crate) params: IndexMap<String, Value>,
-    /// Media types of the input files.
-    pub(crate) media_types: HashMap<Digest, String>,
     pub(crate) steps: Vec<Planned>,
 }
 
@@ -86,7 +84,15 @@ pub(crate) struct Call {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Argument {
     Value(Value),
-    Output { step: Name, output: String },
+    /// An input file of the run.
+    File {
+        digest: Digest,
+        media_type: String,
+    },
+    Output {
+        step: Name,
+        output: String,
+    },
 }
 
 /// Plans a run.
@@ -102,11 +108,7 @@ pub(crate) fn plan(request: &PlanRequest, interfaces: &Interfaces) -> Result<Pla
     planner.order(&mut steps);
     planner.done()?;
     let params = planner.params();
-    let media_type = |(name, input): (&String, &crate::file::Input)| {
-        Some((*request.inputs.get(name)?, input.media_type.clone()))
-    };
-    let media_types = file.inputs.iter().filter_map(media_type).collect();
-    Ok(Plan { pipeline: file.pipeline.name, params, media_types, steps })
+    Ok(Plan { pipeline: file.pipeline.name, params, steps })
 }
 
 /// What a step calls.
@@ -412,17 +414,17 @@ impl<'a> Planner<'a> {
     }
 
     fn input(&mut self, name: &str, at: usize, param: &Field) -> Option<Argument> {
-        if !self.file.inputs.contains_key(name) {
+        let Some(input) = self.file.inputs.get(name) else {
             let known = list(self.file.inputs.keys());
             self.say(at, format!("there is no input '{name}'; {known}"));
             return None;
-        }
+        };
         if !fits(&Type::Artifact, &param.ty) {
             self.say(at, format!("input '{name}' is an artifact, '{}' is {}", param.name, param.ty));
             return None;
         }
-        let digest = self.request.inputs.get(name)?;
-        Some(Argument::Value(Value::String(digest.to_string())))
+        let digest = *self.request.inputs.get(name)?;
+        Some(Argument::File { digest, media_type: input.media_type.clone() })
     }
 
     fn output(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use eyot_core::interface::below;
 use eyot_core::{Clock as _, Digest, Error, Name, Result, SystemClock};
 use eyot_store::{BlobStore, Hold};
 use eyot_tracking::Outcome;
@@ -34,6 +35,9 @@ pub(crate) struct Run {
     pub(crate) _inputs: Vec<Hold>,
 }
 
+/// The artifacts that the steps before gave.
+type Given = HashMap<Name, Vec<Artifact>>;
+
 /// What one step came to.
 struct End {
     record: StepRun,
@@ -46,19 +50,19 @@ impl Run {
         let mut cancelled = self.cancelled.clone();
         let mut records: IndexMap<Name, StepRun> =
             self.plan.steps.iter().map(|step| (step.name.clone(), fresh(step))).collect();
-        let mut media_types = self.plan.media_types.clone();
+        let mut given = Given::new();
         let mut running: JoinSet<End> = JoinSet::new();
         let mut started: Vec<Name> = Vec::new();
         let mut stop = false;
         while !stop {
-            self.start_ready(&mut records, &media_types, &mut running, &mut started).await;
+            self.start_ready(&mut records, &given, &mut running, &mut started).await;
             if running.is_empty() {
                 break;
             }
             tokio::select! {
                 ended = running.join_next() => match ended {
                     Some(Ok(end)) => {
-                        media_types.extend(end.artifacts.iter().map(|artifact| (artifact.digest, artifact.media_type.clone())));
+                        given.insert(end.record.step.clone(), end.artifacts);
                         self.finished(&end.record).await;
                         records.insert(end.record.step.clone(), end.record);
                     }
@@ -79,7 +83,7 @@ impl Run {
     async fn start_ready(
         &self,
         records: &mut IndexMap<Name, StepRun>,
-        media_types: &HashMap<Digest, String>,
+        given: &Given,
         running: &mut JoinSet<End>,
         started: &mut Vec<Name>,
     ) {
@@ -92,7 +96,7 @@ impl Run {
                 step.needs.iter().filter_map(|need| records.get(need)).map(|record| record.status).collect();
             if states.iter().all(|state| matches!(state, StepStatus::Succeeded | StepStatus::Cached)) {
                 started.push(step.name.clone());
-                running.spawn(self.step(step, records, media_types));
+                running.spawn(self.step(step, records, given));
             } else if states.iter().any(|state| matches!(state, StepStatus::Failed | StepStatus::Skipped)) {
                 let mut record = fresh(step);
                 record.status = StepStatus::Skipped;
@@ -107,10 +111,11 @@ impl Run {
         &self,
         step: &Planned,
         records: &IndexMap<Name, StepRun>,
-        media_types: &HashMap<Digest, String>,
+        given: &Given,
     ) -> impl Future<Output = End> + Send + 'static {
         let value = |argument: &Argument| match argument {
             Argument::Value(value) => value.clone(),
+            Argument::File { digest, .. } => Value::String(digest.to_string()),
             Argument::Output { step, output } => {
                 records.get(step).and_then(|record| record.outputs.get(output)).cloned().unwrap_or_default()
             }
@@ -121,7 +126,7 @@ impl Run {
             store: self.store.clone(),
             run: self.id.clone(),
             tracking_run: self.tracking_run.clone(),
-            media_types: media_types.clone(),
+            media_types: media_types(&step.work, given),
         };
         match &step.work {
             Work::Call(call) => {
@@ -250,14 +255,15 @@ struct Task {
     store: Arc<dyn BlobStore>,
     run: String,
     tracking_run: Option<String>,
-    media_types: HashMap<Digest, String>,
+    /// Media types of the artifacts among its arguments, by their places.
+    media_types: BTreeMap<String, String>,
 }
 
 impl Task {
     async fn call(&self, record: &mut StepRun, call: &Call) -> Result<Vec<Artifact>> {
         let semantics = self.inner.runner.semantics(&call.interface);
         let called = called(call)?;
-        let key = cache_key(&call.component, &called, &semantics, &record.inputs, &self.types(record));
+        let key = cache_key(&call.component, &called, &semantics, &record.inputs, &self.media_types);
         record.cache_key = Some(key);
         let _turn = self.inner.cache.turn(&key).await;
         if call.cache
@@ -297,14 +303,6 @@ impl Task {
         Ok(kept.outcome.artifacts)
     }
 
-    /// The media types of the artifacts among a step's arguments.
-    fn types(&self, record: &StepRun) -> BTreeMap<Digest, String> {
-        let mut digests = Vec::new();
-        record.inputs.values().for_each(|value| collect(value, &mut digests));
-        let typed = digests.into_iter().filter_map(|digest| Some((digest, self.media_types.get(&digest)?)));
-        typed.map(|(digest, media_type)| (digest, media_type.clone())).collect()
-    }
-
     async fn begin(&self, record: &mut StepRun) -> Result<()> {
         record.status = StepStatus::Running;
         self.inner.records.step(&self.run, record).await?;
@@ -325,7 +323,7 @@ impl Task {
             function: call.function.name.clone(),
             arguments: record.inputs.clone(),
             command: call.command.clone(),
-            artifacts: self.types(record).into_iter().collect(),
+            media_types: self.media_types.clone(),
             seed: *key.as_bytes(),
             timeout: call.timeout,
             memory: call.memory,
@@ -392,12 +390,25 @@ fn called(call: &Call) -> Result<String> {
     Ok(format!("{} {how}", call.function.name))
 }
 
-/// The digests inside of a value, wherever they stand.
-fn collect(value: &Value, found: &mut Vec<Digest>) {
-    match value {
-        Value::String(text) => found.extend(text.parse::<Digest>()),
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Object(map) => map.values().for_each(|item| collect(item, found)),
-        _ => {}
+/// The media types of the artifacts among a step's arguments, by their places in them.
+fn media_types(work: &Work, given: &Given) -> BTreeMap<String, String> {
+    let Work::Call(call) = work else { return BTreeMap::new() };
+    let mut found = BTreeMap::new();
+    for (name, argument) in &call.arguments {
+        let at = below("", name);
+        match argument {
+            Argument::Value(_) => {}
+            Argument::File { media_type, .. } => drop(found.insert(at, media_type.clone())),
+            Argument::Output { step, output } => {
+                let from = below("", output);
+                for artifact in given.get(step).into_iter().flatten() {
+                    let inside = artifact.at.strip_prefix(&from);
+                    if let Some(inside) = inside.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+                        found.insert(format!("{at}{inside}"), artifact.media_type.clone());
+                    }
+                }
+            }
+        }
     }
+    found
 }

@@ -1,6 +1,6 @@
 //! The seams: what runs steps and what publishes models. Wasm in the product, plain functions in tests.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub struct StepWork {
     pub arguments: IndexMap<String, Value>,
     /// How it is called, if it is a whole program.
     pub command: Option<Command>,
-    /// Media types of the artifacts among the arguments.
-    pub artifacts: HashMap<Digest, String>,
+    /// Media types of the artifacts among the arguments, by their places as JSON pointers.
+    pub media_types: BTreeMap<String, String>,
     /// What randomness is drawn from: the cache key.
     pub seed: [u8; 32],
     /// Wall time; `None` is the node's own limit.
@@ -55,13 +55,15 @@ pub struct StepWork {
 pub struct StepOutcome {
     /// Values by output name; artifacts as digests.
     pub outputs: IndexMap<String, Value>,
-    /// The artifacts among them.
+    /// The artifacts among them, in their order.
     pub artifacts: Vec<Artifact>,
 }
 
-/// An artifact as a step knows it.
+/// An artifact that a step gave. Equal bytes of different types are different artifacts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
+    /// Where it stands in the outputs, as a JSON pointer.
+    pub at: String,
     pub digest: Digest,
     pub size: u64,
     pub media_type: String,

@@ -177,7 +177,8 @@ impl StepRunner for Fake {
         if work.function == "load" {
             outputs.insert("count".to_owned(), json!(3));
         }
-        let artifact = Artifact { digest: blob.digest, size: blob.size, media_type: "text/plain".into() };
+        let at = format!("/{name}");
+        let artifact = Artifact { at, digest: blob.digest, size: blob.size, media_type: "text/plain".into() };
         Ok(StepOutcome { outputs, artifacts: vec![artifact] })
     }
 }

@@ -51,6 +51,19 @@ mod steps {
         writer.finish()
     }
 
+    pub struct Two {
+        pub left: Artifact,
+        pub right: Artifact,
+    }
+
+    pub fn swap(left: Artifact, right: Artifact) -> Two {
+        Two { left: right, right: left }
+    }
+
+    pub fn types(left: Artifact, right: Artifact) -> String {
+        format!("{} {}", left.media_type(), right.media_type())
+    }
+
     pub fn all(files: Vec<Artifact>) -> Vec<Artifact> {
         files
     }

@@ -7,18 +7,18 @@ use eyot_world::types;
 use eyot_world::{Artifact, ArtifactWriter};
 use wasmtime::component::Resource;
 
-use crate::guest::{Artifacts, Guest, Known};
+use crate::guest::{Artifacts, Guest};
 use crate::host::to_guest;
 
 /// One read hands out no more than this, whatever length was asked for: the bytes are copied once
 /// on the host before the guest has them.
 const READ: u64 = 16 << 20;
 
-/// What stands behind an `artifact` handle.
-#[derive(Clone)]
+/// What stands behind an `artifact` handle: equal bytes of different types are different artifacts.
 pub(crate) struct Entry {
     pub(crate) digest: Digest,
-    pub(crate) known: Known,
+    pub(crate) size: u64,
+    pub(crate) media_type: String,
 }
 
 /// What stands behind a `writer` handle.
@@ -73,11 +73,7 @@ impl Guest {
 
     async fn complete(&mut self, writing: Writing) -> Result<Entry> {
         let stored = open(self.store(), writing.blob).await?.finish().await?;
-        let known = Known { size: stored.size, media_type: writing.media_type };
-        if let Some(artifacts) = &mut self.artifacts {
-            artifacts.known.insert(stored.digest, known.clone());
-        }
-        Ok(Entry { digest: stored.digest, known })
+        Ok(Entry { digest: stored.digest, size: stored.size, media_type: writing.media_type })
     }
 }
 
@@ -99,11 +95,11 @@ impl HostArtifact for Guest {
     }
 
     fn media_type(&mut self, handle: Resource<Artifact>) -> wasmtime::Result<String> {
-        Ok(self.get::<_, Entry>(&handle)?.known.media_type.clone())
+        Ok(self.get::<_, Entry>(&handle)?.media_type.clone())
     }
 
     fn size(&mut self, handle: Resource<Artifact>) -> wasmtime::Result<u64> {
-        Ok(self.get::<_, Entry>(&handle)?.known.size)
+        Ok(self.get::<_, Entry>(&handle)?.size)
     }
 
     async fn read(

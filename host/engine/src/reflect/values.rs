@@ -1,11 +1,14 @@
 //! Values of the component model as JSON, both ways. The rules are those of
 //! [`eyot_core::interface::Type::check`], which everything that comes in here has passed.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use eyot_core::interface::{Case, Field, Function, Type, integer, some};
+use eyot_core::interface::{Case, Field, Function, Type, below, integer, some};
 use eyot_core::{Digest, Error, Result};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceAny, Val};
 
@@ -13,23 +16,42 @@ use crate::guest::Guest;
 use crate::host::artifacts::Entry;
 
 /// The arguments of a call, from values by parameter name. What is optional may be left out.
+/// `media_types` has the places, as JSON pointers, of the artifacts among them.
 ///
 /// Fails with `Invalid` that names the parameter and the path inside of it.
 pub(crate) fn arguments<'a>(
     store: &mut Store<Guest>,
     function: &Function,
     given: impl Fn(&str) -> Option<&'a Value>,
+    media_types: &BTreeMap<String, String>,
 ) -> Result<Vec<Val>> {
     let mut values = Vec::with_capacity(function.params.len());
     for param in &function.params {
         let value = given(&param.name).unwrap_or(&Value::Null);
-        let value = param.ty.check(value).and_then(|()| to_val(store, &param.ty, value));
+        let value = param.ty.check(value).and_then(|()| {
+            let value = typed(value, &below("", &param.name), media_types);
+            to_val(store, &param.ty, &value)
+        });
         values
             .push(value.map_err(|error| {
                 error.context(format!("parameter '{}' of {}", param.name, function.name))
             })?);
     }
     Ok(values)
+}
+
+/// A value whose digests of artifacts have become digest and media type.
+fn typed<'a>(value: &'a Value, at: &str, media_types: &BTreeMap<String, String>) -> Cow<'a, Value> {
+    let mut value = Cow::Borrowed(value);
+    for (place, media_type) in media_types {
+        let Some(inside) = place.strip_prefix(at) else { continue };
+        if value.pointer(inside).is_some_and(Value::is_string)
+            && let Some(found) = value.to_mut().pointer_mut(inside)
+        {
+            *found = json!({ "digest": found.take(), "media-type": media_type });
+        }
+    }
+    value
 }
 
 /// The value for a parameter of type `ty`.
@@ -81,7 +103,7 @@ fn to_val(store: &mut Store<Guest>, ty: &Type, value: &Value) -> Result<Val> {
                 _ => return Err(wrong()),
             }
         }
-        (Type::Artifact, Value::String(digest)) => Val::Resource(artifact(store, digest.parse()?)?),
+        (Type::Artifact, value) => Val::Resource(artifact(store, value)?),
         (ty, value) => integer(value).and_then(|number| whole(ty, number)).ok_or_else(wrong)?,
     })
 }
@@ -128,17 +150,22 @@ fn variant(store: &mut Store<Guest>, cases: &[Case], value: &Value) -> Option<Re
 }
 
 /// A handle on an artifact that was handed in.
-fn artifact(store: &mut Store<Guest>, digest: Digest) -> Result<ResourceAny> {
+fn artifact(store: &mut Store<Guest>, value: &Value) -> Result<ResourceAny> {
+    let text = |name: &str| value.get(name).and_then(Value::as_str);
+    let digest: Digest = text("digest").or(value.as_str()).unwrap_or_default().parse()?;
     let guest = store.data_mut();
-    let known = guest.artifacts.as_ref().and_then(|artifacts| artifacts.known.get(&digest)).cloned();
-    let known =
-        known.ok_or_else(|| Error::denied(format!("artifact {digest} was not handed to this step")))?;
-    let handle: wasmtime::Result<Resource<eyot_world::Artifact>> = guest.push(Entry { digest, known });
+    let size = guest.artifacts.as_ref().and_then(|artifacts| artifacts.handed_in.get(&digest)).copied();
+    let (Some(size), Some(media_type)) = (size, text("media-type")) else {
+        return Err(Error::denied(format!("artifact {digest} was not handed to this step")));
+    };
+    let entry = Entry { digest, size, media_type: media_type.to_owned() };
+    let handle: wasmtime::Result<Resource<eyot_world::Artifact>> = guest.push(entry);
     let any = handle.and_then(|handle| ResourceAny::try_from_resource(handle, store));
     any.map_err(|error| Error::exhausted(format!("no handle for artifact {digest}: {error:#}")))
 }
 
-/// The JSON form of a value of type `ty` that a guest returned. Artifacts are taken out of their handles.
+/// The JSON form of a value of type `ty` that a guest returned. Artifacts are taken out of their
+/// handles, and stand in it with digest, size and media type.
 pub(crate) fn from_val(store: &mut Store<Guest>, ty: &Type, value: Val) -> Result<Value> {
     Ok(match (ty, value) {
         (_, Val::Bool(flag)) => Value::Bool(flag),
@@ -186,7 +213,7 @@ pub(crate) fn from_val(store: &mut Store<Guest>, ty: &Type, value: Val) -> Resul
             one(name.to_owned(), inner)
         }
         (_, Val::Flags(flags)) => flags.into(),
-        (_, Val::Resource(resource)) => Value::String(take_artifact(store, resource)?.to_string()),
+        (_, Val::Resource(resource)) => take_artifact(store, resource)?,
         (ty, _) => return Err(Error::unsupported(format!("a value of type {ty} has no JSON form"))),
     })
 }
@@ -229,11 +256,12 @@ fn from_float(number: f64) -> Value {
     Number::from_f64(number).map_or_else(|| Value::String(text.to_owned()), Value::Number)
 }
 
-fn take_artifact(store: &mut Store<Guest>, resource: ResourceAny) -> Result<Digest> {
+fn take_artifact(store: &mut Store<Guest>, resource: ResourceAny) -> Result<Value> {
     let entry = resource
         .try_into_resource::<eyot_world::Artifact>(&mut *store)
         .and_then(|handle| store.data_mut().take::<_, Entry>(handle));
-    entry.map(|entry| entry.digest).map_err(|error| {
+    let Entry { digest, size, media_type } = entry.map_err(|error| {
         Error::failed(format!("the component returned a handle that is no artifact of its own: {error:#}"))
-    })
+    })?;
+    Ok(json!({ "digest": digest, "size": size, "media-type": media_type }))
 }

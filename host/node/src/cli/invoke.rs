@@ -6,6 +6,7 @@ use bytes::Bytes;
 use clap::Args;
 use eyot_core::interface::{Field, Function, Type};
 use eyot_core::{Error, Kind, Result, ResultExt};
+use eyot_engine::Artifact;
 use serde_json::{Map, Value, json};
 
 use self::program::ProgramOptions;
@@ -79,7 +80,7 @@ impl Invoke {
         if let Some(out) = &self.out {
             std::fs::create_dir_all(out).context(|| format!("cannot create {}", out.display()))?;
             for artifact in &called.artifacts {
-                let path = out.join(name_of(&called.value, &artifact.digest.to_string()));
+                let path = out.join(name_of(artifact));
                 let bytes = callable.bytes(artifact).await?;
                 std::fs::write(&path, bytes).context(|| format!("cannot write {}", path.display()))?;
                 output.note(&format!("wrote {}", path.display()));
@@ -121,11 +122,12 @@ pub(crate) async fn wasm(source: &str, global: &Global) -> Result<Bytes> {
     session.client().registry().pull_blob(&resolved.repository, &resolved.content).await
 }
 
-/// The result that an artifact is.
-fn name_of(value: &Value, digest: &str) -> String {
-    let fields = value.as_object().into_iter().flatten();
-    let mut named = fields.filter(|(_, value)| value.as_str() == Some(digest)).map(|(name, _)| name.clone());
-    named.next().unwrap_or_else(|| digest.trim_start_matches("sha256:").to_owned())
+/// An artifact's file is named as the output that it is; one inside of a value, by its digest.
+fn name_of(artifact: &Artifact) -> String {
+    match artifact.at.strip_prefix('/') {
+        Some(name) if !name.contains('/') && name.parse::<usize>().is_err() => name.to_owned(),
+        _ => artifact.digest.hex(),
+    }
 }
 
 /// Arguments from the command line, by parameter name.
