@@ -107,9 +107,26 @@ impl Deployments {
     /// Serves again what served when the process ended. One that cannot be brought back does not
     /// keep the others from serving: it is listed as failed, with the reason.
     pub async fn restore(&self) -> Result<()> {
-        for record in records::list(&self.0.db).await? {
+        let records = records::list(&self.0.db).await?;
+        self.unpin_unwritten(&records).await?;
+        for record in records {
             // What fails is in the list already.
             let _ = self.bring_back(&record).await;
+        }
+        Ok(())
+    }
+
+    /// Takes away pins for revisions that do not serve: a process was killed between the pin and the
+    /// row, or between the row and the unpin.
+    async fn unpin_unwritten(&self, records: &[Record]) -> Result<()> {
+        let live = records.iter().flat_map(|record| {
+            record.live().into_iter().map(|revision| owner(&record.name, revision)).collect::<Vec<_>>()
+        });
+        let live: BTreeSet<String> = live.collect();
+        for (digest, owner) in self.0.store.pins_of(OWNER).await? {
+            if !live.contains(&owner) {
+                self.0.store.unpin(&digest, &owner).await?;
+            }
         }
         Ok(())
     }
@@ -410,6 +427,9 @@ fn no_revision(name: &Name, revision: u64) -> Error {
         .hint(format!("eyot traffic {name} shows its revisions"))
 }
 
+/// Whom what a deployment serves is pinned for, before its name.
+const OWNER: &str = "deployment/";
+
 fn owner(name: &Name, revision: u64) -> String {
-    format!("deployment/{name}/{revision}")
+    format!("{OWNER}{name}/{revision}")
 }

@@ -324,3 +324,16 @@ async fn what_cannot_be_written_pins_nothing() {
     assert!(world.pins(&two).await.is_empty());
     assert_eq!(world.serving(), [("a".to_owned(), 1)]);
 }
+
+#[tokio::test]
+async fn what_was_pinned_for_a_revision_that_was_never_written_is_let_go() {
+    let world = World::new().await;
+    let spec = world.spec("a").await;
+    world.deployments().deploy(&name("m"), spec.clone()).await.unwrap();
+    let digest = spec.contents().next().unwrap();
+    for owner in ["deployment/m/2", "deployment/gone/1"] {
+        world.store.pin(&digest, owner).await.unwrap();
+    }
+    world.deployments().restore().await.unwrap();
+    assert_eq!(world.pins(&spec).await, ["deployment/m/1"]);
+}

@@ -13,6 +13,9 @@ use sqlx::Row as _;
 use crate::reports::Report;
 use crate::runner::StepOutcome;
 
+/// Whom artifacts of cached outcomes are pinned for, before the key.
+const OWNER: &str = "cache/";
+
 #[derive(Clone)]
 pub(crate) struct Cache {
     db: Database,
@@ -59,10 +62,22 @@ impl Cache {
         Ok(Some(kept))
     }
 
+    /// Takes away pins for outcomes that were never written: a process was killed in between.
+    pub(crate) async fn unpin_unwritten(&self) -> Result<()> {
+        for (digest, owner) in self.store.pins_of(OWNER).await? {
+            let key = format!("sha256:{}", owner.trim_start_matches(OWNER));
+            let row = sqlx::query("SELECT 1 FROM step_cache WHERE cache_key = ?").bind(key);
+            if row.fetch_optional(self.db.pool()).await.map_err(fail)?.is_none() {
+                self.store.unpin(&digest, &owner).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps an outcome, and its artifacts for as long.
     pub(crate) async fn put(&self, key: &Digest, run: &str, kept: &Kept) -> Result<()> {
         for artifact in &kept.outcome.artifacts {
-            self.store.pin(&artifact.digest, &format!("cache/{}", key.hex())).await?;
+            self.store.pin(&artifact.digest, &format!("{OWNER}{}", key.hex())).await?;
         }
         let json = serde_json::to_string(kept)
             .map_err(|error| Error::internal("an outcome has no JSON form").because(error))?;

@@ -81,7 +81,8 @@ impl Executor {
     }
 
     /// Ends, as failed, the runs that a killed process left running. What their finished steps gave
-    /// stays in the cache. What runs of an earlier version wrote is pinned, before anybody collects it.
+    /// stays in the cache. What runs of an earlier version wrote is pinned, before anybody collects it;
+    /// what was pinned for an outcome that was never written is let go.
     pub async fn recover(&self) -> Result<()> {
         for run in self.0.records.recover().await? {
             self.0.tracking.end_run(&run, Outcome::Failed).await?;
@@ -90,7 +91,7 @@ impl Executor {
             pins::pin_outputs(self.0.store.as_ref(), &self.0.records.get(&id).await?).await?;
             self.0.records.pinned(&id).await?;
         }
-        Ok(())
+        self.0.cache.unpin_unwritten().await
     }
 
     /// Plans a pipeline and starts it; answers the run's id.

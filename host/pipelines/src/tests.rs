@@ -327,6 +327,19 @@ async fn a_lost_artifact_is_made_again() {
     assert_eq!(statuses(&second), [("load", "succeeded"), ("train", "cached"), ("register", "cached")]);
 }
 
+#[tokio::test]
+async fn what_was_pinned_for_an_outcome_that_was_never_written_is_let_go() {
+    let world = World::new().await;
+    let run = world.finish(request(WHOLE)).await;
+    let rows: Digest = run.steps[0].outputs["rows"].as_str().unwrap().parse().unwrap();
+    let store = &world.fake.store;
+    let before = store.pins(&rows).await.unwrap();
+    store.pin(&rows, &format!("cache/{}", Digest::of("a killed server's").hex())).await.unwrap();
+    world.executor.recover().await.unwrap();
+    assert_eq!(store.pins(&rows).await.unwrap(), before);
+    assert!(!before.is_empty());
+}
+
 fn calls(lines: &str) -> PlanRequest {
     request(&format!("[pipeline]\nname = \"p\"\n{lines}"))
 }

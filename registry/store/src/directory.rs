@@ -329,6 +329,22 @@ impl BlobStore for Directory {
         blocking(move || store.owners(&digest)).await
     }
 
+    async fn pins_of(&self, prefix: &str) -> Result<Vec<(Digest, String)>> {
+        let (store, prefix) = (self.clone(), prefix.to_owned());
+        blocking(move || {
+            let mut found = Vec::new();
+            for folder in fs::read_dir(store.0.root.join("pins"))? {
+                let name = folder?.file_name();
+                let Ok(digest) = format!("sha256:{}", name.to_string_lossy()).parse() else { continue };
+                let owners = store.owners(&digest)?.into_iter();
+                found.extend(owners.filter(|owner| owner.starts_with(&prefix)).map(|owner| (digest, owner)));
+            }
+            found.sort();
+            Ok(found)
+        })
+        .await
+    }
+
     async fn delete(&self, digest: &Digest) -> Result<bool> {
         let (store, digest) = (self.clone(), *digest);
         blocking(move || {

@@ -125,6 +125,10 @@ impl BlobStore for Holding {
         self.inner.pins(digest).await
     }
 
+    async fn pins_of(&self, prefix: &str) -> Result<Vec<(Digest, String)>> {
+        self.inner.pins_of(prefix).await
+    }
+
     fn hold(&self, digest: &Digest) -> Hold {
         self.inner.hold(digest)
     }

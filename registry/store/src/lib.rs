@@ -124,6 +124,10 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Who pins a blob, in alphabetical order.
     async fn pins(&self, digest: &Digest) -> Result<Vec<String>>;
 
+    /// Every pin whose owner begins with `prefix`. A process that was killed between a pin and the row
+    /// that says why leaves one that nobody would take away: whoever pins looks for those at its start.
+    async fn pins_of(&self, prefix: &str) -> Result<Vec<(Digest, String)>>;
+
     /// Keeps a blob from being deleted until the answer is dropped, or the process ends.
     fn hold(&self, digest: &Digest) -> Hold;
 

@@ -153,6 +153,13 @@ impl BlobStore for Memory {
         Ok(self.0.lock().pins.get(digest).into_iter().flatten().cloned().collect())
     }
 
+    async fn pins_of(&self, prefix: &str) -> Result<Vec<(Digest, String)>> {
+        let inner = self.0.lock();
+        let pins = inner.pins.iter().flat_map(|(digest, owners)| owners.iter().map(|owner| (*digest, owner)));
+        let pins = pins.filter(|(_, owner)| owner.starts_with(prefix));
+        Ok(pins.map(|(digest, owner)| (digest, owner.clone())).collect())
+    }
+
     async fn delete(&self, digest: &Digest) -> Result<bool> {
         let mut inner = self.0.lock();
         let owners: Vec<String> = inner.pins.get(digest).into_iter().flatten().cloned().collect();

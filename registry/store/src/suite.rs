@@ -171,6 +171,9 @@ async fn pins_keep(store: &dyn BlobStore) {
         store.pin(&digest, owner).await.unwrap();
     }
     assert_eq!(store.pins(&digest).await.unwrap(), ["deployment/a/1", "run/50%"]);
+    assert_eq!(store.pins_of("run/").await.unwrap(), [(digest, "run/50%".to_owned())]);
+    assert_eq!(store.pins_of("").await.unwrap().len(), 2);
+    assert!(store.pins_of("runs/").await.unwrap().is_empty());
     let error = store.delete(&digest).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict);
     assert!(error.chain().contains("deployment/a/1, run/50%"), "{error:?}");
