@@ -17,22 +17,22 @@ pub struct DeployRequest {
     /// A component or a model: `digits-image:0.1.0`, `models:/digits@champion`.
     pub source: String,
     /// Models granted to the component: name → reference.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub models: BTreeMap<String, String>,
     /// What the revision may take of the server.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub limits: Limits,
     /// What the component may reach beside its models.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub grants: Grants,
     /// The requests that a component which answers HTTP gets; none is everything below its name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub routes: Vec<Route>,
     /// How its models run.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub inference: Inference,
     /// Whether the revision is only made ready: the requests go on to those that serve.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub no_traffic: bool,
 }
 
@@ -158,4 +158,22 @@ async fn pin(services: &Services, reference: &str) -> Result<(ArtifactKind, Pinn
         found.kind,
         Pinned { reference: reference.to_owned(), manifest: found.manifest, content: found.content },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_what_is_left_out() {
+        let plain: DeployRequest = serde_json::from_str(r#"{"source": "a:1"}"#).unwrap();
+        for body in [
+            r#"{"source": "a:1", "models": null, "limits": null, "grants": null, "routes": null, "inference": null, "no_traffic": null}"#,
+            r#"{"source": "a:1", "grants": {"http": null, "variables": null, "stores": null, "databases": null}}"#,
+            r#"{"source": "a:1", "limits": {"queue": null}, "inference": {"max-batch": null}}"#,
+        ] {
+            let read: DeployRequest = serde_json::from_str(body).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&plain).unwrap(), "{body}");
+        }
+    }
 }

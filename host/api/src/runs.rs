@@ -29,10 +29,10 @@ pub struct SubmitRequest {
     /// Its name, for errors.
     pub file: String,
     /// Parameters in place of the file's.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub params: BTreeMap<String, Value>,
     /// The input files, already in the store: name → digest.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub inputs: BTreeMap<String, Digest>,
 }
 

@@ -44,17 +44,17 @@ pub struct Spec {
 #[serde(default, deny_unknown_fields)]
 pub struct Grants {
     /// Where requests over HTTP may go: `api.example.com`, `*.example.com`, `localhost:8000`, `*`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "eyot_core::nullable", skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<String>,
     /// Settings, by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "eyot_core::nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
     /// Key-value stores, by the label under which the component opens them. Those of one name are one
     /// store, whichever deployments have it.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "eyot_core::nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub stores: BTreeMap<String, Name>,
     /// SQLite databases, likewise.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "eyot_core::nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub databases: BTreeMap<String, Name>,
 }
 
