@@ -41,6 +41,49 @@ fn of_the_open_inference_protocol() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// By several clients at once, on whichever back end is there, and on the one that always is.
+#[test]
+fn what_has_a_default_may_be_left_out_or_given() {
+    if python().is_none() {
+        return;
+    }
+    let world = World::new();
+    let server = world.up();
+    let model = fixture("defaults");
+    for (name, options) in [("defaults", &[][..]), ("on-tract", &["--backend", "tract"])] {
+        let deploy = ["deploy", text(&model), "--name", name];
+        world.eyot.json(&[&deploy[..], options].concat()).unwrap();
+        let Some(mut python) = python() else { return };
+        let script = path("host/gateway/clients/defaults.py");
+        let output = python.arg(&script).args([&server.gateway, name]).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        for page in ["docs", "openapi.json"] {
+            let page = server.get(&format!("/v2/models/{name}/{page}")).unwrap();
+            assert!(page.status == 200 && page.text().contains("[10, 20]"), "{name}: {}", page.text());
+        }
+    }
+    let shown = world.eyot.text(&["inspect", text(&model)]).unwrap();
+    assert!(shown.contains("scale FP32 [], optional: 2 without it"), "{shown}");
+    // Rows of a file: without columns of their names they stand, and with them each row has its own.
+    for (csv, expected) in [
+        ("a,b\n1,3\n2,4\n", [[12.0, 26.0], [14.0, 28.0]]),
+        ("a,scale,b\n1,3,3\n2,-1,4\n", [[13.0, 29.0], [8.0, 16.0]]),
+    ] {
+        let input = world.write("rows.csv", csv);
+        let output = text(&world.dir.path().join("rows.jsonl")).to_owned();
+        world
+            .eyot
+            .json(&["predict", "defaults", "--input", &input, "--output", &output, "--restart"])
+            .unwrap();
+        let answers = std::fs::read_to_string(output).unwrap();
+        let expected: Vec<_> = expected.iter().map(|row| serde_json::json!({ "y": row })).collect();
+        let answers: Vec<serde_json::Value> =
+            answers.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+        assert_eq!(answers, expected, "{csv}");
+    }
+    server.stop().unwrap();
+}
+
 /// Alone, and behind a component, whose memory the numbers go through.
 #[test]
 fn what_passes_through_a_model_is_each_clients_own() {

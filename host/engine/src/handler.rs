@@ -259,7 +259,7 @@ async fn describe(pool: &Pool<Either>, warm: &mut Warm<Exports>) -> Result<Signa
         let spec = |spec: types::TensorSpec| TensorSpec::new(spec.name, data_type(spec.dtype), spec.shape);
         specs.into_iter().map(spec).collect::<Vec<_>>()
     };
-    let signature = Signature { inputs: specs(described.inputs), outputs: specs(described.outputs) };
+    let signature = Signature::new(specs(described.inputs), specs(described.outputs));
     sensible(&signature)
         .map_err(|error| error.context(format!("component {}", pool.component().digest())))?;
     Ok(signature)

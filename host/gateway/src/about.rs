@@ -59,7 +59,7 @@ pub(crate) fn metadata(endpoint: &Endpoint, version: Option<&str>) -> Result<Val
         "name": endpoint.name,
         "versions": versions(endpoint, version),
         "platform": live.revision.platform,
-        "inputs": signature.inputs,
+        "inputs": signature.all_inputs().collect::<Vec<_>>(),
         "outputs": signature.outputs,
         "properties": properties(&live),
     }))
@@ -101,10 +101,14 @@ pub(crate) fn distinct(live: &Live, part: impl Fn(RanOn) -> String) -> String {
 pub(crate) fn configuration(endpoint: &Endpoint, version: Option<&str>) -> Result<Value> {
     let live = shown(endpoint, version)?;
     let signature = live.predictor()?.signature();
-    let tensors = |specs: &[TensorSpec]| {
-        let tensor =
-            |it: &TensorSpec| json!({ "name": it.name, "data_type": type_name(it.dtype), "dims": it.shape });
-        specs.iter().map(tensor).collect::<Vec<_>>()
+    let tensor =
+        |it: &TensorSpec| json!({ "name": it.name, "data_type": type_name(it.dtype), "dims": it.shape });
+    let input = |it: &TensorSpec| {
+        let mut input = tensor(it);
+        if it.is_optional() {
+            input["optional"] = json!(true);
+        }
+        input
     };
     let versions: Vec<u64> = endpoint.all().map(|live| live.revision.revision).collect();
     Ok(json!({
@@ -113,8 +117,8 @@ pub(crate) fn configuration(endpoint: &Endpoint, version: Option<&str>) -> Resul
         "backend": backend(&live),
         "version_policy": { "specific": { "versions": versions } },
         "max_batch_size": 0,
-        "input": tensors(&signature.inputs),
-        "output": tensors(&signature.outputs),
+        "input": signature.all_inputs().map(input).collect::<Vec<_>>(),
+        "output": signature.outputs.iter().map(tensor).collect::<Vec<_>>(),
     }))
 }
 

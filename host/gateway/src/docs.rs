@@ -39,8 +39,8 @@ pub(crate) fn page(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> 
         escape(&live.version),
         escape(&path),
     );
-    table(&mut page, "Inputs", &signature.inputs);
-    table(&mut page, "Outputs", &signature.outputs);
+    table(&mut page, "Inputs", signature.all_inputs());
+    table(&mut page, "Outputs", signature.outputs.iter());
     page.push_str("<h2>A request</h2>\n");
     match Example::of(signature).command(&format!("{origin}{path}/infer")) {
         Some(command) => {
@@ -60,20 +60,30 @@ pub(crate) fn page(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> 
     Ok(page)
 }
 
-fn table(page: &mut String, title: &str, specs: &[TensorSpec]) {
+fn table<'a>(page: &mut String, title: &str, specs: impl Iterator<Item = &'a TensorSpec>) {
     let _ = writeln!(page, "<h2>{title}</h2>\n<table>\n<tr><th>Name<th>Type<th>Shape");
     for spec in specs {
         let dims: Vec<String> =
             spec.shape.iter().map(|dim| if *dim < 0 { "any".to_owned() } else { dim.to_string() }).collect();
         let _ = writeln!(
             page,
-            "<tr><td><code>{}</code><td>{}<td>{}",
+            "<tr><td><code>{}</code>{}<td>{}<td>{}",
             escape(&spec.name),
+            optional(spec),
             spec.dtype,
             if spec.any_shape { "any".to_owned() } else { dims.join(" × ") }
         );
     }
     page.push_str("</table>\n");
+}
+
+/// What is said of an input that may be left out.
+fn optional(spec: &TensorSpec) -> String {
+    match (spec.is_optional(), spec.default_value()) {
+        (false, _) => String::new(),
+        (true, None) => " (optional)".to_owned(),
+        (true, Some(default)) => format!(" (optional; <code>{}</code> without it)", escape(default)),
+    }
 }
 
 /// Text as HTML holds it. Names of tensors are whatever a model's author liked.

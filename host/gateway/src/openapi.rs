@@ -91,7 +91,7 @@ fn request_schema(signature: &Signature) -> Value {
         "properties": {
             "id": { "type": "string", "description": "Comes back in the answer" },
             "parameters": { "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } },
-            "inputs": tensors(&signature.inputs),
+            "inputs": tensors(signature.all_inputs(), signature.inputs.len()),
             "outputs": { "type": "array", "description": "Which outputs to answer; all without it", "items": {
                 "type": "object",
                 "required": ["name"],
@@ -109,14 +109,15 @@ fn response_schema(signature: &Signature) -> Value {
             "model_name": { "type": "string" },
             "model_version": { "type": "string" },
             "id": { "type": "string" },
-            "outputs": tensors(&signature.outputs)
+            "outputs": tensors(signature.outputs.iter(), 1)
         }
     })
 }
 
-fn tensors(specs: &[TensorSpec]) -> Value {
-    let items: Vec<Value> = specs.iter().map(tensor).collect();
-    json!({ "type": "array", "items": { "oneOf": items }, "minItems": 1, "maxItems": specs.len() })
+fn tensors<'a>(specs: impl Iterator<Item = &'a TensorSpec>, at_least: usize) -> Value {
+    let items: Vec<Value> = specs.map(tensor).collect();
+    let most = items.len();
+    json!({ "type": "array", "items": { "oneOf": items }, "minItems": at_least, "maxItems": most })
 }
 
 fn tensor(spec: &TensorSpec) -> Value {
@@ -131,7 +132,7 @@ fn tensor(spec: &TensorSpec) -> Value {
             json!({ "type": "array", "prefixItems": dims, "minItems": dims.len(), "maxItems": dims.len() })
         }
     };
-    json!({
+    let mut schema = json!({
         "type": "object",
         "required": ["name", "datatype", "shape"],
         "properties": {
@@ -145,7 +146,11 @@ fn tensor(spec: &TensorSpec) -> Value {
                 "items": { "anyOf": [element(spec.dtype), { "type": "array" }] }
             }
         }
-    })
+    });
+    if let Some(default) = spec.default_value().filter(|_| spec.is_optional()) {
+        schema["description"] = json!(format!("May be left out: {default} stands there then"));
+    }
+    schema
 }
 
 fn element(dtype: DataType) -> Value {
@@ -240,7 +245,7 @@ mod tests {
     use super::*;
 
     fn signature(dtype: DataType, shape: &[i64]) -> Signature {
-        Signature { inputs: vec![TensorSpec::new("it's", dtype, shape)], outputs: vec![] }
+        Signature::new(vec![TensorSpec::new("it's", dtype, shape)], vec![])
     }
 
     #[test]

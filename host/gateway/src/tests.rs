@@ -70,7 +70,7 @@ fn echo(begun: &Arc<Notify>, go: Option<&Arc<Semaphore>>) -> Arc<Echo> {
     let spec = |name: &str, dtype, shape: &[i64]| TensorSpec::new(name, dtype, shape);
     let inputs = vec![spec("x", DataType::F32, &[-1, 2]), spec("s", DataType::Bytes, &[1])];
     let outputs = vec![spec("y", DataType::F32, &[-1, 2]), spec("t", DataType::Bytes, &[1])];
-    Arc::new(Echo { signature: Signature { inputs, outputs }, begun: begun.clone(), go: go.cloned() })
+    Arc::new(Echo { signature: Signature::new(inputs, outputs), begun: begun.clone(), go: go.cloned() })
 }
 
 struct World {

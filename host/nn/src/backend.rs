@@ -1,8 +1,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use eyot_core::Result;
 use eyot_core::config::{Precision, Target, Tolerance};
+use eyot_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{RunControl, Settings, Signature, Tensor};
@@ -46,10 +46,37 @@ pub trait Model: Send + Sync + 'static {
     /// Fails with whatever it likes when it was stopped: who stopped it says why.
     fn run_while(&self, control: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
 
+    /// The same, with other values than their defaults in place of some optional inputs, each of which fits its
+    /// part of the signature.
+    fn run_overriding(
+        &self,
+        control: &RunControl,
+        inputs: &[Tensor],
+        overrides: &[Override],
+    ) -> Result<Vec<Tensor>> {
+        match overrides {
+            [] => self.run_while(control, inputs),
+            _ => Err(Error::internal("a model without optional inputs was given one")),
+        }
+    }
+
+    /// Bytes that it takes beside those of its file: another form of it, say.
+    fn further_bytes(&self) -> u64 {
+        0
+    }
+
     /// Runs once, however long that takes.
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         self.run_while(&RunControl::default(), inputs)
     }
+}
+
+/// What stands in place of the default of an optional input.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// The input's place among the signature's optional ones.
+    pub place: usize,
+    pub tensor: Tensor,
 }
 
 /// What a model runs on: `onnxruntime 1.32.0 (cpu)`, `onnxruntime/cuda 1.32.0 (gpu)`,

@@ -144,14 +144,14 @@ mod tests {
     fn examples_fit_any_signature_and_differ() {
         let spec = |dtype: DataType, shape: &[i64]| TensorSpec::new(dtype.to_string(), dtype, shape);
         for dtype in DataType::ALL.iter().copied() {
-            let signature = Signature { inputs: vec![spec(dtype, &[-1, 3, -1])], outputs: vec![] };
+            let signature = Signature::new(vec![spec(dtype, &[-1, 3, -1])], vec![]);
             let mut examples = Examples::new(1);
             let first = examples.inputs(&signature, 2, 16, Manner::Plain).unwrap();
             assert_eq!((first[0].dtype(), first[0].shape()), (dtype, &[2, 3, 16][..]));
             assert_ne!(first, examples.inputs(&signature, 2, 16, Manner::Plain).unwrap(), "{dtype}");
             assert_eq!(first, Examples::new(1).inputs(&signature, 2, 16, Manner::Plain).unwrap());
         }
-        let huge = Signature { inputs: vec![spec(DataType::U8, &[i64::MAX, i64::MAX])], outputs: vec![] };
+        let huge = Signature::new(vec![spec(DataType::U8, &[i64::MAX, i64::MAX])], vec![]);
         assert!(Examples::new(1).inputs(&huge, 1, 1, Manner::Plain).is_none());
     }
 }

@@ -65,7 +65,7 @@ impl Gate {
 impl Fake {
     pub(crate) fn doubling() -> Self {
         let spec = |name: &str| TensorSpec::new(name, DataType::F32, [-1, 1]);
-        let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
+        let signature = Signature::new(vec![spec("x")], vec![spec("y")]);
         Self { signature, gate: None, panics: false }
     }
 

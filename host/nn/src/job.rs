@@ -36,7 +36,7 @@ impl Job {
     /// The rows in it.
     #[cfg(test)]
     pub(crate) fn rows(&self) -> usize {
-        self.requests.iter().filter_map(|request| batch::rows(&request.inputs)).sum()
+        self.requests.iter().filter_map(|request| batch::rows(&request.call.inputs)).sum()
     }
 
     /// The model it runs.
@@ -95,7 +95,7 @@ fn alone(model: &Shared, request: Request) -> bool {
     let started = Instant::now();
     let outputs = model.run(
         &request.resident,
-        &request.inputs,
+        (&request.call.inputs, &request.call.overrides),
         model.limits(),
         request.ask.deadline,
         &[&request.caller],
@@ -139,13 +139,14 @@ fn joined(model: &Shared, requests: Vec<Request>) -> Vec<Request> {
 /// `None` when the outputs have not the rows of the inputs.
 fn together(model: &Shared, requests: &[Request]) -> Result<Option<Vec<Vec<Tensor>>>> {
     let first = requests.first().ok_or_else(|| Error::internal("a batch of nothing"))?;
-    let calls: Vec<&[Tensor]> = requests.iter().map(|request| request.inputs.as_slice()).collect();
+    let calls: Vec<&[Tensor]> = requests.iter().map(|request| request.call.inputs.as_slice()).collect();
     let rows: Vec<usize> = calls.iter().filter_map(|call| batch::rows(call)).collect();
     let callers: Vec<&Caller> = requests.iter().map(|request| &*request.caller).collect();
     // As long as any of them may wait.
     let deadlines: Option<Vec<Instant>> = requests.iter().map(|request| request.ask.deadline).collect();
     let deadline = deadlines.and_then(|deadlines| deadlines.into_iter().max());
-    let outputs = model.run(&first.resident, &batch::join(&calls)?, model.limits(), deadline, &callers)?;
+    let joined = batch::join(&calls)?;
+    let outputs = model.run(&first.resident, (&joined, &[]), model.limits(), deadline, &callers)?;
     Ok(batch::split(&outputs, &rows).filter(|parts| parts.len() == requests.len()))
 }
 

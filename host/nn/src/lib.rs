@@ -18,6 +18,7 @@ mod batch;
 pub mod bench;
 mod control;
 mod cost;
+mod defaults;
 mod difference;
 mod example;
 #[cfg(test)]
@@ -46,7 +47,7 @@ mod trial;
 mod trial_memory;
 
 pub use ask::{Ask, Inferred, Priority};
-pub use backend::{Backend, Model, RanOn};
+pub use backend::{Backend, Model, Override, RanOn};
 pub use backends::Backends;
 pub use control::{Interrupt, RunControl, RunLimits, StopReason};
 pub use cost::thread_time;
@@ -54,6 +55,6 @@ pub use eyot_core::config::{Precision, Target, Tolerance};
 pub use loaded::{LoadedModel, Pin};
 pub use models::{Models, Options};
 pub use settings::{Batching, Settings};
-pub use signature::{Signature, TensorSpec};
+pub use signature::{FixedInputs, Signature, TensorParameters, TensorSpec};
 pub use stats::{LearnedCost, ModelStats, Stats};
 pub use tensor::{DataType, Element, NamedTensor, Tensor};

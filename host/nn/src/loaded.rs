@@ -1,3 +1,5 @@
+mod running;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -5,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use eyot_core::{Digest, Error, Kind, Result};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
+pub(crate) use self::running::{Call, Ran};
+use self::running::{SHORT, within};
 use crate::control::{Caller, Company, bounded};
 use crate::cost::{Cost, thread_time};
-use crate::job::{late, of_the_caller};
+use crate::job::of_the_caller;
 use crate::memory::Room;
 use crate::models::Inner;
-use crate::schedule::Request;
 use crate::stats::{LearnedCost, ModelStats};
 use crate::threads::Threads;
 use crate::trial::Verdict;
 use crate::{
-    Ask, Batching, Inferred, Model, NamedTensor, RanOn, RunLimits, Settings, Signature, Target, Tensor,
-    Tolerance, batch,
+    Ask, Batching, Inferred, Model, NamedTensor, Override, RanOn, RunLimits, Settings, Signature, Target,
+    Tensor, Tolerance, batch,
 };
 
 /// A model that is ready to run: a handle on what the whole process shares. Cheap to clone.
@@ -33,19 +35,6 @@ pub struct LoadedModel {
 
 /// While it is held, the weights of a model stay in memory.
 pub struct Pin(Arc<Shared>);
-
-/// A run without its names.
-pub(crate) struct Ran {
-    pub(crate) outputs: Vec<Tensor>,
-    pub(crate) queued: Duration,
-    pub(crate) computed: Duration,
-    pub(crate) batch: usize,
-}
-
-/// A run shorter than this stays on the thread that asked: handing it to another costs more.
-const SHORT: Duration = Duration::from_micros(100);
-/// One that was thought to be short and is not is stopped after this and begins again elsewhere.
-const LONGEST_HERE: Duration = Duration::from_millis(5);
 
 impl LoadedModel {
     pub(crate) fn new(shared: Arc<Shared>, batching: Batching) -> Self {
@@ -125,80 +114,22 @@ impl LoadedModel {
     /// As [`LoadedModel::infer_by`], before others that wait for the same model and are less urgent.
     pub async fn infer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Inferred> {
         let (shared, deadline) = (&self.shared, ask.deadline);
-        let inputs = shared.signature.check_inputs(inputs)?;
-        let inputs: Vec<Tensor> = inputs.into_iter().map(|input| input.tensor).collect();
+        let Call { inputs, overrides } = Call::new(&shared.signature, inputs)?;
         let resident = match shared.resident() {
             Some(resident) => resident,
             None => within(deadline, shared.revive()).await?,
         };
         let size = batch::size(&inputs);
-        let here = if shared.cost.predict(size).is_some_and(|cost| cost < SHORT) {
-            self.here(&resident, &inputs, size, deadline)?
-        } else {
-            None
-        };
+        // What is known of its cost is that at its defaults.
+        let is_short = overrides.is_empty() && shared.cost.predict(size).is_some_and(|cost| cost < SHORT);
+        let here = if is_short { self.here(&resident, &inputs, size, deadline)? } else { None };
         let ran = match here {
             Some(ran) => ran,
-            None => self.elsewhere(resident, inputs, size, ask).await?,
+            None => self.elsewhere(resident, Call { inputs, overrides }, size, ask).await?,
         };
         let named = shared.signature.outputs.iter().zip(ran.outputs);
         let outputs = named.map(|(spec, tensor)| NamedTensor { name: spec.name.clone(), tensor }).collect();
         Ok(Inferred { outputs, queued: ran.queued, computed: ran.computed, batch: ran.batch })
-    }
-
-    /// Runs on this thread, which others wait for: `None` when it takes longer than was thought. What it takes
-    /// may depend on what the inputs say, and not on their size alone.
-    fn here(
-        &self,
-        resident: &Resident,
-        inputs: &[Tensor],
-        size: u64,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Ran>> {
-        let (shared, started) = (&self.shared, Instant::now());
-        let limits = shared.threads.limits();
-        let short = RunLimits { timeout: limits.timeout.min(LONGEST_HERE), ..limits };
-        let computed = |outputs| {
-            let computed = started.elapsed();
-            Some(Ran { outputs, queued: Duration::ZERO, computed, batch: 1 })
-        };
-        match shared.run(resident, inputs, short, deadline, &[]) {
-            Ok(outputs) => Ok(computed(outputs)),
-            Err(error) if error.kind() == Kind::Timeout && deadline.is_none_or(|at| Instant::now() < at) => {
-                shared.cost.note(size, started.elapsed());
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Runs on one of the threads for inference, when its turn comes.
-    async fn elsewhere(
-        &self,
-        resident: Arc<Resident>,
-        inputs: Vec<Tensor>,
-        size: u64,
-        ask: Ask,
-    ) -> Result<Ran> {
-        let (answer, answered) = oneshot::channel();
-        let (batching, since) = (self.batching, Instant::now());
-        let caller = Arc::<Caller>::default();
-        let _waits = caller.waits();
-        let request = Request { resident, inputs, size, batching, ask, since, caller, answer };
-        self.shared.threads.submit(&self.shared, request)?;
-        within(ask.deadline, async {
-            answered.await.unwrap_or_else(|_| Err(Error::internal("inference has stopped")))
-        })
-        .await
-    }
-}
-
-async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = Result<T>>) -> Result<T> {
-    match deadline {
-        Some(deadline) => {
-            tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(late()))
-        }
-        None => work.await,
     }
 }
 
@@ -325,7 +256,7 @@ impl Shared {
     pub(crate) fn run(
         &self,
         resident: &Resident,
-        inputs: &[Tensor],
+        (inputs, overrides): (&[Tensor], &[Override]),
         limits: RunLimits,
         deadline: Option<Instant>,
         callers: &[&Caller],
@@ -336,7 +267,7 @@ impl Shared {
                 let company = Company::new(callers.len(), control.clone());
                 callers.iter().for_each(|caller| caller.joins(&company));
             }
-            let run = || resident.model.run_while(control, inputs);
+            let run = || resident.model.run_overriding(control, inputs, overrides);
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
                 Err(Error::failed(format!(
                     "the model failed in {}: it met a case that is not handled",
@@ -349,7 +280,10 @@ impl Shared {
         let outputs = outputs.map_err(|error| if has_run { of_the_caller(error) } else { error });
         self.counts.inferences.fetch_add(1, Ordering::Relaxed);
         match &outputs {
-            Ok(_) => self.cost.note(batch::size(inputs), self.took(started, computed)),
+            Ok(_) if overrides.is_empty() => {
+                self.cost.note(batch::size(inputs), self.took(started, computed));
+            }
+            Ok(_) => {}
             Err(error) if error.kind() == Kind::Cancelled => self.count_abandoned(),
             Err(_) => drop(self.counts.failures.fetch_add(1, Ordering::Relaxed)),
         }

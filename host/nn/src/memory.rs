@@ -47,6 +47,11 @@ impl Room {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    /// Both as one.
+    pub(crate) fn absorb(&mut self, mut other: Room) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
 }
 
 impl Drop for Room {
@@ -90,6 +95,11 @@ mod tests {
         assert_eq!((budget.taken(), second.bytes()), (10, 4));
         drop(first);
         assert_eq!(budget.taken(), 4);
+        let mut both = budget.take(3).unwrap();
+        both.absorb(second);
+        assert_eq!((budget.taken(), both.bytes()), (7, 7));
+        drop(both);
+        assert_eq!(budget.taken(), 0);
     }
 
     #[test]

@@ -257,8 +257,9 @@ impl Inner {
             Source::Store => self.store.get(&digest).await?,
             Source::Bytes(bytes) => bytes,
         };
-        let room = self.room(bytes.len() as u64, stored)?;
+        let mut room = self.room(bytes.len() as u64, stored)?;
         let fresh = self.fresh(digest, bytes, settings, None).await?;
+        self.further_room(&mut room, &fresh, stored)?;
         let home = (Arc::downgrade(self), self.threads.clone());
         let shared = Shared::new(digest, settings, fresh, room, home, stored);
         self.models.lock().insert(key, shared.clone());
@@ -274,9 +275,10 @@ impl Inner {
             if missing { error.with_kind(Kind::Unavailable) } else { error }
         };
         let bytes = self.store.get(&model.digest()).await.map_err(gone)?;
-        let room = self.room(bytes.len() as u64, true)?;
+        let mut room = self.room(bytes.len() as u64, true)?;
         let backend = model.ran_on().library().to_owned();
         let fresh = self.fresh(model.digest(), bytes, model.settings(), Some(backend)).await.map_err(gone)?;
+        self.further_room(&mut room, &fresh, true)?;
         Ok(Resident { model: fresh.model, room })
     }
 
@@ -357,6 +359,15 @@ impl Inner {
                 )));
             }
         }
+    }
+
+    /// More room, for what a model takes beside its file, which is known once it is there.
+    fn further_room(&self, room: &mut Room, fresh: &Fresh, stored: bool) -> Result<()> {
+        match fresh.model.further_bytes() {
+            0 => {}
+            bytes => room.absorb(self.room(bytes, stored)?),
+        }
+        Ok(())
     }
 
     /// Bytes of models that cannot be loaded again.

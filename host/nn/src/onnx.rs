@@ -1,6 +1,9 @@
 //! What Eyot reads off an ONNX file itself, before any back end sees it.
 
 mod maps;
+pub(crate) mod values;
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use eyot_core::{Error, Result};
@@ -78,14 +81,36 @@ fn own_work(node: &pb::NodeProto) -> Result<()> {
     graphs.flat_map(|graph| &graph.node).try_for_each(own_work)
 }
 
-/// Inputs and outputs as the file declares them. Inputs with a default in the file are not asked for.
+/// Inputs and outputs as the file declares them. What has a default may be left out.
 pub(crate) fn signature(model: &pb::ModelProto) -> Result<Signature> {
     let Some(graph) = &model.graph else { return Ok(Signature::default()) };
-    let given = |info: &&pb::ValueInfoProto| !graph.initializer.iter().any(|tensor| tensor.name == info.name);
-    let inputs = graph.input.iter().filter(given).map(|info| spec("input", info)).collect::<Result<_>>()?;
-    let outputs = graph.output.iter().map(|info| spec("output", info)).collect::<Result<_>>()?;
-    Ok(Signature { inputs, outputs })
+    let sparse = graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref());
+    let sparse = sparse.map(|values| (values.name.as_str(), None));
+    let dense = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), Some(tensor)));
+    let defaults: HashMap<&str, Option<&pb::TensorProto>> = sparse.chain(dense).collect();
+    let mut signature = Signature::default();
+    for info in &graph.input {
+        let Some(default) = defaults.get(info.name.as_str()) else {
+            signature.inputs.push(spec("input", info)?);
+            continue;
+        };
+        match spec("input", info) {
+            Ok(spec) if model.ir_version >= FIRST_WITH_DEFAULTS => {
+                let shown = default.map_or_else(|| "sparse".to_owned(), values::shown);
+                signature.optional_inputs.push(spec.or_default(shown));
+            }
+            _ => signature.fixed_inputs.names.push(info.name.clone()),
+        }
+    }
+    signature.fixed_inputs.hint = ONLY_WEIGHTS;
+    signature.outputs = graph.output.iter().map(|info| spec("output", info)).collect::<Result<_>>()?;
+    Ok(signature)
 }
+
+/// The first version of the format in which a weight need not be listed as an input. Before it all of them are, and
+/// nothing tells a default from a constant: ONNX Runtime takes all for constants, and so must every back end here.
+const FIRST_WITH_DEFAULTS: i64 = 4;
+const ONLY_WEIGHTS: &str = "files before IR version 4 have weights, not inputs with defaults: export the model anew, or raise its version with onnx.version_converter";
 
 fn spec(what: &str, info: &pb::ValueInfoProto) -> Result<TensorSpec> {
     let name = info.name.clone();

@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 
 use crate::control::Caller;
 use crate::job::Job;
-use crate::loaded::{Ran, Resident, Shared};
-use crate::{Ask, Batching, Tensor, batch};
+use crate::loaded::{Call, Ran, Resident, Shared};
+use crate::{Ask, Batching, batch};
 
 /// A call that waits for a thread.
 pub(crate) struct Request {
     pub(crate) resident: Arc<Resident>,
-    pub(crate) inputs: Vec<Tensor>,
+    pub(crate) call: Call,
     pub(crate) size: u64,
     pub(crate) batching: Batching,
     pub(crate) ask: Ask,
@@ -31,8 +31,10 @@ impl Request {
         self.answer.is_closed()
     }
 
+    /// `None` where it runs alone: also where it overrides a default, which stands for all rows of a run.
     fn rows(&self) -> Option<usize> {
-        if self.batching.max_rows > 1 { batch::rows(&self.inputs) } else { None }
+        let alone = self.batching.max_rows <= 1 || !self.call.overrides.is_empty();
+        if alone { None } else { batch::rows(&self.call.inputs) }
     }
 }
 
@@ -209,7 +211,7 @@ impl Lane {
             let due = deadline.into_iter().chain(other.ask.deadline).min();
             if rows + more > within
                 || due.is_some_and(|due| due < ends)
-                || !batch::fit(&first.inputs, &other.inputs)
+                || !batch::fit(&first.call.inputs, &other.call.inputs)
             {
                 continue;
             }

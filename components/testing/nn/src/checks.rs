@@ -141,6 +141,7 @@ const ONCE: &[(&str, Alone)] = &[
     ("context/after an error", works_after_an_error),
     ("compute/fails when it runs", reports_what_fails_late),
     ("output/what passes through is the guest's own", keeps_what_passes_through),
+    ("input/what has a default may be left out or given", overrides_defaults),
 ];
 
 /// What a host may say of a model that is well formed and that it cannot run.
@@ -436,6 +437,26 @@ fn keeps_what_passes_through() -> Checked {
         for (name, tensor) in outputs {
             expect(format!("'{name}' of turn {turn} is its own"), tensor.data() == expected)?;
         }
+    }
+    Ok(())
+}
+
+fn overrides_defaults() -> Checked {
+    let context = context(models::DEFAULTS)?;
+    let named = |name: &str, shape: &[u32], values: &[f32]| (name.to_owned(), floats(shape, values));
+    let x = || named("x", &[1, 2], &[1.0, 3.0]);
+    // By number the last ones are those that need not be there.
+    for (given, expected) in [
+        (vec![x()], [12.0_f32, 26.0]),
+        (vec![named("scale", &[], &[3.0]), x()], [13.0, 29.0]),
+        (vec![x()], [12.0, 26.0]),
+        (vec![x(), named("1", &[2], &[-1.0, 0.5])], [1.0, 6.5]),
+    ] {
+        let outputs = context.compute(given)?;
+        expect(
+            "what is given counts, and else the default",
+            only(&outputs)?.data() == floats(&[1, 2], &expected).data(),
+        )?;
     }
     Ok(())
 }

@@ -107,5 +107,7 @@ pub const EXTERNAL: &[u8] = model!("external");
 pub const SEQUENCE: &[u8] = model!("sequence");
 /// Gives booleans, a type that wasi:nn has not.
 pub const BOOLEAN: &[u8] = model!("same-bool");
+/// `y = x * scale + shift` over FP32 `[n, 2]`, where `scale` is 2 and `shift` is 10 and 20 unless they are given.
+pub const DEFAULTS: &[u8] = model!("defaults");
 /// Gives FP32 `[n, m]` back as `x`, its own input, and as `y`.
 pub const PASSED: &[u8] = model!("passed");

@@ -104,11 +104,12 @@ impl Guest {
 /// A name that is no input of the model but a number means the input at that position: programs
 /// written for back ends without names rely on it.
 fn canonical(model: &LoadedModel, name: String) -> String {
-    let inputs = &model.signature().inputs;
-    if inputs.iter().any(|spec| spec.name == name) {
+    let signature = model.signature();
+    if signature.all_inputs().any(|spec| spec.name == name) {
         return name;
     }
-    let position = name.parse::<usize>().ok().and_then(|index| inputs.get(index));
+    // Behind those that must be there come those that may be left out.
+    let position = name.parse::<usize>().ok().and_then(|index| signature.all_inputs().nth(index));
     position.map_or(name, |spec| spec.name.clone())
 }
 

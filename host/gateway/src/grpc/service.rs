@@ -132,20 +132,17 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         let endpoint = self.0.endpoint(&name).map_err(|error| status(&error))?;
         let live = about::shown(&endpoint, Some(&version)).map_err(|error| status(&error))?;
         let signature = live.predictor().map_err(|error| status(&error))?.signature();
-        let specs = |specs: &[eyot_nn::TensorSpec]| {
-            let spec = |spec: &eyot_nn::TensorSpec| model_metadata_response::TensorMetadata {
-                name: spec.name.clone(),
-                datatype: spec.dtype.as_str().to_owned(),
-                shape: spec.shape.clone(),
-            };
-            specs.iter().map(spec).collect()
+        let spec = |spec: &eyot_nn::TensorSpec| model_metadata_response::TensorMetadata {
+            name: spec.name.clone(),
+            datatype: spec.dtype.as_str().to_owned(),
+            shape: spec.shape.clone(),
         };
         Ok(Response::new(ModelMetadataResponse {
             name,
             versions: about::versions(&endpoint, Some(&version)),
             platform: live.revision.platform.clone(),
-            inputs: specs(&signature.inputs),
-            outputs: specs(&signature.outputs),
+            inputs: signature.all_inputs().map(spec).collect(),
+            outputs: signature.outputs.iter().map(spec).collect(),
             properties: about::properties(&live).into_iter().collect(),
         }))
     }
@@ -215,7 +212,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         let versions = endpoint.all().filter_map(|live| i64::try_from(live.revision.revision).ok()).collect();
         let policy =
             model_version_policy::PolicyChoice::Specific(model_version_policy::Specific { versions });
-        let inputs = signature.inputs.iter();
+        let inputs = signature.all_inputs();
         let outputs = signature.outputs.iter();
         let config = ModelConfig {
             name,
@@ -228,6 +225,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
                     name: it.name.clone(),
                     data_type: of(it.dtype),
                     dims: it.shape.clone(),
+                    optional: it.is_optional(),
                 })
                 .collect(),
             output: outputs

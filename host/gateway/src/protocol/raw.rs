@@ -69,10 +69,8 @@ mod tests {
 
     #[test]
     fn a_raw_body_is_the_only_input() {
-        let signature = |dtype, shape: &[i64]| Signature {
-            inputs: vec![TensorSpec::new("x", dtype, shape)],
-            outputs: vec![],
-        };
+        let signature =
+            |dtype, shape: &[i64]| Signature::new(vec![TensorSpec::new("x", dtype, shape)], vec![]);
         let twelve = Bytes::from_static(&[0; 12]);
         for (dtype, shape, found) in [
             (DataType::F32, &[-1, 3][..], Some(vec![1, 3])),

@@ -6,6 +6,7 @@ mod provider;
 mod run_options;
 mod value;
 
+use std::borrow::Cow;
 use std::ffi::{CString, c_char};
 use std::path::Path;
 use std::ptr;
@@ -26,7 +27,9 @@ use self::provider::Provider;
 use self::run_options::{RunOptions, RunOptionsPool};
 use self::value::Value;
 use crate::control::SEND_LESS;
-use crate::{Backend, Model, RunControl, Settings, Signature, Target, Tensor, TensorSpec, install, onnx};
+use crate::{
+    Backend, Model, Override, RunControl, Settings, Signature, Target, Tensor, TensorSpec, install, onnx,
+};
 
 pub(crate) struct OnnxRuntime {
     environment: Environment,
@@ -132,6 +135,7 @@ impl Backend for OnnxRuntime {
         Ok(Box::new(Loaded {
             session: Arc::new(session),
             inputs: Names::of(&signature.inputs)?,
+            optional_inputs: Names::of(&signature.optional_inputs)?,
             outputs: Names::of(&signature.outputs)?,
             signature,
             memory: MemoryInfo::default(),
@@ -146,6 +150,7 @@ struct Loaded {
     session: Arc<Session>,
     signature: Signature,
     inputs: Names,
+    optional_inputs: Names,
     outputs: Names,
     memory: MemoryInfo<'static>,
     provider: Option<&'static str>,
@@ -188,18 +193,32 @@ impl Model for Loaded {
     }
 
     fn run_while(&self, control: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.run_overriding(control, inputs, &[])
+    }
+
+    fn run_overriding(
+        &self,
+        control: &RunControl,
+        inputs: &[Tensor],
+        overrides: &[Override],
+    ) -> Result<Vec<Tensor>> {
         if inputs.len() != self.inputs.pointers.len() {
             return Err(Error::internal("a model was given another number of inputs than it has"));
         }
-        let values: Vec<Value> =
-            inputs.iter().map(|tensor| Value::of(tensor, &self.memory)).collect::<Result<_>>()?;
+        let overriding = overrides.iter().map(|one| &one.tensor);
+        let values: Vec<Value> = inputs
+            .iter()
+            .chain(overriding)
+            .map(|tensor| Value::of(tensor, &self.memory))
+            .collect::<Result<_>>()?;
+        let names = self.names(overrides)?;
         let options = self.run_options.take()?;
         let interruptible = control.interrupted_by(options.clone());
-        let mut answers = self.answers(&options, &values);
+        let mut answers = self.answers(&options, &names, &values);
         // What runs before it have left in pieces may be enough for it as a whole.
         if answers.as_ref().is_err_and(|error| error.kind() == Kind::TooLarge) {
             self.arena.shrink()?;
-            answers = self.answers(&options, &values);
+            answers = self.answers(&options, &names, &values);
         }
         drop(interruptible);
         if control.stop_reason().is_none() {
@@ -221,7 +240,23 @@ impl Model for Loaded {
 }
 
 impl Loaded {
-    fn answers(&self, options: &RunOptions, values: &[Value]) -> Result<Vec<Option<Value>>> {
+    /// The names of a call's inputs, those behind that override a default.
+    fn names(&self, overrides: &[Override]) -> Result<Cow<'_, [*const c_char]>> {
+        if overrides.is_empty() {
+            return Ok(Cow::Borrowed(&self.inputs.pointers));
+        }
+        let overriding = overrides.iter().map(|one| self.optional_inputs.pointers.get(one.place).copied());
+        let names =
+            self.inputs.pointers.iter().copied().map(Some).chain(overriding).collect::<Option<Vec<_>>>();
+        names.map(Cow::Owned).ok_or_else(|| Error::internal("a model has no such optional input"))
+    }
+
+    fn answers(
+        &self,
+        options: &RunOptions,
+        names: &[*const c_char],
+        values: &[Value],
+    ) -> Result<Vec<Option<Value>>> {
         let given: Vec<_> = values.iter().map(Value::pointer).collect();
         let mut answers: Vec<*mut sys::OrtValue> = vec![ptr::null_mut(); self.outputs.pointers.len()];
         // `ort` lends a session to one caller at a time, which would be one lock a model.
@@ -231,7 +266,7 @@ impl Loaded {
             value::check((ort::api().Run)(
                 self.session.ptr().cast_mut(),
                 options.pointer(),
-                self.inputs.pointers.as_ptr(),
+                names.as_ptr(),
                 given.as_ptr(),
                 given.len(),
                 self.outputs.pointers.as_ptr(),

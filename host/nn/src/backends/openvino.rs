@@ -13,12 +13,14 @@ use bytes::Bytes;
 use eyot_core::config::Optimization;
 use eyot_core::{Error, Kind, Result};
 use parking_lot::Mutex;
+use prost::Message as _;
+use tract_onnx::pb;
 
 use self::handle::{Compiled, Core, Prepared};
 use crate::settings::QUANTISE;
 use crate::{
     Backend, DataType, Model, Precision, RunControl, Settings, Signature, Target, Tensor, TensorSpec,
-    install, onnx,
+    defaults, install, onnx,
 };
 
 pub(crate) struct OpenVino {
@@ -93,6 +95,23 @@ impl Backend for OpenVino {
                 .hint("it computes on cpu, and on gpu where there is one of Intel's with its driver")
         })?;
         let (proto, bytes) = onnx::parse_with_bytes(bytes)?;
+        let second = defaults::second_form(&proto, &onnx::signature(&proto)?);
+        let plain = self.loaded(proto, &bytes, device, settings)?;
+        Ok(defaults::overridable(Box::new(plain), second, bytes.len() as u64, |proto| {
+            let bytes = proto.encode_to_vec().into();
+            Ok(Box::new(self.loaded(proto, &bytes, device, settings)?))
+        }))
+    }
+}
+
+impl OpenVino {
+    fn loaded(
+        &self,
+        proto: pb::ModelProto,
+        bytes: &Bytes,
+        device: &str,
+        settings: Settings,
+    ) -> Result<Loaded> {
         let signature = onnx::signature(&proto)?;
         check(&signature)?;
         let alone = match echo::handed_on(&proto) {
@@ -105,7 +124,7 @@ impl Backend for OpenVino {
         };
         drop(proto);
         let precision = precision(settings.precision)?;
-        let compiled = self.core()?.compile(&bytes, device, &properties(settings, precision))?;
+        let compiled = self.core()?.compile(bytes, device, &properties(settings, precision))?;
         let really = compiled.property("INFERENCE_PRECISION_HINT")?;
         if settings.precision != Precision::F32 && really != precision {
             return Err(Error::unsupported(format!(
@@ -115,7 +134,7 @@ impl Backend for OpenVino {
             .hint("deploy it at f32"));
         }
         let (inputs, outputs) = (names(&signature.inputs)?, names(&signature.outputs)?);
-        Ok(Box::new(Loaded { compiled, signature, inputs, outputs, alone, requests: Mutex::default() }))
+        Ok(Loaded { compiled, signature, inputs, outputs, alone, requests: Mutex::default() })
     }
 }
 

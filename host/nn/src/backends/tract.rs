@@ -13,7 +13,9 @@ use tract_onnx::tract_core::plan::EvalContext;
 use tract_onnx::tract_hir::infer::Factoid as _;
 
 use crate::example::{Examples, Manner};
-use crate::{Backend, DataType, Model, RunControl, Settings, Signature, Target, Tensor, onnx, trial};
+use crate::{
+    Backend, DataType, Model, RunControl, Settings, Signature, Target, Tensor, defaults, onnx, trial,
+};
 
 pub(crate) struct Tract;
 
@@ -41,7 +43,16 @@ impl Backend for Tract {
                 .hint("it computes on cpu"));
         }
         settings.full_precision_only("tract")?;
-        let mut proto = onnx::parse(bytes)?;
+        let proto = onnx::parse(bytes)?;
+        let signature = onnx::signature(&proto)?;
+        let second = defaults::second_form(&proto, &signature);
+        let plain = Box::new(Plan::new(proto)?);
+        Ok(defaults::overridable(plain, second, bytes.len() as u64, |proto| Ok(Box::new(Plan::new(proto)?))))
+    }
+}
+
+impl Plan {
+    fn new(mut proto: tract_onnx::pb::ModelProto) -> Result<Self> {
         let signature = onnx::signature(&proto)?;
         let onnx = operators::onnx();
         operators::check(&proto, &onnx.op_register)?;
@@ -55,11 +66,9 @@ impl Backend for Tract {
         let plan = plan.map_err(|error| error.hint(operators::ELSEWHERE))?;
         let plan = Plan { signature, plan };
         plan.check_wide_numbers()?;
-        Ok(Box::new(plan))
+        Ok(plan)
     }
-}
 
-impl Plan {
     /// Some operators compute in numbers of 32 bits alone, which they say when they run.
     fn check_wide_numbers(&self) -> Result<()> {
         if self.signature.inputs.iter().all(|input| input.dtype != DataType::F64) {

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::cost::Cost;
 use crate::example::{Examples, Manner};
-use crate::loaded::Fresh;
+use crate::loaded::{Call, Fresh};
 use crate::memory::Budget;
 use crate::suite::{back_ends, fixture};
 use crate::threads::Threads;
@@ -52,7 +52,7 @@ fn together(model: &Arc<Shared>, calls: &[Vec<Tensor>]) -> Vec<Result<Ran>> {
         answers.push(receiver);
         Request {
             resident: model.resident().unwrap(),
-            inputs: inputs.clone(),
+            call: Call { inputs: inputs.clone(), overrides: Vec::new() },
             size: batch::size(inputs),
             batching: Batching::default(),
             ask: Ask::default(),
@@ -123,11 +123,12 @@ fn who_is_late_or_gone_is_not_run() {
     let request = |deadline| {
         let (answer, receiver) = oneshot::channel();
         let inputs = vec![Tensor::of(vec![1, 2], &[1_f32; 2]).unwrap()];
+        let call = Call { inputs, overrides: Vec::new() };
         let resident = model.resident().unwrap();
         let (batching, since) = (Batching::OFF, Instant::now());
         let ask = Ask { deadline, ..Ask::default() };
         let caller = Arc::default();
-        (Request { resident, inputs, size: 2, batching, ask, since, caller, answer }, receiver)
+        (Request { resident, call, size: 2, batching, ask, since, caller, answer }, receiver)
     };
     let (late, mut late_answer) = request(Some(Instant::now() - Duration::from_secs(1)));
     let (gone, _) = request(None);

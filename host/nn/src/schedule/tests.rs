@@ -7,6 +7,7 @@ use std::task::Poll;
 use eyot_core::Kind;
 
 use super::*;
+use crate::Tensor;
 use crate::fake::{Fake, shared};
 use crate::loaded::LoadedModel;
 
@@ -49,7 +50,7 @@ impl Waiting {
         let request = Request {
             resident: model.resident().unwrap(),
             size: batch::size(&inputs),
-            inputs,
+            call: Call { inputs, overrides: Vec::new() },
             batching,
             ask: Ask { deadline: deadline.map(|deadline| self.now + deadline), ..Ask::default() },
             since: self.now,
@@ -263,7 +264,7 @@ fn the_urgent_run_first_and_equals_in_their_order() {
         let request = Request {
             resident: model.resident().unwrap(),
             size: batch::size(&inputs),
-            inputs,
+            call: Call { inputs, overrides: Vec::new() },
             batching: Batching::OFF,
             ask: Ask { deadline: None, priority: crate::Priority::of(priority) },
             since: waiting.now,

@@ -120,15 +120,22 @@ fn human(report: &Report, output: &Output) -> String {
         Content::Component(described) => component(described, output, &mut lines),
         Content::Model { back_end, signature } => {
             lines.push(format!("loaded by {back_end}"));
-            for (what, specs) in [("inputs", &signature.inputs), ("outputs", &signature.outputs)] {
-                lines.push(what.to_owned());
-                lines.extend(
-                    specs.iter().map(|spec| format!("  {} {} {:?}", spec.name, spec.dtype, spec.shape)),
-                );
-            }
+            lines.push("inputs".to_owned());
+            lines.extend(signature.all_inputs().map(tensor));
+            lines.push("outputs".to_owned());
+            lines.extend(signature.outputs.iter().map(tensor));
         }
     }
     lines.join("\n")
+}
+
+fn tensor(spec: &eyot_nn::TensorSpec) -> String {
+    let optional = match (spec.is_optional(), spec.default_value()) {
+        (false, _) => String::new(),
+        (true, None) => ", optional".to_owned(),
+        (true, Some(default)) => format!(", optional: {default} without it"),
+    };
+    format!("  {} {} {:?}{optional}", spec.name, spec.dtype, spec.shape)
 }
 
 fn component(described: &Described, output: &Output, lines: &mut Vec<String>) {

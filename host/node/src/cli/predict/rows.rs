@@ -41,14 +41,27 @@ impl Plan {
     /// Matches columns with inputs: by name, as numbered columns `x.0`, `x.1`, …, or all of them in order
     /// where there is one input.
     ///
+    /// Inputs that may be left out are, unless columns have their names.
+    ///
     /// Fails naming the input that has no columns, and the columns there are.
     pub(super) fn new(inputs: Vec<TensorSpec>, columns: &[String]) -> Result<Self> {
-        let alone = inputs.len() == 1;
-        let found = inputs.into_iter().map(|spec| {
-            let place = place(&spec, columns, alone)?;
+        let (optional, required): (Vec<_>, Vec<_>) = inputs.into_iter().partition(TensorSpec::is_optional);
+        let optional: Vec<_> = optional
+            .into_iter()
+            .filter_map(|spec| {
+                let place = named(&spec.name, columns)?;
+                Some((spec, place))
+            })
+            .collect();
+        let taken: Vec<&String> = optional.iter().flat_map(|(_, place)| place.columns()).collect();
+        let others: Vec<String> = columns.iter().filter(|column| !taken.contains(column)).cloned().collect();
+        let alone = required.len() == 1;
+        let found = required.into_iter().map(|spec| {
+            let place = place(&spec, &others, alone)?;
             Ok((spec, place))
         });
-        Ok(Self { inputs: found.collect::<Result<_>>()? })
+        let inputs = found.collect::<Result<Vec<_>>>()?.into_iter().chain(optional).collect();
+        Ok(Self { inputs })
     }
 
     /// Whether several rows can be sent in one request: the first dimension of every input is variable.
@@ -67,17 +80,31 @@ impl Plan {
     }
 }
 
-fn place(spec: &TensorSpec, columns: &[String], alone: bool) -> Result<Place> {
-    let name = &spec.name;
-    if columns.contains(name) {
-        return Ok(Place::Column(name.clone()));
+impl Place {
+    fn columns(&self) -> &[String] {
+        match self {
+            Place::Column(column) => std::slice::from_ref(column),
+            Place::Columns(columns) => columns,
+        }
+    }
+}
+
+/// The columns that have an input's name.
+fn named(name: &str, columns: &[String]) -> Option<Place> {
+    if let Some(column) = columns.iter().find(|column| *column == name) {
+        return Some(Place::Column(column.clone()));
     }
     let numbered: Vec<String> = (0..)
         .map(|number| format!("{name}.{number}"))
         .take_while(|column| columns.contains(column))
         .collect();
-    if !numbered.is_empty() {
-        return Ok(Place::Columns(numbered));
+    (!numbered.is_empty()).then_some(Place::Columns(numbered))
+}
+
+fn place(spec: &TensorSpec, columns: &[String], alone: bool) -> Result<Place> {
+    let name = &spec.name;
+    if let Some(place) = named(name, columns) {
+        return Ok(place);
     }
     match columns {
         [] => {}
@@ -264,6 +291,16 @@ mod tests {
                 "y.1 y.0 x",
                 json!({"y.1": 1, "y.0": 0, "x": 9}),
                 Some(vec![(vec![], json!([9])), (vec![2], json!([0, 1]))]),
+            ),
+            (
+                vec![
+                    spec("x", &[-1, 2]),
+                    spec("k", &[]).or_default("1".into()),
+                    spec("j", &[]).or_default("1".into()),
+                ],
+                "a k b",
+                json!({"a": 1, "b": 2, "k": 7}),
+                Some(vec![(vec![2], json!([1, 2])), (vec![], json!([7]))]),
             ),
             (vec![spec("x", &[3])], "x", json!({"x": [1, 2, 3]}), Some(vec![(vec![3], json!([1, 2, 3]))])),
             (vec![spec("x", &[-1, 3])], "x", json!({"x": [1, 2]}), None),

@@ -17,7 +17,8 @@ pub(super) fn request(plan: &Plan, rows: &[Vec<Part>]) -> Result<(Bytes, usize)>
         let parts = rows.iter().filter_map(|row| row.get(index));
         let inner = rows.first().and_then(|row| row.get(index)).map(|part| part.shape.clone());
         let inner = inner.unwrap_or_default();
-        let shape: Vec<usize> = plan.joins().then_some(rows.len()).into_iter().chain(inner).collect();
+        let many = (spec.shape.first() == Some(&-1)).then_some(rows.len());
+        let shape: Vec<usize> = many.into_iter().chain(inner).collect();
         let before = tensors.len();
         for value in parts.flat_map(|part| &part.values) {
             write(&mut tensors, value, spec)?;

@@ -1,0 +1,103 @@
+//! Where a call runs: on the thread that asked, or on one of those for inference when its turn comes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eyot_core::{Error, Kind, Result};
+use tokio::sync::oneshot;
+
+use super::{LoadedModel, Resident};
+use crate::control::Caller;
+use crate::job::late;
+use crate::schedule::Request;
+use crate::{Ask, NamedTensor, Override, RunLimits, Signature, Tensor};
+
+/// What a model is called with.
+pub(crate) struct Call {
+    /// In the order of the signature's inputs.
+    pub(crate) inputs: Vec<Tensor>,
+    pub(crate) overrides: Vec<Override>,
+}
+
+impl Call {
+    /// Fails as [`Signature::check_inputs`] does.
+    pub(crate) fn new(signature: &Signature, inputs: Vec<NamedTensor>) -> Result<Self> {
+        let mut checked = signature.check_inputs(inputs)?.into_iter();
+        let inputs = checked.by_ref().take(signature.inputs.len()).map(|input| input.tensor).collect();
+        let overriding = checked.filter_map(|input| {
+            let (place, _) = signature.optional_input(&input.name)?;
+            Some(Override { place, tensor: input.tensor })
+        });
+        Ok(Self { inputs, overrides: overriding.collect() })
+    }
+}
+
+/// A run without its names.
+pub(crate) struct Ran {
+    pub(crate) outputs: Vec<Tensor>,
+    pub(crate) queued: Duration,
+    pub(crate) computed: Duration,
+    pub(crate) batch: usize,
+}
+
+/// A run shorter than this stays on the thread that asked: handing it to another costs more.
+pub(super) const SHORT: Duration = Duration::from_micros(100);
+/// One that was thought to be short and is not is stopped after this and begins again elsewhere.
+const LONGEST_HERE: Duration = Duration::from_millis(5);
+
+impl LoadedModel {
+    /// Runs on this thread, which others wait for: `None` when it takes longer than was thought. What it takes
+    /// may depend on what the inputs say, and not on their size alone.
+    pub(super) fn here(
+        &self,
+        resident: &Resident,
+        inputs: &[Tensor],
+        size: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Ran>> {
+        let (shared, started) = (&self.shared, Instant::now());
+        let limits = shared.threads.limits();
+        let short = RunLimits { timeout: limits.timeout.min(LONGEST_HERE), ..limits };
+        let computed = |outputs| {
+            let computed = started.elapsed();
+            Some(Ran { outputs, queued: Duration::ZERO, computed, batch: 1 })
+        };
+        match shared.run(resident, (inputs, &[]), short, deadline, &[]) {
+            Ok(outputs) => Ok(computed(outputs)),
+            Err(error) if error.kind() == Kind::Timeout && deadline.is_none_or(|at| Instant::now() < at) => {
+                shared.cost.note(size, started.elapsed());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs on one of the threads for inference, when its turn comes.
+    pub(super) async fn elsewhere(
+        &self,
+        resident: Arc<Resident>,
+        call: Call,
+        size: u64,
+        ask: Ask,
+    ) -> Result<Ran> {
+        let (answer, answered) = oneshot::channel();
+        let (batching, since) = (self.batching, Instant::now());
+        let caller = Arc::<Caller>::default();
+        let _waits = caller.waits();
+        let request = Request { resident, call, size, batching, ask, since, caller, answer };
+        self.shared.threads.submit(&self.shared, request)?;
+        within(ask.deadline, async {
+            answered.await.unwrap_or_else(|_| Err(Error::internal("inference has stopped")))
+        })
+        .await
+    }
+}
+
+pub(super) async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match deadline {
+        Some(deadline) => {
+            tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(late()))
+        }
+        None => work.await,
+    }
+}
