@@ -49,6 +49,15 @@ fn every_type_crosses_both_ways() {
 }
 
 #[test]
+fn what_is_invoked_ends_at_its_deadline() {
+    let Some(wasm) = eyot_tests::component("testing-faults") else { return };
+    let world = World::new();
+    let told = world.eyot.refused(&["--set", "steps.timeout=300ms", "invoke", text(&wasm), "spin"]).unwrap();
+    assert!(told.message.contains("did not answer before its deadline"), "{told:?}");
+    assert_eq!(told.hint, "a call may take 300ms: raise steps.timeout, or make it do less in one call");
+}
+
+#[test]
 fn a_fault_names_component_export_and_cause_and_fails_its_run_only() {
     let world = World::new();
     if !world.push("testing-faults") {

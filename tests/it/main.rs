@@ -25,6 +25,7 @@ mod linking;
 mod overlap;
 mod plain;
 mod programs;
+mod python_errors;
 mod registry;
 mod registry_clients;
 mod registry_policy;

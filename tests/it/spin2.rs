@@ -1,8 +1,9 @@
 //! What Spin 2's SDKs build: the package `fermyon:spin@2.0.0`.
 
+use eyot_tests::component;
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{World, text};
 
 #[test]
 fn stores_databases_and_variables_of_spin_2_are_those_of_today() {
@@ -32,7 +33,58 @@ fn stores_databases_and_variables_of_spin_2_are_those_of_today() {
     for (place, flag) in ["--key-value", "--sqlite"].iter().enumerate() {
         assert!(warnings[place].as_str().unwrap().contains(flag), "{deployed:#}");
     }
-    assert_eq!(server.post("/fn/bare/idle", "{}").unwrap().json(), "idle");
+    assert_eq!(server.post("/fn/bare/idle", "{}").unwrap().json(), "idle at ");
     let refused = server.post("/fn/bare/run", "{}").unwrap();
     assert!(refused.status == 422 && refused.text().contains("NoSuchStore"), "{}", refused.text());
+}
+
+#[test]
+fn what_eyot_toml_grants_is_granted() {
+    let world = World::new();
+    if !world.push("testing-spin2") {
+        return;
+    }
+    let server = world.up();
+    let written = "[component]\nname = \"testing-spin2\"\nversion = \"0.1.0\"\nlanguage = \"rust\"\n[component.grants]\n\
+        key-value = [\"default\"]\nsqlite = [\"default\"]\nvariables = { greeting = \"hi\" }\nenvironment = { LEVEL = \"3\" }\n";
+    let config = world.write("eyot.toml", written);
+    let deploy = ["deploy", "testing-spin2:0.1.0", "--name", "s", "--config", &config];
+    let deployed = world.eyot.json(&deploy).unwrap();
+    assert_eq!(deployed["warnings"], json!(null), "{deployed:#}");
+    let ask = |function: &str| server.post(&format!("/fn/s/{function}"), "{}").unwrap().json();
+    assert_eq!((ask("run")[4].clone(), ask("idle")), (json!("hi"), json!("idle at 3")));
+    let flags = ["--var", "greeting=hello", "--env", "LEVEL=4"];
+    world.eyot.json(&[&deploy[..], &flags].concat()).unwrap();
+    assert_eq!((ask("run")[4].clone(), ask("idle")), (json!("hello"), json!("idle at 4")));
+    // Of a file, those of the folder that it was built in.
+    let (dir, wasm) = (world.dir.path().join("project"), component("testing-spin2").unwrap());
+    std::fs::create_dir_all(dir.join("build")).unwrap();
+    std::fs::copy(wasm, dir.join("build/testing-spin2.wasm")).unwrap();
+    std::fs::write(dir.join("eyot.toml"), written).unwrap();
+    let file = dir.join("build/testing-spin2.wasm");
+    world.eyot.json(&["deploy", text(&file), "--name", "s"]).unwrap();
+    assert_eq!((ask("run")[4].clone(), ask("idle")), (json!("hi"), json!("idle at 3")));
+    // Those of another component are not for this one.
+    let other = world.write("other.toml", written.replace("testing-spin2", "another"));
+    world.eyot.json(&["deploy", "testing-spin2:0.1.0", "--name", "s", "--config", &other]).unwrap();
+    assert_eq!(ask("idle"), "idle at ");
+}
+
+#[test]
+fn a_component_is_tested_with_what_its_eyot_toml_grants() {
+    let Some(wasm) = component("digits-web") else { return };
+    let world = World::new();
+    let dir = world.dir.path().join("page");
+    std::fs::create_dir_all(dir.join("build")).unwrap();
+    std::fs::create_dir_all(dir.join("cases")).unwrap();
+    std::fs::copy(wasm, dir.join("build/page.wasm")).unwrap();
+    let written = "[component]\nname = \"page\"\nversion = \"0.1.0\"\nlanguage = \"c\"\n[component.grants]\n\
+        variables = { greeting = \"Hi there\" }\n";
+    std::fs::write(dir.join("eyot.toml"), written).unwrap();
+    let case = json!({ "request": { "path": "/" }, "response": { "status": 200, "body": "Hi there\n" } });
+    std::fs::write(dir.join("cases/greets.json"), case.to_string()).unwrap();
+    let ended = world.eyot.json(&["test", text(&dir)]).unwrap();
+    assert_eq!(ended[0]["passed"], true, "{ended:#}");
+    let output = world.eyot.command(&["test", text(&dir), "--var", "greeting=Ho"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("expected"), "{output:?}");
 }

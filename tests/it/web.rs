@@ -236,6 +236,7 @@ fn an_answer_is_whole_or_an_error_that_says_why() {
         ("/w/exit-early", 500, "it never set its response-outparam"),
         ("/w/exit-amid", 500, "exited with status 0"),
         ("/w/unfinished", 500, "began a body and dropped it without an end"),
+        ("/w/left", 500, "began a body and dropped it without an end"),
         ("/w/status?204", 204, ""),
         ("/w/status?100", 500, "the status 100 announces an answer and is none"),
         ("/w/status?101", 500, "the status 101 announces"),

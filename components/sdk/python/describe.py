@@ -8,6 +8,7 @@ Usage: describe.py APP.py
 
 import ast
 import json
+import re
 import sys
 
 SCALARS = {"bool": "bool", "int": "s64", "float": "f64", "str": "string", "bytes": "list<u8>"}
@@ -24,8 +25,9 @@ class Wrong(Exception):
 
 
 def kebab(name):
-    spaced = "".join("-" + letter.lower() if letter.isupper() else letter for letter in name)
-    return "%" + spaced.replace("_", "-").strip("-").replace("--", "-")
+    """The name in WIT: `max-rows` for max_rows and maxRows, `http-code` for HTTPCode."""
+    words = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3-\2", name).lower().replace("_", "-").split("-")
+    return "%" + "-".join(word for word in words if word)
 
 
 def own(node):
@@ -82,23 +84,66 @@ def documentation(node):
     return "".join(f"  /// {line}\n" for line in text.splitlines())
 
 
+def fields_of(node, records):
+    """The fields of a dataclass by name, those of what it is derived from first."""
+    fields = {}
+    for base in node.bases:
+        if own(base) in records:
+            fields.update(fields_of(records[own(base)], records))
+    fields.update({field.target.id: field for field in node.body if is_field(field)})
+    return fields
+
+
+def is_field(node):
+    """Whether it is a field: what is annotated in a class, but for what is the class's own."""
+    return isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
+
+
+def is_default(value):
+    """Whether what stands behind the = of a field is its default: field(…) may have none."""
+    if isinstance(value, ast.Call) and (getattr(value.func, "id", None) or getattr(value.func, "attr", None)) == "field":
+        return any(keyword.arg in ("default", "default_factory") for keyword in value.keywords)
+    return value is not None
+
+
+def may_be_missing(text):
+    return text if text.startswith("option<") else f"option<{text}>"
+
+
 def record(node, records):
-    fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+    fields = fields_of(node, records)
     if not fields:
         raise Wrong(f"line {node.lineno}: dataclass '{node.name}' has no field")
-    text = ", ".join(f"{kebab(field.target.id)}: {wit(field.annotation, records)}" for field in fields)
+    distinct(node, fields)
+
+    def typed(field):
+        text = wit(field.annotation, records)
+        return may_be_missing(text) if is_default(field.value) else text
+
+    text = ", ".join(f"{kebab(name)}: {typed(field)}" for name, field in fields.items())
     return f"{documentation(node)}  record {kebab(node.name)}-record {{ {text} }}\n"
+
+
+def distinct(node, names):
+    """Two names that are one in WIT cannot stand beside each other."""
+    seen = {}
+    for name in names:
+        if (other := seen.setdefault(kebab(name), name)) != name:
+            raise Wrong(f"line {node.lineno}: '{other}' and '{name}' of '{node.name}' have one name in WIT, {kebab(name)[1:]}")
 
 
 def function(node, records):
     arguments = node.args
     if arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.posonlyargs:
         raise Wrong(f"line {node.lineno}: '{node.name}' takes more than plain parameters")
+    distinct(node, [param.arg for param in arguments.args])
     params = []
-    for param in arguments.args:
+    first_default = len(arguments.args) - len(arguments.defaults)
+    for index, param in enumerate(arguments.args):
         if param.annotation is None:
             raise Wrong(f"line {param.lineno}: parameter '{param.arg}' of '{node.name}' needs an annotation")
-        params.append(f"{kebab(param.arg)}: {wit(param.annotation, records)}")
+        text = wit(param.annotation, records)
+        params.append(f"{kebab(param.arg)}: {may_be_missing(text) if index >= first_default else text}")
     returns = node.returns
     nothing = returns is None or (isinstance(returns, ast.Constant) and returns.value is None)
     ok = "_" if nothing else wit(returns, records)
@@ -128,6 +173,9 @@ def describe(source):
     for nodes, what in ((handlers, "handler"), (answers, "function with @eyot.http")):
         if len(nodes) > 1:
             raise Wrong(f"line {nodes[1].lineno}: there is more than one {what}")
+    for node in answers:
+        if isinstance(node, ast.AsyncFunctionDef):
+            raise Wrong(f"line {node.lineno}: '{node.name}' answers HTTP and cannot be an async def")
     if not functions and not handlers and not answers:
         raise Wrong("it exports nothing: put @eyot.function, @eyot.handler(…) or @eyot.http before a function")
     interface = None

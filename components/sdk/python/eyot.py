@@ -29,32 +29,18 @@ This module lives inside of the component. `eyot build` puts it there; nothing i
 
 import importlib
 import inspect
-import json
 import math
 import struct
 import sys
-import traceback
 
-try:
-    from componentize_py_types import Err, Ok
-except ImportError:  # Outside of a component, as in unit tests of one's own functions.
-    Err = None
-
-
-def _contract(*names):
-    """An interface by the first of its names that is there. A component has those that it uses; all are found
-    when it is built."""
-    for name in names:
-        try:
-            return importlib.import_module(f"wit_world.imports.{name}")
-        except ImportError:
-            pass
-
+from eyot_errors import FAILURES, InvalidInput, place_of, plain, show, told
+from eyot_http import Request, Response, http
+from eyot_values import Err, contract, count, handed, inward, outward, snake
 
 # Two interfaces of the same name have their package's before it.
-_types, _http = _contract("eyot_ml_types", "types"), _contract("wasi_http_types", "types")
-_models, _artifacts, _tracking, _streams = map(_contract, ("models", "artifacts", "tracking", "streams"))
-_models_async = _contract("models_async")
+_types = contract("eyot_ml_types", "types")
+_models, _artifacts, _tracking = map(contract, ("models", "artifacts", "tracking"))
+_models_async = contract("models_async")
 
 __all__ = [
     "Artifact", "InvalidInput", "Model", "Request", "Response", "Tensor", "Writer",
@@ -68,10 +54,6 @@ _FORMATS = {
     "INT32": "i", "INT64": "q", "FP16": None, "BF16": None, "FP32": "f", "FP64": "d", "BYTES": None,
 }
 _CASES = {"BOOL": "BOOLEAN"}
-
-
-class InvalidInput(ValueError):
-    """The caller's data do not fit: over HTTP a 400 with this text."""
 
 
 class Tensor:
@@ -120,7 +102,9 @@ class Tensor:
 
     def _to_wit(self):
         case = getattr(_types.Dtype, _CASES.get(self.dtype, self.dtype))
-        return _types.Tensor(self.name, case, list(self.shape), self.data)
+        name = handed(str, self.name, "the name of a tensor")
+        shape = [count(size, f"a dimension of tensor '{name}'") for size in self.shape]
+        return _types.Tensor(name, case, shape, handed(bytes, self.data, f"the data of tensor '{name}'"))
 
     @classmethod
     def _from_wit(cls, tensor):
@@ -145,11 +129,13 @@ class Model:
     @classmethod
     def open(cls, name):
         """A model that the deployment grants under `name`."""
-        return cls(_host(_models.Model.open, name))
+        return cls(_host(_models.Model.open, handed(str, name, "the name of a model")))
 
     @classmethod
     def load(cls, weights):
         """A model that is an artifact of the running pipeline: the bytes of an ONNX file."""
+        if not isinstance(weights, Artifact):
+            raise TypeError(f"the weights of a model are of type {type(weights).__name__}, and an eyot.Artifact is wanted")
         return cls(_host(_models.Model.load, weights._inner))
 
     def infer(self, inputs):
@@ -179,7 +165,7 @@ class Artifact:
 
     def chunks(self, length=1 << 20):
         """Its bytes piece by piece, so that memory stays small."""
-        offset = 0
+        offset, length = 0, count(length, "the length of a chunk")
         while chunk := _host(self._inner.read, offset, length):
             yield chunk
             offset += len(chunk)
@@ -200,118 +186,15 @@ class Artifact:
         return writer.finish()
 
 
-class Request:
-    """A request over HTTP: its method, its path with the query, its headers by lower-case name, and its body,
-    which is read once."""
-
-    def __init__(self, method="GET", path="/", headers=None, body=b""):
-        self.method, self.path = method, path
-        self.headers = {name.lower(): value for name, value in (headers or {}).items()}
-        self._pieces = iter([body.encode() if isinstance(body, str) else body])
-
-    def chunks(self):
-        """The body piece by piece as it comes, so that memory stays small."""
-        return self._pieces
-
-    def bytes(self):
-        """All of the body."""
-        return b"".join(self.chunks())
-
-    def text(self):
-        """All of the body as text."""
-        return self._read("text", bytes.decode)
-
-    def json(self):
-        """All of the body as JSON."""
-        return self._read("JSON", json.loads)
-
-    def _read(self, what, read):
-        try:
-            return read(self.bytes())
-        except ValueError as error:
-            raise InvalidInput(f"the body is no {what}: {error}") from None
-
-    @classmethod
-    def _from_wit(cls, inner):
-        method = inner.method()
-        # The methods that everybody knows are classes of their names.
-        name = getattr(method, "value", None) or type(method).__name__.removeprefix("Method_").upper()
-        headers = {}
-        for field, value in inner.headers().entries():
-            text = value.decode("latin-1")
-            headers[field.lower()] = f"{headers[field.lower()]}, {text}" if field.lower() in headers else text
-        request = cls(name, inner.path_with_query() or "/", headers)
-        request._pieces = _received(inner)
-        return request
-
-
-def _received(request, length=1 << 16):
-    """The body of a request, piece by piece. Its stream is a child of the body, and that of the request."""
-    with request.consume() as body, body.stream() as stream:
-        while True:
-            try:
-                yield stream.blocking_read(length)
-            except Err as error:
-                if isinstance(error.value, _streams.StreamError_Closed):
-                    return
-                raise RuntimeError(f"the request broke off: {error.value.value.to_debug_string()}") from None
-
-
-class Response:
-    """A response over HTTP. A body of several pieces, such as a generator's, is sent as they come."""
-
-    def __init__(self, body=b"", status=200, headers=None):
-        self.body, self.status, self.headers = body, status, dict(headers or {})
-
-    @classmethod
-    def json(cls, value, status=200):
-        """A value as JSON."""
-        return cls(json.dumps(value), status, {"content-type": "application/json"})
-
-    def _pieces(self):
-        whole = isinstance(self.body, (str, bytes, bytearray, memoryview))
-        pieces = [self.body] if whole else self.body
-        return (piece.encode() if isinstance(piece, str) else bytes(piece) for piece in pieces)
-
-    def _send(self, out):
-        """Answers with it. What goes wrong once it has begun ends the component: half an answer must not look
-        whole."""
-        fields = _http.Fields.from_list([(name, str(value).encode("latin-1")) for name, value in self.headers.items()])
-        response = _http.OutgoingResponse(fields)
-        response.set_status_code(self.status)
-        body = response.body()
-        _http.ResponseOutparam.set(out, Ok(response))
-        try:
-            with body.write() as stream:
-                for piece in self._pieces():
-                    _write(stream, piece)
-        except Err:
-            return  # Nobody listens any more.
-        _http.OutgoingBody.finish(body, None)
-
-
-def _write(stream, piece):
-    """Writes bytes as fast as they are taken, and has them sent at once."""
-    while piece:
-        room = stream.check_write()
-        if room == 0:
-            with stream.subscribe() as ready:
-                ready.block()
-            continue
-        stream.write(piece[:room])
-        piece = piece[room:]
-    stream.blocking_flush()
-
-
 class Writer:
     """Writes an artifact piece by piece: `write` appends bytes, `finish` makes it durable and gives it. Without
     `finish` it never existed."""
 
     def __init__(self, media_type):
-        self._inner = _artifacts.Writer(media_type)
+        self._inner = _artifacts.Writer(handed(str, media_type, "a media type"))
 
     def write(self, chunk):
-        _host(self._inner.write, bytes(chunk))
+        _host(self._inner.write, handed(bytes, chunk, "what is written into an artifact"))
 
     def finish(self):
         return Artifact(_host(_artifacts.Writer.finish, self._inner))
@@ -319,17 +202,18 @@ class Writer:
 
 def log_metric(key, value, step=0):
     """Records one point of a metric; `step` counts whatever you count, such as epochs."""
+    key, step = handed(str, key, "the name of a metric"), handed(int, step, f"the step of metric '{key}'")
     _tracking.log_metric(key, float(value), step)
 
 
 def log_param(key, value):
     """Records a parameter; its first value stays."""
-    _tracking.log_param(key, str(value))
+    _tracking.log_param(handed(str, key, "the name of a parameter"), handed(str, str(value), f"parameter '{key}'"))
 
 
 def set_tag(key, value):
     """Sets a tag, replacing an earlier value."""
-    _tracking.set_tag(key, str(value))
+    _tracking.set_tag(handed(str, key, "the name of a tag"), handed(str, str(value), f"tag '{key}'"))
 
 
 def _host(call, *arguments):
@@ -346,12 +230,12 @@ def _raised(error):
     return kind(str(getattr(error.value, "value", error.value)))
 
 
-def _told(error, invalid=str, internal=str):
-    """The error that the caller hears for an exception of the app."""
+def _failed(error, at, invalid=str, internal=str):
+    """The error that the caller hears for an exception of the app's function, which begins `at`."""
     if isinstance(error, InvalidInput):
-        return Err(invalid(str(error)))
-    traceback.print_exception(error)
-    return Err(internal(f"{type(error).__name__}: {error}"))
+        return Err(invalid(plain(str(error))))
+    show(error)
+    return Err(internal(plain(told(error, at))))
 
 
 def _spec(text):
@@ -371,6 +255,7 @@ def handler(inputs, outputs):
     def decorate(function):
         if Err is None:
             return function
+        at = place_of(function)
 
         def named(tensors):
             return {tensor.name: Tensor._from_wit(tensor) for tensor in tensors}
@@ -382,17 +267,17 @@ def handler(inputs, outputs):
             def predict(self, tensors):
                 try:
                     answer = function(**named(tensors))
-                    return [_output(one, answer)._to_wit() for one in given]
-                except Exception as error:
-                    raise _told(error, _types.Error_InvalidInput, _types.Error_Internal) from None
+                    return [tensor._to_wit() for tensor in _outputs(given, answer)]
+                except FAILURES as error:
+                    raise _failed(error, at, _types.Error_InvalidInput, _types.Error_Internal) from None
 
         class HandlerAsync(Handler):
             async def predict(self, tensors):
                 try:
                     answer = await function(**named(tensors))
-                    return [_output(one, answer)._to_wit() for one in given]
-                except Exception as error:
-                    raise _told(error, _types.Error_InvalidInput, _types.Error_Internal) from None
+                    return [tensor._to_wit() for tensor in _outputs(given, answer)]
+                except FAILURES as error:
+                    raise _failed(error, at, _types.Error_InvalidInput, _types.Error_Internal) from None
 
         exported = Handler
         if inspect.iscoroutinefunction(function):
@@ -408,6 +293,13 @@ def _wit_spec(spec):
     return _types.TensorSpec(spec[0], getattr(_types.Dtype, _CASES.get(spec[1], spec[1])), spec[2])
 
 
+def _outputs(specs, answer):
+    """The outputs of a handler as tensors."""
+    if not isinstance(answer, dict):
+        raise TypeError(f"what the handler gives is of type {type(answer).__name__}, and a dict of outputs is wanted")
+    return [_output(spec, answer) for spec in specs]
+
+
 def _output(spec, answer):
     name, dtype, shape = spec
     if name not in answer:
@@ -415,11 +307,15 @@ def _output(spec, answer):
     value = answer[name]
     if isinstance(value, Tensor):
         return value
-    values = list(value)
-    known = math.prod(dim for dim in shape if dim >= 0)
     if shape.count(-1) > 1:
         raise ValueError(f"output '{name}' has several variable dimensions: give a Tensor")
-    return Tensor.of(name, dtype, [dim if dim >= 0 else len(values) // max(known, 1) for dim in shape], values)
+    known = math.prod(dim for dim in shape if dim >= 0)
+    try:
+        values = list(value)
+        sizes = [dim if dim >= 0 else len(values) // max(known, 1) for dim in shape]
+        return Tensor.of(name, dtype, sizes, values)
+    except (TypeError, ValueError, OverflowError, struct.error) as error:
+        raise TypeError(f"output '{name}' is {dtype}, and something else was given: {error}") from None
 
 
 def function(function):
@@ -430,47 +326,34 @@ def function(function):
     exported = module.__dict__.setdefault("Functions", type("Functions", (), {}))
     wanted = inspect.get_annotations(function, eval_str=True)
 
+    parameters = inspect.signature(function).parameters.values()
+    at = place_of(function)
+
     def taken(arguments):
-        names = inspect.signature(function).parameters
-        return [_inward(wanted.get(name), value) for name, value in zip(names, arguments)]
+        for parameter, value in zip(parameters, arguments):
+            defaulted = value is None and parameter.default is not inspect.Parameter.empty
+            yield parameter.default if defaulted else inward(wanted.get(parameter.name), value, Artifact)
+
+    def given(value):
+        return outward(wanted.get("return"), value, f"what {function.__name__} gives", Artifact)
 
     def call(self, *arguments):
         try:
-            return _outward(function(*taken(arguments)))
-        except Exception as error:
-            raise _told(error) from None
+            return given(function(*taken(arguments)))
+        except FAILURES as error:
+            raise _failed(error, at) from None
 
     async def call_async(self, *arguments):
         try:
-            return _outward(await function(*taken(arguments)))
-        except Exception as error:
-            raise _told(error) from None
+            return given(await function(*taken(arguments)))
+        except FAILURES as error:
+            raise _failed(error, at) from None
 
+    name = snake(function.__name__)
     is_async = inspect.iscoroutinefunction(function)
-    setattr(exported, function.__name__, call_async if is_async else call)
+    setattr(exported, name, call_async if is_async else call)
     if is_async:
-        _started(exported, function.__name__)
-    return function
-
-
-def http(function):
-    """Makes a function the component's answer to requests over HTTP: a Request in, a Response out. InvalidInput is
-    a 400 with its text, any other exception a 500."""
-    if Err is None:
-        return function
-
-    class IncomingHandler:
-        def handle(self, request, response_out):
-            try:
-                answer = function(Request._from_wit(request))
-            except InvalidInput as error:
-                answer = Response(f"{error}\n", 400)
-            except Exception as error:
-                traceback.print_exc()
-                answer = Response(f"{type(error).__name__}: {error}\n", 500)
-            answer._send(response_out)
-
-    sys.modules[function.__module__].IncomingHandler = IncomingHandler
+        _started(exported, name)
     return function
 
 
@@ -478,23 +361,3 @@ def _started(exported, name):
     """Gives a class what starts its asynchronous method: componentize-py makes it, in a class of that name."""
     contract = getattr(importlib.import_module("wit_world.exports"), exported.__name__)
     setattr(exported, f"_async_start_{name}", getattr(contract, f"_async_start_{name}"))
-
-
-def _inward(annotation, value):
-    if annotation is Artifact:
-        return Artifact(value)
-    if isinstance(value, list):
-        inner = (getattr(annotation, "__args__", None) or (None,))[0]
-        return [_inward(inner, item) for item in value]
-    return value
-
-
-def _outward(value):
-    """Artifacts out of their wrappers, wherever they stand."""
-    if isinstance(value, Artifact):
-        return value._inner
-    if isinstance(value, (list, tuple)):
-        return type(value)(_outward(item) for item in value)
-    for name, field in getattr(value, "__dict__", {}).items():
-        setattr(value, name, _outward(field))
-    return value

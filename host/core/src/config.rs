@@ -6,6 +6,7 @@
 
 mod api;
 mod data;
+mod grants;
 mod http;
 mod inference;
 mod precision;
@@ -23,6 +24,7 @@ use crate::{ByteCount, Error, Period, Result, ResultExt};
 
 pub use api::Api;
 pub use data::Data;
+pub use grants::ComponentGrants;
 pub use http::Http;
 pub use inference::{BackendChoice, Inference, Optimization};
 pub use precision::{Precision, Target, Tolerance};
@@ -73,6 +75,9 @@ pub struct Component {
     /// reference in the registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plug: Vec<String>,
+    /// What it may reach where it serves.
+    #[serde(default, skip_serializing_if = "ComponentGrants::is_empty")]
+    pub grants: ComponentGrants,
 }
 
 /// What a component is written in.

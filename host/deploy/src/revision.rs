@@ -49,6 +49,9 @@ pub struct Grants {
     /// Settings, by name.
     #[serde(deserialize_with = "eyot_core::nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
+    /// Environment variables.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
     /// Key-value stores, by the label under which the component opens them. Those of one name are one
     /// store, whichever deployments have it.
     #[serde(deserialize_with = "eyot_core::nullable", skip_serializing_if = "BTreeMap::is_empty")]

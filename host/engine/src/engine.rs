@@ -262,13 +262,14 @@ fn tick(serving: &[wasmtime::EngineWeak], hermetic: &wasmtime::EngineWeak, lane:
     let mut last = Instant::now();
     loop {
         std::thread::sleep(if lane.was_stirred() { QUICK_TICK } else { TICK });
-        // They end together.
-        if serving.iter().filter_map(advance).count() == 0 {
-            return;
-        }
+        let serves = serving.iter().filter_map(advance).count() > 0;
         if last.elapsed() >= TICK {
             last = Instant::now();
             advance(hermetic);
+        }
+        // Whoever holds a component of one of them may have let go of the others.
+        if !serves && hermetic.upgrade().is_none() {
+            return;
         }
     }
 }

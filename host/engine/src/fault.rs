@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use eyot_core::interface::Interface;
-use eyot_core::{Digest, Error, Kind, Result};
+use eyot_core::{ByteCount, Digest, Error, Kind, Period, Result};
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::Cause;
@@ -89,7 +89,8 @@ pub(crate) fn explain(error: &wasmtime::Error, guest: &Guest, digest: &Digest, e
         Cause::Deadline | Cause::Abandoned => "did not answer before its deadline".to_owned(),
         Cause::Memory => {
             let wanted = guest.meter.refused.as_ref().map_or(0, |refusal| refusal.wanted_bytes);
-            format!("ran out of memory: it wanted {wanted} bytes, more than its limit")
+            let limit = memory_limit(guest);
+            format!("ran out of memory: it wanted {wanted} bytes, more than its limit of {limit}")
         }
         Cause::Trap => {
             let trap = error.downcast_ref::<Trap>();
@@ -104,14 +105,53 @@ pub(crate) fn explain(error: &wasmtime::Error, guest: &Guest, digest: &Digest, e
     let last = guest.stderr.last();
     let said = if last.is_empty() { String::new() } else { format!("; its last words: {last}") };
     let error = Error::new(kind, format!("{whom} {why}{said}{}", backtrace(error)));
-    match kind {
-        Kind::Timeout => error.hint("raise the timeout, or make it do less in one call"),
+    match cause {
+        Cause::Deadline | Cause::Abandoned => error.hint(timeout_hint(guest)),
+        Cause::Memory => error.hint(memory_hint(guest)),
         _ => error,
     }
 }
 
+/// A guest answered an error of its own. If more memory was refused to it meanwhile, that may be why.
+pub(crate) fn answered(error: Error, guest: &Guest) -> Error {
+    match &guest.meter.refused {
+        Some(_) => error.hint(memory_hint(guest)),
+        None => error,
+    }
+}
+
+fn memory_limit(guest: &Guest) -> ByteCount {
+    ByteCount(guest.meter.memory_limit as u64)
+}
+
+/// The section of the configuration that limits it.
+fn section(guest: &Guest) -> &'static str {
+    if guest.hermetic { "steps" } else { "handlers" }
+}
+
+fn memory_hint(guest: &Guest) -> String {
+    let (limit, section) = (memory_limit(guest), section(guest));
+    format!(
+        "it may have {limit} of memory, and asked for more: raise {section}.memory, or make it hold less at once"
+    )
+}
+
+fn timeout_hint(guest: &Guest) -> String {
+    let (limit, section) = (Period(guest.timeout), section(guest));
+    let deployed = if guest.hermetic { "" } else { " or eyot deploy --timeout" };
+    format!("a call may take {limit}: raise {section}.timeout{deployed}, or make it do less in one call")
+}
+
 fn backtrace(error: &wasmtime::Error) -> String {
     let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    // Of an interpreter they are its own functions, and none of the program's.
+    let interprets = |name: &str| {
+        let starts = ["Py", "_Py", "<pyo3", "pyo3", "wit_dylib_", "js::"];
+        starts.iter().any(|start| name.starts_with(start))
+    };
+    if trace.frames().iter().any(|frame| frame.func_name().is_some_and(interprets)) {
+        return String::new();
+    }
     let mut text = String::from("\nwasm backtrace:");
     for (index, frame) in trace.frames().iter().take(FRAMES).enumerate() {
         let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);

@@ -92,6 +92,8 @@ pub(crate) struct Guest {
     pub(crate) stderr: Lines,
     /// When the call that runs now must have ended.
     pub(crate) deadline: Instant,
+    /// How long a call may take.
+    pub(crate) timeout: Duration,
     /// Where the requests that run now stand, in an instance that works on several.
     pub(crate) running: Option<Running>,
     http: WasiHttpCtx,
@@ -164,7 +166,11 @@ const GRACE: Duration = Duration::from_millis(250);
 
 impl Guest {
     pub(crate) fn new(grants: Grants, limits: &Limits, seed: Option<&[u8; 32]>) -> Self {
-        Self::with(WasiCtxBuilder::new(), grants, limits, seed)
+        let mut builder = WasiCtxBuilder::new();
+        grants.reach.environment.iter().for_each(|(name, value)| {
+            builder.env(name, value);
+        });
+        Self::with(builder, grants, limits, seed)
     }
 
     /// As [`Guest::new`], with what `builder` gives beside: files, arguments, environment.
@@ -223,6 +229,7 @@ impl Guest {
             stdout,
             stderr,
             deadline,
+            timeout: limits.timeout,
             running: None,
             http: WasiHttpCtx::new(),
             outbound,

@@ -38,7 +38,7 @@ const PARTS: usize = 200;
 /// Counts what an instance takes. Growth beyond the limit is refused, which guests see as a failed
 /// `memory.grow`; that it happened is kept, so that the trap which usually follows can be explained.
 pub(crate) struct Meter {
-    memory_limit: usize,
+    pub(crate) memory_limit: usize,
     memory: usize,
     table_elements: usize,
     /// The last growth that was refused, unless it grew by as much after that.

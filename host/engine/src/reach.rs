@@ -19,6 +19,8 @@ pub struct Reach {
     pub http: Vec<Destination>,
     /// Settings, by name.
     pub variables: BTreeMap<String, String>,
+    /// Environment variables, of what serves.
+    pub environment: BTreeMap<String, String>,
     /// Key-value stores, by the label under which they are opened.
     pub stores: BTreeMap<String, Arc<dyn KeyValue>>,
     /// Databases, by the label under which they are opened.

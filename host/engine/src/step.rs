@@ -89,7 +89,11 @@ impl Component {
         let result =
             called.map_err(|error| fault::explain(&error, store.data(), &self.digest(), &function.name))?;
         let mut outcome = outcome(&mut store, &function, result).map_err(|error| {
-            error.context(format!("component {}, export {}", self.digest(), function.name))
+            fault::answered(error, store.data()).context(format!(
+                "component {}, export {}",
+                self.digest(),
+                function.name
+            ))
         })?;
         outcome.duration = started.elapsed();
         Ok(outcome)

@@ -178,6 +178,11 @@ impl Global {
         Config::load(file.as_deref(), &settings)
     }
 
+    /// The folder of the configuration, where another was named than the one here.
+    pub(crate) fn config_dir(&self) -> Option<PathBuf> {
+        Some(self.config.as_ref()?.parent()?.to_owned())
+    }
+
     pub(crate) fn server(&self) -> Option<&str> {
         self.server.as_deref()
     }

@@ -5,6 +5,7 @@ mod cli;
 mod component;
 mod compose;
 mod folder;
+mod grants;
 mod keys;
 mod local;
 mod output;

@@ -149,7 +149,8 @@ impl Stage {
             .iter()
             .map(|(label, name)| (label.clone(), self.stores.database(name, closing.clone())))
             .collect();
-        Ok(Reach { http, variables: granted.variables.clone(), stores, databases })
+        let (variables, environment) = (granted.variables.clone(), granted.environment.clone());
+        Ok(Reach { http, variables, environment, stores, databases })
     }
 
     /// The routes of a revision that answers HTTP, which no other deployment may have.

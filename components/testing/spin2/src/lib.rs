@@ -11,7 +11,7 @@ wit_bindgen::generate!({
             import fermyon:spin/variables@2.0.0;
             /// Uses all of them; answers what it found.
             export run: func() -> result<list<string>, string>;
-            /// Uses none of them.
+            /// Uses none of them; answers the variable LEVEL of its environment.
             export idle: func() -> string;
         }
     ",
@@ -42,7 +42,7 @@ impl Guest for Stores {
     }
 
     fn idle() -> String {
-        "idle".to_owned()
+        format!("idle at {}", std::env::var("LEVEL").unwrap_or_default())
     }
 }
 

@@ -89,6 +89,12 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 body.write().expect("a stream").write_all(b"half").expect("written");
                 drop(body);
             }
+            // One that is begun and neither ended nor dropped, as a program with a collector leaves it.
+            "left" => {
+                let body = begin(out, 200);
+                body.write().expect("a stream").write_all(b"half").expect("written");
+                std::mem::forget(body);
+            }
             "status" => {
                 let status = path.split_once('?').and_then(|(_, status)| status.parse().ok()).unwrap_or(200);
                 OutgoingBody::finish(begin(out, status), None).expect("finished");

@@ -11,10 +11,11 @@ use eyot_core::{Error, Result};
 use futures::FutureExt as _;
 use tokio::sync::oneshot;
 use wasmtime::Store;
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::p2::HttpError;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
-use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 use super::{Answer, Streamed, check_status, unanswered};
@@ -146,19 +147,31 @@ async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Res
     *warm.store.data_mut().running.get_or_insert_default().lock() = vec![deadline.clone()];
     let call = warm.exports.wasi_http_incoming_handler().call_handle(&mut warm.store, request, out);
     let called = until(&deadline, call).await;
-    let unfinished = warm.store.data_mut().http().table.iter_mut().any(|one| one.is::<HostOutgoingBody>());
+    let unfinished = abort_bodies(warm.store.data_mut().http().table);
     // A program that ends itself once it has answered has done what it should.
     let exited = called.as_ref().is_err_and(fault::is_success) && !unfinished;
     let called = if exited { Ok(()) } else { called };
     // Before the instance goes, and with it its end of the body, which looks as if it were done.
     broken.store(called.is_err(), Ordering::Relaxed);
     let ((), warm) = pool.settle(called, warm, "handle", busy)?;
-    // A body that nobody ends any more ends with its instance.
+    // What it began and left has no use for another request.
     match exited || unfinished {
         true => pool.end(warm),
         false => pool.keep(warm),
     }
     Ok(())
+}
+
+/// Aborts what nobody will end any more: a body that went with its instance would look as if it were whole. Answers
+/// whether there was one.
+fn abort_bodies(table: &mut ResourceTable) -> bool {
+    let mut left = 0;
+    for body in table.iter_mut().filter_map(|one| one.downcast_mut::<HostOutgoingBody>()) {
+        let (empty, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+        std::mem::replace(body, empty).abort();
+        left += 1;
+    }
+    left > 0
 }
 
 /// Waits for as long as the deadline moves on.

@@ -1,16 +1,18 @@
 mod tuning;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use eyot_api::DeployRequest;
+use eyot_core::config::{ComponentGrants, Config};
 use eyot_core::{Error, Name, Period, Result};
-use eyot_deploy::{Deployment, Grants, Limits, Route};
+use eyot_deploy::{Deployment, Limits, Route};
 
 use crate::cli::Global;
 use crate::cli::deployments::{on, serves};
 use crate::cli::push::push_file;
+use crate::grants::{GrantOptions, Granted};
 use crate::output::Output;
 use crate::session::Session;
 
@@ -20,7 +22,8 @@ use tuning::Tuning;
 ///
 /// SOURCE is a file (.onnx or .wasm, pushed first), a registered model (models:/NAME@ALIAS,
 /// models:/NAME/VERSION) or a registry reference (NAME:TAG, NAME@sha256:…). What serves under that
-/// name is replaced only once the new revision is loaded and checked.
+/// name is replaced only once the new revision is loaded and checked. In the folder of a component, or of the file
+/// that was built there, what its eyot.toml grants is granted to it, and flags stand over that.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot deploy model.onnx\n  eyot deploy models:/digits@champion --name digits\n  \
@@ -33,9 +36,6 @@ pub(crate) struct Deploy {
     /// The deployment's name [default: the source's].
     #[arg(long)]
     name: Option<Name>,
-    /// Grants a model to the component under a name; may be repeated.
-    #[arg(long = "model", value_name = "NAME=SOURCE")]
-    models: Vec<String>,
     /// Makes the revision ready and sends it no requests; eyot traffic does later.
     #[arg(long)]
     no_traffic: bool,
@@ -52,21 +52,8 @@ pub(crate) struct Deploy {
     /// repeated [default: /NAME/...].
     #[arg(long = "route", value_name = "ROUTE")]
     routes: Vec<Route>,
-    /// Lets the component send requests to a host: api.example.com, *.example.com, localhost:8000 or *. This machine
-    /// and its link (127.0.0.1, 169.254.169.254, …) are reached only where they are named themselves;
-    /// may be repeated.
-    #[arg(long = "allow-http", value_name = "HOST")]
-    http: Vec<String>,
-    /// Gives the component a setting; may be repeated.
-    #[arg(long = "var", value_name = "NAME=VALUE")]
-    variables: Vec<String>,
-    /// Grants a key-value store under the label that the component opens; may be repeated. The store is
-    /// the deployment's own unless another is named.
-    #[arg(long = "key-value", value_name = "LABEL[=STORE]")]
-    stores: Vec<String>,
-    /// Grants a SQLite database, likewise.
-    #[arg(long = "sqlite", value_name = "LABEL[=DATABASE]")]
-    databases: Vec<String>,
+    #[command(flatten)]
+    grants: GrantOptions,
     #[command(flatten)]
     tuning: Tuning,
 }
@@ -82,22 +69,14 @@ impl Deploy {
         };
         let session = Session::open(global).await?;
         let source = reference(&session, &self.source, output).await?;
+        let (written, dir) = written(global, &self.source)?;
+        let Granted { models: named, grants } = self.grants.over(&written, &dir, &name)?;
         let mut models = BTreeMap::new();
-        for grant in &self.models {
-            let (granted, model) = grant.split_once('=').ok_or_else(|| {
-                Error::invalid(format!("'{grant}' grants nothing"))
-                    .hint("write --model NAME=SOURCE, as in --model digits=models:/digits@champion")
-            })?;
-            models.insert(granted.to_owned(), reference(&session, model, output).await?);
+        for (granted, model) in named {
+            models.insert(granted, reference(&session, &model, output).await?);
         }
         let loading = format!("loading {name}; what is new here is compiled first, which may take a while");
         let limits = Limits { concurrency: self.concurrency, queue: self.queue, timeout: self.timeout };
-        let grants = Grants {
-            http: self.http,
-            variables: self.variables.iter().map(|text| variable(text)).collect::<Result<_>>()?,
-            stores: labelled(&name, &self.stores)?,
-            databases: labelled(&name, &self.databases)?,
-        };
         let request = DeployRequest {
             source,
             models,
@@ -144,19 +123,28 @@ impl Deploy {
     }
 }
 
-fn variable(text: &str) -> Result<(String, String)> {
-    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
-    pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .ok_or_else(|| Error::invalid(format!("'{text}' gives no setting")).hint("write --var NAME=VALUE"))
+/// What is granted in the eyot.toml of the component that is deployed, and the folder of that: of a file, the one that
+/// it was built in; of a reference, the one here.
+fn written(global: &Global, source: &str) -> Result<(ComponentGrants, PathBuf)> {
+    if Path::new(source).extension().is_some_and(|extension| extension == "wasm") {
+        return of_build(&std::path::absolute(source).unwrap_or_else(|_| source.into()));
+    }
+    let repository = source.split(['@', ':']).next().unwrap_or_default();
+    let component = global.config()?.component.filter(|component| component.name == repository);
+    let dir = global.config_dir().unwrap_or_default();
+    Ok(component.map(|component| (component.grants, dir)).unwrap_or_default())
 }
 
-/// What stands under each label: what is named, or something of the deployment's own.
-fn labelled(deployment: &Name, all: &[String]) -> Result<BTreeMap<String, Name>> {
-    let pair = |text: &String| match text.split_once('=') {
-        Some((label, name)) => Ok((label.to_owned(), name.parse()?)),
-        None => Ok((text.clone(), format!("{deployment}.{text}").parse()?)),
+/// What is granted to DIR/build/NAME.wasm in DIR/eyot.toml, if that is of this name.
+fn of_build(file: &Path) -> Result<(ComponentGrants, PathBuf)> {
+    let build = file.parent().filter(|dir| dir.ends_with("build"));
+    let Some(dir) = build.and_then(Path::parent).filter(|dir| dir.join("eyot.toml").is_file()) else {
+        return Ok(Default::default());
     };
-    all.iter().map(pair).collect()
+    let component = Config::load(Some(&dir.join("eyot.toml")), &[])?.component;
+    let name = file.file_stem().and_then(|stem| stem.to_str());
+    let component = component.filter(|component| component.name.rsplit('/').next() == name);
+    Ok(component.map(|component| (component.grants, dir.to_owned())).unwrap_or_default())
 }
 
 /// `POST /v2/models/m/infer` with the server before the path; a route on a host of its own as it is.

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::Global;
 use crate::cli::deploy::address;
+use crate::grants::{self, GrantOptions, Granted};
 use crate::local::Local;
 use crate::output::{Output, Tone};
 use crate::session::Session;
@@ -32,9 +33,8 @@ pub(crate) struct Dev {
     /// The deployment's name [default: the component's].
     #[arg(long)]
     name: Option<Name>,
-    /// Grants a model to the component under a name; may be repeated.
-    #[arg(long = "model", value_name = "NAME=REFERENCE")]
-    models: Vec<String>,
+    #[command(flatten)]
+    grants: GrantOptions,
 }
 
 /// Writing one file is several events; this long after the last one they are over.
@@ -64,7 +64,7 @@ struct Bench {
     project: Project,
     tools: Tools,
     name: Name,
-    models: BTreeMap<String, String>,
+    grants: GrantOptions,
     server: Server,
 }
 
@@ -76,21 +76,10 @@ impl Dev {
             Some(name) => name.clone(),
             None => project.component.name.rsplit('/').next().unwrap_or_default().parse()?,
         };
-        let grant = |grant: &String| {
-            let named = grant.split_once('=').map(|(name, model)| (name.to_owned(), model.to_owned()));
-            named.ok_or_else(|| {
-                Error::invalid(format!("'{grant}' grants nothing")).hint("write --model NAME=REFERENCE")
-            })
-        };
         let server = Server::open(global).await?;
         toolchain::fetch(std::slice::from_mut(&mut project), server.client()).await?;
-        let bench = Bench {
-            project,
-            tools: Tools::new(&config.data.tools),
-            name,
-            models: self.models.iter().map(grant).collect::<Result<_>>()?,
-            server,
-        };
+        let bench =
+            Bench { project, tools: Tools::new(&config.data.tools), name, grants: self.grants, server };
         let (watcher, mut changes) = watch(&bench.project.folders())?;
         output.note(&format!("building {}; Ctrl-C ends it", bench.name));
         loop {
@@ -155,7 +144,15 @@ impl Bench {
         let pushed =
             client.registry().push_component(&self.project.component.name, None, wasm.into()).await?;
         let source = format!("{}@{}", pushed.repository, pushed.digest);
-        let request = DeployRequest { source, models: self.models.clone(), ..DeployRequest::default() };
+        // As its eyot.toml says now.
+        let written = toolchain::manifest(&self.project.dir)?.grants;
+        let Granted { models: named, grants } = self.grants.over(&written, &self.project.dir, &self.name)?;
+        let mut models = BTreeMap::new();
+        for (granted, model) in named {
+            let model = grants::reference(client, &granted, &model).await?;
+            models.insert(granted, model);
+        }
+        let request = DeployRequest { source, models, grants, ..DeployRequest::default() };
         let deployment = client.deploy(&self.name, &request).await?;
         let gateway = self.server.gateway()?;
         let endpoints = deployment.endpoints.iter().map(|endpoint| address(gateway, endpoint)).collect();

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::Args;
 use eyot_api::DeployRequest;
-use eyot_core::config::Config;
-use eyot_core::{Error, Name, Result, ResultExt};
+use eyot_core::config::{ComponentGrants, Config};
+use eyot_core::{Error, Name, Result};
 use serde::Serialize;
 
 use crate::call::Callable;
 use crate::cli::{Global, invoke};
+use crate::grants::{self, GrantOptions, Granted};
 use crate::local::Local;
 use crate::output::{Output, Tone};
 use crate::platform;
@@ -37,9 +38,8 @@ pub(crate) struct Test {
     /// Runs only the cases whose name holds this.
     #[arg(long, value_name = "NAME")]
     case: Option<String>,
-    /// Grants a model to the component under a name; may be repeated.
-    #[arg(long = "model", value_name = "NAME=FILE")]
-    models: Vec<String>,
+    #[command(flatten)]
+    grants: GrantOptions,
 }
 
 /// How a case ended.
@@ -58,7 +58,8 @@ struct Bench<'a> {
     dir: &'a Path,
     name: Name,
     wasm: Bytes,
-    models: &'a [String],
+    written: ComponentGrants,
+    grants: &'a GrantOptions,
     callable: Option<Callable>,
     server: Option<Local>,
 }
@@ -73,7 +74,8 @@ impl Test {
             dir: &self.dir,
             name: component.name.replace('/', "-").parse()?,
             wasm: invoke::wasm(&self.dir.to_string_lossy(), global).await?,
-            models: &self.models,
+            written: component.grants,
+            grants: &self.grants,
             callable: None,
             server: None,
         };
@@ -142,18 +144,14 @@ impl Bench<'_> {
             let registry = server.client().registry();
             let repository = self.name.as_str();
             let pushed = registry.push_component(repository, Some("test"), self.wasm.clone()).await?;
+            let Granted { models: named, grants } = self.grants.over(&self.written, self.dir, &self.name)?;
             let mut models = BTreeMap::new();
-            for grant in self.models {
-                let (name, file) = grant.split_once('=').ok_or_else(|| {
-                    Error::invalid(format!("'{grant}' grants nothing")).hint("write --model NAME=FILE")
-                })?;
-                let bytes = std::fs::read(file).context(|| format!("cannot read {file}"))?;
-                let model =
-                    registry.push_model("models", Some(name), &format!("{name}.onnx"), bytes.into()).await?;
-                models.insert(name.to_owned(), format!("{}@{}", model.repository, model.digest));
+            for (granted, model) in named {
+                let model = grants::reference(server.client(), &granted, &model).await?;
+                models.insert(granted, model);
             }
             let source = format!("{}@{}", pushed.repository, pushed.digest);
-            let request = DeployRequest { source, models, ..DeployRequest::default() };
+            let request = DeployRequest { source, models, grants, ..DeployRequest::default() };
             server.client().deploy(&self.name, &request).await?;
             self.server = Some(server);
         }

@@ -12,7 +12,7 @@ use super::{Profile, Project, read};
 #[derive(Clone)]
 pub(crate) enum Plug {
     /// It is built with the other.
-    Folder(Project),
+    Folder(Box<Project>),
     /// A built component.
     File(PathBuf),
     /// A component of the registry, and its bytes once they are fetched.
@@ -35,7 +35,7 @@ impl Plug {
         }
         let path = dir.join(name);
         if path.is_dir() {
-            return Ok(Self::Folder(Project::below(&path, profile, above)?));
+            return Ok(Self::Folder(Box::new(Project::below(&path, profile, above)?)));
         }
         if path.is_file() {
             return Ok(Self::File(path));

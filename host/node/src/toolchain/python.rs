@@ -9,8 +9,13 @@ use super::app::App;
 use super::tools::{Source, Tool, Tools};
 use super::{Project, Voice, ask, contracts, run};
 
-/// The module `eyot` that apps import.
-const SDK: &str = include_str!("../../../../components/sdk/python/eyot.py");
+/// The module `eyot` that apps import, and what it is made of.
+const SDK: [(&str, &str); 4] = [
+    ("eyot.py", include_str!("../../../../components/sdk/python/eyot.py")),
+    ("eyot_values.py", include_str!("../../../../components/sdk/python/eyot_values.py")),
+    ("eyot_errors.py", include_str!("../../../../components/sdk/python/eyot_errors.py")),
+    ("eyot_http.py", include_str!("../../../../components/sdk/python/eyot_http.py")),
+];
 /// Reads an app; run by the machine's own Python.
 const DESCRIBE: &str = include_str!("../../../../components/sdk/python/describe.py");
 /// Starts componentize-py where it is a package and no program.
@@ -60,7 +65,9 @@ impl Python {
         let work = into.parent().unwrap_or(dir);
         let (wit, sdk) = (work.join("wit"), work.join("sdk"));
         contracts::write(&wit, &app.world(project.component.package.as_deref(), contracts::WASI))?;
-        contracts::file(&sdk.join("eyot.py"), SDK)?;
+        for (name, text) in SDK {
+            contracts::file(&sdk.join(name), text)?;
+        }
         let mut command = match self {
             Self::Program { .. } => Command::new("componentize-py"),
             Self::Package => {
@@ -72,8 +79,20 @@ impl Python {
         };
         command.arg("-d").arg(wit).args(["-w", "component", "componentize", "app", "-p"]).arg(dir);
         command.arg("-p").arg(sdk).arg("-o").arg(into);
-        run(command, &dir.display().to_string(), voice.progress)
+        run(command, &dir.display().to_string(), voice.progress).map_err(|error| missing_module(error, dir))
     }
+}
+
+/// A module that is not there, in one line; other errors as they are.
+fn missing_module(error: Error, dir: &Path) -> Error {
+    let said = error.to_string();
+    let module = said.rsplit_once("No module named '").and_then(|(_, rest)| Some(rest.split_once('\'')?.0));
+    let Some(module) = module else { return error };
+    let package = module.split('.').next().unwrap_or(module);
+    Error::invalid(format!("{} imports '{module}', which is not there", dir.join(APP).display())).hint(format!(
+        "a package of pure Python works beside app.py (pip install --target . {package}); numpy and others with compiled \
+         code do not: use lists, eyot.Tensor, or a model"
+    ))
 }
 
 fn read(path: &Path) -> Result<App> {
@@ -148,6 +167,29 @@ world component {
         let expected =
             "package acme:page@1.0.0;\nworld component {\n  export wasi:http/incoming-handler@0.2.12;\n}\n";
         assert_eq!(app(http).unwrap().world(Some("acme:page@1.0.0"), contracts::WASI), expected);
+    }
+
+    #[test]
+    fn a_missing_module_is_one_line_with_what_works_instead() {
+        let said = "x does not build:\nTraceback (most recent call last):\n  File \"app.py\", line 1\n\
+            ModuleNotFoundError: No module named 'numpy.linalg'";
+        let error = missing_module(Error::failed(said), Path::new("dir"));
+        assert_eq!(error.message(), "dir/app.py imports 'numpy.linalg', which is not there");
+        assert!(error.hint_text().unwrap().contains("pip install --target . numpy"));
+        assert_eq!(missing_module(Error::failed("other"), Path::new("dir")).message(), "other");
+    }
+
+    #[test]
+    fn defaults_may_be_left_out_and_fields_are_inherited() {
+        let source = "from dataclasses import dataclass, field\nimport eyot\n\
+            @dataclass\nclass Base:\n    count: int\n    name: str = 'x'\n\
+            @dataclass\nclass Row(Base):\n    tags: list[str] = field(default_factory=list)\n    plain: bool = field()\n\
+            @eyot.function\ndef getScore(row: Row, maxRows: int = 3, note: str | None = None) -> float: ...\n";
+        let world = app(source).unwrap().world(None, contracts::WASI);
+        let record = "record %row-record { %count: s64, %name: option<string>, %tags: option<list<string>>, %plain: bool }";
+        assert!(world.contains(record), "{world}");
+        let function = "%get-score: func(%row: %row-record, %max-rows: option<s64>, %note: option<string>) -> result<f64, string>;";
+        assert!(world.contains(function), "{world}");
     }
 
     #[test]
