@@ -11,6 +11,8 @@ pub mod interface;
 mod name;
 mod nullable;
 mod permission;
+#[cfg(test)]
+mod properties;
 mod reference;
 mod units;
 

@@ -5,6 +5,8 @@ mod decimal;
 pub(crate) mod elements;
 pub(crate) mod encode;
 pub(crate) mod json;
+#[cfg(test)]
+mod properties;
 pub(crate) mod raw;
 pub(crate) mod request;
 

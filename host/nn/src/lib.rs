@@ -34,6 +34,8 @@ mod memory;
 mod models;
 mod onnx;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod runaway;
 mod schedule;
 mod settings;

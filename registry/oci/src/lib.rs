@@ -14,6 +14,8 @@ mod manifest;
 mod mirror;
 mod onnx;
 mod place;
+#[cfg(test)]
+mod properties;
 mod registry;
 mod release;
 mod sbom;

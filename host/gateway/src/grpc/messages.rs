@@ -173,4 +173,31 @@ mod tests {
             }
         }
     }
+
+    proptest::proptest! {
+        /// However the network cuts a stream, its messages are the same.
+        #[test]
+        fn messages_are_found_however_they_are_cut(
+            lengths in proptest::collection::vec(0_u8..40, 0..6),
+            cuts in proptest::collection::vec(1_usize..9, 1..60),
+        ) {
+            let mut stream = Vec::new();
+            for length in &lengths {
+                stream.extend_from_slice(&[0, 0, 0, 0, *length]);
+                stream.extend(std::iter::repeat_n(7, usize::from(*length)));
+            }
+            let mut whole = MessageBoundaries::default();
+            let (has_ended, longest) = whole.advance(&stream);
+            proptest::prop_assert_eq!(has_ended, !lengths.is_empty());
+            proptest::prop_assert_eq!(longest, u64::from(lengths.iter().copied().max().unwrap_or_default()));
+            let (mut cut, mut rest, mut found, mut sizes) = (MessageBoundaries::default(), stream.as_slice(), 0, cuts.iter().cycle());
+            while let (false, Some(size)) = (rest.is_empty(), sizes.next()) {
+                let (piece, after) = rest.split_at(rest.len().min(*size));
+                found = found.max(cut.advance(piece).1);
+                rest = after;
+            }
+            proptest::prop_assert_eq!(found, longest);
+            proptest::prop_assert!(cut.is_between_messages());
+        }
+    }
 }

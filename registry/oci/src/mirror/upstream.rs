@@ -344,4 +344,18 @@ mod tests {
             assert_eq!(found.as_deref(), expected, "{location}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_challenge_is_read_as_it_was_written(
+            fields in proptest::collection::btree_map("[a-z_]{1,8}", "[ -!#-~]{0,20}", 0..5),
+            stranger in "\\PC{0,60}",
+        ) {
+            let written: Vec<_> = fields.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+            let read = Challenge::parse(&format!("Bearer {}", written.join(",")));
+            let trimmed = fields.iter().map(|(name, value)| (name.clone(), value.trim().to_owned()));
+            proptest::prop_assert_eq!(read, Challenge { scheme: "bearer".to_owned(), fields: trimmed.collect() });
+            let _ = Challenge::parse(&stranger);
+        }
+    }
 }

@@ -154,4 +154,15 @@ mod tests {
             assert_eq!(wanted(&headers, size), expected, "{range}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_part_lies_inside_of_its_blob(range in "bytes=[0-9]{0,21}-[0-9]{0,21}|\\PC{0,20}", size: u64, shift in 0_u32..64) {
+            let size = size >> shift;
+            let Ok(value) = range.parse() else { return Ok(()) };
+            if let Wanted::Part { offset, length } = wanted(&HeaderMap::from_iter([(header::RANGE, value)]), size) {
+                proptest::prop_assert!(length > 0 && offset.checked_add(length).is_some_and(|end| end <= size));
+            }
+        }
+    }
 }
