@@ -40,4 +40,5 @@ mod templates;
 mod threads;
 mod tuning;
 mod web;
+mod weights;
 mod world;

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
 use eyot_core::{Error, Name, Permission, Reference, Result};
-use eyot_deploy::{Deployment, Grants, Inference, Limits, Pinned, Revision, Route, Spec, Traffic};
+use eyot_deploy::{
+    Deployment, Grants, Inference, Limits, Pinned, PinnedData, Revision, Route, Spec, Traffic,
+};
 use eyot_oci::ArtifactKind;
 use serde::{Deserialize, Serialize};
 
@@ -154,9 +156,15 @@ async fn pin(services: &Services, reference: &str) -> Result<(ArtifactKind, Pinn
             .hint("eyot ls shows what is in the registry"));
     }
     services.registry.check_policy(&found.repository, &found.manifest).await?;
+    let data = found.data.into_iter().map(|layer| PinnedData { name: layer.name, digest: layer.digest });
     Ok((
         found.kind,
-        Pinned { reference: reference.to_owned(), manifest: found.manifest, content: found.content },
+        Pinned {
+            reference: reference.to_owned(),
+            manifest: found.manifest,
+            content: found.content,
+            data: data.collect(),
+        },
     ))
 }
 

@@ -15,6 +15,6 @@ mod traffic;
 
 pub use deployments::{Deployments, Host, Staged};
 pub use inference::Inference;
-pub use revision::{Deployment, Grants, Limits, Pinned, Revision, Spec, State};
+pub use revision::{Deployment, Grants, Limits, Pinned, PinnedData, Revision, Spec, State};
 pub use route::{Matched, Route};
 pub use traffic::{Shadow, Traffic};

@@ -14,6 +14,24 @@ pub struct Pinned {
     pub manifest: Digest,
     /// The digest of the wasm or model file itself.
     pub content: Digest,
+    /// The files of weights that lie beside a model's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<PinnedData>,
+}
+
+impl Pinned {
+    /// The digest that tells all of it: its file's, or its manifest's where there are several files.
+    pub fn digest(&self) -> Digest {
+        if self.data.is_empty() { self.content } else { self.manifest }
+    }
+}
+
+/// A file of weights beside a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedData {
+    /// As the model names it.
+    pub name: String,
+    pub digest: Digest,
 }
 
 /// What serves: a component with the models it was granted, or a model alone.
@@ -106,7 +124,9 @@ impl Spec {
 
     /// The digests of everything that must stay in the store while this serves.
     pub fn contents(&self) -> impl Iterator<Item = Digest> + '_ {
-        self.component.iter().chain(self.models.values()).map(|pinned| pinned.content)
+        self.component.iter().chain(self.models.values()).flat_map(|pinned| {
+            std::iter::once(pinned.content).chain(pinned.data.iter().map(|data| data.digest))
+        })
     }
 }
 

@@ -81,7 +81,12 @@ impl World {
 
     async fn spec(&self, reference: &str) -> Spec {
         let blob = self.store.put(Bytes::from(reference.to_owned())).await.unwrap();
-        let model = Pinned { reference: reference.into(), manifest: Digest::of("m"), content: blob.digest };
+        let model = Pinned {
+            reference: reference.into(),
+            manifest: Digest::of("m"),
+            content: blob.digest,
+            data: Vec::new(),
+        };
         Spec { models: BTreeMap::from([("model".to_owned(), model)]), ..Spec::default() }
     }
 

@@ -5,7 +5,7 @@ use eyot_core::config::{Precision, Target, Tolerance};
 use eyot_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{RunControl, Settings, Signature, Tensor};
+use crate::{ModelFiles, RunControl, Settings, Signature, Tensor};
 
 /// A library that runs models. Every implementation passes `suite.rs`.
 pub trait Backend: Send + Sync + 'static {
@@ -23,11 +23,17 @@ pub trait Backend: Send + Sync + 'static {
         &[Precision::F32]
     }
 
-    /// Loads the bytes of an ONNX file. Takes as long as it takes: not for an async thread.
+    /// Loads a model. Takes as long as it takes: not for an async thread. No file is opened: what the model takes
+    /// from beside its file is in `files`.
     ///
     /// Fails with `Invalid` when the bytes are no model, `Unsupported` when the model needs what this
     /// back end or machine lacks. Never panics, whatever the bytes.
-    fn load(&self, onnx: &Bytes, settings: Settings) -> Result<Box<dyn Model>>;
+    fn load_files(&self, files: &ModelFiles, settings: Settings) -> Result<Box<dyn Model>>;
+
+    /// Loads a model that is one ONNX file.
+    fn load(&self, onnx: &Bytes, settings: Settings) -> Result<Box<dyn Model>> {
+        self.load_files(&onnx.clone().into(), settings)
+    }
 }
 
 /// A loaded model. Runs from several threads at once do not wait for each other.

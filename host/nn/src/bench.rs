@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use eyot_core::{Error, Result};
 use serde::Serialize;
 
 use crate::cost::Cost;
 use crate::example::Examples;
+use crate::onnx::Outside;
 use crate::trial::{self, Verdict};
 use crate::{
-    Backend, Backends, Model, Precision, RanOn, Settings, Target, Tensor, difference, independence, onnx,
+    Backend, Backends, Model, ModelFiles, Precision, RanOn, Settings, Target, Tensor, difference,
+    independence, onnx,
 };
 
 /// A model under one back end and settings, measured.
@@ -81,13 +82,13 @@ const ABOUT: f64 = 1.05;
 /// one caller with all of them. Computes all the while: not for an async thread.
 ///
 /// Fails when the bytes are no model; a back end that does not run it is in the report.
-pub fn run(backends: &Backends, bytes: &Bytes, processors: usize, time: Duration) -> Result<Report> {
+pub fn run(backends: &Backends, files: &ModelFiles, processors: usize, time: Duration) -> Result<Report> {
     let mut report = Report::default();
     for backend in backends.list() {
         for target in backend.targets() {
             for precision in backend.precisions() {
                 let settings = Settings { target, precision: *precision, ..Settings::default() };
-                each_way(&mut report, &**backend, bytes, settings, (processors, time))?;
+                each_way(&mut report, &**backend, files, settings, (processors, time))?;
             }
         }
     }
@@ -98,7 +99,7 @@ pub fn run(backends: &Backends, bytes: &Bytes, processors: usize, time: Duration
 fn each_way(
     report: &mut Report,
     backend: &dyn Backend,
-    bytes: &Bytes,
+    files: &ModelFiles,
     settings: Settings,
     (processors, time): (usize, Duration),
 ) -> Result<()> {
@@ -110,7 +111,7 @@ fn each_way(
             continue;
         }
         let settings = Settings { intra_threads: Some(*threads), ..settings };
-        match measure(backend, bytes, settings, *callers, time) {
+        match measure(backend, files, settings, *callers, time) {
             Ok(measured) => report.measured.push(measured),
             Err(error) if error.kind() == eyot_core::Kind::Invalid => return Err(error),
             Err(error) => {
@@ -126,15 +127,15 @@ fn each_way(
 
 fn measure(
     backend: &dyn Backend,
-    bytes: &Bytes,
+    files: &ModelFiles,
     settings: Settings,
     callers: usize,
     time: Duration,
 ) -> Result<Measured> {
     let started = Instant::now();
-    let model = backend.load(bytes, settings)?;
+    let model = backend.load_files(files, settings)?;
     let load = started.elapsed();
-    let proof = independence::prove(&onnx::parse(bytes)?);
+    let proof = independence::prove(&onnx::parse_files(files, Outside::Kept)?.proto);
     let verdict = trial::warm_up(&*model, &Cost::default(), trial::BUDGET.max(time), proof.is_ok());
     let example = |rows| trial::example(&*model, &mut Examples::new(1), rows);
     let inputs = example(1).ok_or_else(|| {
@@ -143,7 +144,7 @@ fn measure(
     })?;
     let mut ran_on = RanOn::new(backend, &*model, settings);
     if settings.precision != Precision::F32 {
-        let exact = backend.load(bytes, Settings { precision: Precision::F32, ..settings })?;
+        let exact = backend.load_files(files, Settings { precision: Precision::F32, ..settings })?;
         ran_on.difference = Some(difference::measure(&*model, &*exact)?);
     }
     let began = Instant::now();
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn each_way_to_run_a_model_is_measured_or_refused() {
         let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-        let run = |name: &str| run(&backends, &fixture(name), 2, Duration::from_millis(1));
+        let run = |name: &str| run(&backends, &fixture(name).into(), 2, Duration::from_millis(1));
         let report = run("dense").unwrap();
         let ways: Vec<_> = report.measured.iter().map(|way| (way.intra_threads, way.callers)).collect();
         assert_eq!(ways, [(1, 1), (1, 2)]);

@@ -1,24 +1,48 @@
 //! Whether an ONNX file names another file. Walks the protobuf as it lies there, whatever the messages
 //! mean: a list of the places where the format has tensors would miss the next one.
 
+use std::ops::ControlFlow;
+
 /// An entry of `TensorProto.external_data`, and its key that names the file.
 const EXTERNAL_DATA: u64 = 13;
 const LOCATION: &[u8] = b"location";
 /// Parsers of ONNX go no deeper than 100 messages.
 const DEPTH: usize = 128;
 
-/// The file that a tensor anywhere in these bytes is said to lie in.
+/// The first file that a tensor anywhere in these bytes is said to lie in.
 pub(crate) fn named_file(onnx: &[u8]) -> Option<String> {
-    in_message(onnx, DEPTH)
+    let mut first = None;
+    let _ = in_message(onnx, DEPTH, &mut |name| {
+        first = Some(name);
+        ControlFlow::Break(())
+    });
+    first
+}
+
+/// Every one of them, as often as it is named.
+pub(crate) fn named_files(onnx: &[u8]) -> Vec<String> {
+    let mut all = Vec::new();
+    let _ = in_message(onnx, DEPTH, &mut |name| {
+        all.push(name);
+        ControlFlow::Continue(())
+    });
+    all
 }
 
 /// Any message may lie in any field that has a length. What is no message shows soon, since its first bytes
 /// are no field; what came before that counts, for other parsers may be more patient.
-fn in_message(bytes: &[u8], depth: usize) -> Option<String> {
-    let depth = depth.checked_sub(1)?;
-    fields(bytes).find_map(|(number, content)| {
+fn in_message(
+    bytes: &[u8],
+    depth: usize,
+    found: &mut dyn FnMut(String) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some(depth) = depth.checked_sub(1) else { return ControlFlow::Continue(()) };
+    fields(bytes).try_for_each(|(number, content)| {
         let here = if number == EXTERNAL_DATA { location(content) } else { None };
-        here.or_else(|| in_message(content, depth))
+        match here {
+            Some(name) => found(name),
+            None => in_message(content, depth, found),
+        }
     })
 }
 

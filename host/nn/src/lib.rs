@@ -31,6 +31,7 @@ pub mod install;
 mod job;
 mod loaded;
 mod memory;
+mod model_files;
 mod models;
 mod onnx;
 #[cfg(test)]
@@ -55,7 +56,9 @@ pub use control::{Interrupt, RunControl, RunLimits, StopReason};
 pub use cost::thread_time;
 pub use eyot_core::config::{Precision, Target, Tolerance};
 pub use loaded::{LoadedModel, Pin};
+pub use model_files::{DataFile, ModelFiles, StoredData, StoredModel, map_file};
 pub use models::{Models, Options};
+pub use onnx::is_plain_name;
 pub use settings::{Batching, Settings};
 pub use signature::{FixedInputs, Signature, TensorParameters, TensorSpec};
 pub use stats::{LearnedCost, ModelStats, Stats};

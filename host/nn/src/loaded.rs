@@ -19,8 +19,8 @@ use crate::stats::{LearnedCost, ModelStats};
 use crate::threads::Threads;
 use crate::trial::Verdict;
 use crate::{
-    Ask, Batching, Inferred, Model, NamedTensor, Override, RanOn, RunLimits, Settings, Signature, Target,
-    Tensor, Tolerance, batch,
+    Ask, Batching, Inferred, Model, NamedTensor, Override, RanOn, RunLimits, Settings, Signature,
+    StoredModel, Target, Tensor, Tolerance, batch,
 };
 
 /// A model that is ready to run: a handle on what the whole process shares. Cheap to clone.
@@ -148,6 +148,7 @@ pub(crate) struct Resident {
 /// What a process knows of a model under one digest and settings.
 pub(crate) struct Shared {
     digest: Digest,
+    source: StoredModel,
     settings: Settings,
     signature: Signature,
     ran_on: RanOn,
@@ -194,7 +195,7 @@ pub(crate) struct Fresh {
 
 impl Shared {
     pub(crate) fn new(
-        digest: Digest,
+        source: impl Into<StoredModel>,
         settings: Settings,
         fresh: Fresh,
         room: Room,
@@ -204,8 +205,10 @@ impl Shared {
         let Fresh { model, ran_on, cost, verdict, unproved } = fresh;
         let signature = model.signature().clone();
         let (home, threads) = home;
+        let source = source.into();
         Arc::new(Self {
-            digest,
+            digest: source.digest(),
+            source,
             settings,
             signature,
             ran_on,
@@ -227,6 +230,11 @@ impl Shared {
 
     pub(crate) fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Where its files lie in the store, if it has them.
+    pub(crate) fn source(&self) -> &StoredModel {
+        &self.source
     }
 
     pub(crate) fn settings(&self) -> Settings {

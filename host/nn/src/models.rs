@@ -13,12 +13,13 @@ use parking_lot::Mutex;
 use crate::cost::Cost;
 use crate::loaded::{Fresh, Resident, Shared};
 use crate::memory::{Budget, Room, model_memory};
+use crate::onnx::Outside;
 use crate::stats::Stats;
 use crate::threads::Threads;
 use crate::trial_memory::{KeptTrial, TrialKey, TrialMemory};
 use crate::{
-    Backends, Batching, LoadedModel, Model, Precision, RanOn, RunLimits, Settings, difference, independence,
-    onnx, trial,
+    Backends, Batching, LoadedModel, Model, ModelFiles, Precision, RanOn, RunLimits, Settings, StoredModel,
+    difference, independence, onnx, trial,
 };
 
 /// The loaded models of a process: one per digest and settings, shared by all who ask for it.
@@ -140,12 +141,22 @@ impl Models {
     /// Fails as [`crate::Backend::load`] does, with what each back end said, as the store does, and
     /// with `Exhausted` or `TooLarge` when there is no room for it.
     pub async fn load(&self, digest: Digest, settings: Settings) -> Result<Arc<LoadedModel>> {
-        self.inner.shared(digest, settings, Source::Store).await
+        self.load_stored(digest.into(), settings).await
+    }
+
+    /// The same of a model whose weights may lie beside its file.
+    pub async fn load_stored(&self, model: StoredModel, settings: Settings) -> Result<Arc<LoadedModel>> {
+        self.inner.shared(model.digest(), settings, Source::Store(model)).await
     }
 
     /// The model of those bytes, shared with everyone who has the same bytes.
     pub async fn load_bytes(&self, bytes: Bytes, settings: Settings) -> Result<Arc<LoadedModel>> {
-        self.inner.shared(Digest::of(&bytes), settings, Source::Bytes(bytes)).await
+        self.load_files(bytes.into(), settings).await
+    }
+
+    /// The same of a model whose weights may lie beside its file.
+    pub async fn load_files(&self, files: ModelFiles, settings: Settings) -> Result<Arc<LoadedModel>> {
+        self.inner.shared(files.digest(), settings, Source::Files(files)).await
     }
 
     /// Puts a model's weights away now, whatever its settings. Who holds it loads it again with the
@@ -196,11 +207,11 @@ impl Models {
     }
 }
 
-/// Where a model's bytes are.
+/// Where a model's files are.
 enum Source {
-    Store,
+    Store(StoredModel),
     /// A component brought them: once put away they cannot come back.
-    Bytes(Bytes),
+    Files(ModelFiles),
 }
 
 /// The part of the budget for models that components hold and bring themselves: they cannot be put
@@ -252,16 +263,20 @@ impl Inner {
 
     async fn load(self: &Arc<Self>, key: Key, source: Source) -> Result<Arc<Shared>> {
         let (digest, settings) = key;
-        let stored = matches!(source, Source::Store);
-        let bytes = match source {
-            Source::Store => self.store.get(&digest).await?,
-            Source::Bytes(bytes) => bytes,
+        let stored = matches!(source, Source::Store(_));
+        let (model, files) = match source {
+            Source::Store(model) => {
+                let files = model.read(&*self.store).await?;
+                (model, files)
+            }
+            // Should it be stored one day, then as one file.
+            Source::Files(files) => (digest.into(), files),
         };
-        let mut room = self.room(bytes.len() as u64, stored)?;
-        let fresh = self.fresh(digest, bytes, settings, None).await?;
+        let mut room = self.room(files.bytes(), stored)?;
+        let fresh = self.fresh(digest, files, settings, None).await?;
         self.further_room(&mut room, &fresh, stored)?;
         let home = (Arc::downgrade(self), self.threads.clone());
-        let shared = Shared::new(digest, settings, fresh, room, home, stored);
+        let shared = Shared::new(model, settings, fresh, room, home, stored);
         self.models.lock().insert(key, shared.clone());
         Ok(shared)
     }
@@ -274,10 +289,10 @@ impl Inner {
             // The caller asked for an inference, and cannot help that the store lost something.
             if missing { error.with_kind(Kind::Unavailable) } else { error }
         };
-        let bytes = self.store.get(&model.digest()).await.map_err(gone)?;
-        let mut room = self.room(bytes.len() as u64, true)?;
+        let files = model.source().read(&*self.store).await.map_err(gone)?;
+        let mut room = self.room(files.bytes(), true)?;
         let backend = model.ran_on().library().to_owned();
-        let fresh = self.fresh(model.digest(), bytes, model.settings(), Some(backend)).await.map_err(gone)?;
+        let fresh = self.fresh(model.digest(), files, model.settings(), Some(backend)).await.map_err(gone)?;
         self.further_room(&mut room, &fresh, true)?;
         Ok(Resident { model: fresh.model, room })
     }
@@ -286,7 +301,7 @@ impl Inner {
     async fn fresh(
         &self,
         digest: Digest,
-        bytes: Bytes,
+        files: ModelFiles,
         settings: Settings,
         backend: Option<String>,
     ) -> Result<Fresh> {
@@ -294,14 +309,14 @@ impl Inner {
         let _place = place.map_err(|error| Error::internal("no model is loaded any more").because(error))?;
         let (backends, trials) = (self.backends.clone(), self.trials.clone());
         let loading = tokio::task::spawn_blocking(move || {
-            let (model, mut ran_on) = prefer(&backends, &bytes, settings, backend.as_deref())?;
+            let (model, mut ran_on) = prefer(&backends, &files, settings, backend.as_deref())?;
             if settings.precision != Precision::F32 {
                 let exact = Settings { precision: Precision::F32, ..settings };
-                let (exact, _) = prefer(&backends, &bytes, exact, Some(ran_on.library()))?;
+                let (exact, _) = prefer(&backends, &files, exact, Some(ran_on.library()))?;
                 ran_on.difference = Some(difference::measure(&*model, &*exact)?);
             }
-            let unproved = independence::prove(&onnx::parse(&bytes)?).err();
-            drop(bytes);
+            let unproved = independence::prove(&onnx::parse_files(&files, Outside::Kept)?.proto).err();
+            drop(files);
             let key = TrialKey::new(&digest, &settings, &ran_on);
             let (verdict, cost) = match trials.recall(&key) {
                 // What is proved or not is of this process, whatever another was of the opinion.
@@ -419,7 +434,7 @@ impl Inner {
 /// the model itself is said once.
 fn prefer(
     backends: &Backends,
-    bytes: &Bytes,
+    files: &ModelFiles,
     settings: Settings,
     name: Option<&str>,
 ) -> Result<(Box<dyn Model>, RanOn)> {
@@ -429,7 +444,7 @@ fn prefer(
     });
     let mut refusals: Vec<Error> = Vec::new();
     for backend in backends.list().iter().filter(|backend| wanted.is_none_or(|name| name == backend.name())) {
-        match backend.load(bytes, settings) {
+        match backend.load_files(files, settings) {
             Ok(model) => {
                 let ran_on = RanOn::new(&**backend, &*model, settings);
                 return Ok((model, ran_on));

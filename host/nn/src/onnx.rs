@@ -1,5 +1,6 @@
 //! What Eyot reads off an ONNX file itself, before any back end sees it.
 
+mod external;
 mod maps;
 pub(crate) mod values;
 
@@ -11,29 +12,70 @@ use prost::Message as _;
 use tract_onnx::pb::{self, tensor_shape_proto::dimension::Value as Dim, type_proto};
 use tract_onnx::prelude::*;
 
+pub(crate) use self::external::Outside;
+pub use self::external::is_plain_name;
 use crate::files::named_file;
-use crate::{DataType, Signature, TensorSpec};
+use crate::{DataType, ModelFiles, Signature, TensorSpec};
 
-/// Parses the file and refuses what no back end should be given. Maps are tensors in what comes of it.
-pub(crate) fn parse(bytes: &Bytes) -> Result<pb::ModelProto> {
-    parse_with_bytes(bytes).map(|(model, _)| model)
+/// A model as it is to be loaded.
+pub(crate) struct Parsed {
+    pub(crate) proto: pb::ModelProto,
+    /// The file, where it still says the same.
+    file: Option<Bytes>,
 }
 
-/// The same, with the bytes that are to be loaded: those of the file, unless something in it is another thing now.
-pub(crate) fn parse_with_bytes(bytes: &Bytes) -> Result<(pb::ModelProto, Bytes)> {
+/// The largest message that any parser of the format takes.
+const MAX_FILE_BYTES: usize = i32::MAX as usize;
+
+impl Parsed {
+    /// The file that says what the model is now.
+    ///
+    /// Fails with `Unsupported` where no file can hold it.
+    pub(crate) fn bytes(&self) -> Result<Bytes> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        encode(&self.proto)
+    }
+}
+
+/// A file that says what a model is.
+///
+/// Fails with `Unsupported` where no file can hold it.
+pub(crate) fn encode(proto: &pb::ModelProto) -> Result<Bytes> {
+    match proto.encoded_len() {
+        0..=MAX_FILE_BYTES => Ok(proto.encode_to_vec().into()),
+        _ => Err(Error::unsupported(
+            "with its weights inside the model is larger than 2 GiB, where files of the format end",
+        )
+        .hint("onnxruntime takes weights from beside the model: --backend onnxruntime")),
+    }
+}
+
+/// Parses a file that is a model by itself.
+#[cfg(test)]
+pub(crate) fn parse(bytes: &Bytes) -> Result<pb::ModelProto> {
+    parse_files(&bytes.clone().into(), Outside::Inlined).map(|parsed| parsed.proto)
+}
+
+/// Parses a model and refuses what no back end should be given. Maps are tensors in what comes of it.
+pub(crate) fn parse_files(files: &ModelFiles, outside: Outside) -> Result<Parsed> {
+    let bytes = &files.onnx;
     let parsed = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_ref());
-    let mut model = parsed.map_err(|error| no_model(bytes, &format!("{error:#}")))?;
-    if model.graph.as_ref().is_none_or(|graph| graph.output.is_empty()) {
+    let mut proto = parsed.map_err(|error| no_model(bytes, &format!("{error:#}")))?;
+    if proto.graph.as_ref().is_none_or(|graph| graph.output.is_empty()) {
         return Err(no_model(bytes, "it has no graph with an output"));
     }
-    inline(bytes, &model)?;
-    match maps::to_tensors(&mut model) {
-        true => {
-            let rewritten = model.encode_to_vec().into();
-            Ok((model, rewritten))
-        }
-        false => Ok((model, bytes.clone())),
+    let mut is_unchanged = true;
+    if files.data.is_empty() {
+        inline(bytes)?;
+    } else {
+        let is_plain = external::settle(&mut proto, files, outside)?;
+        is_unchanged = is_plain && outside == Outside::Kept;
     }
+    no_foreign_code(bytes, &proto)?;
+    is_unchanged &= !maps::to_tensors(&mut proto);
+    Ok(Parsed { proto, file: is_unchanged.then(|| bytes.clone()) })
 }
 
 fn no_model(bytes: &Bytes, why: &str) -> Error {
@@ -52,16 +94,19 @@ fn no_model(bytes: &Bytes, why: &str) -> Error {
     Error::invalid(message).hint("export the model to ONNX, as with skl2onnx or torch.onnx.export")
 }
 
-/// A tensor in another file would let a model read whatever file it names. So would a node that stands for
-/// what another tool has compiled, and a file of ONNX Runtime's own format under the guise of this one.
-fn inline(bytes: &[u8], model: &pb::ModelProto) -> Result<()> {
-    if let Some(file) = named_file(bytes) {
-        let shown: String = file.chars().take(200).collect();
-        return Err(Error::unsupported(format!("a tensor of the model lies in another file, '{shown}'"))
-            .hint(
-                "save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
-            ));
-    }
+/// What to do about weights in files that did not come with the model.
+const INLINE: &str = "push the model with the file beside it (eyot push takes both), or save it with its weights inside: onnx.save(model, path, save_as_external_data=False)";
+
+/// A tensor in another file would let a model read whatever file it names.
+fn inline(bytes: &[u8]) -> Result<()> {
+    let Some(file) = named_file(bytes) else { return Ok(()) };
+    let shown: String = file.chars().take(200).collect();
+    Err(Error::unsupported(format!("a tensor of the model lies in another file, '{shown}'")).hint(INLINE))
+}
+
+/// A node that stands for what another tool has compiled can name files of its own, and so can a file of ONNX
+/// Runtime's own format under the guise of this one.
+fn no_foreign_code(bytes: &[u8], model: &pb::ModelProto) -> Result<()> {
     if bytes.get(4..8) == Some(b"ORTM") {
         return Err(Error::unsupported("the file is a model in ONNX Runtime's own format")
             .hint("deploy the ONNX file that it was made of"));

@@ -6,8 +6,10 @@ use std::path::Path;
 use clap::Args;
 use eyot_api::Client;
 use eyot_core::config::ComponentGrants;
-use eyot_core::{Error, Name, Result, ResultExt};
+use eyot_core::{Error, Name, Result};
 use eyot_deploy::Grants;
+
+use crate::model_path::ModelPath;
 
 /// Flags that grant something to a component.
 #[derive(Clone, Debug, Default, Args)]
@@ -74,14 +76,16 @@ pub(crate) fn is_model_file(source: &str) -> bool {
     Path::new(source).extension().is_some_and(|extension| extension == "onnx")
 }
 
-/// A model as a reference of a server: a file is pushed first.
+/// A model as a reference of a server: a file is pushed first, with those beside it that it takes weights from.
 pub(crate) async fn reference(client: &Client, name: &str, source: &str) -> Result<String> {
-    if !is_model_file(source) && !Path::new(source).is_file() {
-        return Ok(source.to_owned());
-    }
-    let bytes = tokio::fs::read(source).await.context(|| format!("cannot read {source}"))?;
-    let file = format!("{name}.onnx");
-    let model = client.registry().push_model("models", Some(name), &file, bytes.into()).await?;
+    let path = Path::new(source);
+    let found = match path.is_dir() {
+        true => ModelPath::in_folder(path)?,
+        false if is_model_file(source) || path.is_file() => Some(ModelPath::at(path)?),
+        false => None,
+    };
+    let Some(found) = found else { return Ok(source.to_owned()) };
+    let model = found.push(client.registry(), "models", Some(name)).await?;
     Ok(format!("{}@{}", model.repository, model.digest))
 }
 

@@ -8,6 +8,7 @@ mod folder;
 mod grants;
 mod keys;
 mod local;
+mod model_path;
 mod output;
 mod platform;
 mod publisher;

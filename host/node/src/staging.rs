@@ -12,7 +12,7 @@ use eyot_engine::{
     Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Throttle, Web,
 };
 use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
-use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings};
+use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings, StoredData, StoredModel};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
 
@@ -71,7 +71,7 @@ impl Stage {
     /// A model as a revision wants it.
     async fn load(&self, model: &Pinned, wanted: &Inference) -> Result<Arc<LoadedModel>> {
         let load = async {
-            let loaded = self.models.load(model.content, settings(wanted)).await?;
+            let loaded = self.models.load_stored(stored(model), settings(wanted)).await?;
             loaded.check_within(wanted.tolerance.unwrap_or_default())?;
             Ok(loaded.with_batching(Batching {
                 max_rows: wanted.max_batch.unwrap_or(self.batching.max_rows),
@@ -202,7 +202,7 @@ impl Host for Stage {
             revision,
             platform: platform.to_owned(),
             component: spec.component.as_ref().map(|component| component.content),
-            models: spec.models.iter().map(|(name, model)| (name.clone(), model.content)).collect(),
+            models: spec.models.iter().map(|(name, model)| (name.clone(), model.digest())).collect(),
             predictor,
             functions,
             web,
@@ -239,10 +239,18 @@ impl Host for Stage {
     }
 
     fn not_joined(&self, spec: &Spec) -> BTreeMap<String, String> {
-        let why =
-            |(name, model): (&String, &Pinned)| Some((name.clone(), self.models.not_joined(&model.content)?));
+        let why = |(name, model): (&String, &Pinned)| {
+            Some((name.clone(), self.models.not_joined(&stored(model).digest())?))
+        };
         spec.models.iter().filter_map(why).collect()
     }
+}
+
+/// Where the files of a revision's model lie.
+fn stored(model: &Pinned) -> StoredModel {
+    let data = model.data.iter();
+    let data = data.map(|file| StoredData { name: file.name.clone(), digest: file.digest });
+    StoredModel { onnx: model.content, data: data.collect() }
 }
 
 /// How a revision's models are loaded; what it leaves open is the server's.

@@ -98,7 +98,7 @@ impl Client {
         self.put_manifest(repository, None, built.media_type(), built.manifest).await
     }
 
-    async fn push(
+    pub(crate) async fn push(
         &self,
         repository: &str,
         tag: Option<&str>,
@@ -308,7 +308,7 @@ impl Client {
     }
 
     /// A body of whose bytes whoever watches hears.
-    fn counted(&self, body: Body) -> Body {
+    pub(crate) fn counted(&self, body: Body) -> Body {
         let Some(sent) = self.sent.clone() else { return body };
         Body::from_stream(body.into_data_stream().inspect_ok(move |piece| sent(piece.len() as u64)))
     }

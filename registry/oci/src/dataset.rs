@@ -314,7 +314,7 @@ fn place(dir: &Path, path: &str) -> Result<PathBuf> {
 }
 
 /// A part of a file.
-async fn range(path: &Path, offset: u64, length: u64) -> Result<Body> {
+pub(crate) async fn range(path: &Path, offset: u64, length: u64) -> Result<Body> {
     let mut file = tokio::fs::File::open(path).await.context(|| format!("cannot read {}", path.display()))?;
     file.seek(std::io::SeekFrom::Start(offset)).await?;
     Ok(Body::from_stream(ReaderStream::with_capacity(file.take(length), 256 << 10)))

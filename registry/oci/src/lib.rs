@@ -12,6 +12,7 @@ mod glob;
 mod layout;
 mod manifest;
 mod mirror;
+mod model;
 mod onnx;
 mod place;
 #[cfg(test)]
@@ -37,8 +38,10 @@ pub use archive::{Moved, export, import};
 pub use client::{Client, Fetched, Pushed};
 pub use dataset::Travelled;
 pub use manifest::{
-    ArtifactKind, Built, Descriptor, IMAGE_MANIFEST, Manifest, component_manifest, model_manifest,
+    ArtifactKind, Built, DataLayer, Descriptor, IMAGE_MANIFEST, Manifest, component_manifest, model_manifest,
+    model_manifest_with,
 };
+pub use model::DataPath;
 pub use registry::{
     Collection, Entry, LogEntry, Mode, Policy, Registry, Removed, Requirement, Resolved, Scrub, Settings,
     Usage,

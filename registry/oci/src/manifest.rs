@@ -1,7 +1,7 @@
 //! Manifests as the world writes them: components in the CNCF wasm artifact layout, models in CNCF
 //! ModelPack. The same content gives the same manifest: there is no time in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
@@ -78,6 +78,13 @@ pub struct Descriptor {
     /// Where else the bytes are; a layer that has this need not be here.
     #[serde(default, deserialize_with = "eyot_core::nullable", skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+}
+
+impl Descriptor {
+    /// The file that a layer is unpacked as.
+    fn file_name(&self) -> Option<&str> {
+        [FILE_PATH, TITLE].into_iter().find_map(|key| self.annotations.get(key)).map(String::as_str)
+    }
 }
 
 /// The parts of an image manifest or index that Eyot reads; what else a document holds stays in its
@@ -173,9 +180,7 @@ impl Manifest {
                 ))),
             };
         }
-        if let Some(layer) =
-            self.layers.iter().find(|layer| self.is_model() && layer.media_type == MODEL_WEIGHT)
-        {
+        if let Some(layer) = self.onnx_layer() {
             return Ok((ArtifactKind::Model, Some(layer)));
         }
         if self.packed().is_some() {
@@ -191,6 +196,36 @@ impl Manifest {
             }
         }
         Ok((ArtifactKind::Other, None))
+    }
+
+    /// Of the layers that hold weights as they are the one that is the model's own file: that whose name says so, or
+    /// else the first.
+    fn onnx_layer(&self) -> Option<&Descriptor> {
+        let is_onnx = |layer: &&Descriptor| layer.file_name().is_some_and(|name| name.ends_with(".onnx"));
+        self.weights().find(is_onnx).or_else(|| self.weights().next())
+    }
+
+    fn weights(&self) -> impl Iterator<Item = &Descriptor> {
+        self.layers.iter().filter(|layer| self.is_model() && layer.media_type == MODEL_WEIGHT)
+    }
+
+    /// The files beside a model's own.
+    ///
+    /// Fails with `Invalid` where two of its files have one name.
+    pub(crate) fn data_layers(&self) -> Result<Vec<DataLayer>> {
+        let Some(onnx) = self.onnx_layer() else { return Ok(Vec::new()) };
+        let mut names: BTreeSet<&str> = onnx.file_name().into_iter().collect();
+        let mut data = Vec::new();
+        for layer in self.weights().filter(|layer| !std::ptr::eq(*layer, onnx)) {
+            let (Some(name), ContentDigest::Sha256(digest)) = (layer.file_name(), layer.digest) else {
+                continue;
+            };
+            if !names.insert(name) {
+                return Err(Error::invalid(format!("two layers of the model are called '{name}'")));
+            }
+            data.push(DataLayer { name: name.to_owned(), digest, size: layer.size });
+        }
+        Ok(data)
     }
 
     fn is_model(&self) -> bool {
@@ -314,21 +349,57 @@ pub(crate) fn subject((media_type, digest, size): (&str, &Digest, u64)) -> Descr
     }
 }
 
+/// A file of weights that lies beside a model's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataLayer {
+    /// As the model names it.
+    pub name: String,
+    pub digest: Digest,
+    pub size: u64,
+}
+
 /// The manifest of a model in ONNX. What its config says is read from the file.
 pub fn model_manifest(name: &str, file: &str, onnx: &Bytes) -> Result<Built> {
-    let layer = descriptor(MODEL_WEIGHT, onnx, Some((FILE_PATH, file)));
+    model_manifest_with(name, file, onnx, &[])
+}
+
+/// The same of a model whose weights lie in files beside it: a layer each, under the names that the model gives them.
+pub fn model_manifest_with(name: &str, file: &str, onnx: &Bytes, data: &[DataLayer]) -> Result<Built> {
+    let mut layer = descriptor(MODEL_WEIGHT, onnx, Some((FILE_PATH, file)));
+    let title = |layer: &mut Descriptor, name: &str| {
+        layer.annotations.insert(TITLE.to_owned(), name.to_owned());
+    };
+    // Clients that know nothing of models write files under their titles. A model that is one file needs none, and
+    // had none before there were others.
+    if !data.is_empty() {
+        title(&mut layer, file);
+    }
+    let mut layers = vec![layer.clone()];
+    for DataLayer { name, digest, size } in data {
+        let mut layer = Descriptor {
+            media_type: MODEL_WEIGHT.to_owned(),
+            digest: (*digest).into(),
+            size: *size,
+            artifact_type: None,
+            annotations: BTreeMap::from([(FILE_PATH.to_owned(), name.clone())]),
+            urls: Vec::new(),
+        };
+        title(&mut layer, name);
+        layers.push(layer);
+    }
+    let diff_ids: Vec<&ContentDigest> = layers.iter().map(|layer| &layer.digest).collect();
     let summary = onnx::summary(onnx).unwrap_or_default();
     let config = json_bytes(&json!({
         "descriptor": { "name": name },
         "config": about(&summary),
-        "modelfs": { "type": "layers", "diffIds": [layer.digest] },
+        "modelfs": { "type": "layers", "diffIds": diff_ids },
     }))?;
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(IMAGE_MANIFEST.to_owned()),
         artifact_type: Some(MODEL_MANIFEST.to_owned()),
         config: Some(descriptor(MODEL_CONFIG, &config, None)),
-        layers: vec![layer],
+        layers,
         manifests: Vec::new(),
         subject: None,
         annotations: signature(&summary)?,

@@ -36,7 +36,7 @@ pub(crate) use referrers::tag_of;
 use crate::access::{Holder, LocalSecret};
 use crate::cache::Bounded;
 use crate::layout::{self, Index};
-use crate::manifest::ArtifactKind;
+use crate::manifest::{ArtifactKind, DataLayer, Manifest};
 use crate::mirror::Mirror;
 use crate::place::Target;
 use crate::tokens::SigningKey;
@@ -128,6 +128,9 @@ pub struct Resolved {
     pub kind: ArtifactKind,
     /// Bytes of the manifest's blobs.
     pub size: u64,
+    /// The files that lie beside a model's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DataLayer>,
 }
 
 /// A manifest as it was pushed.
@@ -209,7 +212,10 @@ impl Registry {
         mirror.manifest(self, &reference.repository, &target).await?;
         let resolved = self.local(reference).await?;
         if resolved.content != resolved.manifest {
-            mirror.blob(self, &reference.repository, &resolved.content.into()).await?;
+            let beside = resolved.data.iter().map(|layer| layer.digest);
+            for digest in std::iter::once(resolved.content).chain(beside) {
+                mirror.blob(self, &reference.repository, &digest.into()).await?;
+            }
         }
         Ok(resolved)
     }
@@ -234,12 +240,18 @@ impl Registry {
         };
         let manifest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
         let content: Option<String> = row.try_get("content").map_err(fail)?;
+        let kind = ArtifactKind::parse(&row.try_get::<String, _>("kind").map_err(fail)?);
+        let data = match kind {
+            ArtifactKind::Model => Manifest::parse(&self.0.store.get(&manifest).await?)?.data_layers(),
+            _ => Ok(Vec::new()),
+        };
         Ok(Resolved {
             repository: reference.repository.clone(),
             manifest,
             content: content.map_or(Ok(manifest), |content| content.parse())?,
-            kind: ArtifactKind::parse(&row.try_get::<String, _>("kind").map_err(fail)?),
+            kind,
             size: row.try_get::<i64, _>("size").map_err(fail)?.unsigned_abs(),
+            data: data.map_err(|error| error.context(format!("the model '{reference}'")))?,
         })
     }
 

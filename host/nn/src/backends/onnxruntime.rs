@@ -5,6 +5,7 @@ mod guards;
 mod provider;
 mod run_options;
 mod value;
+mod weights;
 
 use std::borrow::Cow;
 use std::ffi::{CString, c_char};
@@ -27,8 +28,10 @@ use self::provider::Provider;
 use self::run_options::{RunOptions, RunOptionsPool};
 use self::value::Value;
 use crate::control::SEND_LESS;
+use crate::onnx::Outside;
 use crate::{
-    Backend, Model, Override, RunControl, Settings, Signature, Target, Tensor, TensorSpec, install, onnx,
+    Backend, DataFile, Model, ModelFiles, Override, RunControl, Settings, Signature, Target, Tensor,
+    TensorSpec, install, onnx,
 };
 
 pub(crate) struct OnnxRuntime {
@@ -78,7 +81,12 @@ impl OnnxRuntime {
         })
     }
 
-    fn session(&self, bytes: &Bytes, settings: Settings, provider: Option<Provider>) -> ort::Result<Session> {
+    fn session(
+        &self,
+        (bytes, data): (&Bytes, &[DataFile]),
+        settings: Settings,
+        provider: Option<Provider>,
+    ) -> ort::Result<Session> {
         let level = match settings.optimization.unwrap_or_default() {
             Optimization::Off => GraphOptimizationLevel::Disable,
             Optimization::Basic => GraphOptimizationLevel::Level1,
@@ -96,7 +104,9 @@ impl OnnxRuntime {
             .with_config_entry(LARGEST_FOLDED.0, LARGEST_FOLDED.1)?;
         let processor = ep::CPU::default().build();
         let providers = provider.iter().map(Provider::dispatch).chain([processor]).collect::<Vec<_>>();
-        builder.with_execution_providers(providers)?.commit_from_memory(bytes)
+        let mut builder = builder.with_execution_providers(providers)?;
+        weights::lend(&builder, data)?;
+        builder.commit_from_memory(bytes)
     }
 }
 
@@ -116,14 +126,15 @@ impl Backend for OnnxRuntime {
         targets
     }
 
-    fn load(&self, bytes: &Bytes, settings: Settings) -> Result<Box<dyn Model>> {
+    fn load_files(&self, files: &ModelFiles, settings: Settings) -> Result<Box<dyn Model>> {
         let provider = self.provider(settings.target)?;
         settings.full_precision_only("onnxruntime")?;
-        let (proto, bytes) = onnx::parse_with_bytes(bytes)?;
-        let signature = onnx::signature(&proto)?;
-        let bytes = guards::guarded(proto, bytes);
-        let session = self.arena.admit(bytes.len() as u64, || {
-            self.session(&bytes, settings, provider).map_err(|error| {
+        let parsed = onnx::parse_files(files, Outside::Kept)?;
+        let signature = onnx::signature(&parsed.proto)?;
+        let bytes = parsed.bytes()?;
+        let bytes = guards::guarded(parsed.proto, bytes);
+        let session = self.arena.admit(files.bytes(), || {
+            self.session((&bytes, &files.data), settings, provider).map_err(|error| {
                 let kind = match error.code() {
                     ort::ErrorCode::NotImplemented => Kind::Unsupported,
                     _ if arena::is_full(error.message()) => Kind::TooLarge,
@@ -142,6 +153,7 @@ impl Backend for OnnxRuntime {
             provider: provider.map(|provider| provider.name),
             arena: self.arena.clone(),
             run_options: RunOptionsPool::new(settings.arena.unwrap_or(true)),
+            _data: files.data.clone(),
         }))
     }
 }
@@ -156,6 +168,8 @@ struct Loaded {
     provider: Option<&'static str>,
     arena: Arc<Arena>,
     run_options: RunOptionsPool,
+    /// The library may go on looking at weights where they lie.
+    _data: Vec<DataFile>,
 }
 
 /// The largest constant that is computed when a model is loaded: what is larger is computed when it runs,

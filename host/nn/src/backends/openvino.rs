@@ -13,14 +13,14 @@ use bytes::Bytes;
 use eyot_core::config::Optimization;
 use eyot_core::{Error, Kind, Result};
 use parking_lot::Mutex;
-use prost::Message as _;
 use tract_onnx::pb;
 
 use self::handle::{Compiled, Core, Prepared};
+use crate::onnx::Outside;
 use crate::settings::QUANTISE;
 use crate::{
-    Backend, DataType, Model, Precision, RunControl, Settings, Signature, Target, Tensor, TensorSpec,
-    defaults, install, onnx,
+    Backend, DataType, Model, ModelFiles, Precision, RunControl, Settings, Signature, Target, Tensor,
+    TensorSpec, defaults, install, onnx,
 };
 
 pub(crate) struct OpenVino {
@@ -87,18 +87,20 @@ impl Backend for OpenVino {
         &[Precision::F32, Precision::Bf16]
     }
 
-    fn load(&self, bytes: &Bytes, settings: Settings) -> Result<Box<dyn Model>> {
+    fn load_files(&self, files: &ModelFiles, settings: Settings) -> Result<Box<dyn Model>> {
         let target = settings.target;
         let device = device(target).filter(|_| target == Target::Cpu || self.targets().contains(&target));
         let device = device.ok_or_else(|| {
             Error::unsupported(format!("openvino does not compute on {target} on this machine"))
                 .hint("it computes on cpu, and on gpu where there is one of Intel's with its driver")
         })?;
-        let (proto, bytes) = onnx::parse_with_bytes(bytes)?;
+        let parsed = onnx::parse_files(files, Outside::Inlined)?;
+        let bytes = parsed.bytes()?;
+        let proto = parsed.proto;
         let second = defaults::second_form(&proto, &onnx::signature(&proto)?);
         let plain = self.loaded(proto, &bytes, device, settings)?;
-        Ok(defaults::overridable(Box::new(plain), second, bytes.len() as u64, |proto| {
-            let bytes = proto.encode_to_vec().into();
+        Ok(defaults::overridable(Box::new(plain), second, files.bytes(), |proto| {
+            let bytes = onnx::encode(&proto)?;
             Ok(Box::new(self.loaded(proto, &bytes, device, settings)?))
         }))
     }

@@ -13,8 +13,10 @@ use tract_onnx::tract_core::plan::EvalContext;
 use tract_onnx::tract_hir::infer::Factoid as _;
 
 use crate::example::{Examples, Manner};
+use crate::onnx::Outside;
 use crate::{
-    Backend, DataType, Model, RunControl, Settings, Signature, Target, Tensor, defaults, onnx, trial,
+    Backend, DataType, Model, ModelFiles, RunControl, Settings, Signature, Target, Tensor, defaults, onnx,
+    trial,
 };
 
 pub(crate) struct Tract;
@@ -37,17 +39,17 @@ impl Backend for Tract {
         vec![Target::Cpu]
     }
 
-    fn load(&self, bytes: &Bytes, settings: Settings) -> Result<Box<dyn Model>> {
+    fn load_files(&self, files: &ModelFiles, settings: Settings) -> Result<Box<dyn Model>> {
         if settings.target != Target::Cpu {
             return Err(Error::unsupported(format!("tract does not compute on {}", settings.target))
                 .hint("it computes on cpu"));
         }
         settings.full_precision_only("tract")?;
-        let proto = onnx::parse(bytes)?;
+        let proto = onnx::parse_files(files, Outside::Inlined)?.proto;
         let signature = onnx::signature(&proto)?;
         let second = defaults::second_form(&proto, &signature);
         let plain = Box::new(Plan::new(proto)?);
-        Ok(defaults::overridable(plain, second, bytes.len() as u64, |proto| Ok(Box::new(Plan::new(proto)?))))
+        Ok(defaults::overridable(plain, second, files.bytes(), |proto| Ok(Box::new(Plan::new(proto)?))))
     }
 }
 

@@ -17,8 +17,11 @@ const BOOL: i32 = 9;
 /// A tensor of the file.
 pub(super) fn weight(tensor: &pb::TensorProto) -> Value<'_> {
     let sizes = tensor.dims.iter().map(|dim| (*dim >= 0).then(|| Size::of(*dim))).collect();
-    let numbers = content(tensor).map(|numbers| numbers.into_iter().map(|one| Some(Size::of(one))).collect());
-    Value { layout: Layout::Shared, shape: sizes, numbers, weight: Some(tensor) }
+    // Of one that lies beside the file the values are not here.
+    let weight = tensor.external_data.is_empty().then_some(tensor);
+    let numbers =
+        weight.and_then(content).map(|numbers| numbers.into_iter().map(|one| Some(Size::of(one))).collect());
+    Value { layout: Layout::Shared, shape: sizes, numbers, weight }
 }
 
 /// A few whole numbers or truths.

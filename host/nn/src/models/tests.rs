@@ -9,7 +9,7 @@ use eyot_store::{BlobStore as _, Memory};
 
 use super::*;
 use crate::suite::fixture;
-use crate::{NamedTensor, Tensor};
+use crate::{NamedTensor, StoredData, Tensor};
 
 /// Models of 1000 or so bytes each over a memory of so many.
 struct World {
@@ -196,4 +196,73 @@ async fn what_a_trial_found_out_is_not_found_out_again() {
     let third = process();
     third.load(digest, Settings::default()).await.unwrap();
     assert_eq!(said(&third), "joins");
+}
+
+/// The model whose weights lie beside it, in a store.
+async fn put_beside(store: &dyn eyot_store::BlobStore, weights: Bytes) -> StoredModel {
+    let onnx = store.put(fixture("beside")).await.unwrap().digest;
+    let digest = store.put(weights).await.unwrap().digest;
+    StoredModel { onnx, data: vec![StoredData { name: "beside.onnx.data".into(), digest }] }
+}
+
+fn weights() -> Bytes {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/onnx/beside.onnx.data");
+    std::fs::read(path).unwrap().into()
+}
+
+async fn first_output(model: &LoadedModel) -> Vec<f32> {
+    let x = Tensor::of(vec![1, 130], &[1_f32; 130]).unwrap();
+    let outputs = model.infer(vec![NamedTensor { name: "x".into(), tensor: x }]).await.unwrap();
+    outputs[0].tensor.to_vec().unwrap()
+}
+
+/// Whether a store has files or not: weights beside a model count, tell models apart, and come back.
+#[tokio::test]
+async fn weights_beside_a_model_are_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores: [Arc<dyn eyot_store::BlobStore>; 2] =
+        [Arc::new(Memory::default()), Arc::new(eyot_store::Directory::open(dir.path()).await.unwrap())];
+    for store in stores {
+        let size = length("beside") + weights().len() as u64;
+        let with = |memory| {
+            let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+            let options = Options { threads: 2, memory, ..Options::from(&Inference::default()) };
+            Models::with(store.clone(), backends, options)
+        };
+        let stored = put_beside(&*store, weights()).await;
+        let mut other = weights().to_vec();
+        other.reverse();
+        let other = put_beside(&*store, other.into()).await;
+        assert_eq!(stored.onnx, other.onnx);
+        // There is room for one of them.
+        let models = with(size + 10);
+        let model = models.load_stored(stored.clone(), Settings::default()).await.unwrap();
+        assert_eq!((model.digest(), model.stats().resident_bytes), (stored.digest(), size));
+        let expected = first_output(&model).await;
+        let another = models.load_stored(other, Settings::default()).await.unwrap();
+        assert!(!another.shares_with(&model) && model.stats().resident_bytes == 0);
+        assert_ne!(first_output(&another).await, expected);
+        assert_eq!(first_output(&model).await, expected);
+        let error = with(size - 1).load_stored(stored, Settings::default()).await.err().unwrap();
+        assert_eq!(error.kind(), Kind::TooLarge, "{error:?}");
+    }
+}
+
+/// What a store has damaged on its disk is not computed with.
+#[tokio::test]
+async fn damaged_weights_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(eyot_store::Directory::open(dir.path()).await.unwrap());
+    let stored = put_beside(&*store, weights()).await;
+    let path = store.path(&stored.data[0].digest).unwrap();
+    let mut bytes = weights().to_vec();
+    bytes[1000] ^= 1;
+    // As a disk does it: a new file would be what a store makes, and read-only.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+    let models = Models::new(store, backends, 1);
+    let error = models.load_stored(stored, Settings::default()).await.err().unwrap();
+    assert!(error.kind() == Kind::Corrupt && error.chain().contains("'beside.onnx.data'"), "{error:?}");
 }

@@ -20,6 +20,9 @@ pub(crate) fn tensor(proto: &pb::TensorProto) -> Result<Tensor> {
         return Tensor::of_strings(shape, &proto.string_data)
             .map_err(|error| broken("is not whole").because(error));
     }
+    if !proto.external_data.is_empty() {
+        return Err(broken("lies beside it"));
+    }
     let bytes = if proto.raw_data.is_empty() { listed(proto, dtype) } else { proto.raw_data.clone() };
     Tensor::new(dtype, shape, bytes).map_err(|error| broken("is not whole").because(error))
 }

@@ -10,6 +10,7 @@ use eyot_nn::{Backends, Precision, bench, install};
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::model_path::ModelPath;
 use crate::output::{Output, table};
 
 /// Shows and installs the back ends that run models.
@@ -154,13 +155,12 @@ impl Backend {
             Action::Bench { model, time } => {
                 // Every back end, whichever the configuration prefers.
                 let backends = Backends::open(&config.data.backends, BackendChoice::Auto)?;
-                let bytes = std::fs::read(&model).context(|| format!("cannot read {}", model.display()))?;
+                let files = ModelPath::at(&model)?.files()?;
                 let processors = std::thread::available_parallelism().map_or(1, usize::from);
                 let time = Duration::from_millis(time);
                 let spinner = output.spinner(&format!("measuring {}", model.display()));
-                let measuring = tokio::task::spawn_blocking(move || {
-                    bench::run(&backends, &bytes.into(), processors, time)
-                });
+                let measuring =
+                    tokio::task::spawn_blocking(move || bench::run(&backends, &files, processors, time));
                 let report = measuring.await;
                 spinner.finish_and_clear();
                 let report = report

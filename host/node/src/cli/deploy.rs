@@ -11,8 +11,9 @@ use eyot_deploy::{Deployment, Limits, Route};
 
 use crate::cli::Global;
 use crate::cli::deployments::{on, serves};
-use crate::cli::push::push_file;
+use crate::cli::push::{default_reference, push_file};
 use crate::grants::{GrantOptions, Granted};
+use crate::model_path::ModelPath;
 use crate::output::Output;
 use crate::session::Session;
 
@@ -20,7 +21,8 @@ use tuning::Tuning;
 
 /// Serves a model or a handler as an endpoint.
 ///
-/// SOURCE is a file (.onnx or .wasm, pushed first), a registered model (models:/NAME@ALIAS,
+/// SOURCE is a file (.onnx or .wasm, pushed first; an .onnx with the files of weights beside it, or their folder), a
+/// registered model (models:/NAME@ALIAS,
 /// models:/NAME/VERSION) or a registry reference (NAME:TAG, NAME@sha256:…). What serves under that
 /// name is replaced only once the new revision is loaded and checked. In the folder of a component, or of the file
 /// that was built there, what its eyot.toml grants is granted to it, and flags stand over that.
@@ -60,7 +62,7 @@ pub(crate) struct Deploy {
 
 impl Deploy {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        if !looks_like_file(Path::new(&self.source)) {
+        if local_model(Path::new(&self.source))?.is_none() {
             check_no_file(&self.source)?;
         }
         let name = match self.name {
@@ -177,12 +179,13 @@ fn runs_alone(deployment: &Deployment) -> Vec<String> {
 /// A reference as it is; a file is pushed first and stands for what it became.
 async fn reference(session: &Session, source: &str, output: &Output) -> Result<String> {
     let path = Path::new(source);
-    if !looks_like_file(path) {
+    let Some(file) = local_model(path)? else {
         // Also a model that is granted.
         check_no_file(source)?;
         return Ok(source.to_owned());
-    }
-    let pushed = push_file(session, path, None, None, output).await?;
+    };
+    let named = if path.is_dir() { Some(default_reference(path)?) } else { None };
+    let pushed = push_file(session, &file, named, None, output).await?;
     Ok(format!("{}@{}", pushed.repository, pushed.digest))
 }
 
@@ -225,6 +228,14 @@ fn check_no_file(source: &str) -> Result<()> {
     })
 }
 
+/// The file to push first, if what is named is one, or the folder of a model.
+fn local_model(path: &Path) -> Result<Option<PathBuf>> {
+    if path.is_dir() && !path.join("eyot.toml").is_file() {
+        return Ok(ModelPath::in_folder(path)?.map(|model| model.onnx));
+    }
+    Ok(looks_like_file(path).then(|| path.to_owned()))
+}
+
 fn looks_like_file(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "onnx" || extension == "wasm")
 }
@@ -234,7 +245,9 @@ fn default_name(source: &str) -> Result<Name> {
     let path = Path::new(source);
     let text = match source.strip_prefix("models:/") {
         Some(model) => model.split(['@', '/']).next().unwrap_or_default(),
-        None if looks_like_file(path) => path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default(),
+        None if looks_like_file(path) || path.is_dir() => {
+            path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+        }
         None => {
             let repository = source.split(['@', ':']).next().unwrap_or_default();
             repository.rsplit('/').next().unwrap_or_default()

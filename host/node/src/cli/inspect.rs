@@ -3,11 +3,13 @@ use std::path::Path;
 use bytes::Bytes;
 use clap::Args;
 use eyot_core::{Digest, Result, ResultExt};
+use eyot_nn::{DataFile, ModelFiles};
 use serde::Serialize;
 
 use crate::cli::Global;
 use crate::component::Described;
 use crate::compose::{Composition, Piece};
+use crate::model_path::{ModelPath, is_onnx};
 use crate::output::{Output, Tone, size};
 use crate::session::Session;
 
@@ -62,20 +64,21 @@ struct Signature {
 impl Inspect {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let path = Path::new(&self.source);
-        let (bytes, registry) = if path.is_file() {
-            let bytes = tokio::fs::read(path).await.context(|| format!("cannot read {}", path.display()))?;
-            (bytes.into(), None)
-        } else {
-            let (bytes, registered) = self.fetch(global).await?;
-            (bytes, Some(registered))
+        let (files, registry) = match local(path).await? {
+            Some(files) => (files, None),
+            None => {
+                let (files, registered) = self.fetch(global).await?;
+                (files, Some(registered))
+            }
         };
-        let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
-        let wasm = bytes.starts_with(b"\0asm") || path.extension().is_some_and(|ending| ending == "wasm");
+        let (digest, length) = (Digest::of(&files.onnx), files.bytes());
+        let wasm =
+            files.onnx.starts_with(b"\0asm") || path.extension().is_some_and(|ending| ending == "wasm");
         let content = if wasm {
-            Content::Component(Described::read(&bytes)?)
+            Content::Component(Described::read(&files.onnx)?)
         } else {
             let models = crate::platform::models(&global.config()?)?;
-            let model = models.load_bytes(bytes, eyot_nn::Settings::default()).await?;
+            let model = models.load_files(files, eyot_nn::Settings::default()).await?;
             Content::Model { back_end: model.ran_on().to_string(), signature: model.signature().clone() }
         };
         let report = Report { digest, size: length, registry, content };
@@ -83,11 +86,17 @@ impl Inspect {
     }
 
     /// The bytes behind a reference, and what stands beside them.
-    async fn fetch(&self, global: &Global) -> Result<(Bytes, Registered)> {
+    async fn fetch(&self, global: &Global) -> Result<(ModelFiles, Registered)> {
         let session = Session::open(global).await?;
         let resolved = session.client().resolve(&self.source).await?;
         let registry = session.client().registry();
-        let bytes = registry.pull_blob(&resolved.repository, &resolved.content).await?;
+        let onnx = registry.pull_blob(&resolved.repository, &resolved.content).await?;
+        let mut data = Vec::new();
+        for layer in &resolved.data {
+            let bytes = registry.pull_blob(&resolved.repository, &layer.digest).await?;
+            data.push(DataFile { name: layer.name.clone(), bytes });
+        }
+        let files = ModelFiles { onnx, data };
         let subject = resolved.manifest.into();
         let referrers = registry.referrers(&resolved.repository, &subject, Some(BUNDLE)).await?;
         let signature = |referrer: eyot_oci::Descriptor| Signature {
@@ -95,8 +104,23 @@ impl Inspect {
             predicate: referrer.annotations.get("dev.sigstore.bundle.predicateType").cloned(),
         };
         let signatures = referrers.into_iter().map(signature).collect();
-        Ok((bytes, Registered { repository: resolved.repository, digest: resolved.manifest, signatures }))
+        Ok((files, Registered { repository: resolved.repository, digest: resolved.manifest, signatures }))
     }
+}
+
+/// What lies on this machine under that path, if anything does.
+async fn local(path: &Path) -> Result<Option<ModelFiles>> {
+    if path.is_dir() {
+        return ModelPath::in_folder(path)?.map(|model| model.files()).transpose();
+    }
+    if !path.is_file() {
+        return Ok(None);
+    }
+    if is_onnx(path) {
+        return ModelPath::at(path)?.files().map(Some);
+    }
+    let bytes = tokio::fs::read(path).await.context(|| format!("cannot read {}", path.display()))?;
+    Ok(Some(Bytes::from(bytes).into()))
 }
 
 fn human(report: &Report, output: &Output) -> String {

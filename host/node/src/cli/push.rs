@@ -6,6 +6,7 @@ use eyot_oci::{Client, PrivateKey, Pushed};
 
 use crate::cli::{Global, sign};
 use crate::keys;
+use crate::model_path::ModelPath;
 use crate::output::{Output, size};
 use crate::session::Session;
 use crate::toolchain::Profile;
@@ -13,11 +14,13 @@ use crate::toolchain::Profile;
 /// Pushes a component, a model or a data set into the registry.
 ///
 /// PATH is a .wasm component, an .onnx model, or the folder of a component with an eyot.toml, whose
-/// build result is pushed under the name and version that the file says. Any other folder is a data set:
+/// build result is pushed under the name and version that the file says. Weights that a model has in files
+/// beside it (model.onnx.data) are pushed with it; its folder may be named, too. Any other folder is a data set:
 /// of it only what changed since an earlier version is sent.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot push target/scorer.wasm --as acme/scorer:1.0.0\n  eyot push iris.onnx\n  \
+    eyot push bert/model.onnx --as acme/bert:1\n  \
     eyot push components/handlers/digits-image\n  eyot push rows/ --as acme/rows:2 --since acme/rows:1"
 )]
 pub(crate) struct Push {
@@ -38,11 +41,15 @@ impl Push {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let key = self.key.as_deref().map(keys::read_private).transpose()?;
         let session = Session::open(global).await?;
-        if self.path.is_dir() && !self.path.join("eyot.toml").is_file() {
-            return self.dataset(&session, key.as_ref(), output).await;
-        }
-        let (file, from_manifest) = locate(&self.path)?;
-        let reference = self.reference.or(from_manifest);
+        let (file, named) = if self.path.is_dir() && !self.path.join("eyot.toml").is_file() {
+            match ModelPath::is_folder(&self.path)? {
+                Some(model) => (model.onnx, Some(default_reference(&self.path)?)),
+                None => return self.dataset(&session, key.as_ref(), output).await,
+            }
+        } else {
+            locate(&self.path)?
+        };
+        let reference = self.reference.or(named);
         let pushed = push_file(&session, &file, reference, key.as_ref(), output).await?;
         output.result(&pushed, |_| {
             let tag = pushed.tag.as_deref().map_or_else(String::new, |tag| format!(":{tag}"));
@@ -118,21 +125,31 @@ pub(crate) async fn push_file(
     let Selector::Tag(tag) = &reference.selector else {
         return Err(Error::invalid(format!("'{reference}' is a digest")).hint("push to a tag: NAME:TAG"));
     };
-    let bytes = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
-    if file.extension().is_some_and(|extension| extension == "onnx") {
-        loadable(session, bytes.clone().into())
-            .await
-            .map_err(|error| error.context(format!("cannot push {}", file.display())))?;
-    }
-    let bar = output.bar(bytes.len() as u64, &format!("pushing {}", reference.repository));
-    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let within = |error: Error| error.context(format!("cannot push {}", file.display()));
+    let (content, length) = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("onnx") => {
+            let model = ModelPath::at(file).map_err(within)?;
+            loadable(session, &model).await.map_err(within)?;
+            let length = model.size()?;
+            (Content::Model(model), length)
+        }
+        Some("wasm") => {
+            let bytes = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
+            let length = bytes.len() as u64;
+            (Content::Component(bytes), length)
+        }
+        _ => {
+            return Err(Error::invalid(format!("{} is neither .wasm nor .onnx", file.display()))
+                .hint("components end in .wasm, models in .onnx"));
+        }
+    };
+    let bar = output.bar(length, &format!("pushing {}", reference.repository));
     let watching = bar.clone();
     let registry = session.client().registry().watched(move |length| watching.inc(length));
     let (repository, at_once) = (&reference.repository, Some(tag.as_str()).filter(|_| key.is_none()));
-    let pushed = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("wasm") => {
-            let component = eyot_engine::componentize(&bytes)
-                .map_err(|error| error.context(format!("cannot push {}", file.display())))?;
+    let pushed = match content {
+        Content::Component(bytes) => {
+            let component = eyot_engine::componentize(&bytes).map_err(within)?;
             let made = matches!(component, std::borrow::Cow::Owned(_));
             let pushed = registry.push_component(repository, at_once, component.into_owned().into()).await;
             if made && let Ok(done) = &pushed {
@@ -140,12 +157,10 @@ pub(crate) async fn push_file(
             }
             pushed
         }
-        Some("onnx") => registry.push_model(repository, at_once, &name, bytes.into()).await,
-        _ => Err(Error::invalid(format!("{} is neither .wasm nor .onnx", file.display()))
-            .hint("components end in .wasm, models in .onnx")),
+        Content::Model(model) => model.push(&registry, repository, at_once).await,
     };
     bar.finish_and_clear();
-    let pushed = pushed.map_err(|error| error.context(format!("cannot push {}", file.display())))?;
+    let pushed = pushed.map_err(within)?;
     match key {
         Some(key) => sign_and_tag(&registry, pushed, tag, key).await,
         None => Ok(pushed),
@@ -160,13 +175,19 @@ async fn sign_and_tag(registry: &Client, pushed: Pushed, tag: &str, key: &Privat
     Ok(Pushed { tag: Some(tag.to_owned()), ..pushed })
 }
 
-/// What no back end can load is refused before anything is stored.
-async fn loadable(session: &Session, bytes: bytes::Bytes) -> Result<()> {
-    let models = crate::platform::models(session.config())?;
-    models.load_bytes(bytes, eyot_nn::Settings::default()).await.map(drop)
+/// What a file is, by its name.
+enum Content {
+    Component(Vec<u8>),
+    Model(ModelPath),
 }
 
-fn default_reference(file: &Path) -> Result<Reference> {
+/// What no back end can load is refused before anything is stored.
+async fn loadable(session: &Session, model: &ModelPath) -> Result<()> {
+    let models = crate::platform::models(session.config())?;
+    models.load_files(model.files()?, eyot_nn::Settings::default()).await.map(drop)
+}
+
+pub(crate) fn default_reference(file: &Path) -> Result<Reference> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let name = stem.to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     name.parse().map_err(|error: Error| error.hint("choose a name with --as NAME:TAG"))

@@ -121,7 +121,7 @@ fn shown(output: &Output, deployment: &Deployment, revisions: &[Revision]) -> St
             _ => output.paint(Tone::Dim, "not loaded"),
         };
         let contents = it.spec.component.iter().chain(it.spec.models.values());
-        let digests: Vec<_> = contents.map(|pinned| short(&pinned.content.to_string())).collect();
+        let digests: Vec<_> = contents.map(|pinned| short(&pinned.digest().to_string())).collect();
         let serves = format!("{} ({})", references(&it.spec), digests.join(", "));
         vec![it.revision.to_string(), it.weight.to_string(), share, role, it.created.to_string(), serves]
     };

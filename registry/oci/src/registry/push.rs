@@ -141,6 +141,8 @@ impl Registry {
             content: content.unwrap_or(plan.digest),
             kind: if content.is_some() { plan.kind } else { ArtifactKind::Other },
             size,
+            // Anything may be kept; that two files have one name is said to who wants to use them.
+            data: plan.manifest.data_layers().unwrap_or_default(),
         })
     }
 

@@ -1,8 +1,10 @@
 //! Operators that tract has not, or has wrong; and which it has.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use eyot_core::{Error, Result};
+use tract_onnx::data_resolver::ModelDataResolver;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb;
 use tract_onnx::tract_hir::internal::*;
@@ -13,10 +15,26 @@ use super::trees::{Ensemble, Number};
 /// tract, with our own operators in place of some of its.
 pub(super) fn onnx() -> Onnx {
     let mut onnx = tract_onnx::onnx();
+    onnx.provider = Arc::new(NoFiles);
     for op in ["TreeEnsembleClassifier", "TreeEnsembleRegressor"] {
         onnx.op_register.insert(op, trees);
     }
     onnx
+}
+
+/// No file is opened for a model: what it takes from others was put inside before.
+struct NoFiles;
+
+impl ModelDataResolver for NoFiles {
+    fn read_bytes_from_path(
+        &self,
+        _: &mut Vec<u8>,
+        path: &Path,
+        _: usize,
+        _: Option<usize>,
+    ) -> TractResult<()> {
+        bail!("a tensor lies in another file, '{}'", path.display())
+    }
 }
 
 /// How many operators a message names.
