@@ -1,4 +1,4 @@
-//! Automation: `cargo xtask setup | demo | test | memcheck | components | conformance | bench | wasi-testsuite | tidy`.
+//! Automation: `cargo xtask setup | demo | test | memcheck | components | conformance | bench | wasi-testsuite | structure | tidy`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -9,6 +9,7 @@ mod demo;
 mod memcheck;
 mod process;
 mod setup;
+mod structure;
 mod test;
 mod tidy;
 mod wasi_testsuite;
@@ -60,6 +61,12 @@ enum Task {
         /// A checkout of the suite with its programs built.
         folder: PathBuf,
     },
+    /// Prints figures of the code's structure: circles of modules, names of one word, numbers without a unit.
+    Structure {
+        /// Prints what the figures count, too.
+        #[arg(long)]
+        details: bool,
+    },
     /// Checks the house rules that a compiler does not: arrows between crates, sizes, READMEs.
     Tidy,
 }
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
             bench::run_bench(&what, if dist { setup::Profile::Dist } else { setup::Profile::Release })
         }
         Task::WasiTestsuite { folder } => wasi_testsuite::report(&folder),
+        Task::Structure { details } => structure::report(details),
         Task::Tidy => tidy::run(),
     };
     match done {
