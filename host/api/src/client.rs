@@ -1,3 +1,5 @@
+mod registry;
+
 use axum::body::Body;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Name, Result};

@@ -1,12 +1,12 @@
 use axum::extract::{Path, Query, State};
-use eyot_core::{Clock as _, Error, Permission, Reference, Result, SystemClock, Timestamp};
+use eyot_core::{Clock as _, Error, Permission, Reference, SystemClock, Timestamp};
 use eyot_oci::{Collection, Entry, LogEntry, Minted, Mode, Policy, Resolved, Scope, Scrub, Token, Usage};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::Services;
 use crate::answer::{Answer, Json};
 use crate::routes::{Caller, Routes, Rule};
-use crate::{Client, Services};
 
 const TOKENS: Rule = Rule::Needs(Permission::TokenManage);
 const POLICIES: Rule = Rule::Needs(Permission::PolicyManage);
@@ -62,8 +62,8 @@ async fn resolve(
 /// What a collection is asked to do.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CollectRequest {
-    mode: Mode,
+pub(crate) struct CollectRequest {
+    pub(crate) mode: Mode,
 }
 
 async fn collect_garbage(
@@ -84,11 +84,11 @@ async fn tokens(State(services): State<Services>) -> Answer<Vec<Token>> {
 /// A token to be made.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TokenRequest {
-    name: String,
-    scopes: Vec<Scope>,
+pub(crate) struct TokenRequest {
+    pub(crate) name: String,
+    pub(crate) scopes: Vec<Scope>,
     #[serde(default)]
-    expires: Option<Timestamp>,
+    pub(crate) expires: Option<Timestamp>,
 }
 
 async fn create_token(
@@ -152,57 +152,4 @@ async fn remove_policy(
     Query(ByRepository { repository }): Query<ByRepository>,
 ) -> Answer<()> {
     Ok(axum::Json(services.registry.remove_policy(&repository, &caller.actor()).await?))
-}
-
-impl Client {
-    /// What repositories may hold, and what they hold of it.
-    pub async fn usage(&self) -> Result<Vec<Usage>> {
-        self.get("/api/v1/registry/usage").await
-    }
-
-    /// Who must vouch for what.
-    pub async fn policies(&self) -> Result<Vec<Policy>> {
-        self.get("/api/v1/registry/policies").await
-    }
-
-    pub async fn set_policy(&self, policy: &Policy) -> Result<Policy> {
-        self.put("/api/v1/registry/policies", policy).await
-    }
-
-    pub async fn remove_policy(&self, repository: &str) -> Result<()> {
-        let repository = crate::client::escape(repository);
-        self.delete(&format!("/api/v1/registry/policies?repository={repository}")).await
-    }
-
-    /// Collects the registry's garbage, or says what a collection would remove.
-    pub async fn collect_garbage(&self, mode: Mode) -> Result<Collection> {
-        self.post("/api/v1/registry/collections", &CollectRequest { mode }).await
-    }
-
-    /// Hashes every blob of the registry again.
-    pub async fn scrub(&self) -> Result<Scrub> {
-        self.post("/api/v1/registry/scrubs", &()).await
-    }
-
-    pub async fn tokens(&self) -> Result<Vec<Token>> {
-        self.get("/api/v1/registry/tokens").await
-    }
-
-    pub async fn create_token(
-        &self,
-        name: &str,
-        scopes: Vec<Scope>,
-        expires: Option<Timestamp>,
-    ) -> Result<Minted> {
-        self.post("/api/v1/registry/tokens", &TokenRequest { name: name.to_owned(), scopes, expires }).await
-    }
-
-    pub async fn revoke_token(&self, name: &str) -> Result<()> {
-        self.delete(&format!("/api/v1/registry/tokens/{}", crate::client::escape(name))).await
-    }
-
-    /// The registry's log after an entry, oldest first: as many as one answer holds, none at the end.
-    pub async fn registry_log(&self, after: i64) -> Result<Vec<LogEntry>> {
-        self.get(&format!("/api/v1/registry/log?after={after}")).await
-    }
 }

@@ -8,42 +8,16 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
 use eyot_core::{Error, Kind, config};
-use eyot_deploy::Deployments;
 use eyot_http::{Buffers, Guard, Listener, PacedBody, Rejection, Returned};
 use eyot_meta::Changes;
-use eyot_oci::Registry;
-use eyot_pipelines::Executor;
-use eyot_tracking::Tracking;
 use hyper::body::Incoming;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::answer::Refusal;
-use crate::logs::{self, Logs};
 use crate::routes::{Routes, Rule};
-use crate::{deployments, front, models, registry, runs};
-
-/// What answers requests.
-#[derive(Clone)]
-pub struct Services {
-    pub info: ServerInfo,
-    pub registry: Registry,
-    pub tracking: Tracking,
-    pub pipelines: Executor,
-    pub deployments: Deployments,
-    pub logs: Logs,
-    /// What requests change, until that is done.
-    pub changes: Changes,
-}
-
-/// What a server says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerInfo {
-    pub version: String,
-    /// The data plane's URL; none while it does not listen.
-    pub gateway: Option<String>,
-}
+use crate::services::{ServerInfo, Services};
+use crate::{deployments, front, logs, models, registry, runs};
 
 /// Every route of the control plane.
 pub fn router(services: Services) -> Router {

@@ -8,46 +8,19 @@ use eyot_tracking::{Outcome, Tracking};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, broadcast, watch};
-use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
 use crate::pins;
 use crate::plan::{Interfaces, Pinned, Plan, PlanRequest, plan};
 use crate::run::Run;
 use crate::runner::{ModelPublisher, StepRunner};
+use crate::state::{ExecutorState, RunningRun};
 use crate::store::Records;
 use crate::{Edge, PipelineRun, RunEvent};
 
 /// Runs pipelines. Cheap to clone.
 #[derive(Clone)]
-pub struct Executor(Arc<Inner>);
-
-pub(crate) struct Inner {
-    pub(crate) records: Records,
-    pub(crate) cache: Cache,
-    pub(crate) store: Arc<dyn BlobStore>,
-    pub(crate) tracking: Tracking,
-    pub(crate) runner: Arc<dyn StepRunner>,
-    pub(crate) publisher: Arc<dyn ModelPublisher>,
-    /// Steps that run at the same time, over all runs.
-    pub(crate) slots: Semaphore,
-    pub(crate) events: broadcast::Sender<RunEvent>,
-    pub(crate) running: Mutex<HashMap<String, Running>>,
-    /// What is written in several steps, until it is written.
-    pub(crate) changes: Changes,
-}
-
-pub(crate) struct Running {
-    cancel: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Inner {
-    pub(crate) fn tell(&self, event: RunEvent) {
-        // Fails when nobody listens, which is no fault.
-        let _ = self.events.send(event);
-    }
-}
+pub struct Executor(Arc<ExecutorState>);
 
 /// Events that a slow listener may lag behind before it misses some.
 const EVENTS: usize = 4096;
@@ -66,7 +39,7 @@ impl Executor {
         let (records, cache) = (Records::new(db.clone()), Cache::new(db, store.clone()));
         let (slots, running, changes) =
             (Semaphore::new(parallel.max(1)), Mutex::default(), Changes::default());
-        Self(Arc::new(Inner {
+        Self(Arc::new(ExecutorState {
             records,
             cache,
             store,
@@ -128,7 +101,7 @@ impl Executor {
         // Entered under the lock: a run that ends at once must find itself to take out.
         let mut running = self.0.running.lock();
         let task = tokio::spawn(run.execute());
-        running.insert(id.clone(), Running { cancel, task });
+        running.insert(id.clone(), RunningRun { cancel, task });
         Ok(id)
     }
 
@@ -208,7 +181,7 @@ impl Executor {
 
     /// Cancels every run and waits until each has written its end.
     pub async fn close(&self) {
-        let running: Vec<Running> = self.0.running.lock().drain().map(|(_, running)| running).collect();
+        let running: Vec<RunningRun> = self.0.running.lock().drain().map(|(_, running)| running).collect();
         for run in running {
             let _ = run.cancel.send(true);
             if let Err(error) = run.task.await {

@@ -6,7 +6,6 @@ mod command;
 mod executor;
 mod file;
 mod key;
-mod order;
 mod pins;
 mod plan;
 mod provenance;
@@ -14,6 +13,7 @@ mod records;
 mod reports;
 mod run;
 mod runner;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;

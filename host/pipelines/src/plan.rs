@@ -13,8 +13,8 @@ use toml::Spanned;
 
 use crate::command::{self, Command};
 use crate::file::{File, Step, place};
-use crate::order;
 
+mod order;
 mod program;
 mod values;
 

@@ -14,17 +14,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cache::Kept;
-use crate::executor::Inner;
 use crate::key::cache_key;
 use crate::pins;
 use crate::plan::{Argument, Call, Plan, Planned, Work};
 use crate::reports::{Forward, drain, write};
 use crate::runner::{Artifact, StepWork};
+use crate::state::ExecutorState;
 use crate::{RunEvent, RunStatus, StepRun, StepStatus};
 
 /// A run on its way.
 pub(crate) struct Run {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<ExecutorState>,
     pub(crate) id: String,
     pub(crate) plan: Plan,
     pub(crate) tracking_run: Option<String>,
@@ -251,7 +251,7 @@ fn fresh(step: &Planned) -> StepRun {
 
 /// What a step's own task holds.
 struct Task {
-    inner: Arc<Inner>,
+    inner: Arc<ExecutorState>,
     store: Arc<dyn BlobStore>,
     run: String,
     tracking_run: Option<String>,

@@ -45,6 +45,11 @@ pub(crate) fn report(details: bool) -> Result<()> {
     Ok(())
 }
 
+/// How many modules of each crate are in circles.
+pub(crate) fn circles() -> Result<Vec<(String, Vec<Vec<String>>)>> {
+    Ok(source::crates()?.into_iter().map(|(name, modules)| (name, uses::circles(&modules))).collect())
+}
+
 fn figures((name, modules): (String, Vec<Module>)) -> CrateFigures {
     let circles = uses::circles(&modules);
     let (mut types, mut constants) = (Vec::new(), Vec::new());

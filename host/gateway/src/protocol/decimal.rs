@@ -2,8 +2,6 @@
 
 use fast_float2::FastFloat;
 
-use crate::protocol::json::ends;
-
 /// A number as it is written: digits without the point, and the power of ten that is due to it.
 pub(super) struct Decimal {
     negative: bool,
@@ -114,6 +112,11 @@ pub(super) fn usual(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
 
 /// What [`usual`] looks at: a sign, a digit, the point, and sixteen digits; rounded up.
 pub(super) const WINDOW: usize = 32;
+
+/// Whether a number or word may end before this byte.
+pub(super) fn ends(next: Option<&u8>) -> bool {
+    next.is_none_or(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
+}
 
 fn digit(text: &[u8], at: usize) -> Option<u8> {
     text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::protocol::decimal::{Decimal, Float, usual};
+use crate::protocol::decimal::{Decimal, Float, ends, usual};
 
 /// Deeper than any request; what is deeper is an attack on somebody's stack.
 pub(crate) const DEPTH: usize = 32;
@@ -301,11 +301,6 @@ fn whole(written: &str) -> Option<i128> {
     let zeros = usize::try_from(point.checked_sub(i64::try_from(significant.len()).ok()?)?).ok()?;
     // No type of 64 bits has more digits.
     (zeros <= 20).then(|| format!("{sign}{significant}{}", "0".repeat(zeros)).parse().ok())?
-}
-
-/// Whether a number or word may end before this byte.
-pub(super) fn ends(next: Option<&u8>) -> bool {
-    next.is_none_or(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
 }
 
 /// A whole number that is read digit by digit.

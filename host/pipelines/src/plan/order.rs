@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use eyot_core::Name;
 
-use crate::plan::Planned;
+use super::Planned;
 
 /// Sorts the steps so that each stands after those it needs; the order they had decides the rest.
 ///
 /// Fails when there is none, with the steps of a circle: the first comes again at the end.
-pub(crate) fn sort(steps: &mut Vec<Planned>) -> Result<(), Vec<String>> {
+pub(super) fn sort(steps: &mut Vec<Planned>) -> Result<(), Vec<String>> {
     let mut waiting = std::mem::take(steps);
     let known: BTreeSet<Name> = waiting.iter().map(|step| step.name.clone()).collect();
     let mut done: BTreeSet<Name> = BTreeSet::new();

@@ -1,0 +1,60 @@
+//! The registry's own routes: what is used of it, who must vouch, tokens, the log.
+
+use eyot_core::{Result, Timestamp};
+use eyot_oci::{Collection, LogEntry, Minted, Mode, Policy, Scope, Scrub, Token, Usage};
+
+use super::{Client, escape};
+use crate::registry::{CollectRequest, TokenRequest};
+
+impl Client {
+    /// What repositories may hold, and what they hold of it.
+    pub async fn usage(&self) -> Result<Vec<Usage>> {
+        self.get("/api/v1/registry/usage").await
+    }
+
+    /// Who must vouch for what.
+    pub async fn policies(&self) -> Result<Vec<Policy>> {
+        self.get("/api/v1/registry/policies").await
+    }
+
+    pub async fn set_policy(&self, policy: &Policy) -> Result<Policy> {
+        self.put("/api/v1/registry/policies", policy).await
+    }
+
+    pub async fn remove_policy(&self, repository: &str) -> Result<()> {
+        let repository = escape(repository);
+        self.delete(&format!("/api/v1/registry/policies?repository={repository}")).await
+    }
+
+    /// Collects the registry's garbage, or says what a collection would remove.
+    pub async fn collect_garbage(&self, mode: Mode) -> Result<Collection> {
+        self.post("/api/v1/registry/collections", &CollectRequest { mode }).await
+    }
+
+    /// Hashes every blob of the registry again.
+    pub async fn scrub(&self) -> Result<Scrub> {
+        self.post("/api/v1/registry/scrubs", &()).await
+    }
+
+    pub async fn tokens(&self) -> Result<Vec<Token>> {
+        self.get("/api/v1/registry/tokens").await
+    }
+
+    pub async fn create_token(
+        &self,
+        name: &str,
+        scopes: Vec<Scope>,
+        expires: Option<Timestamp>,
+    ) -> Result<Minted> {
+        self.post("/api/v1/registry/tokens", &TokenRequest { name: name.to_owned(), scopes, expires }).await
+    }
+
+    pub async fn revoke_token(&self, name: &str) -> Result<()> {
+        self.delete(&format!("/api/v1/registry/tokens/{}", escape(name))).await
+    }
+
+    /// The registry's log after an entry, oldest first: as many as one answer holds, none at the end.
+    pub async fn registry_log(&self, after: i64) -> Result<Vec<LogEntry>> {
+        self.get(&format!("/api/v1/registry/log?after={after}")).await
+    }
+}

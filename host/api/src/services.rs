@@ -1,0 +1,31 @@
+//! What the routes of the control plane work with.
+
+use eyot_deploy::Deployments;
+use eyot_meta::Changes;
+use eyot_oci::Registry;
+use eyot_pipelines::Executor;
+use eyot_tracking::Tracking;
+use serde::{Deserialize, Serialize};
+
+use crate::log_lines::Logs;
+
+/// What answers requests.
+#[derive(Clone)]
+pub struct Services {
+    pub info: ServerInfo,
+    pub registry: Registry,
+    pub tracking: Tracking,
+    pub pipelines: Executor,
+    pub deployments: Deployments,
+    pub logs: Logs,
+    /// What requests change, until that is done.
+    pub changes: Changes,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerInfo {
+    pub version: String,
+    /// The data plane's URL; none while it does not listen.
+    pub gateway: Option<String>,
+}
