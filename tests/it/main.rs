@@ -20,6 +20,7 @@ mod functions;
 mod guard;
 mod guests;
 mod input;
+mod javascript;
 mod joining;
 mod linking;
 mod overlap;

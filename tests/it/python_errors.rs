@@ -170,13 +170,13 @@ fn pages_in_python_fail_with_their_line() {
     for (path, says) in [
         (
             "none",
-            "TypeError: what answer gives is of type NoneType, and an eyot.Response is wanted (app.py, line 4)",
+            "TypeError: what answer gives is of type NoneType, and an eyot.Response is wanted\n(app.py, line 4)",
         ),
         ("dict", "TypeError: the body of a response is of type dict"),
-        ("status", "TypeError: the status of a response is of type str, and int is wanted (app.py, line 4)"),
+        ("status", "TypeError: the status of a response is of type str, and int is wanted\n(app.py, line 4)"),
         ("header", "ValueError: header 'a b' cannot be 'c'"),
         ("late", "exited with status 1; its last words: ValueError: late (app.py, line 8)"),
-        ("other", "KeyError: 'other' (app.py, line 10)"),
+        ("other", "KeyError: 'other'\n(app.py, line 10)"),
     ] {
         let answer = server.get(&format!("/page/{path}")).unwrap();
         assert!(answer.status == 500 && answer.text().contains(says), "{path}: {}", answer.text());

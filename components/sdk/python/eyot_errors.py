@@ -28,16 +28,15 @@ def show(error):
         print("".join(trace.format()), end="", file=sys.stderr)
 
 
-def told(error, otherwise=""):
+def told(error, otherwise="", before=" "):
     """An exception in one line: what it is, what it says, and the last of the app's own lines that it came from,
     or what is told otherwise."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, ModuleNotFoundError):
         text += "; packages of pure Python work beside app.py, numpy and others with compiled code do not"
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if is_own(frame.filename):
-            return f"{text} ({os.path.basename(frame.filename)}, line {frame.lineno})"
-    return text + otherwise
+    frames = (frame for frame in reversed(traceback.extract_tb(error.__traceback__)) if is_own(frame.filename))
+    place = next((f"({os.path.basename(frame.filename)}, line {frame.lineno})" for frame in frames), otherwise)
+    return f"{text}{before}{place}" if place else text
 
 
 def plain(text):
@@ -48,4 +47,4 @@ def plain(text):
 def place_of(function):
     """Where a function of the app begins."""
     code = getattr(inspect.unwrap(function), "__code__", None)
-    return f" ({os.path.basename(code.co_filename)}, line {code.co_firstlineno})" if code else ""
+    return f"({os.path.basename(code.co_filename)}, line {code.co_firstlineno})" if code else ""

@@ -172,7 +172,7 @@ def http(function):
                 head, pieces = response._head(), response._pieces()
             except FAILURES as error:
                 show(error)
-                response = Response(plain(told(error, at)) + "\n", 500)
+                response = Response(plain(told(error, at, before="\n")) + "\n", 500)
                 head, pieces = response._head(), response._pieces()
             _send(response_out, head, pieces)
 

@@ -4,22 +4,13 @@
 
 import { readFile, writeFile } from "node:fs/promises";
 import { componentize } from "@bytecodealliance/componentize-js";
-import ts from "typescript";
-
-/** Whether a module calls the global `fetch`; a method of that name is another thing. */
-function requests(source) {
-  const visit = (node) => {
-    const called = ts.isCallExpression(node) ? node.expression.getText() : "";
-    return called === "fetch" || called === "globalThis.fetch" || ts.forEachChild(node, visit) || false;
-  };
-  return visit(ts.createSourceFile("bundle.js", source, ts.ScriptTarget.Latest, true));
-}
+import { reachesFetch } from "./reach.js";
 
 async function make(bundle, witPath, into, kind) {
   const source = await readFile(bundle, "utf8");
   // What an app does not use, its component does not ask its host for: requests of its own must be granted.
   const disableFeatures = kind === "http" ? [] : ["fetch-event"];
-  if (!requests(source)) disableFeatures.push("http");
+  if (!reachesFetch(source)) disableFeatures.push("http");
   const { component } = await componentize(source, { witPath, worldName: "component", disableFeatures });
   await writeFile(into, component);
 }

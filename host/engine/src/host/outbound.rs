@@ -1,25 +1,86 @@
 //! Requests over HTTP that a component sends: only to where it was granted.
 
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use http::uri::{Authority, Scheme};
-use http::{Request, Uri};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
+use connection::{Target, Timeouts};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::Request;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::logs::{Sink, Stream};
 use crate::reach::Reach;
+
+mod connection;
+#[cfg(test)]
+mod tests;
 
 /// Lets requests out, or not.
 pub(crate) struct Outbound {
     reach: Arc<Reach>,
     sink: Arc<dyn Sink>,
+    network: Arc<Network>,
 }
 
 impl Outbound {
     pub(crate) fn new(reach: Arc<Reach>, sink: Arc<dyn Sink>) -> Self {
-        Self { reach, sink }
+        static SYSTEM: LazyLock<Arc<Network>> = LazyLock::new(Network::system);
+        Self { reach, sink, network: SYSTEM.clone() }
+    }
+}
+
+/// The addresses of a host, once they are found.
+type Found = BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+
+/// What requests go through.
+struct Network {
+    /// Finds the addresses of a host, with a port.
+    resolve: Box<dyn Fn(String, u16) -> Found + Send + Sync>,
+    /// Which addresses have to be named themselves.
+    is_guarded: fn(SocketAddr) -> bool,
+    /// Whom servers have to be certified by.
+    tls: fn() -> Arc<rustls::ClientConfig>,
+}
+
+impl Network {
+    fn system() -> Arc<Self> {
+        let resolve = Box::new(|host, port| connection::resolve(host, port).boxed());
+        Arc::new(Self { resolve, is_guarded, tls: connection::public_tls })
+    }
+
+    /// The addresses that a request may go to. Names are resolved here and nowhere else: what a name leads to may be
+    /// another address a moment later.
+    ///
+    /// Fails with `HttpRequestDenied` where all are guarded, unless they are `named`.
+    async fn addresses(
+        &self,
+        target: &Target,
+        timeout: Duration,
+        named: bool,
+        sink: &dyn Sink,
+    ) -> Result<Vec<SocketAddr>, Error> {
+        let found = tokio::time::timeout(timeout, (self.resolve)(target.host.clone(), target.port)).await;
+        let found = found.map_err(|_| Error::ConnectionTimeout)?.map_err(Error::Connect)?;
+        let (open, guarded): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|address| named || !(self.is_guarded)(*address));
+        match (open.is_empty(), guarded.first()) {
+            (false, _) => Ok(open),
+            (true, None) => Err(Error::DestinationNotFound),
+            (true, Some(address)) => {
+                let authority = &target.authority;
+                sink.line(
+                    Stream::Stderr,
+                    &format!(
+                        "a request to {authority} was not sent: {address} is of this machine or its link, which only \
+                         a grant that names it reaches (--allow-http {address})"
+                    ),
+                );
+                Err(Error::HttpRequestDenied)
+            }
+        }
     }
 }
 
@@ -27,7 +88,7 @@ impl Outbound {
 /// instance may have thousands of bodies.
 const BODY_PIECE_BYTES: usize = 64 << 10;
 
-/// How long a name may take to be resolved, where the guest does not say how long a connection may.
+/// How long a name may take to be resolved, unless the guest gives a connection less.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -49,11 +110,12 @@ impl WasiHttpHooks for Outbound {
         }
         // Who names this machine, or an address, means it.
         let named = granted.iter().any(|destination| destination.is_literal());
-        let sink = self.sink.clone();
+        let (sink, network) = (self.sink.clone(), self.network.clone());
         Box::new(async move {
-            let request = if named { request } else { to_others(request, options, &*sink).await? };
-            let (response, io) = default_send_request(request, options).await?;
-            Ok((response.map(http_body_util::BodyExt::boxed_unsync), Box::new(io) as Io))
+            let (target, timeouts) = (Target::of(request.uri())?, Timeouts::of(options));
+            let resolving = timeouts.connect.min(RESOLVE_TIMEOUT);
+            let addresses = network.addresses(&target, resolving, named, &*sink).await?;
+            connection::send(request, &target, &addresses, timeouts, (network.tls)()).await
         })
     }
 
@@ -64,48 +126,6 @@ impl WasiHttpHooks for Outbound {
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_PIECE_BYTES
     }
-}
-
-/// The request to an address that may be reached without being named: what a name resolves to is looked at, and
-/// without TLS it is that address that is connected to. With TLS the name has to stay, since the server proves it;
-/// whoever answers on this machine instead cannot.
-///
-/// Fails with `HttpRequestDenied` where all of them are guarded.
-async fn to_others(
-    mut request: Request<WasiBody>,
-    options: Option<RequestOptions>,
-    sink: &dyn Sink,
-) -> Result<Request<WasiBody>, Error> {
-    let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?.clone();
-    let encrypted = request.uri().scheme() == Some(&Scheme::HTTPS);
-    let port = authority.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let time = options.and_then(|options| options.connect_timeout).unwrap_or(RESOLVE_TIMEOUT);
-    let found = tokio::time::timeout(time, tokio::net::lookup_host((host, port))).await;
-    let found = found.map_err(|_| Error::ConnectionTimeout)?.map_err(Error::Connect)?;
-    let (guarded, open): (Vec<_>, Vec<_>) = found.partition(|address| is_guarded(*address));
-    if open.is_empty() || encrypted && !guarded.is_empty() {
-        if let Some(address) = guarded.first() {
-            sink.line(
-                Stream::Stderr,
-                &format!(
-                    "a request to {authority} was not sent: {address} is of this machine or its link, which only \
-                     a grant that names it reaches (--allow-http {address})"
-                ),
-            );
-        }
-        return Err(Error::HttpRequestDenied);
-    }
-    if !encrypted {
-        // The first that there is a way to; of one that is the only one its failure is told.
-        let address = open.iter().find(|address| way_to(**address).is_some()).or(open.first());
-        let address = address.ok_or(Error::DestinationNotFound)?;
-        let mut parts = request.uri().clone().into_parts();
-        parts.authority =
-            Some(Authority::try_from(address.to_string()).map_err(|_| Error::HttpRequestUriInvalid)?);
-        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::HttpRequestUriInvalid)?;
-    }
-    Ok(request)
 }
 
 /// Whether an address is of this machine, or of the link that it is on: where the control plane answers, neighbours
@@ -137,36 +157,4 @@ fn way_to(address: SocketAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect(address).ok()?;
     Some(socket.local_addr().ok()?.ip())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn this_machine_and_its_link_are_guarded() {
-        for (address, guarded) in [
-            ("127.0.0.1:80", true),
-            ("127.9.9.9:8090", true),
-            ("0.0.0.0:80", true),
-            ("169.254.169.254:80", true),
-            ("[::1]:80", true),
-            ("[::]:80", true),
-            ("[fe80::1]:80", true),
-            ("[fd00:ec2::254]:80", true),
-            ("[::ffff:127.0.0.1]:80", true),
-            ("[::ffff:169.254.1.1]:80", true),
-            ("192.0.2.1:80", false),
-            ("10.1.2.3:80", false),
-            ("[2001:db8::1]:443", false),
-        ] {
-            assert_eq!(is_guarded(address.parse().unwrap()), guarded, "{address}");
-        }
-        // This machine's address on its network, where it has one.
-        if let Some(own) = way_to("192.0.2.1:9".parse().unwrap()) {
-            assert!(is_guarded(SocketAddr::new(own, 8090)), "{own}");
-        }
-    }
 }

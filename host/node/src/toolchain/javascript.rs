@@ -34,7 +34,8 @@ pub(crate) const SDK: &[(&str, &str)] = files![
     "eyot/outside/tracking.js",
 ];
 /// What reads an app and makes its component; it lies beside the packages that it uses.
-const SCRIPTS: &[(&str, &str)] = files!["build/types.js", "build/describe.js", "build/componentize.js"];
+const SCRIPTS: &[(&str, &str)] =
+    files!["build/types.js", "build/describe.js", "build/reach.js", "build/componentize.js"];
 /// The WASI whose names the engine inside of componentize-js has built in; a host of a later one links it.
 const WASI: &str = "0.2.10";
 /// componentize-js, esbuild and TypeScript.
@@ -136,4 +137,73 @@ fn entry(dir: &Path, language: Language) -> Result<PathBuf> {
         ))
     })?;
     Ok(found.canonicalize()?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Prints for each of its arguments whether it can reach `fetch`.
+    const ASK: &str = "const [reach, ...sources] = process.argv.slice(1); \
+        const { reachesFetch } = await import(reach); \
+        console.log(sources.map(reachesFetch).join(' '));";
+
+    #[test]
+    fn what_can_reach_fetch_is_told_from_what_cannot() {
+        let tools = Tools::new(&eyot_core::config::Data::default().tools);
+        let Some(tool) = tools.find(&TOOL) else {
+            assert!(std::env::var_os("CI").is_none(), "the JavaScript tools are not installed");
+            return eprintln!("ignored: the JavaScript tools are not installed");
+        };
+        let reach = scripts(&tool).unwrap().join("reach.js");
+        for (expected, sources) in [
+            (
+                "true",
+                &[
+                    "fetch('x')",
+                    "globalThis.fetch('x')",
+                    "const f = globalThis['fet' + 'ch']",
+                    "const { fetch: g } = globalThis",
+                    "const f = fetch; f()",
+                    "self.fetch('x')",
+                    "new Function('return fetch')()",
+                    "eval('fetch')",
+                    "Reflect.get(globalThis, 'fetch')",
+                    "export const o = { fetch }",
+                    "class A { x = fetch }",
+                    "globalThis.globalThis.fetch('x')",
+                    "const { a = fetch } = b",
+                    "(() => {}).constructor('return fetch')()",
+                    "[].map['constructor']('return fetch')()",
+                ][..],
+            ),
+            (
+                "false",
+                &[
+                    "store.fetch('x')",
+                    "export default { fetch(request) { return request; } }",
+                    "class A { fetch() {} }",
+                    "const { fetch: mine } = store",
+                    "globalThis.console.log('fetch')",
+                    "x.constructor.name",
+                    "import { fetch as f } from 'eyot:ml/models@0.1.0'",
+                ],
+            ),
+        ] {
+            let node = Command::new("node")
+                .args(["--input-type=module", "-e", ASK])
+                .arg(&reach)
+                .args(sources)
+                .output()
+                .unwrap();
+            let said = String::from_utf8(node.stdout).unwrap();
+            let told: Vec<_> = said.split_whitespace().collect();
+            assert_eq!(told.len(), sources.len(), "{}", String::from_utf8_lossy(&node.stderr));
+            for (told, source) in told.iter().zip(sources) {
+                assert_eq!(*told, expected, "{source}");
+            }
+        }
+    }
 }
