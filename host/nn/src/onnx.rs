@@ -69,6 +69,8 @@ pub(crate) fn parse_files(files: &ModelFiles, outside: Outside) -> Result<Parsed
     let mut is_unchanged = true;
     if files.data.is_empty() {
         inline(bytes)?;
+        // A name that looks like something else to who walks over bytes is one to who knows the format.
+        external::settle(&mut proto, files, outside)?;
     } else {
         let is_plain = external::settle(&mut proto, files, outside)?;
         is_unchanged = is_plain && outside == Outside::Kept;

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::{Policy, PrivateKey, Requirement, SIGNED, sign};
+use crate::{DataLayer, DataPath, Policy, PrivateKey, Requirement, SIGNED, sign};
 use http::StatusCode;
 
 /// A server; it is down once this is dropped.
@@ -300,6 +300,25 @@ async fn a_mirrored_component_resolves_as_if_it_had_been_pushed_here() {
     let resolved = here.registry.artifact(&"up/open/c:1.0.0".parse().unwrap()).await.unwrap();
     assert_eq!((resolved.manifest, resolved.content), (pushed.digest, pushed.content));
     assert_eq!(here.store.get(&pushed.content).await.unwrap(), component());
+}
+
+/// A model is served out of all its files: none of them is fetched too late.
+#[tokio::test]
+async fn a_mirrored_model_comes_with_the_weights_beside_it() {
+    let upstream = World::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.data");
+    std::fs::write(&path, "weights").unwrap();
+    let data = [DataPath { name: "m.data".into(), path }];
+    let model = ("m.onnx", Bytes::from_static(b"model"));
+    let pushed = upstream.client().push_model_files("open/m", Some("1"), model, &data).await.unwrap();
+    assert_eq!(pushed.size, 12);
+    let site = Site::new(router(upstream.registry.clone())).await;
+    let here = mirroring(mirror(site.address)).await;
+    let resolved = here.registry.artifact(&"up/open/m:1".parse().unwrap()).await.unwrap();
+    let weights = DataLayer { name: "m.data".into(), digest: Digest::of("weights"), size: 7 };
+    assert_eq!((resolved.content, resolved.data), (pushed.content, vec![weights]));
+    assert_eq!(here.store.get(&Digest::of("weights")).await.unwrap(), "weights");
 }
 
 #[tokio::test]

@@ -260,6 +260,22 @@ fn nothing_but_the_files_that_came_with_it_is_read() {
     }
 }
 
+/// A name without a folder that reads as a type of the format to who does not know where it stands.
+#[test]
+fn a_name_that_looks_like_a_type_is_a_name() {
+    let name = format!("B0{}", "a".repeat(48));
+    let (model, _) = outside(&dense());
+    let mut model = model;
+    for tensor in &mut model.graph.as_mut().unwrap().initializer {
+        tensor.external_data[0].value.clone_from(&name);
+    }
+    assert_eq!(crate::files::named_file(&model.encode_to_vec()), None);
+    for backend in all_back_ends() {
+        let error = backend.load(&model.encode_to_vec().into(), Settings::default()).err().unwrap();
+        assert!(error.kind() == Kind::Unsupported && error.chain().contains(&name), "{error:?}");
+    }
+}
+
 fn varint(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value > 0x7f {
