@@ -60,6 +60,7 @@ impl Plan {
         operators::check(&proto, &onnx.op_register)?;
         copy_what_passes_through(&mut proto);
         operators::keep_axes(&mut proto);
+        operators::zeros_of_shape(&mut proto);
         let plan = guarded(Kind::Unsupported, "tract cannot load this model", || {
             let mut model = onnx.model_for_proto_model(&proto)?;
             name_variable_dimensions(&mut model)?;
@@ -67,8 +68,25 @@ impl Plan {
         });
         let plan = plan.map_err(|error| error.hint(operators::ELSEWHERE))?;
         let plan = Plan { signature, plan };
+        plan.check_types()?;
         plan.check_wide_numbers()?;
         Ok(plan)
+    }
+
+    /// What would be answered in another type than the file says is no answer.
+    fn check_types(&self) -> Result<()> {
+        for (place, spec) in self.signature.outputs.iter().enumerate() {
+            let Ok(fact) = self.plan.model().output_fact(place) else { continue };
+            let found = match fact.datum_type {
+                DatumType::String => Some(DataType::Bytes),
+                other => data_type(other),
+            };
+            if let Some(found) = found.filter(|found| *found != spec.dtype) {
+                let message = format!("tract gives output '{}' as {found}, not as {}", spec.name, spec.dtype);
+                return Err(Error::unsupported(message).hint(operators::ELSEWHERE));
+            }
+        }
+        Ok(())
     }
 
     /// Some operators compute in numbers of 32 bits alone, which they say when they run.

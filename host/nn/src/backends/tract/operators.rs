@@ -114,7 +114,38 @@ pub(super) fn keep_axes(proto: &mut pb::ModelProto) {
 }
 
 /// The number of `TensorProto.DataType`.
+const FLOAT: i32 = 1;
 const INT64: i32 = 7;
+
+/// What is made of a shape is of single precision where nobody says otherwise; tract makes it of double.
+pub(super) fn zeros_of_shape(proto: &mut pb::ModelProto) {
+    proto.graph.iter_mut().for_each(zeros);
+}
+
+fn zeros(graph: &mut pb::GraphProto) {
+    for node in &mut graph.node {
+        let says = node.attribute.iter().any(|attribute| attribute.name == "value");
+        if node.op_type == "ConstantOfShape" && !says {
+            let zero = pb::TensorProto {
+                dims: vec![1],
+                data_type: FLOAT,
+                float_data: vec![0.0],
+                ..pb::TensorProto::default()
+            };
+            node.attribute.push(pb::AttributeProto {
+                name: "value".to_owned(),
+                t: Some(zero),
+                r#type: pb::attribute_proto::AttributeType::Tensor as i32,
+                ..pb::AttributeProto::default()
+            });
+        }
+        let inner = node
+            .attribute
+            .iter_mut()
+            .flat_map(|attribute| attribute.g.iter_mut().chain(&mut attribute.graphs));
+        inner.for_each(zeros);
+    }
+}
 
 fn trees(_: &ParsingContext<'_>, node: &pb::NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     let ensemble = Ensemble::new(node).map_err(|error| format_err!("{error}"))?;

@@ -118,3 +118,17 @@ fn operators_that_tract_has_not_are_named() {
         "{error:?}"
     );
 }
+
+#[test]
+fn outputs_are_of_the_types_that_the_file_says() {
+    let shape = Tensor::of(vec![1], &[2_i64]).unwrap();
+    let graph = |of: DataType| {
+        let graph = Graph::new().input("x", DataType::F32, "n 2").weight("shape", &shape);
+        graph.node("ConstantOfShape", "shape", "zeros").node("Add", "x zeros", "y").output("y", of, "n 2")
+    };
+    let model = Tract.load(&graph(DataType::F32).bytes(), Settings::default()).unwrap();
+    let x = Tensor::of(vec![1, 2], &[1_f32, 2.]).unwrap();
+    assert_eq!(model.run(std::slice::from_ref(&x)).unwrap(), [x]);
+    let error = Tract.load(&graph(DataType::F64).bytes(), Settings::default()).err().unwrap();
+    assert_eq!(error.kind(), Kind::Unsupported, "{error:?}");
+}
