@@ -110,6 +110,24 @@ fn a_command_of_a_pipeline_has_the_environment_that_the_pipeline_says() {
     assert_eq!(step(&again, "say")["status"], "cached", "{again:#}");
 }
 
+#[test]
+fn a_program_of_two_versions_of_wasi_runs_through_the_newer_one() {
+    let Some(program) = component("testing-program3") else { return };
+    let (world, program) = (World::new(), text(&program));
+    for options in [&[][..], &["--real"]] {
+        let output = run(&world, &[options, &[program, "say", "it"]].concat(), "");
+        assert_eq!(said(&output), ("testing-program3.wasm say it\n".to_owned(), String::new(), Some(0)));
+        let output = run(&world, &[options, &[program, "fail"]].concat(), "");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
+    // As a step it is the same.
+    assert!(world.push("testing-program3"));
+    let source =
+        "[pipeline]\nname = \"say\"\n[steps.say]\ncomponent = \"testing-program3:0.1.0\"\nargs = [\"say\"]\n";
+    let run = world.eyot.json(&["run", &world.write("pipeline.toml", source)]).unwrap();
+    assert_eq!(step(&run, "say")["status"], "succeeded", "{run:#}");
+}
+
 /// Writes a suite in the form of the public one, of one program under several names.
 fn suite(folder: &Path, program: &Path, cases: &[(&str, serde_json::Value)]) {
     std::fs::create_dir_all(folder.join("data.dir")).unwrap();
@@ -137,6 +155,7 @@ fn the_public_tests_of_wasi_are_run_as_their_files_say() {
         ("older", json!({ "args": ["say"], "env": { "A": "b" }, "stdout": "older.wasm say\nA=b\n" })),
         ("status", json!({ "args": ["exit", "3"], "exit_code": 3 })),
         ("folder", copy),
+        ("root", json!({ "root": "data.dir", "args": ["copy", "/rows", "/copy.cleanup"] })),
         (
             "streams",
             json!({ "operations": [
@@ -164,7 +183,7 @@ fn the_public_tests_of_wasi_are_run_as_their_files_say() {
     let (passed, shown, errors) = report(world.dir.path());
     assert!(passed && shown.contains("unsupported  service"), "{shown}{errors}");
     let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(fields(shown.lines().last().unwrap()), ["all", "4", "5"], "{shown}");
+    assert_eq!(fields(shown.lines().last().unwrap()), ["all", "5", "6"], "{shown}");
     assert!(!folder.join("data.dir/copy.cleanup").exists());
     let bad = [
         ("wrong-status", json!({ "args": ["exit", "3"] })),

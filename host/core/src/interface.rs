@@ -2,6 +2,7 @@
 //! engine reads it off the component; pipelines and the API check values and documents against it.
 
 mod places;
+mod program;
 mod schema;
 
 use std::collections::BTreeMap;

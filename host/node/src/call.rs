@@ -83,9 +83,9 @@ impl Callable {
         dir: &Path,
         sink: Arc<Printed>,
     ) -> Result<Called> {
-        let runs = |function: &&Function| function.name.starts_with("wasi:cli/run@");
-        let function = self.interface().functions.iter().find(runs);
-        let function = function
+        let function = self
+            .interface()
+            .program()
             .ok_or_else(|| Error::invalid("the component is no command: it exports no wasi:cli/run"))?;
         let (mut arguments, mut media_types) = (IndexMap::new(), BTreeMap::new());
         for (name, value) in inputs {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use eyot_core::interface::{Field, Function, Interface, Type};
+use eyot_core::interface::{Field, Function, Type};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,16 +29,6 @@ pub struct OutputFile {
     /// Below `/out`.
     pub path: String,
     pub media_type: String,
-}
-
-/// The export that makes a component a command.
-pub(crate) fn export(interface: &Interface) -> Option<&Function> {
-    interface.functions.iter().find(|function| is_command(&function.name))
-}
-
-/// Whether a function is a command's.
-pub(crate) fn is_command(name: &str) -> bool {
-    name.strip_prefix("wasi:cli/run@").is_some_and(|rest| rest.ends_with("#run"))
 }
 
 /// The command that a step describes, and what it gives as a function.

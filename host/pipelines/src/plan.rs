@@ -213,9 +213,9 @@ impl<'a> Planner<'a> {
                 Some(call) => (call.get_ref().as_str(), call.span().start),
                 None => (name.as_str(), at),
             };
-            let program = command::export(interface);
+            let program = interface.program();
             match (exported(interface, wanted), program) {
-                (Some(function), _) if !command::is_command(&function.name) => {
+                (Some(function), _) if !function.is_program() => {
                     let function = Cow::Borrowed(function);
                     let called = Called { component: digest, interface, function, command: None };
                     self.calls.insert(name, called);

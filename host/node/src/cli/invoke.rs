@@ -98,12 +98,11 @@ impl Invoke {
     /// The arguments of a program, if that is what is run: where there are functions too, that is to be said.
     fn as_program(&self, wasm: &[u8]) -> Result<Option<Vec<String>>> {
         let interface = Described::read(wasm)?.interface;
-        let Some(run) = program::run_export(&interface) else { return Ok(None) };
+        let Some(run) = interface.program() else { return Ok(None) };
         let given = || self.function.iter().chain(&self.arguments).cloned().collect();
-        let alone = interface.functions.iter().all(|function| function.name == run);
         Ok(match &self.function {
-            _ if alone => Some(given()),
-            Some(name) if name == "run" || *name == run => Some(self.arguments.clone()),
+            _ if interface.is_only_program() => Some(given()),
+            Some(name) if name == "run" || *name == run.name => Some(self.arguments.clone()),
             _ => None,
         })
     }

@@ -81,12 +81,17 @@ impl Case {
     /// Tests leave files of that name.
     fn clean(&self, folder: &Path) -> Result<()> {
         let runs = self.operations.iter().filter(|operation| operation["type"] == "run");
-        let named = runs.flat_map(|run| strings(&run["dirs"]));
-        named
-            .map(|name| folder.join(name))
+        runs.flat_map(folders)
+            .map(|(host, _)| folder.join(host))
             .filter(|folder| folder.is_dir())
             .try_for_each(|folder| clean(&folder))
     }
+}
+
+/// The folders of a run, each with its path as the program sees it.
+fn folders(run: &Value) -> impl Iterator<Item = (String, String)> {
+    let root = run["root"].as_str().map(|name| (name.to_owned(), "/".to_owned()));
+    root.into_iter().chain(strings(&run["dirs"]).into_iter().map(|name| (name.clone(), name)))
 }
 
 fn clean(folder: &Path) -> Result<()> {
@@ -106,7 +111,7 @@ fn clean(folder: &Path) -> Result<()> {
 /// The older form says the same without an order.
 fn older(spec: &Value) -> Vec<Value> {
     let mut run = serde_json::json!({ "type": "run" });
-    for key in ["args", "env", "dirs"] {
+    for key in ["args", "env", "root", "dirs"] {
         if let Some(value) = spec.get(key) {
             run[key] = value.clone();
         }
@@ -135,8 +140,8 @@ impl Running {
     fn start(eyot: &Path, program: &Path, folder: &Path, run: &Value) -> Result<Self> {
         let mut command = Command::new(eyot);
         command.args(["invoke", "--color", "never", "--network"]).arg(program);
-        for name in strings(&run["dirs"]) {
-            command.arg("--dir").arg(format!("{}::{name}", folder.join(&name).display()));
+        for (host, guest) in folders(run) {
+            command.arg("--dir").arg(format!("{}::{guest}", folder.join(host).display()));
         }
         for (name, value) in run["env"].as_object().into_iter().flatten() {
             command.arg("--env").arg(format!("{name}={}", value.as_str().unwrap_or_default()));

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
-use eyot_core::interface::Interface;
 use eyot_core::{Error, Result};
 use eyot_engine::{Discard, Folder, Grants, Limits, Mode, ProgramCall, Reach};
 use eyot_store::{BlobStore, Memory};
@@ -94,7 +93,8 @@ impl ProgramOptions {
         let http = self.http.iter().map(|text| text.parse()).collect::<Result<_>>()?;
         grants.reach = Arc::new(Reach { http, ..Reach::default() });
         let args = std::iter::once(&program).chain(&self.args).chain(more).cloned().collect();
-        let function = run_export(component.interface())
+        let function = component.interface().program().map(|function| function.name.clone());
+        let function = function
             .ok_or_else(|| Error::invalid("the component is no program: it exports no wasi:cli/run"))?;
         let call = ProgramCall {
             function,
@@ -108,12 +108,6 @@ impl ProgramOptions {
         };
         component.run_program(call).await
     }
-}
-
-/// The export that makes a component a program.
-pub(super) fn run_export(interface: &Interface) -> Option<String> {
-    let runs = |name: &str| name.starts_with("wasi:cli/run@");
-    interface.functions.iter().map(|function| &function.name).find(|name| runs(name)).cloned()
 }
 
 /// A variable and its value; a name alone has the value that it has here, where it has one.
