@@ -63,4 +63,4 @@ pub use web::{Streamed, Web};
 
 /// The version of what a step can observe of this host: part of every cache key. It rises when the
 /// same component on the same inputs could write other bytes than before.
-pub const SEMANTICS: &str = "eyot-steps/3 wasmtime/48";
+pub const SEMANTICS: &str = "eyot-steps/4 wasmtime/48";

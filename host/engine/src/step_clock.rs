@@ -1,7 +1,8 @@
 //! The monotonic clock of steps: a function of what the step does, and of nothing else.
 //!
-//! It is not zero, which the runtime of Go takes for a clock that is broken; it moves on with each reading, so that
-//! who waits in a loop comes to an end; and who sleeps wakes up at once, at the time for which it asked.
+//! It is not zero, which the runtime of Go takes for a clock that is broken; it moves on with each reading, and when it
+//! is asked once more whether a time has come, so that who waits in a loop comes to an end; and who sleeps wakes up at
+//! once, at the time for which it asked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,8 +43,12 @@ impl StepClock {
         self.0.lock().now.saturating_add(nanoseconds)
     }
 
-    /// Waits until it is `when`. Of those who wait at the same time, the one who waits for the earliest wakes up.
+    /// Waits until it is `when`; who asks for what is over already waits for nothing. Of those who wait at the same time,
+    /// the one who waits for the earliest wakes up.
     async fn wait_until(&self, when: u64) {
+        if self.after(0) >= when {
+            return;
+        }
         let awaited = Awaited::new(self.clone(), when);
         // So that all who wait together are known before any of them wakes up.
         tokio::task::yield_now().await;
@@ -105,12 +110,20 @@ impl Drop for Awaited {
 struct Timer {
     clock: StepClock,
     when: u64,
+    /// Whether somebody asked if it is over, and it was not.
+    asked: bool,
 }
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Timer {
     async fn ready(&mut self) {
+        // Who asks again reads the clock: else a loop that asks and does nothing beside would have no end.
+        if self.asked {
+            self.clock.now();
+        }
+        self.asked = true;
         self.clock.wait_until(self.when).await;
+        self.asked = false;
     }
 }
 
@@ -120,7 +133,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let timer =
         |mut store: StoreContextMut<'_, Guest>, when: u64| -> wasmtime::Result<(Resource<DynPollable>,)> {
             let guest = store.data_mut();
-            let timer = guest.table.push(Timer { clock: guest.step_clock.clone(), when })?;
+            let timer = guest.table.push(Timer { clock: guest.step_clock.clone(), when, asked: false })?;
             Ok((subscribe(&mut guest.table, timer)?,))
         };
     let mut second = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
@@ -153,6 +166,8 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[tokio::test]
@@ -164,6 +179,18 @@ mod tests {
         // One that is over already wakes up at once, and turns nothing back.
         clock.wait_until(0).await;
         assert!(clock.now() > 5_000_000_000);
+    }
+
+    #[test]
+    fn who_asks_for_what_is_over_is_answered_at_once_and_who_asks_again_and_again_at_last() {
+        let clock = StepClock::default();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(std::pin::pin!(clock.wait_until(0)).poll(&mut context).is_ready());
+        assert!(std::pin::pin!(clock.wait_until(FIRST_NANOSECONDS)).poll(&mut context).is_ready());
+        let when = clock.after(10 * READING_NANOSECONDS);
+        let mut timer = Timer { clock: clock.clone(), when, asked: false };
+        let refused = (0..100).take_while(|_| timer.ready().as_mut().poll(&mut context).is_pending()).count();
+        assert_eq!((refused, clock.earliest()), (10, None), "a reading for each question but the first");
     }
 
     #[tokio::test]
