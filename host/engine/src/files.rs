@@ -15,14 +15,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wasmtime::component::{HasData, Linker};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Accessor, HasData, Linker};
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 
 use crate::guest::Guest;
 use crate::hermetic;
 pub use quota::OutputLimits;
 pub(crate) use quota::OutputUsage;
-use view::FilesView;
+use view::{FilesView, Handle};
 
 /// What is known of the files of one step.
 pub(crate) struct StepFiles {
@@ -129,6 +130,40 @@ impl HasData for ToFiles {
 fn files(guest: &mut Guest) -> FilesView<'_> {
     let (files, inner) = guest.files_and_wasi();
     FilesView { inner, files }
+}
+
+/// Of what wasmtime has for programs with the machine's files, the one call that is not as POSIX says. Only what blocks
+/// its thread, as those programs do, has files at all.
+pub(crate) fn link_removal(linker: &mut Linker<Guest>, is_concurrent: bool) -> wasmtime::Result<()> {
+    use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
+    use wasmtime_wasi::p3::bindings::filesystem::types::ErrorCode as ThirdCode;
+    const REMOVE: &str = "[method]descriptor.remove-directory-at";
+    linker.allow_shadowing(true);
+    let mut second = linker.instance("wasi:filesystem/types@0.2.12")?;
+    second.func_wrap(
+        REMOVE,
+        |mut store: StoreContextMut<'_, Guest>, (folder, path): (Handle, String)| -> wasmtime::Result<_> {
+            let removed = files(store.data_mut()).remove_folder(&folder, path);
+            let code = removed.map_err(|error| error.downcast());
+            Ok((code.map_or_else(|code| code.map(Err::<(), ErrorCode>), |()| Ok(Ok(())))?,))
+        },
+    )?;
+    if is_concurrent {
+        let mut third = linker.instance("wasi:filesystem/types@0.3.0")?;
+        third.func_wrap_concurrent(
+            REMOVE,
+            |accessor: &Accessor<Guest>, (folder, path): (Handle, String)| {
+                Box::pin(async move {
+                    let removed =
+                        accessor.with(|mut access| files(access.get()).remove_folder(&folder, path));
+                    let code = removed.map_err(|error| p3::error(error).downcast());
+                    Ok((code.map_or_else(|code| code.map(Err::<(), ThirdCode>), |()| Ok(Ok(())))?,))
+                })
+            },
+        )?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// In place of what wasmtime has.

@@ -36,6 +36,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     match setup {
         Setup::Plain => {
+            files::link_removal(linker, false)?;
             wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
             store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
             atomics::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
@@ -45,6 +46,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result
         }
         Setup::Concurrent => {
             wasmtime_wasi::p3::add_to_linker(linker)?;
+            files::link_removal(linker, true)?;
             wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
             wasmtime_wasi_http::p3::add_to_linker(linker)?;
             ServingHost::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;

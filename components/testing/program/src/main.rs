@@ -23,6 +23,10 @@ fn main() -> Outcome {
             std::fs::copy(from, to)?;
             Ok(())
         }
+        Some("remove") => {
+            let [folder] = rest else { return Err("remove FOLDER".into()) };
+            Ok(std::fs::remove_dir(folder)?)
+        }
         Some("serve") => serve(),
         other => Err(format!("{other:?} is nothing to do").into()),
     }

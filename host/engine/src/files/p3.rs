@@ -352,7 +352,7 @@ const DESCRIPTOR_FLAGS: &[(second::DescriptorFlags, DescriptorFlags)] = &[
     (second::DescriptorFlags::MUTATE_DIRECTORY, DescriptorFlags::MUTATE_DIRECTORY),
 ];
 
-fn error(error: FsError) -> FilesystemError {
+pub(super) fn error(error: FsError) -> FilesystemError {
     match error.downcast() {
         Ok(code) => error_code(code).into(),
         Err(trap) => FilesystemError::trap(trap),

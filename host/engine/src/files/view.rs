@@ -207,9 +207,20 @@ impl FilesView<'_> {
 
     pub(super) fn remove_directory_at(&mut self, handle: &Handle, path: String) -> FsResult<()> {
         let last = self.last_name(handle, &path);
-        now(self.inner.remove_directory_at(same(handle), path))?;
+        self.remove_folder(handle, path)?;
         self.left(last);
         Ok(())
+    }
+
+    /// Removes a folder of the host. A slash at the end of its path says once more that it is one, as in POSIX; wasmtime
+    /// takes it for a wrong path.
+    pub(super) fn remove_folder(&mut self, handle: &Handle, mut path: String) -> FsResult<()> {
+        match path.trim_end_matches('/').len() {
+            // The root, or nothing at all.
+            0 => {}
+            length => path.truncate(length),
+        }
+        now(self.inner.remove_directory_at(same(handle), path))
     }
 
     pub(super) fn rename_at(
