@@ -111,6 +111,29 @@ fn a_command_of_a_pipeline_has_the_environment_that_the_pipeline_says() {
 }
 
 #[test]
+fn a_folder_is_removed_with_a_slash_at_its_end_and_a_file_is_not() {
+    let parts = ["testing-program", "testing-program1", "testing-program3"].map(component);
+    let [Some(second), Some(first), Some(third)] = parts else { return };
+    let world = World::new();
+    let folder = world.dir.path().join("data");
+    let dir = format!("{}::/data", text(&folder));
+    for (program, below) in [(&second, "/data/"), (&first, "/data/"), (&third, "")] {
+        for options in [&[][..], &["--real"]] {
+            std::fs::create_dir_all(folder.join("folder")).unwrap();
+            std::fs::write(folder.join("file"), "").unwrap();
+            let remove = |name: &str| {
+                let path = format!("{below}{name}");
+                run(&world, &[&["--dir", &dir], options, &[text(program), "remove", &path]].concat(), "")
+            };
+            assert!(remove("folder//").status.success(), "{options:?} {program:?}");
+            assert!(!folder.join("folder").exists(), "{options:?} {program:?}");
+            assert_eq!(remove("file/").status.code(), Some(1), "{options:?} {program:?}");
+            assert!(folder.join("file").exists());
+        }
+    }
+}
+
+#[test]
 fn a_program_of_two_versions_of_wasi_runs_through_the_newer_one() {
     let Some(program) = component("testing-program3") else { return };
     let (world, program) = (World::new(), text(&program));
@@ -143,6 +166,55 @@ fn xtask() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("xtask")
 }
 
+/// Runs a suite; answers whether it went well, the table, and the error.
+fn report(arguments: &[&str]) -> (bool, String, String) {
+    let mut command = Command::new(xtask());
+    command.arg("wasi-testsuite").args(arguments).env("CARGO_MANIFEST_DIR", path("host/xtask"));
+    let output = command.output().unwrap();
+    let (shown, errors, _) = said(&output);
+    (output.status.success(), shown, errors)
+}
+
+/// The fields of a table's last line.
+fn totals(shown: &str) -> Vec<&str> {
+    shown.lines().last().unwrap_or_default().split_whitespace().collect()
+}
+
+#[test]
+fn the_public_tests_of_services_are_run_on_a_server_of_their_own() {
+    let Some((service, module)) = component("testing-web3").zip(component("testing-program1")) else {
+        return;
+    };
+    let world = World::new();
+    let folder = world.dir.path().join("http");
+    let asked = |operations: serde_json::Value| {
+        let mut all = vec![json!({ "type": "run", "env": { "LEVEL": "3" } })];
+        all.extend(operations.as_array().unwrap().iter().cloned());
+        all.extend([json!({ "type": "kill", "signal": "SIGINT" }), json!({ "type": "wait" })]);
+        json!({ "world": "wasi:http/service", "operations": all,
+            "endpoints": [{ "method": "GET", "path": "/there", "response": { "status": 418 } }] })
+    };
+    let request = |path: &str, response: serde_json::Value| json!({ "type": "request", "method": "GET", "path": path, "response": response });
+    let echo = json!({ "type": "request", "method": "POST", "path": "/echo", "body": "Hello", "response": { "body": "Hello" } });
+    let good = json!([echo, request("/", json!({ "status": 200, "body": "Hello!" }))]);
+    suite(
+        &folder,
+        &service,
+        &[("good", asked(good)), ("bad", asked(json!([request("/", json!({ "status": 404 }))])))],
+    );
+    let (passed, shown, errors) = report(&[text(&folder)]);
+    assert!(!passed && errors.contains("1 tests fail"), "{shown}{errors}");
+    assert!(shown.contains("bad: GET /: the status is 200, not 404"), "{shown}");
+    assert_eq!(totals(&shown), ["all", "1", "2"], "{shown}");
+    // In the world of a step there is no network, and the clock stands.
+    let folder = world.dir.path().join("step");
+    suite(&folder, &module, &[("time", json!({ "args": ["time"], "stdout": "946684800" }))]);
+    suite(&folder, &service, &[("http-any", asked(json!([])))]);
+    let (passed, shown, errors) = report(&["--as-step", text(&folder)]);
+    assert!(passed && shown.contains("unsupported  http-any: a step has no network"), "{shown}{errors}");
+    assert_eq!(totals(&shown), ["all", "1", "2"], "{shown}");
+}
+
 #[test]
 fn the_public_tests_of_wasi_are_run_as_their_files_say() {
     let Some((program, module)) = component("testing-program").zip(component("testing-program1")) else {
@@ -166,24 +238,14 @@ fn the_public_tests_of_wasi_are_run_as_their_files_say() {
                 { "type": "wait" },
             ] }),
         ),
-        ("service", json!({ "world": "wasi:http/service", "operations": [{ "type": "run" }] })),
+        ("other", json!({ "world": "acme:rows/clean", "operations": [{ "type": "run" }] })),
     ];
     suite(&folder, &module, &good);
     // Its sockets are those of WASI 0.2.
     std::fs::copy(&program, folder.join("streams.wasm")).unwrap();
-    let report = |folder: &Path| {
-        let output = Command::new(xtask())
-            .args(["wasi-testsuite", text(folder)])
-            .env("CARGO_MANIFEST_DIR", path("host/xtask"))
-            .output()
-            .unwrap();
-        let (shown, errors, _) = said(&output);
-        (output.status.success(), shown, errors)
-    };
-    let (passed, shown, errors) = report(world.dir.path());
-    assert!(passed && shown.contains("unsupported  service"), "{shown}{errors}");
-    let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(fields(shown.lines().last().unwrap()), ["all", "5", "6"], "{shown}");
+    let (passed, shown, errors) = report(&[text(world.dir.path())]);
+    assert!(passed && shown.contains("unsupported  other"), "{shown}{errors}");
+    assert_eq!(totals(&shown), ["all", "5", "6"], "{shown}");
     assert!(!folder.join("data.dir/copy.cleanup").exists());
     let bad = [
         ("wrong-status", json!({ "args": ["exit", "3"] })),
@@ -191,7 +253,7 @@ fn the_public_tests_of_wasi_are_run_as_their_files_say() {
         ("broken", json!({ "operations": [{ "type": "dance" }] })),
     ];
     suite(&folder, &module, &bad);
-    let (passed, shown, errors) = report(world.dir.path());
+    let (passed, shown, errors) = report(&[text(world.dir.path())]);
     assert!(!passed && errors.contains("3 tests fail"), "{errors}");
     for says in
         ["wrong-status: it ended with 3, not 0", "wrong-text: stdout: expected", "broken: nothing runs yet"]

@@ -60,6 +60,9 @@ enum Task {
     WasiTestsuite {
         /// A checkout of the suite with its programs built.
         folder: PathBuf,
+        /// Runs programs in the world of a step, and none that needs a network.
+        #[arg(long)]
+        as_step: bool,
     },
     /// Prints figures of the code's structure: circles of modules, names of one word, numbers without a unit.
     Structure {
@@ -88,7 +91,10 @@ fn main() -> ExitCode {
         Task::Bench { dist, what } => {
             bench::run_bench(&what, if dist { setup::Profile::Dist } else { setup::Profile::Release })
         }
-        Task::WasiTestsuite { folder } => wasi_testsuite::report(&folder),
+        Task::WasiTestsuite { folder, as_step } => {
+            let view = if as_step { wasi_testsuite::View::Step } else { wasi_testsuite::View::Machine };
+            wasi_testsuite::report(&folder, view)
+        }
         Task::Structure { details } => structure::report(details),
         Task::Tidy => tidy::run(),
     };

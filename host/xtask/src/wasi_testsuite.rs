@@ -2,20 +2,46 @@
 //! it is run and what it must do.
 
 mod case;
+mod message;
+mod peer;
+mod service;
+mod spec;
+mod time_limit;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::process::say;
 use crate::setup::{self, Profile};
+pub(crate) use case::View;
 use case::{Case, Outcome};
 
-/// Tests of the public suite that cannot pass here, and why.
+/// Why programs in AssemblyScript lose their arguments.
+const TAKES_ALL_MEMORY: &str = "AssemblyScript's allocator takes all memory that is there when it starts, and with it the \
+    page in which the adapter of preview 1 keeps what it knows";
+
+/// Tests of the public suite that do not pass here, and why; the table in tests/README.md says the same.
 const EXPLAINED: &[(&str, &str)] = &[
-    ("remove_directory_trailing_slashes", "the system answers EINVAL for a path with a slash at its end"),
-    ("sockets-udp-send", "it needs a peer that nobody starts"),
+    ("args_get-multiple-arguments", TAKES_ALL_MEMORY),
+    ("environ_get-multiple-variables", TAKES_ALL_MEMORY),
+    (
+        "fd_write-to-invalid-fd",
+        "the adapter of preview 1 answers that nothing was written before it looks where to",
+    ),
+    ("fopen-with-no-access", "a libc of today says ENOENT by itself, and asks no host"),
+    ("http-client-path-none", "wasmtime sends no request without a path"),
+    ("http-client-sent", "wasmtime says that a request was sent which was not"),
+    ("http-request", "wasmtime refuses paths that do not begin with a slash: they could name another host"),
+    (
+        "sockets-tcp-connect",
+        "Linux lets two sockets that do not listen share an address, as WASI asks for it",
+    ),
+    (
+        "sockets-udp-send",
+        "wasmtime answers invalid-argument for port 0; later ones need a peer that nobody starts",
+    ),
 ];
 
 /// Programs with the same manifest.
@@ -27,8 +53,9 @@ struct Suite {
 /// Runs every test below `folder` and prints a table.
 ///
 /// Fails when one does not pass that is not explained, or when there is none.
-pub(crate) fn report(folder: &Path) -> Result<()> {
+pub(crate) fn report(folder: &Path, view: View) -> Result<()> {
     let eyot = setup::built(Profile::Debug, "eyot")?;
+    ensure!(eyot.is_file(), "{} is not there: cargo build makes it", eyot.display());
     let mut suites = Vec::new();
     find(folder, &mut suites)?;
     if suites.is_empty() {
@@ -44,7 +71,7 @@ pub(crate) fn report(folder: &Path) -> Result<()> {
         let mut in_suite = 0;
         for program in &suite.cases {
             let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let outcome = Case::read(program).and_then(|case| case.run(&eyot));
+            let outcome = Case::read(program).and_then(|case| case.run(&eyot, view));
             let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
             let explained = EXPLAINED.iter().find(|(test, _)| *test == name).map(|(_, why)| *why);
             match (&outcome, explained) {

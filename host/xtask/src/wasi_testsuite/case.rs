@@ -1,23 +1,38 @@
 //! One test: a program, how it is run, what it must do.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-/// How long one test may take.
-const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+use super::peer::Peers;
+use super::service::Service;
+use super::spec::{strings, text};
+use super::time_limit::{TEST_TIMEOUT, watch};
+
+/// How long a program may take from saying where it listens until it does, and how often it is tried.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
+const LISTEN_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct Case {
     program: PathBuf,
     operations: Vec<Value>,
-    /// The world of its program.
-    world: String,
+    /// All that its file says.
+    spec: Value,
+}
+
+/// The world that a program sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// The machine's clock, chance and files, and its network.
+    Machine,
+    /// That of a step.
+    Step,
 }
 
 /// How a test ended.
@@ -36,34 +51,47 @@ impl Case {
             Ok(text) => {
                 serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
+            Err(error) if error.kind() == ErrorKind::NotFound => Value::Null,
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
         let operations = match spec["operations"].as_array() {
             Some(operations) => operations.clone(),
             None => older(&spec),
         };
-        let world = spec["world"].as_str().unwrap_or("wasi:cli/command").to_owned();
-        Ok(Self { program: program.to_owned(), operations, world })
+        Ok(Self { program: program.to_owned(), operations, spec })
     }
 
-    pub(super) fn run(&self, eyot: &Path) -> Result<Outcome> {
-        if self.world != "wasi:cli/command" {
-            return Ok(Outcome::Unsupported(format!("it is a {}, which eyot deploy is for", self.world)));
+    pub(super) fn run(&self, eyot: &Path, view: View) -> Result<Outcome> {
+        if view == View::Step && self.has_network() {
+            return Ok(Outcome::Unsupported("a step has no network".to_owned()));
         }
         let folder = self.program.parent().unwrap_or(Path::new("."));
         self.clean(folder)?;
-        let ran = self.operate(eyot, folder);
+        let ran = match text(&self.spec, "world", "wasi:cli/command") {
+            "wasi:cli/command" => self.operate(eyot, folder, view),
+            "wasi:http/service" => self.serve(eyot),
+            other => return Ok(Outcome::Unsupported(format!("a {other} is not known here"))),
+        };
         self.clean(folder)?;
         Ok(ran.map_or_else(|error| Outcome::Failed(format!("{error:#}")), |()| Outcome::Passed))
     }
 
-    fn operate(&self, eyot: &Path, folder: &Path) -> Result<()> {
+    /// Whether it is about sockets or HTTP.
+    fn has_network(&self) -> bool {
+        let name = self.program.file_stem().unwrap_or_default().to_string_lossy();
+        let named = ["sockets", "http"].iter().any(|kind| name.starts_with(kind));
+        named || !strings(&self.spec["proposals"]).is_empty()
+    }
+
+    fn operate(&self, eyot: &Path, folder: &Path, view: View) -> Result<()> {
+        let peers = Peers::start(&self.spec)?;
         let mut running: Option<Running> = None;
         for operation in &self.operations {
             let kind = text(operation, "type", "");
             match (kind, &mut running) {
-                ("run", _) => running = Some(Running::start(eyot, &self.program, folder, operation)?),
+                ("run", _) => {
+                    running = Some(Running::start(eyot, &self.program, folder, operation, (view, &peers))?);
+                }
                 ("wait", Some(_)) => {
                     let ended = running.take().context("nothing runs")?;
                     ended.wait(operation["exit_code"].as_i64().unwrap_or(0))?;
@@ -76,6 +104,25 @@ impl Case {
             Some(running) => running.wait(0),
             None => Ok(()),
         }
+    }
+
+    fn serve(&self, eyot: &Path) -> Result<()> {
+        let peers = Peers::start(&self.spec)?;
+        let mut running: Option<Service> = None;
+        for operation in &self.operations {
+            match (text(operation, "type", ""), &running) {
+                ("run", _) => running = Some(Service::start(eyot, &self.program, operation, &peers)?),
+                ("request", Some(service)) => service.request(operation)?,
+                ("kill", Some(service)) => service.signal(operation)?,
+                ("wait", Some(_)) => {
+                    let ended = running.take().context("nothing runs")?;
+                    ended.wait(operation["exit_code"].as_i64().unwrap_or(0))?;
+                }
+                (other, Some(_)) => bail!("'{other}' is not known here"),
+                (other, None) => bail!("nothing runs yet at '{other}'"),
+            }
+        }
+        Ok(())
     }
 
     /// Tests leave files of that name.
@@ -131,15 +178,85 @@ struct Running {
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
-    connections: Vec<(String, TcpStream)>,
+    connections: Vec<(String, Connection)>,
     /// Dropped, it calls off who ends the program when its time is over.
     _watched: mpsc::Sender<()>,
 }
 
+/// To a program that waits for it.
+enum Connection {
+    Stream(TcpStream),
+    Datagrams(UdpSocket),
+}
+
+impl Connection {
+    fn open(protocol: &str, address: &str) -> Result<Self> {
+        let timeout = Some(TEST_TIMEOUT);
+        Ok(match protocol {
+            "tcp" => {
+                let stream = connect(address)?;
+                stream.set_read_timeout(timeout)?;
+                Self::Stream(stream)
+            }
+            "udp" => {
+                let socket = UdpSocket::bind("127.0.0.1:0")?;
+                socket.set_read_timeout(timeout)?;
+                socket.connect(address)?;
+                Self::Datagrams(socket)
+            }
+            other => bail!("a connection over {other} is not known here"),
+        })
+    }
+
+    fn send(&mut self, payload: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Stream(stream) => stream.write_all(payload),
+            Self::Datagrams(socket) => socket.send(payload).map(drop),
+        }
+    }
+
+    /// As much as fits.
+    fn receive(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+        match self {
+            Self::Stream(stream) => stream.read_exact(buffer),
+            Self::Datagrams(socket) => socket.recv(buffer).map(|length| buffer.truncate(length)),
+        }
+    }
+}
+
+/// A program may say where it listens before it does.
+#[allow(clippy::disallowed_methods, reason = "nothing tells when a program that has said so listens")]
+fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let end = Instant::now() + LISTEN_TIMEOUT;
+    loop {
+        match TcpStream::connect(address) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {
+                std::thread::sleep(LISTEN_PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
 impl Running {
-    fn start(eyot: &Path, program: &Path, folder: &Path, run: &Value) -> Result<Self> {
+    fn start(
+        eyot: &Path,
+        program: &Path,
+        folder: &Path,
+        run: &Value,
+        (view, peers): (View, &Peers),
+    ) -> Result<Self> {
         let mut command = Command::new(eyot);
-        command.args(["invoke", "--color", "never", "--network"]).arg(program);
+        command.args(["invoke", "--color", "never"]).arg(program);
+        if view == View::Machine {
+            command.arg("--network");
+        }
+        for address in peers.addresses() {
+            command.arg("--allow-http").arg(address.to_string());
+        }
+        for (name, value) in peers.environment() {
+            command.arg("--env").arg(format!("{name}={value}"));
+        }
         for (host, guest) in folders(run) {
             command.arg("--dir").arg(format!("{}::{guest}", folder.join(host).display()));
         }
@@ -177,10 +294,10 @@ impl Running {
                 expect(stream, payload, &read, whole)
             }
             "connect" => self.connect(operation),
-            "send" => Ok(self.connection(operation)?.write_all(payload.as_bytes())?),
+            "send" => Ok(self.connection(operation)?.send(payload.as_bytes())?),
             "recv" => {
                 let mut read = vec![0; payload.len()];
-                let whole = self.connection(operation)?.read_exact(&mut read);
+                let whole = self.connection(operation)?.receive(&mut read);
                 expect("the connection", payload, &read, whole)
             }
             other => bail!("'{other}' is not known here"),
@@ -190,20 +307,18 @@ impl Running {
     /// The program says where it listens.
     fn connect(&mut self, operation: &Value) -> Result<()> {
         let protocol = text(operation, "protocol_type", "tcp");
-        ensure!(protocol == "tcp", "a connection over {protocol} is not known here");
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
-        let stream =
-            TcpStream::connect(line.trim()).with_context(|| format!("no connection to '{}'", line.trim()))?;
-        stream.set_read_timeout(Some(TEST_TIMEOUT))?;
-        self.connections.push((text(operation, "id", "server").to_owned(), stream));
+        let opened = Connection::open(protocol, line.trim());
+        let opened = opened.with_context(|| format!("no connection to '{}'", line.trim()))?;
+        self.connections.push((text(operation, "id", "server").to_owned(), opened));
         Ok(())
     }
 
-    fn connection(&mut self, operation: &Value) -> Result<&mut TcpStream> {
+    fn connection(&mut self, operation: &Value) -> Result<&mut Connection> {
         let id = text(operation, "id", "server");
         let found = self.connections.iter_mut().find(|(name, _)| name == id);
-        found.map(|(_, stream)| stream).with_context(|| format!("there is no connection '{id}'"))
+        found.map(|(_, connection)| connection).with_context(|| format!("there is no connection '{id}'"))
     }
 
     fn wait(mut self, expected: i64) -> Result<()> {
@@ -230,28 +345,9 @@ impl Drop for Running {
     }
 }
 
-/// Ends a program whose time is over, unless what this answers is dropped before.
-fn watch(id: u32) -> mpsc::Sender<()> {
-    let (sender, dropped) = mpsc::channel::<()>();
-    std::thread::spawn(move || {
-        if dropped.recv_timeout(TEST_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
-        }
-    });
-    sender
-}
-
 fn expect(stream: &str, expected: &str, read: &[u8], whole: std::io::Result<()>) -> Result<()> {
     let read = String::from_utf8_lossy(read);
     whole.with_context(|| format!("{stream} ended before {expected:?}"))?;
     ensure!(read == expected, "{stream}: expected {expected:?}, found {read:?}");
     Ok(())
-}
-
-fn text<'a>(value: &'a Value, key: &str, default: &'a str) -> &'a str {
-    value[key].as_str().unwrap_or(default)
-}
-
-fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
 }
