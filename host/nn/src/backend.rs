@@ -58,7 +58,7 @@ pub trait Model: Send + Sync + 'static {
         &self,
         control: &RunControl,
         inputs: &[Tensor],
-        overrides: &[Override],
+        overrides: &[InputOverride],
     ) -> Result<Vec<Tensor>> {
         match overrides {
             [] => self.run_while(control, inputs),
@@ -79,7 +79,7 @@ pub trait Model: Send + Sync + 'static {
 
 /// What stands in place of the default of an optional input.
 #[derive(Clone, Debug)]
-pub struct Override {
+pub struct InputOverride {
     /// The input's place among the signature's optional ones.
     pub place: usize,
     pub tensor: Tensor,

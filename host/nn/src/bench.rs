@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cost::Cost;
 use crate::example::Examples;
-use crate::onnx::Outside;
+use crate::onnx::ExternalData;
 use crate::trial::{self, Verdict};
 use crate::{
     Backend, Backends, Model, ModelFiles, Precision, RanOn, Settings, Target, Tensor, difference,
@@ -135,7 +135,7 @@ fn measure(
     let started = Instant::now();
     let model = backend.load_files(files, settings)?;
     let load = started.elapsed();
-    let proof = independence::prove(&onnx::parse_files(files, Outside::Kept)?.proto);
+    let proof = independence::prove(&onnx::parse_files(files, ExternalData::Kept)?.proto);
     let verdict = trial::warm_up(&*model, &Cost::default(), trial::BUDGET.max(time), proof.is_ok());
     let example = |rows| trial::example(&*model, &mut Examples::new(1), rows);
     let inputs = example(1).ok_or_else(|| {

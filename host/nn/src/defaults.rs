@@ -9,14 +9,14 @@ use tract_onnx::pb;
 use crate::example::Examples;
 use crate::onnx::values;
 use crate::signature::FixedInputs;
-use crate::{Model, Override, RunControl, Signature, Tensor, batch, trial};
+use crate::{InputOverride, Model, RunControl, Signature, Tensor, batch, trial};
 
 /// All defaults of a model that are held beside it: larger ones are weights under another name.
 const MAX_DEFAULT_BYTES: usize = 16 << 20;
 const ELSEWHERE: &str = "onnxruntime lets it be overridden: eyot backend install onnxruntime";
 
 /// The model with both of its forms.
-struct Overridable {
+struct OverridableModel {
     plain: Box<dyn Model>,
     /// Its inputs are the required ones, then the optional ones.
     open: Box<dyn Model>,
@@ -25,7 +25,7 @@ struct Overridable {
 }
 
 /// A model whose defaults stand.
-struct Fixed {
+struct FixedModel {
     plain: Box<dyn Model>,
     signature: Signature,
 }
@@ -40,7 +40,7 @@ pub(crate) fn overridable(
 ) -> Box<dyn Model> {
     let Some(proto) = proto else { return plain };
     match open(&*plain, proto, load) {
-        Ok((open, defaults)) => Box::new(Overridable { plain, open, defaults, file_bytes }),
+        Ok((open, defaults)) => Box::new(OverridableModel { plain, open, defaults, file_bytes }),
         Err(error) => {
             tracing::debug!(error = %error.chain(), "the defaults of a model's inputs are fixed");
             let mut signature = plain.signature().clone();
@@ -48,7 +48,7 @@ pub(crate) fn overridable(
             let fixed = std::mem::take(&mut signature.fixed_inputs).names;
             let names = optional.into_iter().map(|spec| spec.name).chain(fixed).collect();
             signature.fixed_inputs = FixedInputs { names, hint: ELSEWHERE };
-            Box::new(Fixed { plain, signature })
+            Box::new(FixedModel { plain, signature })
         }
     }
 }
@@ -108,7 +108,7 @@ fn taken_out(graph: &mut pb::GraphProto, signature: &Signature) -> Result<Vec<Te
     whole.ok_or_else(|| Error::unsupported("a default is sparse"))
 }
 
-impl Model for Overridable {
+impl Model for OverridableModel {
     fn signature(&self) -> &Signature {
         self.plain.signature()
     }
@@ -125,13 +125,13 @@ impl Model for Overridable {
         &self,
         control: &RunControl,
         inputs: &[Tensor],
-        overrides: &[Override],
+        overrides: &[InputOverride],
     ) -> Result<Vec<Tensor>> {
         if overrides.is_empty() {
             return self.run_while(control, inputs);
         }
         let mut all: Vec<Tensor> = inputs.iter().chain(&self.defaults).cloned().collect();
-        for Override { place, tensor } in overrides {
+        for InputOverride { place, tensor } in overrides {
             let slot = all.get_mut(inputs.len() + place);
             *slot.ok_or_else(|| Error::internal("a model has no such optional input"))? = tensor.clone();
         }
@@ -143,7 +143,7 @@ impl Model for Overridable {
     }
 }
 
-impl Model for Fixed {
+impl Model for FixedModel {
     fn signature(&self) -> &Signature {
         &self.signature
     }

@@ -50,7 +50,7 @@ mod trial;
 mod trial_memory;
 
 pub use ask::{Ask, Inferred, Priority};
-pub use backend::{Backend, Model, Override, RanOn};
+pub use backend::{Backend, InputOverride, Model, RanOn};
 pub use backends::Backends;
 pub use control::{Interrupt, RunControl, RunLimits, StopReason};
 pub use cost::thread_time;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use eyot_core::{Digest, Error, Kind, Result};
 use parking_lot::Mutex;
 
-pub(crate) use self::running::{Call, Ran};
+pub(crate) use self::running::{ModelCall, Ran};
 use self::running::{SHORT, within};
 use crate::control::{Caller, Company, bounded};
 use crate::cost::{Cost, thread_time};
@@ -19,7 +19,7 @@ use crate::stats::{LearnedCost, ModelStats};
 use crate::threads::Threads;
 use crate::trial::Verdict;
 use crate::{
-    Ask, Batching, Inferred, Model, NamedTensor, Override, RanOn, RunLimits, Settings, Signature,
+    Ask, Batching, Inferred, InputOverride, Model, NamedTensor, RanOn, RunLimits, Settings, Signature,
     StoredModel, Target, Tensor, Tolerance, batch,
 };
 
@@ -114,7 +114,7 @@ impl LoadedModel {
     /// As [`LoadedModel::infer_by`], before others that wait for the same model and are less urgent.
     pub async fn infer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Inferred> {
         let (shared, deadline) = (&self.shared, ask.deadline);
-        let Call { inputs, overrides } = Call::new(&shared.signature, inputs)?;
+        let ModelCall { inputs, overrides } = ModelCall::new(&shared.signature, inputs)?;
         let resident = match shared.resident() {
             Some(resident) => resident,
             None => within(deadline, shared.revive()).await?,
@@ -125,7 +125,7 @@ impl LoadedModel {
         let here = if is_short { self.here(&resident, &inputs, size, deadline)? } else { None };
         let ran = match here {
             Some(ran) => ran,
-            None => self.elsewhere(resident, Call { inputs, overrides }, size, ask).await?,
+            None => self.elsewhere(resident, ModelCall { inputs, overrides }, size, ask).await?,
         };
         let named = shared.signature.outputs.iter().zip(ran.outputs);
         let outputs = named.map(|(spec, tensor)| NamedTensor { name: spec.name.clone(), tensor }).collect();
@@ -264,7 +264,7 @@ impl Shared {
     pub(crate) fn run(
         &self,
         resident: &Resident,
-        (inputs, overrides): (&[Tensor], &[Override]),
+        (inputs, overrides): (&[Tensor], &[InputOverride]),
         limits: RunLimits,
         deadline: Option<Instant>,
         callers: &[&Caller],

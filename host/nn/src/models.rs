@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::cost::Cost;
 use crate::loaded::{Fresh, Resident, Shared};
 use crate::memory::{Budget, Room, model_memory};
-use crate::onnx::Outside;
+use crate::onnx::ExternalData;
 use crate::stats::Stats;
 use crate::threads::Threads;
 use crate::trial_memory::{KeptTrial, TrialKey, TrialMemory};
@@ -315,7 +315,7 @@ impl Inner {
                 let (exact, _) = prefer(&backends, &files, exact, Some(ran_on.library()))?;
                 ran_on.difference = Some(difference::measure(&*model, &*exact)?);
             }
-            let unproved = independence::prove(&onnx::parse_files(&files, Outside::Kept)?.proto).err();
+            let unproved = independence::prove(&onnx::parse_files(&files, ExternalData::Kept)?.proto).err();
             drop(files);
             let key = TrialKey::new(&digest, &settings, &ran_on);
             let (verdict, cost) = match trials.recall(&key) {

@@ -12,13 +12,13 @@ use prost::Message as _;
 use tract_onnx::pb::{self, tensor_shape_proto::dimension::Value as Dim, type_proto};
 use tract_onnx::prelude::*;
 
-pub(crate) use self::external::Outside;
+pub(crate) use self::external::ExternalData;
 pub use self::external::is_plain_name;
 use crate::files::named_file;
 use crate::{DataType, ModelFiles, Signature, TensorSpec};
 
 /// A model as it is to be loaded.
-pub(crate) struct Parsed {
+pub(crate) struct ParsedModel {
     pub(crate) proto: pb::ModelProto,
     /// The file, where it still says the same.
     file: Option<Bytes>,
@@ -27,7 +27,7 @@ pub(crate) struct Parsed {
 /// The largest message that any parser of the format takes.
 const MAX_FILE_BYTES: usize = i32::MAX as usize;
 
-impl Parsed {
+impl ParsedModel {
     /// The file that says what the model is now.
     ///
     /// Fails with `Unsupported` where no file can hold it.
@@ -55,11 +55,11 @@ pub(crate) fn encode(proto: &pb::ModelProto) -> Result<Bytes> {
 /// Parses a file that is a model by itself.
 #[cfg(test)]
 pub(crate) fn parse(bytes: &Bytes) -> Result<pb::ModelProto> {
-    parse_files(&bytes.clone().into(), Outside::Inlined).map(|parsed| parsed.proto)
+    parse_files(&bytes.clone().into(), ExternalData::Inlined).map(|parsed| parsed.proto)
 }
 
 /// Parses a model and refuses what no back end should be given. Maps are tensors in what comes of it.
-pub(crate) fn parse_files(files: &ModelFiles, outside: Outside) -> Result<Parsed> {
+pub(crate) fn parse_files(files: &ModelFiles, outside: ExternalData) -> Result<ParsedModel> {
     let bytes = &files.onnx;
     let parsed = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_ref());
     let mut proto = parsed.map_err(|error| no_model(bytes, &format!("{error:#}")))?;
@@ -73,11 +73,11 @@ pub(crate) fn parse_files(files: &ModelFiles, outside: Outside) -> Result<Parsed
         external::settle(&mut proto, files, outside)?;
     } else {
         let is_plain = external::settle(&mut proto, files, outside)?;
-        is_unchanged = is_plain && outside == Outside::Kept;
+        is_unchanged = is_plain && outside == ExternalData::Kept;
     }
     no_foreign_code(bytes, &proto)?;
     is_unchanged &= !maps::to_tensors(&mut proto);
-    Ok(Parsed { proto, file: is_unchanged.then(|| bytes.clone()) })
+    Ok(ParsedModel { proto, file: is_unchanged.then(|| bytes.clone()) })
 }
 
 fn no_model(bytes: &Bytes, why: &str) -> Error {

@@ -12,7 +12,7 @@ use proptest::sample::{self, Index};
 use tract_onnx::pb;
 
 use crate::graphs::Graph;
-use crate::onnx::Outside;
+use crate::onnx::ExternalData;
 use crate::{DataFile, DataType, ModelFiles, files, independence, onnx};
 
 /// The files of the tests.
@@ -88,7 +88,7 @@ proptest! {
         let contents = [("m.data", (0..32).collect::<Vec<u8>>()), ("n.data", (100..108).collect())];
         let file = |(name, bytes): &(&str, Vec<u8>)| DataFile { name: (*name).into(), bytes: bytes.clone().into() };
         let files = ModelFiles { onnx: graph.bytes(), data: contents.iter().map(file).collect() };
-        let found = onnx::parse_files(&files, Outside::Inlined).ok();
+        let found = onnx::parse_files(&files, ExternalData::Inlined).ok();
         let found = found.map(|parsed| parsed.proto.graph.unwrap().initializer[0].raw_data.clone());
         let number = |text: &Option<String>, default| match text {
             Some(text) => text.parse::<usize>().ok(),

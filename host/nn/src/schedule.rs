@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 
 use crate::control::Caller;
 use crate::job::Job;
-use crate::loaded::{Call, Ran, Resident, Shared};
+use crate::loaded::{ModelCall, Ran, Resident, Shared};
 use crate::{Ask, Batching, batch};
 
 /// A call that waits for a thread.
 pub(crate) struct Request {
     pub(crate) resident: Arc<Resident>,
-    pub(crate) call: Call,
+    pub(crate) call: ModelCall,
     pub(crate) size: u64,
     pub(crate) batching: Batching,
     pub(crate) ask: Ask,

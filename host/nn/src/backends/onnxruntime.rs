@@ -28,9 +28,9 @@ use self::provider::Provider;
 use self::run_options::{RunOptions, RunOptionsPool};
 use self::value::Value;
 use crate::control::SEND_LESS;
-use crate::onnx::Outside;
+use crate::onnx::ExternalData;
 use crate::{
-    Backend, DataFile, Model, ModelFiles, Override, RunControl, Settings, Signature, Target, Tensor,
+    Backend, DataFile, InputOverride, Model, ModelFiles, RunControl, Settings, Signature, Target, Tensor,
     TensorSpec, install, onnx,
 };
 
@@ -129,7 +129,7 @@ impl Backend for OnnxRuntime {
     fn load_files(&self, files: &ModelFiles, settings: Settings) -> Result<Box<dyn Model>> {
         let provider = self.provider(settings.target)?;
         settings.full_precision_only("onnxruntime")?;
-        let parsed = onnx::parse_files(files, Outside::Kept)?;
+        let parsed = onnx::parse_files(files, ExternalData::Kept)?;
         let signature = onnx::signature(&parsed.proto)?;
         let bytes = parsed.bytes()?;
         let bytes = guards::guarded(parsed.proto, bytes);
@@ -214,7 +214,7 @@ impl Model for Loaded {
         &self,
         control: &RunControl,
         inputs: &[Tensor],
-        overrides: &[Override],
+        overrides: &[InputOverride],
     ) -> Result<Vec<Tensor>> {
         if inputs.len() != self.inputs.pointers.len() {
             return Err(Error::internal("a model was given another number of inputs than it has"));
@@ -255,7 +255,7 @@ impl Model for Loaded {
 
 impl Loaded {
     /// The names of a call's inputs, those behind that override a default.
-    fn names(&self, overrides: &[Override]) -> Result<Cow<'_, [*const c_char]>> {
+    fn names(&self, overrides: &[InputOverride]) -> Result<Cow<'_, [*const c_char]>> {
         if overrides.is_empty() {
             return Ok(Cow::Borrowed(&self.inputs.pointers));
         }

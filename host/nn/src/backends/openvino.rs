@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tract_onnx::pb;
 
 use self::handle::{Compiled, Core, Prepared};
-use crate::onnx::Outside;
+use crate::onnx::ExternalData;
 use crate::settings::QUANTISE;
 use crate::{
     Backend, DataType, Model, ModelFiles, Precision, RunControl, Settings, Signature, Target, Tensor,
@@ -94,7 +94,7 @@ impl Backend for OpenVino {
             Error::unsupported(format!("openvino does not compute on {target} on this machine"))
                 .hint("it computes on cpu, and on gpu where there is one of Intel's with its driver")
         })?;
-        let parsed = onnx::parse_files(files, Outside::Inlined)?;
+        let parsed = onnx::parse_files(files, ExternalData::Inlined)?;
         let bytes = parsed.bytes()?;
         let proto = parsed.proto;
         let second = defaults::second_form(&proto, &onnx::signature(&proto)?);

@@ -13,7 +13,7 @@ use tract_onnx::tract_core::plan::EvalContext;
 use tract_onnx::tract_hir::infer::Factoid as _;
 
 use crate::example::{Examples, Manner};
-use crate::onnx::Outside;
+use crate::onnx::ExternalData;
 use crate::{
     Backend, DataType, Model, ModelFiles, RunControl, Settings, Signature, Target, Tensor, defaults, onnx,
     trial,
@@ -45,7 +45,7 @@ impl Backend for Tract {
                 .hint("it computes on cpu"));
         }
         settings.full_precision_only("tract")?;
-        let proto = onnx::parse_files(files, Outside::Inlined)?.proto;
+        let proto = onnx::parse_files(files, ExternalData::Inlined)?.proto;
         let signature = onnx::signature(&proto)?;
         let second = defaults::second_form(&proto, &signature);
         let plain = Box::new(Plan::new(proto)?);

@@ -8,8 +8,8 @@ use eyot_store::Memory;
 use crate::graphs::Graph;
 use crate::suite::{back_ends, installed};
 use crate::{
-    Backend, Backends, Batching, DataType, LoadedModel, Models, NamedTensor, Override, RunControl, Settings,
-    Tensor, independence, onnx,
+    Backend, Backends, Batching, DataType, InputOverride, LoadedModel, Models, NamedTensor, RunControl,
+    Settings, Tensor, independence, onnx,
 };
 
 fn all_back_ends() -> Vec<Arc<dyn Backend>> {
@@ -33,8 +33,8 @@ fn scaled() -> Graph {
         .output("y", DataType::F32, "n 2")
 }
 
-fn over(place: usize, tensor: Tensor) -> Override {
-    Override { place, tensor }
+fn over(place: usize, tensor: Tensor) -> InputOverride {
+    InputOverride { place, tensor }
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn defaults_stand_until_a_call_overrides_them() {
         assert_eq!(optional, [("shift", Some("[10, 20]")), ("scale", Some("2"))], "{name}");
         assert!(signature.optional_inputs.iter().all(|spec| spec.is_optional()));
         let x = [floats(&[1, 2], &[1., 3.])];
-        let run = |overrides: &[Override]| {
+        let run = |overrides: &[InputOverride]| {
             let outputs = model.run_overriding(&RunControl::default(), &x, overrides).unwrap();
             outputs[0].to_vec::<f32>().unwrap()
         };

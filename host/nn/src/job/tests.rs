@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::cost::Cost;
 use crate::example::{Examples, Manner};
-use crate::loaded::{Call, Fresh};
+use crate::loaded::{Fresh, ModelCall};
 use crate::memory::Budget;
 use crate::suite::{back_ends, fixture};
 use crate::threads::Threads;
@@ -52,7 +52,7 @@ fn together(model: &Arc<Shared>, calls: &[Vec<Tensor>]) -> Vec<Result<Ran>> {
         answers.push(receiver);
         Request {
             resident: model.resident().unwrap(),
-            call: Call { inputs: inputs.clone(), overrides: Vec::new() },
+            call: ModelCall { inputs: inputs.clone(), overrides: Vec::new() },
             size: batch::size(inputs),
             batching: Batching::default(),
             ask: Ask::default(),
@@ -123,7 +123,7 @@ fn who_is_late_or_gone_is_not_run() {
     let request = |deadline| {
         let (answer, receiver) = oneshot::channel();
         let inputs = vec![Tensor::of(vec![1, 2], &[1_f32; 2]).unwrap()];
-        let call = Call { inputs, overrides: Vec::new() };
+        let call = ModelCall { inputs, overrides: Vec::new() };
         let resident = model.resident().unwrap();
         let (batching, since) = (Batching::OFF, Instant::now());
         let ask = Ask { deadline, ..Ask::default() };

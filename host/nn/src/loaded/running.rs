@@ -10,23 +10,23 @@ use super::{LoadedModel, Resident};
 use crate::control::Caller;
 use crate::job::late;
 use crate::schedule::Request;
-use crate::{Ask, NamedTensor, Override, RunLimits, Signature, Tensor};
+use crate::{Ask, InputOverride, NamedTensor, RunLimits, Signature, Tensor};
 
 /// What a model is called with.
-pub(crate) struct Call {
+pub(crate) struct ModelCall {
     /// In the order of the signature's inputs.
     pub(crate) inputs: Vec<Tensor>,
-    pub(crate) overrides: Vec<Override>,
+    pub(crate) overrides: Vec<InputOverride>,
 }
 
-impl Call {
+impl ModelCall {
     /// Fails as [`Signature::check_inputs`] does.
     pub(crate) fn new(signature: &Signature, inputs: Vec<NamedTensor>) -> Result<Self> {
         let mut checked = signature.check_inputs(inputs)?.into_iter();
         let inputs = checked.by_ref().take(signature.inputs.len()).map(|input| input.tensor).collect();
         let overriding = checked.filter_map(|input| {
             let (place, _) = signature.optional_input(&input.name)?;
-            Some(Override { place, tensor: input.tensor })
+            Some(InputOverride { place, tensor: input.tensor })
         });
         Ok(Self { inputs, overrides: overriding.collect() })
     }
@@ -76,7 +76,7 @@ impl LoadedModel {
     pub(super) async fn elsewhere(
         &self,
         resident: Arc<Resident>,
-        call: Call,
+        call: ModelCall,
         size: u64,
         ask: Ask,
     ) -> Result<Ran> {

@@ -9,7 +9,7 @@ use crate::{DataFile, ModelFiles};
 
 /// What becomes of the tensors that lie beside the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outside {
+pub(crate) enum ExternalData {
     /// All of them lie inside, then.
     Inlined,
     /// Large weights of the graph itself stay where they are.
@@ -22,7 +22,7 @@ const SMALL_BYTES: u64 = 64 << 10;
 const STRING: i32 = 8;
 
 /// Where a tensor lies.
-struct Claim {
+struct ExternalRange {
     tensor: String,
     file: usize,
     start: u64,
@@ -31,7 +31,7 @@ struct Claim {
 
 /// Which part of a model a tensor is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum TensorPlace {
     /// The graph itself.
     Main,
     /// A graph, a node or a list inside of something.
@@ -43,14 +43,14 @@ enum Part {
 ///
 /// Fails with `Unsupported` for a file that did not come with the model, `Invalid` where a tensor is not what its
 /// place in a file holds; both name tensor and file.
-pub(super) fn settle(model: &mut pb::ModelProto, files: &ModelFiles, outside: Outside) -> Result<bool> {
-    let mut claims: Vec<Claim> = Vec::new();
+pub(super) fn settle(model: &mut pb::ModelProto, files: &ModelFiles, outside: ExternalData) -> Result<bool> {
+    let mut claims: Vec<ExternalRange> = Vec::new();
     let mut is_plain = true;
     each_tensor(model, &mut |tensor, part| {
         let Some(claim) = claim(tensor, files)? else { return Ok(()) };
-        is_plain &= part == Part::Main;
+        is_plain &= part == TensorPlace::Main;
         let length = claim.end - claim.start;
-        if outside == Outside::Inlined || part == Part::Nested || length <= SMALL_BYTES {
+        if outside == ExternalData::Inlined || part == TensorPlace::Nested || length <= SMALL_BYTES {
             let bytes = files.data[claim.file].bytes.get(claim.start as usize..claim.end as usize);
             tensor.raw_data = bytes.unwrap_or_default().to_vec();
             tensor.external_data.clear();
@@ -82,9 +82,9 @@ pub(super) fn settle(model: &mut pb::ModelProto, files: &ModelFiles, outside: Ou
 const MAX_SHOWN: usize = 200;
 
 /// Fails where two tensors share bytes: so few bytes could be made any number of tensors of.
-fn check_apart(claims: &mut [Claim], files: &ModelFiles) -> Result<()> {
+fn check_apart(claims: &mut [ExternalRange], files: &ModelFiles) -> Result<()> {
     claims.sort_by_key(|claim| (claim.file, claim.start, claim.end));
-    let mut before: Option<&Claim> = None;
+    let mut before: Option<&ExternalRange> = None;
     for claim in claims.iter().filter(|claim| claim.end > claim.start) {
         if let Some(before) = before.filter(|before| before.file == claim.file && before.end > claim.start) {
             return Err(Error::invalid(format!(
@@ -99,7 +99,7 @@ fn check_apart(claims: &mut [Claim], files: &ModelFiles) -> Result<()> {
 }
 
 /// Where a tensor lies, if it does not lie in the model's file.
-fn claim(tensor: &pb::TensorProto, files: &ModelFiles) -> Result<Option<Claim>> {
+fn claim(tensor: &pb::TensorProto, files: &ModelFiles) -> Result<Option<ExternalRange>> {
     let is_outside = tensor.data_location == Some(DataLocation::External as i32);
     if !is_outside && tensor.external_data.is_empty() {
         return Ok(None);
@@ -138,7 +138,7 @@ fn claim(tensor: &pb::TensorProto, files: &ModelFiles) -> Result<Option<Claim>> 
     let start = number("offset")?.unwrap_or(0);
     let end = start.checked_add(size).filter(|end| *end <= files.data[file].bytes.len() as u64);
     let end = end.ok_or_else(|| wrong("ends behind the last byte"))?;
-    Ok(Some(Claim { tensor: name, file, start, end }))
+    Ok(Some(ExternalRange { tensor: name, file, start, end }))
 }
 
 /// The file of exactly that name: a plain one, of which there is one.
@@ -188,42 +188,42 @@ fn bytes_of(tensor: &pb::TensorProto) -> Option<u64> {
     Some(count.checked_mul(bits)?.div_ceil(8))
 }
 
-type Visit<'a> = dyn FnMut(&mut pb::TensorProto, Part) -> Result<()> + 'a;
+type TensorVisitor<'a> = dyn FnMut(&mut pb::TensorProto, TensorPlace) -> Result<()> + 'a;
 
 /// Every tensor of a model, in all places that the format has today.
-fn each_tensor(model: &mut pb::ModelProto, visit: &mut Visit<'_>) -> Result<()> {
+fn each_tensor(model: &mut pb::ModelProto, visit: &mut TensorVisitor<'_>) -> Result<()> {
     if let Some(main) = &mut model.graph {
-        graph(main, Part::Main, visit)?;
+        graph(main, TensorPlace::Main, visit)?;
     }
     for function in &mut model.functions {
         function.node.iter_mut().try_for_each(|inner| node(inner, visit))?;
     }
     for training in &mut model.training_info {
         let graphs = training.initialization.iter_mut().chain(&mut training.algorithm);
-        graphs.into_iter().try_for_each(|inner| graph(inner, Part::Nested, visit))?;
+        graphs.into_iter().try_for_each(|inner| graph(inner, TensorPlace::Nested, visit))?;
     }
     Ok(())
 }
 
-fn graph(graph: &mut pb::GraphProto, part: Part, visit: &mut Visit<'_>) -> Result<()> {
+fn graph(graph: &mut pb::GraphProto, part: TensorPlace, visit: &mut TensorVisitor<'_>) -> Result<()> {
     graph.initializer.iter_mut().try_for_each(|tensor| visit(tensor, part))?;
     graph.sparse_initializer.iter_mut().try_for_each(|tensor| sparse(tensor, visit))?;
     graph.node.iter_mut().try_for_each(|inner| node(inner, visit))
 }
 
-fn sparse(tensor: &mut pb::SparseTensorProto, visit: &mut Visit<'_>) -> Result<()> {
+fn sparse(tensor: &mut pb::SparseTensorProto, visit: &mut TensorVisitor<'_>) -> Result<()> {
     let parts = tensor.values.iter_mut().chain(&mut tensor.indices);
-    parts.into_iter().try_for_each(|tensor| visit(tensor, Part::Nested))
+    parts.into_iter().try_for_each(|tensor| visit(tensor, TensorPlace::Nested))
 }
 
-fn node(node: &mut pb::NodeProto, visit: &mut Visit<'_>) -> Result<()> {
+fn node(node: &mut pb::NodeProto, visit: &mut TensorVisitor<'_>) -> Result<()> {
     for attribute in &mut node.attribute {
         let tensors = attribute.t.iter_mut().chain(&mut attribute.tensors);
-        tensors.into_iter().try_for_each(|tensor| visit(tensor, Part::Nested))?;
+        tensors.into_iter().try_for_each(|tensor| visit(tensor, TensorPlace::Nested))?;
         let lists = attribute.sparse_tensor.iter_mut().chain(&mut attribute.sparse_tensors);
         lists.into_iter().try_for_each(|tensor| sparse(tensor, visit))?;
         let graphs = attribute.g.iter_mut().chain(&mut attribute.graphs);
-        graphs.into_iter().try_for_each(|inner| graph(inner, Part::Nested, visit))?;
+        graphs.into_iter().try_for_each(|inner| graph(inner, TensorPlace::Nested, visit))?;
     }
     Ok(())
 }

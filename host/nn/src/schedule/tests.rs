@@ -50,7 +50,7 @@ impl Waiting {
         let request = Request {
             resident: model.resident().unwrap(),
             size: batch::size(&inputs),
-            call: Call { inputs, overrides: Vec::new() },
+            call: ModelCall { inputs, overrides: Vec::new() },
             batching,
             ask: Ask { deadline: deadline.map(|deadline| self.now + deadline), ..Ask::default() },
             since: self.now,
@@ -264,7 +264,7 @@ fn the_urgent_run_first_and_equals_in_their_order() {
         let request = Request {
             resident: model.resident().unwrap(),
             size: batch::size(&inputs),
-            call: Call { inputs, overrides: Vec::new() },
+            call: ModelCall { inputs, overrides: Vec::new() },
             batching: Batching::OFF,
             ask: Ask { deadline: None, priority: crate::Priority::of(priority) },
             since: waiting.now,

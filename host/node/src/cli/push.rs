@@ -131,12 +131,12 @@ pub(crate) async fn push_file(
             let model = ModelPath::at(file).map_err(within)?;
             loadable(session, &model).await.map_err(within)?;
             let length = model.size()?;
-            (Content::Model(model), length)
+            (PushedFile::Model(model), length)
         }
         Some("wasm") => {
             let bytes = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
             let length = bytes.len() as u64;
-            (Content::Component(bytes), length)
+            (PushedFile::Component(bytes), length)
         }
         _ => {
             return Err(Error::invalid(format!("{} is neither .wasm nor .onnx", file.display()))
@@ -148,7 +148,7 @@ pub(crate) async fn push_file(
     let registry = session.client().registry().watched(move |length| watching.inc(length));
     let (repository, at_once) = (&reference.repository, Some(tag.as_str()).filter(|_| key.is_none()));
     let pushed = match content {
-        Content::Component(bytes) => {
+        PushedFile::Component(bytes) => {
             let component = eyot_engine::componentize(&bytes).map_err(within)?;
             let made = matches!(component, std::borrow::Cow::Owned(_));
             let pushed = registry.push_component(repository, at_once, component.into_owned().into()).await;
@@ -157,7 +157,7 @@ pub(crate) async fn push_file(
             }
             pushed
         }
-        Content::Model(model) => model.push(&registry, repository, at_once).await,
+        PushedFile::Model(model) => model.push(&registry, repository, at_once).await,
     };
     bar.finish_and_clear();
     let pushed = pushed.map_err(within)?;
@@ -176,7 +176,7 @@ async fn sign_and_tag(registry: &Client, pushed: Pushed, tag: &str, key: &Privat
 }
 
 /// What a file is, by its name.
-enum Content {
+enum PushedFile {
     Component(Vec<u8>),
     Model(ModelPath),
 }

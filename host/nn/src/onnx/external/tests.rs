@@ -70,7 +70,10 @@ fn weights_beside_a_model_are_its_weights() {
     let (model, data) = outside(&graph);
     let files = files(&model, &[("m.data", &data)]);
     assert!(files.onnx.len() < 1024 && files.bytes() > 80_000);
-    assert_eq!(independence::prove(&crate::onnx::parse_files(&files, Outside::Kept).unwrap().proto), Ok(()));
+    assert_eq!(
+        independence::prove(&crate::onnx::parse_files(&files, ExternalData::Kept).unwrap().proto),
+        Ok(())
+    );
     for backend in all_back_ends() {
         let inline = backend.load(&graph.bytes(), Settings::default()).unwrap();
         let beside = backend.load_files(&files, Settings::default()).unwrap();
