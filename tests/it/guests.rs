@@ -70,6 +70,7 @@ fn a_fault_names_component_export_and_cause_and_fails_its_run_only() {
         ("panic", "message = 'no such row'", format!("{trap}; its last words: no such row")),
         ("spin", "", "did not answer before its deadline".to_owned()),
         ("exhaust", "", "ran out of memory".to_owned()),
+        ("recover", "", format!("{trap}; its last words: the answer is missing")),
         ("exit", "status = 3", "exited with status".to_owned()),
         ("fail", "message = 'too few rows'", ": too few rows".to_owned()),
     ] {

@@ -183,7 +183,8 @@ fn pages_in_python_fail_with_their_line() {
         assert!(!answer.text().contains("backtrace"), "{}", answer.text());
     }
     assert!(server.get("/page/amid").is_err(), "half an answer looks whole");
-    let answer = server.get("/page/cookies").unwrap();
+    let answer = server.post_with("/page/cookies", &[("cookie", "c=3"), ("cookie", "d=4")], "").unwrap();
+    assert_eq!(answer.text(), "c=3; d=4");
     assert_eq!(answer.headers("set-cookie").collect::<Vec<_>>(), ["a=1", "b=2"]);
 }
 

@@ -1,6 +1,6 @@
 //! What Spin 2's SDKs build: the package `fermyon:spin@2.0.0`.
 
-use eyot_tests::component;
+use eyot_tests::{component, fixture};
 use serde_json::json;
 
 use crate::world::{World, text};
@@ -87,4 +87,37 @@ fn a_component_is_tested_with_what_its_eyot_toml_grants() {
     assert_eq!(ended[0]["passed"], true, "{ended:#}");
     let output = world.eyot.command(&["test", text(&dir), "--var", "greeting=Ho"]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("expected"), "{output:?}");
+}
+
+#[test]
+fn a_component_without_a_model_that_it_declares_is_refused() {
+    let world = World::new();
+    let model = format!("digits={}", text(&fixture("digits")));
+    for name in ["testing-spin2", "digits-web", "digits-image"] {
+        if !world.push(name) {
+            return;
+        }
+        let of = |models: &str| {
+            let component =
+                format!("[component]\nname = \"{name}\"\nversion = \"0.1.0\"\nlanguage = \"rust\"\n");
+            world.write("declares.toml", format!("{component}[component.grants]\nmodels = {models}\n"))
+        };
+        let source = format!("{name}:0.1.0");
+        let declares = of(r#"["digits"]"#);
+        let deploy = ["deploy", &source, "--config", &declares];
+        let refused = world.eyot.refused(&deploy).unwrap();
+        assert_eq!(refused.kind, "invalid", "{refused:?}");
+        assert!(
+            refused.message.contains("declares the model 'digits', which it was not granted"),
+            "{refused:?}"
+        );
+        assert!(refused.hint.contains("--model digits="), "{refused:?}");
+        let absent = of(r#"{ digits = "models:/digits@champion" }"#);
+        let refused = world.eyot.refused(&["deploy", &source, "--config", &absent]).unwrap();
+        assert_eq!(refused.kind, "not_found", "{refused:?}");
+        assert_eq!(world.eyot.json(&["deployments"]).unwrap().as_array().unwrap().len(), 0, "{name}");
+        of(r#"["digits"]"#);
+        world.eyot.json(&[&deploy[..], &["--model", &model]].concat()).unwrap();
+        world.eyot.json(&["undeploy", name]).unwrap();
+    }
 }

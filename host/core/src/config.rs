@@ -24,7 +24,7 @@ use crate::{ByteCount, Error, Period, Result, ResultExt};
 
 pub use api::Api;
 pub use data::Data;
-pub use grants::ComponentGrants;
+pub use grants::{ComponentGrants, ModelGrants};
 pub use http::Http;
 pub use inference::{BackendChoice, Inference, Optimization};
 pub use precision::{Precision, Target, Tolerance};

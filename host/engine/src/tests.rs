@@ -34,6 +34,9 @@ const STEPS: &str = r#"(component
     (func (export "grow") (result i32)
       (if (i32.eq (memory.grow (i32.const 1000)) (i32.const -1)) (then unreachable))
       (i32.const 7))
+    (func (export "recover") (result i32)
+      (drop (memory.grow (i32.const 1000)))
+      (i32.div_u (i32.const 1) (i32.const 0)))
     (func (export "pair") (param i64) (result i32)
       (i32.store (i32.const 16) (i32.wrap_i64 (local.get 0)))
       (i32.store8 (i32.const 20) (i32.const 1))
@@ -48,6 +51,7 @@ const STEPS: &str = r#"(component
   (func (export "spin") (canon lift (core func $i "spin")))
   (func (export "crash") (canon lift (core func $i "crash")))
   (func (export "grow") (result u32) (canon lift (core func $i "grow")))
+  (func (export "recover") (result u32) (canon lift (core func $i "recover")))
   (type $pair (record (field "count" u32) (field "good" bool)))
   (export $exported "pair-of" (type $pair))
   (func (export "pair") (param "n" u64) (result $exported) (canon lift (core func $i "pair") (memory (core memory $i "memory"))))
@@ -135,7 +139,8 @@ async fn what_a_guest_does_wrong_names_component_export_and_cause() {
     for (function, kind, says) in [
         ("crash", Kind::Failed, "trapped: wasm trap: wasm `unreachable` instruction executed"),
         ("spin", Kind::Timeout, "did not answer before its deadline"),
-        ("grow", Kind::Failed, "ran out of memory: it wanted 65601536 bytes, more than its limit"),
+        ("grow", Kind::Failed, "ran out of memory: it wanted 65601536 bytes, more than its limit of 16 MiB"),
+        ("recover", Kind::Failed, "trapped: wasm trap: integer divide by zero"),
     ] {
         let error: Error = world.run(function, json!({})).await.unwrap_err();
         let text = error.chain();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 use eyot_api::Client;
-use eyot_core::config::ComponentGrants;
+use eyot_core::config::{ComponentGrants, ModelGrants};
 use eyot_core::{Error, Name, Result};
 use eyot_deploy::Grants;
 
@@ -51,12 +51,17 @@ impl GrantOptions {
             true => dir.join(source).to_string_lossy().into_owned(),
             false => source.clone(),
         };
+        let (sources, declared) = match &written.models {
+            ModelGrants::Sources(sources) => (sources.clone(), &[][..]),
+            ModelGrants::Names(names) => (BTreeMap::new(), names.as_slice()),
+        };
         let mut models: BTreeMap<_, _> =
-            written.models.iter().map(|(name, source)| (name.clone(), file(source))).collect();
+            sources.into_iter().map(|(name, source)| (name, file(&source))).collect();
         models.extend(pairs(
             &self.models,
             "--model NAME=SOURCE, as in --model digits=models:/digits@champion",
         )?);
+        declared.iter().try_for_each(|name| given(name, &models))?;
         let mut variables = written.variables.clone();
         variables.extend(pairs(&self.variables, "--var NAME=VALUE")?);
         let mut environment = written.environment.clone();
@@ -69,6 +74,16 @@ impl GrantOptions {
         http.extend(self.http.iter().filter(|host| !written.http.contains(*host)).cloned());
         Ok(Granted { models, grants: Grants { http, variables, environment, stores, databases } })
     }
+}
+
+/// Fails where a model that the component declares is none of those that it is granted.
+fn given(name: &str, models: &BTreeMap<String, String>) -> Result<()> {
+    if models.contains_key(name) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("its eyot.toml declares the model '{name}', which it was not granted")).hint(
+        format!("add --model {name}=SOURCE, as in --model {name}=models:/{name}@champion, or say which it is in eyot.toml: models = {{ {name} = \"SOURCE\" }}"),
+    ))
 }
 
 /// Whether a model is a file and no reference.
@@ -117,7 +132,10 @@ mod tests {
     fn flags_stand_over_what_is_written() {
         let text = |text: &str| text.to_owned();
         let written = ComponentGrants {
-            models: BTreeMap::from([(text("a"), text("a.onnx")), (text("b"), text("models:/b/1"))]),
+            models: ModelGrants::Sources(BTreeMap::from([
+                (text("a"), text("a.onnx")),
+                (text("b"), text("models:/b/1")),
+            ])),
             http: vec![text("one.test")],
             variables: BTreeMap::from([(text("x"), text("1")), (text("y"), text("2"))]),
             environment: BTreeMap::from([(text("LEVEL"), text("3"))]),
@@ -145,6 +163,10 @@ mod tests {
         };
         assert_eq!(named(&granted.grants.stores), ["default=mine", "shared=all"]);
         assert_eq!(named(&granted.grants.databases), ["default=d.default"]);
+        let declared =
+            ComponentGrants { models: ModelGrants::Names(vec![text("b"), text("c")]), ..written.clone() };
+        let missing = options.over(&declared, Path::new("."), &"d".parse().unwrap()).unwrap_err();
+        assert_eq!(missing.message(), "its eyot.toml declares the model 'c', which it was not granted");
         let wrong = GrantOptions { variables: vec![text("x")], ..GrantOptions::default() };
         assert!(wrong.over(&written, Path::new("."), &"d".parse().unwrap()).is_err());
     }

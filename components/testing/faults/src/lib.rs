@@ -25,6 +25,13 @@ mod steps {
         }
     }
 
+    /// Gets over a lack of memory, and goes wrong later.
+    pub fn recover() {
+        let mut block = Vec::<u8>::new();
+        assert!(block.try_reserve_exact(1 << 30).is_err(), "it got a gigabyte");
+        panic!("the answer is missing");
+    }
+
     /// Ends the program.
     pub fn exit(status: u8) {
         std::process::exit(i32::from(status));
