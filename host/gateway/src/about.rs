@@ -8,13 +8,9 @@ use eyot_nn::{DataType, RanOn, TensorSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::predict;
-use crate::revisions::{Endpoint, Live};
-use crate::server::Inner;
+use crate::endpoint::{Endpoint, Live};
+use crate::state::GatewayState;
 use crate::stats::Total;
-
-pub(crate) const NAME: &str = "eyot";
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The extensions of the protocol that are spoken.
 pub(crate) const EXTENSIONS: [&str; 7] = [
@@ -30,8 +26,8 @@ pub(crate) const EXTENSIONS: [&str; 7] = [
 /// The revision that stands for a model: the one that is named, else that with the largest share.
 pub(crate) fn shown(endpoint: &Endpoint, version: Option<&str>) -> Result<Arc<Live>> {
     match version.filter(|version| !version.is_empty()) {
-        None => endpoint.main().cloned().map_or_else(|| predict::route(endpoint, None, None), Ok),
-        version => predict::route(endpoint, version, None),
+        None => endpoint.main().cloned().map_or_else(|| endpoint.route(None, None), Ok),
+        version => endpoint.route(version, None),
     }
 }
 
@@ -187,7 +183,7 @@ impl Statistics {
 
 /// The statistics of a version, of all of a model's, or of all models'.
 pub(crate) fn statistics(
-    gateway: &Inner,
+    gateway: &GatewayState,
     name: Option<&str>,
     version: Option<&str>,
 ) -> Result<Vec<Statistics>> {
@@ -201,7 +197,7 @@ pub(crate) fn statistics(
     let endpoint = gateway.endpoint(name)?;
     match version.filter(|version| !version.is_empty()) {
         Some(version) => {
-            let live = predict::route(&endpoint, Some(version), None)?;
+            let live = endpoint.route(Some(version), None)?;
             Ok(vec![Statistics::of(&endpoint, &live)])
         }
         None => Ok(endpoint.all().map(|live| Statistics::of(&endpoint, live)).collect()),

@@ -10,7 +10,6 @@ use hyper::body::{Body, Frame, SizeHint};
 use serde_json::{Value, json};
 
 use crate::body::Parts;
-use crate::web::Told;
 
 pub(crate) type Answer = Response<Parts>;
 
@@ -92,8 +91,18 @@ pub(crate) fn html_answer(page: String) -> Answer {
 pub(crate) enum Out {
     Http(Parts),
     Grpc(tonic::body::Body),
-    Guest(Told),
+    Guest(GuestBody),
 }
+
+impl Out {
+    /// What a component says itself, piece by piece.
+    pub(crate) fn of_guest(body: impl Body<Data = Bytes, Error = Failure> + Send + 'static) -> Self {
+        Self::Guest(Box::pin(body))
+    }
+}
+
+/// The body of an answer that a component makes.
+pub(crate) type GuestBody = Pin<Box<dyn Body<Data = Bytes, Error = Failure> + Send>>;
 
 /// What ends an answer early.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -113,7 +122,7 @@ impl Body for Out {
             Out::Grpc(body) => {
                 Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            Out::Guest(told) => told.poll_frame(context),
+            Out::Guest(body) => body.as_mut().poll_frame(context),
         }
     }
 
@@ -121,7 +130,7 @@ impl Body for Out {
         match self {
             Out::Http(parts) => parts.is_end_stream(),
             Out::Grpc(body) => body.is_end_stream(),
-            Out::Guest(told) => told.is_end_stream(),
+            Out::Guest(body) => body.is_end_stream(),
         }
     }
 
@@ -129,7 +138,7 @@ impl Body for Out {
         match self {
             Out::Http(parts) => parts.size_hint(),
             Out::Grpc(body) => body.size_hint(),
-            Out::Guest(told) => told.size_hint(),
+            Out::Guest(body) => body.size_hint(),
         }
     }
 }

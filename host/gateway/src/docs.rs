@@ -6,8 +6,8 @@ use eyot_core::Result;
 use eyot_nn::TensorSpec;
 
 use crate::about;
+use crate::endpoint::Endpoint;
 use crate::openapi::{self, Example};
-use crate::revisions::Endpoint;
 
 /// The page's style, which comes from this server like the page.
 pub(crate) const STYLE: &str = "\

@@ -20,13 +20,12 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Refusal, html_answer, json_answer, text_answer};
 use crate::body::Received;
+use crate::endpoint::{Endpoint, Live};
 use crate::places::unescape;
 use crate::predict::{self, Call};
 use crate::rest::{LONG, answered, whole};
-use crate::revisions::{Endpoint, Live};
-use crate::router::origin;
-use crate::server::Inner;
 use crate::spans::Moments;
+use crate::state::GatewayState;
 use crate::stats::Counted;
 use crate::{about, log, shadow};
 
@@ -70,7 +69,7 @@ impl Target {
 const SHAPE: &str = "a function is POST /fn/NAME/FUNCTION; GET /fn/NAME lists a deployment's";
 
 pub(crate) async fn answer(
-    gateway: &Arc<Inner>,
+    gateway: &Arc<GatewayState>,
     path: &str,
     parts: &request::Parts,
     body: Received,
@@ -101,12 +100,16 @@ fn not_allowed(path: &str, method: &Method, allow: &'static str) -> Refusal {
     Refusal { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) }
 }
 
-fn about(gateway: &Inner, target: &Target, names: &[&str], headers: &HeaderMap) -> Result<Answer, Refusal> {
+fn about(
+    gateway: &GatewayState,
+    target: &Target,
+    names: &[&str],
+    headers: &HeaderMap,
+) -> Result<Answer, Refusal> {
     let endpoint = gateway.endpoint(&target.name)?;
     let live = about::shown(&endpoint, target.version.as_deref())?;
     let functions = live.functions()?;
-    let place =
-        openapi::Place { name: &target.name, base: &target.base(), origin: &origin(gateway, headers) };
+    let place = openapi::Place { name: &target.name, base: &target.base(), origin: &gateway.origin(headers) };
     match names {
         [] => Ok(json_answer(StatusCode::OK, &openapi::list(&live, functions))),
         ["openapi.json"] => Ok(json_answer(StatusCode::OK, &openapi::document(&place, functions))),
@@ -119,7 +122,7 @@ fn about(gateway: &Inner, target: &Target, names: &[&str], headers: &HeaderMap) 
 }
 
 async fn call(
-    gateway: &Arc<Inner>,
+    gateway: &Arc<GatewayState>,
     target: &Target,
     function: &str,
     headers: &HeaderMap,
@@ -131,7 +134,7 @@ async fn call(
 }
 
 async fn attempt(
-    gateway: &Arc<Inner>,
+    gateway: &Arc<GatewayState>,
     call: &Call,
     target: &Target,
     function: &str,
@@ -256,11 +259,11 @@ fn pick(
         }),
     };
     let key = endpoint.key(header, argument);
-    predict::route(endpoint, version, key.as_deref())
+    endpoint.route(version, key.as_deref())
 }
 
 async fn run(
-    gateway: &Inner,
+    gateway: &GatewayState,
     call: &Call,
     endpoint: &Endpoint,
     live: &Arc<Live>,

@@ -18,7 +18,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::answer::told;
 use crate::body::{Received, too_large};
-use crate::server::Inner;
+use crate::state::GatewayState;
 use messages::MessageBody;
 
 /// Types and services of proto/inference.proto.
@@ -50,7 +50,7 @@ pub(crate) fn speaks(headers: &HeaderMap) -> bool {
 const STREAMING_CALLS: [&str; 2] = ["ModelStreamInfer", "ServerReflectionInfo"];
 
 /// Answers a call. What goes wrong is told in its status.
-pub(crate) async fn answer(gateway: &Arc<Inner>, request: Request<Received>) -> Response<Body> {
+pub(crate) async fn answer(gateway: &Arc<GatewayState>, request: Request<Received>) -> Response<Body> {
     let is_streaming = STREAMING_CALLS.iter().any(|call| request.uri().path().ends_with(call));
     let (body_timeout, max_body) = (gateway.config.body_timeout.0, gateway.config.max_body);
     let request = request.map(|body| MessageBody::new(body, body_timeout, max_body.0, is_streaming));

@@ -17,7 +17,7 @@ use eyot_nn::{DataType, NamedTensor};
 use serde_json::{Value, json};
 
 use crate::protocol::encode::{self, NonFinite};
-use crate::revisions::spread;
+use crate::sampling::low_discrepancy_point;
 use crate::trace::Trace;
 
 /// What one line tells.
@@ -65,7 +65,7 @@ impl Log {
 
     /// Whether this request is to be told.
     pub(crate) fn samples(&self) -> bool {
-        (spread(&self.turn) as f64) < self.share * 2_f64.powi(64)
+        (low_discrepancy_point(&self.turn) as f64) < self.share * 2_f64.powi(64)
     }
 
     pub(crate) fn tell(&self, told: Told) {

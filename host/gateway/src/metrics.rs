@@ -15,14 +15,14 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::about;
-use crate::revisions::Live;
-use crate::server::Inner;
+use crate::endpoint::Live;
+use crate::state::GatewayState;
 use crate::stats::{BOUNDS, Histogram, SIZES, Sizes, Stats};
 
 pub(crate) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All figures as they are now.
-pub(crate) fn text(gateway: &Arc<Inner>) -> Result<String> {
+pub(crate) fn text(gateway: &Arc<GatewayState>) -> Result<String> {
     let mut registry = Registry::with_prefix("eyot");
     registry.register_collector(Box::new(Figures(gateway.clone())));
     let mut text = String::new();
@@ -33,7 +33,7 @@ pub(crate) fn text(gateway: &Arc<Inner>) -> Result<String> {
 
 type Labels = Vec<(&'static str, String)>;
 
-struct Figures(Arc<Inner>);
+struct Figures(Arc<GatewayState>);
 
 impl fmt::Debug for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use eyot_nn::{DataType, Signature, TensorSpec};
 use serde_json::{Value, json};
 
 use crate::about;
-use crate::revisions::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// The document of a version, or of whatever serves.
 pub(crate) fn document(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> Result<Value> {

@@ -11,13 +11,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::about;
 use crate::answer::{Answer, PREDICTION, Refusal};
+use crate::endpoint::{Endpoint, Live};
 use crate::log;
 use crate::protocol::encode::NonFinite;
 use crate::protocol::{Asked, Chosen, choose};
-use crate::revisions::{Endpoint, Live};
-use crate::server::Inner;
 use crate::shadow;
 use crate::spans::{Moments, Prediction, Span};
+use crate::state::GatewayState;
 use crate::stats::Counted;
 use crate::trace::{TRACEPARENT, Trace};
 
@@ -56,28 +56,6 @@ impl Answered {
     }
 }
 
-/// The revision that a request gets: the one it names, or the one that is its turn.
-///
-/// Fails with `NotFound` naming those there are.
-pub(crate) fn route(endpoint: &Endpoint, version: Option<&str>, key: Option<&str>) -> Result<Arc<Live>> {
-    let name = &endpoint.name;
-    let Some(version) = version.filter(|version| !version.is_empty()) else {
-        return endpoint.pick(key).cloned().ok_or_else(|| {
-            Error::unavailable(format!("no revision of '{name}' can answer now"))
-                .hint("eyot deployments shows why; eyot traffic moves its requests elsewhere")
-        });
-    };
-    endpoint.version(version).cloned().ok_or_else(|| {
-        let shown: String = version.chars().take(40).collect();
-        let known: Vec<&str> = endpoint.all().map(|live| live.version.as_str()).collect();
-        let hint = match known.as_slice() {
-            [only] => format!("version {only} serves"),
-            known => format!("versions are {}", known.join(", ")),
-        };
-        Error::not_found(format!("model '{name}' has no version '{shown}'")).hint(hint)
-    })
-}
-
 /// Counts a request that could not be read against the revision that stands for its deployment.
 pub(crate) fn refused(call: &Call, endpoint: &Endpoint, error: &Error) {
     if let Some(live) = endpoint.main() {
@@ -86,7 +64,7 @@ pub(crate) fn refused(call: &Call, endpoint: &Endpoint, error: &Error) {
 }
 
 impl Call {
-    pub(crate) fn new(gateway: &Inner, headers: &HeaderMap, patience: Option<Duration>) -> Self {
+    pub(crate) fn new(gateway: &GatewayState, headers: &HeaderMap, patience: Option<Duration>) -> Self {
         let trace = Trace::of(headers);
         let span = gateway.spans().and_then(|spans| spans.begin(trace.as_ref()));
         Self { id: eyot_core::new_id(), started: Instant::now(), trace, patience, span }
@@ -98,7 +76,7 @@ impl Call {
     }
 
     /// The answer is ready: tells of the request whoever collects traces.
-    pub(crate) fn tell(&mut self, gateway: &Inner, deployment: &str, error: Option<&Error>) {
+    pub(crate) fn tell(&mut self, gateway: &GatewayState, deployment: &str, error: Option<&Error>) {
         if let (Some(spans), Some(span)) = (gateway.spans(), self.span.take()) {
             spans.end(span, deployment, self.started, error);
         }
@@ -107,7 +85,7 @@ impl Call {
     /// What was attempted for it as an answer, which names it; tells of it whoever collects traces.
     pub(crate) fn answered(
         self,
-        gateway: &Inner,
+        gateway: &GatewayState,
         deployment: &str,
         attempted: Result<Answer, Refusal>,
     ) -> Answer {
@@ -121,7 +99,7 @@ impl Call {
     /// it.
     pub(crate) fn ended(
         mut self,
-        gateway: &Inner,
+        gateway: &GatewayState,
         deployment: &str,
         error: Option<&Error>,
     ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
@@ -135,7 +113,7 @@ impl Call {
     /// Answers what was asked, once `live` has room for it.
     pub(crate) async fn run(
         &self,
-        gateway: &Inner,
+        gateway: &GatewayState,
         endpoint: &Endpoint,
         live: Arc<Live>,
         asked: Asked,
@@ -183,7 +161,7 @@ impl Call {
 
     async fn attempt(
         &self,
-        gateway: &Inner,
+        gateway: &GatewayState,
         endpoint: &Endpoint,
         live: &Arc<Live>,
         asked: Asked,

@@ -1,46 +1,11 @@
 //! The model repository extension: which models there are, and loading and unloading them, where the
 //! configuration lets clients do that.
 
-use async_trait::async_trait;
 use eyot_core::{Error, Name, Result};
-use eyot_deploy::{Deployments, State};
 use serde::Serialize;
 
-use crate::server::Inner;
-
-/// What can load and unload deployments: the deployments of the product, a fake in tests.
-#[async_trait]
-pub trait Repository: Send + Sync + 'static {
-    /// Deployments that do not serve as they should: name, revision, and why.
-    async fn troubles(&self) -> Result<Vec<(Name, u64, String)>>;
-
-    /// Serves a deployment again. No change when it serves.
-    async fn load(&self, name: &Name) -> Result<()>;
-
-    /// Stops serving a deployment until it is loaded.
-    async fn unload(&self, name: &Name) -> Result<()>;
-}
-
-#[async_trait]
-impl Repository for Deployments {
-    async fn troubles(&self) -> Result<Vec<(Name, u64, String)>> {
-        let list = self.list().await?;
-        let trouble = |deployment: eyot_deploy::Deployment| match deployment.state {
-            State::Serving => None,
-            State::Unloaded => Some((deployment.name, deployment.revision, "unloaded".to_owned())),
-            State::Failed { error } => Some((deployment.name, deployment.revision, error)),
-        };
-        Ok(list.into_iter().filter_map(trouble).collect())
-    }
-
-    async fn load(&self, name: &Name) -> Result<()> {
-        Deployments::load(self, name).await
-    }
-
-    async fn unload(&self, name: &Name) -> Result<()> {
-        Deployments::unload(self, name).await
-    }
-}
+use crate::model_control::Repository;
+use crate::state::GatewayState;
 
 /// One model in the repository, under the names of the protocol.
 #[derive(Clone, Debug, Serialize)]
@@ -52,7 +17,7 @@ pub(crate) struct Indexed {
 }
 
 /// Every revision that serves, and every deployment that does not as it should.
-pub(crate) async fn index(gateway: &Inner, ready_only: bool) -> Result<Vec<Indexed>> {
+pub(crate) async fn index(gateway: &GatewayState, ready_only: bool) -> Result<Vec<Indexed>> {
     let mut index = Vec::new();
     for endpoint in gateway.revisions.all() {
         index.extend(endpoint.all().map(|live| Indexed {
@@ -76,7 +41,11 @@ pub(crate) async fn index(gateway: &Inner, ready_only: bool) -> Result<Vec<Index
 
 /// Loads a deployment at a client's wish. What it serves is what was deployed: configurations and
 /// files that a client brings along are not taken.
-pub(crate) async fn load(gateway: &Inner, name: &str, parameters: impl Iterator<Item = &str>) -> Result<()> {
+pub(crate) async fn load(
+    gateway: &GatewayState,
+    name: &str,
+    parameters: impl Iterator<Item = &str>,
+) -> Result<()> {
     let repository = allowed(gateway, "loaded")?;
     let mut parameters = parameters;
     if let Some(parameter) = parameters.find(|name| *name == "config" || name.starts_with("file:")) {
@@ -87,11 +56,11 @@ pub(crate) async fn load(gateway: &Inner, name: &str, parameters: impl Iterator<
 }
 
 /// Unloads a deployment at a client's wish.
-pub(crate) async fn unload(gateway: &Inner, name: &str) -> Result<()> {
+pub(crate) async fn unload(gateway: &GatewayState, name: &str) -> Result<()> {
     allowed(gateway, "unloaded")?.unload(&named(name)?).await
 }
 
-fn allowed(gateway: &Inner, what: &str) -> Result<std::sync::Arc<dyn Repository>> {
+fn allowed(gateway: &GatewayState, what: &str) -> Result<std::sync::Arc<dyn Repository>> {
     if !gateway.config.model_control {
         return Err(Error::denied(format!("models are not {what} by clients of this server"))
             .hint("start it with --set gateway.model-control=true to let them"));

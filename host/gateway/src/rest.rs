@@ -14,7 +14,7 @@ use crate::compress::{Coding, WORTHWHILE};
 use crate::places::Target;
 use crate::predict::{self, Call};
 use crate::protocol::{encode, raw, request};
-use crate::server::Inner;
+use crate::state::GatewayState;
 
 /// Work on more bytes than this leaves the async threads: it takes longer than handing it over.
 pub(crate) const LONG: usize = 128 << 10;
@@ -23,7 +23,7 @@ pub(crate) const LONG: usize = 128 << 10;
 const JSON_LENGTH: &str = "inference-header-content-length";
 
 pub(crate) async fn infer(
-    gateway: &Arc<Inner>,
+    gateway: &Arc<GatewayState>,
     target: &Target<'_>,
     headers: &HeaderMap,
     body: Received,
@@ -34,7 +34,7 @@ pub(crate) async fn infer(
 }
 
 async fn attempt(
-    gateway: &Arc<Inner>,
+    gateway: &Arc<GatewayState>,
     call: &Call,
     target: &Target<'_>,
     headers: &HeaderMap,
@@ -60,7 +60,7 @@ async fn attempt(
     let asked = asked.inspect_err(|error| predict::refused(call, &endpoint, error))?;
     let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
     let key = endpoint.key(told, |name| asked.parameters.text(name));
-    let live = predict::route(&endpoint, version, key.as_deref())?;
+    let live = endpoint.route(version, key.as_deref())?;
     live.stats.decode.add(arrived.elapsed());
     let answered = call.run(gateway, &endpoint, live, asked).await?;
     let writing = Instant::now();
@@ -93,7 +93,7 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
 
 /// The body as it was before it was packed.
 pub(crate) async fn whole(
-    gateway: &Inner,
+    gateway: &GatewayState,
     headers: &HeaderMap,
     body: Received,
     header: Option<usize>,
@@ -116,7 +116,7 @@ pub(crate) async fn whole(
 
 /// A whole body of at most `limit` bytes, as [`body::read`] reads it, if it comes in time.
 pub(crate) async fn received(
-    gateway: &Inner,
+    gateway: &GatewayState,
     body: Received,
     limit: u64,
     aligned: usize,
@@ -132,7 +132,11 @@ pub(crate) async fn received(
     })
 }
 
-async fn packed(gateway: &Inner, headers: &HeaderMap, encoded: encode::Encoded) -> Result<Answer, Refusal> {
+async fn packed(
+    gateway: &GatewayState,
+    headers: &HeaderMap,
+    encoded: encode::Encoded,
+) -> Result<Answer, Refusal> {
     let encode::Encoded { json, tensors, binary } = encoded;
     let length = json.len();
     let content_type = if binary { "application/octet-stream" } else { "application/json" };
@@ -146,7 +150,7 @@ async fn packed(gateway: &Inner, headers: &HeaderMap, encoded: encode::Encoded) 
 
 /// An answer, packed where the client takes that and it is worth it.
 pub(crate) async fn answered(
-    gateway: &Inner,
+    gateway: &GatewayState,
     headers: &HeaderMap,
     status: StatusCode,
     content_type: &'static str,

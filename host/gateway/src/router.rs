@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, Out, Refusal, html_answer, json_answer, text_answer};
 use crate::body::{Parts, Received};
 use crate::places::{Page, Place, Target};
-use crate::server::Inner;
-use crate::{about, docs, functions, grpc, metrics, openapi, predict, repository, rest, web};
+use crate::state::GatewayState;
+use crate::{about, docs, functions, grpc, identity, metrics, openapi, repository, rest, web};
 
 /// Answers what `guard` lets in. A component that answers HTTP itself decides for itself which pages of other
 /// origins may ask it: it sees their origin, and the question that browsers ask first.
 pub(crate) async fn answer(
-    gateway: &Arc<Inner>,
+    gateway: &Arc<GatewayState>,
     guard: &Guard,
     request: Request<Received>,
     peer: SocketAddr,
@@ -56,7 +56,7 @@ fn rejected(Rejection { status, error }: Rejection) -> Response<Out> {
 }
 
 /// Answers by gRPC or REST, whichever is spoken.
-async fn of_protocol(gateway: &Arc<Inner>, request: Request<Received>) -> Response<Out> {
+async fn of_protocol(gateway: &Arc<GatewayState>, request: Request<Received>) -> Response<Out> {
     if grpc::speaks(request.headers()) {
         return grpc::answer(gateway, request).await.map(Out::Grpc);
     }
@@ -76,7 +76,7 @@ async fn of_protocol(gateway: &Arc<Inner>, request: Request<Received>) -> Respon
     answer.map(Out::Http)
 }
 
-async fn route(gateway: &Arc<Inner>, request: Request<Received>) -> Result<Answer, Refusal> {
+async fn route(gateway: &Arc<GatewayState>, request: Request<Received>) -> Result<Answer, Refusal> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if let Some(path) = path.strip_prefix("/fn/") {
@@ -92,9 +92,9 @@ async fn route(gateway: &Arc<Inner>, request: Request<Received>) -> Result<Answe
     match place {
         Place::Model(target, Page::Infer) => rest::infer(gateway, &target, &parts.headers, body).await,
         Place::Model(target, page) => model(gateway, &target, page, &parts.headers),
-        Place::Server => {
-            ok(&json!({ "name": about::NAME, "version": about::VERSION, "extensions": about::EXTENSIONS }))
-        }
+        Place::Server => ok(
+            &json!({ "name": identity::SERVER_NAME, "version": identity::SERVER_VERSION, "extensions": about::EXTENSIONS }),
+        ),
         Place::Live => ok(&json!({ "live": true })),
         Place::Ready if gateway.draining.load(Ordering::Relaxed) => {
             Ok(json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false })))
@@ -124,7 +124,7 @@ async fn route(gateway: &Arc<Inner>, request: Request<Received>) -> Result<Answe
 }
 
 fn model(
-    gateway: &Arc<Inner>,
+    gateway: &Arc<GatewayState>,
     target: &Target<'_>,
     page: Page,
     headers: &HeaderMap,
@@ -135,33 +135,23 @@ fn model(
     match page {
         Page::Metadata | Page::Infer => ok(&about::metadata(&endpoint, version)?),
         Page::Ready => {
-            predict::route(&endpoint, version, None)?;
+            endpoint.route(version, None)?;
             ok(&json!({ "name": endpoint.name, "ready": true }))
         }
         Page::Configuration => ok(&about::configuration(&endpoint, version)?),
         Page::Statistics => {
             ok(&json!({ "model_stats": about::statistics(gateway, Some(&target.model), version)? }))
         }
-        Page::OpenApi => ok(&openapi::document(&endpoint, version, &origin(gateway, headers))?),
-        Page::Docs => Ok(html_answer(docs::page(&endpoint, version, &origin(gateway, headers))?)),
+        Page::OpenApi => ok(&openapi::document(&endpoint, version, &gateway.origin(headers))?),
+        Page::Docs => Ok(html_answer(docs::page(&endpoint, version, &gateway.origin(headers))?)),
     }
-}
-
-/// Where the client found this server, as far as it says so in a form that can be repeated.
-pub(crate) fn origin(gateway: &Inner, headers: &HeaderMap) -> String {
-    let plain = |host: &&str| {
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
-    };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(plain);
-    let scheme = if gateway.config.tls().is_some() { "https" } else { "http" };
-    format!("{scheme}://{}", host.map_or_else(|| gateway.config.listen.to_string(), str::to_owned))
 }
 
 /// No wish of a client is larger.
 const WISHES: u64 = 64 << 10;
 
 /// The body of a request to the repository: an object, or nothing.
-async fn wishes(gateway: &Inner, body: Received) -> Result<Value, Refusal> {
+async fn wishes(gateway: &GatewayState, body: Received) -> Result<Value, Refusal> {
     let body = rest::received(gateway, body, WISHES, 0).await?;
     if body.is_empty() {
         return Ok(json!({}));

@@ -1,59 +1,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use eyot_core::{Error, Name, Result, config};
 use eyot_deploy::{Route, Traffic};
 use eyot_engine::Lane;
 use eyot_http::{Buffers, Connections, Guard, Listener, tls_acceptor};
 use eyot_nn::{Models, RanOn};
-use parking_lot::RwLock;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+use crate::endpoint::{Live, Revision};
 use crate::log::Log;
-use crate::repository::Repository;
-use crate::revisions::{Endpoint, Revision, Revisions};
-use crate::router;
+use crate::model_control::Repository;
 use crate::spans::{Exporter, Spans};
+use crate::state::GatewayState;
+use crate::{functions, router};
 
 /// The data plane of a process. Cheap to clone.
 #[derive(Clone)]
-pub struct Gateway(Arc<Inner>);
-
-pub(crate) struct Inner {
-    pub(crate) config: config::Gateway,
-    pub(crate) revisions: Revisions,
-    pub(crate) draining: AtomicBool,
-    /// For work that takes long.
-    lane: Arc<Lane>,
-    /// Counts changes of what serves, for those who watch.
-    changes: watch::Sender<u64>,
-    /// Empty again when serving ends: the repository leads back here.
-    repository: RwLock<Option<Arc<dyn Repository>>>,
-    log: OnceLock<Log>,
-    models: OnceLock<Arc<Models>>,
-    spans: OnceLock<Spans>,
-}
+pub struct Gateway(Arc<GatewayState>);
 
 impl Gateway {
     /// Serves nothing yet. What is long work even to read or to write is worked on in `lane`.
     pub fn new(config: config::Gateway, lane: Arc<Lane>) -> Self {
-        let (changes, _) = watch::channel(0);
-        let (revisions, draining) = (Revisions::default(), AtomicBool::new(false));
-        Self(Arc::new(Inner {
-            config,
-            revisions,
-            draining,
-            lane,
-            changes,
-            repository: RwLock::default(),
-            log: OnceLock::new(),
-            models: OnceLock::new(),
-            spans: OnceLock::new(),
-        }))
+        Self(Arc::new(GatewayState::new(config, lane)))
     }
 
     /// Tells of these models in its metrics; of the first that it is given.
@@ -77,7 +50,7 @@ impl Gateway {
     /// Where requests to a deployment go: of each kind that its main revision answers.
     pub fn endpoints(&self, name: &Name) -> Vec<String> {
         let endpoint = self.0.revisions.get(name.as_str());
-        endpoint.and_then(|endpoint| endpoint.main().map(|live| live.addresses())).unwrap_or_default()
+        endpoint.and_then(|endpoint| endpoint.main().map(|live| addresses(live))).unwrap_or_default()
     }
 
     /// Stops serving under a name. Requests that were begun end.
@@ -137,62 +110,21 @@ impl Gateway {
     }
 }
 
-impl Inner {
-    /// Does what takes long where it keeps no other request waiting.
-    pub(crate) async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        self.lane.run(async { work() }).await
-    }
-
-    /// The deployment of that name; `NotFound` lists those there are.
-    pub(crate) fn endpoint(&self, name: &str) -> Result<Arc<Endpoint>> {
-        self.revisions.get(name).ok_or_else(|| {
-            let shown: String = name.chars().take(128).collect();
-            Error::not_found(format!("there is no model '{shown}'")).hint(
-                match self.revisions.names().as_slice() {
-                    [] => "nothing is deployed; eyot deploy makes an endpoint".to_owned(),
-                    names => format!("deployed are: {}", names.join(", ")),
-                },
-            )
-        })
-    }
-
-    pub(crate) fn refuse_when_draining(&self) -> Result<()> {
-        match self.draining.load(Ordering::Relaxed) {
-            true => Err(Error::unavailable("the server is stopping").hint("another server answers")),
-            false => Ok(()),
-        }
-    }
-
-    pub(crate) fn repository(&self) -> Option<Arc<dyn Repository>> {
-        self.repository.read().clone()
-    }
-
-    pub(crate) fn log(&self) -> Option<&Log> {
-        self.log.get()
-    }
-
-    pub(crate) fn spans(&self) -> Option<&Spans> {
-        self.spans.get()
-    }
-
-    /// What is known of the models of this process, if anything.
-    pub(crate) fn models(&self) -> Option<eyot_nn::Stats> {
-        self.models.get().map(|models| models.stats())
-    }
-
-    /// Tells when what serves changes.
-    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    fn changed(&self) {
-        self.changes.send_modify(|count| *count += 1);
-    }
+/// Where requests for a revision go.
+fn addresses(live: &Live) -> Vec<String> {
+    let name = &live.revision.deployment;
+    let tensors = live.revision.predictor.as_ref().map(|_| format!("POST /v2/models/{name}/infer"));
+    let functions = live.revision.functions.as_ref().map(|functions| {
+        let all = functions::names(functions).into_iter();
+        all.map(|(function, _)| format!("POST /fn/{name}/{function}")).collect::<Vec<_>>()
+    });
+    let routes = live.revision.routes.iter().map(|route| format!("HTTP {route}"));
+    tensors.into_iter().chain(functions.into_iter().flatten()).chain(routes).collect()
 }
 
 /// A data plane that is ready to answer.
 pub struct Listening {
-    gateway: Arc<Inner>,
+    gateway: Arc<GatewayState>,
     guard: Arc<Guard>,
     listener: Listener,
     exporter: Option<Exporter>,

@@ -10,7 +10,7 @@ use eyot_nn::{Ask, DataType, Element, NamedTensor, Tensor};
 use half::{bf16, f16};
 use serde_json::Value;
 
-use crate::revisions::Live;
+use crate::endpoint::Live;
 
 /// How far apart two numbers of different revisions may be and still be the same: another back end
 /// or another order of additions moves the last digits.

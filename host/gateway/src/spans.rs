@@ -16,8 +16,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::about;
-use crate::revisions::spread;
+use crate::identity;
+use crate::sampling::low_discrepancy_point;
 use crate::trace::Trace;
 
 /// Spans that wait to be sent; more are dropped.
@@ -90,7 +90,7 @@ impl Spans {
     pub(crate) fn begin(&self, parent: Option<&Trace>) -> Option<Span> {
         let sampled = match parent {
             Some(parent) => parent.is_sampled(),
-            None => (spread(&self.turn) as f64) < self.share * 2_f64.powi(64),
+            None => (low_discrepancy_point(&self.turn) as f64) < self.share * 2_f64.powi(64),
         };
         let (trace, parent) = match parent {
             Some(parent) => (parent.child(), Some(parent.span().to_owned())),
@@ -237,8 +237,8 @@ impl Exporter {
         let spans: Vec<Value> = ended.iter().flat_map(Ended::spans).collect();
         let text = |value: &str| json!({ "stringValue": value });
         let resource = [
-            attribute("service.name", text(about::NAME)),
-            attribute("service.version", text(about::VERSION)),
+            attribute("service.name", text(identity::SERVER_NAME)),
+            attribute("service.version", text(identity::SERVER_VERSION)),
         ];
         let message = json!({ "resourceSpans": [{
             "resource": { "attributes": resource },

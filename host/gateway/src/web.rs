@@ -9,58 +9,24 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result, config};
-use eyot_deploy::{Matched, Route};
 use eyot_engine::{Streamed, Web};
 use eyot_http::PacedBody;
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header, request};
+use http::{HeaderValue, Request, Response, Uri, header, request};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use crate::answer::{Failure, Out, Refusal};
 use crate::body::{self, Received};
-use crate::predict::{self, Call};
-use crate::revisions::{Endpoint, Live};
-use crate::server::Inner;
+use crate::endpoint::Live;
+use crate::mounted::{Found, spin};
+use crate::predict::Call;
+use crate::state::GatewayState;
 use crate::stats::Counted;
 use crate::trace::TRACEPARENT;
 
-mod spin;
-
-use spin::OfRoute;
-
-/// A deployment at one of its routes.
-pub(crate) struct Mounted {
-    pub(crate) route: Route,
-    pub(crate) endpoint: Arc<Endpoint>,
-    told: OfRoute,
-}
-
-impl Mounted {
-    pub(crate) fn new(route: &Route, endpoint: &Arc<Endpoint>) -> Arc<Self> {
-        let (route, endpoint, told) = (route.clone(), endpoint.clone(), OfRoute::new(route));
-        Arc::new(Self { route, endpoint, told })
-    }
-}
-
-/// What a request is for.
-pub(crate) struct Found {
-    pub(crate) mounted: Arc<Mounted>,
-    pub(crate) matched: Matched,
-}
-
-/// The host that a request names, without its port.
-pub(crate) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
-    let named = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = uri.host().or(named)?;
-    Some(match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    })
-}
-
 pub(crate) async fn answer(
-    gateway: &Arc<Inner>,
+    gateway: &Arc<GatewayState>,
     found: Found,
     request: Request<Received>,
     peer: SocketAddr,
@@ -75,7 +41,7 @@ pub(crate) async fn answer(
 }
 
 async fn attempt(
-    gateway: &Arc<Inner>,
+    gateway: &Arc<GatewayState>,
     call: &Call,
     found: &Found,
     parts: request::Parts,
@@ -86,7 +52,7 @@ async fn attempt(
     let endpoint = &found.mounted.endpoint;
     let told = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
     let key = endpoint.key(told, |_| None);
-    let live = predict::route(endpoint, None, key.as_deref())?;
+    let live = endpoint.route(None, key.as_deref())?;
     let counted = Counted::begin(live.stats.clone(), call.started);
     let limit = gateway.config.max_body.0;
     match ask(gateway, call, found, &live, parts, body, peer, limit).await {
@@ -94,7 +60,7 @@ async fn attempt(
             let status = response.status();
             let counted = Some(counted);
             Ok(response
-                .map(|inner| Out::Guest(Told { inner, counted, held, failed: status.is_server_error() })))
+                .map(|inner| Out::of_guest(Told { inner, counted, held, failed: status.is_server_error() })))
         }
         Err(error) => {
             counted.end(Err(error.kind()));
@@ -106,7 +72,7 @@ async fn attempt(
 
 #[allow(clippy::too_many_arguments)]
 async fn ask(
-    gateway: &Inner,
+    gateway: &GatewayState,
     call: &Call,
     found: &Found,
     live: &Arc<Live>,
@@ -146,7 +112,7 @@ fn paced(body: Received, config: &config::Gateway) -> PacedBody<Received> {
 /// The request as a component sees it: its whole address, and where the route stands in it under the
 /// names that Spin gives.
 fn told(
-    gateway: &Inner,
+    gateway: &GatewayState,
     call: &Call,
     found: &Found,
     parts: request::Parts,
@@ -185,7 +151,7 @@ impl Drop for Held {
 }
 
 /// A component's answer as it goes out; how it ends is counted.
-pub(crate) struct Told {
+struct Told {
     inner: Streamed,
     counted: Option<Counted>,
     #[expect(dead_code, reason = "dropped with the answer, to make room for the next")]
@@ -194,8 +160,20 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    pub(crate) fn poll_frame(
-        &mut self,
+    fn end(&mut self, broke: Option<Kind>) {
+        if let Some(counted) = self.counted.take() {
+            let outcome = broke.or(self.failed.then_some(Kind::Failed));
+            counted.end(outcome.map_or(Ok(()), Err));
+        }
+    }
+}
+
+impl Body for Told {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, Failure>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
@@ -208,18 +186,11 @@ impl Told {
         polled
     }
 
-    fn end(&mut self, broke: Option<Kind>) {
-        if let Some(counted) = self.counted.take() {
-            let outcome = broke.or(self.failed.then_some(Kind::Failed));
-            counted.end(outcome.map_or(Ok(()), Err));
-        }
-    }
-
-    pub(crate) fn is_end_stream(&self) -> bool {
+    fn is_end_stream(&self) -> bool {
         self.inner.is_end_stream()
     }
 
-    pub(crate) fn size_hint(&self) -> SizeHint {
+    fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
 }

@@ -6,7 +6,7 @@ use eyot_core::interface::{Function, Type};
 use eyot_engine::Functions;
 use serde_json::{Map, Value, json};
 
-use crate::revisions::Live;
+use crate::endpoint::Live;
 
 /// Where a deployment is found.
 pub(super) struct Place<'a> {

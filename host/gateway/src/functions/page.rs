@@ -6,7 +6,7 @@ use eyot_engine::Functions;
 
 use super::openapi::{self, Place};
 use crate::docs::escape;
-use crate::revisions::Live;
+use crate::endpoint::Live;
 
 /// A name that no deployment has, below which the page's own files are.
 pub(super) const OWN: &str = "-";

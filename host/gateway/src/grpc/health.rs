@@ -6,11 +6,11 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
-use crate::server::Inner;
+use crate::state::GatewayState;
 
 /// The standard health service. The server is one service, the protocol another, each deployment one
 /// of its own.
-pub(super) struct Health(pub(super) Arc<Inner>);
+pub(super) struct Health(pub(super) Arc<GatewayState>);
 
 impl Health {
     fn check(&self, service: &str) -> Option<ServingStatus> {

@@ -12,12 +12,12 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::pb::{self, *};
 use super::{patience, status, tensors};
-use crate::about;
 use crate::answer::{PREDICTION, told};
 use crate::compress::WORTHWHILE;
 use crate::predict::{self, Call};
 use crate::repository;
-use crate::server::Inner;
+use crate::state::GatewayState;
+use crate::{about, identity};
 
 /// The calls that there are.
 pub(super) const CALLS: [&str; 12] = [
@@ -35,11 +35,11 @@ pub(super) const CALLS: [&str; 12] = [
     "RepositoryModelUnload",
 ];
 
-pub(super) struct Service(pub(super) Arc<Inner>);
+pub(super) struct Service(pub(super) Arc<GatewayState>);
 
 /// One prediction; its id is known whether it works out or not.
 async fn infer(
-    gateway: &Inner,
+    gateway: &GatewayState,
     metadata: &MetadataMap,
     message: ModelInferRequest,
 ) -> (String, Result<ModelInferResponse, Error>) {
@@ -52,7 +52,7 @@ async fn infer(
 }
 
 async fn attempt(
-    gateway: &Inner,
+    gateway: &GatewayState,
     call: &Call,
     metadata: &MetadataMap,
     message: ModelInferRequest,
@@ -69,7 +69,7 @@ async fn attempt(
     };
     let header = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
     let key = endpoint.key(header, |name| asked.parameters.text(name));
-    let live = predict::route(&endpoint, Some(&version), key.as_deref())?;
+    let live = endpoint.route(Some(&version), key.as_deref())?;
     live.stats.decode.add(call.started.elapsed());
     let answered = call.run(gateway, &endpoint, live, asked).await?;
     let writing = Instant::now();
@@ -110,8 +110,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
         let ModelReadyRequest { name, version } = request.into_inner();
-        let found =
-            self.0.endpoint(&name).and_then(|endpoint| predict::route(&endpoint, Some(&version), None));
+        let found = self.0.endpoint(&name).and_then(|endpoint| endpoint.route(Some(&version), None));
         Ok(Response::new(ModelReadyResponse { ready: found.is_ok() }))
     }
 
@@ -120,7 +119,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         _: Request<ServerMetadataRequest>,
     ) -> Result<Response<ServerMetadataResponse>, Status> {
         let extensions = about::EXTENSIONS.map(str::to_owned).to_vec();
-        let (name, version) = (about::NAME.to_owned(), about::VERSION.to_owned());
+        let (name, version) = (identity::SERVER_NAME.to_owned(), identity::SERVER_VERSION.to_owned());
         Ok(Response::new(ServerMetadataResponse { name, version, extensions }))
     }
 

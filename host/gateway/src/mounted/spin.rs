@@ -27,7 +27,7 @@ impl OfRoute {
 }
 
 /// Tells it. What a client sends under these names is taken away.
-pub(super) fn tell(headers: &mut HeaderMap, route: &OfRoute, matched: &Matched, uri: &Uri, peer: SocketAddr) {
+pub(crate) fn tell(headers: &mut HeaderMap, route: &OfRoute, matched: &Matched, uri: &Uri, peer: SocketAddr) {
     let forged: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
     for name in forged {
