@@ -4,9 +4,9 @@ use eyot_core::interface::{Function, Interface};
 use eyot_core::{Digest, Error, Result};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
-use crate::engine::Flavour;
 use crate::guest::Guest;
 use crate::lane::Lane;
+use crate::profile::EngineProfile;
 use crate::shelf::Shelves;
 use crate::{Mode, Reach, fault, reflect, unoffered};
 
@@ -30,15 +30,15 @@ pub(crate) struct Parts {
 impl Parts {
     /// Checks the imports against what this host offers and resolves them once for all instances.
     pub(crate) fn new(
-        flavour: &Flavour,
+        profile: &EngineProfile,
         mode: Mode,
         digest: Digest,
         component: wasmtime::component::Component,
     ) -> Result<Self> {
-        let interface = reflect::interface(flavour, &component)?;
-        let resolved = unoffered::resolve(flavour, &component, &interface);
+        let interface = reflect::interface(profile, &component)?;
+        let resolved = unoffered::resolve(profile, &component, &interface);
         let (instance, missing) = resolved.map_err(|error| fault::ungranted(&error, &interface, &digest))?;
-        let (shelves, lane) = (flavour.shelves.clone(), flavour.lane.clone());
+        let (shelves, lane) = (profile.shelves.clone(), profile.lane.clone());
         Ok(Self { digest, mode, interface, missing, instance, shelves, lane })
     }
 }

@@ -6,26 +6,15 @@ use std::time::{Duration, Instant};
 use eyot_core::{Digest, Error, Result, ResultExt};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
-use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::cache::Cache;
 use crate::component::{Component, Parts};
-use crate::guest::Guest;
+use crate::fault;
 use crate::lane::Lane;
-use crate::plan::{Setup, asks_for_concurrency};
-use crate::shelf::Shelves;
+use crate::plan::{Mode, Setup, asks_for_concurrency};
+use crate::profile::EngineProfile;
 use crate::unoffered::released;
-use crate::{fault, host};
-
-/// How components run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Predictions: fast to instantiate, native floating point.
-    Serving,
-    /// Steps: the same on every machine.
-    Hermetic,
-}
 
 /// Where compiled code is kept.
 #[derive(Clone, Debug)]
@@ -39,9 +28,9 @@ pub struct Options {
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
-    plain: Flavour,
-    concurrent: Flavour,
-    hermetic: Flavour,
+    plain: EngineProfile,
+    concurrent: EngineProfile,
+    hermetic: EngineProfile,
     cache: Cache,
     /// One compiled component a digest and mode, for as long as somebody holds it.
     loaded: Mutex<HashMap<(Digest, Mode), Arc<Slot>>>,
@@ -50,15 +39,6 @@ struct Inner {
 
 /// Many who ask for a component at once wait for one compilation.
 type Slot = tokio::sync::Mutex<Weak<Parts>>;
-
-pub(crate) struct Flavour {
-    pub(crate) setup: Setup,
-    pub(crate) engine: wasmtime::Engine,
-    pub(crate) linker: Linker<Guest>,
-    /// Where its warm instances wait.
-    pub(crate) shelves: Arc<Shelves>,
-    pub(crate) lane: Arc<Lane>,
-}
 
 /// How often a running guest looks at its deadline, and gives its thread to others.
 const TICK: Duration = Duration::from_millis(10);
@@ -77,10 +57,11 @@ impl Engine {
         let lane = Arc::<Lane>::default();
         let (plain, pooling) = serving(Setup::Plain, &lane).map_err(|error| start(&error))?;
         let (concurrent, _) = serving(Setup::Concurrent, &lane).map_err(|error| start(&error))?;
-        let hermetic = Flavour::new(&hermetic(), Setup::Hermetic, &lane).map_err(|error| start(&error))?;
+        let hermetic =
+            EngineProfile::new(&hermetic(), Setup::Hermetic, &lane).map_err(|error| start(&error))?;
         let loaded = Mutex::new(HashMap::new());
         let inner = Inner { plain, concurrent, hermetic, cache, loaded, pooling };
-        let [plain, concurrent, hermetic] = Setup::ALL.map(|setup| inner.flavour(setup).engine.weak());
+        let [plain, concurrent, hermetic] = Setup::ALL.map(|setup| inner.profile(setup).engine.weak());
         let inner = Arc::new(inner);
         let ticker = std::thread::Builder::new().name("eyot-epochs".to_owned());
         ticker
@@ -122,14 +103,14 @@ impl Engine {
         if let Some((component, setup)) = blocking(move || inner.cached(mode, &digest)).await? {
             // The code is here, but what was pushed must still be what it was compiled from.
             if store.size(&digest).await?.is_some() {
-                return Parts::new(self.0.flavour(setup), mode, digest, component);
+                return Parts::new(self.0.profile(setup), mode, digest, component);
             }
         }
         let bytes = store.get(&digest).await?;
         let inner = self.0.clone();
         blocking(move || {
             let (component, setup) = inner.compile(mode, &digest, &bytes)?;
-            Parts::new(inner.flavour(setup), mode, digest, component)
+            Parts::new(inner.profile(setup), mode, digest, component)
         })
         .await?
     }
@@ -145,7 +126,7 @@ impl Engine {
 }
 
 impl Inner {
-    fn flavour(&self, setup: Setup) -> &Flavour {
+    fn profile(&self, setup: Setup) -> &EngineProfile {
         match setup {
             Setup::Plain => &self.plain,
             Setup::Concurrent => &self.concurrent,
@@ -159,7 +140,7 @@ impl Inner {
             Mode::Serving => &[Setup::Plain, Setup::Concurrent],
             Mode::Hermetic => &[Setup::Hermetic],
         };
-        let of = |setup| self.cache.load(&self.flavour(setup).engine, digest).map(|found| (found, setup));
+        let of = |setup| self.cache.load(&self.profile(setup).engine, digest).map(|found| (found, setup));
         setups.iter().find_map(|setup| of(*setup))
     }
 
@@ -173,7 +154,7 @@ impl Inner {
         fault::check_header(wasm, &digest.to_string())?;
         let wasm = &*released(wasm);
         let of = |setup| {
-            let engine = &self.flavour(setup).engine;
+            let engine = &self.profile(setup).engine;
             let component = wasmtime::component::Component::from_binary(engine, wasm)?;
             self.cache.store(engine, digest, &component);
             Ok((component, setup))
@@ -185,15 +166,6 @@ impl Inner {
             Mode::Serving => of(Setup::Plain).or_else(|_| of(Setup::Concurrent)),
         };
         compiled.map_err(|error| fault::invalid_component(&error, &digest.to_string()))
-    }
-}
-
-impl Flavour {
-    fn new(config: &Config, setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<Self> {
-        let engine = wasmtime::Engine::new(config)?;
-        let mut linker = Linker::new(&engine);
-        host::link(&mut linker, setup)?;
-        Ok(Self { setup, engine, linker, shelves: Arc::default(), lane: lane.clone() })
     }
 }
 
@@ -215,7 +187,7 @@ fn common() -> Config {
 }
 
 /// The pooled configuration where the address space allows it, else the same without a pool.
-fn serving(setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<(Flavour, bool)> {
+fn serving(setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<(EngineProfile, bool)> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(SLOTS)
         .total_core_instances(4 * SLOTS)
@@ -237,11 +209,11 @@ fn serving(setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<(Flavour, bool)> 
     config.concurrency_support(concurrent).wasm_component_model_async(concurrent);
     let mut pooled = config.clone();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    match Flavour::new(&pooled, setup, lane) {
-        Ok(flavour) => Ok((flavour, true)),
+    match EngineProfile::new(&pooled, setup, lane) {
+        Ok(profile) => Ok((profile, true)),
         Err(error) => {
             tracing::warn!(error = %format!("{error:#}"), "instances are not pooled: the address space is limited");
-            Flavour::new(&config, setup, lane).map(|flavour| (flavour, false))
+            EngineProfile::new(&config, setup, lane).map(|profile| (profile, false))
         }
     }
 }

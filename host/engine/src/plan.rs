@@ -2,6 +2,15 @@
 
 use wasmparser::{Parser, Payload};
 
+/// How components run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Predictions: fast to instantiate, native floating point.
+    Serving,
+    /// Steps: the same on every machine.
+    Hermetic,
+}
+
 /// What wasmtime is set up for. One engine has one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setup {

@@ -7,16 +7,19 @@ use eyot_core::interface::{Case, Field, Function, Interface, Type};
 use wasmtime::component::ResourceType;
 use wasmtime::component::types::{self, ComponentItem};
 
-use crate::engine::Flavour;
+use crate::profile::EngineProfile;
 
 pub(crate) use values::{arguments, bytes, from_val};
 
 /// Imports and exports of a component. Types of the host's own resources are recognised.
-pub(crate) fn interface(flavour: &Flavour, component: &wasmtime::component::Component) -> Result<Interface> {
-    let engine = &flavour.engine;
+pub(crate) fn interface(
+    profile: &EngineProfile,
+    component: &wasmtime::component::Component,
+) -> Result<Interface> {
+    let engine = &profile.engine;
     // Substitution fails when an import is not offered; the imports can be listed all the same.
     let ty =
-        flavour.linker.substituted_component_type(component).unwrap_or_else(|_| component.component_type());
+        profile.linker.substituted_component_type(component).unwrap_or_else(|_| component.component_type());
     let mut interface = Interface {
         imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
         ..Interface::default()

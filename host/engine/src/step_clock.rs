@@ -4,17 +4,17 @@
 //! is asked once more whether a time has come, so that who waits in a loop comes to an end; and who sleeps wakes up at
 //! once, at the time for which it asked.
 
+mod linking;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
 
 use parking_lot::Mutex;
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Accessor, Linker, Resource};
 use wasmtime_wasi::HostMonotonicClock;
-use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+use wasmtime_wasi::p2::Pollable;
 
-use crate::guest::Guest;
+pub(crate) use linking::link;
 
 /// What the first reading says, in nanoseconds.
 const FIRST_NANOSECONDS: u64 = 1_000_000_000;
@@ -125,43 +125,6 @@ impl Pollable for Timer {
         self.clock.wait_until(self.when).await;
         self.asked = false;
     }
-}
-
-/// In place of what wasmtime has, whose timers wait on the host's clock.
-pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.allow_shadowing(true);
-    let timer =
-        |mut store: StoreContextMut<'_, Guest>, when: u64| -> wasmtime::Result<(Resource<DynPollable>,)> {
-            let guest = store.data_mut();
-            let timer = guest.table.push(Timer { clock: guest.step_clock.clone(), when, asked: false })?;
-            Ok((subscribe(&mut guest.table, timer)?,))
-        };
-    let mut second = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
-    second.func_wrap("subscribe-instant", move |store, (when,): (u64,)| timer(store, when))?;
-    second.func_wrap(
-        "subscribe-duration",
-        move |store: StoreContextMut<'_, Guest>, (nanoseconds,): (u64,)| {
-            let when = store.data().step_clock.after(nanoseconds);
-            timer(store, when)
-        },
-    )?;
-    let mut third = linker.instance("wasi:clocks/monotonic-clock@0.3.0")?;
-    third.func_wrap_concurrent("wait-until", |accessor: &Accessor<Guest>, (when,): (u64,)| {
-        Box::pin(async move {
-            let clock = accessor.with(|mut access| access.get().step_clock.clone());
-            clock.wait_until(when).await;
-            Ok(())
-        })
-    })?;
-    third.func_wrap_concurrent("wait-for", |accessor: &Accessor<Guest>, (nanoseconds,): (u64,)| {
-        Box::pin(async move {
-            let clock = accessor.with(|mut access| access.get().step_clock.clone());
-            clock.wait_until(clock.after(nanoseconds)).await;
-            Ok(())
-        })
-    })?;
-    linker.allow_shadowing(false);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, LinkerInstance, ResourceType};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 
-use crate::engine::Flavour;
 use crate::guest::Guest;
 use crate::plan::Setup;
+use crate::profile::EngineProfile;
 
 /// What stands for a resource of an import that nobody offers: no guest ever has one.
 struct Absent;
@@ -17,15 +17,15 @@ struct Absent;
 ///
 /// Fails where an import is offered with another type and cannot be left out.
 pub(crate) fn resolve(
-    flavour: &Flavour,
+    profile: &EngineProfile,
     component: &Component,
     interface: &Interface,
 ) -> wasmtime::Result<(InstancePre<Guest>, Vec<String>)> {
-    let first = match flavour.linker.instantiate_pre(component) {
+    let first = match profile.linker.instantiate_pre(component) {
         Ok(instance) => return Ok((instance, Vec::new())),
         Err(error) => error,
     };
-    let mut linker = flavour.linker.clone();
+    let mut linker = profile.linker.clone();
     linker.allow_shadowing(true);
     let (mut missing, mut error) = (Vec::<String>::new(), first);
     // Each round names one import and takes it out of the way.
@@ -33,7 +33,7 @@ pub(crate) fn resolve(
         let text = format!("{error:#}");
         let named = |import: &&String| text.contains(&format!("`{import}`")) && !missing.contains(*import);
         let Some(import) = interface.imports.iter().find(named) else { break };
-        trap_when_called(&mut linker, flavour, component, import)?;
+        trap_when_called(&mut linker, profile, component, import)?;
         missing.push(import.clone());
         match linker.instantiate_pre(component) {
             Ok(instance) => {
@@ -49,11 +49,11 @@ pub(crate) fn resolve(
 /// Defines an import whose functions trap.
 fn trap_when_called(
     linker: &mut Linker<Guest>,
-    flavour: &Flavour,
+    profile: &EngineProfile,
     component: &Component,
     import: &str,
 ) -> wasmtime::Result<()> {
-    let Flavour { engine, setup, .. } = flavour;
+    let EngineProfile { engine, setup, .. } = profile;
     let ty = component.component_type();
     let Some((_, item)) = ty.imports(engine).find(|(name, _)| *name == import) else { return Ok(()) };
     match item.ty {

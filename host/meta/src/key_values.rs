@@ -250,6 +250,26 @@ mod tests {
         assert_eq!(file.store("s0").get("key-0").await.unwrap(), Some(b"new".to_vec()));
     }
 
+    /// Four components that wrote without a pause made a push wait for 210 ms: all wrote into one file.
+    #[tokio::test]
+    async fn what_components_write_keeps_nobody_elses_change_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Database::open(&dir.path().join("eyot.db")).await.unwrap();
+        let file = open(&dir, 1 << 20).await;
+        let store = file.store("s");
+        store.set(&[("key".to_owned(), b"1".to_vec())]).await.unwrap();
+        // A writer in the middle of its change holds its file for as long as it likes.
+        let writing = file.db.begin().await.unwrap();
+        let mut push = server.begin().await.unwrap();
+        let query = sqlx::query("INSERT INTO key_values (store, key, value) VALUES ('p', 'q', x'00')");
+        query.execute(&mut *push).await.unwrap();
+        drop(writing);
+        // And the other way round.
+        store.set(&[("key".to_owned(), b"2".to_vec())]).await.unwrap();
+        push.commit().await.unwrap();
+        assert_eq!(store.get("key").await.unwrap(), Some(b"2".to_vec()));
+    }
+
     #[tokio::test]
     async fn stores_are_apart_and_change_as_a_whole() {
         let dir = tempfile::tempdir().unwrap();

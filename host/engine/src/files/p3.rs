@@ -15,9 +15,8 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::ToFiles;
 use super::streams::{Consumed, Ended, Produced, Writer};
-use super::view::{FilesView, Handle, now};
+use super::view::{FilesView, Handle, ToFiles, now};
 
 type End = FutureReader<Result<(), ErrorCode>>;
 

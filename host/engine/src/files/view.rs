@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use wasmtime::component::Resource;
+use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -20,6 +20,13 @@ use super::{Node, STANDING, StepFiles};
 pub(crate) struct FilesView<'a> {
     pub(super) inner: WasiFilesystemCtxView<'a>,
     pub(super) files: &'a mut StepFiles,
+}
+
+/// Gives a call of a guest its files.
+pub(super) struct ToFiles;
+
+impl HasData for ToFiles {
+    type Data<'a> = FilesView<'a>;
 }
 
 /// A handle that a call has for as long as it takes.

@@ -3,7 +3,6 @@ use eyot_meta::{Transaction, fail};
 use eyot_store::{ContentDigest, Upload};
 use sqlx::Row as _;
 
-use super::push::held;
 use super::{Registry, now};
 
 /// A blob of a repository.
@@ -211,4 +210,25 @@ pub(super) async fn link(tx: &mut Transaction, repository: &str, digest: &Digest
         .await
         .map(drop)
         .map_err(fail)
+}
+
+/// The blob of a repository that goes by a digest.
+pub(super) async fn held(
+    tx: &mut Transaction,
+    repository: &str,
+    digest: &ContentDigest,
+) -> Result<Option<Digest>> {
+    let query = match digest {
+        ContentDigest::Sha256(_) => "SELECT digest FROM repository_blobs WHERE repository = ? AND digest = ?",
+        ContentDigest::Sha512(_) => {
+            "SELECT r.digest FROM blobs b JOIN repository_blobs r ON r.digest = b.digest WHERE r.repository = ? AND b.sha512 = ?"
+        }
+    };
+    let row = sqlx::query(query)
+        .bind(repository)
+        .bind(digest.to_string())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(fail)?;
+    row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
 }

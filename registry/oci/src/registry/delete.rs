@@ -4,8 +4,8 @@ use eyot_store::ContentDigest;
 use serde_json::json;
 use sqlx::Row as _;
 
+use super::blobs::held;
 use super::log::{Entry, record};
-use super::push::held;
 use super::{Registry, now};
 use crate::place::Target;
 

@@ -6,7 +6,7 @@ use eyot_store::{ContentDigest, Hold};
 use serde_json::json;
 use sqlx::Row as _;
 
-use super::blobs::{link, take_in};
+use super::blobs::{held, link, take_in};
 use super::log::{Entry, record};
 use super::{Registry, Resolved, now};
 use crate::manifest::{ArtifactKind, Descriptor, Manifest};
@@ -354,27 +354,6 @@ fn plan(push: &Push<'_>) -> Result<Plan> {
 fn unknown(repository: &str, digest: &ContentDigest) -> Error {
     Error::not_found(format!("the manifest names {digest}, which is not in {repository}"))
         .hint("push its blobs first")
-}
-
-/// The blob of a repository that goes by a digest.
-pub(super) async fn held(
-    tx: &mut Transaction,
-    repository: &str,
-    digest: &ContentDigest,
-) -> Result<Option<Digest>> {
-    let query = match digest {
-        ContentDigest::Sha256(_) => "SELECT digest FROM repository_blobs WHERE repository = ? AND digest = ?",
-        ContentDigest::Sha512(_) => {
-            "SELECT r.digest FROM blobs b JOIN repository_blobs r ON r.digest = b.digest WHERE r.repository = ? AND b.sha512 = ?"
-        }
-    };
-    let row = sqlx::query(query)
-        .bind(repository)
-        .bind(digest.to_string())
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(fail)?;
-    row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
 }
 
 /// The blob of the whole store that goes by a digest.
