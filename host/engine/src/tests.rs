@@ -277,6 +277,7 @@ async fn an_interface_can_be_read_off_a_file() {
             "spin()",
             "crash()",
             "grow() -> u32",
+            "recover() -> u32",
             "pair(n: u64) -> record { count: u32, good: bool }",
             "refuse() -> result<u32, string>",
         ]
