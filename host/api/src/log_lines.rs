@@ -32,7 +32,7 @@ pub struct Logs(Arc<Mutex<HashMap<String, Kept>>>);
 /// prints without end costs no more, also one that prints empty lines.
 const MAX_KEPT_BYTES: usize = 256 << 10;
 /// Lines that a reader may be behind before it misses some, and is told so.
-const BEHIND: usize = 1024;
+const MAX_LAG_LINES: usize = 1024;
 
 struct Kept {
     lines: VecDeque<LogLine>,
@@ -42,7 +42,7 @@ struct Kept {
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { lines: VecDeque::new(), bytes: 0, live: broadcast::Sender::new(BEHIND) }
+        Self { lines: VecDeque::new(), bytes: 0, live: broadcast::Sender::new(MAX_LAG_LINES) }
     }
 }
 

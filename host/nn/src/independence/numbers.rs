@@ -2,17 +2,14 @@
 
 use tract_onnx::pb;
 
+use crate::onnx::element_codes::{BOOL_CODE, FLOAT_CODE, INT32_CODE, INT64_CODE};
+
 use super::size::Size;
 use super::value::{Layout, Value};
 use super::{COUNTS, Call, Known, place};
 
 /// Lists longer than this are weights, and no shapes.
 const MAX_NUMBERS: usize = 64;
-/// The numbers of `TensorProto.DataType`.
-const FLOAT: i32 = 1;
-const INT32: i32 = 6;
-const INT64: i32 = 7;
-const BOOL: i32 = 9;
 
 /// A tensor of the file.
 pub(super) fn weight(tensor: &pb::TensorProto) -> Value<'_> {
@@ -34,12 +31,14 @@ fn content(tensor: &pb::TensorProto) -> Option<Vec<i64>> {
     let raw = tensor.raw_data.as_slice();
     let narrow = || tensor.int32_data.iter().map(|number| i64::from(*number)).collect();
     let numbers: Vec<i64> = match (tensor.data_type, raw) {
-        (INT64, []) => tensor.int64_data.clone(),
-        (INT64, raw) => raw.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
-        (INT32, []) => narrow(),
-        (INT32, raw) => raw.as_chunks().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect(),
-        (BOOL, []) => narrow(),
-        (BOOL, raw) => raw.iter().map(|byte| i64::from(*byte != 0)).collect(),
+        (INT64_CODE, []) => tensor.int64_data.clone(),
+        (INT64_CODE, raw) => raw.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
+        (INT32_CODE, []) => narrow(),
+        (INT32_CODE, raw) => {
+            raw.as_chunks().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect()
+        }
+        (BOOL_CODE, []) => narrow(),
+        (BOOL_CODE, raw) => raw.iter().map(|byte| i64::from(*byte != 0)).collect(),
         _ => return None,
     };
     (numbers.len() == count).then_some(numbers)
@@ -47,7 +46,7 @@ fn content(tensor: &pb::TensorProto) -> Option<Vec<i64>> {
 
 /// The content of a weight of FP32.
 pub(super) fn floats(value: &Value<'_>) -> Option<Vec<f32>> {
-    let tensor = value.weight.filter(|tensor| tensor.data_type == FLOAT)?;
+    let tensor = value.weight.filter(|tensor| tensor.data_type == FLOAT_CODE)?;
     Some(match tensor.raw_data.as_slice() {
         [] => tensor.float_data.clone(),
         raw => raw.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
@@ -126,8 +125,8 @@ fn cast<'a>(call: &Call<'a, '_>) -> Known<Value<'a>> {
     let value = call.input(0)?;
     let fits = |number: &Option<Size>| number.as_ref().is_none_or(|one| narrow(one).is_some());
     match call.int("to", 0)? {
-        to if to == i64::from(INT64) => Ok(Value { weight: None, ..value.clone() }),
-        to if to == i64::from(INT32) && value.numbers.iter().flatten().all(fits) => {
+        to if to == i64::from(INT64_CODE) => Ok(Value { weight: None, ..value.clone() }),
+        to if to == i64::from(INT32_CODE) && value.numbers.iter().flatten().all(fits) => {
             Ok(Value { weight: None, ..value.clone() })
         }
         _ if value.is_shared() => Ok(value.emptied()),

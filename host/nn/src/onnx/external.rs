@@ -4,6 +4,7 @@
 use eyot_core::{Error, Result};
 use tract_onnx::pb::{self, tensor_proto::DataLocation};
 
+use super::element_codes::STRING_CODE;
 use crate::files::named_files;
 use crate::{DataFile, ModelFiles};
 
@@ -18,8 +19,6 @@ pub(crate) enum ExternalData {
 
 /// Weights up to this size are taken inside in any case: shapes and the like are looked at before a model runs.
 const SMALL_BYTES: u64 = 64 << 10;
-/// The number of `TensorProto.DataType` for texts, which have no place in such files.
-const STRING: i32 = 8;
 
 /// Where a tensor lies.
 struct ExternalRange {
@@ -180,7 +179,8 @@ fn bytes_of(tensor: &pb::TensorProto) -> Option<u64> {
         15 => 128,
         21..=23 => 4,
         25 | 26 => 2,
-        STRING => return None,
+        // Texts have no place in such files.
+        STRING_CODE => return None,
         _ => return None,
     };
     let mut dims = tensor.dims.iter().map(|dim| u64::try_from(*dim).ok());

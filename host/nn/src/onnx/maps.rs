@@ -5,10 +5,10 @@ use tract_onnx::pb::{
     self, tensor_shape_proto::Dimension, tensor_shape_proto::dimension::Value as Dim, type_proto,
 };
 
-/// The number of `TensorProto.DataType`.
-const FLOAT: i32 = 1;
+use super::element_codes::FLOAT_CODE;
+
 /// What knows `Identity` in the form that is written here.
-const OPSET: i64 = 13;
+const OPSET_VERSION: i64 = 13;
 
 /// Outputs that are such lists become the tensors. Whether there were any.
 pub(super) fn to_tensors(model: &mut pb::ModelProto) -> bool {
@@ -32,7 +32,7 @@ pub(super) fn to_tensors(model: &mut pb::ModelProto) -> bool {
     }
     let standard = |import: &pb::OperatorSetIdProto| matches!(import.domain.as_str(), "" | "ai.onnx");
     if found && !model.opset_import.iter().any(standard) {
-        model.opset_import.push(pb::OperatorSetIdProto { domain: String::new(), version: OPSET });
+        model.opset_import.push(pb::OperatorSetIdProto { domain: String::new(), version: OPSET_VERSION });
     }
     found
 }
@@ -41,7 +41,7 @@ pub(super) fn to_tensors(model: &mut pb::ModelProto) -> bool {
 fn table(columns: usize) -> pb::TypeProto {
     let columns = (columns > 0).then_some(Dim::DimValue(columns as i64));
     let dim = [None, columns].map(|value| Dimension { value, ..Dimension::default() }).to_vec();
-    let tensor = type_proto::Tensor { elem_type: FLOAT, shape: Some(pb::TensorShapeProto { dim }) };
+    let tensor = type_proto::Tensor { elem_type: FLOAT_CODE, shape: Some(pb::TensorShapeProto { dim }) };
     pb::TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..pb::TypeProto::default() }
 }
 

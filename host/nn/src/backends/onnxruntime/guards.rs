@@ -1,15 +1,14 @@
 //! What ONNX Runtime does not survive, kept away from it.
 
+use bytes::Bytes;
 use prost::Message as _;
 use tract_onnx::pb::{self, attribute_proto::AttributeType};
 
-use bytes::Bytes;
+use crate::onnx::element_codes::INT64_CODE;
 
 /// Computes over places of which there may be none: then version 1.32 reads through a null pointer, which ends the
 /// process. A picture that is too small is enough.
 const UNSAFE_OF_NOTHING: &str = "InstanceNormalization";
-/// The number of `TensorProto.DataType`.
-const INT64: i64 = 7;
 
 /// The file with a check before each such operator: of nothing, it fails.
 pub(super) fn guarded(mut proto: pb::ModelProto, bytes: Bytes) -> Bytes {
@@ -60,7 +59,7 @@ fn checks(value: &str, of: &str) -> (Vec<pb::NodeProto>, String) {
     let constant = |dims: Vec<i64>, number: i64| {
         let t = Some(pb::TensorProto {
             dims,
-            data_type: INT64 as i32,
+            data_type: INT64_CODE,
             int64_data: vec![number],
             ..pb::TensorProto::default()
         });
@@ -75,7 +74,7 @@ fn checks(value: &str, of: &str) -> (Vec<pb::NodeProto>, String) {
         node("Shape", &[value], &shape, Vec::new()),
         node("ReduceProd", &[&shape], &count, vec![int("keepdims", 0)]),
         node("Equal", &[&count, &zero], &none, Vec::new()),
-        node("Cast", &[&none], &place, vec![int("to", INT64)]),
+        node("Cast", &[&none], &place, vec![int("to", INT64_CODE.into())]),
         node("Gather", &[&ones, &place], &one, Vec::new()),
         node("Mul", &[&shape, &one], &same, Vec::new()),
         node("Reshape", &[value, &same], &checked, Vec::new()),

@@ -11,6 +11,7 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::{Onnx, tract_core};
 
 use super::trees::{Ensemble, Number};
+use crate::onnx::element_codes::{FLOAT_CODE, INT64_CODE};
 
 /// tract, with our own operators in place of some of its.
 pub(super) fn onnx() -> Onnx {
@@ -91,7 +92,7 @@ pub(super) fn keep_axes(proto: &mut pb::ModelProto) {
                 graph.initializer.push(pb::TensorProto {
                     name: shape.clone(),
                     dims: vec![sizes.len() as i64],
-                    data_type: INT64,
+                    data_type: INT64_CODE,
                     int64_data: sizes.to_vec(),
                     ..pb::TensorProto::default()
                 });
@@ -113,10 +114,6 @@ pub(super) fn keep_axes(proto: &mut pb::ModelProto) {
     graph.node = nodes;
 }
 
-/// The number of `TensorProto.DataType`.
-const FLOAT: i32 = 1;
-const INT64: i32 = 7;
-
 /// What is made of a shape is of single precision where nobody says otherwise; tract makes it of double.
 pub(super) fn zeros_of_shape(proto: &mut pb::ModelProto) {
     proto.graph.iter_mut().for_each(zeros);
@@ -128,7 +125,7 @@ fn zeros(graph: &mut pb::GraphProto) {
         if node.op_type == "ConstantOfShape" && !says {
             let zero = pb::TensorProto {
                 dims: vec![1],
-                data_type: FLOAT,
+                data_type: FLOAT_CODE,
                 float_data: vec![0.0],
                 ..pb::TensorProto::default()
             };

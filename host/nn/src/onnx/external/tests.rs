@@ -226,7 +226,7 @@ fn nothing_but_the_files_that_came_with_it_is_read() {
         ),
         (
             "texts",
-            files(&first(&|tensor| tensor.data_type = STRING), whole),
+            files(&first(&|tensor| tensor.data_type = STRING_CODE), whole),
             "a type or a shape that has no place",
         ),
         (
