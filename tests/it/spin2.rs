@@ -121,3 +121,34 @@ fn a_component_without_a_model_that_it_declares_is_refused() {
         world.eyot.json(&["undeploy", name]).unwrap();
     }
 }
+
+#[test]
+fn what_a_component_declares_goes_with_it_into_the_registry() {
+    let Some(wasm) = component("digits-web") else { return };
+    let world = World::new();
+    let dir = world.dir.path().join("page");
+    std::fs::create_dir_all(dir.join("build")).unwrap();
+    std::fs::copy(wasm, dir.join("build/page.wasm")).unwrap();
+    let model = format!("digits={}", text(&fixture("digits")));
+    let declared =
+        "[component]\nname = \"page\"\nversion = \"0.1.0\"\nlanguage = \"c\"\n[component.grants]\n";
+    for models in [r#"["digits"]"#, r#"{ digits = "models:/digits@champion" }"#] {
+        std::fs::write(dir.join("eyot.toml"), format!("{declared}models = {models}\n")).unwrap();
+        let file = dir.join("build/page.wasm");
+        for pushed in [&["push", text(&dir)][..], &["push", text(&file), "--as", "page:0.1.0"]] {
+            world.eyot.json(pushed).unwrap();
+            // Whoever deploys it has no eyot.toml.
+            let deploy = ["deploy", "page:0.1.0", "--name", "p"];
+            let refused = world.eyot.refused(&deploy).unwrap();
+            assert!(
+                refused
+                    .message
+                    .contains("'page:0.1.0' declares the model 'digits', which it was not granted"),
+                "{refused:?}"
+            );
+            assert!(refused.kind == "invalid" && refused.hint.contains("--model digits="), "{refused:?}");
+            world.eyot.json(&[&deploy[..], &["--model", &model]].concat()).unwrap();
+            world.eyot.json(&["undeploy", "p"]).unwrap();
+        }
+    }
+}

@@ -254,6 +254,31 @@ fn an_answer_is_whole_or_an_error_that_says_why() {
 }
 
 #[test]
+fn a_program_of_wasi_0_3_that_ends_itself_has_answered_whole_or_not_at_all() {
+    let world = World::new();
+    let Some(server) = served(&world, "testing-web3", &[], &["--allow-http", "nowhere.test"]) else { return };
+    for (path, status, says) in [
+        ("/w/exit", 200, "done"),
+        ("/w/exit-early", 500, "exited with status 0"),
+        // And is there for the next one.
+        ("/w", 200, "Hello!"),
+    ] {
+        for _ in 0..10 {
+            let answer = server.post(path, "").unwrap();
+            assert!(answer.status == status && answer.text().contains(says), "{path}: {answer:?}");
+        }
+    }
+    // Its answer may have begun by then, and breaks off.
+    for _ in 0..10 {
+        let answer = server.post("/w/exit-amid", "");
+        assert!(
+            answer.as_ref().is_err() || answer.as_ref().is_ok_and(|answer| answer.status == 500),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
 fn everywhere_is_not_this_machine() {
     for guest in GUESTS {
         let world = World::new();

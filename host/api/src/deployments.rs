@@ -5,7 +5,7 @@ use eyot_core::{Error, Name, Permission, Reference, Result};
 use eyot_deploy::{
     Deployment, Grants, Inference, Limits, Pinned, PinnedData, Revision, Route, Spec, Traffic,
 };
-use eyot_oci::ArtifactKind;
+use eyot_oci::{ArtifactKind, Resolved};
 use serde::{Deserialize, Serialize};
 
 use crate::Services;
@@ -106,8 +106,8 @@ async fn undeploy(
 
 /// Pins everything a request names to digests.
 async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
-    let (kind, source) = pin(services, &request.source).await?;
-    if kind == ArtifactKind::Model {
+    let (found, source) = pin(services, &request.source).await?;
+    if found.kind == ArtifactKind::Model {
         if let Some(name) = request.models.keys().next() {
             return Err(Error::invalid(format!(
                 "'{}' is a model, and '{name}' is granted to it",
@@ -125,10 +125,15 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
         let (limits, inference) = (request.limits.clone(), request.inference.clone());
         return Ok(Spec { models, limits, inference, ..Spec::default() });
     }
+    if let Some(name) = found.models.iter().find(|name| !request.models.contains_key(*name)) {
+        let error = format!("'{}' declares the model '{name}', which it was not granted", request.source);
+        return Err(Error::invalid(error)
+            .hint(format!("add --model {name}=SOURCE, as in --model {name}=models:/{name}@champion")));
+    }
     let mut models = BTreeMap::new();
     for (name, reference) in &request.models {
-        let (kind, pinned) = pin(services, reference).await?;
-        if kind != ArtifactKind::Model {
+        let (found, pinned) = pin(services, reference).await?;
+        if found.kind != ArtifactKind::Model {
             return Err(Error::invalid(format!(
                 "'{reference}' is granted as model '{name}' but is no model"
             )));
@@ -145,7 +150,7 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
     })
 }
 
-async fn pin(services: &Services, reference: &str) -> Result<(ArtifactKind, Pinned)> {
+async fn pin(services: &Services, reference: &str) -> Result<(Resolved, Pinned)> {
     let target = match reference.strip_prefix("models:/") {
         Some(model) => services.tracking.resolve_model(model).await?.source,
         None => reference.to_owned(),
@@ -156,16 +161,14 @@ async fn pin(services: &Services, reference: &str) -> Result<(ArtifactKind, Pinn
             .hint("eyot ls shows what is in the registry"));
     }
     services.registry.check_policy(&found.repository, &found.manifest).await?;
-    let data = found.data.into_iter().map(|layer| PinnedData { name: layer.name, digest: layer.digest });
-    Ok((
-        found.kind,
-        Pinned {
-            reference: reference.to_owned(),
-            manifest: found.manifest,
-            content: found.content,
-            data: data.collect(),
-        },
-    ))
+    let data = found.data.iter().map(|layer| PinnedData { name: layer.name.clone(), digest: layer.digest });
+    let pinned = Pinned {
+        reference: reference.to_owned(),
+        manifest: found.manifest,
+        content: found.content,
+        data: data.collect(),
+    };
+    Ok((found, pinned))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use eyot_core::{Digest, Error, Result};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use instance_end::InstanceEnd;
 use together::Together;
 use wasmtime_wasi_http::{WasiBody, p2, p3};
 
@@ -21,6 +21,7 @@ use crate::guest::Deadline;
 use crate::{Census, Component, Grants, Instances, Limits, Mode};
 
 mod alone;
+mod instance_end;
 mod together;
 
 /// The body of a request or an answer as it streams.
@@ -144,8 +145,8 @@ struct Answer {
     given: u64,
     deadline: Deadline,
     timeout: Duration,
-    /// Set when the instance fails; an answer that has begun must not look whole then.
-    broken: Arc<AtomicBool>,
+    /// How the instance ended; an answer that has begun must not look whole where it is not.
+    end: Arc<InstanceEnd>,
 }
 
 type Part = std::result::Result<http_body::Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>;
@@ -159,12 +160,12 @@ impl Answer {
         response: http::Response<WasiBody>,
         deadline: Deadline,
         timeout: Duration,
-        broken: Arc<AtomicBool>,
+        end: Arc<InstanceEnd>,
     ) -> http::Response<Self> {
         let declared = response.headers().get(http::header::CONTENT_LENGTH);
         let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
         let (first, ended, given) = Default::default();
-        response.map(|inner| Self { first, inner, ended, declared, given, deadline, timeout, broken })
+        response.map(|inner| Self { first, inner, ended, declared, given, deadline, timeout, end })
     }
 
     fn streamed(self) -> Streamed {
@@ -206,6 +207,22 @@ impl Answer {
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
+        self.end.wakes(context.waker());
+        let Some(_instance) = self.end.take_exited() else { return self.next_of_body(context) };
+        // It writes no more: what is there is all there will be, and whole only if it says so itself.
+        let mut next = self.next_of_body(context);
+        while let Poll::Ready(Some(part)) = next {
+            self.first.push_back(part);
+            next = self.next_of_body(context);
+        }
+        if next.is_pending() {
+            self.first.push_back(Err("the component exited before its answer was whole".into()));
+        }
+        self.ended = true;
+        Poll::Ready(self.first.pop_front())
+    }
+
+    fn next_of_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.deadline.set(Instant::now() + self.timeout);
@@ -213,7 +230,7 @@ impl Answer {
         }
         match polled {
             // A component that fails takes its end of the body with it, which looks as if it were done.
-            Poll::Ready(None) if self.broken.swap(false, Ordering::Relaxed) => {
+            Poll::Ready(None) if self.end.take_failed() => {
                 Poll::Ready(Some(Err("the component failed before its answer was whole".into())))
             }
             // An answer to HEAD has a length and no body.
@@ -241,8 +258,7 @@ impl http_body::Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_empty()
-            && (self.ended || !self.broken.load(Ordering::Relaxed) && self.inner.is_end_stream())
+        self.first.is_empty() && (self.ended || !self.end.has_failed() && self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> http_body::SizeHint {

@@ -1,11 +1,11 @@
 //! What a component that serves may reach: as its eyot.toml says, and flags over that.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use eyot_api::Client;
-use eyot_core::config::{ComponentGrants, ModelGrants};
+use eyot_core::config::{ComponentGrants, Config, ModelGrants};
 use eyot_core::{Error, Name, Result};
 use eyot_deploy::Grants;
 
@@ -102,6 +102,18 @@ pub(crate) async fn reference(client: &Client, name: &str, source: &str) -> Resu
     let Some(found) = found else { return Ok(source.to_owned()) };
     let model = found.push(client.registry(), "models", Some(name)).await?;
     Ok(format!("{}@{}", model.repository, model.digest))
+}
+
+/// What is granted to DIR/build/NAME.wasm in DIR/eyot.toml, if that is of this name.
+pub(crate) fn of_build(file: &Path) -> Result<(ComponentGrants, PathBuf)> {
+    let build = file.parent().filter(|dir| dir.ends_with("build"));
+    let Some(dir) = build.and_then(Path::parent).filter(|dir| dir.join("eyot.toml").is_file()) else {
+        return Ok(Default::default());
+    };
+    let component = Config::load(Some(&dir.join("eyot.toml")), &[])?.component;
+    let name = file.file_stem().and_then(|stem| stem.to_str());
+    let component = component.filter(|component| component.name.rsplit('/').next() == name);
+    Ok(component.map(|component| (component.grants, dir.to_owned())).unwrap_or_default())
 }
 
 fn pairs(all: &[String], how: &str) -> Result<Vec<(String, String)>> {

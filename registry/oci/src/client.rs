@@ -66,7 +66,19 @@ impl Client {
     ///
     /// Fails with `Invalid` when the bytes are no component.
     pub async fn push_component(&self, repository: &str, tag: Option<&str>, wasm: Bytes) -> Result<Pushed> {
-        let built = component_manifest(repository, &wasm)?;
+        self.push_component_declaring(repository, tag, wasm, &[]).await
+    }
+
+    /// The same of a component that declares models, by the names under which it opens them: whoever deploys it has to
+    /// grant it each.
+    pub async fn push_component_declaring(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        wasm: Bytes,
+        models: &[String],
+    ) -> Result<Pushed> {
+        let built = component_manifest(repository, &wasm, models)?;
         self.push(repository, tag, built, wasm).await
     }
 

@@ -212,6 +212,13 @@ impl Manifest {
     /// The files beside a model's own.
     ///
     /// Fails with `Invalid` where two of its files have one name.
+    /// The names by which a component says that it opens models. A list that is none declares nothing: others may
+    /// use the annotation as they like.
+    pub(crate) fn declared_models(&self) -> Vec<String> {
+        let list = self.annotations.get(COMPONENT_MODELS);
+        list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
+    }
+
     pub(crate) fn data_layers(&self) -> Result<Vec<DataLayer>> {
         let Some(onnx) = self.onnx_layer() else { return Ok(Vec::new()) };
         let mut names: BTreeSet<&str> = onnx.file_name().into_iter().collect();
@@ -291,10 +298,10 @@ pub(crate) fn descriptor(media_type: &str, bytes: &[u8], annotation: Option<(&st
 /// wkg takes no config without it. It is always the same, as the digest is of the same content.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
-/// The manifest of a component.
+/// The manifest of a component that opens models under these names.
 ///
 /// Fails with `Invalid` when the bytes are no valid component.
-pub fn component_manifest(name: &str, wasm: &Bytes) -> Result<Built> {
+pub fn component_manifest(name: &str, wasm: &Bytes, models: &[String]) -> Result<Built> {
     let Interface { imports, exports } = interface(wasm)?;
     let layer = descriptor(WASM_LAYER, wasm, Some((TITLE, &format!("{name}.wasm"))));
     let config = json_bytes(&json!({
@@ -312,9 +319,21 @@ pub fn component_manifest(name: &str, wasm: &Bytes) -> Result<Built> {
         layers: vec![layer],
         manifests: Vec::new(),
         subject: None,
-        annotations: BTreeMap::new(),
+        annotations: declared_models(models)?,
     };
     Built::new(&manifest, config)
+}
+
+/// Under this annotation the names stand by which a component opens models: a list in JSON.
+const COMPONENT_MODELS: &str = "dev.eyot.component.models";
+
+fn declared_models(names: &[String]) -> Result<BTreeMap<String, String>> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let list = serde_json::to_string(names);
+    let list = list.map_err(|error| Error::internal("names of models have no JSON form").because(error))?;
+    Ok([(COMPONENT_MODELS.to_owned(), list)].into())
 }
 
 /// What says that a manifest is of the core module that a component was made of.

@@ -131,6 +131,9 @@ pub struct Resolved {
     /// The files that lie beside a model's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<DataLayer>,
+    /// The names by which a component says that it opens models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
 }
 
 /// A manifest as it was pushed.
@@ -241,9 +244,12 @@ impl Registry {
         let manifest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
         let content: Option<String> = row.try_get("content").map_err(fail)?;
         let kind = ArtifactKind::parse(&row.try_get::<String, _>("kind").map_err(fail)?);
-        let data = match kind {
-            ArtifactKind::Model => Manifest::parse(&self.0.store.get(&manifest).await?)?.data_layers(),
-            _ => Ok(Vec::new()),
+        let (data, models) = match kind {
+            ArtifactKind::Other => (Ok(Vec::new()), Vec::new()),
+            _ => {
+                let manifest = Manifest::parse(&self.0.store.get(&manifest).await?)?;
+                (manifest.data_layers(), manifest.declared_models())
+            }
         };
         Ok(Resolved {
             repository: reference.repository.clone(),
@@ -252,6 +258,7 @@ impl Registry {
             kind,
             size: row.try_get::<i64, _>("size").map_err(fail)?.unsigned_abs(),
             data: data.map_err(|error| error.context(format!("the model '{reference}'")))?,
+            models,
         })
     }
 

@@ -50,6 +50,21 @@ async fn handle(request: Request) -> Result<impl IntoResponse, spin_sdk::http::E
             });
             Response::new(box_body(body))
         }
+        // Ends the program once all of the answer is out, in the middle of it, and before it.
+        path @ ("exit" | "exit-amid") => {
+            let whole = path == "exit";
+            let (mut sender, body) = stream::<String>();
+            spin_sdk::wasip3::spawn(async move {
+                sender.send("done".to_owned()).await.expect("sent");
+                let kept = Some(sender).filter(|_| !whole);
+                for _ in 0..100 {
+                    spin_sdk::wasip3::wit_bindgen::yield_async().await;
+                }
+                drop((std::process::exit(0), kept));
+            });
+            Response::new(box_body(body))
+        }
+        "exit-early" => std::process::exit(0),
         "short" => {
             let mut answer = text("less than that".to_owned());
             answer.headers_mut().insert("content-length", "100".parse().expect("a value"));

@@ -45,6 +45,14 @@ pub enum ModelGrants {
 }
 
 impl ModelGrants {
+    /// What the component calls its models.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::Sources(sources) => sources.keys().cloned().collect(),
+            Self::Names(names) => names.clone(),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         match self {
             Self::Sources(sources) => sources.is_empty(),

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -18,6 +17,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
+use super::instance_end::InstanceEnd;
 use super::{Answer, Streamed, check_status, unanswered};
 use crate::guest::{Deadline, Guest};
 use crate::lane::{Pace, Paced};
@@ -42,7 +42,7 @@ struct Asked {
     request: http::Request<WasiBody>,
     give: oneshot::Sender<Result<http::Response<WasiBody>, ErrorCode>>,
     deadline: Deadline,
-    broken: Arc<AtomicBool>,
+    end: Arc<InstanceEnd>,
 }
 
 impl Alone {
@@ -66,9 +66,9 @@ impl Alone {
 
     pub(super) async fn answer(&self, request: http::Request<WasiBody>) -> Result<http::Response<Streamed>> {
         let (give, given) = oneshot::channel();
-        let (timeout, broken) = (self.pool.limits().timeout, Arc::<AtomicBool>::default());
+        let (timeout, end) = (self.pool.limits().timeout, Arc::<InstanceEnd>::default());
         let deadline = Deadline::new(Instant::now() + timeout);
-        let asked = Asked { request, give, deadline: deadline.clone(), broken: broken.clone() };
+        let asked = Asked { request, give, deadline: deadline.clone(), end: end.clone() };
         let mut work = self.pool.call(false, |pool, pace| work(pool, pace, asked));
         let (mut given, mut done) = (given.fuse(), Poll::Pending);
         let given = std::future::poll_fn(|context| {
@@ -82,7 +82,7 @@ impl Alone {
         match (given.await, done) {
             (Some(Ok(response)), done) => {
                 check_status(response.status(), &self.component().digest())?;
-                let mut response = Answer::of(response, deadline, timeout, broken);
+                let mut response = Answer::of(response, deadline, timeout, end);
                 let done = at_once(response.body_mut(), &mut work, done).await;
                 let broken_early = response.body_mut().broken_early();
                 match done {
@@ -138,7 +138,7 @@ fn note(done: Result<()>) {
 /// Fails with why the instance was ended; the answer is marked as broken then.
 async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Result<()> {
     let mut warm = pool.take().await?;
-    let Asked { request, give, deadline, broken } = asked;
+    let Asked { request, give, deadline, end } = asked;
     let mut http = warm.store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request);
     let request = request.map_err(|error| Error::invalid(format!("{error:#}")))?;
@@ -152,7 +152,7 @@ async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Res
     let exited = called.as_ref().is_err_and(fault::is_success) && !unfinished;
     let called = if exited { Ok(()) } else { called };
     // Before the instance goes, and with it its end of the body, which looks as if it were done.
-    broken.store(called.is_err(), Ordering::Relaxed);
+    end.set_failed(called.is_err());
     let ((), warm) = pool.settle(called, warm, "handle", busy)?;
     // What it began and left has no use for another request.
     match exited || unfinished {

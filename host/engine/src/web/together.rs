@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,12 +21,13 @@ use wasmtime_wasi_http::handler::{
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
+use super::instance_end::InstanceEnd;
 use super::{Answer, Streamed, check_status, unanswered};
 use crate::guest::{Deadline, Guest, Running};
 use crate::instances::Counts;
 use crate::pool::full;
 use crate::temper::Temper;
-use crate::{Census, Component, Grants, Instances, Limits, fault};
+use crate::{Cause, Census, Component, Grants, Instances, Limits, fault};
 
 /// Hands requests to instances, each of which works on several.
 pub(super) struct Together {
@@ -81,8 +82,8 @@ impl Together {
         let state = self.proxy.state();
         let (told, mut fault) = oneshot::channel();
         let deadline = Deadline::new(Instant::now() + state.limits.timeout);
-        let broken = Arc::<AtomicBool>::default();
-        let asked = Asked { told, deadline: deadline.clone(), broken: broken.clone() };
+        let end = Arc::<InstanceEnd>::default();
+        let asked = Asked { told, deadline: deadline.clone(), end: end.clone() };
         let busy = state.counts.enter();
         state.component.lane().stir();
         let handled = self.handle(asked, request);
@@ -97,7 +98,7 @@ impl Together {
             Ok(response) => {
                 state.temper.calm();
                 check_status(response.status(), &state.component.digest())?;
-                let mut response = Answer::of(response, deadline, state.limits.timeout, broken);
+                let mut response = Answer::of(response, deadline, state.limits.timeout, end);
                 std::future::poll_fn(|context| {
                     while response.body_mut().take_at_once(context) {}
                     Poll::Ready(())
@@ -105,7 +106,7 @@ impl Together {
                 .await;
                 // Nothing of the answer has gone out yet, so it can still be an error.
                 match (fault.try_recv(), response.body_mut().broken_early()) {
-                    (Ok(Some(error)), _) => Err(error),
+                    (Ok(Some(fault)), _) if !fault.exited => Err(fault.error),
                     (_, Some(why)) => Err(unanswered(&state.component.digest(), why)),
                     _ => Ok(response.map(Answer::streamed)),
                 }
@@ -137,7 +138,7 @@ impl Together {
         }
     }
 
-    async fn explain(&self, error: wasmtime::Error, fault: oneshot::Receiver<Error>) -> Error {
+    async fn explain(&self, error: wasmtime::Error, fault: oneshot::Receiver<Fault>) -> Error {
         let digest = self.component().digest();
         if let Some(error) = error.downcast_ref::<InstantiationError<Asked>>() {
             if error.error.is::<wasmtime::PoolConcurrencyLimitError>() {
@@ -150,7 +151,12 @@ impl Together {
         }
         // An instance that ends says why once its store is taken apart; one that lives lets go of the question
         // as soon as it has nothing to do.
-        fault.await.unwrap_or_else(|_| unanswered(&digest, format_args!("{error:#}")))
+        let Ok(fault) = fault.await else { return unanswered(&digest, format_args!("{error:#}")) };
+        if fault.exited {
+            self.proxy.state().temper.failed(Cause::Exit);
+            self.proxy.state().counts.enter().ended(Cause::Exit);
+        }
+        fault.error
     }
 }
 
@@ -161,10 +167,16 @@ fn late(digest: &Digest) -> Error {
 
 /// What goes with a request into the instance that works on it.
 struct Asked {
-    told: oneshot::Sender<Error>,
+    told: oneshot::Sender<Fault>,
     deadline: Deadline,
-    /// Set when the instance fails; an answer that has begun must not look whole then.
-    broken: Arc<AtomicBool>,
+    end: Arc<InstanceEnd>,
+}
+
+/// Why an instance ended before it was done with a request.
+struct Fault {
+    error: Error,
+    /// It ended itself and says that all went well, which is a fault for those only that have no answer.
+    exited: bool,
 }
 
 impl HandlerState for State {
@@ -240,8 +252,8 @@ impl WorkerExpiration for Expiration {
 
 /// Who hears of an instance's end: the request, until its answer begins, and the answer, until it ends.
 struct Waiting {
-    told: oneshot::Sender<Error>,
-    broken: Arc<AtomicBool>,
+    told: oneshot::Sender<Fault>,
+    end: Arc<InstanceEnd>,
 }
 
 /// An instance and the requests it works on.
@@ -286,8 +298,8 @@ impl WorkerState for Worker {
         running.push(deadline.clone());
         drop(running);
         let mut waiting = self.asked.lock();
-        waiting.retain(|other| Arc::strong_count(&other.broken) > 1);
-        waiting.push(Waiting { told: asked.told, broken: asked.broken });
+        waiting.retain(|other| Arc::strong_count(&other.end) > 1);
+        waiting.push(Waiting { told: asked.told, end: asked.end });
         let end = deadline.get();
         Box::pin(async move { tokio::time::sleep_until(end.into()).await })
     }
@@ -297,15 +309,23 @@ impl WorkerState for Worker {
         store.data().stderr.finish();
         self.alive.fetch_sub(1, Ordering::Relaxed);
         let Err(error) = result else { return };
-        let cause = fault::cause(&error, store.data());
-        self.temper.failed(cause);
-        self.counts.enter().ended(cause);
         let explained = fault::explain(&error, store.data(), &self.digest, "handle");
-        for Waiting { told, broken } in self.asked.lock().drain(..) {
-            let answering = Arc::strong_count(&broken) > 1;
-            broken.store(true, Ordering::Relaxed);
-            let again = Error::new(explained.kind(), explained.to_string());
-            if told.send(again).is_err() && answering {
+        let exited = fault::is_success(&error);
+        if !exited {
+            let cause = fault::cause(&error, store.data());
+            self.temper.failed(cause);
+            self.counts.enter().ended(cause);
+        }
+        let instance = exited.then(|| Arc::new(Mutex::new(store)));
+        for Waiting { told, end } in self.asked.lock().drain(..) {
+            let answering = Arc::strong_count(&end) > 1;
+            match &instance {
+                Some(instance) if answering => end.set_exited(instance.clone()),
+                Some(_) => {}
+                None => end.set_failed(true),
+            }
+            let error = Error::new(explained.kind(), explained.to_string());
+            if told.send(Fault { error, exited }).is_err() && answering && !exited {
                 tracing::warn!(error = %explained.chain(), "a component failed after it had begun to answer");
             }
         }

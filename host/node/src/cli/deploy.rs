@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use eyot_api::DeployRequest;
-use eyot_core::config::{ComponentGrants, Config};
+use eyot_core::config::ComponentGrants;
 use eyot_core::{Error, Name, Period, Result};
 use eyot_deploy::{Deployment, Limits, Route};
 
 use crate::cli::Global;
 use crate::cli::deployments::{on, serves};
 use crate::cli::push::{default_reference, push_file};
-use crate::grants::{GrantOptions, Granted};
+use crate::grants::{self, GrantOptions, Granted};
 use crate::model_path::ModelPath;
 use crate::output::Output;
 use crate::session::Session;
@@ -129,24 +129,12 @@ impl Deploy {
 /// it was built in; of a reference, the one here.
 fn written(global: &Global, source: &str) -> Result<(ComponentGrants, PathBuf)> {
     if Path::new(source).extension().is_some_and(|extension| extension == "wasm") {
-        return of_build(&std::path::absolute(source).unwrap_or_else(|_| source.into()));
+        return grants::of_build(&std::path::absolute(source).unwrap_or_else(|_| source.into()));
     }
     let repository = source.split(['@', ':']).next().unwrap_or_default();
     let component = global.config()?.component.filter(|component| component.name == repository);
     let dir = global.config_dir().unwrap_or_default();
     Ok(component.map(|component| (component.grants, dir)).unwrap_or_default())
-}
-
-/// What is granted to DIR/build/NAME.wasm in DIR/eyot.toml, if that is of this name.
-fn of_build(file: &Path) -> Result<(ComponentGrants, PathBuf)> {
-    let build = file.parent().filter(|dir| dir.ends_with("build"));
-    let Some(dir) = build.and_then(Path::parent).filter(|dir| dir.join("eyot.toml").is_file()) else {
-        return Ok(Default::default());
-    };
-    let component = Config::load(Some(&dir.join("eyot.toml")), &[])?.component;
-    let name = file.file_stem().and_then(|stem| stem.to_str());
-    let component = component.filter(|component| component.name.rsplit('/').next() == name);
-    Ok(component.map(|component| (component.grants, dir.to_owned())).unwrap_or_default())
 }
 
 /// `POST /v2/models/m/infer` with the server before the path; a route on a host of its own as it is.
@@ -185,7 +173,8 @@ async fn reference(session: &Session, source: &str, output: &Output) -> Result<S
         return Ok(source.to_owned());
     };
     let named = if path.is_dir() { Some(default_reference(path)?) } else { None };
-    let pushed = push_file(session, &file, named, None, output).await?;
+    let declared = grants::of_build(&file)?.0.models.names();
+    let pushed = push_file(session, &file, named, &declared, None, output).await?;
     Ok(format!("{}@{}", pushed.repository, pushed.digest))
 }
 

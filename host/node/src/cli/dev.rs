@@ -141,11 +141,11 @@ impl Bench {
         let wasm = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
         let client = self.server.client();
         // No tag: releases are what eyot push makes.
-        let pushed =
-            client.registry().push_component(&self.project.component.name, None, wasm.into()).await?;
-        let source = format!("{}@{}", pushed.repository, pushed.digest);
         // As its eyot.toml says now.
         let written = toolchain::manifest(&self.project.dir)?.grants;
+        let (name, declared) = (&self.project.component.name, written.models.names());
+        let pushed = client.registry().push_component_declaring(name, None, wasm.into(), &declared).await?;
+        let source = format!("{}@{}", pushed.repository, pushed.digest);
         let Granted { models: named, grants } = self.grants.over(&written, &self.project.dir, &self.name)?;
         let mut models = BTreeMap::new();
         for (granted, model) in named {

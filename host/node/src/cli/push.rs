@@ -5,11 +5,11 @@ use eyot_core::{Error, Reference, Result, ResultExt, Selector};
 use eyot_oci::{Client, PrivateKey, Pushed};
 
 use crate::cli::{Global, sign};
-use crate::keys;
 use crate::model_path::ModelPath;
 use crate::output::{Output, size};
 use crate::session::Session;
 use crate::toolchain::Profile;
+use crate::{grants, keys};
 
 /// Pushes a component, a model or a data set into the registry.
 ///
@@ -50,7 +50,11 @@ impl Push {
             locate(&self.path)?
         };
         let reference = self.reference.or(named);
-        let pushed = push_file(&session, &file, reference, key.as_ref(), output).await?;
+        let declared = match self.path.join("eyot.toml").is_file() {
+            true => crate::toolchain::manifest(&self.path)?.grants.models.names(),
+            false => grants::of_build(&file)?.0.models.names(),
+        };
+        let pushed = push_file(&session, &file, reference, &declared, key.as_ref(), output).await?;
         output.result(&pushed, |_| {
             let tag = pushed.tag.as_deref().map_or_else(String::new, |tag| format!(":{tag}"));
             format!("{}{tag}@{}\n{}", pushed.repository, pushed.digest, size(pushed.size))
@@ -109,12 +113,14 @@ pub(crate) fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
     Ok((file, Some(format!("{}:{}", component.name, component.version).parse()?)))
 }
 
-/// Pushes one file; what it is shows in its name. With a key it is pushed, signed and then tagged, so
+/// Pushes one file; what it is shows in its name. A component's manifest says by which names it opens models, where
+/// they are `declared`. With a key it is pushed, signed and then tagged, so
 /// that a policy lets the tag name it.
 pub(crate) async fn push_file(
     session: &Session,
     file: &Path,
     reference: Option<Reference>,
+    declared: &[String],
     key: Option<&PrivateKey>,
     output: &Output,
 ) -> Result<Pushed> {
@@ -151,7 +157,8 @@ pub(crate) async fn push_file(
         PushedFile::Component(bytes) => {
             let component = eyot_engine::componentize(&bytes).map_err(within)?;
             let made = matches!(component, std::borrow::Cow::Owned(_));
-            let pushed = registry.push_component(repository, at_once, component.into_owned().into()).await;
+            let component = component.into_owned().into();
+            let pushed = registry.push_component_declaring(repository, at_once, component, declared).await;
             if made && let Ok(done) = &pushed {
                 registry.attach_module(repository, &done.digest, bytes.into()).await?;
             }

@@ -143,6 +143,7 @@ impl Registry {
             size,
             // Anything may be kept; that two files have one name is said to who wants to use them.
             data: plan.manifest.data_layers().unwrap_or_default(),
+            models: plan.manifest.declared_models(),
         })
     }
 
