@@ -4,6 +4,7 @@ use eyot_core::interface::{Function, Interface};
 use eyot_core::{Digest, Error, Result};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
+use crate::capabilities::missing_grants;
 use crate::guest::Guest;
 use crate::lane::Lane;
 use crate::profile::EngineProfile;
@@ -63,7 +64,7 @@ impl Component {
     pub fn warnings(&self, reach: &Reach) -> Vec<String> {
         let absent = |import: &String| format!("{import} is not offered here: a call of it fails");
         let missing = self.parts.missing.iter().map(absent);
-        missing.chain(reach.missing(self.interface())).collect()
+        missing.chain(missing_grants(self.interface(), reach)).collect()
     }
 
     /// The mode it was compiled for.

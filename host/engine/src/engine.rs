@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::cache::Cache;
+use crate::capabilities::needs_event_loop;
 use crate::component::{Component, Parts};
 use crate::fault;
 use crate::lane::Lane;
@@ -161,7 +162,7 @@ impl Inner {
         };
         let compiled = match mode {
             Mode::Hermetic => of(Setup::Hermetic),
-            Mode::Serving if asks_for_concurrency(wasm) => of(Setup::Concurrent),
+            Mode::Serving if asks_for_concurrency(wasm, needs_event_loop) => of(Setup::Concurrent),
             // Refused before anything is compiled, if it is.
             Mode::Serving => of(Setup::Plain).or_else(|_| of(Setup::Concurrent)),
         };

@@ -7,6 +7,7 @@ use eyot_core::{ByteCount, Digest, Error, Kind, Period, Result};
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::Cause;
+use crate::capabilities::offered_packages;
 use crate::guest::Guest;
 
 /// Frames of a backtrace that an error carries.
@@ -42,9 +43,10 @@ pub(crate) fn ungranted(error: &wasmtime::Error, interface: &Interface, digest: 
         Some(import) => format!("component {digest} imports '{import}', which is not granted: {text}"),
         None => format!("component {digest} imports what is not granted: {text}"),
     };
-    Error::denied(message)
-        .hint("Eyot offers eyot:ml@0.1.0, wasi:nn@0.2.0-rc-2024-10-28, WASI 0.2 and 0.3, wasi:logging@0.1.0-draft, and to components that \
-               serve wasi:http, wasi:keyvalue@0.2.0-draft2, wasi:config@0.2.0-rc.1, spin:key-value@3, spin:variables@3, spin:sqlite@3 and fermyon:spin@2.0.0; another is left out only where it shares no resource with them")
+    Error::denied(message).hint(format!(
+        "Eyot offers {}; another import is left out only where it shares no resource with them",
+        offered_packages()
+    ))
 }
 
 /// Whether a guest ended itself, and says that all went well.

@@ -14,8 +14,8 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::capabilities::outbound_http::Outbound;
 use crate::files::{OutputLimits, StepFiles};
-use crate::host::outbound::Outbound;
 use crate::lane::Pace;
 use crate::limits::Meter;
 use crate::logs::{Lines, Sink, Stream};

@@ -9,9 +9,9 @@ use eyot_world::types;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
+use crate::capabilities::errors::from_guest;
+use crate::capabilities::models::{data_type, from_wit, to_wit};
 use crate::guest::{Guest, UngrantedModels};
-use crate::host::from_guest;
-use crate::host::models::{data_type, from_wit, to_wit};
 use crate::pool::{Pool, Start, Warm, in_time};
 use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent};
 

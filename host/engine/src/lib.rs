@@ -6,6 +6,7 @@
 //! randomness, canonical NaNs, so that the same step on the same inputs writes the same bytes.
 
 mod cache;
+mod capabilities;
 mod command;
 mod component;
 mod core_module;
@@ -17,7 +18,6 @@ mod functions;
 mod guest;
 mod handler;
 mod hermetic;
-mod host;
 mod instances;
 mod lane;
 mod limits;
@@ -41,6 +41,7 @@ mod throttle;
 mod unoffered;
 mod web;
 
+pub use capabilities::{grant_flags, provider};
 pub use command::CommandCall;
 pub use component::Component;
 pub use core_module::componentize;

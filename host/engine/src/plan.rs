@@ -30,11 +30,7 @@ impl Setup {
 
 /// Whether a component's imports or exports are offered by, or called through, an event loop. One that says
 /// no may still use async of its own, which shows when the plain engine refuses it.
-pub(crate) fn asks_for_concurrency(wasm: &[u8]) -> bool {
-    let asks = |name: &str| {
-        let of_third_preview = name.starts_with("wasi:") && name.contains("@0.3.");
-        of_third_preview || name.starts_with("spin:")
-    };
+pub(crate) fn asks_for_concurrency(wasm: &[u8], asks: fn(&str) -> bool) -> bool {
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(wasm) {
         match payload {
@@ -63,6 +59,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::capabilities::needs_event_loop;
 
     #[test]
     fn names_tell_who_needs_an_event_loop() {
@@ -78,11 +75,11 @@ mod tests {
             ("mine:own/thing@0.3.0", false),
         ] {
             let wasm = wat::parse_str(instance(name, "import")).unwrap();
-            assert_eq!(asks_for_concurrency(&wasm), expected, "{name}");
+            assert_eq!(asks_for_concurrency(&wasm, needs_event_loop), expected, "{name}");
         }
         // What a component inside asks for is another's to give.
         let inside = r#"(component (component (import "wasi:http/handler@0.3.0" (instance))))"#;
-        assert!(!asks_for_concurrency(&wat::parse_str(inside).unwrap()));
-        assert!(!asks_for_concurrency(b"\0asm, but not really"));
+        assert!(!asks_for_concurrency(&wat::parse_str(inside).unwrap(), needs_event_loop));
+        assert!(!asks_for_concurrency(b"\0asm, but not really", needs_event_loop));
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wasmtime::Config;
 use wasmtime::component::Linker;
 
+use crate::capabilities;
 use crate::guest::Guest;
-use crate::host;
 use crate::lane::Lane;
 use crate::plan::Setup;
 use crate::shelf::Shelves;
@@ -25,7 +25,7 @@ impl EngineProfile {
     pub(crate) fn new(config: &Config, setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let mut linker = Linker::new(&engine);
-        host::link(&mut linker, setup)?;
+        capabilities::link(&mut linker, setup)?;
         Ok(Self { setup, engine, linker, shelves: Arc::default(), lane: lane.clone() })
     }
 }

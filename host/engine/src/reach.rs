@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use eyot_core::interface::Interface;
 use eyot_core::{Error, Result};
 use http::Uri;
 
@@ -25,35 +24,6 @@ pub struct Reach {
     pub stores: BTreeMap<String, Arc<dyn KeyValue>>,
     /// Databases, by the label under which they are opened.
     pub databases: BTreeMap<String, Arc<dyn Database>>,
-}
-
-impl Reach {
-    /// What of an interface's imports is refused to who calls it, and how it is granted.
-    pub(crate) fn missing(&self, interface: &Interface) -> Vec<String> {
-        let missing = |import: &str| match import.split('@').next().unwrap_or_default() {
-            "wasi:http/outgoing-handler" | "wasi:http/client" if self.http.is_empty() => {
-                Some("grant where it may send requests: --allow-http HOST")
-            }
-            "wasi:keyvalue/store"
-            | "wasi:keyvalue/atomics"
-            | "wasi:keyvalue/batch"
-            | "spin:key-value/key-value"
-            | "fermyon:spin/key-value"
-                if self.stores.is_empty() =>
-            {
-                Some("grant a store under the label that it opens: --key-value default")
-            }
-            "spin:sqlite/sqlite" | "fermyon:spin/sqlite" if self.databases.is_empty() => {
-                Some("grant a database under the label that it opens: --sqlite default")
-            }
-            _ => None,
-        };
-        let told = |import: &String| {
-            missing(import)
-                .map(|hint| format!("calls of {import} are refused until they are granted; {hint}"))
-        };
-        interface.imports.iter().filter_map(told).collect()
-    }
 }
 
 /// Where requests over HTTP may go: `api.example.com`, `*.example.com`, `localhost:8000`, or `*`.

@@ -141,6 +141,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whatever_can_be_granted_has_a_flag_and_a_key() {
+        let command = GrantOptions::augment_args(clap::Command::new("deploy"));
+        let schema = Config::schema();
+        let mut granted = 0;
+        for (flag, key) in eyot_engine::grant_flags() {
+            let known = command.get_arguments().filter_map(|argument| argument.get_long());
+            assert!(known.into_iter().any(|long| format!("--{long}") == flag), "no flag {flag}");
+            assert!(schema["$defs"]["ComponentGrants"]["properties"].get(key).is_some(), "no key {key}");
+            granted += 1;
+        }
+        assert!(granted > 0);
+    }
+
+    #[test]
     fn flags_stand_over_what_is_written() {
         let text = |text: &str| text.to_owned();
         let written = ComponentGrants {

@@ -12,8 +12,8 @@ use serde_json::{Map, Number, Value, json};
 use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceAny, Val};
 
+use crate::capabilities::artifacts::Entry;
 use crate::guest::Guest;
-use crate::host::artifacts::Entry;
 
 /// The arguments of a call, from values by parameter name. What is optional may be left out.
 /// `media_types` has the places, as JSON pointers, of the artifacts among them.

@@ -4,16 +4,49 @@ use std::sync::Arc;
 
 use eyot_core::{Error, Kind};
 use eyot_world::SpinConnection;
+use eyot_world::serving::fermyon::spin::sqlite as spin2_sqlite;
 use eyot_world::serving::spin::sqlite::sqlite::{
-    Error as Told, Host, HostConnection, HostConnectionWithStore, QueryResult, RowResult, Value,
+    self as spin_sqlite, Error as Told, Host, HostConnection, HostConnectionWithStore, QueryResult,
+    RowResult, Value,
 };
 use parking_lot::Mutex;
-use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
 
+use super::held::HeldItems;
+use super::{Capability, GrantRule, OfferedInterface, RefusedCalls, ToGuest};
 use crate::guest::Guest;
-use crate::host::ToGuest;
-use crate::host::held::HeldItems;
+use crate::plan::Setup;
 use crate::stores::{Cell, Connection, Database, Rows, StatementLimits};
+
+mod spin2;
+
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &[
+        OfferedInterface::new("fermyon:spin/sqlite", "2.0."),
+        OfferedInterface::with_event_loop("spin:sqlite/", "3.1."),
+    ],
+    grant: Some(GrantRule {
+        flag: "--sqlite",
+        key: "sqlite",
+        refused: Some(RefusedCalls {
+            interfaces: &["spin:sqlite/sqlite", "fermyon:spin/sqlite"],
+            hint: "grant a database under the label that it opens: --sqlite default",
+            is_granted: |reach| !reach.databases.is_empty(),
+        }),
+    }),
+    link,
+};
+
+fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
+    if setup == Setup::Hermetic {
+        return Ok(());
+    }
+    spin2_sqlite::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    if setup == Setup::Concurrent {
+        spin_sqlite::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    }
+    Ok(())
+}
 
 /// A connection, and what its last statement did.
 #[derive(Clone)]

@@ -2,14 +2,25 @@ use std::sync::Arc;
 
 use eyot_core::{Error, Result};
 use eyot_nn::{Ask, Batching, DataType, Inferred, LoadedModel, NamedTensor, Settings, Tensor};
-use eyot_world::imports::eyot::ml::models::{Host, HostModel};
+use eyot_world::imports::eyot::ml::models::{Host, HostModel, add_to_linker};
 use eyot_world::types::{self, Dtype};
 use eyot_world::{Artifact, Model};
-use wasmtime::component::Resource;
+use wasmtime::component::{HasSelf, Resource};
 
+use super::artifacts::Entry;
+use super::errors::to_guest;
+use super::{Capability, OfferedInterface};
 use crate::guest::Guest;
-use crate::host::artifacts::Entry;
-use crate::host::to_guest;
+
+/// With the tensors, signatures and errors of `eyot:ml/types`, which are types alone.
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &[
+        OfferedInterface::new("eyot:ml/models", "0.1."),
+        OfferedInterface::new("eyot:ml/types", "0.1."),
+    ],
+    grant: None,
+    link: |linker, _| add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+};
 
 impl Guest {
     /// The model granted under `name`.

@@ -1,6 +1,14 @@
-use eyot_world::imports::eyot::ml::tracking::Host;
+use eyot_world::imports::eyot::ml::tracking::{Host, add_to_linker};
+use wasmtime::component::HasSelf;
 
+use super::{Capability, OfferedInterface};
 use crate::guest::Guest;
+
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &[OfferedInterface::new("eyot:ml/tracking", "0.1.")],
+    grant: None,
+    link: |linker, _| add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+};
 
 impl Host for Guest {
     fn log_param(&mut self, key: String, value: String) -> wasmtime::Result<()> {

@@ -10,10 +10,15 @@ use eyot_world::imports::wasi::nn::graph::{self, ExecutionTarget, GraphEncoding}
 use eyot_world::imports::wasi::nn::{inference, tensor};
 use eyot_world::{NnContext, NnError, NnGraph, NnTensor};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::{HasSelf, Linker, Resource};
 
+use super::{Capability, OfferedInterface};
 use crate::guest::Guest;
 use crate::memory::HeldMemory;
+use crate::plan::Setup;
+
+pub(super) const CAPABILITY: Capability =
+    Capability { interfaces: &[OfferedInterface::new("wasi:nn/", "0.2.0-rc-2024-10-28")], grant: None, link };
 
 /// What stands behind a `tensor` handle. Its constructor cannot fail, so a length that does not fit
 /// the shape is kept and reported by `compute`. One that there is no room for has no bytes.
@@ -32,9 +37,17 @@ struct Fault {
     text: String,
 }
 
+fn link(linker: &mut Linker<Guest>, _: Setup) -> wasmtime::Result<()> {
+    tensor::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    graph::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    inference::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    errors::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    link_tensor_data(linker)
+}
+
 /// In place of what the bindings have: their `list<u8>` is a vector, which would be a copy of the
 /// tensor beside the one in the guest's memory.
-pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+fn link_tensor_data(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance("wasi:nn/tensor@0.2.0-rc-2024-10-28")?.func_wrap(
         "[method]tensor.data",

@@ -2,13 +2,20 @@ use std::sync::Arc;
 
 use eyot_core::{Digest, Error, Result};
 use eyot_store::{BlobStore, BlobWriter};
-use eyot_world::imports::eyot::ml::artifacts::{Host, HostArtifact, HostWriter};
+use eyot_world::imports::eyot::ml::artifacts::{Host, HostArtifact, HostWriter, add_to_linker};
 use eyot_world::types;
 use eyot_world::{Artifact, ArtifactWriter};
-use wasmtime::component::Resource;
+use wasmtime::component::{HasSelf, Resource};
 
+use super::errors::to_guest;
+use super::{Capability, OfferedInterface};
 use crate::guest::{Artifacts, Guest};
-use crate::host::to_guest;
+
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &[OfferedInterface::new("eyot:ml/artifacts", "0.1.")],
+    grant: None,
+    link: |linker, _| add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+};
 
 /// One read hands out no more than this, whatever length was asked for: the bytes are copied once
 /// on the host before the guest has them.

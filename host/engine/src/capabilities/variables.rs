@@ -1,11 +1,35 @@
-//! `wasi:config` and `spin:variables` over what whoever deployed the component gave it.
+//! `wasi:config`, `spin:variables` and `fermyon:spin/variables` over what whoever deployed the component gave it.
 
+use eyot_world::serving::fermyon::spin::variables as spin2;
 use eyot_world::serving::spin::variables::variables as spin;
 use eyot_world::serving::wasi::config::store;
-use wasmtime::component::Accessor;
+use wasmtime::component::{Accessor, Linker};
 
+use super::{Capability, GrantRule, OfferedInterface, ToGuest};
 use crate::guest::Guest;
-use crate::host::ToGuest;
+use crate::plan::Setup;
+
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &[
+        OfferedInterface::new("wasi:config/", "0.2.0-rc.1"),
+        OfferedInterface::new("fermyon:spin/variables", "2.0."),
+        OfferedInterface::with_event_loop("spin:variables/", "3.0."),
+    ],
+    grant: Some(GrantRule { flag: "--var", key: "variables", refused: None }),
+    link,
+};
+
+fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
+    if setup == Setup::Hermetic {
+        return Ok(());
+    }
+    store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    spin2::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    if setup == Setup::Concurrent {
+        spin::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    }
+    Ok(())
+}
 
 impl store::Host for Guest {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, store::Error>> {
@@ -34,7 +58,7 @@ impl<T: Send> spin::HostWithStore<T> for ToGuest {
 }
 
 /// The value of a variable; else why there is none, and nothing where there can never be one of that name.
-pub(super) fn variable(guest: &Guest, name: &str) -> Result<String, Option<String>> {
+fn variable(guest: &Guest, name: &str) -> Result<String, Option<String>> {
     // Spin's own names are snake_case; another can never be defined.
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     match guest.grants.reach.variables.get(name) {
@@ -43,5 +67,14 @@ pub(super) fn variable(guest: &Guest, name: &str) -> Result<String, Option<Strin
         None => {
             Err(Some(format!("no variable '{name}' was given; eyot deploy --var {name}=VALUE gives one")))
         }
+    }
+}
+
+impl spin2::Host for Guest {
+    async fn get(&mut self, name: String) -> wasmtime::Result<Result<String, spin2::Error>> {
+        Ok(variable(self, &name).map_err(|undefined| match undefined {
+            None => spin2::Error::InvalidName(name),
+            Some(text) => spin2::Error::Undefined(text),
+        }))
     }
 }

@@ -1,6 +1,14 @@
-use eyot_world::imports::wasi::logging::logging::{Host, Level};
+use eyot_world::imports::wasi::logging::logging::{Host, Level, add_to_linker};
+use wasmtime::component::HasSelf;
 
+use super::{Capability, OfferedInterface};
 use crate::guest::Guest;
+
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &[OfferedInterface::new("wasi:logging/", "0.1.0-draft")],
+    grant: None,
+    link: |linker, _| add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+};
 
 /// What a guest logs stands among what it prints, with its level and context before it.
 impl Host for Guest {

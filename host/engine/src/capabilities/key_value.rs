@@ -3,16 +3,58 @@
 use std::sync::Arc;
 
 use eyot_core::{Error, Result};
+use eyot_world::serving::fermyon::spin::key_value as spin2_key_value;
 use eyot_world::serving::spin::key_value::key_value as spin;
 use eyot_world::serving::wasi::keyvalue::{atomics, batch, store};
 use eyot_world::{Bucket, Cas, SpinStore};
-use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
 
+use super::held::HeldItems;
+use super::{Capability, GrantRule, OfferedInterface, RefusedCalls, ToGuest};
 use crate::guest::Guest;
-use crate::host::ToGuest;
-use crate::host::held::HeldItems;
 use crate::memory::{HeldMemory, HostMemory};
+use crate::plan::Setup;
 use crate::stores::KeyValue;
+
+mod spin2;
+
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &[
+        OfferedInterface::new("wasi:keyvalue/", "0.2.0-draft2"),
+        OfferedInterface::new("fermyon:spin/key-value", "2.0."),
+        OfferedInterface::with_event_loop("spin:key-value/", "3.0."),
+    ],
+    grant: Some(GrantRule {
+        flag: "--key-value",
+        key: "key-value",
+        refused: Some(RefusedCalls {
+            interfaces: &[
+                "wasi:keyvalue/store",
+                "wasi:keyvalue/atomics",
+                "wasi:keyvalue/batch",
+                "spin:key-value/key-value",
+                "fermyon:spin/key-value",
+            ],
+            hint: "grant a store under the label that it opens: --key-value default",
+            is_granted: |reach| !reach.stores.is_empty(),
+        }),
+    }),
+    link,
+};
+
+fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
+    if setup == Setup::Hermetic {
+        return Ok(());
+    }
+    store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    atomics::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    batch::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    spin2_key_value::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    if setup == Setup::Concurrent {
+        spin::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    }
+    Ok(())
+}
 
 type Store = Arc<dyn KeyValue>;
 

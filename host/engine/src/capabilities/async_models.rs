@@ -8,12 +8,23 @@ use eyot_world::asynchronous::eyot::ml::models_async::{Host, HostWithStore, add_
 use eyot_world::{Model, types};
 use wasmtime::component::{Accessor, Linker, Resource};
 
+use super::errors::to_guest;
+use super::models::{from_wit, output_bytes, to_wit};
+use super::{Capability, OfferedInterface, ToGuest};
 use crate::guest::{Guest, UnderWay};
-use crate::host::models::{from_wit, output_bytes, to_wit};
-use crate::host::{ToGuest, to_guest};
+use crate::plan::Setup;
 
-pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    add_to_linker::<Guest, ToGuest>(linker, |guest| guest)
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &[OfferedInterface::with_event_loop("eyot:ml/models-async", "0.1.")],
+    grant: None,
+    link,
+};
+
+fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
+    match setup {
+        Setup::Concurrent => add_to_linker::<Guest, ToGuest>(linker, |guest| guest),
+        Setup::Plain | Setup::Hermetic => Ok(()),
+    }
 }
 
 /// An inference that has a place among those under way, and how it is asked for.

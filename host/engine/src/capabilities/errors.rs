@@ -1,0 +1,34 @@
+//! Errors of `eyot:ml/types`, and ours.
+
+use eyot_core::{Error, Kind};
+use eyot_world::types;
+
+/// The error of `eyot:ml/types` with which a guest hears of one of ours.
+pub(crate) fn to_guest(error: &Error) -> types::Error {
+    let text = match error.hint_text() {
+        Some(hint) => format!("{}; {hint}", error.chain()),
+        None => error.chain(),
+    };
+    match error.kind() {
+        Kind::Invalid | Kind::TooLarge => types::Error::InvalidInput(text),
+        Kind::NotFound => types::Error::NotFound(text),
+        Kind::Denied => types::Error::Denied(text),
+        Kind::Unsupported => types::Error::Unsupported(text),
+        Kind::Exhausted | Kind::Unavailable => types::Error::Unavailable(text),
+        Kind::Timeout => types::Error::Timeout(text),
+        _ => types::Error::Internal(text),
+    }
+}
+
+/// Our error for one that a guest answered with.
+pub(crate) fn from_guest(error: types::Error) -> Error {
+    match error {
+        types::Error::InvalidInput(text) => Error::invalid(text),
+        types::Error::NotFound(text) => Error::not_found(text),
+        types::Error::Denied(text) => Error::denied(text),
+        types::Error::Unsupported(text) => Error::unsupported(text),
+        types::Error::Unavailable(text) => Error::unavailable(text),
+        types::Error::Timeout(text) => Error::timeout(text),
+        types::Error::Internal(text) => Error::failed(text),
+    }
+}
