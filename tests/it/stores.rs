@@ -43,6 +43,20 @@ fn wait_until_idle(server: &Server) {
 }
 
 #[test]
+fn settings_and_stores_of_wasi_are_those_that_a_spin_application_is_granted() {
+    let world = World::new();
+    let Some(server) = served(&world, &["--var", "greeting=hello"]) else { return };
+    for (path, body, expected) in [
+        ("/w/config", "greeting", r#"Some("hello") of ["greeting"]"#),
+        ("/w/config", "other", r#"None of ["greeting"]"#),
+        ("/w/shared", "kept", "kept"),
+    ] {
+        let answer = server.post(path, body).unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, expected), "{path}");
+    }
+}
+
+#[test]
 fn endless_sql_ends_with_its_call_with_its_client_and_with_its_deployment() {
     let world = World::new();
     let Some(server) = served(&world, &["--timeout", "500ms"]) else { return };

@@ -1,5 +1,7 @@
 //! Stores as an application for Spin uses them, each path another way to ask for too much: the body says of what.
 
+use spin_sdk::experimental::wasi::config::store as settings;
+use spin_sdk::experimental::wasi::keyvalue::store;
 use spin_sdk::http::body::IncomingBodyExt as _;
 use spin_sdk::http::{IntoResponse, Request, StatusCode};
 use spin_sdk::http_service;
@@ -18,7 +20,11 @@ async fn handle(request: Request) -> impl IntoResponse {
         "set" => set(&body).await,
         "get" => get(&body).await,
         "print" => print(&body),
-        _ => return (StatusCode::NOT_FOUND, "POST /sql, /set, /get or /print\n".to_owned()),
+        "config" => config(&body),
+        "shared" => shared(&body),
+        _ => {
+            return (StatusCode::NOT_FOUND, "POST /sql, /set, /get, /print, /config or /shared\n".to_owned());
+        }
     };
     match answered {
         Ok(text) => (StatusCode::OK, text),
@@ -69,6 +75,23 @@ fn print(body: &str) -> anyhow::Result<String> {
         println!("{}", "x".repeat(bytes));
     }
     Ok(String::new())
+}
+
+/// A setting, and the names of all, by the draft of WASI that Spin's SDK has.
+fn config(name: &str) -> anyhow::Result<String> {
+    let value = settings::get(name).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let all = settings::get_all().map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let names: Vec<_> = all.into_iter().map(|(name, _)| name).collect();
+    Ok(format!("{value:?} of {names:?}"))
+}
+
+/// Keeps a value by WASI's key-value stores; answers what is there.
+fn shared(value: &str) -> anyhow::Result<String> {
+    let failed = |error| anyhow::anyhow!("{error:?}");
+    let bucket = store::open("default").map_err(failed)?;
+    bucket.set("shared", value.as_bytes()).map_err(failed)?;
+    let kept = bucket.get("shared").map_err(failed)?;
+    Ok(String::from_utf8(kept.unwrap_or_default())?)
 }
 
 fn two(body: &str) -> anyhow::Result<(usize, usize)> {

@@ -2,7 +2,8 @@
 
 use eyot_world::serving::fermyon::spin::variables as spin2;
 use eyot_world::serving::spin::variables::variables as spin;
-use eyot_world::serving::wasi::config::store;
+use eyot_world::serving::wasi::config0_2_0_draft_2024_09_27::store as draft_store;
+use eyot_world::serving::wasi::config0_2_0_rc_1::store;
 use wasmtime::component::{Accessor, Linker};
 
 use super::{Capability, GrantRule, OfferedInterface, ToGuest};
@@ -12,6 +13,7 @@ use crate::plan::Setup;
 pub(super) const CAPABILITY: Capability = Capability {
     interfaces: &[
         OfferedInterface::new("wasi:config/", "0.2.0-rc.1"),
+        OfferedInterface::new("wasi:config/", "0.2.0-draft-2024-09-27"),
         OfferedInterface::new("fermyon:spin/variables", "2.0."),
         OfferedInterface::with_event_loop("spin:variables/", "3.0."),
     ],
@@ -24,6 +26,7 @@ fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
         return Ok(());
     }
     store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    draft_store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
     spin2::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
     if setup == Setup::Concurrent {
         spin::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
@@ -37,9 +40,23 @@ impl store::Host for Guest {
     }
 
     async fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, store::Error>> {
-        let all = self.grants.reach.variables.iter();
-        Ok(Ok(all.map(|(name, value)| (name.clone(), value.clone())).collect()))
+        Ok(Ok(all_variables(self)))
     }
+}
+
+impl draft_store::Host for Guest {
+    async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, draft_store::Error>> {
+        Ok(Ok(self.grants.reach.variables.get(&key).cloned()))
+    }
+
+    async fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, draft_store::Error>> {
+        Ok(Ok(all_variables(self)))
+    }
+}
+
+fn all_variables(guest: &Guest) -> Vec<(String, String)> {
+    let all = guest.grants.reach.variables.iter();
+    all.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 impl spin::Host for Guest {}
