@@ -34,7 +34,8 @@ pub(crate) struct Capability {
     link: fn(&mut Linker<Guest>, Setup) -> wasmtime::Result<()>,
 }
 
-/// Interfaces of a capability, by the start of their full names, and the start of their versions.
+/// Interfaces of a capability: one by its full name, or those of a package by its name and a slash; and the start of
+/// their versions.
 struct OfferedInterface {
     name: &'static str,
     version: &'static str,
@@ -53,7 +54,8 @@ impl OfferedInterface {
 
     fn holds(&self, interface: &str) -> bool {
         let Some((name, version)) = interface.split_once('@') else { return false };
-        name.starts_with(self.name) && version.starts_with(self.version)
+        let named = if self.name.ends_with('/') { name.starts_with(self.name) } else { name == self.name };
+        named && version.starts_with(self.version)
     }
 }
 
