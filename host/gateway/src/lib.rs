@@ -1,40 +1,14 @@
-//! The data plane: hyper, and the Open Inference Protocol over REST and gRPC.
+//! The data plane: hyper, and the Open Inference Protocol over REST and gRPC, on four floors. Each knows those
+//! below it and none above: the doors, what watches requests, what protocols say, what serves.
 
-mod about;
-mod admission;
-mod answer;
-mod body;
-mod compress;
-mod docs;
-mod endpoint;
-mod functions;
-mod grpc;
-mod identity;
-mod log;
-mod metrics;
-mod model_control;
-mod mounted;
-mod openapi;
-mod places;
-mod predict;
-mod predictor;
+mod http;
 mod protocol;
-mod repository;
-mod rest;
-mod revisions;
-mod router;
-mod sampling;
-mod server;
-mod shadow;
-mod spans;
-mod state;
-mod stats;
+mod serving;
+mod telemetry;
 #[cfg(test)]
 mod tests;
-mod trace;
-mod web;
 
-pub use endpoint::Revision;
-pub use model_control::Repository;
-pub use predictor::{ComponentPredictor, ModelPredictor, Predicted, Predictor};
-pub use server::{Gateway, Listening};
+pub use crate::http::server::{Gateway, Listening};
+pub use crate::serving::endpoint::Revision;
+pub use crate::serving::model_control::Repository;
+pub use crate::serving::predictor::{ComponentPredictor, ModelPredictor, Predicted, Predictor};

@@ -1,10 +1,15 @@
 //! The Open Inference Protocol's bodies, to and from tensors: JSON, and the binary extension.
 
 pub(crate) mod classify;
+pub(crate) mod compress;
 mod decimal;
 pub(crate) mod elements;
 pub(crate) mod encode;
+pub(crate) mod grpc;
+pub(crate) mod identity;
 pub(crate) mod json;
+pub(crate) mod metadata;
+pub(crate) mod openapi;
 #[cfg(test)]
 mod properties;
 pub(crate) mod raw;
@@ -12,7 +17,7 @@ pub(crate) mod request;
 
 use std::time::Duration;
 
-use eyot_core::{Error, Result};
+use eyot_core::{ByteCount, Error, Result};
 use eyot_nn::{NamedTensor, Priority, Signature};
 
 use encode::NonFinite;
@@ -144,4 +149,11 @@ pub(crate) fn choose(signature: &Signature, asked: &[Wanted], binary: bool) -> R
         Ok(Chosen { position, binary: wanted.binary.unwrap_or(binary), classes: wanted.classes })
     };
     asked.iter().map(find).collect()
+}
+
+/// The error for bodies larger than the limit, on the wire or unpacked.
+pub(crate) fn too_large(limit: u64) -> Error {
+    let limit = ByteCount(limit);
+    Error::too_large(format!("the request's body is larger than {limit}"))
+        .hint("send fewer rows in one request, or raise gateway.max-body")
 }

@@ -30,7 +30,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::{Gateway, Predicted, Predictor, Repository, Revision, about};
+use crate::protocol::metadata;
+use crate::{Gateway, Predicted, Predictor, Repository, Revision};
 
 /// Gives back its input, when it may; says which revision it is.
 struct Echo {
@@ -215,7 +216,7 @@ async fn every_route_answers_as_the_protocol_says() {
     let swapped = GOOD.replacen("\"id\": \"7\"", r#""outputs": [{"name": "t"}]"#, 1);
     let big = format!("{{\"id\": \"{}\", \"inputs\": []}}", "x".repeat(5000));
     for (method, path, body, status, expected) in [
-        ("GET", "/v2/", "", 200, json!({"name": "eyot", "extensions": about::EXTENSIONS})),
+        ("GET", "/v2/", "", 200, json!({"name": "eyot", "extensions": metadata::EXTENSIONS})),
         ("GET", "/v2/health/live", "", 200, json!({"live": true})),
         ("GET", "/v2/health/ready", "", 200, json!({"ready": true})),
         ("GET", "/v2/models", "", 200, json!({"models": ["echo"]})),

@@ -7,9 +7,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
-use crate::grpc::pb::grpc_inference_service_client::GrpcInferenceServiceClient;
-use crate::grpc::pb::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
-use crate::grpc::pb::{self, InferTensorContents, ModelInferRequest};
+use crate::protocol::grpc::pb::grpc_inference_service_client::GrpcInferenceServiceClient;
+use crate::protocol::grpc::pb::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use crate::protocol::grpc::pb::{self, InferTensorContents, ModelInferRequest};
 
 type Http2 = Client<HttpConnector, tonic::body::Body>;
 
@@ -62,7 +62,7 @@ async fn every_call_answers_as_the_protocol_says() {
     assert!(client.server_live(pb::ServerLiveRequest {}).await.unwrap().into_inner().live);
     assert!(client.server_ready(pb::ServerReadyRequest {}).await.unwrap().into_inner().ready);
     let server = client.server_metadata(pb::ServerMetadataRequest {}).await.unwrap().into_inner();
-    assert_eq!((server.name.as_str(), server.extensions.len()), ("eyot", about::EXTENSIONS.len()));
+    assert_eq!((server.name.as_str(), server.extensions.len()), ("eyot", metadata::EXTENSIONS.len()));
     let versions = [("echo", "", true), ("echo", "7", true), ("echo", "8", false), ("other", "", false)];
     for (name, version, ready) in versions {
         let request = pb::ModelReadyRequest { name: name.into(), version: version.into() };

@@ -114,6 +114,6 @@ async fn a_collector_that_is_not_there_costs_nobody_an_answer() {
     for _ in 0..3 {
         assert_eq!(world.infer().await.unwrap().0, StatusCode::OK);
     }
-    let refused = crate::spans::Spans::new("collector:4318", 1.0).err().unwrap();
+    let refused = crate::telemetry::spans::Spans::new("collector:4318", 1.0).err().unwrap();
     assert!(refused.hint_text().unwrap().contains("http://127.0.0.1:4318"), "{refused:?}");
 }

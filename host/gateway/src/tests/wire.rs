@@ -2,7 +2,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::compress::Coding;
+use crate::protocol::compress::Coding;
 
 const INFER: &str = "/v2/models/echo/infer";
 const JSON: &str = r#"{"inputs": [

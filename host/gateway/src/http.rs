@@ -1,0 +1,14 @@
+//! The doors: from a connection to a request's work, and from what came of it to an answer.
+
+mod answers;
+mod body;
+mod docs;
+mod functions;
+pub(crate) mod grpc;
+pub(crate) mod predict;
+mod repository;
+mod rest;
+mod router;
+mod routes;
+pub(crate) mod server;
+mod web;

@@ -1,0 +1,144 @@
+//! Answers over HTTP, and errors as `{"error": "…"}`.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use eyot_core::{Error, Kind};
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::body::{Body, Frame, SizeHint};
+use serde_json::{Value, json};
+
+use crate::http::body::Parts;
+
+pub(crate) type Answer = Response<Parts>;
+
+/// An error, and the status where its kind does not say it.
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) allow: Option<&'static str>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, status: None, allow: None }
+    }
+}
+
+impl Refusal {
+    /// The answer that tells it.
+    pub(crate) fn answer(self) -> Answer {
+        let Self { error, status, allow } = self;
+        let by_kind =
+            StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut answer = json_answer(status.unwrap_or(by_kind), &json!({ "error": told(&error) }));
+        if matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if answer.status() == StatusCode::REQUEST_TIMEOUT {
+            // What is left of the body must not be taken for another request.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(allow) = allow {
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        answer
+    }
+}
+
+/// What a client reads of an error: what is wrong, and what to do.
+pub(crate) fn told(error: &Error) -> String {
+    match error.hint_text() {
+        Some(hint) => format!("{}; {hint}", error.chain()),
+        None => error.chain(),
+    }
+}
+
+pub(crate) fn json_answer(status: StatusCode, value: &Value) -> Answer {
+    answer(status, HeaderValue::from_static("application/json"), Bytes::from(value.to_string()).into())
+}
+
+pub(crate) fn answer(status: StatusCode, content_type: HeaderValue, body: Parts) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    answer
+}
+
+/// The header that names a prediction; it is on every answer to one.
+pub(crate) const PREDICTION: &str = "eyot-prediction-id";
+
+pub(crate) fn text_answer(content_type: &'static str, text: String) -> Answer {
+    answer(StatusCode::OK, HeaderValue::from_static(content_type), Bytes::from(text).into())
+}
+
+pub(crate) fn html_answer(page: String) -> Answer {
+    let mut answer = answer(
+        StatusCode::OK,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+        Bytes::from(page).into(),
+    );
+    // What runs on a page and what it asks is this server's own, and nothing comes from elsewhere.
+    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+        frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// The body of an answer of either protocol.
+pub(crate) enum Out {
+    Http(Parts),
+    Grpc(tonic::body::Body),
+    Guest(GuestBody),
+}
+
+impl Out {
+    /// What a component says itself, piece by piece.
+    pub(crate) fn of_guest(body: impl Body<Data = Bytes, Error = Failure> + Send + 'static) -> Self {
+        Self::Guest(Box::pin(body))
+    }
+}
+
+/// The body of an answer that a component makes.
+pub(crate) type GuestBody = Pin<Box<dyn Body<Data = Bytes, Error = Failure> + Send>>;
+
+/// What ends an answer early.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Body for Out {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self.get_mut() {
+            Out::Http(parts) => Pin::new(parts)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+            Out::Grpc(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Out::Guest(body) => body.as_mut().poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Out::Http(parts) => parts.is_end_stream(),
+            Out::Grpc(body) => body.is_end_stream(),
+            Out::Guest(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Out::Http(parts) => parts.size_hint(),
+            Out::Grpc(body) => body.size_hint(),
+            Out::Guest(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! From a path to an answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use eyot_core::{Error, Result};
+use eyot_http::{Guard, Rejection};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::http::answers::{Answer, Out, Refusal, html_answer, json_answer, text_answer};
+use crate::http::body::{Parts, Received};
+use crate::http::docs;
+use crate::http::functions;
+use crate::http::grpc;
+use crate::http::repository;
+use crate::http::rest;
+use crate::http::routes::{Page, Place, Target};
+use crate::http::web;
+use crate::protocol::identity;
+use crate::protocol::metadata;
+use crate::protocol::openapi;
+use crate::serving::state::GatewayState;
+use crate::telemetry::prometheus;
+
+/// Answers what `guard` lets in. A component that answers HTTP itself decides for itself which pages of other
+/// origins may ask it: it sees their origin, and the question that browsers ask first.
+pub(crate) async fn answer(
+    gateway: &Arc<GatewayState>,
+    guard: &Guard,
+    request: Request<Received>,
+    peer: SocketAddr,
+) -> Response<Out> {
+    let draining = gateway.draining.load(Ordering::Relaxed);
+    if let Some(found) = gateway.revisions.web(request.uri(), request.headers()) {
+        // A route that names its host is a host by which this server is known.
+        if found.mounted.route.host().is_none()
+            && let Err(rejection) = guard.check_host(request.uri(), request.headers())
+        {
+            return rejected(rejection);
+        }
+        let mut answer = web::answer(gateway, found, request, peer).await;
+        if draining {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        return answer;
+    }
+    let (parts, body) = request.into_parts();
+    if let Err(rejection) = guard.check(&parts) {
+        return rejected(rejection);
+    }
+    if let Some(answer) = guard.cors().preflight(&parts) {
+        return answer.map(Out::Http);
+    }
+    let cors = guard.cors().headers(&parts.headers);
+    let mut answer = of_protocol(gateway, Request::from_parts(parts, body)).await;
+    answer.headers_mut().extend(cors.into_iter().flatten());
+    answer
+}
+
+/// What a request is answered that is not looked at.
+fn rejected(Rejection { status, error }: Rejection) -> Response<Out> {
+    Refusal { error, status: Some(status), allow: None }.answer().map(Out::Http)
+}
+
+/// Answers by gRPC or REST, whichever is spoken.
+async fn of_protocol(gateway: &Arc<GatewayState>, request: Request<Received>) -> Response<Out> {
+    if grpc::speaks(request.headers()) {
+        return grpc::answer(gateway, request).await.map(Out::Grpc);
+    }
+    let head = request.method() == Method::HEAD;
+    let mut answer = match route(gateway, request).await {
+        Ok(answer) => answer,
+        Err(refusal) => refusal.answer(),
+    };
+    if gateway.draining.load(Ordering::Relaxed) {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if head {
+        let length = answer.body().len();
+        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        *answer.body_mut() = Parts::default();
+    }
+    answer.map(Out::Http)
+}
+
+async fn route(gateway: &Arc<GatewayState>, request: Request<Received>) -> Result<Answer, Refusal> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    if let Some(path) = path.strip_prefix("/fn/") {
+        return functions::answer(gateway, path, &parts, body).await;
+    }
+    let place = Place::of(path)?;
+    if let Err(allow) = place.takes(&parts.method) {
+        let error =
+            Error::invalid(format!("{path} takes no {}", parts.method)).hint(format!("it takes {allow}"));
+        return Err(Refusal { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) });
+    }
+    let ok = |value: &Value| Ok(json_answer(StatusCode::OK, value));
+    match place {
+        Place::Model(target, Page::Infer) => rest::infer(gateway, &target, &parts.headers, body).await,
+        Place::Model(target, page) => model(gateway, &target, page, &parts.headers),
+        Place::Server => ok(
+            &json!({ "name": identity::SERVER_NAME, "version": identity::SERVER_VERSION, "extensions": metadata::EXTENSIONS }),
+        ),
+        Place::Live => ok(&json!({ "live": true })),
+        Place::Ready if gateway.draining.load(Ordering::Relaxed) => {
+            Ok(json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false })))
+        }
+        Place::Ready => ok(&json!({ "ready": true })),
+        Place::Models => ok(&json!({ "models": gateway.revisions.names() })),
+        Place::Statistics => ok(&json!({ "model_stats": metadata::statistics(gateway, None, None)? })),
+        Place::Metrics => Ok(text_answer(prometheus::TYPE, prometheus::text(gateway)?)),
+        Place::Style => Ok(text_answer("text/css; charset=utf-8", docs::STYLE.to_owned())),
+        Place::Index => {
+            let ready = wishes(gateway, body).await?["ready"] == json!(true);
+            ok(&json!(repository::index(gateway, ready).await?))
+        }
+        Place::Load(model) => {
+            let wishes = wishes(gateway, body).await?;
+            let parameters = wishes["parameters"].as_object();
+            let names = parameters.iter().flat_map(|parameters| parameters.keys().map(String::as_str));
+            repository::load(gateway, &model, names).await?;
+            ok(&json!({}))
+        }
+        Place::Unload(model) => {
+            wishes(gateway, body).await?;
+            repository::unload(gateway, &model).await?;
+            ok(&json!({}))
+        }
+    }
+}
+
+fn model(
+    gateway: &Arc<GatewayState>,
+    target: &Target<'_>,
+    page: Page,
+    headers: &HeaderMap,
+) -> Result<Answer, Refusal> {
+    let endpoint = gateway.endpoint(&target.model)?;
+    let version = target.version.as_deref();
+    let ok = |value: &Value| Ok(json_answer(StatusCode::OK, value));
+    match page {
+        Page::Metadata | Page::Infer => ok(&metadata::metadata(&endpoint, version)?),
+        Page::Ready => {
+            endpoint.route(version, None)?;
+            ok(&json!({ "name": endpoint.name, "ready": true }))
+        }
+        Page::Configuration => ok(&metadata::configuration(&endpoint, version)?),
+        Page::Statistics => {
+            ok(&json!({ "model_stats": metadata::statistics(gateway, Some(&target.model), version)? }))
+        }
+        Page::OpenApi => ok(&openapi::document(&endpoint, version, &gateway.origin(headers))?),
+        Page::Docs => Ok(html_answer(docs::page(&endpoint, version, &gateway.origin(headers))?)),
+    }
+}
+
+/// No wish of a client is larger.
+const WISHES: u64 = 64 << 10;
+
+/// The body of a request to the repository: an object, or nothing.
+async fn wishes(gateway: &GatewayState, body: Received) -> Result<Value, Refusal> {
+    let body = rest::received(gateway, body, WISHES, 0).await?;
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    let value: Value = serde_json::from_slice(&body)
+        .map_err(|error| Error::invalid(format!("the request cannot be read: {error}")))?;
+    if value.is_object() { Ok(value) } else { Err(Error::invalid("the request is no object").into()) }
+}

@@ -1,0 +1,172 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use eyot_core::{Error, Name, Result, config};
+use eyot_deploy::{Route, Traffic};
+use eyot_engine::Lane;
+use eyot_http::{Buffers, Connections, Guard, Listener, tls_acceptor};
+use eyot_nn::{Models, RanOn};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::http::functions;
+use crate::http::router;
+use crate::serving::endpoint::{Live, Revision};
+use crate::serving::model_control::Repository;
+use crate::serving::state::GatewayState;
+use crate::telemetry::prediction_log::Log;
+use crate::telemetry::spans::{Exporter, Spans};
+
+/// The data plane of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<GatewayState>);
+
+impl Gateway {
+    /// Serves nothing yet. What is long work even to read or to write is worked on in `lane`.
+    pub fn new(config: config::Gateway, lane: Arc<Lane>) -> Self {
+        Self(Arc::new(GatewayState::new(config, lane)))
+    }
+
+    /// Tells of these models in its metrics; of the first that it is given.
+    pub fn tell_of(&self, models: Arc<Models>) {
+        let _ = self.0.models.set(models);
+    }
+
+    /// Lets requests that name the revision reach it; others do once they are routed to it.
+    pub fn add(&self, revision: Revision) {
+        self.0.revisions.add(revision);
+        self.0.changed();
+    }
+
+    /// Splits the requests to a deployment among its revisions from now on, and lets go of those that
+    /// are not among `live`. Requests that one of them has begun end on it.
+    pub fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+        self.0.revisions.route(name, traffic, live);
+        self.0.changed();
+    }
+
+    /// Where requests to a deployment go: of each kind that its main revision answers.
+    pub fn endpoints(&self, name: &Name) -> Vec<String> {
+        let endpoint = self.0.revisions.get(name.as_str());
+        endpoint.and_then(|endpoint| endpoint.main().map(|live| addresses(live))).unwrap_or_default()
+    }
+
+    /// Stops serving under a name. Requests that were begun end.
+    pub fn deactivate(&self, name: &Name) {
+        self.0.revisions.remove(name);
+        self.0.changed();
+    }
+
+    /// Fails with `Conflict` when another deployment than `name` has one of these routes.
+    pub fn free(&self, name: &Name, routes: &[Route]) -> Result<()> {
+        for route in routes {
+            if let Some(other) = self.0.revisions.claimed(name, route) {
+                return Err(Error::conflict(format!("the route {route} belongs to '{other}' already"))
+                    .hint("choose another with --route, or undeploy that one"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What runs a revision's models, by the name under which each is granted; nothing where it does
+    /// not serve.
+    pub fn ran_on(&self, name: &Name, revision: u64) -> BTreeMap<String, RanOn> {
+        let endpoint = self.0.revisions.get(name.as_str());
+        let live = endpoint.as_ref().and_then(|endpoint| endpoint.version(&revision.to_string()));
+        live.map(|live| live.ran_on()).unwrap_or_default()
+    }
+
+    /// Makes the server ready to answer on `socket`: loads what TLS needs, opens the prediction log
+    /// under `logs` if the configuration wants one, and lets clients see `repository` and, where the
+    /// configuration lets them, load and unload what is in it.
+    ///
+    /// Fails with `Invalid` when certificate or key cannot be used.
+    pub fn listen(
+        &self,
+        socket: TcpListener,
+        limits: config::Http,
+        connections: Connections,
+        logs: &Path,
+        repository: Arc<dyn Repository>,
+    ) -> Result<Listening> {
+        let config = &self.0.config;
+        let tls = config.tls().map(|(cert, key)| tls_acceptor("gateway", cert, key)).transpose()?;
+        if config.prediction_log > 0.0 {
+            let log = Log::open(logs, config.prediction_log, config.prediction_log_size.0)?;
+            self.0.log.set(log).map_err(|_| Error::internal("the gateway listens already"))?;
+        }
+        let mut exporter = None;
+        if !config.otlp_endpoint.is_empty() {
+            let (spans, sends) = Spans::new(&config.otlp_endpoint, config.trace_share)?;
+            self.0.spans.set(spans).map_err(|_| Error::internal("the gateway listens already"))?;
+            exporter = Some(sends);
+        }
+        *self.0.repository.write() = Some(repository);
+        let guard = Arc::new(Guard::new("gateway", &config.hosts, &config.origins)?);
+        let listener = Listener { socket, tls, limits, connections, buffers: BUFFERS };
+        Ok(Listening { gateway: self.0.clone(), guard, listener, exporter })
+    }
+}
+
+/// Where requests for a revision go.
+fn addresses(live: &Live) -> Vec<String> {
+    let name = &live.revision.deployment;
+    let tensors = live.revision.predictor.as_ref().map(|_| format!("POST /v2/models/{name}/infer"));
+    let functions = live.revision.functions.as_ref().map(|functions| {
+        let all = functions::names(functions).into_iter();
+        all.map(|(function, _)| format!("POST /fn/{name}/{function}")).collect::<Vec<_>>()
+    });
+    let routes = live.revision.routes.iter().map(|route| format!("HTTP {route}"));
+    tensors.into_iter().chain(functions.into_iter().flatten()).chain(routes).collect()
+}
+
+/// A data plane that is ready to answer.
+pub struct Listening {
+    gateway: Arc<GatewayState>,
+    guard: Arc<Guard>,
+    listener: Listener,
+    exporter: Option<Exporter>,
+}
+
+/// How much of a body may be under way over HTTP/2. Tensors are larger than what browsers send, and a client that
+/// may sends one in a single frame, not in dozens.
+const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
+
+const BUFFERS: Buffers = Buffers {
+    read_bytes: None,
+    http2_stream_bytes: HTTP2_WINDOW_BYTES,
+    http2_connection_bytes: 4 * HTTP2_WINDOW_BYTES,
+    http2_frame_bytes: HTTP2_WINDOW_BYTES,
+};
+
+impl Listening {
+    /// Answers until `shutdown`. Then no connection is taken any more, new requests on open ones are
+    /// refused, and requests in flight end, for as long as the configured drain time.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let Self { gateway, guard, listener, exporter } = self;
+        let (stop_exporter, stopped) = oneshot::channel();
+        let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stopped)));
+        let doors = (gateway.clone(), guard);
+        let answer = move |request, peer| {
+            let (gateway, guard) = doors.clone();
+            async move { router::answer(&gateway, &guard, request, peer).await }
+        };
+        let draining = eyot_http::serve(listener, answer, shutdown).await;
+        gateway.draining.store(true, Ordering::Relaxed);
+        gateway.changed();
+        if tokio::time::timeout(gateway.config.drain.0, draining.finish()).await.is_err() {
+            tracing::warn!("requests still ran when the drain time was over and were cut off");
+        }
+        gateway.repository.write().take();
+        drop(stop_exporter);
+        if let Some(exporting) = exporting {
+            exporting
+                .await
+                .map_err(|error| Error::internal("the exporter of spans ended early").because(error))?;
+        }
+        Ok(())
+    }
+}

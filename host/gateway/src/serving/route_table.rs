@@ -1,0 +1,113 @@
+//! The table of what serves now, by name and by route.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use eyot_core::Name;
+use eyot_deploy::{Route, Traffic};
+use http::{HeaderMap, Uri};
+use parking_lot::RwLock;
+
+use crate::serving::admission::Gate;
+use crate::serving::endpoint::{Endpoint, Live, Revision};
+use crate::serving::mounted::{Found, Mounted, host};
+
+/// What serves now. A request that has looked up its revision keeps it until it ends.
+#[derive(Default)]
+pub(crate) struct Revisions {
+    endpoints: RwLock<HashMap<Name, Arc<Endpoint>>>,
+    routes: RwLock<Routes>,
+}
+
+/// Routes by the first segment of their path, the most exact first; those whose first segment may be
+/// anything under the empty one.
+type Routes = HashMap<String, Vec<Arc<Mounted>>>;
+
+fn routes<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Routes {
+    let mut routes = Routes::new();
+    for endpoint in endpoints {
+        let Some(main) = endpoint.main() else { continue };
+        for route in &main.revision.routes {
+            let first = route.first().unwrap_or_default().to_owned();
+            routes.entry(first).or_default().push(Mounted::new(route, endpoint));
+        }
+    }
+    for found in routes.values_mut() {
+        found.sort_by(|one, other| {
+            (other.route.rank(), &one.endpoint.name).cmp(&(one.route.rank(), &other.endpoint.name))
+        });
+    }
+    routes
+}
+
+impl Revisions {
+    /// Lets requests that name the revision reach it.
+    pub(crate) fn add(&self, revision: Revision) {
+        let (name, number) = (revision.deployment.clone(), revision.revision);
+        let gate = Gate::new(revision.concurrency, revision.queue);
+        let live = Live { version: number.to_string(), gate, stats: Arc::default(), revision };
+        let mut serving = self.endpoints.write();
+        let endpoint = serving.entry(name.clone()).or_insert_with(|| Arc::new(Endpoint::new(name)));
+        let mut revisions = endpoint.revisions.clone();
+        revisions.insert(number, Arc::new(live));
+        *endpoint = endpoint.with(revisions, endpoint.traffic.clone());
+        *self.routes.write() = routes(serving.values());
+    }
+
+    /// The deployment that answers a request to this address itself: the one with the most exact route.
+    pub(crate) fn web(&self, uri: &Uri, headers: &HeaderMap) -> Option<Found> {
+        let routes = self.routes.read();
+        if routes.is_empty() {
+            return None;
+        }
+        let path = uri.path();
+        let host = host(uri, headers).map(str::to_ascii_lowercase);
+        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        let best = [first, ""].into_iter().filter_map(|first| routes.get(first)).flatten();
+        let fits = best.filter_map(|mounted| {
+            let there = mounted.route.host().is_none_or(|wanted| host.as_deref() == Some(wanted));
+            let matched = there.then(|| mounted.route.matches(path)).flatten()?;
+            Some(Found { mounted: mounted.clone(), matched })
+        });
+        fits.max_by(|one, other| one.mounted.route.rank().cmp(&other.mounted.route.rank()))
+    }
+
+    /// The deployment that has this very route, if another than `name` does.
+    pub(crate) fn claimed(&self, name: &Name, route: &Route) -> Option<Name> {
+        let routes = self.routes.read();
+        let all = routes.get(route.first().unwrap_or_default())?;
+        let other = all.iter().find(|mounted| mounted.route == *route && mounted.endpoint.name != *name);
+        other.map(|mounted| mounted.endpoint.name.clone())
+    }
+
+    /// Splits requests from now on, and lets go of revisions that are not among `live`.
+    pub(crate) fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+        let mut serving = self.endpoints.write();
+        let Some(endpoint) = serving.get_mut(name) else { return };
+        let mut revisions = endpoint.revisions.clone();
+        revisions.retain(|revision, _| live.contains(revision));
+        *endpoint = endpoint.with(revisions, traffic.clone());
+        *self.routes.write() = routes(serving.values());
+    }
+
+    pub(crate) fn remove(&self, name: &Name) {
+        let mut serving = self.endpoints.write();
+        serving.remove(name);
+        *self.routes.write() = routes(serving.values());
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Endpoint>> {
+        self.endpoints.read().get(name).cloned()
+    }
+
+    /// Every deployment, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Endpoint>> {
+        let mut all: Vec<_> = self.endpoints.read().values().cloned().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.all().iter().map(|endpoint| endpoint.name.to_string()).collect()
+    }
+}

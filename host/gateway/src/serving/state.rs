@@ -1,0 +1,113 @@
+//! What every request to the data plane works with.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use eyot_core::{Error, Result, config};
+use eyot_engine::Lane;
+use eyot_nn::Models;
+use http::{HeaderMap, header};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::serving::endpoint::Endpoint;
+use crate::serving::model_control::Repository;
+use crate::serving::route_table::Revisions;
+use crate::telemetry::prediction_log::Log;
+use crate::telemetry::spans::Spans;
+
+/// The data plane of a process, as its doors see it.
+pub(crate) struct GatewayState {
+    pub(crate) config: config::Gateway,
+    pub(crate) revisions: Revisions,
+    pub(crate) draining: AtomicBool,
+    /// For work that takes long.
+    lane: Arc<Lane>,
+    /// Counts changes of what serves, for those who watch.
+    changes: watch::Sender<u64>,
+    /// Empty again when serving ends: the repository leads back here.
+    pub(crate) repository: RwLock<Option<Arc<dyn Repository>>>,
+    pub(crate) log: OnceLock<Log>,
+    pub(crate) models: OnceLock<Arc<Models>>,
+    pub(crate) spans: OnceLock<Spans>,
+}
+
+impl GatewayState {
+    /// Serves nothing yet.
+    pub(crate) fn new(config: config::Gateway, lane: Arc<Lane>) -> Self {
+        let (changes, _) = watch::channel(0);
+        Self {
+            config,
+            revisions: Revisions::default(),
+            draining: AtomicBool::new(false),
+            lane,
+            changes,
+            repository: RwLock::default(),
+            log: OnceLock::new(),
+            models: OnceLock::new(),
+            spans: OnceLock::new(),
+        }
+    }
+
+    /// Does what takes long where it keeps no other request waiting.
+    pub(crate) async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.lane.run(async { work() }).await
+    }
+
+    /// The deployment of that name; `NotFound` lists those there are.
+    pub(crate) fn endpoint(&self, name: &str) -> Result<Arc<Endpoint>> {
+        self.revisions.get(name).ok_or_else(|| {
+            let shown: String = name.chars().take(128).collect();
+            Error::not_found(format!("there is no model '{shown}'")).hint(
+                match self.revisions.names().as_slice() {
+                    [] => "nothing is deployed; eyot deploy makes an endpoint".to_owned(),
+                    names => format!("deployed are: {}", names.join(", ")),
+                },
+            )
+        })
+    }
+
+    pub(crate) fn refuse_when_draining(&self) -> Result<()> {
+        match self.draining.load(Ordering::Relaxed) {
+            true => Err(Error::unavailable("the server is stopping").hint("another server answers")),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn repository(&self) -> Option<Arc<dyn Repository>> {
+        self.repository.read().clone()
+    }
+
+    pub(crate) fn log(&self) -> Option<&Log> {
+        self.log.get()
+    }
+
+    pub(crate) fn spans(&self) -> Option<&Spans> {
+        self.spans.get()
+    }
+
+    /// What is known of the models of this process, if anything.
+    pub(crate) fn models(&self) -> Option<eyot_nn::Stats> {
+        self.models.get().map(|models| models.stats())
+    }
+
+    /// Tells when what serves changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Where the client found this server, as far as it says so in a form that can be repeated.
+    pub(crate) fn origin(&self, headers: &HeaderMap) -> String {
+        let plain = |host: &&str| {
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+        };
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(plain);
+        let scheme = if self.config.tls().is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", host.map_or_else(|| self.config.listen.to_string(), str::to_owned))
+    }
+}

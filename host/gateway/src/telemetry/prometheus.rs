@@ -1,0 +1,338 @@
+//! Figures for Prometheus, in its text form. They are counted elsewhere, without locks;
+//! here they are written down when somebody asks.
+
+mod models;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use eyot_core::{Error, Result};
+use eyot_engine::Census;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::protocol::metadata;
+use crate::serving::endpoint::Live;
+use crate::serving::state::GatewayState;
+use crate::serving::stats::{BOUNDS, Histogram, SIZES, Sizes, Stats};
+
+pub(crate) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All figures as they are now.
+pub(crate) fn text(gateway: &Arc<GatewayState>) -> Result<String> {
+    let mut registry = Registry::with_prefix("eyot");
+    registry.register_collector(Box::new(Figures(gateway.clone())));
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry)
+        .map_err(|error| Error::internal("metrics cannot be written").because(error))?;
+    Ok(text)
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+struct Figures(Arc<GatewayState>);
+
+impl fmt::Debug for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Figures")
+    }
+}
+
+/// A figure, and the labels of its own that it has beside the revision's.
+type Figure<M> = (Labels, M);
+
+/// What a family tells of one revision: a figure for each value of its own labels.
+type Tell<'a, M> = &'a dyn Fn(&Stats, &Live) -> Vec<Figure<M>>;
+
+/// A family of figures.
+struct Family<'a, M> {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<Unit>,
+    kind: MetricType,
+    figures: Tell<'a, M>,
+}
+
+impl Figures {
+    fn write<M: EncodeMetric>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        family: &Family<'_, M>,
+    ) -> fmt::Result {
+        let mut metric =
+            encoder.encode_descriptor(family.name, family.help, family.unit.as_ref(), family.kind)?;
+        for endpoint in self.0.revisions.all() {
+            for live in endpoint.all() {
+                for (label, figure) in (family.figures)(&live.stats, live) {
+                    let mut labels: Labels =
+                        vec![("deployment", endpoint.name.to_string()), ("revision", live.version.clone())];
+                    labels.extend(label);
+                    figure.encode(metric.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn counts(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &'static str,
+        help: &'static str,
+        figures: Tell<'_, Counter>,
+    ) -> fmt::Result {
+        self.write(encoder, &Family { name, help, unit: None, kind: MetricType::Counter, figures })
+    }
+
+    fn gauges(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &'static str,
+        help: &'static str,
+        figures: Tell<'_, Gauge>,
+    ) -> fmt::Result {
+        self.write(encoder, &Family { name, help, unit: None, kind: MetricType::Gauge, figures })
+    }
+
+    fn spread(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &'static str,
+        help: &'static str,
+        unit: Option<Unit>,
+        figures: Tell<'_, Spread>,
+    ) -> fmt::Result {
+        self.write(encoder, &Family { name, help, unit, kind: MetricType::Histogram, figures })
+    }
+
+    fn durations(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &'static str,
+        help: &'static str,
+        of: fn(&Stats) -> Vec<&Histogram>,
+    ) -> fmt::Result {
+        let figures = |stats: &Stats, _: &Live| vec![(Vec::new(), Spread::of(&of(stats)))];
+        self.spread(encoder, name, help, Some(Unit::Seconds), &figures)
+    }
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        self.requests(encoder)?;
+        self.timings(encoder)?;
+        self.instances(encoder)?;
+        self.backends(encoder)?;
+        if let Some(stats) = self.0.models() {
+            models::write(encoder, &stats)?;
+        }
+        let dropped = encoder.encode_descriptor(
+            "prediction_log_dropped",
+            "Predictions that the log was too slow for",
+            None,
+            MetricType::Counter,
+        )?;
+        Counter(self.0.log().map_or(0, crate::telemetry::prediction_log::Log::dropped)).encode(dropped)?;
+        let dropped = encoder.encode_descriptor(
+            "spans_dropped",
+            "Spans that the collector of traces was too slow for",
+            None,
+            MetricType::Counter,
+        )?;
+        Counter(self.0.spans().map_or(0, crate::telemetry::spans::Spans::dropped)).encode(dropped)
+    }
+}
+
+impl Figures {
+    fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let outcomes = |stats: &Stats, _: &Live| {
+            // What never happened is not told, save for the one that always can.
+            let happened = stats.outcomes().filter(|(outcome, count)| *outcome == "ok" || *count > 0);
+            happened.map(|(outcome, count)| (vec![("status", outcome.to_owned())], Counter(count))).collect()
+        };
+        self.counts(encoder, "requests", "Predictions that were asked for, by how they ended", &outcomes)?;
+        self.gauges(
+            encoder,
+            "requests_in_flight",
+            "Predictions that are being made, waiting ones included",
+            &|stats, _| vec![(Vec::new(), Gauge(stats.in_flight.load(Ordering::Relaxed)))],
+        )?;
+        self.gauges(
+            encoder,
+            "requests_waiting",
+            "Predictions that wait for room in a revision",
+            &|_, live| vec![(Vec::new(), Gauge(live.gate.waiting()))],
+        )?;
+        self.counts(
+            encoder,
+            "shadow_requests",
+            "Predictions of a shadow, compared with what was answered",
+            &|stats, _| shadowed(stats),
+        )
+    }
+
+    fn timings(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        self.durations(encoder, "request_duration", "From a request's head to its answer", |stats| {
+            vec![&stats.success, &stats.fail]
+        })?;
+        self.durations(encoder, "queue_duration", "Waiting for room in a revision", |stats| {
+            vec![&stats.queue]
+        })?;
+        self.durations(encoder, "prediction_duration", "In the model or component, all in all", |stats| {
+            vec![&stats.prediction]
+        })?;
+        self.durations(encoder, "guest_duration", "In the component, without its inferences", |stats| {
+            vec![&stats.guest]
+        })?;
+        let model_queue = "Inferences of one prediction, waiting for a thread and for company";
+        self.durations(encoder, "model_queue_duration", model_queue, |stats| vec![&stats.model_queue])?;
+        let seconds = Some(Unit::Seconds);
+        let inference = |stats: &Stats, live: &Live| vec![(runs_on(live), Spread::of(&[&stats.inference]))];
+        self.spread(encoder, "inference_duration", "In the back end", seconds, &inference)?;
+        let batches = |stats: &Stats, live: &Live| vec![(runs_on(live), Spread::of_sizes(&stats.batches))];
+        let help = "Calls that ran together with a prediction's own, itself included";
+        self.spread(encoder, "batch_size", help, None, &batches)?;
+        let at_once = |stats: &Stats, _: &Live| vec![(Vec::new(), Spread::of_sizes(&stats.at_once))];
+        let help = "Inferences of one prediction that were under way at the same time, at most";
+        self.spread(encoder, "inferences_at_once", help, None, &at_once)
+    }
+
+    /// The instances of components, and why some were ended.
+    fn instances(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let census = |live: &Live| live.census();
+        self.gauges(encoder, "instances", "Instances of a component, by what they do", &|_, live| {
+            let states = |census: Census| [("idle", census.idle), ("busy", census.busy)];
+            let states = census(live).into_iter().flat_map(states);
+            states.map(|(state, count)| (vec![("state", state.to_owned())], Gauge(count))).collect()
+        })?;
+        self.counts(
+            encoder,
+            "instances_started",
+            "Instances of a component that were started",
+            &|_, live| census(live).map(|census| (Vec::new(), Counter(census.started))).into_iter().collect(),
+        )?;
+        let help = "Instances of a component that were ended in the middle of a call, by cause";
+        self.counts(encoder, "instances_ended", help, &|_, live| {
+            let ended = census(live).into_iter().flat_map(|census| census.ended);
+            ended.map(|(cause, count)| (vec![("cause", cause.as_str().to_owned())], Counter(count))).collect()
+        })
+    }
+
+    /// What runs the models of each revision, as labels.
+    fn backends(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "What runs a revision's models";
+        let mut metric = encoder.encode_descriptor("backend", help, None, MetricType::Info)?;
+        for endpoint in self.0.revisions.all() {
+            for live in endpoint.all() {
+                for (model, ran_on) in live.ran_on() {
+                    let labels: Labels = vec![
+                        ("deployment", endpoint.name.to_string()),
+                        ("revision", live.version.clone()),
+                        ("model", model),
+                        ("backend", ran_on.library().to_owned()),
+                        ("provider", ran_on.provider().to_owned()),
+                        ("version", ran_on.version),
+                        ("target", ran_on.target.to_string()),
+                        ("precision", ran_on.precision.to_string()),
+                    ];
+                    metric.encode_info(&labels)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Back end and execution provider of a revision's models.
+fn runs_on(live: &Live) -> Labels {
+    vec![
+        ("backend", metadata::distinct(live, |ran_on| ran_on.library().to_owned())),
+        ("provider", metadata::distinct(live, |ran_on| ran_on.provider().to_owned())),
+    ]
+}
+
+fn shadowed(stats: &Stats) -> Vec<Figure<Counter>> {
+    let counts = &stats.shadowed;
+    let all = [
+        ("same", &counts.same),
+        ("different", &counts.different),
+        ("failed", &counts.failed),
+        ("skipped", &counts.skipped),
+    ];
+    let figure = |(result, count): (&str, &AtomicU64)| {
+        (vec![("result", result.to_owned())], Counter(count.load(Ordering::Relaxed)))
+    };
+    // Revisions that are no shadow have none of these.
+    let any = all.iter().any(|(_, count)| count.load(Ordering::Relaxed) > 0);
+    all.into_iter().filter(|_| any).map(figure).collect()
+}
+
+struct Counter(u64);
+
+impl EncodeMetric for Counter {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        encoder.encode_counter::<Labels, _, u64>(&self.0, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
+struct Gauge(usize);
+
+impl From<u64> for Gauge {
+    fn from(number: u64) -> Self {
+        Self(usize::try_from(number).unwrap_or(usize::MAX))
+    }
+}
+
+impl EncodeMetric for Gauge {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        encoder.encode_gauge(&i64::try_from(self.0).unwrap_or(i64::MAX))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+/// A histogram as it was at one moment; several are taken together.
+struct Spread {
+    buckets: Vec<(f64, u64)>,
+    sum: f64,
+}
+
+impl Spread {
+    fn of(histograms: &[&Histogram]) -> Self {
+        let bounds = BOUNDS.iter().map(|bound| bound.as_secs_f64()).chain([f64::INFINITY]);
+        let mut buckets: Vec<(f64, u64)> = bounds.map(|bound| (bound, 0)).collect();
+        for histogram in histograms {
+            for ((_, count), found) in buckets.iter_mut().zip(histogram.buckets()) {
+                *count += found;
+            }
+        }
+        Self { buckets, sum: histograms.iter().map(|histogram| histogram.sum().as_secs_f64()).sum() }
+    }
+
+    fn of_sizes(sizes: &Sizes) -> Self {
+        let (counts, sum) = sizes.read();
+        let bounds = SIZES.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
+        Self { buckets: bounds.zip(counts).collect(), sum: sum as f64 }
+    }
+}
+
+impl EncodeMetric for Spread {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let count = self.buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<Labels>(self.sum, count, &self.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
