@@ -15,11 +15,13 @@ mod properties;
 pub(crate) mod raw;
 pub(crate) mod request;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use eyot_core::{ByteCount, Error, Result};
 use eyot_nn::{NamedTensor, Priority, Signature};
 
+use crate::serving::endpoint::Live;
 use encode::NonFinite;
 
 /// What was asked, however it came.
@@ -129,6 +131,16 @@ pub(crate) struct Chosen {
     pub(crate) position: usize,
     pub(crate) binary: bool,
     pub(crate) classes: Option<usize>,
+}
+
+/// A prediction, ready to be written.
+pub(crate) struct Prediction {
+    pub(crate) live: Arc<Live>,
+    /// The client's own name for its request.
+    pub(crate) id: Option<String>,
+    pub(crate) outputs: Vec<NamedTensor>,
+    pub(crate) chosen: Vec<Chosen>,
+    pub(crate) non_finite: NonFinite,
 }
 
 /// The outputs that are wanted, in the order asked for; all when none is named.

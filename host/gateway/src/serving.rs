@@ -2,8 +2,10 @@
 
 pub(crate) mod admission;
 pub(crate) mod endpoint;
+pub(crate) mod exchange;
 pub(crate) mod model_control;
 pub(crate) mod mounted;
+pub(crate) mod pipeline;
 pub(crate) mod predictor;
 pub(crate) mod route_table;
 pub(crate) mod sampling;

@@ -1,6 +1,55 @@
-//! Who watches requests.
+//! Who watches requests. A further one, as for drift or an audit, is a file here and a line in [`Telemetry::open`].
 
+mod failure_log;
+mod metrics;
 pub(crate) mod prediction_log;
 pub(crate) mod prometheus;
-pub(crate) mod shadow;
+mod shadow;
 pub(crate) mod spans;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use eyot_core::{Result, config};
+
+use crate::serving::exchange::observer::{Observer, Observers};
+use prediction_log::PredictionLog;
+use spans::{SpanCollector, SpanExporter};
+
+/// What tells of a data plane's requests.
+pub(crate) struct Telemetry {
+    /// Those that the configuration asks for.
+    log: Option<Arc<PredictionLog>>,
+    spans: Option<Arc<SpanCollector>>,
+}
+
+impl Telemetry {
+    /// Those who watch as the configuration has it, and what sends spans to a collector of traces, if there is one.
+    /// The prediction log is written under `logs`.
+    pub(crate) fn open(
+        config: &config::Gateway,
+        logs: &Path,
+    ) -> Result<(Self, Observers, Option<SpanExporter>)> {
+        let log = (config.prediction_log > 0.0)
+            .then(|| {
+                PredictionLog::open(logs, config.prediction_log, config.prediction_log_size.0).map(Arc::new)
+            })
+            .transpose()?;
+        let (spans, exporter) = match config.otlp_endpoint.as_str() {
+            "" => (None, None),
+            endpoint => {
+                let (spans, exporter) = SpanCollector::new(endpoint)?;
+                (Some(Arc::new(spans)), Some(exporter))
+            }
+        };
+        let observers: [Option<Arc<dyn Observer>>; 5] = [
+            Some(Arc::new(metrics::MetricsObserver)),
+            Some(Arc::new(failure_log::FailureLog)),
+            Some(Arc::new(shadow::ShadowObserver)),
+            log.clone().map(|log| log as Arc<dyn Observer>),
+            spans.clone().map(|spans| spans as Arc<dyn Observer>),
+        ];
+        let observers = Observers::new(observers.into_iter().flatten().collect())?;
+        Ok((Self { log, spans }, observers, exporter))
+    }
+}

@@ -34,7 +34,7 @@ use crate::protocol::metadata;
 use crate::{Gateway, Predicted, Predictor, Repository, Revision};
 
 /// Gives back its input, when it may; says which revision it is.
-struct Echo {
+pub(crate) struct Echo {
     signature: Signature,
     begun: Arc<Notify>,
     /// Requests end only with a permit from here.
@@ -67,7 +67,7 @@ impl Predictor for Echo {
     }
 }
 
-fn echo(begun: &Arc<Notify>, go: Option<&Arc<Semaphore>>) -> Arc<Echo> {
+pub(crate) fn echo(begun: &Arc<Notify>, go: Option<&Arc<Semaphore>>) -> Arc<Echo> {
     let spec = |name: &str, dtype, shape: &[i64]| TensorSpec::new(name, dtype, shape);
     let inputs = vec![spec("x", DataType::F32, &[-1, 2]), spec("s", DataType::Bytes, &[1])];
     let outputs = vec![spec("y", DataType::F32, &[-1, 2]), spec("t", DataType::Bytes, &[1])];
@@ -114,10 +114,15 @@ impl Repository for Shelf {
     }
 }
 
-fn add(gateway: &Gateway, revision: u64, predictor: Arc<dyn Predictor>, timeout: Duration) {
-    gateway.add(Revision {
+fn add(gateway: &Gateway, number: u64, predictor: Arc<dyn Predictor>, timeout: Duration) {
+    gateway.add(revision(number, predictor, timeout));
+}
+
+/// A revision of `echo` that answers tensors.
+pub(crate) fn revision(number: u64, predictor: Arc<dyn Predictor>, timeout: Duration) -> Revision {
+    Revision {
         deployment: "echo".parse().unwrap(),
-        revision,
+        revision: number,
         platform: "test".into(),
         component: None,
         models: BTreeMap::new(),
@@ -129,7 +134,7 @@ fn add(gateway: &Gateway, revision: u64, predictor: Arc<dyn Predictor>, timeout:
         concurrency: 64,
         queue: 1024,
         pins: Vec::new(),
-    });
+    }
 }
 
 fn limits() -> config::Http {
@@ -196,7 +201,7 @@ impl World {
     }
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 const GOOD: &str = r#"{"id": "7", "inputs": [
     {"name": "s", "shape": [1], "datatype": "BYTES", "data": ["hi"]},
     {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [[1.5, 2]]}]}"#;
@@ -348,21 +353,8 @@ async fn a_full_queue_is_told_to_come_back() {
 
 /// A revision that works on one request and lets one wait.
 fn narrow(world: &World, go: &Arc<Semaphore>) {
-    world.gateway.add(Revision {
-        deployment: "echo".parse().unwrap(),
-        revision: 1,
-        platform: "test".into(),
-        component: None,
-        models: BTreeMap::new(),
-        predictor: Some(echo(&world.begun, Some(go))),
-        functions: None,
-        web: None,
-        routes: Vec::new(),
-        timeout: MINUTE,
-        concurrency: 1,
-        queue: 1,
-        pins: Vec::new(),
-    });
+    let predictor = echo(&world.begun, Some(go));
+    world.gateway.add(Revision { concurrency: 1, queue: 1, ..revision(1, predictor, MINUTE) });
     world.route(&[(1, 1)]);
 }
 

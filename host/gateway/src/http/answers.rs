@@ -5,11 +5,15 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use eyot_core::{Error, Kind};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
 use serde_json::{Value, json};
 
 use crate::http::body::Parts;
+use crate::protocol::compress::{Coding, WORTHWHILE};
+use crate::serving::exchange::{Exchange, Outcome};
+use crate::serving::state::GatewayState;
+use crate::serving::trace::TRACEPARENT;
 
 pub(crate) type Answer = Response<Parts>;
 
@@ -28,11 +32,11 @@ impl From<Error> for Refusal {
 
 impl Refusal {
     /// The answer that tells it.
-    pub(crate) fn answer(self) -> Answer {
+    pub(crate) fn answer(&self) -> Answer {
         let Self { error, status, allow } = self;
         let by_kind =
             StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut answer = json_answer(status.unwrap_or(by_kind), &json!({ "error": told(&error) }));
+        let mut answer = json_answer(status.unwrap_or(by_kind), &json!({ "error": told(error) }));
         if matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) {
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -45,6 +49,55 @@ impl Refusal {
         }
         answer
     }
+}
+
+/// Tells the client what was attempted for its request, under the headers that name it, and ends the exchange: as
+/// `outcome` has it where there is an answer.
+pub(super) fn end(mut exchange: Exchange, attempted: Result<Answer, Refusal>, outcome: Outcome) -> Answer {
+    let (mut answer, outcome) = match attempted {
+        Ok(answer) => (answer, outcome),
+        Err(refusal) => (refusal.answer(), Outcome::Failed(refusal.error)),
+    };
+    exchange.sizes.response_bytes = Some(answer.body().len() as u64);
+    let traceparent = traceparent(&exchange);
+    let id = exchange.finish(outcome);
+    name(answer.headers_mut(), traceparent, HeaderValue::try_from(id).ok());
+    answer
+}
+
+/// What an answer says of the trace, where its request is a part of one that is recorded.
+pub(super) fn traceparent(exchange: &Exchange) -> Option<HeaderValue> {
+    exchange.span.as_ref().and_then(|span| HeaderValue::try_from(span.trace.as_str()).ok())
+}
+
+/// Adds the headers that name a request.
+pub(super) fn name(headers: &mut HeaderMap, traceparent: Option<HeaderValue>, id: Option<HeaderValue>) {
+    let named = |name: &'static str| move |value| (HeaderName::from_static(name), value);
+    headers.extend(traceparent.map(named(TRACEPARENT)).into_iter().chain(id.map(named(PREDICTION))));
+}
+
+/// An answer, packed where the client takes that and it is worth it.
+pub(super) async fn packed(
+    gateway: &GatewayState,
+    headers: &HeaderMap,
+    status: StatusCode,
+    content_type: &'static str,
+    mut body: Parts,
+) -> eyot_core::Result<Answer> {
+    let accepted =
+        headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).and_then(Coding::accepted);
+    let coding = accepted.filter(|_| body.len() >= WORTHWHILE);
+    if let Some(coding) = coding {
+        let plain = body.whole();
+        let pack = move || coding.pack(&plain);
+        body = gateway.aside(pack).await?.into();
+    }
+    let mut answer = answer(status, HeaderValue::from_static(content_type), body);
+    if let Some(coding) = coding {
+        answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
+        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    Ok(answer)
 }
 
 /// What a client reads of an error: what is wrong, and what to do.

@@ -24,7 +24,7 @@ pre { padding: 1rem; border: 1px solid #8884; border-radius: .4rem; overflow-x: 
 
 /// The page of a version, or of whatever serves.
 pub(crate) fn page(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> Result<String> {
-    let live = metadata::shown(endpoint, version)?;
+    let live = endpoint.shown(version)?;
     let signature = live.predictor()?.signature();
     let (name, path) = (endpoint.name.as_str(), openapi::path(endpoint.name.as_str(), version));
     let mut page = String::with_capacity(4096);

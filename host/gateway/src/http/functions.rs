@@ -6,6 +6,7 @@ mod page;
 
 pub(crate) use openapi::names;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,18 +19,14 @@ use http::request;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::http::answers::{Answer, Refusal, html_answer, json_answer, text_answer};
+use crate::http::answers::{self, Answer, Refusal, html_answer, json_answer, text_answer};
 use crate::http::body::Received;
-use crate::http::predict::{self, Call};
-use crate::http::rest::{LONG, answered, whole};
+use crate::http::receiving::{LONG, whole};
 use crate::http::routes::unescape;
-use crate::protocol::metadata;
 use crate::serving::endpoint::{Endpoint, Live};
+use crate::serving::exchange::{Captured, Exchange, ExchangeKind, Outcome};
+use crate::serving::pipeline::{Work, serve};
 use crate::serving::state::GatewayState;
-use crate::serving::stats::Counted;
-use crate::telemetry::prediction_log;
-use crate::telemetry::shadow;
-use crate::telemetry::spans::Moments;
 
 const BYTES: &str = "application/octet-stream";
 
@@ -74,6 +71,7 @@ pub(crate) async fn answer(
     gateway: &Arc<GatewayState>,
     path: &str,
     parts: &request::Parts,
+    caller: SocketAddr,
     body: Received,
 ) -> Result<Answer, Refusal> {
     let target = Target::of(path)?;
@@ -89,8 +87,11 @@ pub(crate) async fn answer(
             Err(Error::not_found(format!("there is no function at /fn/{path}")).hint(SHAPE).into())
         }
         (&Method::POST, names) => {
-            let name = names.join("/");
-            call(gateway, &target, &name, &parts.headers, body).await
+            let function = &*names.join("/");
+            let exchange = gateway.begin(ExchangeKind::Function, &parts.headers, caller);
+            let (target, headers) = (&target, &parts.headers);
+            let work = FunctionWork { gateway, target, function, headers, body: Some(body), is_long: false };
+            Ok(serve(exchange, work).await)
         }
         (&Method::GET | &Method::HEAD, names) => about(gateway, &target, names, &parts.headers),
         (method, _) => Err(not_allowed(path, method, "GET, HEAD, POST")),
@@ -109,7 +110,7 @@ fn about(
     headers: &HeaderMap,
 ) -> Result<Answer, Refusal> {
     let endpoint = gateway.endpoint(&target.name)?;
-    let live = metadata::shown(&endpoint, target.version.as_deref())?;
+    let live = endpoint.shown(target.version.as_deref())?;
     let functions = live.functions()?;
     let place = openapi::Place { name: &target.name, base: &target.base(), origin: &gateway.origin(headers) };
     match names {
@@ -123,73 +124,104 @@ fn about(
     }
 }
 
-async fn call(
-    gateway: &Arc<GatewayState>,
-    target: &Target,
-    function: &str,
-    headers: &HeaderMap,
-    body: Received,
-) -> Result<Answer, Refusal> {
-    let call = Call::new(gateway, headers, None);
-    let attempted = attempt(gateway, &call, target, function, headers, body).await;
-    Ok(call.answered(gateway, &target.name, attempted))
-}
-
-async fn attempt(
-    gateway: &Arc<GatewayState>,
-    call: &Call,
-    target: &Target,
-    function: &str,
-    headers: &HeaderMap,
-    body: Received,
-) -> Result<Answer, Refusal> {
-    gateway.refuse_when_draining()?;
-    let endpoint = gateway.endpoint(&target.name)?;
-    // A function that no revision has is refused before its body is read.
-    metadata::shown(&endpoint, target.version.as_deref())?.functions()?.find(function)?;
-    let received = whole(gateway, headers, body, None)
-        .await
-        .inspect_err(|refusal| predict::refused(call, &endpoint, &refusal.error))?;
-    let arrived = Instant::now();
-    let large = received.len() > LONG;
-    let arguments = if is(headers, header::CONTENT_TYPE, BYTES) {
-        Ok(Arguments::Bytes(received.into()))
-    } else if large {
-        gateway.aside(move || read(&received)).await
-    } else {
-        read(&received)
-    };
-    let arguments = arguments.inspect_err(|error| predict::refused(call, &endpoint, error))?;
-    let live = pick(&endpoint, target.version.as_deref(), headers, &arguments)?;
-    live.stats.decode.add(arrived.elapsed());
-    let counted = Counted::begin(live.stats.clone(), call.started);
-    let wanted = Wanted { function, bytes: is(headers, header::ACCEPT, BYTES), aside: large };
-    let written = match run(gateway, call, &endpoint, &live, wanted, arguments).await {
-        Ok(written) => written,
-        Err(error) => {
-            counted.end(Err(error.kind()));
-            call.note(&live, &error);
-            return Err(error.into());
-        }
-    };
-    let Written { status, content_type, body, took } = written;
-    let writing = Instant::now();
-    let answer = answered(gateway, headers, status, content_type, body.into()).await;
-    live.stats.encode.add(took + writing.elapsed());
-    counted.end(match status {
-        StatusCode::OK => Ok(()),
-        _ => Err(Kind::Invalid),
-    });
-    Ok(answer?)
-}
-
-/// What is called, and how its answer is wished for.
-struct Wanted<'a> {
+/// A call of a function.
+struct FunctionWork<'a> {
+    gateway: &'a Arc<GatewayState>,
+    target: &'a Target,
     function: &'a str,
-    /// Bytes as they are, not in base64.
-    bytes: bool,
+    headers: &'a HeaderMap,
+    /// Until it is read.
+    body: Option<Received>,
     /// The call is long work for the size of its arguments.
-    aside: bool,
+    is_long: bool,
+}
+
+impl Work for FunctionWork<'_> {
+    type Input = Arguments;
+    type Call = Arguments;
+    type Answer = Answer;
+    type Failure = Refusal;
+    type Response = Answer;
+
+    fn gateway(&self) -> &GatewayState {
+        self.gateway
+    }
+
+    fn name(&self) -> &str {
+        &self.target.name
+    }
+
+    /// A function that no revision has is refused before its body is read.
+    fn check(&mut self, deployment: &Endpoint) -> Result<(), Refusal> {
+        deployment.shown(self.target.version.as_deref())?.functions()?.find(self.function)?;
+        Ok(())
+    }
+
+    async fn read(&mut self, exchange: &mut Exchange, _: &Endpoint) -> Result<Arguments, Refusal> {
+        let body = self.body.take().ok_or_else(|| Error::internal("the body was read already"))?;
+        let received = whole(self.gateway, exchange, self.headers, body, None).await?;
+        exchange.timings.received = Some(Instant::now());
+        self.is_long = received.len() > LONG;
+        Ok(if is(self.headers, header::CONTENT_TYPE, BYTES) {
+            Arguments::Bytes(received.into())
+        } else if self.is_long {
+            self.gateway.aside(move || read(&received)).await?
+        } else {
+            read(&received)?
+        })
+    }
+
+    fn select(&self, deployment: &Endpoint, arguments: &Arguments) -> Result<Arc<Live>> {
+        pick(deployment, self.target.version.as_deref(), self.headers, arguments)
+    }
+
+    fn prepare(&mut self, _: &mut Exchange, revision: &Live, arguments: Arguments) -> Result<Arguments> {
+        revision.functions()?;
+        Ok(arguments)
+    }
+
+    async fn run(
+        self,
+        exchange: &mut Exchange,
+        revision: Arc<Live>,
+        arguments: Arguments,
+    ) -> Result<Answer, Refusal> {
+        let Written { status, content_type, body, took } = self.call(exchange, &revision, arguments).await?;
+        let writing = Instant::now();
+        let answer = answers::packed(self.gateway, self.headers, status, content_type, body.into()).await;
+        exchange.timings.encode = Some(took + writing.elapsed());
+        Ok(answer?)
+    }
+
+    fn respond(exchange: Exchange, attempted: Result<Answer, Refusal>) -> Answer {
+        let outcome = match &attempted {
+            Ok(answer) if answer.status() != StatusCode::OK => Outcome::Declined(Kind::Invalid),
+            _ => Outcome::Answered,
+        };
+        answers::end(exchange, attempted, outcome)
+    }
+}
+
+impl FunctionWork<'_> {
+    async fn call(&self, exchange: &mut Exchange, revision: &Live, arguments: Arguments) -> Result<Written> {
+        let keeps = exchange.captures();
+        if keeps {
+            let (name, arguments) = (self.function.to_owned(), arguments.clone());
+            exchange.capture(Captured::Function { name, arguments, reply: None });
+        }
+        let when = When { deadline: exchange.deadline, aside: self.is_long };
+        // Bytes as they are, not in base64.
+        let bytes = is(self.headers, header::ACCEPT, BYTES);
+        let then = move |Called { reply, spent }| {
+            let kept = keeps.then(|| reply.clone());
+            (Written::of(reply, bytes), kept, spent)
+        };
+        let called = revision.functions()?.call_then(self.function, arguments, when, then).await;
+        exchange.worked(called.as_ref().ok().map(|(_, _, spent)| *spent));
+        let (written, reply, _) = called?;
+        exchange.capture_reply(reply);
+        Ok(written)
+    }
 }
 
 /// A reply on its way out.
@@ -262,49 +294,4 @@ fn pick(
     };
     let key = endpoint.key(header, argument);
     endpoint.route(version, key.as_deref())
-}
-
-async fn run(
-    gateway: &GatewayState,
-    call: &Call,
-    endpoint: &Endpoint,
-    live: &Arc<Live>,
-    wanted: Wanted<'_>,
-    arguments: Arguments,
-) -> Result<Written> {
-    let functions = live.functions()?;
-    let deadline = call.started + live.revision.timeout;
-    let arrived = Instant::now();
-    let permit = live.gate.enter(deadline).await?;
-    let begun = Instant::now();
-    live.stats.queue.add(begun - arrived);
-    let shadow = endpoint.shadow().filter(|shadow| shadow.version != live.version);
-    let log = gateway.log().filter(|log| log.samples());
-    let kept = (shadow.is_some() || log.is_some()).then(|| arguments.clone());
-    let Wanted { function, bytes, aside } = wanted;
-    let (when, keeps) = (When { deadline: Some(deadline), aside }, kept.is_some());
-    let called = functions.call_then(function, arguments, when, move |Called { reply, spent }| {
-        let kept = keeps.then(|| reply.clone());
-        (Written::of(reply, bytes), kept, spent)
-    });
-    let (mut reply, mut spent) = (None, None);
-    let written = called.await.map(|(written, replied, used)| {
-        (reply, spent) = (replied, Some(used));
-        written
-    });
-    let took = begun.elapsed();
-    live.stats.predicted(took, spent);
-    call.predicted(live, Moments { arrived, begun, took }, spent);
-    drop(permit);
-    let Some(arguments) = kept else { return written };
-    if let (Some(shadow), Some(reply)) = (shadow, &reply) {
-        let (name, arguments, reply) = (function.to_owned(), arguments.clone(), reply.clone());
-        shadow::compare(shadow.clone(), shadow::Asked::Function { name, arguments, reply });
-    }
-    if let Some(log) = log {
-        let reply = reply.ok_or_else(|| written.as_ref().err().map(Error::chain).unwrap_or_default());
-        let asked = prediction_log::Asked::Function { name: function.to_owned(), arguments, reply };
-        log.tell(call.told(live, took, asked));
-    }
-    written
 }

@@ -4,6 +4,7 @@ mod health;
 mod messages;
 mod service;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,11 @@ pub(crate) fn speaks(headers: &HeaderMap) -> bool {
 const STREAMING_CALLS: [&str; 2] = ["ModelStreamInfer", "ServerReflectionInfo"];
 
 /// Answers a call. What goes wrong is told in its status.
-pub(crate) async fn answer(gateway: &Arc<GatewayState>, request: Request<Received>) -> Response<Body> {
+pub(crate) async fn answer(
+    gateway: &Arc<GatewayState>,
+    request: Request<Received>,
+    caller: SocketAddr,
+) -> Response<Body> {
     let is_streaming = STREAMING_CALLS.iter().any(|call| request.uri().path().ends_with(call));
     let (body_timeout, max_body) = (gateway.config.body_timeout.0, gateway.config.max_body);
     let request = request.map(|body| MessageBody::new(body, body_timeout, max_body.0, is_streaming));
@@ -50,11 +55,12 @@ pub(crate) async fn answer(gateway: &Arc<GatewayState>, request: Request<Receive
     // What a service answers with cannot fail: errors are statuses.
     let answered = match service {
         "inference.GRPCInferenceService" if service::CALLS.contains(&call) => {
-            let server = GrpcInferenceServiceServer::new(service::Service(gateway.clone()))
-                .max_decoding_message_size(limit)
-                .max_encoding_message_size(usize::MAX)
-                .accept_compressed(CompressionEncoding::Gzip)
-                .accept_compressed(CompressionEncoding::Deflate);
+            let server =
+                GrpcInferenceServiceServer::new(service::Service { gateway: gateway.clone(), caller })
+                    .max_decoding_message_size(limit)
+                    .max_encoding_message_size(usize::MAX)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Deflate);
             // Python's clients say with every call that they take compressed answers, and would pay for it
             // with each: only who sends compressed gets compressed.
             let mut server = match packed(request.headers()) {

@@ -1,84 +1,119 @@
 //! Predictions over HTTP: JSON and the binary extension, both compressed or not.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-use eyot_core::{Error, Kind, Result};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use eyot_core::{Error, Result};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::http::answers::{Answer, Refusal, answer};
-use crate::http::body::{self, Parts, Received};
-use crate::http::predict::{self, Call};
+use crate::http::answers::{self, Answer, Refusal};
+use crate::http::body::{Parts, Received};
+use crate::http::predict::{self, PredictionCall};
+use crate::http::receiving::{LONG, whole};
 use crate::http::routes::Target;
-use crate::protocol::compress::{Coding, WORTHWHILE};
-use crate::protocol::metadata;
-use crate::protocol::{encode, raw, request};
+use crate::protocol::{Asked, Prediction, encode, raw, request};
+use crate::serving::endpoint::{Endpoint, Live};
+use crate::serving::exchange::{Exchange, ExchangeKind, Outcome};
+use crate::serving::pipeline::{Work, serve};
 use crate::serving::state::GatewayState;
-
-/// Work on more bytes than this leaves the async threads: it takes longer than handing it over.
-pub(crate) const LONG: usize = 128 << 10;
 
 /// The header that says how much of a body is JSON.
 const JSON_LENGTH: &str = "inference-header-content-length";
 
-pub(crate) async fn infer(
+pub(super) async fn infer(
     gateway: &Arc<GatewayState>,
     target: &Target<'_>,
     headers: &HeaderMap,
+    caller: SocketAddr,
     body: Received,
-) -> Result<Answer, Refusal> {
-    let call = Call::new(gateway, headers, None);
-    let attempted = attempt(gateway, &call, target, headers, body).await;
-    Ok(call.answered(gateway, &target.model, attempted))
+) -> Answer {
+    let exchange = gateway.begin(ExchangeKind::Prediction, headers, caller);
+    serve(exchange, RestPrediction { gateway, target, headers, body: Some(body), json_bytes: None }).await
 }
 
-async fn attempt(
-    gateway: &Arc<GatewayState>,
-    call: &Call,
-    target: &Target<'_>,
-    headers: &HeaderMap,
-    body: Received,
-) -> Result<Answer, Refusal> {
-    gateway.refuse_when_draining()?;
-    let endpoint = gateway.endpoint(&target.model)?;
-    let version = target.version.as_deref();
-    let header = json_length(headers)?;
-    let received = whole(gateway, headers, body, header)
-        .await
-        .inspect_err(|refusal| predict::refused(call, &endpoint, &refusal.error))?;
-    let arrived = Instant::now();
-    let asked = match header {
-        Some(0) => metadata::shown(&endpoint, version)
-            .and_then(|live| raw::read(&received, live.predictor()?.signature())),
-        // Binary tensors are only sliced; JSON is read byte by byte.
-        header if header.unwrap_or(received.len()) > LONG => {
-            gateway.aside(move || request::read(&received, header)).await
-        }
-        header => request::read(&received, header),
-    };
-    let asked = asked.inspect_err(|error| predict::refused(call, &endpoint, error))?;
-    let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
-    let key = endpoint.key(told, |name| asked.parameters.text(name));
-    let live = endpoint.route(version, key.as_deref())?;
-    live.stats.decode.add(arrived.elapsed());
-    let answered = call.run(gateway, &endpoint, live, asked).await?;
-    let writing = Instant::now();
-    let size: usize = answered.outputs.iter().map(|output| output.tensor.bytes().len()).sum();
-    let write = move || {
-        let (live, id) = (&answered.live, answered.id.as_deref());
-        let encoded = encode::response(
-            live.revision.deployment.as_str(),
-            &live.version,
-            id,
-            &answered.outputs,
-            &answered.chosen,
-            answered.non_finite,
-        );
-        answered.end(writing, encoded)
-    };
-    let encoded = if size > LONG { gateway.aside(write).await? } else { write()? };
-    packed(gateway, headers, encoded).await
+struct RestPrediction<'a> {
+    gateway: &'a Arc<GatewayState>,
+    target: &'a Target<'a>,
+    headers: &'a HeaderMap,
+    /// Until it is read.
+    body: Option<Received>,
+    /// How much of the body is JSON, where binary tensors follow it.
+    json_bytes: Option<usize>,
+}
+
+impl Work for RestPrediction<'_> {
+    type Input = Asked;
+    type Call = PredictionCall;
+    type Answer = Answer;
+    type Failure = Refusal;
+    type Response = Answer;
+
+    fn gateway(&self) -> &GatewayState {
+        self.gateway
+    }
+
+    fn name(&self) -> &str {
+        &self.target.model
+    }
+
+    fn check(&mut self, _: &Endpoint) -> Result<(), Refusal> {
+        self.json_bytes = json_length(self.headers)?;
+        Ok(())
+    }
+
+    async fn read(&mut self, exchange: &mut Exchange, deployment: &Endpoint) -> Result<Asked, Refusal> {
+        let body = self.body.take().ok_or_else(|| Error::internal("the body was read already"))?;
+        let json_bytes = self.json_bytes;
+        let received = whole(self.gateway, exchange, self.headers, body, json_bytes).await?;
+        exchange.timings.received = Some(Instant::now());
+        Ok(match json_bytes {
+            Some(0) => {
+                let live = deployment.shown(self.target.version.as_deref())?;
+                raw::read(&received, live.predictor()?.signature())?
+            }
+            // Binary tensors are only sliced; JSON is read byte by byte.
+            json_bytes if json_bytes.unwrap_or(received.len()) > LONG => {
+                self.gateway.aside(move || request::read(&received, json_bytes)).await?
+            }
+            json_bytes => request::read(&received, json_bytes)?,
+        })
+    }
+
+    fn select(&self, deployment: &Endpoint, asked: &Asked) -> Result<Arc<Live>> {
+        let header =
+            |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
+        let key = deployment.key(header, |name| asked.parameters.text(name));
+        deployment.route(self.target.version.as_deref(), key.as_deref())
+    }
+
+    fn prepare(&mut self, exchange: &mut Exchange, revision: &Live, asked: Asked) -> Result<PredictionCall> {
+        predict::prepare(exchange, revision, asked)
+    }
+
+    async fn run(
+        self,
+        exchange: &mut Exchange,
+        revision: Arc<Live>,
+        call: PredictionCall,
+    ) -> Result<Answer, Refusal> {
+        let prediction = predict::run(exchange, revision, call).await?;
+        let writing = Instant::now();
+        let size: usize = prediction.outputs.iter().map(|output| output.tensor.bytes().len()).sum();
+        let write = move || {
+            let (live, id) = (&prediction.live, prediction.id.as_deref());
+            let (model, version) = (live.revision.deployment.as_str(), live.version.as_str());
+            let Prediction { outputs, chosen, non_finite, .. } = &prediction;
+            encode::response(model, version, id, outputs, chosen, *non_finite)
+        };
+        let encoded = if size > LONG { self.gateway.aside(write).await? } else { write()? };
+        exchange.timings.encode = Some(writing.elapsed());
+        Ok(packed(self.gateway, self.headers, encoded).await?)
+    }
+
+    fn respond(exchange: Exchange, attempted: Result<Answer, Refusal>) -> Answer {
+        answers::end(exchange, attempted, Outcome::Answered)
+    }
 }
 
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
@@ -91,83 +126,14 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
     })
 }
 
-/// The body as it was before it was packed.
-pub(crate) async fn whole(
-    gateway: &GatewayState,
-    headers: &HeaderMap,
-    body: Received,
-    header: Option<usize>,
-) -> Result<Bytes, Refusal> {
-    let limit = gateway.config.max_body.0;
-    let coding = match headers.get(header::CONTENT_ENCODING) {
-        None => None,
-        Some(value) => Coding::of_request(value.to_str().unwrap_or("?")).map_err(|error| Refusal {
-            error,
-            status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            allow: None,
-        })?,
-    };
-    let body = received(gateway, body, limit, header.unwrap_or_default()).await?;
-    Ok(match coding {
-        None => body,
-        Some(coding) => gateway.aside(move || coding.unpack(&body, limit)).await?,
-    })
-}
-
-/// A whole body of at most `limit` bytes, as [`body::read`] reads it, if it comes in time.
-pub(crate) async fn received(
-    gateway: &GatewayState,
-    body: Received,
-    limit: u64,
-    aligned: usize,
-) -> Result<Bytes, Refusal> {
-    let reading = body::read(body, limit, aligned);
-    let body = tokio::time::timeout(gateway.config.body_timeout.0, reading).await.unwrap_or_else(|_| {
-        Err(Error::timeout(format!("the request's body did not come within {}", gateway.config.body_timeout)))
-    });
-    body.map_err(|error| match error.kind() {
-        // The client is late, not this server: a kind of error has only one status.
-        Kind::Timeout => Refusal { error, status: Some(StatusCode::REQUEST_TIMEOUT), allow: None },
-        _ => Refusal::from(error),
-    })
-}
-
-async fn packed(
-    gateway: &GatewayState,
-    headers: &HeaderMap,
-    encoded: encode::Encoded,
-) -> Result<Answer, Refusal> {
+async fn packed(gateway: &GatewayState, headers: &HeaderMap, encoded: encode::Encoded) -> Result<Answer> {
     let encode::Encoded { json, tensors, binary } = encoded;
     let length = json.len();
     let content_type = if binary { "application/octet-stream" } else { "application/json" };
-    let mut answer =
-        answered(gateway, headers, StatusCode::OK, content_type, Parts::new(json, tensors)).await?;
+    let body = Parts::new(json, tensors);
+    let mut answer = answers::packed(gateway, headers, StatusCode::OK, content_type, body).await?;
     if binary {
         answer.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));
-    }
-    Ok(answer)
-}
-
-/// An answer, packed where the client takes that and it is worth it.
-pub(crate) async fn answered(
-    gateway: &GatewayState,
-    headers: &HeaderMap,
-    status: StatusCode,
-    content_type: &'static str,
-    mut body: Parts,
-) -> Result<Answer> {
-    let accepted =
-        headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).and_then(Coding::accepted);
-    let coding = accepted.filter(|_| body.len() >= WORTHWHILE);
-    if let Some(coding) = coding {
-        let plain = body.whole();
-        let pack = move || coding.pack(&plain);
-        body = gateway.aside(pack).await?.into();
-    }
-    let mut answer = answer(status, HeaderValue::from_static(content_type), body);
-    if let Some(coding) = coding {
-        answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
-        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
     Ok(answer)
 }

@@ -14,6 +14,7 @@ use crate::http::body::{Parts, Received};
 use crate::http::docs;
 use crate::http::functions;
 use crate::http::grpc;
+use crate::http::receiving;
 use crate::http::repository;
 use crate::http::rest;
 use crate::http::routes::{Page, Place, Target};
@@ -22,16 +23,19 @@ use crate::protocol::identity;
 use crate::protocol::metadata;
 use crate::protocol::openapi;
 use crate::serving::state::GatewayState;
-use crate::telemetry::prometheus;
+use crate::telemetry::{Telemetry, prometheus};
 
-/// Answers what `guard` lets in. A component that answers HTTP itself decides for itself which pages of other
+/// What every request passes.
+pub(super) struct Doors {
+    pub(super) gateway: Arc<GatewayState>,
+    pub(super) guard: Guard,
+    pub(super) telemetry: Arc<Telemetry>,
+}
+
+/// Answers what the guard lets in. A component that answers HTTP itself decides for itself which pages of other
 /// origins may ask it: it sees their origin, and the question that browsers ask first.
-pub(crate) async fn answer(
-    gateway: &Arc<GatewayState>,
-    guard: &Guard,
-    request: Request<Received>,
-    peer: SocketAddr,
-) -> Response<Out> {
+pub(super) async fn answer(doors: &Doors, request: Request<Received>, peer: SocketAddr) -> Response<Out> {
+    let Doors { gateway, guard, .. } = doors;
     let draining = gateway.draining.load(Ordering::Relaxed);
     if let Some(found) = gateway.revisions.web(request.uri(), request.headers()) {
         // A route that names its host is a host by which this server is known.
@@ -54,7 +58,7 @@ pub(crate) async fn answer(
         return answer.map(Out::Http);
     }
     let cors = guard.cors().headers(&parts.headers);
-    let mut answer = of_protocol(gateway, Request::from_parts(parts, body)).await;
+    let mut answer = of_protocol(doors, Request::from_parts(parts, body), peer).await;
     answer.headers_mut().extend(cors.into_iter().flatten());
     answer
 }
@@ -65,12 +69,13 @@ fn rejected(Rejection { status, error }: Rejection) -> Response<Out> {
 }
 
 /// Answers by gRPC or REST, whichever is spoken.
-async fn of_protocol(gateway: &Arc<GatewayState>, request: Request<Received>) -> Response<Out> {
+async fn of_protocol(doors: &Doors, request: Request<Received>, peer: SocketAddr) -> Response<Out> {
+    let gateway = &doors.gateway;
     if grpc::speaks(request.headers()) {
-        return grpc::answer(gateway, request).await.map(Out::Grpc);
+        return grpc::answer(gateway, request, peer).await.map(Out::Grpc);
     }
     let head = request.method() == Method::HEAD;
-    let mut answer = match route(gateway, request).await {
+    let mut answer = match route(doors, request, peer).await {
         Ok(answer) => answer,
         Err(refusal) => refusal.answer(),
     };
@@ -85,11 +90,12 @@ async fn of_protocol(gateway: &Arc<GatewayState>, request: Request<Received>) ->
     answer.map(Out::Http)
 }
 
-async fn route(gateway: &Arc<GatewayState>, request: Request<Received>) -> Result<Answer, Refusal> {
+async fn route(doors: &Doors, request: Request<Received>, peer: SocketAddr) -> Result<Answer, Refusal> {
+    let gateway = &doors.gateway;
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if let Some(path) = path.strip_prefix("/fn/") {
-        return functions::answer(gateway, path, &parts, body).await;
+        return functions::answer(gateway, path, &parts, peer, body).await;
     }
     let place = Place::of(path)?;
     if let Err(allow) = place.takes(&parts.method) {
@@ -99,7 +105,9 @@ async fn route(gateway: &Arc<GatewayState>, request: Request<Received>) -> Resul
     }
     let ok = |value: &Value| Ok(json_answer(StatusCode::OK, value));
     match place {
-        Place::Model(target, Page::Infer) => rest::infer(gateway, &target, &parts.headers, body).await,
+        Place::Model(target, Page::Infer) => {
+            Ok(rest::infer(gateway, &target, &parts.headers, peer, body).await)
+        }
         Place::Model(target, page) => model(gateway, &target, page, &parts.headers),
         Place::Server => ok(
             &json!({ "name": identity::SERVER_NAME, "version": identity::SERVER_VERSION, "extensions": metadata::EXTENSIONS }),
@@ -111,7 +119,7 @@ async fn route(gateway: &Arc<GatewayState>, request: Request<Received>) -> Resul
         Place::Ready => ok(&json!({ "ready": true })),
         Place::Models => ok(&json!({ "models": gateway.revisions.names() })),
         Place::Statistics => ok(&json!({ "model_stats": metadata::statistics(gateway, None, None)? })),
-        Place::Metrics => Ok(text_answer(prometheus::TYPE, prometheus::text(gateway)?)),
+        Place::Metrics => Ok(text_answer(prometheus::TYPE, prometheus::text(gateway, &doors.telemetry)?)),
         Place::Style => Ok(text_answer("text/css; charset=utf-8", docs::STYLE.to_owned())),
         Place::Index => {
             let ready = wishes(gateway, body).await?["ready"] == json!(true);
@@ -161,7 +169,7 @@ const WISHES: u64 = 64 << 10;
 
 /// The body of a request to the repository: an object, or nothing.
 async fn wishes(gateway: &GatewayState, body: Received) -> Result<Value, Refusal> {
-    let body = rest::received(gateway, body, WISHES, 0).await?;
+    let body = receiving::received(gateway, body, WISHES, 0).await?;
     if body.is_empty() {
         return Ok(json!({}));
     }

@@ -13,12 +13,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::http::functions;
-use crate::http::router;
+use crate::http::router::{self, Doors};
 use crate::serving::endpoint::{Live, Revision};
 use crate::serving::model_control::Repository;
 use crate::serving::state::GatewayState;
-use crate::telemetry::prediction_log::Log;
-use crate::telemetry::spans::{Exporter, Spans};
+use crate::telemetry::Telemetry;
+use crate::telemetry::spans::SpanExporter;
 
 /// The data plane of a process. Cheap to clone.
 #[derive(Clone)]
@@ -94,20 +94,13 @@ impl Gateway {
     ) -> Result<Listening> {
         let config = &self.0.config;
         let tls = config.tls().map(|(cert, key)| tls_acceptor("gateway", cert, key)).transpose()?;
-        if config.prediction_log > 0.0 {
-            let log = Log::open(logs, config.prediction_log, config.prediction_log_size.0)?;
-            self.0.log.set(log).map_err(|_| Error::internal("the gateway listens already"))?;
-        }
-        let mut exporter = None;
-        if !config.otlp_endpoint.is_empty() {
-            let (spans, sends) = Spans::new(&config.otlp_endpoint, config.trace_share)?;
-            self.0.spans.set(spans).map_err(|_| Error::internal("the gateway listens already"))?;
-            exporter = Some(sends);
-        }
+        let (telemetry, observers, exporter) = Telemetry::open(config, logs)?;
+        self.0.observe(observers)?;
         *self.0.repository.write() = Some(repository);
-        let guard = Arc::new(Guard::new("gateway", &config.hosts, &config.origins)?);
+        let guard = Guard::new("gateway", &config.hosts, &config.origins)?;
         let listener = Listener { socket, tls, limits, connections, buffers: BUFFERS };
-        Ok(Listening { gateway: self.0.clone(), guard, listener, exporter })
+        let doors = Doors { gateway: self.0.clone(), guard, telemetry: Arc::new(telemetry) };
+        Ok(Listening { doors: Arc::new(doors), listener, exporter })
     }
 }
 
@@ -125,10 +118,9 @@ fn addresses(live: &Live) -> Vec<String> {
 
 /// A data plane that is ready to answer.
 pub struct Listening {
-    gateway: Arc<GatewayState>,
-    guard: Arc<Guard>,
+    doors: Arc<Doors>,
     listener: Listener,
-    exporter: Option<Exporter>,
+    exporter: Option<SpanExporter>,
 }
 
 /// How much of a body may be under way over HTTP/2. Tensors are larger than what browsers send, and a client that
@@ -146,13 +138,13 @@ impl Listening {
     /// Answers until `shutdown`. Then no connection is taken any more, new requests on open ones are
     /// refused, and requests in flight end, for as long as the configured drain time.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let Self { gateway, guard, listener, exporter } = self;
+        let Self { doors, listener, exporter } = self;
+        let gateway = doors.gateway.clone();
         let (stop_exporter, stopped) = oneshot::channel();
         let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stopped)));
-        let doors = (gateway.clone(), guard);
         let answer = move |request, peer| {
-            let (gateway, guard) = doors.clone();
-            async move { router::answer(&gateway, &guard, request, peer).await }
+            let doors = doors.clone();
+            async move { router::answer(&doors, request, peer).await }
         };
         let draining = eyot_http::serve(listener, answer, shutdown).await;
         gateway.draining.store(true, Ordering::Relaxed);

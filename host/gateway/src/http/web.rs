@@ -5,103 +5,116 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result, config};
-use eyot_engine::{Streamed, Web};
+use eyot_engine::Streamed;
 use eyot_http::PacedBody;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header, request};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::http::answers::{Failure, Out, Refusal};
+use crate::http::answers::{self, Failure, Out, Refusal};
 use crate::http::body::Received;
-use crate::http::predict::Call;
 use crate::protocol::too_large;
-use crate::serving::endpoint::Live;
+use crate::serving::endpoint::{Endpoint, Live};
+use crate::serving::exchange::{Exchange, ExchangeKind, Outcome};
 use crate::serving::mounted::{Found, spin};
+use crate::serving::pipeline::{Work, serve};
 use crate::serving::state::GatewayState;
-use crate::serving::stats::Counted;
 use crate::serving::trace::TRACEPARENT;
 
-pub(crate) async fn answer(
+pub(super) async fn answer(
     gateway: &Arc<GatewayState>,
     found: Found,
     request: Request<Received>,
-    peer: SocketAddr,
+    caller: SocketAddr,
 ) -> Response<Out> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(gateway, &parts.headers, None);
-    let attempted = attempt(gateway, &call, &found, parts, body, peer).await;
-    let signed = call.ended(gateway, found.mounted.endpoint.name.as_str(), attempted.as_ref().err());
-    let mut answer = attempted.unwrap_or_else(|error| Refusal::from(error).answer().map(Out::Http));
-    answer.headers_mut().extend(signed);
-    answer
+    let exchange = gateway.begin(ExchangeKind::Http, request.headers(), caller);
+    serve(exchange, HttpWork { gateway, found, request }).await
 }
 
-async fn attempt(
-    gateway: &Arc<GatewayState>,
-    call: &Call,
-    found: &Found,
-    parts: request::Parts,
-    body: Received,
-    peer: SocketAddr,
-) -> Result<Response<Out>> {
-    gateway.refuse_when_draining()?;
-    let endpoint = &found.mounted.endpoint;
-    let told = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
-    let key = endpoint.key(told, |_| None);
-    let live = endpoint.route(None, key.as_deref())?;
-    let counted = Counted::begin(live.stats.clone(), call.started);
-    let limit = gateway.config.max_body.0;
-    match ask(gateway, call, found, &live, parts, body, peer, limit).await {
-        Ok((response, held)) => {
-            let status = response.status();
-            let counted = Some(counted);
-            Ok(response
-                .map(|inner| Out::of_guest(Told { inner, counted, held, failed: status.is_server_error() })))
-        }
-        Err(error) => {
-            counted.end(Err(error.kind()));
-            call.note(&live, &error);
-            Err(error)
-        }
-    }
+/// A request that a component answers.
+struct HttpWork<'a> {
+    gateway: &'a Arc<GatewayState>,
+    found: Found,
+    request: Request<Received>,
 }
 
-#[allow(clippy::too_many_arguments)]
-async fn ask(
-    gateway: &GatewayState,
-    call: &Call,
-    found: &Found,
-    live: &Arc<Live>,
-    parts: request::Parts,
-    body: Received,
-    peer: SocketAddr,
-    limit: u64,
-) -> Result<(Response<Streamed>, Held)> {
-    if body.size_hint().lower() > limit {
-        return Err(too_large(limit));
+impl Work for HttpWork<'_> {
+    type Input = ();
+    type Call = ();
+    type Answer = Response<Streamed>;
+    type Failure = Error;
+    type Response = Response<Out>;
+
+    fn gateway(&self) -> &GatewayState {
+        self.gateway
     }
-    let web = live.web()?;
-    let deadline = call.started + live.revision.timeout;
-    let arrived = Instant::now();
-    let permit = live.gate.enter(deadline).await?;
-    permit.forget();
-    let held = Held(live.clone());
-    let begun = Instant::now();
-    live.stats.queue.add(begun - arrived);
-    let request = told(gateway, call, found, parts, peer)?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let body = match body.is_end_stream() {
-        true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-        false => Limited::new(paced(body, &gateway.config), limit).boxed_unsync(),
-    };
-    let answered = web.answer(request.map(|()| body)).await;
-    live.stats.inference.add(begun.elapsed());
-    Ok((answered?, held))
+
+    fn name(&self) -> &str {
+        self.found.mounted.endpoint.name.as_str()
+    }
+
+    fn find(&self) -> Result<Arc<Endpoint>> {
+        Ok(self.found.mounted.endpoint.clone())
+    }
+
+    /// The component reads the body as it comes.
+    async fn read(&mut self, exchange: &mut Exchange, _: &Endpoint) -> Result<()> {
+        exchange.sizes.request_bytes = self.request.body().size_hint().exact();
+        Ok(())
+    }
+
+    fn select(&self, deployment: &Endpoint, (): &()) -> Result<Arc<Live>> {
+        let headers = self.request.headers();
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
+        let key = deployment.key(header, |_| None);
+        deployment.route(None, key.as_deref())
+    }
+
+    fn prepare(&mut self, _: &mut Exchange, revision: &Live, (): ()) -> Result<()> {
+        let limit = self.gateway.config.max_body.0;
+        if self.request.body().size_hint().lower() > limit {
+            return Err(too_large(limit));
+        }
+        revision.web().map(|_| ())
+    }
+
+    async fn run(self, exchange: &mut Exchange, revision: Arc<Live>, (): ()) -> Result<Response<Streamed>> {
+        let Self { gateway, found, request } = self;
+        let (parts, body) = request.into_parts();
+        let request = told(gateway, exchange, &found, parts)?;
+        let limit = usize::try_from(gateway.config.max_body.0).unwrap_or(usize::MAX);
+        let body = match body.is_end_stream() {
+            true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+            false => Limited::new(paced(body, &gateway.config), limit).boxed_unsync(),
+        };
+        let answered = revision.web()?.answer(request.map(|()| body)).await;
+        exchange.began_to_answer();
+        answered
+    }
+
+    fn respond(mut exchange: Exchange, attempted: Result<Response<Streamed>>) -> Response<Out> {
+        let (traceparent, id) =
+            (answers::traceparent(&exchange), HeaderValue::try_from(exchange.id.as_str()).ok());
+        let mut answer = match attempted {
+            Ok(response) => {
+                let failed = response.status().is_server_error();
+                response.map(|inner| Out::of_guest(WatchedBody::new(inner, exchange, failed)))
+            }
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                let answer = refusal.answer();
+                exchange.sizes.response_bytes = Some(answer.body().len() as u64);
+                exchange.end(Outcome::Failed(refusal.error));
+                answer.map(Out::Http)
+            }
+        };
+        answers::name(answer.headers_mut(), traceparent, id);
+        answer
+    }
 }
 
 /// A body that a component reads as it comes. A client that sends too slowly for too long is not waited for: it
@@ -114,10 +127,9 @@ fn paced(body: Received, config: &config::Gateway) -> PacedBody<Received> {
 /// names that Spin gives.
 fn told(
     gateway: &GatewayState,
-    call: &Call,
+    exchange: &Exchange,
     found: &Found,
     parts: request::Parts,
-    peer: SocketAddr,
 ) -> Result<Request<()>> {
     let wrong = |what: &str| Error::invalid(format!("the request's {what} cannot be read"));
     let named = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -132,8 +144,8 @@ fn told(
     let uri = Uri::from_parts(uri).map_err(|_| wrong("address"))?;
     let mut request = Request::new(());
     let mut headers = parts.headers;
-    spin::tell(&mut headers, &found.mounted.told, &found.matched, &uri, peer);
-    if let Some(Ok(traceparent)) = call.traceparent().map(HeaderValue::try_from) {
+    spin::tell(&mut headers, &found.mounted.told, &found.matched, &uri, exchange.caller);
+    if let Some(traceparent) = answers::traceparent(exchange) {
         headers.insert(TRACEPARENT, traceparent);
     }
     *request.method_mut() = parts.method;
@@ -142,34 +154,33 @@ fn told(
     Ok(request)
 }
 
-/// A place among the requests that a revision works on, until the answer has gone out.
-struct Held(Arc<Live>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.gate.leave();
-    }
-}
-
-/// A component's answer as it goes out; how it ends is counted.
-struct Told {
+/// A component's answer as it goes out. The exchange ends with it: well or broken off, or, where it is dropped
+/// before, as one whose client has gone. Until then it keeps its place among the requests that the revision works on.
+struct WatchedBody {
     inner: Streamed,
-    counted: Option<Counted>,
-    #[expect(dead_code, reason = "dropped with the answer, to make room for the next")]
-    held: Held,
+    exchange: Exchange,
     failed: bool,
 }
 
-impl Told {
-    fn end(&mut self, broke: Option<Kind>) {
-        if let Some(counted) = self.counted.take() {
-            let outcome = broke.or(self.failed.then_some(Kind::Failed));
-            counted.end(outcome.map_or(Ok(()), Err));
+impl WatchedBody {
+    fn new(inner: Streamed, exchange: Exchange, failed: bool) -> Self {
+        let is_empty = inner.is_end_stream();
+        let mut watched = Self { inner, exchange, failed };
+        // Nobody asks an empty body for its parts.
+        if is_empty {
+            watched.end(None);
         }
+        watched
+    }
+
+    fn end(&mut self, broke: Option<Kind>) {
+        self.exchange.sizes.response_bytes.get_or_insert_default();
+        let declined = broke.or(self.failed.then_some(Kind::Failed));
+        self.exchange.end(declined.map_or(Outcome::Answered, Outcome::Declined));
     }
 }
 
-impl Body for Told {
+impl Body for WatchedBody {
     type Data = Bytes;
     type Error = Failure;
 
@@ -178,6 +189,10 @@ impl Body for Told {
         context: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, Failure>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            *self.exchange.sizes.response_bytes.get_or_insert_default() += bytes;
+        }
         match &polled {
             Poll::Ready(None) => self.end(None),
             Poll::Ready(Some(Err(_))) => self.end(Some(Kind::Failed)),
@@ -196,13 +211,67 @@ impl Body for Told {
     }
 }
 
-impl Live {
-    /// What answers HTTP. Fails with `NotFound` where this revision has no such thing.
-    fn web(&self) -> Result<&Arc<Web>> {
-        self.revision.web.as_ref().ok_or_else(|| {
-            let (name, revision) = (&self.revision.deployment, self.revision.revision);
-            Error::not_found(format!("revision {revision} of '{name}' answers no HTTP"))
-                .hint("eyot traffic sends requests to a revision that does")
-        })
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::Ipv4Addr;
+
+    use futures::stream;
+    use http_body_util::StreamBody;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::serving::exchange::observer::{Capture, Observer, Observers};
+
+    /// Keeps how requests ended, and how much of an answer had gone out.
+    #[derive(Default)]
+    struct Ends(Mutex<Vec<String>>);
+
+    impl Observer for Ends {
+        fn interested(&self, _: &Exchange) -> Capture {
+            Capture::Figures
+        }
+
+        fn finished(&self, exchange: &Exchange) {
+            let outcome = match exchange.outcome() {
+                Outcome::Answered => "answered".to_owned(),
+                Outcome::Declined(kind) => kind.as_str().to_owned(),
+                Outcome::Failed(error) => error.chain(),
+                Outcome::Cancelled => "cancelled".to_owned(),
+            };
+            let bytes = exchange.sizes.response_bytes.unwrap_or_default();
+            self.0.lock().push(format!("{outcome} {bytes}"));
+        }
+    }
+
+    /// A body of these parts, which breaks off after them or not.
+    fn body(parts: &[&'static str], breaks: bool) -> Streamed {
+        let parts = parts.iter().map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes()))));
+        let broken = breaks.then(|| Err(Failure::from("broken")));
+        StreamBody::new(stream::iter(parts.chain(broken).collect::<Vec<_>>())).boxed_unsync()
+    }
+
+    #[tokio::test]
+    async fn an_exchange_ends_with_the_last_part_of_its_answer() {
+        for (inner, failed, read_parts, expected) in [
+            (body(&["one", "two"], false), false, 3, "answered 6"),
+            (body(&["one", "two"], false), true, 3, "failed 6"),
+            (body(&["one"], true), false, 2, "failed 3"),
+            (body(&["one", "two"], false), false, 1, "cancelled 3"),
+            (Empty::new().map_err(|never| match never {}).boxed_unsync(), false, 0, "answered 0"),
+        ] {
+            let ends = Arc::new(Ends::default());
+            let observers = Arc::new(Observers::new(vec![ends.clone()]).unwrap());
+            let caller = SocketAddr::from((Ipv4Addr::LOCALHOST, 7));
+            let exchange = Exchange::begin(ExchangeKind::Http, caller, None, None, observers);
+            let mut watched = WatchedBody::new(inner, exchange, failed);
+            for _ in 0..read_parts {
+                assert!(ends.0.lock().is_empty(), "{expected}");
+                let _ = watched.frame().await;
+            }
+            drop(watched);
+            assert_eq!(*ends.0.lock(), [expected]);
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! What the server tells of itself and its models, for both protocols.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eyot_core::Result;
-use eyot_nn::{DataType, RanOn, TensorSpec};
+use eyot_nn::{DataType, TensorSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -22,14 +22,6 @@ pub(crate) const EXTENSIONS: [&str; 7] = [
     "parameters",
     "statistics",
 ];
-
-/// The revision that stands for a model: the one that is named, else that with the largest share.
-pub(crate) fn shown(endpoint: &Endpoint, version: Option<&str>) -> Result<Arc<Live>> {
-    match version.filter(|version| !version.is_empty()) {
-        None => endpoint.main().cloned().map_or_else(|| endpoint.route(None, None), Ok),
-        version => endpoint.route(version, None),
-    }
-}
 
 /// The versions of a model: the one that is named, else all.
 pub(crate) fn versions(endpoint: &Endpoint, version: Option<&str>) -> Vec<String> {
@@ -49,7 +41,7 @@ pub(crate) fn properties(live: &Live) -> BTreeMap<String, String> {
 }
 
 pub(crate) fn metadata(endpoint: &Endpoint, version: Option<&str>) -> Result<Value> {
-    let live = shown(endpoint, version)?;
+    let live = endpoint.shown(version)?;
     let signature = live.predictor()?.signature();
     Ok(json!({
         "name": endpoint.name,
@@ -81,21 +73,10 @@ pub(crate) fn type_name(dtype: DataType) -> &'static str {
     }
 }
 
-/// What runs a revision's models; several names when it has models on several.
-pub(crate) fn backend(live: &Live) -> String {
-    distinct(live, |ran_on| ran_on.backend)
-}
-
-/// Of what runs a revision's models, one part: each that there is, once.
-pub(crate) fn distinct(live: &Live, part: impl Fn(RanOn) -> String) -> String {
-    let parts: BTreeSet<String> = live.ran_on().into_values().map(part).collect();
-    parts.into_iter().collect::<Vec<_>>().join(",")
-}
-
 /// A model's configuration, as far as there is one: batches have no limit of their own here, so
 /// shapes hold all dimensions.
 pub(crate) fn configuration(endpoint: &Endpoint, version: Option<&str>) -> Result<Value> {
-    let live = shown(endpoint, version)?;
+    let live = endpoint.shown(version)?;
     let signature = live.predictor()?.signature();
     let tensor =
         |it: &TensorSpec| json!({ "name": it.name, "data_type": type_name(it.dtype), "dims": it.shape });
@@ -110,7 +91,7 @@ pub(crate) fn configuration(endpoint: &Endpoint, version: Option<&str>) -> Resul
     Ok(json!({
         "name": endpoint.name,
         "platform": live.revision.platform,
-        "backend": backend(&live),
+        "backend": live.backends(),
         "version_policy": { "specific": { "versions": versions } },
         "max_batch_size": 0,
         "input": signature.all_inputs().map(input).collect::<Vec<_>>(),

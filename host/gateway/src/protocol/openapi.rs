@@ -4,12 +4,11 @@ use eyot_core::Result;
 use eyot_nn::{DataType, Signature, TensorSpec};
 use serde_json::{Value, json};
 
-use crate::protocol::metadata;
 use crate::serving::endpoint::Endpoint;
 
 /// The document of a version, or of whatever serves.
 pub(crate) fn document(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> Result<Value> {
-    let live = metadata::shown(endpoint, version)?;
+    let live = endpoint.shown(version)?;
     let signature = live.predictor()?.signature();
     let name = endpoint.name.as_str();
     let base = path(name, version);

@@ -1,6 +1,6 @@
 //! What serves under one name: its revisions, what bounds and counts each, and who gets which request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -82,6 +82,15 @@ impl Live {
         })
     }
 
+    /// What answers HTTP. Fails with `NotFound` where this revision has no such thing.
+    pub(crate) fn web(&self) -> Result<&Arc<Web>> {
+        self.revision.web.as_ref().ok_or_else(|| {
+            let (name, revision) = (&self.revision.deployment, self.revision.revision);
+            Error::not_found(format!("revision {revision} of '{name}' answers no HTTP"))
+                .hint("eyot traffic sends requests to a revision that does")
+        })
+    }
+
     /// Its component's instances, if it has one.
     pub(crate) fn census(&self) -> Option<Census> {
         let Revision { predictor, functions, web, .. } = &self.revision;
@@ -94,6 +103,17 @@ impl Live {
     /// What each of its models runs on.
     pub(crate) fn ran_on(&self) -> BTreeMap<String, RanOn> {
         self.revision.predictor.as_ref().map(|predictor| predictor.ran_on()).unwrap_or_default()
+    }
+
+    /// What runs its models; several names when it has models on several.
+    pub(crate) fn backends(&self) -> String {
+        self.distinct(|ran_on| ran_on.backend)
+    }
+
+    /// Of what runs its models, one part: each that there is, once.
+    pub(crate) fn distinct(&self, part: impl Fn(RanOn) -> String) -> String {
+        let parts: BTreeSet<String> = self.ran_on().into_values().map(part).collect();
+        parts.into_iter().collect::<Vec<_>>().join(",")
     }
 }
 
@@ -186,14 +206,28 @@ impl Endpoint {
         self.traffic.main().and_then(|revision| self.revisions.get(&revision))
     }
 
+    /// The revision that stands for the deployment: the one that is named, else that with the largest share.
+    pub(crate) fn shown(&self, version: Option<&str>) -> Result<Arc<Live>> {
+        match version.filter(|version| !version.is_empty()) {
+            None => self.main().cloned().map_or_else(|| self.route(None, None), Ok),
+            version => self.route(version, None),
+        }
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Live>> {
         self.revisions.values()
     }
 
-    /// The revision that shall answer beside the one that answers, if it is this request's turn.
+    /// The revision that answers a share of the requests beside the one that is heard, if there is one.
     pub(crate) fn shadow(&self) -> Option<&Arc<Live>> {
-        let shadow = self.traffic.shadow.as_ref()?;
-        let percent = (u128::from(low_discrepancy_point(&self.shadowable)) * 100) >> 64;
-        if percent < u128::from(shadow.percent) { self.revisions.get(&shadow.revision) } else { None }
+        self.traffic.shadow.as_ref().and_then(|shadow| self.revisions.get(&shadow.revision))
+    }
+
+    /// Whether it is this request's turn to be answered by the shadow too.
+    pub(crate) fn takes_shadow_turn(&self) -> bool {
+        self.traffic.shadow.as_ref().is_some_and(|shadow| {
+            let percent = (u128::from(low_discrepancy_point(&self.shadowable)) * 100) >> 64;
+            percent < u128::from(shadow.percent)
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! What every request to the data plane works with.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,10 +12,12 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::serving::endpoint::Endpoint;
+use crate::serving::exchange::observer::Observers;
+use crate::serving::exchange::{Exchange, ExchangeKind};
 use crate::serving::model_control::Repository;
 use crate::serving::route_table::Revisions;
-use crate::telemetry::prediction_log::Log;
-use crate::telemetry::spans::Spans;
+use crate::serving::sampling::Sampler;
+use crate::serving::trace::{RequestSpan, Trace};
 
 /// The data plane of a process, as its doors see it.
 pub(crate) struct GatewayState {
@@ -27,15 +30,19 @@ pub(crate) struct GatewayState {
     changes: watch::Sender<u64>,
     /// Empty again when serving ends: the repository leads back here.
     pub(crate) repository: RwLock<Option<Arc<dyn Repository>>>,
-    pub(crate) log: OnceLock<Log>,
     pub(crate) models: OnceLock<Arc<Models>>,
-    pub(crate) spans: OnceLock<Spans>,
+    /// Nobody until the server listens.
+    observers: OnceLock<Arc<Observers>>,
+    /// Which requests begin a trace, where traces are collected.
+    trace_sampler: Option<Sampler>,
 }
 
 impl GatewayState {
     /// Serves nothing yet.
     pub(crate) fn new(config: config::Gateway, lane: Arc<Lane>) -> Self {
         let (changes, _) = watch::channel(0);
+        let collects_traces = !config.otlp_endpoint.is_empty();
+        let trace_sampler = collects_traces.then(|| Sampler::new(config.trace_share));
         Self {
             config,
             revisions: Revisions::default(),
@@ -43,9 +50,9 @@ impl GatewayState {
             lane,
             changes,
             repository: RwLock::default(),
-            log: OnceLock::new(),
             models: OnceLock::new(),
-            spans: OnceLock::new(),
+            observers: OnceLock::new(),
+            trace_sampler,
         }
     }
 
@@ -78,12 +85,22 @@ impl GatewayState {
         self.repository.read().clone()
     }
 
-    pub(crate) fn log(&self) -> Option<&Log> {
-        self.log.get()
+    /// Lets these watch every request from now on.
+    pub(crate) fn observe(&self, observers: Observers) -> Result<()> {
+        self.observers.set(Arc::new(observers)).map_err(|_| Error::internal("the gateway listens already"))
     }
 
-    pub(crate) fn spans(&self) -> Option<&Spans> {
-        self.spans.get()
+    /// A request that has just come.
+    pub(crate) fn begin(&self, kind: ExchangeKind, headers: &HeaderMap, caller: SocketAddr) -> Exchange {
+        let trace = Trace::of(headers);
+        // A client that has decided decides.
+        let is_recorded = self.trace_sampler.as_ref().is_some_and(|sampler| match &trace {
+            Some(trace) => trace.is_sampled(),
+            None => sampler.takes(),
+        });
+        let span = is_recorded.then(|| RequestSpan::begin(trace.as_ref()));
+        let observers = self.observers.get().cloned().unwrap_or_default();
+        Exchange::begin(kind, caller, trace, span, observers)
     }
 
     /// What is known of the models of this process, if anything.

@@ -1,8 +1,7 @@
 //! What a revision has done, counted without locks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eyot_core::{Clock as _, Kind, SystemClock};
 use eyot_engine::Spent;
@@ -156,8 +155,8 @@ impl Stats {
         self.last.load(Ordering::Relaxed)
     }
 
-    fn ended(&self, started: Instant, outcome: Result<(), Kind>) {
-        let took = started.elapsed();
+    /// A request has ended, so long after it began.
+    pub(crate) fn end(&self, took: Duration, outcome: Result<(), Kind>) {
         match outcome {
             Ok(()) => {
                 self.ok.fetch_add(1, Ordering::Relaxed);
@@ -172,32 +171,6 @@ impl Stats {
                 self.fail.add(took);
             }
         }
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A request that is being counted. One that is dropped without an end was cancelled: its client has
-/// gone.
-pub(crate) struct Counted {
-    stats: Arc<Stats>,
-    started: Instant,
-    outcome: Result<(), Kind>,
-}
-
-impl Counted {
-    pub(crate) fn begin(stats: Arc<Stats>, started: Instant) -> Self {
-        stats.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { stats, started, outcome: Err(Kind::Cancelled) }
-    }
-
-    pub(crate) fn end(mut self, outcome: Result<(), Kind>) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.stats.ended(self.started, self.outcome);
     }
 }
 
@@ -219,20 +192,5 @@ mod tests {
             histogram.add(duration);
             assert_eq!(histogram.buckets()[bucket], before + 1, "{duration:?}");
         }
-    }
-
-    #[test]
-    fn every_request_ends_in_one_way() {
-        let stats = Arc::new(Stats::default());
-        let begin = || Counted::begin(stats.clone(), Instant::now());
-        begin().end(Ok(()));
-        begin().end(Err(Kind::Exhausted));
-        let pending = begin();
-        assert_eq!(stats.in_flight.load(Ordering::Relaxed), 1);
-        drop(pending);
-        let outcomes: Vec<_> = stats.outcomes().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(outcomes, [("ok", 1), ("exhausted", 1), ("cancelled", 1)]);
-        assert_eq!((stats.success.total().count, stats.fail.total().count), (1, 2));
-        assert!(stats.last() > 0 && stats.in_flight.load(Ordering::Relaxed) == 0);
     }
 }

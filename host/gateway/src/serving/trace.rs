@@ -10,6 +10,24 @@ pub(crate) const TRACEPARENT: &str = "traceparent";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trace(String);
 
+/// The span of a request, and whose part it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RequestSpan {
+    /// What others name as their parent.
+    pub(crate) trace: Trace,
+    pub(crate) parent: Option<String>,
+}
+
+impl RequestSpan {
+    /// The span of a request that came with this trace, or with none.
+    pub(crate) fn begin(parent: Option<&Trace>) -> Self {
+        match parent {
+            Some(parent) => Self { trace: parent.child(), parent: Some(parent.span().to_owned()) },
+            None => Self { trace: Trace::root(), parent: None },
+        }
+    }
+}
+
 impl Trace {
     /// The trace that a request is part of. A header that is wrong is as good as none, as the standard
     /// has it: a client's tracing must not fail its requests.

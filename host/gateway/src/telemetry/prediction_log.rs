@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -17,23 +18,21 @@ use eyot_nn::{DataType, NamedTensor};
 use serde_json::{Value, json};
 
 use crate::protocol::encode::{self, NonFinite};
-use crate::serving::sampling::low_discrepancy_point;
+use crate::serving::exchange::observer::{Capture, Observer};
+use crate::serving::exchange::{Captured, Exchange, ExchangeKind, Outcome};
+use crate::serving::sampling::Sampler;
 use crate::serving::trace::Trace;
 
 /// What one line tells.
-pub(crate) struct Told {
-    pub(crate) id: String,
-    pub(crate) trace: Option<Trace>,
-    pub(crate) deployment: Name,
-    pub(crate) revision: u64,
-    pub(crate) took: Duration,
-    pub(crate) asked: Asked,
-}
-
-/// What was asked and answered; an error is its chain of causes.
-pub(crate) enum Asked {
-    Prediction { inputs: Vec<NamedTensor>, outputs: Result<Vec<NamedTensor>, String> },
-    Function { name: String, arguments: Arguments, reply: Result<Reply, String> },
+pub(crate) struct LoggedCall {
+    id: String,
+    trace: Option<Trace>,
+    deployment: Name,
+    revision: u64,
+    took: Duration,
+    call: Arc<Captured>,
+    /// Why there is no answer: its chain of causes.
+    error: Option<String>,
 }
 
 /// Lines that wait to be written; more are dropped rather than waited for.
@@ -43,14 +42,13 @@ const WAITING: usize = 256;
 const SHOWN: usize = 64 << 10;
 
 /// Writes on a thread of its own, which ends with the log.
-pub(crate) struct Log {
-    share: f64,
-    turn: AtomicU64,
-    lines: SyncSender<Told>,
+pub(crate) struct PredictionLog {
+    sampler: Sampler,
+    lines: SyncSender<LoggedCall>,
     dropped: AtomicU64,
 }
 
-impl Log {
+impl PredictionLog {
     /// Tells `share` of all requests, from 0 to 1, into files under `dir` of at most `limit` bytes.
     pub(crate) fn open(dir: &Path, share: f64, limit: u64) -> Result<Self> {
         std::fs::create_dir_all(dir).context(|| format!("cannot create {}", dir.display()))?;
@@ -60,23 +58,42 @@ impl Log {
         thread
             .spawn(move || files.write_all(told))
             .map_err(|error| Error::internal("no thread can be started").because(error))?;
-        Ok(Self { share, turn: AtomicU64::new(0), lines, dropped: AtomicU64::new(0) })
-    }
-
-    /// Whether this request is to be told.
-    pub(crate) fn samples(&self) -> bool {
-        (low_discrepancy_point(&self.turn) as f64) < self.share * 2_f64.powi(64)
-    }
-
-    pub(crate) fn tell(&self, told: Told) {
-        if self.lines.try_send(told).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        Ok(Self { sampler: Sampler::new(share), lines, dropped: AtomicU64::new(0) })
     }
 
     /// Requests that were not told because the disk was slower than they.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Observer for PredictionLog {
+    fn interested(&self, exchange: &Exchange) -> Capture {
+        let is_worked_on = exchange.is_admitted() && exchange.kind != ExchangeKind::Http;
+        if is_worked_on && self.sampler.takes() { Capture::Content } else { Capture::Nothing }
+    }
+
+    fn finished(&self, exchange: &Exchange) {
+        let (Some(live), Some(call), Some(took)) =
+            (exchange.revision(), exchange.captured(), exchange.timings.work)
+        else {
+            return;
+        };
+        let told = LoggedCall {
+            id: exchange.id.clone(),
+            trace: exchange.trace.clone(),
+            deployment: live.revision.deployment.clone(),
+            revision: live.revision.revision,
+            took,
+            call: call.clone(),
+            error: match exchange.outcome() {
+                Outcome::Failed(error) => Some(error.chain()),
+                _ => None,
+            },
+        };
+        if self.lines.try_send(told).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -87,7 +104,7 @@ struct Files {
 }
 
 impl Files {
-    fn write_all(mut self, told: Receiver<Told>) {
+    fn write_all(mut self, told: Receiver<LoggedCall>) {
         for told in told {
             if let Err(error) = self.write(&told) {
                 tracing::warn!(deployment = %told.deployment, error = %error.chain(), "a prediction was not logged");
@@ -96,7 +113,7 @@ impl Files {
         }
     }
 
-    fn write(&mut self, told: &Told) -> Result<()> {
+    fn write(&mut self, told: &LoggedCall) -> Result<()> {
         let line = line(told);
         let path = self.dir.join(format!("{}.jsonl", told.deployment));
         let length = line.len() as u64;
@@ -122,7 +139,7 @@ impl Files {
     }
 }
 
-fn line(told: &Told) -> Vec<u8> {
+fn line(told: &LoggedCall) -> Vec<u8> {
     let mut line = Vec::with_capacity(512);
     let head = json!({
         "id": told.id,
@@ -139,27 +156,29 @@ fn line(told: &Told) -> Vec<u8> {
         line.extend_from_slice(format!(",\"{name}\":").as_bytes());
         write(&mut line);
     };
-    let error = match &told.asked {
-        Asked::Prediction { inputs, outputs } => {
+    match &*told.call {
+        Captured::Prediction { inputs, outputs } => {
             field("inputs", &|line| tensors(line, inputs));
-            outputs.as_ref().map(|outputs| field("outputs", &|line| tensors(line, outputs))).err()
+            if let Some(outputs) = outputs {
+                field("outputs", &|line| tensors(line, outputs));
+            }
         }
-        Asked::Function { name, arguments, reply } => {
+        Captured::Function { name, arguments, reply } => {
             field("function", &|line| value(line, &Value::from(name.as_str())));
             match arguments {
                 Arguments::Values(values) => field("arguments", &|line| value(line, &json!(values))),
                 Arguments::Bytes(given) => field("arguments", &|line| bytes(line, given)),
             }
             match reply {
-                Ok(Reply::Value(given)) => field("reply", &|line| value(line, given)),
-                Ok(Reply::Bytes(given)) => field("reply", &|line| bytes(line, given)),
-                Ok(Reply::Error(given)) => field("refusal", &|line| value(line, given)),
-                Err(_) => {}
+                Some(Reply::Value(given)) => field("reply", &|line| value(line, given)),
+                Some(Reply::Bytes(given)) => field("reply", &|line| bytes(line, given)),
+                Some(Reply::Error(given)) => field("refusal", &|line| value(line, given)),
+                None => {}
             }
-            reply.as_ref().err()
         }
-    };
-    if let Some(error) = error {
+    }
+    // An answer that was made is told even where it could not be sent.
+    if let (Some(error), false) = (&told.error, told.call.is_answered()) {
         field("error", &|line| value(line, &Value::from(error.as_str())));
     }
     line.extend_from_slice(b"}\n");
@@ -231,18 +250,19 @@ mod tests {
 
     use super::*;
 
-    fn told(id: &str) -> Told {
+    fn told(id: &str) -> LoggedCall {
         let tensor = |tensor| vec![NamedTensor { name: "x".into(), tensor }];
-        Told {
+        LoggedCall {
             id: id.into(),
             trace: None,
             deployment: "iris".parse().unwrap(),
             revision: 3,
             took: Duration::from_micros(7),
-            asked: Asked::Prediction {
+            call: Arc::new(Captured::Prediction {
                 inputs: tensor(Tensor::of(vec![1, 2], &[1.5_f32, f32::NAN]).unwrap()),
-                outputs: Ok(tensor(Tensor::of_strings(vec![1], &[b"\xff"]).unwrap())),
-            },
+                outputs: Some(tensor(Tensor::of_strings(vec![1], &[b"\xff"]).unwrap())),
+            }),
+            error: None,
         }
     }
 
@@ -306,8 +326,12 @@ mod tests {
                 r#""arguments":{"bytes":65537},"reply":null}"#,
             ),
         ] {
-            let asked = Asked::Function { name: "f".into(), arguments, reply };
-            let line = String::from_utf8(line(&Told { asked, ..told("7") })).unwrap();
+            let (reply, error) = match reply {
+                Ok(reply) => (Some(reply), None),
+                Err(error) => (None, Some(error)),
+            };
+            let call = Arc::new(Captured::Function { name: "f".into(), arguments, reply });
+            let line = String::from_utf8(line(&LoggedCall { call, error, ..told("7") })).unwrap();
             assert!(line.trim_end().ends_with(&format!(r#""function":"f",{expected}"#)), "{line}");
         }
     }

@@ -14,7 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::protocol::metadata;
+use super::Telemetry;
 use crate::serving::endpoint::Live;
 use crate::serving::state::GatewayState;
 use crate::serving::stats::{BOUNDS, Histogram, SIZES, Sizes, Stats};
@@ -22,9 +22,9 @@ use crate::serving::stats::{BOUNDS, Histogram, SIZES, Sizes, Stats};
 pub(crate) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All figures as they are now.
-pub(crate) fn text(gateway: &Arc<GatewayState>) -> Result<String> {
+pub(crate) fn text(gateway: &Arc<GatewayState>, telemetry: &Arc<Telemetry>) -> Result<String> {
     let mut registry = Registry::with_prefix("eyot");
-    registry.register_collector(Box::new(Figures(gateway.clone())));
+    registry.register_collector(Box::new(Figures(gateway.clone(), telemetry.clone())));
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry)
         .map_err(|error| Error::internal("metrics cannot be written").because(error))?;
@@ -33,7 +33,7 @@ pub(crate) fn text(gateway: &Arc<GatewayState>) -> Result<String> {
 
 type Labels = Vec<(&'static str, String)>;
 
-struct Figures(Arc<GatewayState>);
+struct Figures(Arc<GatewayState>, Arc<Telemetry>);
 
 impl fmt::Debug for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,14 +136,14 @@ impl Collector for Figures {
             None,
             MetricType::Counter,
         )?;
-        Counter(self.0.log().map_or(0, crate::telemetry::prediction_log::Log::dropped)).encode(dropped)?;
+        Counter(self.1.log.as_ref().map_or(0, |log| log.dropped())).encode(dropped)?;
         let dropped = encoder.encode_descriptor(
             "spans_dropped",
             "Spans that the collector of traces was too slow for",
             None,
             MetricType::Counter,
         )?;
-        Counter(self.0.spans().map_or(0, crate::telemetry::spans::Spans::dropped)).encode(dropped)
+        Counter(self.1.spans.as_ref().map_or(0, |spans| spans.dropped())).encode(dropped)
     }
 }
 
@@ -250,8 +250,8 @@ impl Figures {
 /// Back end and execution provider of a revision's models.
 fn runs_on(live: &Live) -> Labels {
     vec![
-        ("backend", metadata::distinct(live, |ran_on| ran_on.library().to_owned())),
-        ("provider", metadata::distinct(live, |ran_on| ran_on.provider().to_owned())),
+        ("backend", live.distinct(|ran_on| ran_on.library().to_owned())),
+        ("provider", live.distinct(|ran_on| ran_on.provider().to_owned())),
     ]
 }
 

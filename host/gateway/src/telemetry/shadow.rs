@@ -5,34 +5,60 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use eyot_core::Result;
-use eyot_engine::{Arguments, Reply};
+use eyot_engine::Reply;
 use eyot_nn::{Ask, DataType, Element, NamedTensor, Tensor};
 use half::{bf16, f16};
 use serde_json::Value;
+use tokio::runtime::Handle;
 
-use crate::serving::endpoint::Live;
+use crate::serving::endpoint::{Endpoint, Live};
+use crate::serving::exchange::observer::{Capture, Observer};
+use crate::serving::exchange::{Captured, Exchange, ExchangeKind};
 
 /// How far apart two numbers of different revisions may be and still be the same: another back end
 /// or another order of additions moves the last digits.
 const RELATIVE: f64 = 1e-4;
 const ABSOLUTE: f64 = 1e-6;
 
-/// A request, and what was answered to it.
-pub(crate) enum Asked {
-    Prediction { inputs: Vec<NamedTensor>, outputs: Vec<NamedTensor> },
-    Function { name: String, arguments: Arguments, reply: Reply },
+/// Lets a deployment's shadow answer its share of requests, and counts whether it says what was answered.
+pub(super) struct ShadowObserver;
+
+impl Observer for ShadowObserver {
+    fn interested(&self, exchange: &Exchange) -> Capture {
+        let is_worked_on = exchange.is_admitted() && exchange.kind != ExchangeKind::Http;
+        let has_turn = |deployment: &Arc<Endpoint>| is_worked_on && deployment.takes_shadow_turn();
+        match exchange.deployment().filter(|deployment| has_turn(deployment)).and_then(|_| shadow(exchange)) {
+            Some(_) => Capture::Content,
+            None => Capture::Nothing,
+        }
+    }
+
+    fn finished(&self, exchange: &Exchange) {
+        let answered = exchange.captured().filter(|call| call.is_answered());
+        if let (Some(shadow), Some(call)) = (shadow(exchange), answered) {
+            compare(shadow.clone(), call.clone());
+        }
+    }
 }
 
-/// Asks `shadow` too, if it has room now, and counts whether it says what was answered. Nobody waits
-/// for it; what bounds it are the revision's own gate and timeout.
-pub(crate) fn compare(shadow: Arc<Live>, asked: Asked) {
-    tokio::spawn(async move {
+/// The revision that may answer beside the one that answers.
+fn shadow(exchange: &Exchange) -> Option<&Arc<Live>> {
+    let revision = exchange.revision()?;
+    exchange.deployment()?.shadow().filter(|shadow| shadow.version != revision.version)
+}
+
+/// Asks `shadow` too, if it has room now. Nobody waits for it; what bounds it are the revision's own gate and
+/// timeout.
+fn compare(shadow: Arc<Live>, call: Arc<Captured>) {
+    // A request that ends with the process ends where nothing can be begun any more.
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(async move {
         let counts = &shadow.stats.shadowed;
         let Some(permit) = shadow.gate.try_enter() else {
             counts.skipped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let agrees = agrees(&shadow, asked).await;
+        let agrees = agrees(&shadow, &call).await;
         drop(permit);
         let counter = match agrees {
             Ok(true) => &counts.same,
@@ -47,20 +73,20 @@ pub(crate) fn compare(shadow: Arc<Live>, asked: Asked) {
     });
 }
 
-async fn agrees(shadow: &Live, asked: Asked) -> Result<bool> {
+async fn agrees(shadow: &Live, call: &Captured) -> Result<bool> {
     let deadline = Some(Instant::now() + shadow.revision.timeout);
-    match asked {
-        Asked::Prediction { inputs, outputs } => {
+    match call {
+        Captured::Prediction { inputs, outputs } => {
             let predictor = shadow.predictor()?;
-            let inputs = predictor.signature().check_inputs(inputs)?;
+            let inputs = predictor.signature().check_inputs(inputs.clone())?;
             let predicted = predictor.predict(inputs, Ask { deadline, ..Ask::default() }).await?;
-            Ok(same(&predicted.outputs, &outputs))
+            Ok(outputs.as_ref().is_some_and(|answered| same(&predicted.outputs, answered)))
         }
-        Asked::Function { name, arguments, reply } => {
-            let called = shadow.functions()?.call(&name, arguments, deadline).await?;
-            Ok(match (&called.reply, &reply) {
-                (Reply::Value(one), Reply::Value(other)) => alike_json(one, other),
-                (one, other) => one == other,
+        Captured::Function { name, arguments, reply } => {
+            let called = shadow.functions()?.call(name, arguments.clone(), deadline).await?;
+            Ok(match (&called.reply, reply) {
+                (Reply::Value(one), Some(Reply::Value(other))) => alike_json(one, other),
+                (one, other) => Some(one) == other.as_ref(),
             })
         }
     }

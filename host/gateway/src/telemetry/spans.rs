@@ -1,7 +1,7 @@
 //! Spans of predictions for a collector of traces: OTLP over HTTP, in its JSON form. Nobody waits for
 //! them; those that a slow collector cannot take are dropped and counted.
 
-use std::sync::OnceLock;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::identity;
-use crate::serving::sampling::low_discrepancy_point;
-use crate::serving::trace::Trace;
+use crate::serving::exchange::observer::{Capture, Observer};
+use crate::serving::exchange::{BodySizes, Exchange, Outcome};
+use crate::serving::trace::RequestSpan;
 
 /// Spans that wait to be sent; more are dropped.
 const WAITING: usize = 2048;
@@ -27,52 +28,41 @@ const TOGETHER: usize = 256;
 /// How long a collector may take to accept a message.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Takes the spans of a share of all requests.
-pub(crate) struct Spans {
-    share: f64,
-    turn: AtomicU64,
-    ended: mpsc::Sender<Ended>,
+/// Takes the spans of the requests that are recorded.
+pub(crate) struct SpanCollector {
+    ended: mpsc::Sender<EndedSpan>,
     dropped: AtomicU64,
 }
 
-/// The span of a request that goes on.
-pub(crate) struct Span {
-    trace: Trace,
-    parent: Option<String>,
-    prediction: OnceLock<Prediction>,
-}
-
-/// What is known of a prediction once it was made.
-pub(crate) struct Prediction {
-    pub(crate) revision: u64,
-    pub(crate) runs_on: String,
-    pub(crate) moments: Moments,
-    /// What its inferences took.
-    pub(crate) spent: Spent,
-}
-
-/// When a request came to the revision's gate, was let in, and how long it was worked on.
-#[derive(Clone, Copy)]
-pub(crate) struct Moments {
-    pub(crate) arrived: Instant,
-    pub(crate) begun: Instant,
-    pub(crate) took: Duration,
-}
-
-struct Ended {
-    span: Span,
+/// The span of a request that has ended.
+struct EndedSpan {
+    id: String,
+    span: RequestSpan,
     name: String,
+    caller: SocketAddr,
     started: Instant,
     now: (Instant, SystemTime),
+    sizes: BodySizes,
+    admission: Option<(Instant, Instant)>,
+    work: Option<WorkSpan>,
     error: Option<String>,
 }
 
-impl Spans {
+/// What is known of a request once it was worked on.
+struct WorkSpan {
+    revision: u64,
+    runs_on: String,
+    took: Duration,
+    /// What its inferences took.
+    usage: Option<Spent>,
+}
+
+impl SpanCollector {
     /// For the collector at `endpoint`, as in `http://127.0.0.1:4318`; spans are sent once the exporter
     /// runs.
     ///
     /// Fails with `Invalid` for an address that is none.
-    pub(crate) fn new(endpoint: &str, share: f64) -> Result<(Self, Exporter)> {
+    pub(crate) fn new(endpoint: &str) -> Result<(Self, SpanExporter)> {
         let address = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         let uri: Option<Uri> = address.parse().ok();
         let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
@@ -82,31 +72,8 @@ impl Spans {
         })?;
         let (ended, waiting) = mpsc::channel(WAITING);
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let exporter = Exporter { waiting, client, uri, refusing: false };
-        Ok((Self { share, turn: AtomicU64::new(0), ended, dropped: AtomicU64::new(0) }, exporter))
-    }
-
-    /// The span of a request that begins, if it is to have one: a client that has decided decides.
-    pub(crate) fn begin(&self, parent: Option<&Trace>) -> Option<Span> {
-        let sampled = match parent {
-            Some(parent) => parent.is_sampled(),
-            None => (low_discrepancy_point(&self.turn) as f64) < self.share * 2_f64.powi(64),
-        };
-        let (trace, parent) = match parent {
-            Some(parent) => (parent.child(), Some(parent.span().to_owned())),
-            None => (Trace::root(), None),
-        };
-        sampled.then(|| Span { trace, parent, prediction: OnceLock::new() })
-    }
-
-    /// A request has been answered.
-    pub(crate) fn end(&self, span: Span, deployment: &str, started: Instant, error: Option<&Error>) {
-        let name = format!("predict {deployment}");
-        let now = (Instant::now(), SystemTime::now());
-        let ended = Ended { span, name, started, now, error: error.map(Error::chain) };
-        if self.ended.try_send(ended).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        let exporter = SpanExporter { waiting, client, uri, refusing: false };
+        Ok((Self { ended, dropped: AtomicU64::new(0) }, exporter))
     }
 
     /// Spans that the collector was too slow for.
@@ -115,18 +82,45 @@ impl Spans {
     }
 }
 
-impl Span {
-    /// What others name as their parent.
-    pub(crate) fn trace(&self) -> &Trace {
-        &self.trace
+impl Observer for SpanCollector {
+    fn interested(&self, exchange: &Exchange) -> Capture {
+        if exchange.span.is_some() { Capture::Figures } else { Capture::Nothing }
     }
 
-    pub(crate) fn predicted(&self, prediction: Prediction) {
-        let _ = self.prediction.set(prediction);
+    fn finished(&self, exchange: &Exchange) {
+        let Some(ended) = EndedSpan::of(exchange) else { return };
+        if self.ended.try_send(ended).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
-impl Ended {
+impl EndedSpan {
+    fn of(exchange: &Exchange) -> Option<Self> {
+        let work = exchange.revision().zip(exchange.timings.work).map(|(live, took)| WorkSpan {
+            revision: live.revision.revision,
+            runs_on: live.backends(),
+            took,
+            usage: exchange.usage,
+        });
+        Some(Self {
+            id: exchange.id.clone(),
+            span: exchange.span.clone()?,
+            name: format!("predict {}", exchange.name()),
+            caller: exchange.caller,
+            started: exchange.timings.started,
+            now: (exchange.timings.ended.unwrap_or_else(Instant::now), SystemTime::now()),
+            sizes: exchange.sizes,
+            admission: exchange.timings.admission,
+            work,
+            error: match exchange.outcome() {
+                Outcome::Answered | Outcome::Declined(_) => None,
+                Outcome::Failed(error) => Some(error.chain()),
+                Outcome::Cancelled => Some("the client has gone".to_owned()),
+            },
+        })
+    }
+
     /// Nanoseconds since 1970, as OTLP has them in JSON.
     fn at(&self, moment: Instant) -> String {
         let (now, date) = self.now;
@@ -136,25 +130,7 @@ impl Ended {
 
     /// The request's span, and those of its parts.
     fn spans(&self) -> Vec<Value> {
-        let Span { trace, parent, prediction } = &self.span;
-        let mut attributes = Vec::new();
-        let mut parts = Vec::new();
-        if let Some(it) = prediction.get() {
-            attributes.push(attribute("eyot.revision", json!({ "intValue": it.revision.to_string() })));
-            attributes.push(attribute("eyot.runs_on", json!({ "stringValue": it.runs_on })));
-            let Moments { arrived, begun, took } = it.moments;
-            parts.push(self.part("queue", arrived, begun, Vec::new()));
-            let count = |number: usize| json!({ "intValue": number.to_string() });
-            let milliseconds = |time: Duration| json!({ "doubleValue": time.as_secs_f64() * 1e3 });
-            let inner = vec![
-                attribute("eyot.model_queue_ms", milliseconds(it.spent.queued)),
-                attribute("eyot.inference_ms", milliseconds(it.spent.computed)),
-                attribute("eyot.inferences", json!({ "intValue": it.spent.inferences.to_string() })),
-                attribute("eyot.at_once", count(it.spent.at_once)),
-                attribute("eyot.batch", count(it.spent.batch)),
-            ];
-            parts.push(self.part("predict", begun, begun + took, inner));
-        }
+        let trace = &self.span.trace;
         let status = match &self.error {
             None => json!({ "code": 1 }),
             Some(error) => json!({ "code": 2, "message": error }),
@@ -166,14 +142,38 @@ impl Ended {
             "kind": 2,
             "startTimeUnixNano": self.at(self.started),
             "endTimeUnixNano": self.at(self.now.0),
-            "attributes": attributes,
+            "attributes": self.attributes(),
             "status": status,
         });
-        if let Some(parent) = parent {
+        if let Some(parent) = &self.span.parent {
             whole["parentSpanId"] = Value::from(parent.as_str());
         }
-        parts.insert(0, whole);
-        parts
+        let mut spans = vec![whole];
+        if let (Some((arrived, begun)), Some(work)) = (self.admission, &self.work) {
+            spans.push(self.part("queue", arrived, begun, Vec::new()));
+            spans.push(self.part("predict", begun, begun + work.took, work.attributes()));
+        }
+        spans
+    }
+
+    fn attributes(&self) -> Vec<Value> {
+        let number = |bytes: u64| json!({ "intValue": bytes.to_string() });
+        let text = |text: String| json!({ "stringValue": text });
+        let mut attributes = vec![
+            attribute("eyot.prediction_id", text(self.id.clone())),
+            attribute("client.address", text(self.caller.ip().to_string())),
+            attribute("client.port", number(self.caller.port().into())),
+        ];
+        if let Some(work) = &self.work {
+            attributes.push(attribute("eyot.revision", number(work.revision)));
+            attributes.push(attribute("eyot.runs_on", text(work.runs_on.clone())));
+        }
+        let sizes = [
+            ("http.request.body.size", self.sizes.request_bytes),
+            ("http.response.body.size", self.sizes.response_bytes),
+        ];
+        attributes.extend(sizes.into_iter().filter_map(|(key, size)| Some(attribute(key, number(size?)))));
+        attributes
     }
 
     fn part(&self, name: &str, from: Instant, to: Instant, attributes: Vec<Value>) -> Value {
@@ -191,20 +191,36 @@ impl Ended {
     }
 }
 
+impl WorkSpan {
+    /// What is known of its inferences.
+    fn attributes(&self) -> Vec<Value> {
+        let Some(usage) = self.usage else { return Vec::new() };
+        let count = |number: usize| json!({ "intValue": number.to_string() });
+        let milliseconds = |time: Duration| json!({ "doubleValue": time.as_secs_f64() * 1e3 });
+        vec![
+            attribute("eyot.model_queue_ms", milliseconds(usage.queued)),
+            attribute("eyot.inference_ms", milliseconds(usage.computed)),
+            attribute("eyot.inferences", json!({ "intValue": usage.inferences.to_string() })),
+            attribute("eyot.at_once", count(usage.at_once)),
+            attribute("eyot.batch", count(usage.batch)),
+        ]
+    }
+}
+
 fn attribute(key: &str, value: Value) -> Value {
     json!({ "key": key, "value": value })
 }
 
 /// Sends spans to a collector.
-pub(crate) struct Exporter {
-    waiting: mpsc::Receiver<Ended>,
+pub(crate) struct SpanExporter {
+    waiting: mpsc::Receiver<EndedSpan>,
     client: Client<HttpConnector, Full<Bytes>>,
     uri: Uri,
     /// Whether the last message was not taken: said once, not with every message.
     refusing: bool,
 }
 
-impl Exporter {
+impl SpanExporter {
     /// Sends what ends, as it comes, until `stop`; then what still waits.
     pub(crate) async fn run(mut self, stop: oneshot::Receiver<()>) {
         tokio::pin!(stop);
@@ -230,11 +246,11 @@ impl Exporter {
         }
     }
 
-    async fn send(&mut self, ended: &[Ended]) {
+    async fn send(&mut self, ended: &[EndedSpan]) {
         if ended.is_empty() {
             return;
         }
-        let spans: Vec<Value> = ended.iter().flat_map(Ended::spans).collect();
+        let spans: Vec<Value> = ended.iter().flat_map(EndedSpan::spans).collect();
         let text = |value: &str| json!({ "stringValue": value });
         let resource = [
             attribute("service.name", text(identity::SERVER_NAME)),

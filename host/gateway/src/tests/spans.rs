@@ -114,6 +114,35 @@ async fn a_collector_that_is_not_there_costs_nobody_an_answer() {
     for _ in 0..3 {
         assert_eq!(world.infer().await.unwrap().0, StatusCode::OK);
     }
-    let refused = crate::telemetry::spans::Spans::new("collector:4318", 1.0).err().unwrap();
+    let refused = crate::telemetry::spans::SpanCollector::new("collector:4318").err().unwrap();
     assert!(refused.hint_text().unwrap().contains("http://127.0.0.1:4318"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_request_whose_client_has_gone_is_a_span_that_says_so() {
+    let (url, mut messages) = collector().await;
+    let world = World::new(|config| config.otlp_endpoint = url).await;
+    let go = Arc::new(Semaphore::new(0));
+    world.activate(5, Some(&go), MINUTE);
+    let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    let port = stream.local_addr().unwrap().port();
+    let length = GOOD.len();
+    let request = format!(
+        "POST /v2/models/echo/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{GOOD}"
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+    world.begun.notified().await;
+    drop(stream);
+    let found = spans(&mut messages).await;
+    let whole = &found["predict echo"];
+    assert_eq!(whole["status"], json!({"code": 2, "message": "the client has gone"}));
+    assert_eq!(found.len(), 1, "nothing is told of work that did not end");
+    let attributes = whole["attributes"].as_array().unwrap();
+    for (key, value) in [
+        ("client.address", json!({"stringValue": "127.0.0.1"})),
+        ("client.port", json!({"intValue": port.to_string()})),
+        ("http.request.body.size", json!({"intValue": length.to_string()})),
+    ] {
+        assert!(attributes.contains(&json!({"key": key, "value": value})), "{key}: {attributes:?}");
+    }
 }

@@ -1,24 +1,28 @@
 //! The calls of the protocol.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use eyot_core::Error;
 use futures::StreamExt as _;
+use prost::Message as _;
 use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{patience, status};
-use crate::http::answers::{PREDICTION, told};
-use crate::http::predict::{self, Call};
+use crate::http::answers::PREDICTION;
+use crate::http::predict::{self, PredictionCall};
 use crate::http::repository;
 use crate::protocol::compress::WORTHWHILE;
 use crate::protocol::grpc::pb::{self, *};
 use crate::protocol::grpc::tensors;
-use crate::protocol::identity;
-use crate::protocol::metadata;
+use crate::protocol::{Asked, identity, metadata};
+use crate::serving::endpoint::{Endpoint, Live};
+use crate::serving::exchange::{Exchange, ExchangeKind, Outcome};
+use crate::serving::pipeline::{Work, serve};
 use crate::serving::state::GatewayState;
 
 /// The calls that there are.
@@ -37,46 +41,98 @@ pub(super) const CALLS: [&str; 12] = [
     "RepositoryModelUnload",
 ];
 
-pub(super) struct Service(pub(super) Arc<GatewayState>);
-
-/// One prediction; its id is known whether it works out or not.
-async fn infer(
-    gateway: &GatewayState,
-    metadata: &MetadataMap,
-    message: ModelInferRequest,
-) -> (String, Result<ModelInferResponse, Error>) {
-    let headers = metadata.as_ref();
-    let mut call = Call::new(gateway, headers, patience(headers));
-    let deployment = message.model_name.clone();
-    let answered = attempt(gateway, &call, metadata, message).await;
-    call.tell(gateway, &deployment, answered.as_ref().err());
-    (call.id, answered)
+pub(super) struct Service {
+    pub(super) gateway: Arc<GatewayState>,
+    pub(super) caller: SocketAddr,
 }
 
-async fn attempt(
-    gateway: &GatewayState,
-    call: &Call,
-    metadata: &MetadataMap,
-    message: ModelInferRequest,
-) -> Result<ModelInferResponse, Error> {
-    gateway.refuse_when_draining()?;
-    let endpoint = gateway.endpoint(&message.model_name)?;
-    let version = message.model_version.clone();
-    let asked = match tensors::asked(message) {
-        Ok(asked) => asked,
-        Err(error) => {
-            predict::refused(call, &endpoint, &error);
-            return Err(error);
+impl Service {
+    /// One prediction; its id is known whether it works out or not. Each of a stream is a request of its own, and
+    /// ends with its own answer.
+    async fn infer(
+        &self,
+        metadata: &MetadataMap,
+        message: ModelInferRequest,
+    ) -> (String, Result<ModelInferResponse, Status>) {
+        let exchange = self.gateway.begin(ExchangeKind::Prediction, metadata.as_ref(), self.caller);
+        let (name, version) = (message.model_name.clone(), message.model_version.clone());
+        let work = GrpcPrediction { gateway: &self.gateway, metadata, name, version, message: Some(message) };
+        serve(exchange, work).await
+    }
+}
+
+struct GrpcPrediction<'a> {
+    gateway: &'a GatewayState,
+    metadata: &'a MetadataMap,
+    name: String,
+    version: String,
+    /// Until it is read.
+    message: Option<ModelInferRequest>,
+}
+
+impl Work for GrpcPrediction<'_> {
+    type Input = Asked;
+    type Call = PredictionCall;
+    type Answer = ModelInferResponse;
+    type Failure = Error;
+    type Response = (String, Result<ModelInferResponse, Status>);
+
+    fn gateway(&self) -> &GatewayState {
+        self.gateway
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn read(&mut self, exchange: &mut Exchange, _: &Endpoint) -> Result<Asked, Error> {
+        let message = self.message.take().ok_or_else(|| Error::internal("the message was read already"))?;
+        // It was received before it was known what it is.
+        exchange.timings.received = Some(exchange.timings.started);
+        exchange.sizes.request_bytes = Some(message.encoded_len() as u64);
+        tensors::asked(message)
+    }
+
+    fn select(&self, deployment: &Endpoint, asked: &Asked) -> Result<Arc<Live>, Error> {
+        let header =
+            |name: &str| self.metadata.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
+        let key = deployment.key(header, |name| asked.parameters.text(name));
+        deployment.route(Some(&self.version), key.as_deref())
+    }
+
+    fn prepare(
+        &mut self,
+        exchange: &mut Exchange,
+        revision: &Live,
+        asked: Asked,
+    ) -> Result<PredictionCall, Error> {
+        exchange.shorten(patience(self.metadata.as_ref()));
+        predict::prepare(exchange, revision, asked)
+    }
+
+    async fn run(
+        self,
+        exchange: &mut Exchange,
+        revision: Arc<Live>,
+        call: PredictionCall,
+    ) -> Result<ModelInferResponse, Error> {
+        let prediction = predict::run(exchange, revision, call).await?;
+        let writing = Instant::now();
+        let response = tensors::response(&prediction)?;
+        exchange.timings.encode = Some(writing.elapsed());
+        exchange.sizes.response_bytes = Some(response.encoded_len() as u64);
+        Ok(response)
+    }
+
+    fn respond(exchange: Exchange, attempted: Result<ModelInferResponse, Error>) -> Self::Response {
+        match attempted {
+            Ok(response) => (exchange.finish(Outcome::Answered), Ok(response)),
+            Err(error) => {
+                let status = status(&error);
+                (exchange.finish(Outcome::Failed(error)), Err(status))
+            }
         }
-    };
-    let header = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
-    let key = endpoint.key(header, |name| asked.parameters.text(name));
-    let live = endpoint.route(Some(&version), key.as_deref())?;
-    live.stats.decode.add(call.started.elapsed());
-    let answered = call.run(gateway, &endpoint, live, asked).await?;
-    let writing = Instant::now();
-    let response = tensors::response(&answered);
-    answered.end(writing, response)
+    }
 }
 
 /// By this, clients of Triton know the last answer to a request of a stream; here each has one.
@@ -103,7 +159,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         &self,
         _: Request<ServerReadyRequest>,
     ) -> Result<Response<ServerReadyResponse>, Status> {
-        let ready = !self.0.draining.load(Ordering::Relaxed);
+        let ready = !self.gateway.draining.load(Ordering::Relaxed);
         Ok(Response::new(ServerReadyResponse { ready }))
     }
 
@@ -112,7 +168,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
         let ModelReadyRequest { name, version } = request.into_inner();
-        let found = self.0.endpoint(&name).and_then(|endpoint| endpoint.route(Some(&version), None));
+        let found = self.gateway.endpoint(&name).and_then(|endpoint| endpoint.route(Some(&version), None));
         Ok(Response::new(ModelReadyResponse { ready: found.is_ok() }))
     }
 
@@ -130,8 +186,8 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         request: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
         let ModelMetadataRequest { name, version } = request.into_inner();
-        let endpoint = self.0.endpoint(&name).map_err(|error| status(&error))?;
-        let live = metadata::shown(&endpoint, Some(&version)).map_err(|error| status(&error))?;
+        let endpoint = self.gateway.endpoint(&name).map_err(|error| status(&error))?;
+        let live = endpoint.shown(Some(&version)).map_err(|error| status(&error))?;
         let signature = live.predictor().map_err(|error| status(&error))?.signature();
         let spec = |spec: &eyot_nn::TensorSpec| model_metadata_response::TensorMetadata {
             name: spec.name.clone(),
@@ -153,7 +209,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
-        let (id, answered) = infer(&self.0, &metadata, message).await;
+        let (id, answered) = self.infer(&metadata, message).await;
         match answered {
             Ok(message) => {
                 let small = tensors::size(&message) < WORTHWHILE;
@@ -164,8 +220,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
                 named(&id).map(|id| response.metadata_mut().insert(PREDICTION, id));
                 Ok(response)
             }
-            Err(error) => {
-                let mut status = status(&error);
+            Err(mut status) => {
                 named(&id).map(|id| status.metadata_mut().insert(PREDICTION, id));
                 Err(status)
             }
@@ -179,18 +234,22 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
         let (metadata, _, messages) = request.into_parts();
-        let context = Arc::new((self.0.clone(), metadata));
+        let service = Self { gateway: self.gateway.clone(), caller: self.caller };
+        let context = Arc::new((service, metadata));
         let answers = messages.then(move |message| {
             let context = context.clone();
             async move {
-                let (gateway, metadata) = &*context;
+                let (service, metadata) = &*context;
                 let message = message?;
                 let id = message.id.clone();
-                let (_, answered) = infer(gateway, metadata, message).await;
+                let (_, answered) = service.infer(metadata, message).await;
                 // The id tells the client which of its requests an error was.
                 let (error_message, mut response) = match answered {
                     Ok(response) => (String::new(), response),
-                    Err(error) => (told(&error), ModelInferResponse { id, ..ModelInferResponse::default() }),
+                    Err(status) => (
+                        status.message().to_owned(),
+                        ModelInferResponse { id, ..ModelInferResponse::default() },
+                    ),
                 };
                 response.parameters.insert(FINAL_RESPONSE.to_owned(), yes());
                 Ok(ModelStreamInferResponse { error_message, infer_response: Some(response) })
@@ -204,8 +263,8 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         request: Request<ModelConfigRequest>,
     ) -> Result<Response<ModelConfigResponse>, Status> {
         let ModelConfigRequest { name, version } = request.into_inner();
-        let endpoint = self.0.endpoint(&name).map_err(|error| status(&error))?;
-        let live = metadata::shown(&endpoint, Some(&version)).map_err(|error| status(&error))?;
+        let endpoint = self.gateway.endpoint(&name).map_err(|error| status(&error))?;
+        let live = endpoint.shown(Some(&version)).map_err(|error| status(&error))?;
         let signature = live.predictor().map_err(|error| status(&error))?.signature();
         let of = |dtype: eyot_nn::DataType| {
             DataType::from_str_name(metadata::type_name(dtype)).unwrap_or(DataType::TypeInvalid).into()
@@ -218,7 +277,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         let config = ModelConfig {
             name,
             platform: live.revision.platform.clone(),
-            backend: metadata::backend(&live),
+            backend: live.backends(),
             version_policy: Some(ModelVersionPolicy { policy_choice: Some(policy) }),
             max_batch_size: 0,
             input: inputs
@@ -245,8 +304,8 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         request: Request<ModelStatisticsRequest>,
     ) -> Result<Response<ModelStatisticsResponse>, Status> {
         let ModelStatisticsRequest { name, version } = request.into_inner();
-        let statistics =
-            metadata::statistics(&self.0, Some(&name), Some(&version)).map_err(|error| status(&error))?;
+        let statistics = metadata::statistics(&self.gateway, Some(&name), Some(&version))
+            .map_err(|error| status(&error))?;
         let model_stats = statistics.into_iter().map(model_statistics).collect();
         Ok(Response::new(ModelStatisticsResponse { model_stats }))
     }
@@ -255,8 +314,9 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        let index =
-            repository::index(&self.0, request.into_inner().ready).await.map_err(|error| status(&error))?;
+        let index = repository::index(&self.gateway, request.into_inner().ready)
+            .await
+            .map_err(|error| status(&error))?;
         let models = index.into_iter().map(|it| repository_index_response::ModelIndex {
             name: it.name.to_string(),
             version: it.version,
@@ -271,7 +331,8 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         request: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
         let RepositoryModelLoadRequest { model_name, parameters, .. } = request.into_inner();
-        let loaded = repository::load(&self.0, &model_name, parameters.keys().map(String::as_str)).await;
+        let loaded =
+            repository::load(&self.gateway, &model_name, parameters.keys().map(String::as_str)).await;
         loaded.map_err(|error| status(&error))?;
         Ok(Response::new(RepositoryModelLoadResponse {}))
     }
@@ -281,7 +342,7 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
         let name = request.into_inner().model_name;
-        repository::unload(&self.0, &name).await.map_err(|error| status(&error))?;
+        repository::unload(&self.gateway, &name).await.map_err(|error| status(&error))?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
     }
 }

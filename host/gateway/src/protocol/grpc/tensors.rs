@@ -10,8 +10,7 @@ use super::pb::infer_parameter::ParameterChoice;
 use super::pb::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::pb::model_infer_response::InferOutputTensor;
 use super::pb::{InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse};
-use crate::http::predict::Answered;
-use crate::protocol::{Asked, Parameter, Parameters, Wanted, classify};
+use crate::protocol::{Asked, Parameter, Parameters, Prediction, Wanted, classify};
 
 /// What a message asks for.
 ///
@@ -184,16 +183,16 @@ fn narrowed<W: Copy + std::fmt::Display, T: Element + TryFrom<W>>(
 }
 
 /// The message that answers. Contents are raw, as Triton's always are.
-pub(crate) fn response(answered: &Answered) -> Result<ModelInferResponse> {
+pub(crate) fn response(prediction: &Prediction) -> Result<ModelInferResponse> {
     let mut response = ModelInferResponse {
-        model_name: answered.live.revision.deployment.to_string(),
-        model_version: answered.live.version.clone(),
-        id: answered.id.clone().unwrap_or_default(),
+        model_name: prediction.live.revision.deployment.to_string(),
+        model_version: prediction.live.version.clone(),
+        id: prediction.id.clone().unwrap_or_default(),
         ..ModelInferResponse::default()
     };
-    for chosen in &answered.chosen {
+    for chosen in &prediction.chosen {
         let output =
-            answered.outputs.get(chosen.position).ok_or_else(|| Error::internal("an output is missing"))?;
+            prediction.outputs.get(chosen.position).ok_or_else(|| Error::internal("an output is missing"))?;
         let classes = chosen.classes.map(|classes| classify::best(&output.tensor, classes)).transpose();
         let classes = classes.map_err(|error| error.context(format!("output '{}'", output.name)))?;
         let tensor = classes.as_ref().unwrap_or(&output.tensor);

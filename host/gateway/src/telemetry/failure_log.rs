@@ -1,0 +1,24 @@
+//! Writes into the server's log what failed by no client's fault.
+
+use eyot_core::Kind;
+
+use crate::serving::exchange::observer::{Capture, Observer};
+use crate::serving::exchange::{Exchange, Outcome};
+use crate::serving::trace::Trace;
+
+pub(super) struct FailureLog;
+
+impl Observer for FailureLog {
+    fn interested(&self, _: &Exchange) -> Capture {
+        Capture::Figures
+    }
+
+    fn finished(&self, exchange: &Exchange) {
+        let (Outcome::Failed(error), Some(live)) = (exchange.outcome(), exchange.revision()) else { return };
+        if matches!(error.kind(), Kind::Internal | Kind::Corrupt | Kind::Failed) {
+            let trace = exchange.trace.as_ref().map(Trace::as_str).unwrap_or_default();
+            let (deployment, revision) = (&live.revision.deployment, live.revision.revision);
+            tracing::warn!(%deployment, revision, id = %exchange.id, trace, error = %error.chain(), "a prediction failed");
+        }
+    }
+}
