@@ -70,8 +70,12 @@ enum Task {
         #[arg(long)]
         details: bool,
     },
-    /// Checks the house rules that a compiler does not: arrows between crates, sizes, READMEs.
-    Tidy,
+    /// Checks the house rules that a compiler does not: arrows between crates and modules, sizes, READMEs.
+    Tidy {
+        /// Writes the tables that pages show anew.
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -96,7 +100,7 @@ fn main() -> ExitCode {
             wasi_testsuite::report(&folder, view)
         }
         Task::Structure { details } => structure::report(details),
-        Task::Tidy => tidy::run(),
+        Task::Tidy { write } => tidy::run(write),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use names::Named;
 use source::Module;
+use uses::Arrows;
 
 /// The figures of one crate.
 struct CrateFigures {
@@ -48,6 +49,11 @@ pub(crate) fn report(details: bool) -> Result<()> {
 /// How many modules of each crate are in circles.
 pub(crate) fn circles() -> Result<Vec<(String, Vec<Vec<String>>)>> {
     Ok(source::crates()?.into_iter().map(|(name, modules)| (name, uses::circles(&modules))).collect())
+}
+
+/// What the modules at the root of each crate use of each other.
+pub(crate) fn module_arrows() -> Result<Vec<(String, Arrows)>> {
+    Ok(source::crates()?.into_iter().map(|(name, modules)| (name, uses::root_arrows(&modules))).collect())
 }
 
 fn figures((name, modules): (String, Vec<Module>)) -> CrateFigures {

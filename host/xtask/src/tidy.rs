@@ -1,5 +1,7 @@
 //! House rules that a compiler does not check.
 
+mod arrows;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -7,26 +9,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::process::{cargo, output, root};
 use crate::structure;
+use arrows::ArrowTable;
 
-/// The only arrows between crates, as shared with everyone in host/ARCHITECTURE.md.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("eyot-core", &[]),
-    ("eyot-world", &[]),
-    ("eyot-http", &["core"]),
-    ("eyot-store", &["core"]),
-    ("eyot-oci", &["core", "store", "meta"]),
-    ("eyot-meta", &["core"]),
-    ("eyot-nn", &["core", "store"]),
-    ("eyot-engine", &["core", "world", "store", "nn"]),
-    ("eyot-tracking", &["core", "meta", "store"]),
-    ("eyot-pipelines", &["core", "meta", "store", "tracking"]),
-    ("eyot-deploy", &["core", "meta", "store", "monitor"]),
-    ("eyot-gateway", &["core", "http", "engine", "nn", "deploy", "monitor"]),
-    ("eyot-api", &["core", "http", "meta", "tracking", "pipelines", "monitor", "deploy", "oci"]),
-    ("xtask", &[]),
-];
-/// Composition, and the tests: they may use all.
-const FREE: &[&str] = &["eyot", "eyot-tests"];
+/// The tests may use all.
+const TESTS: &str = "eyot-tests";
 /// What these crates must not know, whatever else they use.
 const FORBIDDEN: &[(&[&str], &[&str])] = &[(
     &["eyot-nn", "eyot-pipelines", "eyot-monitor", "eyot-tracking", "eyot-deploy", "eyot-meta", "eyot-store"],
@@ -57,9 +43,13 @@ const TOP: &[&str] = &[
     "wit",
 ];
 
-pub(crate) fn run() -> Result<()> {
+/// Checks all of them; with `write`, the pages that show tables are written anew.
+pub(crate) fn run(write: bool) -> Result<()> {
     let mut problems = Vec::new();
-    arrows(&mut problems)?;
+    let table = ArrowTable::read()?;
+    crates(&table, &mut problems)?;
+    table.check_modules(&mut problems)?;
+    table.check_page(write, &mut problems)?;
     circles(&mut problems)?;
     let files = files()?;
     top(&files, &mut problems);
@@ -68,7 +58,7 @@ pub(crate) fn run() -> Result<()> {
     }
     readmes(&mut problems);
     if problems.is_empty() {
-        println!("tidy: {} files, {} crates", files.len(), ARROWS.len() + FREE.len());
+        println!("tidy: {} files, {} crates", files.len(), table.crates() + 1);
         return Ok(());
     }
     for problem in &problems {
@@ -77,26 +67,27 @@ pub(crate) fn run() -> Result<()> {
     bail!("{} rules are broken", problems.len())
 }
 
-fn arrows(problems: &mut Vec<String>) -> Result<()> {
+fn crates(table: &ArrowTable, problems: &mut Vec<String>) -> Result<()> {
     let metadata = output(cargo().args(["metadata", "--no-deps", "--format-version=1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let packages = metadata["packages"].as_array().context("cargo metadata names no package")?;
     let names: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
+        if name == TESTS {
+            continue;
+        }
         let uses = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
         // What only tests use is no arrow of the product.
         let uses: BTreeSet<&str> =
             uses.iter().filter(|one| one["kind"] != "dev").filter_map(|one| one["name"].as_str()).collect();
-        let Some((_, allowed)) = ARROWS.iter().find(|(known, _)| *known == name) else {
-            if !FREE.contains(&name) {
-                problems.push(format!("{name}: no row of the table of arrows in host/xtask/src/tidy.rs"));
-            }
+        if !table.knows(folder(name)) {
+            problems.push(format!("{name}: no row in host/xtask/arrows.toml"));
             continue;
-        };
+        }
         for other in uses.iter().filter(|other| names.contains(**other)) {
-            if !allowed.contains(&other.trim_start_matches("eyot-")) {
-                problems.push(format!("{name} -> {other}: no arrow of the table in host/ARCHITECTURE.md"));
+            if !table.allows(folder(name), folder(other)) {
+                problems.push(format!("{name} -> {other}: no arrow of host/xtask/arrows.toml"));
             }
         }
         for (crates, forbidden) in FORBIDDEN {
@@ -106,6 +97,14 @@ fn arrows(problems: &mut Vec<String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The folder of a package, as the table names it.
+fn folder(package: &str) -> &str {
+    match package {
+        "eyot" => "node",
+        package => package.strip_prefix("eyot-").unwrap_or(package),
+    }
 }
 
 fn circles(problems: &mut Vec<String>) -> Result<()> {

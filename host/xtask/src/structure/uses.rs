@@ -8,7 +8,7 @@ use syn::{Item, UseTree};
 use super::source::Module;
 
 /// What each module uses of its crate, by path.
-type Arrows = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Arrows = BTreeMap<String, BTreeSet<String>>;
 
 /// The groups of modules that reach each other, largest first. A module and those inside of it are one
 /// house: arrows between them are left out.
@@ -46,7 +46,7 @@ fn reached(arrows: &Arrows, start: &str) -> BTreeSet<String> {
 
 /// Every arrow between modules that are not one house. The root is left out: it declares all and
 /// hands on what others define.
-pub(super) fn arrows(modules: &[Module]) -> Arrows {
+fn arrows(modules: &[Module]) -> Arrows {
     let known: BTreeSet<&str> = modules.iter().map(|module| module.path.as_str()).collect();
     let mut arrows = Arrows::new();
     let handed_on = handed_on(modules, &known);
@@ -64,6 +64,18 @@ pub(super) fn arrows(modules: &[Module]) -> Arrows {
         arrows.insert(module.path.clone(), uses);
     }
     arrows
+}
+
+/// The arrows between the modules at the crate's root, those of what is inside of them included.
+pub(super) fn root_arrows(modules: &[Module]) -> Arrows {
+    let outer = |path: &str| path.split("::").next().unwrap_or_default().to_owned();
+    let mut found = Arrows::new();
+    for (module, uses) in arrows(modules) {
+        let module = outer(&module);
+        let uses = uses.iter().map(|other| outer(other)).filter(|other| *other != module).collect::<Vec<_>>();
+        found.entry(module).or_default().extend(uses);
+    }
+    found
 }
 
 fn is_one_house(one: &str, other: &str) -> bool {
@@ -215,6 +227,21 @@ mod tests {
             };
             assert_eq!(circles(&modules), expected, "{uses}");
         }
+    }
+
+    #[test]
+    fn what_is_inside_of_a_module_uses_for_it() {
+        let modules = [
+            module("", ""),
+            module("a", "use crate::a::b::x;"),
+            module("a::b", "use crate::c::d::y; use super::z;"),
+            module("c", ""),
+            module("c::d", "use super::w;"),
+        ];
+        let found = root_arrows(&modules);
+        let uses: Vec<_> = found.iter().map(|(name, uses)| (name.as_str(), uses.len())).collect();
+        assert_eq!(uses, [("a", 1), ("c", 0)]);
+        assert!(found["a"].contains("c"));
     }
 
     #[test]
