@@ -8,7 +8,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 
-pub use crate::http::server::{Gateway, Listening};
-pub use crate::serving::endpoint::Revision;
-pub use crate::serving::model_control::Repository;
-pub use crate::serving::predictor::{ComponentPredictor, ModelPredictor, Predicted, Predictor};
+pub use crate::http::server::{Gateway, GatewayServer};
+pub use crate::serving::endpoint::LoadedRevision;
+pub use crate::serving::model_control::ModelRepository;
+pub use crate::serving::predictor::{ComponentPredictor, ModelPredictor, Predictor, PredictorOutput};

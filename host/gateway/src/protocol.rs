@@ -21,22 +21,22 @@ use std::time::Duration;
 use eyot_core::{ByteCount, Error, Result};
 use eyot_nn::{NamedTensor, Priority, Signature};
 
-use crate::serving::endpoint::Live;
+use crate::serving::endpoint::ServingRevision;
 use encode::NonFinite;
 
 /// What was asked, however it came.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct InferRequest {
     pub(crate) id: Option<String>,
-    pub(crate) parameters: Parameters,
+    pub(crate) parameters: RequestParameters,
     pub(crate) inputs: Vec<NamedTensor>,
     /// The outputs that are wanted; none means all.
-    pub(crate) outputs: Vec<Wanted>,
+    pub(crate) outputs: Vec<RequestedOutput>,
 }
 
 /// An output that is wanted, and how.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct RequestedOutput {
     pub(crate) name: String,
     /// Binary or not; the request's default where it does not say.
     pub(crate) binary: Option<bool>,
@@ -46,7 +46,7 @@ pub(crate) struct Wanted {
 
 /// The value of a request's parameter.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Parameter {
+pub(crate) enum ParameterValue {
     Bool(bool),
     Integer(i64),
     Float(f64),
@@ -55,7 +55,7 @@ pub(crate) enum Parameter {
 
 /// The parameters of a request, those that mean something here taken out.
 #[derive(Debug, Default)]
-pub(crate) struct Parameters {
+pub(crate) struct RequestParameters {
     /// How long the caller waits.
     pub(crate) timeout: Option<Duration>,
     /// How urgent it is among others for the same model.
@@ -65,16 +65,16 @@ pub(crate) struct Parameters {
     /// How numbers are written in JSON that are not finite, where that was said.
     pub(crate) non_finite: Option<NonFinite>,
     /// All others; routes may be chosen by them.
-    pub(crate) others: Vec<(String, Parameter)>,
+    pub(crate) others: Vec<(String, ParameterValue)>,
 }
 
-impl Parameters {
+impl RequestParameters {
     /// Takes one in. Fails for what is reserved, and for a value that means nothing.
-    pub(crate) fn add(&mut self, name: &str, value: Parameter) -> Result<()> {
+    pub(crate) fn add(&mut self, name: &str, value: ParameterValue) -> Result<()> {
         match (name, value) {
-            ("binary_data_output", Parameter::Bool(binary)) => self.binary = binary,
-            ("allow_nan", Parameter::Bool(true)) => self.non_finite = Some(NonFinite::Words),
-            ("allow_nan", Parameter::Bool(false)) => self.non_finite = Some(NonFinite::Null),
+            ("binary_data_output", ParameterValue::Bool(binary)) => self.binary = binary,
+            ("allow_nan", ParameterValue::Bool(true)) => self.non_finite = Some(NonFinite::Words),
+            ("allow_nan", ParameterValue::Bool(false)) => self.non_finite = Some(NonFinite::Null),
             ("allow_nan", _) => {
                 let error = Error::invalid("parameter 'allow_nan' is neither true nor false");
                 return Err(
@@ -82,8 +82,8 @@ impl Parameters {
                 );
             }
             // A stream's answers are its clients' whole answers, and always say that they are the last.
-            ("triton_enable_empty_final_response", Parameter::Bool(_)) => {}
-            ("timeout", Parameter::Integer(microseconds)) => {
+            ("triton_enable_empty_final_response", ParameterValue::Bool(_)) => {}
+            ("timeout", ParameterValue::Integer(microseconds)) => {
                 let microseconds = u64::try_from(microseconds);
                 let microseconds =
                     microseconds.map_err(|_| Error::invalid("parameter 'timeout' is negative"))?;
@@ -93,7 +93,7 @@ impl Parameters {
             ("binary_data_output", _) => {
                 return Err(Error::invalid("parameter 'binary_data_output' is neither true nor false"));
             }
-            ("priority", Parameter::Integer(number)) => {
+            ("priority", ParameterValue::Integer(number)) => {
                 let number = u32::try_from(number);
                 let number =
                     number.map_err(|_| Error::invalid("parameter 'priority' is negative or too large"))?;
@@ -116,17 +116,17 @@ impl Parameters {
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         let (_, value) = self.others.iter().find(|(other, _)| other == name)?;
         Some(match value {
-            Parameter::Bool(value) => value.to_string(),
-            Parameter::Integer(value) => value.to_string(),
-            Parameter::Float(value) => value.to_string(),
-            Parameter::Text(value) => value.clone(),
+            ParameterValue::Bool(value) => value.to_string(),
+            ParameterValue::Integer(value) => value.to_string(),
+            ParameterValue::Float(value) => value.to_string(),
+            ParameterValue::Text(value) => value.clone(),
         })
     }
 }
 
 /// An output that will be answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Chosen {
+pub(crate) struct SelectedOutput {
     /// Its place in the signature.
     pub(crate) position: usize,
     pub(crate) binary: bool,
@@ -135,22 +135,26 @@ pub(crate) struct Chosen {
 
 /// A prediction, ready to be written.
 pub(crate) struct Prediction {
-    pub(crate) live: Arc<Live>,
+    pub(crate) live: Arc<ServingRevision>,
     /// The client's own name for its request.
     pub(crate) id: Option<String>,
     pub(crate) outputs: Vec<NamedTensor>,
-    pub(crate) chosen: Vec<Chosen>,
+    pub(crate) chosen: Vec<SelectedOutput>,
     pub(crate) non_finite: NonFinite,
 }
 
 /// The outputs that are wanted, in the order asked for; all when none is named.
-pub(crate) fn choose(signature: &Signature, asked: &[Wanted], binary: bool) -> Result<Vec<Chosen>> {
+pub(crate) fn choose(
+    signature: &Signature,
+    asked: &[RequestedOutput],
+    binary: bool,
+) -> Result<Vec<SelectedOutput>> {
     if asked.is_empty() {
         return Ok((0..signature.outputs.len())
-            .map(|position| Chosen { position, binary, classes: None })
+            .map(|position| SelectedOutput { position, binary, classes: None })
             .collect());
     }
-    let find = |wanted: &Wanted| {
+    let find = |wanted: &RequestedOutput| {
         let position =
             signature.outputs.iter().position(|spec| spec.name == wanted.name).ok_or_else(|| {
                 let shown: String = wanted.name.chars().take(80).collect();
@@ -158,7 +162,7 @@ pub(crate) fn choose(signature: &Signature, asked: &[Wanted], binary: bool) -> R
                 Error::invalid(format!("there is no output '{shown}'"))
                     .hint(format!("outputs are {}", known.join(", ")))
             })?;
-        Ok(Chosen { position, binary: wanted.binary.unwrap_or(binary), classes: wanted.classes })
+        Ok(SelectedOutput { position, binary: wanted.binary.unwrap_or(binary), classes: wanted.classes })
     };
     asked.iter().map(find).collect()
 }

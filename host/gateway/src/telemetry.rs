@@ -1,4 +1,4 @@
-//! Who watches requests. A further one, as for drift or an audit, is a file here and a line in [`Telemetry::open`].
+//! Who watches requests. A further one, as for drift or an audit, is a file here and a line in [`GatewayTelemetry::open`].
 
 mod failure_log;
 mod metrics;
@@ -12,24 +12,24 @@ use std::sync::Arc;
 
 use eyot_core::{Result, config};
 
-use crate::serving::exchange::observer::{Observer, Observers};
+use crate::serving::exchange::observer::{Observer, ObserverList};
 use prediction_log::PredictionLog;
 use spans::{SpanCollector, SpanExporter};
 
 /// What tells of a data plane's requests.
-pub(crate) struct Telemetry {
+pub(crate) struct GatewayTelemetry {
     /// Those that the configuration asks for.
     log: Option<Arc<PredictionLog>>,
     spans: Option<Arc<SpanCollector>>,
 }
 
-impl Telemetry {
+impl GatewayTelemetry {
     /// Those who watch as the configuration has it, and what sends spans to a collector of traces, if there is one.
     /// The prediction log is written under `logs`.
     pub(crate) fn open(
         config: &config::Gateway,
         logs: &Path,
-    ) -> Result<(Self, Observers, Option<SpanExporter>)> {
+    ) -> Result<(Self, ObserverList, Option<SpanExporter>)> {
         let log = (config.prediction_log > 0.0)
             .then(|| {
                 PredictionLog::open(logs, config.prediction_log, config.prediction_log_size.0).map(Arc::new)
@@ -49,7 +49,7 @@ impl Telemetry {
             log.clone().map(|log| log as Arc<dyn Observer>),
             spans.clone().map(|spans| spans as Arc<dyn Observer>),
         ];
-        let observers = Observers::new(observers.into_iter().flatten().collect())?;
+        let observers = ObserverList::new(observers.into_iter().flatten().collect())?;
         Ok((Self { log, spans }, observers, exporter))
     }
 }

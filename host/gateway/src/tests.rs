@@ -31,7 +31,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::protocol::metadata;
-use crate::{Gateway, Predicted, Predictor, Repository, Revision};
+use crate::{Gateway, LoadedRevision, ModelRepository, Predictor, PredictorOutput};
 
 /// Gives back its input, when it may; says which revision it is.
 pub(crate) struct Echo {
@@ -47,7 +47,7 @@ impl Predictor for Echo {
         &self.signature
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
         self.begun.notify_one();
         if let Some(go) = &self.go {
             let allowed = tokio::time::timeout_at(ask.deadline.unwrap().into(), go.acquire()).await;
@@ -55,7 +55,7 @@ impl Predictor for Echo {
         }
         let [x, s] = <[NamedTensor; 2]>::try_from(inputs).unwrap();
         let outputs = vec![NamedTensor { name: "y".into(), ..x }, NamedTensor { name: "t".into(), ..s }];
-        Ok(Predicted { outputs, ..Predicted::default() })
+        Ok(PredictorOutput { outputs, ..PredictorOutput::default() })
     }
 
     fn instances(&self) -> Option<Census> {
@@ -91,7 +91,7 @@ struct Shelf {
 }
 
 #[async_trait]
-impl Repository for Shelf {
+impl ModelRepository for Shelf {
     async fn troubles(&self) -> Result<Vec<(Name, u64, String)>> {
         let unloaded = *self.unloaded.lock();
         Ok(unloaded.then(|| ("echo".parse().unwrap(), 7, "unloaded".to_owned())).into_iter().collect())
@@ -119,8 +119,8 @@ fn add(gateway: &Gateway, number: u64, predictor: Arc<dyn Predictor>, timeout: D
 }
 
 /// A revision of `echo` that answers tensors.
-pub(crate) fn revision(number: u64, predictor: Arc<dyn Predictor>, timeout: Duration) -> Revision {
-    Revision {
+pub(crate) fn revision(number: u64, predictor: Arc<dyn Predictor>, timeout: Duration) -> LoadedRevision {
+    LoadedRevision {
         deployment: "echo".parse().unwrap(),
         revision: number,
         platform: "test".into(),
@@ -354,7 +354,7 @@ async fn a_full_queue_is_told_to_come_back() {
 /// A revision that works on one request and lets one wait.
 fn narrow(world: &World, go: &Arc<Semaphore>) {
     let predictor = echo(&world.begun, Some(go));
-    world.gateway.add(Revision { concurrency: 1, queue: 1, ..revision(1, predictor, MINUTE) });
+    world.gateway.add(LoadedRevision { concurrency: 1, queue: 1, ..revision(1, predictor, MINUTE) });
     world.route(&[(1, 1)]);
 }
 

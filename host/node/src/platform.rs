@@ -68,7 +68,7 @@ impl Platform {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tracking = Tracking::new(db.clone());
         let gateway = Gateway::new(config.gateway.clone(), engine.lane());
-        gateway.tell_of(models.clone());
+        gateway.report_models(models.clone());
         let logs = Logs::default();
         let stores = Stores::open(config, &db).await?;
         let stage = Stage::new(

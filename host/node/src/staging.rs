@@ -11,7 +11,7 @@ use eyot_deploy::{Host, Inference, Pinned, Route, Spec, Staged, Traffic};
 use eyot_engine::{
     Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Throttle, Web,
 };
-use eyot_gateway::{ComponentPredictor, Gateway, ModelPredictor, Predictor, Revision};
+use eyot_gateway::{ComponentPredictor, Gateway, LoadedRevision, ModelPredictor, Predictor};
 use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings, StoredData, StoredModel};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
@@ -197,7 +197,7 @@ impl Host for Stage {
             Some(_) => "eyot_component",
             None => "onnx",
         };
-        let revision = Revision {
+        let revision = LoadedRevision {
             deployment: name.clone(),
             revision,
             platform: platform.to_owned(),
@@ -268,7 +268,7 @@ fn settings(wanted: &Inference) -> Settings {
 
 struct Ready {
     gateway: Gateway,
-    revision: Revision,
+    revision: LoadedRevision,
     handler: Option<Arc<Handler>>,
 }
 

@@ -9,34 +9,34 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
 use serde_json::{Value, json};
 
-use crate::http::body::Parts;
-use crate::protocol::compress::{Coding, WORTHWHILE};
-use crate::serving::exchange::{Exchange, Outcome};
+use crate::http::body::SegmentedBody;
+use crate::protocol::compress::{ContentCoding, MIN_COMPRESSED_BYTES};
+use crate::serving::exchange::{Exchange, ExchangeOutcome};
 use crate::serving::state::GatewayState;
-use crate::serving::trace::TRACEPARENT;
+use crate::serving::trace::TRACEPARENT_HEADER;
 
-pub(crate) type Answer = Response<Parts>;
+pub(crate) type HttpResponse = Response<SegmentedBody>;
 
 /// An error, and the status where its kind does not say it.
-pub(crate) struct Refusal {
+pub(crate) struct ErrorResponse {
     pub(crate) error: Error,
     pub(crate) status: Option<StatusCode>,
     pub(crate) allow: Option<&'static str>,
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         Self { error, status: None, allow: None }
     }
 }
 
-impl Refusal {
+impl ErrorResponse {
     /// The answer that tells it.
-    pub(crate) fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> HttpResponse {
         let Self { error, status, allow } = self;
         let by_kind =
             StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut answer = json_answer(status.unwrap_or(by_kind), &json!({ "error": told(error) }));
+        let mut answer = json_answer(status.unwrap_or(by_kind), &json!({ "error": client_message(error) }));
         if matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) {
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -53,10 +53,14 @@ impl Refusal {
 
 /// Tells the client what was attempted for its request, under the headers that name it, and ends the exchange: as
 /// `outcome` has it where there is an answer.
-pub(super) fn end(mut exchange: Exchange, attempted: Result<Answer, Refusal>, outcome: Outcome) -> Answer {
+pub(super) fn end(
+    mut exchange: Exchange,
+    attempted: Result<HttpResponse, ErrorResponse>,
+    outcome: ExchangeOutcome,
+) -> HttpResponse {
     let (mut answer, outcome) = match attempted {
         Ok(answer) => (answer, outcome),
-        Err(refusal) => (refusal.answer(), Outcome::Failed(refusal.error)),
+        Err(refusal) => (refusal.answer(), ExchangeOutcome::Failed(refusal.error)),
     };
     exchange.sizes.response_bytes = Some(answer.body().len() as u64);
     let traceparent = traceparent(&exchange);
@@ -73,7 +77,9 @@ pub(super) fn traceparent(exchange: &Exchange) -> Option<HeaderValue> {
 /// Adds the headers that name a request.
 pub(super) fn name(headers: &mut HeaderMap, traceparent: Option<HeaderValue>, id: Option<HeaderValue>) {
     let named = |name: &'static str| move |value| (HeaderName::from_static(name), value);
-    headers.extend(traceparent.map(named(TRACEPARENT)).into_iter().chain(id.map(named(PREDICTION))));
+    headers.extend(
+        traceparent.map(named(TRACEPARENT_HEADER)).into_iter().chain(id.map(named(PREDICTION_ID_HEADER))),
+    );
 }
 
 /// An answer, packed where the client takes that and it is worth it.
@@ -82,15 +88,17 @@ pub(super) async fn packed(
     headers: &HeaderMap,
     status: StatusCode,
     content_type: &'static str,
-    mut body: Parts,
-) -> eyot_core::Result<Answer> {
-    let accepted =
-        headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).and_then(Coding::accepted);
-    let coding = accepted.filter(|_| body.len() >= WORTHWHILE);
+    mut body: SegmentedBody,
+) -> eyot_core::Result<HttpResponse> {
+    let accepted = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .and_then(ContentCoding::accepted);
+    let coding = accepted.filter(|_| body.len() >= MIN_COMPRESSED_BYTES);
     if let Some(coding) = coding {
         let plain = body.whole();
         let pack = move || coding.pack(&plain);
-        body = gateway.aside(pack).await?.into();
+        body = gateway.offload(pack).await?.into();
     }
     let mut answer = answer(status, HeaderValue::from_static(content_type), body);
     if let Some(coding) = coding {
@@ -101,18 +109,18 @@ pub(super) async fn packed(
 }
 
 /// What a client reads of an error: what is wrong, and what to do.
-pub(crate) fn told(error: &Error) -> String {
+pub(crate) fn client_message(error: &Error) -> String {
     match error.hint_text() {
         Some(hint) => format!("{}; {hint}", error.chain()),
         None => error.chain(),
     }
 }
 
-pub(crate) fn json_answer(status: StatusCode, value: &Value) -> Answer {
+pub(crate) fn json_answer(status: StatusCode, value: &Value) -> HttpResponse {
     answer(status, HeaderValue::from_static("application/json"), Bytes::from(value.to_string()).into())
 }
 
-pub(crate) fn answer(status: StatusCode, content_type: HeaderValue, body: Parts) -> Answer {
+pub(crate) fn answer(status: StatusCode, content_type: HeaderValue, body: SegmentedBody) -> HttpResponse {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -120,13 +128,13 @@ pub(crate) fn answer(status: StatusCode, content_type: HeaderValue, body: Parts)
 }
 
 /// The header that names a prediction; it is on every answer to one.
-pub(crate) const PREDICTION: &str = "eyot-prediction-id";
+pub(crate) const PREDICTION_ID_HEADER: &str = "eyot-prediction-id";
 
-pub(crate) fn text_answer(content_type: &'static str, text: String) -> Answer {
+pub(crate) fn text_answer(content_type: &'static str, text: String) -> HttpResponse {
     answer(StatusCode::OK, HeaderValue::from_static(content_type), Bytes::from(text).into())
 }
 
-pub(crate) fn html_answer(page: String) -> Answer {
+pub(crate) fn html_answer(page: String) -> HttpResponse {
     let mut answer = answer(
         StatusCode::OK,
         HeaderValue::from_static("text/html; charset=utf-8"),
@@ -141,57 +149,57 @@ pub(crate) fn html_answer(page: String) -> Answer {
 }
 
 /// The body of an answer of either protocol.
-pub(crate) enum Out {
-    Http(Parts),
+pub(crate) enum ResponseBody {
+    Http(SegmentedBody),
     Grpc(tonic::body::Body),
     Guest(GuestBody),
 }
 
-impl Out {
+impl ResponseBody {
     /// What a component says itself, piece by piece.
-    pub(crate) fn of_guest(body: impl Body<Data = Bytes, Error = Failure> + Send + 'static) -> Self {
+    pub(crate) fn of_guest(body: impl Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
         Self::Guest(Box::pin(body))
     }
 }
 
 /// The body of an answer that a component makes.
-pub(crate) type GuestBody = Pin<Box<dyn Body<Data = Bytes, Error = Failure> + Send>>;
+pub(crate) type GuestBody = Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>;
 
 /// What ends an answer early.
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-impl Body for Out {
+impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Out::Http(parts) => Pin::new(parts)
+            ResponseBody::Http(parts) => Pin::new(parts)
                 .poll_frame(context)
                 .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
-            Out::Grpc(body) => {
+            ResponseBody::Grpc(body) => {
                 Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            Out::Guest(body) => body.as_mut().poll_frame(context),
+            ResponseBody::Guest(body) => body.as_mut().poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Out::Http(parts) => parts.is_end_stream(),
-            Out::Grpc(body) => body.is_end_stream(),
-            Out::Guest(body) => body.is_end_stream(),
+            ResponseBody::Http(parts) => parts.is_end_stream(),
+            ResponseBody::Grpc(body) => body.is_end_stream(),
+            ResponseBody::Guest(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Out::Http(parts) => parts.size_hint(),
-            Out::Grpc(body) => body.size_hint(),
-            Out::Guest(body) => body.size_hint(),
+            ResponseBody::Http(parts) => parts.size_hint(),
+            ResponseBody::Grpc(body) => body.size_hint(),
+            ResponseBody::Guest(body) => body.size_hint(),
         }
     }
 }

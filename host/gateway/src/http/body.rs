@@ -15,19 +15,19 @@ use crate::protocol::too_large;
 
 /// The body of an answer: bytes that lie where they were made.
 #[derive(Debug, Default)]
-pub(crate) struct Parts {
+pub(crate) struct SegmentedBody {
     first: Bytes,
     others: VecDeque<Bytes>,
 }
 
 /// Parts smaller than this are joined: a system call costs more than the copy.
-const JOINED: usize = 16 << 10;
+const MAX_JOINED_BYTES: usize = 16 << 10;
 
-impl Parts {
+impl SegmentedBody {
     /// `first`, then `others`.
     pub(crate) fn new(first: Vec<u8>, others: Vec<Bytes>) -> Self {
         let length = first.len() + others.iter().map(Bytes::len).sum::<usize>();
-        if others.is_empty() || length > JOINED {
+        if others.is_empty() || length > MAX_JOINED_BYTES {
             let others = others.into_iter().filter(|part| !part.is_empty()).collect();
             return Self { first: first.into(), others };
         }
@@ -52,13 +52,13 @@ impl Parts {
     }
 }
 
-impl From<Bytes> for Parts {
+impl From<Bytes> for SegmentedBody {
     fn from(first: Bytes) -> Self {
         Self { first, others: VecDeque::new() }
     }
 }
 
-impl Body for Parts {
+impl Body for SegmentedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -84,20 +84,20 @@ impl Body for Parts {
 }
 
 /// The body of a request. What is left of it when it is dropped is seen to where it came from.
-pub(crate) type Received = Returned<Incoming>;
+pub(crate) type RequestBody = Returned<Incoming>;
 
 /// Back ends want tensors at such addresses.
-const ALIGNMENT: usize = 64;
+const ALIGNMENT_BYTES: usize = 64;
 
 /// Bytes of a body that are read without letting other requests have their turn.
-const TURN: usize = 128 << 10;
+const READ_TURN_BYTES: usize = 128 << 10;
 
 /// Reads a body of at most `limit` bytes in one piece, such that the byte at `aligned`, where the first
 /// binary tensor begins, lies where a back end can use it as it is.
 ///
 /// A larger one is read to its end and dropped, within reason: a client that is still sending would
 /// see a broken connection instead of the answer.
-pub(crate) async fn read(mut body: Received, limit: u64, aligned: usize) -> Result<Bytes> {
+pub(crate) async fn read(mut body: RequestBody, limit: u64, aligned: usize) -> Result<Bytes> {
     let promised = body.size_hint().exact();
     let mut whole: Option<Vec<u8>> = None;
     let (mut padding, mut length, mut unyielded) = (0, 0_u64, 0);
@@ -106,7 +106,7 @@ pub(crate) async fn read(mut body: Received, limit: u64, aligned: usize) -> Resu
         let Ok(data) = frame.into_data() else { continue };
         // A client that sends faster than this reads would keep the thread until all of it is here.
         unyielded += data.len();
-        if unyielded > TURN {
+        if unyielded > READ_TURN_BYTES {
             unyielded = 0;
             tokio::task::yield_now().await;
         }
@@ -123,8 +123,9 @@ pub(crate) async fn read(mut body: Received, limit: u64, aligned: usize) -> Resu
         }
         let whole = whole.get_or_insert_with(|| {
             let capacity = promised.unwrap_or_default().min(limit);
-            let mut whole = Vec::with_capacity(usize::try_from(capacity).unwrap_or_default() + ALIGNMENT);
-            padding = (whole.as_ptr() as usize).wrapping_add(aligned).wrapping_neg() % ALIGNMENT;
+            let mut whole =
+                Vec::with_capacity(usize::try_from(capacity).unwrap_or_default() + ALIGNMENT_BYTES);
+            padding = (whole.as_ptr() as usize).wrapping_add(aligned).wrapping_neg() % ALIGNMENT_BYTES;
             whole.resize(padding, 0);
             whole
         });

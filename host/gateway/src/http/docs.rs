@@ -6,11 +6,11 @@ use eyot_core::Result;
 use eyot_nn::TensorSpec;
 
 use crate::protocol::metadata;
-use crate::protocol::openapi::{self, Example};
-use crate::serving::endpoint::Endpoint;
+use crate::protocol::openapi::{self, RequestExample};
+use crate::serving::endpoint::DeploymentEntry;
 
 /// The page's style, which comes from this server like the page.
-pub(crate) const STYLE: &str = "\
+pub(crate) const STYLE_SHEET: &str = "\
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 small { font-weight: normal; opacity: .7; }
@@ -23,7 +23,7 @@ pre { padding: 1rem; border: 1px solid #8884; border-radius: .4rem; overflow-x: 
 ";
 
 /// The page of a version, or of whatever serves.
-pub(crate) fn page(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> Result<String> {
+pub(crate) fn page(endpoint: &DeploymentEntry, version: Option<&str>, origin: &str) -> Result<String> {
     let live = endpoint.shown(version)?;
     let signature = live.predictor()?.signature();
     let (name, path) = (endpoint.name.as_str(), openapi::path(endpoint.name.as_str(), version));
@@ -42,7 +42,7 @@ pub(crate) fn page(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> 
     table(&mut page, "Inputs", signature.all_inputs());
     table(&mut page, "Outputs", signature.outputs.iter());
     page.push_str("<h2>A request</h2>\n");
-    match Example::of(signature).command(&format!("{origin}{path}/infer")) {
+    match RequestExample::of(signature).command(&format!("{origin}{path}/infer")) {
         Some(command) => {
             let _ = writeln!(
                 page,

@@ -19,26 +19,26 @@ use http::request;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::http::answers::{self, Answer, Refusal, html_answer, json_answer, text_answer};
-use crate::http::body::Received;
-use crate::http::receiving::{LONG, whole};
+use crate::http::answers::{self, ErrorResponse, HttpResponse, html_answer, json_answer, text_answer};
+use crate::http::body::RequestBody;
+use crate::http::receiving::{OFFLOAD_THRESHOLD_BYTES, whole};
 use crate::http::routes::unescape;
-use crate::serving::endpoint::{Endpoint, Live};
-use crate::serving::exchange::{Captured, Exchange, ExchangeKind, Outcome};
-use crate::serving::pipeline::{Work, serve};
+use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
+use crate::serving::exchange::{CapturedCall, Exchange, ExchangeKind, ExchangeOutcome};
+use crate::serving::pipeline::{RequestWork, serve};
 use crate::serving::state::GatewayState;
 
-const BYTES: &str = "application/octet-stream";
+const BYTES_TYPE: &str = "application/octet-stream";
 
 /// What the path behind `/fn/` names: a deployment, one of its revisions or whichever has the turn, and
 /// what is below it.
-struct Target {
+struct FunctionTarget {
     name: String,
     version: Option<String>,
     rest: Vec<String>,
 }
 
-impl Target {
+impl FunctionTarget {
     fn of(path: &str) -> Result<Self> {
         let segments: Option<Vec<String>> = path
             .trim_end_matches('/')
@@ -46,7 +46,7 @@ impl Target {
             .map(|segment| unescape(segment).map(|text| text.into_owned()))
             .collect();
         let mut segments = segments
-            .ok_or_else(|| Error::not_found(format!("there is no route /fn/{path}")).hint(SHAPE))?
+            .ok_or_else(|| Error::not_found(format!("there is no route /fn/{path}")).hint(ROUTE_HINT))?
             .into_iter();
         let first = segments.next().unwrap_or_default();
         let (name, version) = match first.split_once('@') {
@@ -65,26 +65,26 @@ impl Target {
     }
 }
 
-const SHAPE: &str = "a function is POST /fn/NAME/FUNCTION; GET /fn/NAME lists a deployment's";
+const ROUTE_HINT: &str = "a function is POST /fn/NAME/FUNCTION; GET /fn/NAME lists a deployment's";
 
 pub(crate) async fn answer(
     gateway: &Arc<GatewayState>,
     path: &str,
     parts: &request::Parts,
     caller: SocketAddr,
-    body: Received,
-) -> Result<Answer, Refusal> {
-    let target = Target::of(path)?;
+    body: RequestBody,
+) -> Result<HttpResponse, ErrorResponse> {
+    let target = FunctionTarget::of(path)?;
     let rest: Vec<&str> = target.rest.iter().map(String::as_str).collect();
-    if target.name == page::OWN {
+    if target.name == page::PAGE_FOLDER {
         return match rest.as_slice() {
-            ["try.js"] => Ok(text_answer("text/javascript; charset=utf-8", page::SCRIPT.to_owned())),
-            _ => Err(Error::not_found(format!("there is no route /fn/{path}")).hint(SHAPE).into()),
+            ["try.js"] => Ok(text_answer("text/javascript; charset=utf-8", page::PAGE_SCRIPT.to_owned())),
+            _ => Err(Error::not_found(format!("there is no route /fn/{path}")).hint(ROUTE_HINT).into()),
         };
     }
     match (&parts.method, rest.as_slice()) {
         (&Method::POST, [] | [_, _, _, ..]) | (_, [_, _, _, ..]) => {
-            Err(Error::not_found(format!("there is no function at /fn/{path}")).hint(SHAPE).into())
+            Err(Error::not_found(format!("there is no function at /fn/{path}")).hint(ROUTE_HINT).into())
         }
         (&Method::POST, names) => {
             let function = &*names.join("/");
@@ -98,21 +98,22 @@ pub(crate) async fn answer(
     }
 }
 
-fn not_allowed(path: &str, method: &Method, allow: &'static str) -> Refusal {
+fn not_allowed(path: &str, method: &Method, allow: &'static str) -> ErrorResponse {
     let error = Error::invalid(format!("/fn/{path} takes no {method}")).hint(format!("it takes {allow}"));
-    Refusal { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) }
+    ErrorResponse { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) }
 }
 
 fn about(
     gateway: &GatewayState,
-    target: &Target,
+    target: &FunctionTarget,
     names: &[&str],
     headers: &HeaderMap,
-) -> Result<Answer, Refusal> {
+) -> Result<HttpResponse, ErrorResponse> {
     let endpoint = gateway.endpoint(&target.name)?;
     let live = endpoint.shown(target.version.as_deref())?;
     let functions = live.functions()?;
-    let place = openapi::Place { name: &target.name, base: &target.base(), origin: &gateway.origin(headers) };
+    let place =
+        openapi::DeploymentUrl { name: &target.name, base: &target.base(), origin: &gateway.origin(headers) };
     match names {
         [] => Ok(json_answer(StatusCode::OK, &openapi::list(&live, functions))),
         ["openapi.json"] => Ok(json_answer(StatusCode::OK, &openapi::document(&place, functions))),
@@ -127,21 +128,21 @@ fn about(
 /// A call of a function.
 struct FunctionWork<'a> {
     gateway: &'a Arc<GatewayState>,
-    target: &'a Target,
+    target: &'a FunctionTarget,
     function: &'a str,
     headers: &'a HeaderMap,
     /// Until it is read.
-    body: Option<Received>,
+    body: Option<RequestBody>,
     /// The call is long work for the size of its arguments.
     is_long: bool,
 }
 
-impl Work for FunctionWork<'_> {
+impl RequestWork for FunctionWork<'_> {
     type Input = Arguments;
     type Call = Arguments;
-    type Answer = Answer;
-    type Failure = Refusal;
-    type Response = Answer;
+    type Answer = HttpResponse;
+    type Failure = ErrorResponse;
+    type Response = HttpResponse;
 
     fn gateway(&self) -> &GatewayState {
         self.gateway
@@ -152,30 +153,39 @@ impl Work for FunctionWork<'_> {
     }
 
     /// A function that no revision has is refused before its body is read.
-    fn check(&mut self, deployment: &Endpoint) -> Result<(), Refusal> {
+    fn check(&mut self, deployment: &DeploymentEntry) -> Result<(), ErrorResponse> {
         deployment.shown(self.target.version.as_deref())?.functions()?.find(self.function)?;
         Ok(())
     }
 
-    async fn read(&mut self, exchange: &mut Exchange, _: &Endpoint) -> Result<Arguments, Refusal> {
+    async fn read(
+        &mut self,
+        exchange: &mut Exchange,
+        _: &DeploymentEntry,
+    ) -> Result<Arguments, ErrorResponse> {
         let body = self.body.take().ok_or_else(|| Error::internal("the body was read already"))?;
         let received = whole(self.gateway, exchange, self.headers, body, None).await?;
         exchange.timings.received = Some(Instant::now());
-        self.is_long = received.len() > LONG;
-        Ok(if is(self.headers, header::CONTENT_TYPE, BYTES) {
+        self.is_long = received.len() > OFFLOAD_THRESHOLD_BYTES;
+        Ok(if is(self.headers, header::CONTENT_TYPE, BYTES_TYPE) {
             Arguments::Bytes(received.into())
         } else if self.is_long {
-            self.gateway.aside(move || read(&received)).await?
+            self.gateway.offload(move || read(&received)).await?
         } else {
             read(&received)?
         })
     }
 
-    fn select(&self, deployment: &Endpoint, arguments: &Arguments) -> Result<Arc<Live>> {
+    fn select(&self, deployment: &DeploymentEntry, arguments: &Arguments) -> Result<Arc<ServingRevision>> {
         pick(deployment, self.target.version.as_deref(), self.headers, arguments)
     }
 
-    fn prepare(&mut self, _: &mut Exchange, revision: &Live, arguments: Arguments) -> Result<Arguments> {
+    fn prepare(
+        &mut self,
+        _: &mut Exchange,
+        revision: &ServingRevision,
+        arguments: Arguments,
+    ) -> Result<Arguments> {
         revision.functions()?;
         Ok(arguments)
     }
@@ -183,38 +193,44 @@ impl Work for FunctionWork<'_> {
     async fn run(
         self,
         exchange: &mut Exchange,
-        revision: Arc<Live>,
+        revision: Arc<ServingRevision>,
         arguments: Arguments,
-    ) -> Result<Answer, Refusal> {
-        let Written { status, content_type, body, took } = self.call(exchange, &revision, arguments).await?;
+    ) -> Result<HttpResponse, ErrorResponse> {
+        let EncodedReply { status, content_type, body, took } =
+            self.call(exchange, &revision, arguments).await?;
         let writing = Instant::now();
         let answer = answers::packed(self.gateway, self.headers, status, content_type, body.into()).await;
         exchange.timings.encode = Some(took + writing.elapsed());
         Ok(answer?)
     }
 
-    fn respond(exchange: Exchange, attempted: Result<Answer, Refusal>) -> Answer {
+    fn respond(exchange: Exchange, attempted: Result<HttpResponse, ErrorResponse>) -> HttpResponse {
         let outcome = match &attempted {
-            Ok(answer) if answer.status() != StatusCode::OK => Outcome::Declined(Kind::Invalid),
-            _ => Outcome::Answered,
+            Ok(answer) if answer.status() != StatusCode::OK => ExchangeOutcome::Declined(Kind::Invalid),
+            _ => ExchangeOutcome::Answered,
         };
         answers::end(exchange, attempted, outcome)
     }
 }
 
 impl FunctionWork<'_> {
-    async fn call(&self, exchange: &mut Exchange, revision: &Live, arguments: Arguments) -> Result<Written> {
+    async fn call(
+        &self,
+        exchange: &mut Exchange,
+        revision: &ServingRevision,
+        arguments: Arguments,
+    ) -> Result<EncodedReply> {
         let keeps = exchange.captures();
         if keeps {
             let (name, arguments) = (self.function.to_owned(), arguments.clone());
-            exchange.capture(Captured::Function { name, arguments, reply: None });
+            exchange.capture(CapturedCall::Function { name, arguments, reply: None });
         }
         let when = When { deadline: exchange.deadline, aside: self.is_long };
         // Bytes as they are, not in base64.
-        let bytes = is(self.headers, header::ACCEPT, BYTES);
+        let bytes = is(self.headers, header::ACCEPT, BYTES_TYPE);
         let then = move |Called { reply, spent }| {
             let kept = keeps.then(|| reply.clone());
-            (Written::of(reply, bytes), kept, spent)
+            (EncodedReply::of(reply, bytes), kept, spent)
         };
         let called = revision.functions()?.call_then(self.function, arguments, when, then).await;
         exchange.worked(called.as_ref().ok().map(|(_, _, spent)| *spent));
@@ -225,7 +241,7 @@ impl FunctionWork<'_> {
 }
 
 /// A reply on its way out.
-struct Written {
+struct EncodedReply {
     status: StatusCode,
     content_type: &'static str,
     body: Bytes,
@@ -233,18 +249,18 @@ struct Written {
     took: Duration,
 }
 
-impl Written {
+impl EncodedReply {
     fn of(reply: Reply, bytes: bool) -> Self {
-        const JSON: &str = "application/json";
+        const JSON_TYPE: &str = "application/json";
         let started = Instant::now();
         let (status, content_type, body) = match reply {
-            Reply::Value(value) => (StatusCode::OK, JSON, value.to_string().into()),
-            Reply::Bytes(content) if bytes => (StatusCode::OK, BYTES, content.into()),
+            Reply::Value(value) => (StatusCode::OK, JSON_TYPE, value.to_string().into()),
+            Reply::Bytes(content) if bytes => (StatusCode::OK, BYTES_TYPE, content.into()),
             Reply::Bytes(content) => {
-                (StatusCode::OK, JSON, Value::String(STANDARD.encode(content)).to_string().into())
+                (StatusCode::OK, JSON_TYPE, Value::String(STANDARD.encode(content)).to_string().into())
             }
             Reply::Error(value) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, JSON, json!({ "error": value }).to_string().into())
+                (StatusCode::UNPROCESSABLE_ENTITY, JSON_TYPE, json!({ "error": value }).to_string().into())
             }
         };
         Self { status, content_type, body, took: started.elapsed() }
@@ -279,11 +295,11 @@ fn read(body: &[u8]) -> Result<Arguments> {
 
 /// The revision for a call: sticky by a header or by an argument, where that is wished for.
 fn pick(
-    endpoint: &Endpoint,
+    endpoint: &DeploymentEntry,
     version: Option<&str>,
     headers: &HeaderMap,
     arguments: &Arguments,
-) -> Result<Arc<Live>> {
+) -> Result<Arc<ServingRevision>> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
     let argument = |name: &str| match arguments {
         Arguments::Bytes(_) => None,
@@ -292,6 +308,6 @@ fn pick(
             other => other.to_string(),
         }),
     };
-    let key = endpoint.key(header, argument);
+    let key = endpoint.sticky_key(header, argument);
     endpoint.route(version, key.as_deref())
 }

@@ -16,15 +16,15 @@ use tonic::codegen::Service as _;
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 
-use crate::http::answers::told;
-use crate::http::body::Received;
+use crate::http::answers::client_message;
+use crate::http::body::RequestBody;
 use crate::protocol::grpc::pb::{self, grpc_inference_service_server::GrpcInferenceServiceServer};
 use crate::protocol::too_large;
 use crate::serving::state::GatewayState;
 use messages::MessageBody;
 
 /// Calls that other servers have and this has not, and why.
-const OTHERS: [(&str, &str); 5] = [
+const UNOFFERED_CALLS: [(&str, &str); 5] = [
     ("SystemSharedMemory", "tensors in shared memory are not taken; send them in the request"),
     ("CudaSharedMemory", "tensors in shared memory are not taken; send them in the request"),
     ("TraceSetting", "what is traced is the server's configuration, which clients do not change"),
@@ -43,7 +43,7 @@ const STREAMING_CALLS: [&str; 2] = ["ModelStreamInfer", "ServerReflectionInfo"];
 /// Answers a call. What goes wrong is told in its status.
 pub(crate) async fn answer(
     gateway: &Arc<GatewayState>,
-    request: Request<Received>,
+    request: Request<RequestBody>,
     caller: SocketAddr,
 ) -> Response<Body> {
     let is_streaming = STREAMING_CALLS.iter().any(|call| request.uri().path().ends_with(call));
@@ -54,13 +54,15 @@ pub(crate) async fn answer(
     let (service, call) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
     // What a service answers with cannot fail: errors are statuses.
     let answered = match service {
-        "inference.GRPCInferenceService" if service::CALLS.contains(&call) => {
-            let server =
-                GrpcInferenceServiceServer::new(service::Service { gateway: gateway.clone(), caller })
-                    .max_decoding_message_size(limit)
-                    .max_encoding_message_size(usize::MAX)
-                    .accept_compressed(CompressionEncoding::Gzip)
-                    .accept_compressed(CompressionEncoding::Deflate);
+        "inference.GRPCInferenceService" if service::OFFERED_CALLS.contains(&call) => {
+            let server = GrpcInferenceServiceServer::new(service::InferenceService {
+                gateway: gateway.clone(),
+                caller,
+            })
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(usize::MAX)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate);
             // Python's clients say with every call that they take compressed answers, and would pay for it
             // with each: only who sends compressed gets compressed.
             let mut server = match packed(request.headers()) {
@@ -70,10 +72,13 @@ pub(crate) async fn answer(
             server.call(request).await
         }
         "inference.GRPCInferenceService" => {
-            let why = OTHERS.iter().find(|(name, _)| call.starts_with(name)).map_or("", |(_, why)| *why);
+            let why =
+                UNOFFERED_CALLS.iter().find(|(name, _)| call.starts_with(name)).map_or("", |(_, why)| *why);
             Ok(Status::unimplemented(format!("{call}: {why}")).into_http())
         }
-        "grpc.health.v1.Health" => HealthServer::new(health::Health(gateway.clone())).call(request).await,
+        "grpc.health.v1.Health" => {
+            HealthServer::new(health::HealthService(gateway.clone())).call(request).await
+        }
         "grpc.reflection.v1.ServerReflection" => match files().build_v1() {
             Ok(mut server) => server.call(request).await,
             Err(error) => Ok(Status::internal(error.to_string()).into_http()),
@@ -128,7 +133,7 @@ fn status(error: &Error) -> Status {
         Kind::Full => Code::ResourceExhausted,
         Kind::Failed | Kind::Internal => Code::Internal,
     };
-    Status::new(code, told(error))
+    Status::new(code, client_message(error))
 }
 
 /// How long the client waits, by its `grpc-timeout`.

@@ -7,14 +7,14 @@ use eyot_core::Result;
 use eyot_nn::{Ask, NamedTensor, Priority};
 
 use crate::protocol::encode::NonFinite;
-use crate::protocol::{Asked, Chosen, Prediction, choose};
-use crate::serving::endpoint::Live;
-use crate::serving::exchange::{Captured, Exchange};
+use crate::protocol::{InferRequest, Prediction, SelectedOutput, choose};
+use crate::serving::endpoint::ServingRevision;
+use crate::serving::exchange::{CapturedCall, Exchange};
 
 /// What was asked, fit for the revision's signature.
 pub(super) struct PredictionCall {
     inputs: Vec<NamedTensor>,
-    chosen: Vec<Chosen>,
+    chosen: Vec<SelectedOutput>,
     priority: Priority,
     id: Option<String>,
     non_finite: NonFinite,
@@ -22,7 +22,11 @@ pub(super) struct PredictionCall {
 
 /// Checks what was asked. Fails with `Invalid`, naming what is wrong, and with `NotFound` where the revision answers
 /// no tensors.
-pub(super) fn prepare(exchange: &mut Exchange, revision: &Live, asked: Asked) -> Result<PredictionCall> {
+pub(super) fn prepare(
+    exchange: &mut Exchange,
+    revision: &ServingRevision,
+    asked: InferRequest,
+) -> Result<PredictionCall> {
     let signature = revision.predictor()?.signature();
     let inputs = signature.check_inputs(asked.inputs)?;
     let chosen = choose(signature, &asked.outputs, asked.parameters.binary)?;
@@ -34,12 +38,12 @@ pub(super) fn prepare(exchange: &mut Exchange, revision: &Live, asked: Asked) ->
 /// Answers it, and lets the next request in.
 pub(super) async fn run(
     exchange: &mut Exchange,
-    revision: Arc<Live>,
+    revision: Arc<ServingRevision>,
     call: PredictionCall,
 ) -> Result<Prediction> {
     let PredictionCall { inputs, chosen, priority, id, non_finite } = call;
     if exchange.captures() {
-        exchange.capture(Captured::Prediction { inputs: inputs.clone(), outputs: None });
+        exchange.capture(CapturedCall::Prediction { inputs: inputs.clone(), outputs: None });
     }
     let ask = Ask { deadline: exchange.deadline, priority };
     let predicted = revision.predictor()?.predict(inputs, ask).await;

@@ -4,12 +4,12 @@
 use eyot_core::{Error, Name, Result};
 use serde::Serialize;
 
-use crate::serving::model_control::Repository;
+use crate::serving::model_control::ModelRepository;
 use crate::serving::state::GatewayState;
 
 /// One model in the repository, under the names of the protocol.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Indexed {
+pub(crate) struct RepositoryEntry {
     pub(crate) name: Name,
     pub(crate) version: String,
     pub(crate) state: &'static str,
@@ -17,10 +17,10 @@ pub(crate) struct Indexed {
 }
 
 /// Every revision that serves, and every deployment that does not as it should.
-pub(crate) async fn index(gateway: &GatewayState, ready_only: bool) -> Result<Vec<Indexed>> {
+pub(crate) async fn index(gateway: &GatewayState, ready_only: bool) -> Result<Vec<RepositoryEntry>> {
     let mut index = Vec::new();
     for endpoint in gateway.revisions.all() {
-        index.extend(endpoint.all().map(|live| Indexed {
+        index.extend(endpoint.all().map(|live| RepositoryEntry {
             name: endpoint.name.clone(),
             version: live.version.clone(),
             state: "READY",
@@ -31,7 +31,7 @@ pub(crate) async fn index(gateway: &GatewayState, ready_only: bool) -> Result<Ve
         for (name, revision, reason) in repository.troubles().await? {
             let version = revision.to_string();
             if !index.iter().any(|indexed| indexed.name == name && indexed.version == version) {
-                index.push(Indexed { name, version, state: "UNAVAILABLE", reason });
+                index.push(RepositoryEntry { name, version, state: "UNAVAILABLE", reason });
             }
         }
     }
@@ -60,7 +60,7 @@ pub(crate) async fn unload(gateway: &GatewayState, name: &str) -> Result<()> {
     allowed(gateway, "unloaded")?.unload(&named(name)?).await
 }
 
-fn allowed(gateway: &GatewayState, what: &str) -> Result<std::sync::Arc<dyn Repository>> {
+fn allowed(gateway: &GatewayState, what: &str) -> Result<std::sync::Arc<dyn ModelRepository>> {
     if !gateway.config.model_control {
         return Err(Error::denied(format!("models are not {what} by clients of this server"))
             .hint("start it with --set gateway.model-control=true to let them"));

@@ -7,15 +7,15 @@ use std::time::Instant;
 use eyot_core::{Error, Result};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::http::answers::{self, Answer, Refusal};
-use crate::http::body::{Parts, Received};
+use crate::http::answers::{self, ErrorResponse, HttpResponse};
+use crate::http::body::{RequestBody, SegmentedBody};
 use crate::http::predict::{self, PredictionCall};
-use crate::http::receiving::{LONG, whole};
-use crate::http::routes::Target;
-use crate::protocol::{Asked, Prediction, encode, raw, request};
-use crate::serving::endpoint::{Endpoint, Live};
-use crate::serving::exchange::{Exchange, ExchangeKind, Outcome};
-use crate::serving::pipeline::{Work, serve};
+use crate::http::receiving::{OFFLOAD_THRESHOLD_BYTES, whole};
+use crate::http::routes::ModelRef;
+use crate::protocol::{InferRequest, Prediction, encode, raw, request};
+use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
+use crate::serving::exchange::{Exchange, ExchangeKind, ExchangeOutcome};
+use crate::serving::pipeline::{RequestWork, serve};
 use crate::serving::state::GatewayState;
 
 /// The header that says how much of a body is JSON.
@@ -23,31 +23,31 @@ const JSON_LENGTH: &str = "inference-header-content-length";
 
 pub(super) async fn infer(
     gateway: &Arc<GatewayState>,
-    target: &Target<'_>,
+    target: &ModelRef<'_>,
     headers: &HeaderMap,
     caller: SocketAddr,
-    body: Received,
-) -> Answer {
+    body: RequestBody,
+) -> HttpResponse {
     let exchange = gateway.begin(ExchangeKind::Prediction, headers, caller);
     serve(exchange, RestPrediction { gateway, target, headers, body: Some(body), json_bytes: None }).await
 }
 
 struct RestPrediction<'a> {
     gateway: &'a Arc<GatewayState>,
-    target: &'a Target<'a>,
+    target: &'a ModelRef<'a>,
     headers: &'a HeaderMap,
     /// Until it is read.
-    body: Option<Received>,
+    body: Option<RequestBody>,
     /// How much of the body is JSON, where binary tensors follow it.
     json_bytes: Option<usize>,
 }
 
-impl Work for RestPrediction<'_> {
-    type Input = Asked;
+impl RequestWork for RestPrediction<'_> {
+    type Input = InferRequest;
     type Call = PredictionCall;
-    type Answer = Answer;
-    type Failure = Refusal;
-    type Response = Answer;
+    type Answer = HttpResponse;
+    type Failure = ErrorResponse;
+    type Response = HttpResponse;
 
     fn gateway(&self) -> &GatewayState {
         self.gateway
@@ -57,12 +57,16 @@ impl Work for RestPrediction<'_> {
         &self.target.model
     }
 
-    fn check(&mut self, _: &Endpoint) -> Result<(), Refusal> {
+    fn check(&mut self, _: &DeploymentEntry) -> Result<(), ErrorResponse> {
         self.json_bytes = json_length(self.headers)?;
         Ok(())
     }
 
-    async fn read(&mut self, exchange: &mut Exchange, deployment: &Endpoint) -> Result<Asked, Refusal> {
+    async fn read(
+        &mut self,
+        exchange: &mut Exchange,
+        deployment: &DeploymentEntry,
+    ) -> Result<InferRequest, ErrorResponse> {
         let body = self.body.take().ok_or_else(|| Error::internal("the body was read already"))?;
         let json_bytes = self.json_bytes;
         let received = whole(self.gateway, exchange, self.headers, body, json_bytes).await?;
@@ -73,30 +77,35 @@ impl Work for RestPrediction<'_> {
                 raw::read(&received, live.predictor()?.signature())?
             }
             // Binary tensors are only sliced; JSON is read byte by byte.
-            json_bytes if json_bytes.unwrap_or(received.len()) > LONG => {
-                self.gateway.aside(move || request::read(&received, json_bytes)).await?
+            json_bytes if json_bytes.unwrap_or(received.len()) > OFFLOAD_THRESHOLD_BYTES => {
+                self.gateway.offload(move || request::read(&received, json_bytes)).await?
             }
             json_bytes => request::read(&received, json_bytes)?,
         })
     }
 
-    fn select(&self, deployment: &Endpoint, asked: &Asked) -> Result<Arc<Live>> {
+    fn select(&self, deployment: &DeploymentEntry, asked: &InferRequest) -> Result<Arc<ServingRevision>> {
         let header =
             |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
-        let key = deployment.key(header, |name| asked.parameters.text(name));
+        let key = deployment.sticky_key(header, |name| asked.parameters.text(name));
         deployment.route(self.target.version.as_deref(), key.as_deref())
     }
 
-    fn prepare(&mut self, exchange: &mut Exchange, revision: &Live, asked: Asked) -> Result<PredictionCall> {
+    fn prepare(
+        &mut self,
+        exchange: &mut Exchange,
+        revision: &ServingRevision,
+        asked: InferRequest,
+    ) -> Result<PredictionCall> {
         predict::prepare(exchange, revision, asked)
     }
 
     async fn run(
         self,
         exchange: &mut Exchange,
-        revision: Arc<Live>,
+        revision: Arc<ServingRevision>,
         call: PredictionCall,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<HttpResponse, ErrorResponse> {
         let prediction = predict::run(exchange, revision, call).await?;
         let writing = Instant::now();
         let size: usize = prediction.outputs.iter().map(|output| output.tensor.bytes().len()).sum();
@@ -106,13 +115,14 @@ impl Work for RestPrediction<'_> {
             let Prediction { outputs, chosen, non_finite, .. } = &prediction;
             encode::response(model, version, id, outputs, chosen, *non_finite)
         };
-        let encoded = if size > LONG { self.gateway.aside(write).await? } else { write()? };
+        let encoded =
+            if size > OFFLOAD_THRESHOLD_BYTES { self.gateway.offload(write).await? } else { write()? };
         exchange.timings.encode = Some(writing.elapsed());
         Ok(packed(self.gateway, self.headers, encoded).await?)
     }
 
-    fn respond(exchange: Exchange, attempted: Result<Answer, Refusal>) -> Answer {
-        answers::end(exchange, attempted, Outcome::Answered)
+    fn respond(exchange: Exchange, attempted: Result<HttpResponse, ErrorResponse>) -> HttpResponse {
+        answers::end(exchange, attempted, ExchangeOutcome::Answered)
     }
 }
 
@@ -126,11 +136,15 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
     })
 }
 
-async fn packed(gateway: &GatewayState, headers: &HeaderMap, encoded: encode::Encoded) -> Result<Answer> {
-    let encode::Encoded { json, tensors, binary } = encoded;
+async fn packed(
+    gateway: &GatewayState,
+    headers: &HeaderMap,
+    encoded: encode::EncodedResponse,
+) -> Result<HttpResponse> {
+    let encode::EncodedResponse { json, tensors, binary } = encoded;
     let length = json.len();
     let content_type = if binary { "application/octet-stream" } else { "application/json" };
-    let body = Parts::new(json, tensors);
+    let body = SegmentedBody::new(json, tensors);
     let mut answer = answers::packed(gateway, headers, StatusCode::OK, content_type, body).await?;
     if binary {
         answer.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));

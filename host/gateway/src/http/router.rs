@@ -9,33 +9,39 @@ use eyot_http::{Guard, Rejection};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::http::answers::{Answer, Out, Refusal, html_answer, json_answer, text_answer};
-use crate::http::body::{Parts, Received};
+use crate::http::answers::{
+    ErrorResponse, HttpResponse, ResponseBody, html_answer, json_answer, text_answer,
+};
+use crate::http::body::{RequestBody, SegmentedBody};
 use crate::http::docs;
 use crate::http::functions;
 use crate::http::grpc;
 use crate::http::receiving;
 use crate::http::repository;
 use crate::http::rest;
-use crate::http::routes::{Page, Place, Target};
+use crate::http::routes::{ApiRoute, ModelRef, ModelRoute};
 use crate::http::web;
 use crate::protocol::identity;
 use crate::protocol::metadata;
 use crate::protocol::openapi;
 use crate::serving::state::GatewayState;
-use crate::telemetry::{Telemetry, prometheus};
+use crate::telemetry::{GatewayTelemetry, prometheus};
 
 /// What every request passes.
-pub(super) struct Doors {
+pub(super) struct RouterContext {
     pub(super) gateway: Arc<GatewayState>,
     pub(super) guard: Guard,
-    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) telemetry: Arc<GatewayTelemetry>,
 }
 
 /// Answers what the guard lets in. A component that answers HTTP itself decides for itself which pages of other
 /// origins may ask it: it sees their origin, and the question that browsers ask first.
-pub(super) async fn answer(doors: &Doors, request: Request<Received>, peer: SocketAddr) -> Response<Out> {
-    let Doors { gateway, guard, .. } = doors;
+pub(super) async fn answer(
+    doors: &RouterContext,
+    request: Request<RequestBody>,
+    peer: SocketAddr,
+) -> Response<ResponseBody> {
+    let RouterContext { gateway, guard, .. } = doors;
     let draining = gateway.draining.load(Ordering::Relaxed);
     if let Some(found) = gateway.revisions.web(request.uri(), request.headers()) {
         // A route that names its host is a host by which this server is known.
@@ -55,7 +61,7 @@ pub(super) async fn answer(doors: &Doors, request: Request<Received>, peer: Sock
         return rejected(rejection);
     }
     if let Some(answer) = guard.cors().preflight(&parts) {
-        return answer.map(Out::Http);
+        return answer.map(ResponseBody::Http);
     }
     let cors = guard.cors().headers(&parts.headers);
     let mut answer = of_protocol(doors, Request::from_parts(parts, body), peer).await;
@@ -64,15 +70,19 @@ pub(super) async fn answer(doors: &Doors, request: Request<Received>, peer: Sock
 }
 
 /// What a request is answered that is not looked at.
-fn rejected(Rejection { status, error }: Rejection) -> Response<Out> {
-    Refusal { error, status: Some(status), allow: None }.answer().map(Out::Http)
+fn rejected(Rejection { status, error }: Rejection) -> Response<ResponseBody> {
+    ErrorResponse { error, status: Some(status), allow: None }.answer().map(ResponseBody::Http)
 }
 
 /// Answers by gRPC or REST, whichever is spoken.
-async fn of_protocol(doors: &Doors, request: Request<Received>, peer: SocketAddr) -> Response<Out> {
+async fn of_protocol(
+    doors: &RouterContext,
+    request: Request<RequestBody>,
+    peer: SocketAddr,
+) -> Response<ResponseBody> {
     let gateway = &doors.gateway;
     if grpc::speaks(request.headers()) {
-        return grpc::answer(gateway, request, peer).await.map(Out::Grpc);
+        return grpc::answer(gateway, request, peer).await.map(ResponseBody::Grpc);
     }
     let head = request.method() == Method::HEAD;
     let mut answer = match route(doors, request, peer).await {
@@ -85,55 +95,65 @@ async fn of_protocol(doors: &Doors, request: Request<Received>, peer: SocketAddr
     if head {
         let length = answer.body().len();
         answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        *answer.body_mut() = Parts::default();
+        *answer.body_mut() = SegmentedBody::default();
     }
-    answer.map(Out::Http)
+    answer.map(ResponseBody::Http)
 }
 
-async fn route(doors: &Doors, request: Request<Received>, peer: SocketAddr) -> Result<Answer, Refusal> {
+async fn route(
+    doors: &RouterContext,
+    request: Request<RequestBody>,
+    peer: SocketAddr,
+) -> Result<HttpResponse, ErrorResponse> {
     let gateway = &doors.gateway;
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if let Some(path) = path.strip_prefix("/fn/") {
         return functions::answer(gateway, path, &parts, peer, body).await;
     }
-    let place = Place::of(path)?;
+    let place = ApiRoute::of(path)?;
     if let Err(allow) = place.takes(&parts.method) {
         let error =
             Error::invalid(format!("{path} takes no {}", parts.method)).hint(format!("it takes {allow}"));
-        return Err(Refusal { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) });
+        return Err(ErrorResponse {
+            error,
+            status: Some(StatusCode::METHOD_NOT_ALLOWED),
+            allow: Some(allow),
+        });
     }
     let ok = |value: &Value| Ok(json_answer(StatusCode::OK, value));
     match place {
-        Place::Model(target, Page::Infer) => {
+        ApiRoute::Model(target, ModelRoute::Infer) => {
             Ok(rest::infer(gateway, &target, &parts.headers, peer, body).await)
         }
-        Place::Model(target, page) => model(gateway, &target, page, &parts.headers),
-        Place::Server => ok(
+        ApiRoute::Model(target, page) => model(gateway, &target, page, &parts.headers),
+        ApiRoute::Server => ok(
             &json!({ "name": identity::SERVER_NAME, "version": identity::SERVER_VERSION, "extensions": metadata::EXTENSIONS }),
         ),
-        Place::Live => ok(&json!({ "live": true })),
-        Place::Ready if gateway.draining.load(Ordering::Relaxed) => {
+        ApiRoute::Live => ok(&json!({ "live": true })),
+        ApiRoute::Ready if gateway.draining.load(Ordering::Relaxed) => {
             Ok(json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false })))
         }
-        Place::Ready => ok(&json!({ "ready": true })),
-        Place::Models => ok(&json!({ "models": gateway.revisions.names() })),
-        Place::Statistics => ok(&json!({ "model_stats": metadata::statistics(gateway, None, None)? })),
-        Place::Metrics => Ok(text_answer(prometheus::TYPE, prometheus::text(gateway, &doors.telemetry)?)),
-        Place::Style => Ok(text_answer("text/css; charset=utf-8", docs::STYLE.to_owned())),
-        Place::Index => {
-            let ready = wishes(gateway, body).await?["ready"] == json!(true);
+        ApiRoute::Ready => ok(&json!({ "ready": true })),
+        ApiRoute::Models => ok(&json!({ "models": gateway.revisions.names() })),
+        ApiRoute::Statistics => ok(&json!({ "model_stats": metadata::statistics(gateway, None, None)? })),
+        ApiRoute::Metrics => {
+            Ok(text_answer(prometheus::PROMETHEUS_TEXT_TYPE, prometheus::text(gateway, &doors.telemetry)?))
+        }
+        ApiRoute::Style => Ok(text_answer("text/css; charset=utf-8", docs::STYLE_SHEET.to_owned())),
+        ApiRoute::Index => {
+            let ready = repository_request(gateway, body).await?["ready"] == json!(true);
             ok(&json!(repository::index(gateway, ready).await?))
         }
-        Place::Load(model) => {
-            let wishes = wishes(gateway, body).await?;
-            let parameters = wishes["parameters"].as_object();
+        ApiRoute::Load(model) => {
+            let request = repository_request(gateway, body).await?;
+            let parameters = request["parameters"].as_object();
             let names = parameters.iter().flat_map(|parameters| parameters.keys().map(String::as_str));
             repository::load(gateway, &model, names).await?;
             ok(&json!({}))
         }
-        Place::Unload(model) => {
-            wishes(gateway, body).await?;
+        ApiRoute::Unload(model) => {
+            repository_request(gateway, body).await?;
             repository::unload(gateway, &model).await?;
             ok(&json!({}))
         }
@@ -142,34 +162,34 @@ async fn route(doors: &Doors, request: Request<Received>, peer: SocketAddr) -> R
 
 fn model(
     gateway: &Arc<GatewayState>,
-    target: &Target<'_>,
-    page: Page,
+    target: &ModelRef<'_>,
+    page: ModelRoute,
     headers: &HeaderMap,
-) -> Result<Answer, Refusal> {
+) -> Result<HttpResponse, ErrorResponse> {
     let endpoint = gateway.endpoint(&target.model)?;
     let version = target.version.as_deref();
     let ok = |value: &Value| Ok(json_answer(StatusCode::OK, value));
     match page {
-        Page::Metadata | Page::Infer => ok(&metadata::metadata(&endpoint, version)?),
-        Page::Ready => {
+        ModelRoute::Metadata | ModelRoute::Infer => ok(&metadata::metadata(&endpoint, version)?),
+        ModelRoute::Ready => {
             endpoint.route(version, None)?;
             ok(&json!({ "name": endpoint.name, "ready": true }))
         }
-        Page::Configuration => ok(&metadata::configuration(&endpoint, version)?),
-        Page::Statistics => {
+        ModelRoute::Configuration => ok(&metadata::configuration(&endpoint, version)?),
+        ModelRoute::Statistics => {
             ok(&json!({ "model_stats": metadata::statistics(gateway, Some(&target.model), version)? }))
         }
-        Page::OpenApi => ok(&openapi::document(&endpoint, version, &gateway.origin(headers))?),
-        Page::Docs => Ok(html_answer(docs::page(&endpoint, version, &gateway.origin(headers))?)),
+        ModelRoute::OpenApi => ok(&openapi::document(&endpoint, version, &gateway.origin(headers))?),
+        ModelRoute::Docs => Ok(html_answer(docs::page(&endpoint, version, &gateway.origin(headers))?)),
     }
 }
 
-/// No wish of a client is larger.
-const WISHES: u64 = 64 << 10;
+/// No request to the repository is larger.
+const MAX_REPOSITORY_REQUEST_BYTES: u64 = 64 << 10;
 
 /// The body of a request to the repository: an object, or nothing.
-async fn wishes(gateway: &GatewayState, body: Received) -> Result<Value, Refusal> {
-    let body = receiving::received(gateway, body, WISHES, 0).await?;
+async fn repository_request(gateway: &GatewayState, body: RequestBody) -> Result<Value, ErrorResponse> {
+    let body = receiving::received(gateway, body, MAX_REPOSITORY_REQUEST_BYTES, 0).await?;
     if body.is_empty() {
         return Ok(json!({}));
     }

@@ -7,7 +7,7 @@ use http::Method;
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
+pub(crate) enum ApiRoute<'a> {
     Server,
     Live,
     Ready,
@@ -18,19 +18,19 @@ pub(crate) enum Place<'a> {
     Load(Cow<'a, str>),
     Unload(Cow<'a, str>),
     Style,
-    Model(Target<'a>, Page),
+    Model(ModelRef<'a>, ModelRoute),
 }
 
 /// A deployment, or one of its revisions.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Target<'a> {
+pub(crate) struct ModelRef<'a> {
     pub(crate) model: Cow<'a, str>,
     pub(crate) version: Option<Cow<'a, str>>,
 }
 
 /// What there is below a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Page {
+pub(crate) enum ModelRoute {
     Metadata,
     Ready,
     Infer,
@@ -41,22 +41,22 @@ pub(crate) enum Page {
 }
 
 /// More segments than any path of the protocol has.
-const SEGMENTS: usize = 8;
+const MAX_SEGMENT_COUNT: usize = 8;
 
-impl<'a> Place<'a> {
+impl<'a> ApiRoute<'a> {
     /// Reads a path. Fails with `NotFound` when it names nothing.
     pub(crate) fn of(path: &'a str) -> Result<Self> {
         let unknown = || {
             Error::not_found(format!("there is no route {path}"))
                 .hint("the protocol is under /v2; predictions are POST /v2/models/NAME/infer")
         };
-        let mut segments: [Cow<'a, str>; SEGMENTS] = Default::default();
+        let mut segments: [Cow<'a, str>; MAX_SEGMENT_COUNT] = Default::default();
         let mut count = 0;
         for segment in path.trim_matches('/').split('/') {
             *segments.get_mut(count).ok_or_else(unknown)? = unescape(segment).ok_or_else(unknown)?;
             count += 1;
         }
-        let texts: [&str; SEGMENTS] = std::array::from_fn(|index| &*segments[index]);
+        let texts: [&str; MAX_SEGMENT_COUNT] = std::array::from_fn(|index| &*segments[index]);
         let (page, versioned) = match &texts[..count] {
             ["v2"] => return Ok(Self::Server),
             ["v2", "health", "live"] => return Ok(Self::Live),
@@ -71,19 +71,19 @@ impl<'a> Place<'a> {
                 return Ok(if load { Self::Load(model) } else { Self::Unload(model) });
             }
             ["metrics"] => return Ok(Self::Metrics),
-            ["v2", "models", _, "versions", _, rest @ ..] => (Page::of(rest), true),
-            ["v2", "models", _, rest @ ..] => (Page::of(rest), false),
+            ["v2", "models", _, "versions", _, rest @ ..] => (ModelRoute::of(rest), true),
+            ["v2", "models", _, rest @ ..] => (ModelRoute::of(rest), false),
             _ => return Err(unknown()),
         };
         let page = page.ok_or_else(unknown)?;
         let [_, _, model, _, version, ..] = segments;
-        Ok(Self::Model(Target { model, version: versioned.then_some(version) }, page))
+        Ok(Self::Model(ModelRef { model, version: versioned.then_some(version) }, page))
     }
 
     /// The methods that it takes.
     pub(crate) fn takes(&self, method: &Method) -> std::result::Result<(), &'static str> {
         let (taken, all): (&[Method], _) = match self {
-            Self::Model(_, Page::Infer) | Self::Index | Self::Load(_) | Self::Unload(_) => {
+            Self::Model(_, ModelRoute::Infer) | Self::Index | Self::Load(_) | Self::Unload(_) => {
                 (&[Method::POST], "POST")
             }
             _ => (&[Method::GET, Method::HEAD], "GET, HEAD"),
@@ -92,7 +92,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Page {
+impl ModelRoute {
     fn of(rest: &[&str]) -> Option<Self> {
         Some(match rest {
             [] => Self::Metadata,
@@ -135,25 +135,28 @@ mod tests {
 
     use super::*;
 
-    fn target<'a>(model: &'a str, version: Option<&'a str>) -> Target<'a> {
-        Target { model: model.into(), version: version.map(Cow::Borrowed) }
+    fn target<'a>(model: &'a str, version: Option<&'a str>) -> ModelRef<'a> {
+        ModelRef { model: model.into(), version: version.map(Cow::Borrowed) }
     }
 
     #[test]
     fn paths_name_places() {
         for (path, expected) in [
-            ("/v2", Place::Server),
-            ("/v2/", Place::Server),
-            ("/v2/models/a", Place::Model(target("a", None), Page::Metadata)),
-            ("/v2/models/a%2Db/versions/3/infer", Place::Model(target("a-b", Some("3")), Page::Infer)),
-            ("/v2/models/a/ready", Place::Model(target("a", None), Page::Ready)),
-            ("/v2/models/stats", Place::Statistics),
-            ("/v2/models/stats/infer", Place::Model(target("stats", None), Page::Infer)),
-            ("/v2/repository/models/a/unload", Place::Unload("a".into())),
-            ("/metrics", Place::Metrics),
-            ("/v2/models/versions/infer", Place::Model(target("versions", None), Page::Infer)),
+            ("/v2", ApiRoute::Server),
+            ("/v2/", ApiRoute::Server),
+            ("/v2/models/a", ApiRoute::Model(target("a", None), ModelRoute::Metadata)),
+            (
+                "/v2/models/a%2Db/versions/3/infer",
+                ApiRoute::Model(target("a-b", Some("3")), ModelRoute::Infer),
+            ),
+            ("/v2/models/a/ready", ApiRoute::Model(target("a", None), ModelRoute::Ready)),
+            ("/v2/models/stats", ApiRoute::Statistics),
+            ("/v2/models/stats/infer", ApiRoute::Model(target("stats", None), ModelRoute::Infer)),
+            ("/v2/repository/models/a/unload", ApiRoute::Unload("a".into())),
+            ("/metrics", ApiRoute::Metrics),
+            ("/v2/models/versions/infer", ApiRoute::Model(target("versions", None), ModelRoute::Infer)),
         ] {
-            assert_eq!(Place::of(path).unwrap(), expected, "{path}");
+            assert_eq!(ApiRoute::of(path).unwrap(), expected, "{path}");
         }
         for path in [
             "/",
@@ -165,7 +168,7 @@ mod tests {
             "/v2/models/a/versions/1/2",
             "/v2/a/b/c/d/e/f/g/h/i/j",
         ] {
-            assert_eq!(Place::of(path).unwrap_err().kind(), Kind::NotFound, "{path}");
+            assert_eq!(ApiRoute::of(path).unwrap_err().kind(), Kind::NotFound, "{path}");
         }
     }
 }

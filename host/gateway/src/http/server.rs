@@ -1,3 +1,5 @@
+//! The data plane of a process from outside: what serves, and the server that answers.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
@@ -13,11 +15,11 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::http::functions;
-use crate::http::router::{self, Doors};
-use crate::serving::endpoint::{Live, Revision};
-use crate::serving::model_control::Repository;
+use crate::http::router::{self, RouterContext};
+use crate::serving::endpoint::{LoadedRevision, ServingRevision};
+use crate::serving::model_control::ModelRepository;
 use crate::serving::state::GatewayState;
-use crate::telemetry::Telemetry;
+use crate::telemetry::GatewayTelemetry;
 use crate::telemetry::spans::SpanExporter;
 
 /// The data plane of a process. Cheap to clone.
@@ -31,12 +33,12 @@ impl Gateway {
     }
 
     /// Tells of these models in its metrics; of the first that it is given.
-    pub fn tell_of(&self, models: Arc<Models>) {
+    pub fn report_models(&self, models: Arc<Models>) {
         let _ = self.0.models.set(models);
     }
 
     /// Lets requests that name the revision reach it; others do once they are routed to it.
-    pub fn add(&self, revision: Revision) {
+    pub fn add(&self, revision: LoadedRevision) {
         self.0.revisions.add(revision);
         self.0.changed();
     }
@@ -90,22 +92,22 @@ impl Gateway {
         limits: config::Http,
         connections: Connections,
         logs: &Path,
-        repository: Arc<dyn Repository>,
-    ) -> Result<Listening> {
+        repository: Arc<dyn ModelRepository>,
+    ) -> Result<GatewayServer> {
         let config = &self.0.config;
         let tls = config.tls().map(|(cert, key)| tls_acceptor("gateway", cert, key)).transpose()?;
-        let (telemetry, observers, exporter) = Telemetry::open(config, logs)?;
+        let (telemetry, observers, exporter) = GatewayTelemetry::open(config, logs)?;
         self.0.observe(observers)?;
         *self.0.repository.write() = Some(repository);
         let guard = Guard::new("gateway", &config.hosts, &config.origins)?;
-        let listener = Listener { socket, tls, limits, connections, buffers: BUFFERS };
-        let doors = Doors { gateway: self.0.clone(), guard, telemetry: Arc::new(telemetry) };
-        Ok(Listening { doors: Arc::new(doors), listener, exporter })
+        let listener = Listener { socket, tls, limits, connections, buffers: CONNECTION_BUFFERS };
+        let doors = RouterContext { gateway: self.0.clone(), guard, telemetry: Arc::new(telemetry) };
+        Ok(GatewayServer { doors: Arc::new(doors), listener, exporter })
     }
 }
 
 /// Where requests for a revision go.
-fn addresses(live: &Live) -> Vec<String> {
+fn addresses(live: &ServingRevision) -> Vec<String> {
     let name = &live.revision.deployment;
     let tensors = live.revision.predictor.as_ref().map(|_| format!("POST /v2/models/{name}/infer"));
     let functions = live.revision.functions.as_ref().map(|functions| {
@@ -117,8 +119,8 @@ fn addresses(live: &Live) -> Vec<String> {
 }
 
 /// A data plane that is ready to answer.
-pub struct Listening {
-    doors: Arc<Doors>,
+pub struct GatewayServer {
+    doors: Arc<RouterContext>,
     listener: Listener,
     exporter: Option<SpanExporter>,
 }
@@ -127,14 +129,14 @@ pub struct Listening {
 /// may sends one in a single frame, not in dozens.
 const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 
-const BUFFERS: Buffers = Buffers {
+const CONNECTION_BUFFERS: Buffers = Buffers {
     read_bytes: None,
     http2_stream_bytes: HTTP2_WINDOW_BYTES,
     http2_connection_bytes: 4 * HTTP2_WINDOW_BYTES,
     http2_frame_bytes: HTTP2_WINDOW_BYTES,
 };
 
-impl Listening {
+impl GatewayServer {
     /// Answers until `shutdown`. Then no connection is taken any more, new requests on open ones are
     /// refused, and requests in flight end, for as long as the configured drain time.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {

@@ -15,22 +15,22 @@ use http::{HeaderValue, Request, Response, Uri, header, request};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::http::answers::{self, Failure, Out, Refusal};
-use crate::http::body::Received;
+use crate::http::answers::{self, BodyError, ErrorResponse, ResponseBody};
+use crate::http::body::RequestBody;
 use crate::protocol::too_large;
-use crate::serving::endpoint::{Endpoint, Live};
-use crate::serving::exchange::{Exchange, ExchangeKind, Outcome};
-use crate::serving::mounted::{Found, spin};
-use crate::serving::pipeline::{Work, serve};
+use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
+use crate::serving::exchange::{Exchange, ExchangeKind, ExchangeOutcome};
+use crate::serving::mounted::{RouteMatch, spin};
+use crate::serving::pipeline::{RequestWork, serve};
 use crate::serving::state::GatewayState;
-use crate::serving::trace::TRACEPARENT;
+use crate::serving::trace::TRACEPARENT_HEADER;
 
 pub(super) async fn answer(
     gateway: &Arc<GatewayState>,
-    found: Found,
-    request: Request<Received>,
+    found: RouteMatch,
+    request: Request<RequestBody>,
     caller: SocketAddr,
-) -> Response<Out> {
+) -> Response<ResponseBody> {
     let exchange = gateway.begin(ExchangeKind::Http, request.headers(), caller);
     serve(exchange, HttpWork { gateway, found, request }).await
 }
@@ -38,16 +38,16 @@ pub(super) async fn answer(
 /// A request that a component answers.
 struct HttpWork<'a> {
     gateway: &'a Arc<GatewayState>,
-    found: Found,
-    request: Request<Received>,
+    found: RouteMatch,
+    request: Request<RequestBody>,
 }
 
-impl Work for HttpWork<'_> {
+impl RequestWork for HttpWork<'_> {
     type Input = ();
     type Call = ();
     type Answer = Response<Streamed>;
     type Failure = Error;
-    type Response = Response<Out>;
+    type Response = Response<ResponseBody>;
 
     fn gateway(&self) -> &GatewayState {
         self.gateway
@@ -57,24 +57,24 @@ impl Work for HttpWork<'_> {
         self.found.mounted.endpoint.name.as_str()
     }
 
-    fn find(&self) -> Result<Arc<Endpoint>> {
+    fn find(&self) -> Result<Arc<DeploymentEntry>> {
         Ok(self.found.mounted.endpoint.clone())
     }
 
     /// The component reads the body as it comes.
-    async fn read(&mut self, exchange: &mut Exchange, _: &Endpoint) -> Result<()> {
+    async fn read(&mut self, exchange: &mut Exchange, _: &DeploymentEntry) -> Result<()> {
         exchange.sizes.request_bytes = self.request.body().size_hint().exact();
         Ok(())
     }
 
-    fn select(&self, deployment: &Endpoint, (): &()) -> Result<Arc<Live>> {
+    fn select(&self, deployment: &DeploymentEntry, (): &()) -> Result<Arc<ServingRevision>> {
         let headers = self.request.headers();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
-        let key = deployment.key(header, |_| None);
+        let key = deployment.sticky_key(header, |_| None);
         deployment.route(None, key.as_deref())
     }
 
-    fn prepare(&mut self, _: &mut Exchange, revision: &Live, (): ()) -> Result<()> {
+    fn prepare(&mut self, _: &mut Exchange, revision: &ServingRevision, (): ()) -> Result<()> {
         let limit = self.gateway.config.max_body.0;
         if self.request.body().size_hint().lower() > limit {
             return Err(too_large(limit));
@@ -82,10 +82,15 @@ impl Work for HttpWork<'_> {
         revision.web().map(|_| ())
     }
 
-    async fn run(self, exchange: &mut Exchange, revision: Arc<Live>, (): ()) -> Result<Response<Streamed>> {
+    async fn run(
+        self,
+        exchange: &mut Exchange,
+        revision: Arc<ServingRevision>,
+        (): (),
+    ) -> Result<Response<Streamed>> {
         let Self { gateway, found, request } = self;
         let (parts, body) = request.into_parts();
-        let request = told(gateway, exchange, &found, parts)?;
+        let request = guest_request(gateway, exchange, &found, parts)?;
         let limit = usize::try_from(gateway.config.max_body.0).unwrap_or(usize::MAX);
         let body = match body.is_end_stream() {
             true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
@@ -96,20 +101,20 @@ impl Work for HttpWork<'_> {
         answered
     }
 
-    fn respond(mut exchange: Exchange, attempted: Result<Response<Streamed>>) -> Response<Out> {
+    fn respond(mut exchange: Exchange, attempted: Result<Response<Streamed>>) -> Response<ResponseBody> {
         let (traceparent, id) =
             (answers::traceparent(&exchange), HeaderValue::try_from(exchange.id.as_str()).ok());
         let mut answer = match attempted {
             Ok(response) => {
                 let failed = response.status().is_server_error();
-                response.map(|inner| Out::of_guest(WatchedBody::new(inner, exchange, failed)))
+                response.map(|inner| ResponseBody::of_guest(WatchedBody::new(inner, exchange, failed)))
             }
             Err(error) => {
-                let refusal = Refusal::from(error);
+                let refusal = ErrorResponse::from(error);
                 let answer = refusal.answer();
                 exchange.sizes.response_bytes = Some(answer.body().len() as u64);
-                exchange.end(Outcome::Failed(refusal.error));
-                answer.map(Out::Http)
+                exchange.end(ExchangeOutcome::Failed(refusal.error));
+                answer.map(ResponseBody::Http)
             }
         };
         answers::name(answer.headers_mut(), traceparent, id);
@@ -119,16 +124,16 @@ impl Work for HttpWork<'_> {
 
 /// A body that a component reads as it comes. A client that sends too slowly for too long is not waited for: it
 /// would keep an instance to itself.
-fn paced(body: Received, config: &config::Gateway) -> PacedBody<Received> {
+fn paced(body: RequestBody, config: &config::Gateway) -> PacedBody<RequestBody> {
     PacedBody::new(body, config.body_timeout.0, config.body_rate.0)
 }
 
 /// The request as a component sees it: its whole address, and where the route stands in it under the
 /// names that Spin gives.
-fn told(
+fn guest_request(
     gateway: &GatewayState,
     exchange: &Exchange,
-    found: &Found,
+    found: &RouteMatch,
     parts: request::Parts,
 ) -> Result<Request<()>> {
     let wrong = |what: &str| Error::invalid(format!("the request's {what} cannot be read"));
@@ -144,9 +149,9 @@ fn told(
     let uri = Uri::from_parts(uri).map_err(|_| wrong("address"))?;
     let mut request = Request::new(());
     let mut headers = parts.headers;
-    spin::tell(&mut headers, &found.mounted.told, &found.matched, &uri, exchange.caller);
+    spin::set_route_headers(&mut headers, &found.mounted.headers, &found.matched, &uri, exchange.caller);
     if let Some(traceparent) = answers::traceparent(exchange) {
-        headers.insert(TRACEPARENT, traceparent);
+        headers.insert(TRACEPARENT_HEADER, traceparent);
     }
     *request.method_mut() = parts.method;
     *request.uri_mut() = uri;
@@ -176,18 +181,18 @@ impl WatchedBody {
     fn end(&mut self, broke: Option<Kind>) {
         self.exchange.sizes.response_bytes.get_or_insert_default();
         let declined = broke.or(self.failed.then_some(Kind::Failed));
-        self.exchange.end(declined.map_or(Outcome::Answered, Outcome::Declined));
+        self.exchange.end(declined.map_or(ExchangeOutcome::Answered, ExchangeOutcome::Declined));
     }
 }
 
 impl Body for WatchedBody {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -222,7 +227,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::serving::exchange::observer::{Capture, Observer, Observers};
+    use crate::serving::exchange::observer::{Capture, Observer, ObserverList};
 
     /// Keeps how requests ended, and how much of an answer had gone out.
     #[derive(Default)]
@@ -235,10 +240,10 @@ mod tests {
 
         fn finished(&self, exchange: &Exchange) {
             let outcome = match exchange.outcome() {
-                Outcome::Answered => "answered".to_owned(),
-                Outcome::Declined(kind) => kind.as_str().to_owned(),
-                Outcome::Failed(error) => error.chain(),
-                Outcome::Cancelled => "cancelled".to_owned(),
+                ExchangeOutcome::Answered => "answered".to_owned(),
+                ExchangeOutcome::Declined(kind) => kind.as_str().to_owned(),
+                ExchangeOutcome::Failed(error) => error.chain(),
+                ExchangeOutcome::Cancelled => "cancelled".to_owned(),
             };
             let bytes = exchange.sizes.response_bytes.unwrap_or_default();
             self.0.lock().push(format!("{outcome} {bytes}"));
@@ -248,7 +253,7 @@ mod tests {
     /// A body of these parts, which breaks off after them or not.
     fn body(parts: &[&'static str], breaks: bool) -> Streamed {
         let parts = parts.iter().map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes()))));
-        let broken = breaks.then(|| Err(Failure::from("broken")));
+        let broken = breaks.then(|| Err(BodyError::from("broken")));
         StreamBody::new(stream::iter(parts.chain(broken).collect::<Vec<_>>())).boxed_unsync()
     }
 
@@ -262,7 +267,7 @@ mod tests {
             (Empty::new().map_err(|never| match never {}).boxed_unsync(), false, 0, "answered 0"),
         ] {
             let ends = Arc::new(Ends::default());
-            let observers = Arc::new(Observers::new(vec![ends.clone()]).unwrap());
+            let observers = Arc::new(ObserverList::new(vec![ends.clone()]).unwrap());
             let caller = SocketAddr::from((Ipv4Addr::LOCALHOST, 7));
             let exchange = Exchange::begin(ExchangeKind::Http, caller, None, None, observers);
             let mut watched = WatchedBody::new(inner, exchange, failed);

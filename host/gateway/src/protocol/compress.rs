@@ -10,20 +10,20 @@ use crate::protocol::too_large;
 
 /// A coding that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coding {
+pub(crate) enum ContentCoding {
     Gzip,
     Deflate,
     Zstd,
 }
 
 /// An answer smaller than this is sent as it is: it fits into a few packets anyway.
-pub(crate) const WORTHWHILE: usize = 4 << 10;
+pub(crate) const MIN_COMPRESSED_BYTES: usize = 4 << 10;
 
 /// The largest window that a zstd body may ask for, as a power of two: 8 MiB, as RFC 9659 has it.
-const WINDOW: u32 = 23;
+const ZSTD_WINDOW_BITS: u32 = 23;
 
-impl Coding {
-    const ALL: [Coding; 3] = [Coding::Zstd, Coding::Gzip, Coding::Deflate];
+impl ContentCoding {
+    const ALL: [ContentCoding; 3] = [ContentCoding::Zstd, ContentCoding::Gzip, ContentCoding::Deflate];
 
     /// The coding of that name; `None` for `identity`.
     ///
@@ -31,9 +31,9 @@ impl Coding {
     pub(crate) fn of_request(name: &str) -> Result<Option<Self>> {
         match name.trim().to_ascii_lowercase().as_str() {
             "" | "identity" => Ok(None),
-            "gzip" | "x-gzip" => Ok(Some(Coding::Gzip)),
-            "deflate" => Ok(Some(Coding::Deflate)),
-            "zstd" => Ok(Some(Coding::Zstd)),
+            "gzip" | "x-gzip" => Ok(Some(ContentCoding::Gzip)),
+            "deflate" => Ok(Some(ContentCoding::Deflate)),
+            "zstd" => Ok(Some(ContentCoding::Zstd)),
             other => {
                 let shown: String = other.chars().take(40).collect();
                 Err(Error::unsupported(format!("a body in '{shown}' is not read"))
@@ -44,7 +44,7 @@ impl Coding {
 
     /// The coding that an `Accept-Encoding` likes best; of several the one that costs least.
     pub(crate) fn accepted(header: &str) -> Option<Self> {
-        let quality = |coding: &Coding| {
+        let quality = |coding: &ContentCoding| {
             let weight = |name: &str| {
                 header.split(',').find_map(|item| {
                     let mut parts = item.split(';').map(str::trim);
@@ -70,9 +70,9 @@ impl Coding {
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Coding::Gzip => "gzip",
-            Coding::Deflate => "deflate",
-            Coding::Zstd => "zstd",
+            ContentCoding::Gzip => "gzip",
+            ContentCoding::Deflate => "deflate",
+            ContentCoding::Zstd => "zstd",
         }
     }
 
@@ -82,18 +82,18 @@ impl Coding {
         let guess = (packed.len() as u64).saturating_mul(4).min(limit);
         let mut whole = Vec::with_capacity(usize::try_from(guess).unwrap_or_default());
         let read = match self {
-            Coding::Gzip => {
+            ContentCoding::Gzip => {
                 flate2::bufread::MultiGzDecoder::new(&packed[..]).take(limit + 1).read_to_end(&mut whole)
             }
             // The name means zlib's form, and some clients send the bare one.
-            Coding::Deflate if is_zlib(packed) => {
+            ContentCoding::Deflate if is_zlib(packed) => {
                 flate2::bufread::ZlibDecoder::new(&packed[..]).take(limit + 1).read_to_end(&mut whole)
             }
-            Coding::Deflate => {
+            ContentCoding::Deflate => {
                 flate2::bufread::DeflateDecoder::new(&packed[..]).take(limit + 1).read_to_end(&mut whole)
             }
-            Coding::Zstd => zstd::Decoder::with_buffer(&packed[..]).and_then(|mut decoder| {
-                decoder.window_log_max(WINDOW)?;
+            ContentCoding::Zstd => zstd::Decoder::with_buffer(&packed[..]).and_then(|mut decoder| {
+                decoder.window_log_max(ZSTD_WINDOW_BITS)?;
                 decoder.take(limit + 1).read_to_end(&mut whole)
             }),
         };
@@ -106,15 +106,15 @@ impl Coding {
     /// Applies the coding, fast rather than tight: the answer is waited for.
     pub(crate) fn pack(self, plain: &[u8]) -> Result<Bytes> {
         let packed = match self {
-            Coding::Gzip => {
+            ContentCoding::Gzip => {
                 let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(plain).and_then(|()| encoder.finish())
             }
-            Coding::Deflate => {
+            ContentCoding::Deflate => {
                 let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(plain).and_then(|()| encoder.finish())
             }
-            Coding::Zstd => zstd::bulk::compress(plain, 1),
+            ContentCoding::Zstd => zstd::bulk::compress(plain, 1),
         };
         packed.map(Bytes::from).context(|| "the answer cannot be compressed".to_owned())
     }
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn what_is_packed_unpacks_and_bombs_do_not() {
         let plain = vec![7_u8; 1 << 20];
-        for coding in Coding::ALL {
+        for coding in ContentCoding::ALL {
             let packed = coding.pack(&plain).unwrap();
             assert!(packed.len() < 20_000, "{coding:?}");
             assert_eq!(coding.unpack(&packed, 1 << 20).unwrap(), plain, "{coding:?}");
@@ -159,24 +159,24 @@ mod tests {
         }
         let mut bare = flate2::write::DeflateEncoder::new(Vec::new(), Compression::fast());
         bare.write_all(b"hello").unwrap();
-        assert_eq!(Coding::Deflate.unpack(&bare.finish().unwrap().into(), 9).unwrap(), "hello");
+        assert_eq!(ContentCoding::Deflate.unpack(&bare.finish().unwrap().into(), 9).unwrap(), "hello");
     }
 
     #[test]
     fn clients_choose() {
         for (header, chosen) in [
-            ("gzip", Some(Coding::Gzip)),
-            ("gzip, deflate, br, zstd", Some(Coding::Zstd)),
-            ("deflate;q=0.5, gzip;q=0.8", Some(Coding::Gzip)),
-            ("GZIP;q=0, *", Some(Coding::Zstd)),
+            ("gzip", Some(ContentCoding::Gzip)),
+            ("gzip, deflate, br, zstd", Some(ContentCoding::Zstd)),
+            ("deflate;q=0.5, gzip;q=0.8", Some(ContentCoding::Gzip)),
+            ("GZIP;q=0, *", Some(ContentCoding::Zstd)),
             ("zstd;q=0,gzip;q=0,deflate;q=0", None),
             ("identity, br", None),
             ("", None),
             ("gzip;q=x", None),
         ] {
-            assert_eq!(Coding::accepted(header), chosen, "{header}");
+            assert_eq!(ContentCoding::accepted(header), chosen, "{header}");
         }
-        assert_eq!(Coding::of_request("identity").unwrap(), None);
-        assert_eq!(Coding::of_request("br").unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(ContentCoding::of_request("identity").unwrap(), None);
+        assert_eq!(ContentCoding::of_request("br").unwrap_err().kind(), Kind::Unsupported);
     }
 }

@@ -3,7 +3,7 @@
 use fast_float2::FastFloat;
 
 /// A number as it is written: digits without the point, and the power of ten that is due to it.
-pub(super) struct Decimal {
+pub(super) struct DecimalNumber {
     negative: bool,
     /// The digits' value, if there are no more than fit.
     mantissa: Option<u64>,
@@ -12,12 +12,12 @@ pub(super) struct Decimal {
 }
 
 /// The powers of ten that FP64 holds exactly.
-const POWERS: [f64; 23] = [
+const POWERS_OF_TEN: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
     1e19, 1e20, 1e21, 1e22,
 ];
 
-impl Decimal {
+impl DecimalNumber {
     /// JSON's grammar, no more: not 01, 1. or +1.
     pub(super) fn read(text: &[u8]) -> Option<Self> {
         let negative = text.first() == Some(&b'-');
@@ -39,10 +39,10 @@ impl Decimal {
                 // Twice without asking: behind the last digit there are none, and that costs less
                 // than a branch that random numbers take at random.
                 let (first, length) = digits_in(text.get(at..).unwrap_or_default());
-                value = value.wrapping_mul(TENS[length & 15]).wrapping_add(first);
+                value = value.wrapping_mul(INTEGER_POWERS_OF_TEN[length & 15]).wrapping_add(first);
                 at += length;
                 let (second, length) = digits_in(text.get(at..).unwrap_or_default());
-                value = value.wrapping_mul(TENS[length & 15]).wrapping_add(second);
+                value = value.wrapping_mul(INTEGER_POWERS_OF_TEN[length & 15]).wrapping_add(second);
                 at += length;
                 if length < 8 {
                     break;
@@ -76,19 +76,19 @@ impl Decimal {
     /// once. Most numbers that clients send are of this kind.
     pub(super) fn quick(&self) -> Option<f64> {
         let mantissa = self.mantissa.filter(|mantissa| *mantissa < 1 << 53)? as f64;
-        let power = *POWERS.get(self.exponent.unsigned_abs() as usize)?;
+        let power = *POWERS_OF_TEN.get(self.exponent.unsigned_abs() as usize)?;
         let value = if self.exponent < 0 { mantissa / power } else { mantissa * power };
         Some(if self.negative { -value } else { value })
     }
 }
 
 /// A number with one digit before its point, as most are that models take, and its length; `None` for all others.
-/// As [`Decimal::quick`] gives it, at half of what that takes: nothing is asked about the end of the text.
+/// As [`DecimalNumber::quick`] gives it, at half of what that takes: nothing is asked about the end of the text.
 #[inline(always)]
-pub(super) fn usual(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
+pub(super) fn usual(window: &[u8; WINDOW_BYTES]) -> Option<(f64, usize)> {
     let (negative, unsigned) = match window.split_first()? {
         (b'-', rest) => (true, rest),
-        _ => (false, &window[..WINDOW - 1]),
+        _ => (false, &window[..WINDOW_BYTES - 1]),
     };
     let ([whole, b'.'], digits) = unsigned.split_first_chunk::<2>()? else { return None };
     let whole = whole.wrapping_sub(b'0');
@@ -97,21 +97,21 @@ pub(super) fn usual(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
     if whole > 9 || length == 0 {
         return None;
     }
-    let mut mantissa = (u64::from(whole) * TENS[length & 15]).wrapping_add(first);
+    let mut mantissa = (u64::from(whole) * INTEGER_POWERS_OF_TEN[length & 15]).wrapping_add(first);
     if length == 8 {
         let (second, more) = digits_of(*digits.first_chunk::<8>()?);
-        mantissa = mantissa.wrapping_mul(TENS[more & 15]).wrapping_add(second);
+        mantissa = mantissa.wrapping_mul(INTEGER_POWERS_OF_TEN[more & 15]).wrapping_add(second);
         length += more;
     }
     if mantissa >= 1 << 53 {
         return None;
     }
-    let value = mantissa as f64 / POWERS[length];
+    let value = mantissa as f64 / POWERS_OF_TEN[length];
     Some((if negative { -value } else { value }, usize::from(negative) + 2 + length))
 }
 
 /// What [`usual`] looks at: a sign, a digit, the point, and sixteen digits; rounded up.
-pub(super) const WINDOW: usize = 32;
+pub(super) const WINDOW_BYTES: usize = 32;
 
 /// Whether a number or word may end before this byte.
 pub(super) fn ends(next: Option<&u8>) -> bool {
@@ -123,7 +123,7 @@ fn digit(text: &[u8], at: usize) -> Option<u8> {
 }
 
 /// The powers of ten by which up to eight digits move a number.
-const TENS: [u64; 16] =
+const INTEGER_POWERS_OF_TEN: [u64; 16] =
     [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 0, 0, 0, 0, 0, 0, 0];
 
 /// The value of the digits at the start of a text, eight at most, and how many they are. All at once:
@@ -151,18 +151,18 @@ fn digits_of(text: [u8; 8]) -> (u64, usize) {
 }
 
 /// FP32 and FP64.
-pub(crate) trait Float: FastFloat + Copy {
+pub(crate) trait JsonFloat: FastFloat + Copy {
     /// From what was rounded to FP64; `None` where that was a rounding too many.
     fn narrow(value: f64) -> Option<Self>;
 }
 
-impl Float for f64 {
+impl JsonFloat for f64 {
     fn narrow(value: f64) -> Option<Self> {
         Some(value)
     }
 }
 
-impl Float for f32 {
+impl JsonFloat for f32 {
     fn narrow(value: f64) -> Option<Self> {
         // Half way between two FP32 it matters which side the exact number was on.
         let halfway = value.to_bits() & 0x1fff_ffff == 0x1000_0000;

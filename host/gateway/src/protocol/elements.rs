@@ -4,11 +4,11 @@ use eyot_core::{Error, Result};
 use eyot_nn::{DataType, Element};
 use half::{bf16, f16};
 
-use crate::protocol::decimal::Float;
-use crate::protocol::json::{DEPTH, Integer, Reader, Wrong};
+use crate::protocol::decimal::JsonFloat;
+use crate::protocol::json::{JsonError, JsonInteger, JsonReader, MAX_DEPTH};
 
 /// Reads an array, nested or flat, of `count` elements, as little-endian bytes.
-pub(crate) fn read(reader: &mut Reader<'_>, dtype: DataType, count: usize) -> Result<Vec<u8>> {
+pub(crate) fn read(reader: &mut JsonReader<'_>, dtype: DataType, count: usize) -> Result<Vec<u8>> {
     if reader.peek() != Some(b'[') {
         return Err(Error::invalid(format!("its data is {}, not an array", reader.shown())));
     }
@@ -54,10 +54,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, dtype: DataType, count: usize) -> Re
 
 /// Goes over an array and the arrays in it; answers how many elements there were.
 fn walk(
-    reader: &mut Reader<'_>,
-    mut element: impl FnMut(&mut Reader<'_>, usize) -> Result<()>,
+    reader: &mut JsonReader<'_>,
+    mut element: impl FnMut(&mut JsonReader<'_>, usize) -> Result<()>,
 ) -> Result<usize> {
-    let mut nesting = Nesting::default();
+    let mut nesting = ArrayNesting::default();
     let mut count = 0;
     loop {
         // Where a value may begin: an array, or a run of elements.
@@ -92,23 +92,23 @@ fn walk(
     }
 }
 
-pub(crate) fn malformed(wrong: Wrong) -> Error {
+pub(crate) fn malformed(wrong: JsonError) -> Error {
     Error::invalid(format!("the request cannot be read: {} at byte {}", wrong.what, wrong.at))
 }
 
 /// The arrays that are open, and how long those of each depth are.
 #[derive(Default)]
-struct Nesting {
+struct ArrayNesting {
     open: Vec<usize>,
     lengths: Vec<Option<usize>>,
 }
 
-impl Nesting {
+impl ArrayNesting {
     fn open(&mut self) -> Result<()> {
         self.add(1);
         self.open.push(0);
-        if self.open.len() > DEPTH {
-            return Err(Error::invalid(format!("its data is nested deeper than {DEPTH}")));
+        if self.open.len() > MAX_DEPTH {
+            return Err(Error::invalid(format!("its data is nested deeper than {MAX_DEPTH}")));
         }
         if self.lengths.len() < self.open.len() {
             self.lengths.push(None);
@@ -136,7 +136,7 @@ impl Nesting {
     }
 }
 
-fn wrong(reader: &mut Reader<'_>, index: usize, why: &str) -> Error {
+fn wrong(reader: &mut JsonReader<'_>, index: usize, why: &str) -> Error {
     match reader.peek() {
         None => Error::invalid("the request cannot be read: it ends too early"),
         Some(_) => Error::invalid(format!("element {index} is {}, {why}", reader.shown())),
@@ -144,7 +144,7 @@ fn wrong(reader: &mut Reader<'_>, index: usize, why: &str) -> Error {
 }
 
 /// `true` and `false`; some clients write 1 and 0.
-fn boolean(reader: &mut Reader<'_>, index: usize) -> Result<bool> {
+fn boolean(reader: &mut JsonReader<'_>, index: usize) -> Result<bool> {
     if reader.literal("true") {
         return Ok(true);
     }
@@ -160,11 +160,11 @@ fn boolean(reader: &mut Reader<'_>, index: usize) -> Result<bool> {
 }
 
 /// Also those that are written as `1.0`, as by whoever has all numbers in FP64.
-fn integers<T: Element + Integer + Limits + TryFrom<i128>>(
-    reader: &mut Reader<'_>,
+fn integers<T: Element + JsonInteger + IntegerLimits + TryFrom<i128>>(
+    reader: &mut JsonReader<'_>,
     bytes: &mut Vec<u8>,
 ) -> Result<usize> {
-    let read = |reader: &mut Reader<'_>| {
+    let read = |reader: &mut JsonReader<'_>| {
         let start = reader.position();
         let value = reader.integer::<T>().or_else(|| T::try_from(reader.whole()?).ok());
         value.ok_or(start)
@@ -175,21 +175,25 @@ fn integers<T: Element + Integer + Limits + TryFrom<i128>>(
             Ok(())
         }
         Err(start) => {
-            let why = format!("not a whole number from {} to {}", T::LOWEST, T::HIGHEST);
+            let why = format!("not a whole number from {} to {}", T::LOWEST_VALUE, T::HIGHEST_VALUE);
             Err(wrong(&mut reader.again(start), index, &why))
         }
     })
 }
 
-fn double(reader: &mut Reader<'_>, index: usize) -> Result<f64> {
+fn double(reader: &mut JsonReader<'_>, index: usize) -> Result<f64> {
     float(reader, index, f64::is_finite)
 }
 
-fn single(reader: &mut Reader<'_>, index: usize) -> Result<f32> {
+fn single(reader: &mut JsonReader<'_>, index: usize) -> Result<f32> {
     float(reader, index, f32::is_finite)
 }
 
-fn float<T: Float>(reader: &mut Reader<'_>, index: usize, is_finite: impl Fn(T) -> bool) -> Result<T> {
+fn float<T: JsonFloat>(
+    reader: &mut JsonReader<'_>,
+    index: usize,
+    is_finite: impl Fn(T) -> bool,
+) -> Result<T> {
     let start = reader.position();
     let Some(value) = reader.float::<T>() else {
         // How KServe's and MLServer's clients write NaN, for which JSON has no word.
@@ -207,13 +211,13 @@ fn float<T: Float>(reader: &mut Reader<'_>, index: usize, is_finite: impl Fn(T) 
     let written = reader.since(start);
     let is_word = written.ends_with(|last: char| last.is_ascii_alphabetic());
     if !is_word && fast_float2::parse::<f64, _>(written).is_ok_and(f64::is_infinite) {
-        let shown = Reader::new(written).shown();
+        let shown = JsonReader::new(written).shown();
         return Err(Error::invalid(format!("element {index} is {shown}, out of range")));
     }
     Ok(value)
 }
 
-fn string(reader: &mut Reader<'_>, index: usize, bytes: &mut Vec<u8>) -> Result<()> {
+fn string(reader: &mut JsonReader<'_>, index: usize, bytes: &mut Vec<u8>) -> Result<()> {
     if reader.peek() != Some(b'"') {
         return Err(wrong(reader, index, "not a string"));
     }
@@ -226,16 +230,16 @@ fn string(reader: &mut Reader<'_>, index: usize, bytes: &mut Vec<u8>) -> Result<
 }
 
 /// What an integer type can hold, for errors.
-trait Limits {
-    const LOWEST: i128;
-    const HIGHEST: i128;
+trait IntegerLimits {
+    const LOWEST_VALUE: i128;
+    const HIGHEST_VALUE: i128;
 }
 
 macro_rules! limits {
     ($($type:ty),*) => {$(
-        impl Limits for $type {
-            const LOWEST: i128 = <$type>::MIN as i128;
-            const HIGHEST: i128 = <$type>::MAX as i128;
+        impl IntegerLimits for $type {
+            const LOWEST_VALUE: i128 = <$type>::MIN as i128;
+            const HIGHEST_VALUE: i128 = <$type>::MAX as i128;
         }
     )*};
 }

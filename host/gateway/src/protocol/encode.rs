@@ -5,10 +5,10 @@ use eyot_core::{Error, Result};
 use eyot_nn::{DataType, Element, NamedTensor, Tensor};
 use half::{bf16, f16};
 
-use crate::protocol::{Chosen, classify};
+use crate::protocol::{SelectedOutput, classify};
 
 /// An answer's body: JSON, and behind it the binary tensors.
-pub(crate) struct Encoded {
+pub(crate) struct EncodedResponse {
     pub(crate) json: Vec<u8>,
     pub(crate) tensors: Vec<Bytes>,
     /// Whether the answer is of the binary extension's form.
@@ -31,9 +31,9 @@ pub(crate) fn response(
     version: &str,
     id: Option<&str>,
     outputs: &[NamedTensor],
-    chosen: &[Chosen],
+    chosen: &[SelectedOutput],
     non_finite: NonFinite,
-) -> Result<Encoded> {
+) -> Result<EncodedResponse> {
     let mut size = 160;
     for one in chosen {
         let bytes = outputs.get(one.position).map_or(0, |output| output.tensor.bytes().len());
@@ -73,7 +73,7 @@ pub(crate) fn response(
         }
     }
     body.extend_from_slice(b"]}");
-    Ok(Encoded { json: body, tensors, binary })
+    Ok(EncodedResponse { json: body, tensors, binary })
 }
 
 fn text(body: &mut Vec<u8>, text: &str) {
@@ -245,8 +245,8 @@ mod tests {
                 };
                 let named = [NamedTensor { name: "x".into(), tensor: tensor.clone() }];
                 let back = |binary: bool| {
-                    let chosen = [Chosen { position: 0, binary, classes: None }];
-                    let Encoded { json, tensors, .. } =
+                    let chosen = [SelectedOutput { position: 0, binary, classes: None }];
+                    let EncodedResponse { json, tensors, .. } =
                         response("m", "1", Some("id"), &named, &chosen, NonFinite::Words).unwrap();
                     let text = String::from_utf8(json).unwrap().replace("\"outputs\"", "\"inputs\"");
                     let header = binary.then_some(text.len());

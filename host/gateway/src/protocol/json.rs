@@ -3,28 +3,28 @@
 
 use std::borrow::Cow;
 
-use crate::protocol::decimal::{Decimal, Float, ends, usual};
+use crate::protocol::decimal::{DecimalNumber, JsonFloat, ends, usual};
 
 /// Deeper than any request; what is deeper is an attack on somebody's stack.
-pub(crate) const DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 
 /// What is wrong, and at which byte.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Wrong {
+pub(crate) struct JsonError {
     pub(crate) what: &'static str,
     pub(crate) at: usize,
 }
 
-pub(crate) type Read<T> = Result<T, Wrong>;
+pub(crate) type JsonResult<T> = Result<T, JsonError>;
 
 /// A place in a text. Methods take what they name and stand behind it afterwards.
-pub(crate) struct Reader<'a> {
+pub(crate) struct JsonReader<'a> {
     text: &'a str,
     at: usize,
     has_words: bool,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonReader<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         Self::from(text, 0)
     }
@@ -61,9 +61,9 @@ impl<'a> Reader<'a> {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    fn wrong<T>(&self, what: &'static str) -> Read<T> {
+    fn wrong<T>(&self, what: &'static str) -> JsonResult<T> {
         let what = if self.at >= self.text.len() { "it ends too early" } else { what };
-        Err(Wrong { what, at: self.at })
+        Err(JsonError { what, at: self.at })
     }
 
     /// The next byte that is no white space, not taken.
@@ -85,17 +85,17 @@ impl<'a> Reader<'a> {
         found
     }
 
-    pub(crate) fn expect(&mut self, byte: u8, what: &'static str) -> Read<()> {
+    pub(crate) fn expect(&mut self, byte: u8, what: &'static str) -> JsonResult<()> {
         if self.take(byte) { Ok(()) } else { self.wrong(what) }
     }
 
     /// Nothing but white space is left.
-    pub(crate) fn end(&mut self) -> Read<()> {
+    pub(crate) fn end(&mut self) -> JsonResult<()> {
         if self.peek().is_none() { Ok(()) } else { self.wrong("something follows it") }
     }
 
     /// An object; `field` takes each value.
-    pub(crate) fn object<E: From<Wrong>>(
+    pub(crate) fn object<E: From<JsonError>>(
         &mut self,
         mut field: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An array; `element` takes each value.
-    pub(crate) fn array<E: From<Wrong>>(
+    pub(crate) fn array<E: From<JsonError>>(
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn string(&mut self) -> Read<Cow<'a, str>> {
+    pub(crate) fn string(&mut self) -> JsonResult<Cow<'a, str>> {
         self.expect(b'"', "a string is expected")?;
         let start = self.at;
         let mut escaped = false;
@@ -154,19 +154,19 @@ impl<'a> Reader<'a> {
             return Ok(Cow::Borrowed(&self.text[start..end]));
         }
         let unescaped = serde_json::from_str(&self.text[start - 1..=end]);
-        unescaped.map(Cow::Owned).map_err(|_| Wrong { what: "an escape is wrong", at: start })
+        unescaped.map(Cow::Owned).map_err(|_| JsonError { what: "an escape is wrong", at: start })
     }
 
     /// A whole number that is not negative.
-    pub(crate) fn unsigned(&mut self) -> Read<u64> {
+    pub(crate) fn unsigned(&mut self) -> JsonResult<u64> {
         self.peek();
         let start = self.at;
         let value = self.integer::<u64>();
-        value.ok_or(Wrong { what: "a whole number of 0 or more is expected", at: start })
+        value.ok_or(JsonError { what: "a whole number of 0 or more is expected", at: start })
     }
 
     /// A whole number, if one stands here and fits; else nothing is taken.
-    pub(crate) fn integer<T: Integer>(&mut self) -> Option<T> {
+    pub(crate) fn integer<T: JsonInteger>(&mut self) -> Option<T> {
         let rest = self.rest();
         let (negative, digits) = match rest.split_first()? {
             (b'-', digits) => (true, digits),
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
 
     /// A number, rounded once; also `NaN`, `Infinity` and `-Infinity`, which Python writes. `None`,
     /// and nothing taken, when no number stands here.
-    pub(crate) fn float<T: Float>(&mut self) -> Option<T> {
+    pub(crate) fn float<T: JsonFloat>(&mut self) -> Option<T> {
         let rest = self.rest();
         if let Some((value, length)) = rest.first_chunk().and_then(usual)
             && ends(rest.get(length))
@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
             self.at += length;
             return Some(value);
         }
-        let Some(decimal) = Decimal::read(rest) else {
+        let Some(decimal) = DecimalNumber::read(rest) else {
             return self.word::<T>(rest);
         };
         let value = match decimal.quick().and_then(T::narrow) {
@@ -210,7 +210,7 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
-    fn word<T: Float>(&mut self, rest: &[u8]) -> Option<T> {
+    fn word<T: JsonFloat>(&mut self, rest: &[u8]) -> Option<T> {
         let words: [(&[u8], &str); 3] = [(b"NaN", "nan"), (b"Infinity", "inf"), (b"-Infinity", "-inf")];
         let (word, name) = words.into_iter().find(|(word, _)| rest.starts_with(word))?;
         if !ends(rest.get(word.len())) {
@@ -246,11 +246,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Any value, checked and forgotten.
-    pub(crate) fn skip(&mut self) -> Read<()> {
-        self.skip_within(DEPTH)
+    pub(crate) fn skip(&mut self) -> JsonResult<()> {
+        self.skip_within(MAX_DEPTH)
     }
 
-    fn skip_within(&mut self, depth: usize) -> Read<()> {
+    fn skip_within(&mut self, depth: usize) -> JsonResult<()> {
         if depth == 0 {
             return self.wrong("it is nested too deep");
         }
@@ -271,7 +271,9 @@ impl<'a> Reader<'a> {
         self.peek();
         let rest = self.text.get(self.at..).unwrap_or_default();
         let length = match rest.as_bytes().first() {
-            Some(b'"') => Reader::from(self.text, self.at).string().map_or(rest.len(), |text| text.len() + 2),
+            Some(b'"') => {
+                JsonReader::from(self.text, self.at).string().map_or(rest.len(), |text| text.len() + 2)
+            }
             _ => rest.find([',', ']', '}', ' ', '\n', '\r', '\t']).unwrap_or(rest.len()),
         };
         let mut text: String = rest.chars().take(length.min(40)).collect();
@@ -304,7 +306,7 @@ fn whole(written: &str) -> Option<i128> {
 }
 
 /// A whole number that is read digit by digit.
-pub(crate) trait Integer: Copy {
+pub(crate) trait JsonInteger: Copy {
     const ZERO: Self;
     /// The number with a digit more; `None` when it does not fit.
     fn push(self, digit: u8, negative: bool) -> Option<Self>;
@@ -312,7 +314,7 @@ pub(crate) trait Integer: Copy {
 
 macro_rules! integers {
     ($($type:ty),*) => {$(
-        impl Integer for $type {
+        impl JsonInteger for $type {
             const ZERO: Self = 0;
 
             fn push(self, digit: u8, negative: bool) -> Option<Self> {
@@ -344,7 +346,7 @@ mod tests {
             "NaN",
             "[-Infinity]",
         ] {
-            let mut reader = Reader::new(text);
+            let mut reader = JsonReader::new(text);
             reader.skip().unwrap();
             reader.end().unwrap();
         }
@@ -375,22 +377,22 @@ mod tests {
             "nan",
             "0x10",
         ] {
-            let mut reader = Reader::new(text);
+            let mut reader = JsonReader::new(text);
             assert!(reader.skip().and_then(|()| reader.end()).is_err(), "{text}");
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(Reader::new(&deep).skip().unwrap_err().what, "it is nested too deep");
+        assert_eq!(JsonReader::new(&deep).skip().unwrap_err().what, "it is nested too deep");
     }
 
     #[test]
     fn integers_fit_or_are_none() {
-        assert_eq!(Reader::new("-128").integer::<i8>(), Some(-128));
-        assert_eq!(Reader::new("18446744073709551615").integer::<u64>(), Some(u64::MAX));
-        assert_eq!(Reader::new("-0,").integer::<u8>(), Some(0));
+        assert_eq!(JsonReader::new("-128").integer::<i8>(), Some(-128));
+        assert_eq!(JsonReader::new("18446744073709551615").integer::<u64>(), Some(u64::MAX));
+        assert_eq!(JsonReader::new("-0,").integer::<u8>(), Some(0));
         for text in ["128", "-129", "1.0", "1e2", "", "-", "007", "1x"] {
-            assert_eq!(Reader::new(text).integer::<i8>(), None, "{text}");
+            assert_eq!(JsonReader::new(text).integer::<i8>(), None, "{text}");
         }
-        assert_eq!(Reader::new("-1").integer::<u8>(), None);
+        assert_eq!(JsonReader::new("-1").integer::<u8>(), None);
     }
 
     #[test]
@@ -412,7 +414,7 @@ mod tests {
             ("true", None),
             ("1.", None),
         ] {
-            let mut reader = Reader::new(text);
+            let mut reader = JsonReader::new(text);
             assert_eq!(reader.whole(), value, "{text}");
             let length = text.trim_end_matches(',').len();
             assert_eq!(reader.position(), if value.is_some() { length } else { 0 }, "{text}");
@@ -422,8 +424,8 @@ mod tests {
     #[test]
     fn floats_are_rounded_once() {
         let check = |text: &str| {
-            assert_eq!(Reader::new(text).float::<f32>(), text.parse().ok(), "{text}");
-            assert_eq!(Reader::new(text).float::<f64>(), text.parse().ok(), "{text}");
+            assert_eq!(JsonReader::new(text).float::<f32>(), text.parse().ok(), "{text}");
+            assert_eq!(JsonReader::new(text).float::<f64>(), text.parse().ok(), "{text}");
         };
         let ties = [
             "1.00000017881393432617187499",
@@ -450,7 +452,7 @@ mod tests {
             check(text);
             // With much behind it, as in an array.
             let behind = format!("{text},{}", "7".repeat(40));
-            let mut reader = Reader::new(&behind);
+            let mut reader = JsonReader::new(&behind);
             assert_eq!((reader.float::<f32>(), reader.position()), (text.parse().ok(), text.len()), "{text}");
         }
         let mut state = 7_u64;
@@ -460,7 +462,7 @@ mod tests {
             check(&format!("{}e{}", (state >> 20) as f64 / 1e6, (state % 60) as i64 - 30));
             let text = format!("{:.*}", (state % 18) as usize, (state >> 40) as f64 / 1e6 - 8.0);
             let behind = format!("{text}]{}", " ".repeat(40));
-            assert_eq!(Reader::new(&behind).float::<f64>(), text.parse().ok(), "{text}");
+            assert_eq!(JsonReader::new(&behind).float::<f64>(), text.parse().ok(), "{text}");
         }
     }
 }

@@ -8,9 +8,9 @@ use eyot_nn::{DataType, TensorSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::serving::endpoint::{Endpoint, Live};
+use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
 use crate::serving::state::GatewayState;
-use crate::serving::stats::Total;
+use crate::serving::stats::DurationTotal;
 
 /// The extensions of the protocol that are spoken.
 pub(crate) const EXTENSIONS: [&str; 7] = [
@@ -24,14 +24,15 @@ pub(crate) const EXTENSIONS: [&str; 7] = [
 ];
 
 /// The versions of a model: the one that is named, else all.
-pub(crate) fn versions(endpoint: &Endpoint, version: Option<&str>) -> Vec<String> {
-    let named =
-        |live: &&Arc<Live>| version.is_none_or(|version| version.is_empty() || version == live.version);
+pub(crate) fn versions(endpoint: &DeploymentEntry, version: Option<&str>) -> Vec<String> {
+    let named = |live: &&Arc<ServingRevision>| {
+        version.is_none_or(|version| version.is_empty() || version == live.version)
+    };
     endpoint.all().filter(named).map(|live| live.version.clone()).collect()
 }
 
 /// What a revision is made of, and what it runs on.
-pub(crate) fn properties(live: &Live) -> BTreeMap<String, String> {
+pub(crate) fn properties(live: &ServingRevision) -> BTreeMap<String, String> {
     let revision = &live.revision;
     let component = revision.component.iter().map(|digest| ("component".to_owned(), digest.to_string()));
     let models = revision.models.iter().map(|(name, digest)| (format!("model.{name}"), digest.to_string()));
@@ -40,7 +41,7 @@ pub(crate) fn properties(live: &Live) -> BTreeMap<String, String> {
     component.chain(models).chain(ran_on).collect()
 }
 
-pub(crate) fn metadata(endpoint: &Endpoint, version: Option<&str>) -> Result<Value> {
+pub(crate) fn metadata(endpoint: &DeploymentEntry, version: Option<&str>) -> Result<Value> {
     let live = endpoint.shown(version)?;
     let signature = live.predictor()?.signature();
     Ok(json!({
@@ -75,7 +76,7 @@ pub(crate) fn type_name(dtype: DataType) -> &'static str {
 
 /// A model's configuration, as far as there is one: batches have no limit of their own here, so
 /// shapes hold all dimensions.
-pub(crate) fn configuration(endpoint: &Endpoint, version: Option<&str>) -> Result<Value> {
+pub(crate) fn configuration(endpoint: &DeploymentEntry, version: Option<&str>) -> Result<Value> {
     let live = endpoint.shown(version)?;
     let signature = live.predictor()?.signature();
     let tensor =
@@ -101,45 +102,45 @@ pub(crate) fn configuration(endpoint: &Endpoint, version: Option<&str>) -> Resul
 
 /// How many, and how long together.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct Sum {
+pub(crate) struct DurationSum {
     pub(crate) count: u64,
     pub(crate) ns: u64,
 }
 
-impl From<Total> for Sum {
-    fn from(total: Total) -> Self {
+impl From<DurationTotal> for DurationSum {
+    fn from(total: DurationTotal) -> Self {
         Self { count: total.count, ns: total.nanoseconds }
     }
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct Sums {
-    pub(crate) success: Sum,
-    pub(crate) fail: Sum,
-    pub(crate) queue: Sum,
-    pub(crate) compute_input: Sum,
-    pub(crate) compute_infer: Sum,
-    pub(crate) compute_output: Sum,
-    pub(crate) cache_hit: Sum,
-    pub(crate) cache_miss: Sum,
+pub(crate) struct InferenceSums {
+    pub(crate) success: DurationSum,
+    pub(crate) fail: DurationSum,
+    pub(crate) queue: DurationSum,
+    pub(crate) compute_input: DurationSum,
+    pub(crate) compute_infer: DurationSum,
+    pub(crate) compute_output: DurationSum,
+    pub(crate) cache_hit: DurationSum,
+    pub(crate) cache_miss: DurationSum,
 }
 
 /// The statistics of one revision, under the names of the protocol's extension.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Statistics {
+pub(crate) struct RevisionStatistics {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) last_inference: u64,
     pub(crate) inference_count: u64,
     pub(crate) execution_count: u64,
-    pub(crate) inference_stats: Sums,
+    pub(crate) inference_stats: InferenceSums,
     response_stats: BTreeMap<String, Value>,
     batch_stats: Vec<Value>,
     memory_usage: Vec<Value>,
 }
 
-impl Statistics {
-    fn of(endpoint: &Endpoint, live: &Live) -> Self {
+impl RevisionStatistics {
+    fn of(endpoint: &DeploymentEntry, live: &ServingRevision) -> Self {
         let stats = &live.stats;
         let success = stats.success.total();
         Self {
@@ -148,14 +149,14 @@ impl Statistics {
             last_inference: stats.last(),
             inference_count: success.count,
             execution_count: stats.prediction.total().count,
-            inference_stats: Sums {
+            inference_stats: InferenceSums {
                 success: success.into(),
                 fail: stats.fail.total().into(),
                 queue: stats.queue.total().into(),
                 compute_input: stats.decode.total().into(),
                 compute_infer: stats.prediction.total().into(),
                 compute_output: stats.encode.total().into(),
-                ..Sums::default()
+                ..InferenceSums::default()
             },
             ..Self::default()
         }
@@ -167,11 +168,11 @@ pub(crate) fn statistics(
     gateway: &GatewayState,
     name: Option<&str>,
     version: Option<&str>,
-) -> Result<Vec<Statistics>> {
+) -> Result<Vec<RevisionStatistics>> {
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         let all = gateway.revisions.all();
-        let of = |endpoint: &Arc<Endpoint>| {
-            endpoint.all().map(|live| Statistics::of(endpoint, live)).collect::<Vec<_>>()
+        let of = |endpoint: &Arc<DeploymentEntry>| {
+            endpoint.all().map(|live| RevisionStatistics::of(endpoint, live)).collect::<Vec<_>>()
         };
         return Ok(all.iter().flat_map(of).collect());
     };
@@ -179,8 +180,8 @@ pub(crate) fn statistics(
     match version.filter(|version| !version.is_empty()) {
         Some(version) => {
             let live = endpoint.route(Some(version), None)?;
-            Ok(vec![Statistics::of(&endpoint, &live)])
+            Ok(vec![RevisionStatistics::of(&endpoint, &live)])
         }
-        None => Ok(endpoint.all().map(|live| Statistics::of(&endpoint, live)).collect()),
+        None => Ok(endpoint.all().map(|live| RevisionStatistics::of(&endpoint, live)).collect()),
     }
 }

@@ -4,17 +4,17 @@ use eyot_core::Result;
 use eyot_nn::{DataType, Signature, TensorSpec};
 use serde_json::{Value, json};
 
-use crate::serving::endpoint::Endpoint;
+use crate::serving::endpoint::DeploymentEntry;
 
 /// The document of a version, or of whatever serves.
-pub(crate) fn document(endpoint: &Endpoint, version: Option<&str>, origin: &str) -> Result<Value> {
+pub(crate) fn document(endpoint: &DeploymentEntry, version: Option<&str>, origin: &str) -> Result<Value> {
     let live = endpoint.shown(version)?;
     let signature = live.predictor()?.signature();
     let name = endpoint.name.as_str();
     let base = path(name, version);
-    let example = Example::of(signature);
+    let example = RequestExample::of(signature);
     let mut request = json!({ "schema": { "$ref": "#/components/schemas/Request" } });
-    if let Example::Json(body) = &example {
+    if let RequestExample::Json(body) = &example {
         request["example"] = body.clone();
     }
     let error = |text: &str| json!({ "description": text, "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } } });
@@ -165,10 +165,10 @@ fn element(dtype: DataType) -> Value {
 }
 
 /// Elements that still make a request somebody wants to see.
-const READABLE: usize = 256;
+const MAX_READABLE_ELEMENTS: usize = 256;
 
 /// A request that works: every open dimension is 1, every element zero or empty.
-pub(crate) enum Example {
+pub(crate) enum RequestExample {
     Json(Value),
     /// Too long to be shown: JSON, and how many zero bytes follow.
     Binary(Value, usize),
@@ -176,7 +176,7 @@ pub(crate) enum Example {
     None,
 }
 
-impl Example {
+impl RequestExample {
     pub(crate) fn of(signature: &Signature) -> Self {
         let mut total = 0_usize;
         let mut inputs = Vec::new();
@@ -191,7 +191,7 @@ impl Example {
             total = all;
             inputs.push((spec, shape, count.unwrap_or_default()));
         }
-        let readable = total / 8 <= READABLE;
+        let readable = total / 8 <= MAX_READABLE_ELEMENTS;
         let mut zeros = 0;
         let inputs = inputs.into_iter().map(|(spec, shape, count)| {
             let mut input = json!({ "name": spec.name, "shape": shape, "datatype": spec.dtype.as_str() });
@@ -269,9 +269,9 @@ mod tests {
                 r#"(printf %s '{"inputs":[{"name":"it'\''s","shape":[1,3,224,224],"datatype":"FP32","parameters":{"binary_data_size":602112}}]}'; head -c 602112 /dev/zero) |"#,
             ),
         ] {
-            let command = Example::of(&signature(dtype, shape)).command(url).unwrap_or_default();
+            let command = RequestExample::of(&signature(dtype, shape)).command(url).unwrap_or_default();
             assert!(command.starts_with(starts), "{command}");
         }
-        assert!(Example::of(&signature(DataType::F32, &[i64::MAX, 9])).command(url).is_none());
+        assert!(RequestExample::of(&signature(DataType::F32, &[i64::MAX, 9])).command(url).is_none());
     }
 }

@@ -8,9 +8,9 @@ use eyot_nn::{DataType, NamedTensor, Tensor};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::protocol::Chosen;
+use crate::protocol::SelectedOutput;
 use crate::protocol::encode::{self, NonFinite};
-use crate::protocol::json::Reader;
+use crate::protocol::json::JsonReader;
 use crate::protocol::request;
 
 /// Texts that are numbers, or nearly.
@@ -41,26 +41,26 @@ proptest! {
     #[test]
     fn numbers_are_rounded_once_and_what_is_none_is_refused(text in number_text()) {
         let is_number = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
-        let mut reader = Reader::new(&text);
+        let mut reader = JsonReader::new(&text);
         let found = reader.float::<f64>();
         prop_assert_eq!(found.is_some(), is_number, "{}", &text);
         if let Some(found) = found {
             prop_assert_eq!(reader.remaining(), 0);
             prop_assert_eq!(found.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{}", &text);
-            let single = Reader::new(&text).float::<f32>().unwrap();
+            let single = JsonReader::new(&text).float::<f32>().unwrap();
             prop_assert_eq!(single.to_bits(), text.parse::<f32>().unwrap().to_bits(), "{}", &text);
         }
         // As i128 reads the digits, where there are no others.
         if let Ok(number) = text.parse::<i128>() && is_number && number.unsigned_abs() < 10_u128.pow(19) {
-            prop_assert_eq!(Reader::new(&text).whole(), Some(number));
+            prop_assert_eq!(JsonReader::new(&text).whole(), Some(number));
         }
         // Most numbers stand before others, where a quicker way is taken.
         let before_others = format!("{text}, -0.12345678901234567890123456789012");
-        let first = Reader::new(&before_others).float::<f64>();
+        let first = JsonReader::new(&before_others).float::<f64>();
         prop_assert_eq!(first.map(f64::to_bits), found.map(f64::to_bits), "{}", &text);
-        let first = Reader::new(&before_others).float::<f32>();
-        prop_assert_eq!(first.map(f32::to_bits), Reader::new(&text).float::<f32>().map(f32::to_bits));
-        let integer = Reader::new(&text).integer::<i64>();
+        let first = JsonReader::new(&before_others).float::<f32>();
+        prop_assert_eq!(first.map(f32::to_bits), JsonReader::new(&text).float::<f32>().map(f32::to_bits));
+        let integer = JsonReader::new(&text).integer::<i64>();
         let expected = text.parse::<i64>().ok().filter(|_| is_number);
         prop_assert_eq!(integer, expected, "{}", &text);
     }
@@ -185,7 +185,7 @@ proptest! {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         let tensor = Tensor::new(DataType::F32, vec![numbers.len()], bytes).unwrap();
         let outputs = [NamedTensor { name: name.clone(), tensor }];
-        let chosen = [Chosen { position: 0, binary: false, classes: None }];
+        let chosen = [SelectedOutput { position: 0, binary: false, classes: None }];
         let encoded = encode::response("m", "1", None, &outputs, &chosen, NonFinite::Null).unwrap();
         let read: Value = serde_json::from_slice(&encoded.json).unwrap();
         prop_assert_eq!(&read["outputs"][0]["name"], &json!(name));

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use eyot_core::{Error, Result};
 use eyot_nn::{NamedTensor, Signature, Tensor};
 
-use crate::protocol::Asked;
+use crate::protocol::InferRequest;
 
 /// Reads a body that is nothing but the elements of the only input (Inference-Header-Content-Length
 /// is 0). One dimension may be open; `BYTES` are one element, the body as it is.
-pub(crate) fn read(body: &Bytes, signature: &Signature) -> Result<Asked> {
+pub(crate) fn read(body: &Bytes, signature: &Signature) -> Result<InferRequest> {
     let [spec] = signature.inputs.as_slice() else {
         let count = signature.inputs.len();
         return Err(Error::invalid(format!("a raw binary request needs a model of one input, and this has {count}"))
@@ -53,7 +53,7 @@ pub(crate) fn read(body: &Bytes, signature: &Signature) -> Result<Asked> {
         Some(_) => Tensor::new(spec.dtype, shape, body.clone()),
         None => Tensor::of_strings(shape, &[body]),
     };
-    let mut asked = Asked::default();
+    let mut asked = InferRequest::default();
     asked.parameters.binary = true;
     asked.inputs.push(NamedTensor { name: spec.name.clone(), tensor: tensor.map_err(within)? });
     Ok(asked)

@@ -9,11 +9,11 @@ use eyot_nn::{DataType, NamedTensor, Tensor};
 
 use crate::protocol::elements::{self, malformed};
 use crate::protocol::encode::NonFinite;
-use crate::protocol::json::{Reader, Wrong};
-use crate::protocol::{Asked, Parameter, Wanted};
+use crate::protocol::json::{JsonError, JsonReader};
+use crate::protocol::{InferRequest, ParameterValue, RequestedOutput};
 
-impl From<Wrong> for Error {
-    fn from(wrong: Wrong) -> Self {
+impl From<JsonError> for Error {
+    fn from(wrong: JsonError) -> Self {
         malformed(wrong)
     }
 }
@@ -22,7 +22,7 @@ impl From<Wrong> for Error {
 /// the JSON is.
 ///
 /// Fails with `Invalid`, naming the input and the element at fault.
-pub(crate) fn read(body: &Bytes, header: Option<usize>) -> Result<Asked> {
+pub(crate) fn read(body: &Bytes, header: Option<usize>) -> Result<InferRequest> {
     let length = header.unwrap_or(body.len());
     let text = body.get(..length).ok_or_else(|| {
         Error::invalid(format!(
@@ -35,9 +35,9 @@ pub(crate) fn read(body: &Bytes, header: Option<usize>) -> Result<Asked> {
             .hint("send JSON: {\"inputs\": [{\"name\", \"shape\", \"datatype\", \"data\"}]}"));
     }
     let text = std::str::from_utf8(text).map_err(|_| Error::invalid("the request's JSON is not UTF-8"))?;
-    let mut asked = Asked::default();
+    let mut asked = InferRequest::default();
     let mut drafts = None;
-    let mut reader = Reader::new(text);
+    let mut reader = JsonReader::new(text);
     // Clients that write every field they know write null for what they have not.
     reader.object(|reader, field| match &*field {
         "id" | "parameters" | "outputs" if reader.null() => Ok(()),
@@ -48,7 +48,7 @@ pub(crate) fn read(body: &Bytes, header: Option<usize>) -> Result<Asked> {
         "parameters" => parameters(reader, |name, value| asked.parameters.add(name, value)),
         "inputs" => {
             let mut found = Vec::new();
-            reader.array(|reader| Draft::read(reader, text).map(|draft| found.push(draft)))?;
+            reader.array(|reader| InputDraft::read(reader, text).map(|draft| found.push(draft)))?;
             once(&mut drafts, found, "inputs")
         }
         "outputs" => reader.array(|reader| {
@@ -84,15 +84,18 @@ fn once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<()> {
     }
 }
 
-fn parameters(reader: &mut Reader<'_>, mut add: impl FnMut(&str, Parameter) -> Result<()>) -> Result<()> {
+fn parameters(
+    reader: &mut JsonReader<'_>,
+    mut add: impl FnMut(&str, ParameterValue) -> Result<()>,
+) -> Result<()> {
     reader.object(|reader, name| {
         let value = match reader.peek() {
-            Some(b'"') => Parameter::Text(reader.string()?.into_owned()),
-            Some(b't') if reader.literal("true") => Parameter::Bool(true),
-            Some(b'f') if reader.literal("false") => Parameter::Bool(false),
+            Some(b'"') => ParameterValue::Text(reader.string()?.into_owned()),
+            Some(b't') if reader.literal("true") => ParameterValue::Bool(true),
+            Some(b'f') if reader.literal("false") => ParameterValue::Bool(false),
             _ => match reader.integer::<i64>() {
-                Some(value) => Parameter::Integer(value),
-                None => reader.float::<f64>().map(Parameter::Float).ok_or_else(|| {
+                Some(value) => ParameterValue::Integer(value),
+                None => reader.float::<f64>().map(ParameterValue::Float).ok_or_else(|| {
                     let shown = reader.shown();
                     Error::invalid(format!(
                         "parameter '{name}' is {shown}, neither a string, a number nor a boolean"
@@ -104,17 +107,17 @@ fn parameters(reader: &mut Reader<'_>, mut add: impl FnMut(&str, Parameter) -> R
     })
 }
 
-fn output(reader: &mut Reader<'_>) -> Result<Wanted> {
-    let (mut name, mut wanted) = (None, Wanted::default());
+fn output(reader: &mut JsonReader<'_>) -> Result<RequestedOutput> {
+    let (mut name, mut wanted) = (None, RequestedOutput::default());
     reader.object(|reader, field| match &*field {
         "name" => once(&mut name, reader.string()?.into_owned(), "name"),
         "parameters" if reader.null() => Ok(()),
         "parameters" => parameters(reader, |name, value| match (name, value) {
-            ("binary_data", Parameter::Bool(binary)) => {
+            ("binary_data", ParameterValue::Bool(binary)) => {
                 wanted.binary = Some(binary);
                 Ok(())
             }
-            ("classification", Parameter::Integer(classes @ 1..)) => {
+            ("classification", ParameterValue::Integer(classes @ 1..)) => {
                 wanted.classes = usize::try_from(classes).ok();
                 Ok(())
             }
@@ -137,7 +140,7 @@ fn no_shared_memory() -> Error {
 
 /// An input as far as its JSON tells it.
 #[derive(Default)]
-struct Draft<'a> {
+struct InputDraft<'a> {
     name: Option<Cow<'a, str>>,
     dtype: Option<DataType>,
     shape: Option<Vec<usize>>,
@@ -147,15 +150,15 @@ struct Draft<'a> {
     binary: Option<usize>,
 }
 
-impl<'a> Draft<'a> {
-    fn read(reader: &mut Reader<'a>, text: &'a str) -> Result<Self> {
+impl<'a> InputDraft<'a> {
+    fn read(reader: &mut JsonReader<'a>, text: &'a str) -> Result<Self> {
         let mut draft = Self::default();
         let read = reader.object(|reader, field| draft.field(reader, text, &field));
         read.map_err(|error| draft.within(error))?;
         Ok(draft)
     }
 
-    fn field(&mut self, reader: &mut Reader<'a>, text: &'a str, field: &str) -> Result<()> {
+    fn field(&mut self, reader: &mut JsonReader<'a>, text: &'a str, field: &str) -> Result<()> {
         match field {
             "name" => once(&mut self.name, reader.string()?, "name"),
             "parameters" | "data" if reader.null() => Ok(()),
@@ -167,7 +170,7 @@ impl<'a> Draft<'a> {
                 let mut shape = Vec::with_capacity(4);
                 reader.array(|reader| {
                     let dim = reader.unsigned().ok().and_then(|dim| usize::try_from(dim).ok());
-                    let wrong = |reader: &mut Reader<'_>| {
+                    let wrong = |reader: &mut JsonReader<'_>| {
                         Error::invalid(format!(
                             "its shape holds {}, not a whole number of 0 or more",
                             reader.shown()
@@ -179,7 +182,7 @@ impl<'a> Draft<'a> {
                 once(&mut self.shape, shape, "shape")
             }
             "parameters" => parameters(reader, |name, value| match (name, value) {
-                ("binary_data_size", Parameter::Integer(size @ 0..)) => {
+                ("binary_data_size", ParameterValue::Integer(size @ 0..)) => {
                     once(&mut self.binary, usize::try_from(size).unwrap_or(usize::MAX), "binary_data_size")
                 }
                 ("binary_data_size", _) => {
@@ -228,7 +231,7 @@ impl<'a> Draft<'a> {
         let dtype = self.dtype.ok_or_else(|| missing("datatype"))?;
         let shape = self.shape.take().ok_or_else(|| missing("shape"))?;
         if let Some((text, at)) = self.data {
-            self.elements = Some(data(&mut Reader::from(text, at), dtype, &shape)?);
+            self.elements = Some(data(&mut JsonReader::from(text, at), dtype, &shape)?);
         }
         match (self.elements.take(), self.binary) {
             (Some(elements), None) => Tensor::new(dtype, shape, elements),
@@ -245,7 +248,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn data(reader: &mut Reader<'_>, dtype: DataType, shape: &[usize]) -> Result<Vec<u8>> {
+fn data(reader: &mut JsonReader<'_>, dtype: DataType, shape: &[usize]) -> Result<Vec<u8>> {
     let count = shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim));
     let count =
         count.ok_or_else(|| Error::invalid(format!("a tensor of shape {shape:?} has too many elements")))?;

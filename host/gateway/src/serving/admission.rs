@@ -1,3 +1,5 @@
+//! How many requests a revision works on, and how many wait.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -5,22 +7,22 @@ use eyot_core::{Error, Result};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Bounds the work on one deployment: so many requests at once, so many waiting, no more.
-pub(crate) struct Gate {
+pub(crate) struct AdmissionGate {
     permits: Semaphore,
     waiting: AtomicUsize,
     queue: usize,
 }
 
 /// Counts a request as waiting for as long as it lives, also when its client goes away.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitingRequest<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingRequest<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Gate {
+impl AdmissionGate {
     pub(crate) fn new(concurrency: usize, queue: usize) -> Self {
         Self { permits: Semaphore::new(concurrency), waiting: AtomicUsize::new(0), queue }
     }
@@ -34,7 +36,7 @@ impl Gate {
             return Ok(permit);
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = WaitingRequest(&self.waiting);
         if before >= self.queue {
             return Err(Error::exhausted(format!("{} requests are waiting already", self.queue))
                 .hint("try again in a moment"));

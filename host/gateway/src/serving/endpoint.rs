@@ -11,12 +11,12 @@ use eyot_engine::{Census, Functions, Web};
 use eyot_nn::{Pin, RanOn};
 
 use crate::Predictor;
-use crate::serving::admission::Gate;
+use crate::serving::admission::AdmissionGate;
 use crate::serving::sampling::low_discrepancy_point;
-use crate::serving::stats::Stats;
+use crate::serving::stats::RevisionStats;
 
 /// What can serve under a deployment.
-pub struct Revision {
+pub struct LoadedRevision {
     pub deployment: Name,
     /// The version that the protocol names.
     pub revision: u64,
@@ -46,15 +46,15 @@ pub struct Revision {
 
 /// A revision that requests can reach, with what bounds and counts them. Each has a gate of its own,
 /// so that a slow one does not keep requests from the others.
-pub(crate) struct Live {
-    pub(crate) revision: Revision,
+pub(crate) struct ServingRevision {
+    pub(crate) revision: LoadedRevision,
     /// The revision's number as the protocol has it.
     pub(crate) version: String,
-    pub(crate) gate: Gate,
-    pub(crate) stats: Arc<Stats>,
+    pub(crate) gate: AdmissionGate,
+    pub(crate) stats: Arc<RevisionStats>,
 }
 
-impl Live {
+impl ServingRevision {
     /// What answers tensors. Fails with `NotFound` that says what answers instead.
     pub(crate) fn predictor(&self) -> Result<&Arc<dyn Predictor>> {
         self.revision.predictor.as_ref().ok_or_else(|| {
@@ -93,7 +93,7 @@ impl Live {
 
     /// Its component's instances, if it has one.
     pub(crate) fn census(&self) -> Option<Census> {
-        let Revision { predictor, functions, web, .. } = &self.revision;
+        let LoadedRevision { predictor, functions, web, .. } = &self.revision;
         let tensors = predictor.as_ref().and_then(|predictor| predictor.instances());
         tensors
             .or_else(|| functions.as_ref().map(|functions| functions.census()))
@@ -118,9 +118,9 @@ impl Live {
 }
 
 /// A deployment: its revisions, and who gets which request. Never changed, only replaced.
-pub(crate) struct Endpoint {
+pub(crate) struct DeploymentEntry {
     pub(crate) name: Name,
-    pub(crate) revisions: BTreeMap<u64, Arc<Live>>,
+    pub(crate) revisions: BTreeMap<u64, Arc<ServingRevision>>,
     pub(crate) traffic: Traffic,
     /// Requests so far, for spreading the next ones.
     turn: Arc<AtomicU64>,
@@ -128,13 +128,13 @@ pub(crate) struct Endpoint {
     shadowable: Arc<AtomicU64>,
 }
 
-impl Endpoint {
+impl DeploymentEntry {
     pub(crate) fn new(name: Name) -> Self {
         let (turn, shadowable) = (Arc::default(), Arc::default());
         Self { name, revisions: BTreeMap::new(), traffic: Traffic::default(), turn, shadowable }
     }
 
-    pub(crate) fn with(&self, revisions: BTreeMap<u64, Arc<Live>>, traffic: Traffic) -> Arc<Self> {
+    pub(crate) fn with(&self, revisions: BTreeMap<u64, Arc<ServingRevision>>, traffic: Traffic) -> Arc<Self> {
         let (turn, shadowable) = (self.turn.clone(), self.shadowable.clone());
         Arc::new(Self { name: self.name.clone(), revisions, traffic, turn, shadowable })
     }
@@ -142,7 +142,7 @@ impl Endpoint {
     /// The revision that a request gets: the one it names, or the one that is its turn.
     ///
     /// Fails with `NotFound` naming those there are.
-    pub(crate) fn route(&self, version: Option<&str>, key: Option<&str>) -> Result<Arc<Live>> {
+    pub(crate) fn route(&self, version: Option<&str>, key: Option<&str>) -> Result<Arc<ServingRevision>> {
         let name = &self.name;
         let Some(version) = version.filter(|version| !version.is_empty()) else {
             return self.pick(key).cloned().ok_or_else(|| {
@@ -162,7 +162,7 @@ impl Endpoint {
     }
 
     /// The revision for a request: of equal keys the same, without a key each as often as its weight says.
-    pub(crate) fn pick(&self, key: Option<&str>) -> Option<&Arc<Live>> {
+    pub(crate) fn pick(&self, key: Option<&str>) -> Option<&Arc<ServingRevision>> {
         if let (Some(only), None) = (self.only(), key) {
             return Some(only);
         }
@@ -178,7 +178,7 @@ impl Endpoint {
 
     /// What keeps a request with others of its kind, if that is wished for: a header, or else a
     /// parameter.
-    pub(crate) fn key(
+    pub(crate) fn sticky_key(
         &self,
         header: impl Fn(&str) -> Option<String>,
         parameter: impl Fn(&str) -> Option<String>,
@@ -187,7 +187,7 @@ impl Endpoint {
         header(name).or_else(|| parameter(name))
     }
 
-    fn only(&self) -> Option<&Arc<Live>> {
+    fn only(&self) -> Option<&Arc<ServingRevision>> {
         let mut weighted = self.traffic.weights.iter().filter(|(_, weight)| **weight > 0);
         match (weighted.next(), weighted.next()) {
             (Some((revision, _)), None) => self.revisions.get(revision),
@@ -196,30 +196,30 @@ impl Endpoint {
     }
 
     /// The revision of that number, whatever its share.
-    pub(crate) fn version(&self, version: &str) -> Option<&Arc<Live>> {
+    pub(crate) fn version(&self, version: &str) -> Option<&Arc<ServingRevision>> {
         // One spelling only: 01 is no version.
         self.revisions.values().find(|live| live.version == version)
     }
 
     /// The revision with the largest share.
-    pub(crate) fn main(&self) -> Option<&Arc<Live>> {
+    pub(crate) fn main(&self) -> Option<&Arc<ServingRevision>> {
         self.traffic.main().and_then(|revision| self.revisions.get(&revision))
     }
 
     /// The revision that stands for the deployment: the one that is named, else that with the largest share.
-    pub(crate) fn shown(&self, version: Option<&str>) -> Result<Arc<Live>> {
+    pub(crate) fn shown(&self, version: Option<&str>) -> Result<Arc<ServingRevision>> {
         match version.filter(|version| !version.is_empty()) {
             None => self.main().cloned().map_or_else(|| self.route(None, None), Ok),
             version => self.route(version, None),
         }
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Live>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<ServingRevision>> {
         self.revisions.values()
     }
 
     /// The revision that answers a share of the requests beside the one that is heard, if there is one.
-    pub(crate) fn shadow(&self) -> Option<&Arc<Live>> {
+    pub(crate) fn shadow(&self) -> Option<&Arc<ServingRevision>> {
         self.traffic.shadow.as_ref().and_then(|shadow| self.revisions.get(&shadow.revision))
     }
 

@@ -12,9 +12,9 @@ use eyot_core::{Error, Kind, Result};
 use eyot_engine::{Arguments, Reply, Spent};
 use eyot_nn::NamedTensor;
 
-use crate::serving::endpoint::{Endpoint, Live};
-use crate::serving::trace::{RequestSpan, Trace};
-use observer::{Observers, Watching};
+use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
+use crate::serving::trace::{RequestSpan, TraceContext};
+use observer::{ObserverList, ObserverSelection};
 
 /// What kind of work a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +37,10 @@ pub(crate) struct Exchange {
     /// Where the request came from.
     pub(crate) caller: SocketAddr,
     /// The trace that the client sent along.
-    pub(crate) trace: Option<Trace>,
+    pub(crate) trace: Option<TraceContext>,
     /// The request's own span, if it is recorded.
     pub(crate) span: Option<RequestSpan>,
-    pub(crate) timings: Timings,
+    pub(crate) timings: ExchangeTimings,
     pub(crate) sizes: BodySizes,
     /// What its inferences took, once it was worked on.
     pub(crate) usage: Option<Spent>,
@@ -48,19 +48,19 @@ pub(crate) struct Exchange {
     pub(crate) deadline: Option<Instant>,
     /// The name that was asked for, where nothing of that name serves.
     unknown_name: Option<String>,
-    deployment: Option<Arc<Endpoint>>,
-    revision: Option<Arc<Live>>,
+    deployment: Option<Arc<DeploymentEntry>>,
+    revision: Option<Arc<ServingRevision>>,
     /// Whether it has a place among the requests that its revision works on.
     is_admitted: bool,
-    watching: Watching,
-    captured: Option<Arc<Captured>>,
-    outcome: Outcome,
-    observers: Arc<Observers>,
+    watching: ObserverSelection,
+    captured: Option<Arc<CapturedCall>>,
+    outcome: ExchangeOutcome,
+    observers: Arc<ObserverList>,
     has_ended: bool,
 }
 
 /// How long the parts of a request took, as far as it came.
-pub(crate) struct Timings {
+pub(crate) struct ExchangeTimings {
     /// When its head had been read.
     pub(crate) started: Instant,
     /// When its body had been read, where it is read before it is worked on.
@@ -77,7 +77,7 @@ pub(crate) struct Timings {
     pub(crate) ended: Option<Instant>,
 }
 
-impl Timings {
+impl ExchangeTimings {
     /// From the head of the request to its end, or until now.
     pub(crate) fn total(&self) -> Duration {
         self.ended.unwrap_or_else(Instant::now).saturating_duration_since(self.started)
@@ -92,7 +92,7 @@ pub(crate) struct BodySizes {
 }
 
 /// How a request ended.
-pub(crate) enum Outcome {
+pub(crate) enum ExchangeOutcome {
     Answered,
     /// The component answered with an error of its own, or broke off in the middle of its answer. It counts as an
     /// error of this kind.
@@ -104,12 +104,12 @@ pub(crate) enum Outcome {
 
 /// What was asked and answered, kept because somebody who watches wants it.
 #[derive(Clone, Debug)]
-pub(crate) enum Captured {
+pub(crate) enum CapturedCall {
     Prediction { inputs: Vec<NamedTensor>, outputs: Option<Vec<NamedTensor>> },
     Function { name: String, arguments: Arguments, reply: Option<Reply> },
 }
 
-impl Captured {
+impl CapturedCall {
     /// Whether there is an answer beside the question.
     pub(crate) fn is_answered(&self) -> bool {
         match self {
@@ -124,9 +124,9 @@ impl Exchange {
     pub(crate) fn begin(
         kind: ExchangeKind,
         caller: SocketAddr,
-        trace: Option<Trace>,
+        trace: Option<TraceContext>,
         span: Option<RequestSpan>,
-        observers: Arc<Observers>,
+        observers: Arc<ObserverList>,
     ) -> Self {
         Self {
             id: eyot_core::new_id(),
@@ -134,7 +134,7 @@ impl Exchange {
             caller,
             trace,
             span,
-            timings: Timings {
+            timings: ExchangeTimings {
                 started: Instant::now(),
                 received: None,
                 decode: None,
@@ -150,9 +150,9 @@ impl Exchange {
             deployment: None,
             revision: None,
             is_admitted: false,
-            watching: Watching::Unasked,
+            watching: ObserverSelection::Unasked,
             captured: None,
-            outcome: Outcome::Cancelled,
+            outcome: ExchangeOutcome::Cancelled,
             observers,
             has_ended: false,
         }
@@ -163,12 +163,12 @@ impl Exchange {
         self.unknown_name = Some(name.chars().take(128).collect());
     }
 
-    pub(crate) fn find(&mut self, deployment: Arc<Endpoint>) {
+    pub(crate) fn find(&mut self, deployment: Arc<DeploymentEntry>) {
         self.deployment = Some(deployment);
     }
 
     /// From here on the request counts as one of this revision's.
-    pub(crate) fn select(&mut self, revision: Arc<Live>) {
+    pub(crate) fn select(&mut self, revision: Arc<ServingRevision>) {
         revision.stats.in_flight.fetch_add(1, Ordering::Relaxed);
         self.deadline = Some(self.timings.started + revision.revision.timeout);
         self.revision = Some(revision);
@@ -189,7 +189,7 @@ impl Exchange {
 
     /// Waits for room in the revision, and asks those who watch what they want of the request.
     ///
-    /// Fails as [`crate::serving::admission::Gate::enter`] does.
+    /// Fails as [`crate::serving::admission::AdmissionGate::enter`] does.
     pub(crate) async fn admit(&mut self) -> Result<()> {
         let arrived = Instant::now();
         let revision = self.revision.as_ref().ok_or_else(|| Error::internal("no revision was selected"))?;
@@ -227,34 +227,35 @@ impl Exchange {
     }
 
     /// Keeps what was asked.
-    pub(crate) fn capture(&mut self, asked: Captured) {
+    pub(crate) fn capture(&mut self, asked: CapturedCall) {
         self.captured = Some(Arc::new(asked));
     }
 
     /// Keeps what was answered beside it.
     pub(crate) fn capture_outputs(&mut self, answered: &[NamedTensor]) {
-        if let Some(Captured::Prediction { outputs, .. }) = self.captured.as_mut().and_then(Arc::get_mut) {
+        if let Some(CapturedCall::Prediction { outputs, .. }) = self.captured.as_mut().and_then(Arc::get_mut)
+        {
             *outputs = Some(answered.to_vec());
         }
     }
 
     /// Keeps what a function answered beside what it was called with.
     pub(crate) fn capture_reply(&mut self, answered: Option<Reply>) {
-        if let Some(Captured::Function { reply, .. }) = self.captured.as_mut().and_then(Arc::get_mut) {
+        if let Some(CapturedCall::Function { reply, .. }) = self.captured.as_mut().and_then(Arc::get_mut) {
             *reply = answered;
         }
     }
 
     /// What was kept; those who watch share it.
-    pub(crate) fn captured(&self) -> Option<&Arc<Captured>> {
+    pub(crate) fn captured(&self) -> Option<&Arc<CapturedCall>> {
         self.captured.as_ref()
     }
 
-    pub(crate) fn deployment(&self) -> Option<&Arc<Endpoint>> {
+    pub(crate) fn deployment(&self) -> Option<&Arc<DeploymentEntry>> {
         self.deployment.as_ref()
     }
 
-    pub(crate) fn revision(&self) -> Option<&Arc<Live>> {
+    pub(crate) fn revision(&self) -> Option<&Arc<ServingRevision>> {
         self.revision.as_ref()
     }
 
@@ -264,7 +265,7 @@ impl Exchange {
         found.or(self.unknown_name.as_deref()).unwrap_or_default()
     }
 
-    pub(crate) fn outcome(&self) -> &Outcome {
+    pub(crate) fn outcome(&self) -> &ExchangeOutcome {
         &self.outcome
     }
 
@@ -273,12 +274,12 @@ impl Exchange {
     }
 
     /// The answer has gone out, or nothing goes out. Only the first end counts.
-    pub(crate) fn end(&mut self, outcome: Outcome) {
+    pub(crate) fn end(&mut self, outcome: ExchangeOutcome) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
         (self.outcome, self.timings.ended) = (outcome, Some(Instant::now()));
-        if self.watching == Watching::Unasked {
+        if self.watching == ObserverSelection::Unasked {
             self.watching = self.observers.ask(self);
         }
         self.observers.tell(self);
@@ -288,7 +289,7 @@ impl Exchange {
     }
 
     /// Ends it, and gives the id away for the answer's header.
-    pub(crate) fn finish(mut self, outcome: Outcome) -> String {
+    pub(crate) fn finish(mut self, outcome: ExchangeOutcome) -> String {
         self.end(outcome);
         std::mem::take(&mut self.id)
     }
@@ -296,7 +297,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.end(Outcome::Cancelled);
+        self.end(ExchangeOutcome::Cancelled);
         self.leave();
     }
 }

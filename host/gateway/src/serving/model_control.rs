@@ -6,7 +6,7 @@ use eyot_deploy::{Deployments, State};
 
 /// What can load and unload deployments: the deployments of the product, a fake in tests.
 #[async_trait]
-pub trait Repository: Send + Sync + 'static {
+pub trait ModelRepository: Send + Sync + 'static {
     /// Deployments that do not serve as they should: name, revision, and why.
     async fn troubles(&self) -> Result<Vec<(Name, u64, String)>>;
 
@@ -18,7 +18,7 @@ pub trait Repository: Send + Sync + 'static {
 }
 
 #[async_trait]
-impl Repository for Deployments {
+impl ModelRepository for Deployments {
     async fn troubles(&self) -> Result<Vec<(Name, u64, String)>> {
         let list = self.list().await?;
         let trouble = |deployment: eyot_deploy::Deployment| match deployment.state {

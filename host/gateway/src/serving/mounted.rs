@@ -7,26 +7,26 @@ use std::sync::Arc;
 use eyot_deploy::{Matched, Route};
 use http::{HeaderMap, Uri, header};
 
-use crate::serving::endpoint::Endpoint;
-use spin::OfRoute;
+use crate::serving::endpoint::DeploymentEntry;
+use spin::RouteHeaders;
 
 /// A deployment at one of its routes.
-pub(crate) struct Mounted {
+pub(crate) struct MountedRoute {
     pub(crate) route: Route,
-    pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) told: OfRoute,
+    pub(crate) endpoint: Arc<DeploymentEntry>,
+    pub(crate) headers: RouteHeaders,
 }
 
-impl Mounted {
-    pub(crate) fn new(route: &Route, endpoint: &Arc<Endpoint>) -> Arc<Self> {
-        let (route, endpoint, told) = (route.clone(), endpoint.clone(), OfRoute::new(route));
-        Arc::new(Self { route, endpoint, told })
+impl MountedRoute {
+    pub(crate) fn new(route: &Route, endpoint: &Arc<DeploymentEntry>) -> Arc<Self> {
+        let (route, endpoint, headers) = (route.clone(), endpoint.clone(), RouteHeaders::new(route));
+        Arc::new(Self { route, endpoint, headers })
     }
 }
 
 /// What a request is for.
-pub(crate) struct Found {
-    pub(crate) mounted: Arc<Mounted>,
+pub(crate) struct RouteMatch {
+    pub(crate) mounted: Arc<MountedRoute>,
     pub(crate) matched: Matched,
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use eyot_core::{Error, Result};
 
-use crate::serving::endpoint::{Endpoint, Live};
+use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
 use crate::serving::exchange::Exchange;
 use crate::serving::state::GatewayState;
 
 /// What a door does with a request: the steps of [`serve`], in their order.
-pub(crate) trait Work: Send + Sized {
+pub(crate) trait RequestWork: Send + Sized {
     /// What was asked, decoded.
     type Input: Send;
     /// What was asked, fit for the revision that answers it.
@@ -26,12 +26,12 @@ pub(crate) trait Work: Send + Sized {
     fn name(&self) -> &str;
 
     /// The deployment that is asked for.
-    fn find(&self) -> Result<Arc<Endpoint>> {
+    fn find(&self) -> Result<Arc<DeploymentEntry>> {
         self.gateway().endpoint(self.name())
     }
 
     /// Refuses what is wrong before anything of the body was read. It counts against no revision.
-    fn check(&mut self, _deployment: &Endpoint) -> Result<(), Self::Failure> {
+    fn check(&mut self, _deployment: &DeploymentEntry) -> Result<(), Self::Failure> {
         Ok(())
     }
 
@@ -40,21 +40,25 @@ pub(crate) trait Work: Send + Sized {
     fn read(
         &mut self,
         exchange: &mut Exchange,
-        deployment: &Endpoint,
+        deployment: &DeploymentEntry,
     ) -> impl Future<Output = Result<Self::Input, Self::Failure>> + Send;
 
     /// The revision that answers.
-    fn select(&self, deployment: &Endpoint, input: &Self::Input) -> Result<Arc<Live>>;
+    fn select(&self, deployment: &DeploymentEntry, input: &Self::Input) -> Result<Arc<ServingRevision>>;
 
     /// Checks what was asked against the revision, and shortens the deadline where the client waits less long.
-    fn prepare(&mut self, exchange: &mut Exchange, revision: &Live, input: Self::Input)
-    -> Result<Self::Call>;
+    fn prepare(
+        &mut self,
+        exchange: &mut Exchange,
+        revision: &ServingRevision,
+        input: Self::Input,
+    ) -> Result<Self::Call>;
 
     /// Does the work, now that the revision has room, and makes the answer.
     fn run(
         self,
         exchange: &mut Exchange,
-        revision: Arc<Live>,
+        revision: Arc<ServingRevision>,
         call: Self::Call,
     ) -> impl Future<Output = Result<Self::Answer, Self::Failure>> + Send;
 
@@ -64,12 +68,12 @@ pub(crate) trait Work: Send + Sized {
 }
 
 /// Serves a request. However it ends, and whether its client still waits or not, those who watch are told once.
-pub(crate) async fn serve<W: Work>(mut exchange: Exchange, work: W) -> W::Response {
+pub(crate) async fn serve<W: RequestWork>(mut exchange: Exchange, work: W) -> W::Response {
     let attempted = attempt(&mut exchange, work).await;
     W::respond(exchange, attempted)
 }
 
-async fn attempt<W: Work>(exchange: &mut Exchange, mut work: W) -> Result<W::Answer, W::Failure> {
+async fn attempt<W: RequestWork>(exchange: &mut Exchange, mut work: W) -> Result<W::Answer, W::Failure> {
     let found = work.gateway().refuse_when_draining().and_then(|()| work.find());
     let deployment = found.inspect_err(|_| exchange.asks_for_unknown(work.name()))?;
     exchange.find(deployment.clone());

@@ -1,3 +1,5 @@
+//! What answers tensors: a model alone, or a component with the models that it was granted.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ pub trait Predictor: Send + Sync + 'static {
     fn signature(&self) -> &Signature;
 
     /// Answers one request. `inputs` fit the signature, in its order.
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted>;
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput>;
 
     /// What each model runs on, by the name under which it is granted.
     fn ran_on(&self) -> BTreeMap<String, RanOn>;
@@ -24,7 +26,7 @@ pub trait Predictor: Send + Sync + 'static {
 
 /// An answer, and what its inferences took.
 #[derive(Clone, Debug, Default)]
-pub struct Predicted {
+pub struct PredictorOutput {
     pub outputs: Vec<NamedTensor>,
     pub spent: Spent,
 }
@@ -44,9 +46,9 @@ impl Predictor for ModelPredictor {
         self.0.signature()
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
         let Inferred { outputs, queued, computed, batch } = self.0.infer_as(inputs, ask).await?;
-        Ok(Predicted { outputs, spent: Spent { inferences: 1, queued, computed, batch, at_once: 1 } })
+        Ok(PredictorOutput { outputs, spent: Spent { inferences: 1, queued, computed, batch, at_once: 1 } })
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {
@@ -76,9 +78,9 @@ impl Predictor for ComponentPredictor {
         self.handler.signature()
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
         let Answer { outputs, spent } = self.handler.answer_as(inputs, ask).await?;
-        Ok(Predicted { outputs, spent })
+        Ok(PredictorOutput { outputs, spent })
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {

@@ -8,28 +8,28 @@ use eyot_deploy::{Route, Traffic};
 use http::{HeaderMap, Uri};
 use parking_lot::RwLock;
 
-use crate::serving::admission::Gate;
-use crate::serving::endpoint::{Endpoint, Live, Revision};
-use crate::serving::mounted::{Found, Mounted, host};
+use crate::serving::admission::AdmissionGate;
+use crate::serving::endpoint::{DeploymentEntry, LoadedRevision, ServingRevision};
+use crate::serving::mounted::{MountedRoute, RouteMatch, host};
 
 /// What serves now. A request that has looked up its revision keeps it until it ends.
 #[derive(Default)]
-pub(crate) struct Revisions {
-    endpoints: RwLock<HashMap<Name, Arc<Endpoint>>>,
-    routes: RwLock<Routes>,
+pub(crate) struct RouteTable {
+    endpoints: RwLock<HashMap<Name, Arc<DeploymentEntry>>>,
+    routes: RwLock<RouteIndex>,
 }
 
 /// Routes by the first segment of their path, the most exact first; those whose first segment may be
 /// anything under the empty one.
-type Routes = HashMap<String, Vec<Arc<Mounted>>>;
+type RouteIndex = HashMap<String, Vec<Arc<MountedRoute>>>;
 
-fn routes<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Routes {
-    let mut routes = Routes::new();
+fn routes<'a>(endpoints: impl Iterator<Item = &'a Arc<DeploymentEntry>>) -> RouteIndex {
+    let mut routes = RouteIndex::new();
     for endpoint in endpoints {
         let Some(main) = endpoint.main() else { continue };
         for route in &main.revision.routes {
             let first = route.first().unwrap_or_default().to_owned();
-            routes.entry(first).or_default().push(Mounted::new(route, endpoint));
+            routes.entry(first).or_default().push(MountedRoute::new(route, endpoint));
         }
     }
     for found in routes.values_mut() {
@@ -40,14 +40,14 @@ fn routes<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Routes {
     routes
 }
 
-impl Revisions {
+impl RouteTable {
     /// Lets requests that name the revision reach it.
-    pub(crate) fn add(&self, revision: Revision) {
+    pub(crate) fn add(&self, revision: LoadedRevision) {
         let (name, number) = (revision.deployment.clone(), revision.revision);
-        let gate = Gate::new(revision.concurrency, revision.queue);
-        let live = Live { version: number.to_string(), gate, stats: Arc::default(), revision };
+        let gate = AdmissionGate::new(revision.concurrency, revision.queue);
+        let live = ServingRevision { version: number.to_string(), gate, stats: Arc::default(), revision };
         let mut serving = self.endpoints.write();
-        let endpoint = serving.entry(name.clone()).or_insert_with(|| Arc::new(Endpoint::new(name)));
+        let endpoint = serving.entry(name.clone()).or_insert_with(|| Arc::new(DeploymentEntry::new(name)));
         let mut revisions = endpoint.revisions.clone();
         revisions.insert(number, Arc::new(live));
         *endpoint = endpoint.with(revisions, endpoint.traffic.clone());
@@ -55,7 +55,7 @@ impl Revisions {
     }
 
     /// The deployment that answers a request to this address itself: the one with the most exact route.
-    pub(crate) fn web(&self, uri: &Uri, headers: &HeaderMap) -> Option<Found> {
+    pub(crate) fn web(&self, uri: &Uri, headers: &HeaderMap) -> Option<RouteMatch> {
         let routes = self.routes.read();
         if routes.is_empty() {
             return None;
@@ -67,7 +67,7 @@ impl Revisions {
         let fits = best.filter_map(|mounted| {
             let there = mounted.route.host().is_none_or(|wanted| host.as_deref() == Some(wanted));
             let matched = there.then(|| mounted.route.matches(path)).flatten()?;
-            Some(Found { mounted: mounted.clone(), matched })
+            Some(RouteMatch { mounted: mounted.clone(), matched })
         });
         fits.max_by(|one, other| one.mounted.route.rank().cmp(&other.mounted.route.rank()))
     }
@@ -96,12 +96,12 @@ impl Revisions {
         *self.routes.write() = routes(serving.values());
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<Endpoint>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<DeploymentEntry>> {
         self.endpoints.read().get(name).cloned()
     }
 
     /// Every deployment, by name.
-    pub(crate) fn all(&self) -> Vec<Arc<Endpoint>> {
+    pub(crate) fn all(&self) -> Vec<Arc<DeploymentEntry>> {
         let mut all: Vec<_> = self.endpoints.read().values().cloned().collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all

@@ -12,13 +12,13 @@ pub(crate) fn low_discrepancy_point(turn: &AtomicU64) -> u64 {
 
 /// Takes a share of requests.
 #[derive(Debug)]
-pub(crate) struct Sampler {
+pub(crate) struct ShareSampler {
     /// From 0 to 1.
     share: f64,
     turn: AtomicU64,
 }
 
-impl Sampler {
+impl ShareSampler {
     pub(crate) fn new(share: f64) -> Self {
         Self { share, turn: AtomicU64::new(0) }
     }

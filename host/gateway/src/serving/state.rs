@@ -11,30 +11,30 @@ use http::{HeaderMap, header};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use crate::serving::endpoint::Endpoint;
-use crate::serving::exchange::observer::Observers;
+use crate::serving::endpoint::DeploymentEntry;
+use crate::serving::exchange::observer::ObserverList;
 use crate::serving::exchange::{Exchange, ExchangeKind};
-use crate::serving::model_control::Repository;
-use crate::serving::route_table::Revisions;
-use crate::serving::sampling::Sampler;
-use crate::serving::trace::{RequestSpan, Trace};
+use crate::serving::model_control::ModelRepository;
+use crate::serving::route_table::RouteTable;
+use crate::serving::sampling::ShareSampler;
+use crate::serving::trace::{RequestSpan, TraceContext};
 
 /// The data plane of a process, as its doors see it.
 pub(crate) struct GatewayState {
     pub(crate) config: config::Gateway,
-    pub(crate) revisions: Revisions,
+    pub(crate) revisions: RouteTable,
     pub(crate) draining: AtomicBool,
     /// For work that takes long.
     lane: Arc<Lane>,
     /// Counts changes of what serves, for those who watch.
     changes: watch::Sender<u64>,
     /// Empty again when serving ends: the repository leads back here.
-    pub(crate) repository: RwLock<Option<Arc<dyn Repository>>>,
+    pub(crate) repository: RwLock<Option<Arc<dyn ModelRepository>>>,
     pub(crate) models: OnceLock<Arc<Models>>,
     /// Nobody until the server listens.
-    observers: OnceLock<Arc<Observers>>,
+    observers: OnceLock<Arc<ObserverList>>,
     /// Which requests begin a trace, where traces are collected.
-    trace_sampler: Option<Sampler>,
+    trace_sampler: Option<ShareSampler>,
 }
 
 impl GatewayState {
@@ -42,10 +42,10 @@ impl GatewayState {
     pub(crate) fn new(config: config::Gateway, lane: Arc<Lane>) -> Self {
         let (changes, _) = watch::channel(0);
         let collects_traces = !config.otlp_endpoint.is_empty();
-        let trace_sampler = collects_traces.then(|| Sampler::new(config.trace_share));
+        let trace_sampler = collects_traces.then(|| ShareSampler::new(config.trace_share));
         Self {
             config,
-            revisions: Revisions::default(),
+            revisions: RouteTable::default(),
             draining: AtomicBool::new(false),
             lane,
             changes,
@@ -57,12 +57,12 @@ impl GatewayState {
     }
 
     /// Does what takes long where it keeps no other request waiting.
-    pub(crate) async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.lane.run(async { work() }).await
     }
 
     /// The deployment of that name; `NotFound` lists those there are.
-    pub(crate) fn endpoint(&self, name: &str) -> Result<Arc<Endpoint>> {
+    pub(crate) fn endpoint(&self, name: &str) -> Result<Arc<DeploymentEntry>> {
         self.revisions.get(name).ok_or_else(|| {
             let shown: String = name.chars().take(128).collect();
             Error::not_found(format!("there is no model '{shown}'")).hint(
@@ -81,18 +81,18 @@ impl GatewayState {
         }
     }
 
-    pub(crate) fn repository(&self) -> Option<Arc<dyn Repository>> {
+    pub(crate) fn repository(&self) -> Option<Arc<dyn ModelRepository>> {
         self.repository.read().clone()
     }
 
     /// Lets these watch every request from now on.
-    pub(crate) fn observe(&self, observers: Observers) -> Result<()> {
+    pub(crate) fn observe(&self, observers: ObserverList) -> Result<()> {
         self.observers.set(Arc::new(observers)).map_err(|_| Error::internal("the gateway listens already"))
     }
 
     /// A request that has just come.
     pub(crate) fn begin(&self, kind: ExchangeKind, headers: &HeaderMap, caller: SocketAddr) -> Exchange {
-        let trace = Trace::of(headers);
+        let trace = TraceContext::of(headers);
         // A client that has decided decides.
         let is_recorded = self.trace_sampler.as_ref().is_some_and(|sampler| match &trace {
             Some(trace) => trace.is_sampled(),

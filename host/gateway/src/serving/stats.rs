@@ -7,7 +7,7 @@ use eyot_core::{Clock as _, Kind, SystemClock};
 use eyot_engine::Spent;
 
 /// The upper bounds of a histogram's buckets; what is longer is in a last one of its own.
-pub(crate) const BOUNDS: [Duration; 18] = [
+pub(crate) const DURATION_BOUNDS: [Duration; 18] = [
     Duration::from_micros(25),
     Duration::from_micros(50),
     Duration::from_micros(100),
@@ -30,20 +30,20 @@ pub(crate) const BOUNDS: [Duration; 18] = [
 
 /// Durations, by how long they are.
 #[derive(Default)]
-pub(crate) struct Histogram {
-    buckets: [AtomicU64; BOUNDS.len() + 1],
+pub(crate) struct DurationHistogram {
+    buckets: [AtomicU64; DURATION_BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
-impl Histogram {
+impl DurationHistogram {
     pub(crate) fn add(&self, duration: Duration) {
-        let bucket = BOUNDS.partition_point(|bound| *bound < duration);
+        let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < duration);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.nanoseconds.fetch_add(nanoseconds(duration), Ordering::Relaxed);
     }
 
     /// How many there are in each bucket.
-    pub(crate) fn buckets(&self) -> [u64; BOUNDS.len() + 1] {
+    pub(crate) fn buckets(&self) -> [u64; DURATION_BOUNDS.len() + 1] {
         std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed))
     }
 
@@ -52,30 +52,33 @@ impl Histogram {
     }
 
     /// How many there are, and how long together.
-    pub(crate) fn total(&self) -> Total {
-        Total { count: self.buckets().iter().sum(), nanoseconds: self.nanoseconds.load(Ordering::Relaxed) }
+    pub(crate) fn total(&self) -> DurationTotal {
+        DurationTotal {
+            count: self.buckets().iter().sum(),
+            nanoseconds: self.nanoseconds.load(Ordering::Relaxed),
+        }
     }
 }
 
 /// The upper bounds of the buckets for sizes; what is larger is in a last one of its own.
-pub(crate) const SIZES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+pub(crate) const COUNT_BOUNDS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 /// Batches by how many calls ran together, or other things that are counted in ones.
 #[derive(Default)]
-pub(crate) struct Sizes {
-    buckets: [AtomicU64; SIZES.len() + 1],
+pub(crate) struct CountHistogram {
+    buckets: [AtomicU64; COUNT_BOUNDS.len() + 1],
     sum: AtomicU64,
 }
 
-impl Sizes {
+impl CountHistogram {
     fn add(&self, size: usize) {
-        let bucket = SIZES.partition_point(|bound| *bound < size);
+        let bucket = COUNT_BOUNDS.partition_point(|bound| *bound < size);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(size as u64, Ordering::Relaxed);
     }
 
     /// How many there are in each bucket, and the sum of all.
-    pub(crate) fn read(&self) -> ([u64; SIZES.len() + 1], u64) {
+    pub(crate) fn read(&self) -> ([u64; COUNT_BOUNDS.len() + 1], u64) {
         let buckets = std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed));
         (buckets, self.sum.load(Ordering::Relaxed))
     }
@@ -83,7 +86,7 @@ impl Sizes {
 
 /// How many, and how long together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Total {
+pub(crate) struct DurationTotal {
     pub(crate) count: u64,
     pub(crate) nanoseconds: u64,
 }
@@ -94,7 +97,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 /// What shadow requests came to, compared with the answers that were given.
 #[derive(Default)]
-pub(crate) struct Shadowed {
+pub(crate) struct ShadowCounts {
     pub(crate) same: AtomicU64,
     pub(crate) different: AtomicU64,
     pub(crate) failed: AtomicU64,
@@ -104,33 +107,33 @@ pub(crate) struct Shadowed {
 
 /// All that is counted of one revision.
 #[derive(Default)]
-pub(crate) struct Stats {
+pub(crate) struct RevisionStats {
     ok: AtomicU64,
     failures: [AtomicU64; Kind::ALL.len()],
     pub(crate) in_flight: AtomicUsize,
-    pub(crate) success: Histogram,
-    pub(crate) fail: Histogram,
-    pub(crate) decode: Histogram,
-    pub(crate) queue: Histogram,
+    pub(crate) success: DurationHistogram,
+    pub(crate) fail: DurationHistogram,
+    pub(crate) decode: DurationHistogram,
+    pub(crate) queue: DurationHistogram,
     /// In the model or component, all in all.
-    pub(crate) prediction: Histogram,
+    pub(crate) prediction: DurationHistogram,
     /// In the component, without its inferences.
-    pub(crate) guest: Histogram,
+    pub(crate) guest: DurationHistogram,
     /// Inferences that wait for a thread and for company.
-    pub(crate) model_queue: Histogram,
+    pub(crate) model_queue: DurationHistogram,
     /// In the back end.
-    pub(crate) inference: Histogram,
-    pub(crate) batches: Sizes,
+    pub(crate) inference: DurationHistogram,
+    pub(crate) batches: CountHistogram,
     /// Inferences of one prediction under way at the same time.
-    pub(crate) at_once: Sizes,
-    pub(crate) encode: Histogram,
-    pub(crate) shadowed: Shadowed,
+    pub(crate) at_once: CountHistogram,
+    pub(crate) encode: DurationHistogram,
+    pub(crate) shadowed: ShadowCounts,
     last: AtomicU64,
 }
 
-impl Stats {
+impl RevisionStats {
     /// A prediction has ended, and what is known of its inferences if it went well.
-    pub(crate) fn predicted(&self, took: Duration, spent: Option<Spent>) {
+    pub(crate) fn record_prediction(&self, took: Duration, spent: Option<Spent>) {
         self.prediction.add(took);
         let Some(spent) = spent else { return };
         self.guest.add(took.saturating_sub(spent.queued + spent.computed));
@@ -180,13 +183,13 @@ mod tests {
 
     #[test]
     fn durations_fall_into_the_bucket_that_holds_them() {
-        let histogram = Histogram::default();
+        let histogram = DurationHistogram::default();
         for (duration, bucket) in [
             (Duration::ZERO, 0),
-            (BOUNDS[0], 0),
-            (BOUNDS[0] + Duration::from_nanos(1), 1),
-            (Duration::from_secs(10), BOUNDS.len() - 1),
-            (Duration::MAX, BOUNDS.len()),
+            (DURATION_BOUNDS[0], 0),
+            (DURATION_BOUNDS[0] + Duration::from_nanos(1), 1),
+            (Duration::from_secs(10), DURATION_BOUNDS.len() - 1),
+            (Duration::MAX, DURATION_BOUNDS.len()),
         ] {
             let before = histogram.buckets()[bucket];
             histogram.add(duration);

@@ -4,35 +4,35 @@ use eyot_core::Error;
 use http::HeaderMap;
 
 /// The header that says which trace a request, or an answer, belongs to.
-pub(crate) const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACEPARENT_HEADER: &str = "traceparent";
 
 /// A valid `traceparent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trace(String);
+pub(crate) struct TraceContext(String);
 
 /// The span of a request, and whose part it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestSpan {
     /// What others name as their parent.
-    pub(crate) trace: Trace,
+    pub(crate) trace: TraceContext,
     pub(crate) parent: Option<String>,
 }
 
 impl RequestSpan {
     /// The span of a request that came with this trace, or with none.
-    pub(crate) fn begin(parent: Option<&Trace>) -> Self {
+    pub(crate) fn begin(parent: Option<&TraceContext>) -> Self {
         match parent {
             Some(parent) => Self { trace: parent.child(), parent: Some(parent.span().to_owned()) },
-            None => Self { trace: Trace::root(), parent: None },
+            None => Self { trace: TraceContext::root(), parent: None },
         }
     }
 }
 
-impl Trace {
+impl TraceContext {
     /// The trace that a request is part of. A header that is wrong is as good as none, as the standard
     /// has it: a client's tracing must not fail its requests.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        headers.get(TRACEPARENT)?.to_str().ok()?.parse().ok()
+        headers.get(TRACEPARENT_HEADER)?.to_str().ok()?.parse().ok()
     }
 
     /// The beginning of a trace, which is recorded.
@@ -76,7 +76,7 @@ fn span() -> String {
     id
 }
 
-impl std::str::FromStr for Trace {
+impl std::str::FromStr for TraceContext {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
@@ -113,7 +113,7 @@ mod tests {
             ("00".to_owned(), false),
             (String::new(), false),
         ] {
-            assert_eq!(text.parse::<Trace>().is_ok(), taken, "{text}");
+            assert_eq!(text.parse::<TraceContext>().is_ok(), taken, "{text}");
         }
     }
 }

@@ -3,8 +3,8 @@
 use eyot_core::Kind;
 
 use crate::serving::exchange::observer::{Capture, Observer};
-use crate::serving::exchange::{Exchange, Outcome};
-use crate::serving::trace::Trace;
+use crate::serving::exchange::{Exchange, ExchangeOutcome};
+use crate::serving::trace::TraceContext;
 
 pub(super) struct FailureLog;
 
@@ -14,9 +14,11 @@ impl Observer for FailureLog {
     }
 
     fn finished(&self, exchange: &Exchange) {
-        let (Outcome::Failed(error), Some(live)) = (exchange.outcome(), exchange.revision()) else { return };
+        let (ExchangeOutcome::Failed(error), Some(live)) = (exchange.outcome(), exchange.revision()) else {
+            return;
+        };
         if matches!(error.kind(), Kind::Internal | Kind::Corrupt | Kind::Failed) {
-            let trace = exchange.trace.as_ref().map(Trace::as_str).unwrap_or_default();
+            let trace = exchange.trace.as_ref().map(TraceContext::as_str).unwrap_or_default();
             let (deployment, revision) = (&live.revision.deployment, live.revision.revision);
             tracing::warn!(%deployment, revision, id = %exchange.id, trace, error = %error.chain(), "a prediction failed");
         }

@@ -4,8 +4,8 @@
 use eyot_core::Kind;
 
 use crate::serving::exchange::observer::{Capture, Observer};
-use crate::serving::exchange::{Exchange, ExchangeKind, Outcome};
-use crate::serving::stats::Stats;
+use crate::serving::exchange::{Exchange, ExchangeKind, ExchangeOutcome};
+use crate::serving::stats::RevisionStats;
 
 pub(super) struct MetricsObserver;
 
@@ -19,16 +19,16 @@ impl Observer for MetricsObserver {
         let Some(revision) = exchange.revision() else { return };
         add_timings(&revision.stats, exchange);
         let outcome = match exchange.outcome() {
-            Outcome::Answered => Ok(()),
-            Outcome::Declined(kind) => Err(*kind),
-            Outcome::Failed(error) => Err(error.kind()),
-            Outcome::Cancelled => Err(Kind::Cancelled),
+            ExchangeOutcome::Answered => Ok(()),
+            ExchangeOutcome::Declined(kind) => Err(*kind),
+            ExchangeOutcome::Failed(error) => Err(error.kind()),
+            ExchangeOutcome::Cancelled => Err(Kind::Cancelled),
         };
         revision.stats.end(exchange.timings.total(), outcome);
     }
 }
 
-fn add_timings(stats: &Stats, exchange: &Exchange) {
+fn add_timings(stats: &RevisionStats, exchange: &Exchange) {
     let timings = &exchange.timings;
     if let Some(decode) = timings.decode {
         stats.decode.add(decode);
@@ -38,7 +38,7 @@ fn add_timings(stats: &Stats, exchange: &Exchange) {
     }
     match (timings.work, exchange.kind) {
         (Some(work), ExchangeKind::Http) => stats.inference.add(work),
-        (Some(work), _) => stats.predicted(work, exchange.usage),
+        (Some(work), _) => stats.record_prediction(work, exchange.usage),
         (None, _) => {}
     }
     if let Some(encode) = timings.encode {
@@ -57,17 +57,17 @@ mod tests {
     use eyot_core::Error;
 
     use super::*;
-    use crate::serving::exchange::observer::Observers;
-    use crate::serving::route_table::Revisions;
+    use crate::serving::exchange::observer::ObserverList;
+    use crate::serving::route_table::RouteTable;
     use crate::tests::{MINUTE, echo, revision};
 
     #[test]
     fn every_request_ends_in_one_way() {
-        let revisions = Revisions::default();
+        let revisions = RouteTable::default();
         revisions.add(revision(1, echo(&Arc::default(), None), MINUTE));
         let deployment = revisions.get("echo").unwrap();
         let live = deployment.version("1").unwrap();
-        let observers = Arc::new(Observers::new(vec![Arc::new(MetricsObserver)]).unwrap());
+        let observers = Arc::new(ObserverList::new(vec![Arc::new(MetricsObserver)]).unwrap());
         let caller = SocketAddr::from((Ipv4Addr::LOCALHOST, 7));
         let begin = || {
             let mut exchange =
@@ -76,8 +76,8 @@ mod tests {
             exchange.select(live.clone());
             exchange
         };
-        begin().finish(Outcome::Answered);
-        begin().finish(Outcome::Failed(Error::exhausted("full")));
+        begin().finish(ExchangeOutcome::Answered);
+        begin().finish(ExchangeOutcome::Failed(Error::exhausted("full")));
         let pending = begin();
         let stats = &live.stats;
         assert_eq!(stats.in_flight.load(Ordering::Relaxed), 1);

@@ -19,31 +19,31 @@ use serde_json::{Value, json};
 
 use crate::protocol::encode::{self, NonFinite};
 use crate::serving::exchange::observer::{Capture, Observer};
-use crate::serving::exchange::{Captured, Exchange, ExchangeKind, Outcome};
-use crate::serving::sampling::Sampler;
-use crate::serving::trace::Trace;
+use crate::serving::exchange::{CapturedCall, Exchange, ExchangeKind, ExchangeOutcome};
+use crate::serving::sampling::ShareSampler;
+use crate::serving::trace::TraceContext;
 
 /// What one line tells.
 pub(crate) struct LoggedCall {
     id: String,
-    trace: Option<Trace>,
+    trace: Option<TraceContext>,
     deployment: Name,
     revision: u64,
     took: Duration,
-    call: Arc<Captured>,
+    call: Arc<CapturedCall>,
     /// Why there is no answer: its chain of causes.
     error: Option<String>,
 }
 
 /// Lines that wait to be written; more are dropped rather than waited for.
-const WAITING: usize = 256;
+const QUEUED_LINES: usize = 256;
 
 /// A tensor of more bytes is told by its type and shape alone, a value of more by how long it is.
-const SHOWN: usize = 64 << 10;
+const MAX_SHOWN_BYTES: usize = 64 << 10;
 
 /// Writes on a thread of its own, which ends with the log.
 pub(crate) struct PredictionLog {
-    sampler: Sampler,
+    sampler: ShareSampler,
     lines: SyncSender<LoggedCall>,
     dropped: AtomicU64,
 }
@@ -52,13 +52,13 @@ impl PredictionLog {
     /// Tells `share` of all requests, from 0 to 1, into files under `dir` of at most `limit` bytes.
     pub(crate) fn open(dir: &Path, share: f64, limit: u64) -> Result<Self> {
         std::fs::create_dir_all(dir).context(|| format!("cannot create {}", dir.display()))?;
-        let (lines, told) = sync_channel(WAITING);
-        let files = Files { dir: dir.to_owned(), limit, open: HashMap::new() };
+        let (lines, told) = sync_channel(QUEUED_LINES);
+        let files = LogFiles { dir: dir.to_owned(), limit, open: HashMap::new() };
         let thread = std::thread::Builder::new().name("prediction log".to_owned());
         thread
             .spawn(move || files.write_all(told))
             .map_err(|error| Error::internal("no thread can be started").because(error))?;
-        Ok(Self { sampler: Sampler::new(share), lines, dropped: AtomicU64::new(0) })
+        Ok(Self { sampler: ShareSampler::new(share), lines, dropped: AtomicU64::new(0) })
     }
 
     /// Requests that were not told because the disk was slower than they.
@@ -87,7 +87,7 @@ impl Observer for PredictionLog {
             took,
             call: call.clone(),
             error: match exchange.outcome() {
-                Outcome::Failed(error) => Some(error.chain()),
+                ExchangeOutcome::Failed(error) => Some(error.chain()),
                 _ => None,
             },
         };
@@ -97,13 +97,13 @@ impl Observer for PredictionLog {
     }
 }
 
-struct Files {
+struct LogFiles {
     dir: PathBuf,
     limit: u64,
     open: HashMap<Name, (File, u64)>,
 }
 
-impl Files {
+impl LogFiles {
     fn write_all(mut self, told: Receiver<LoggedCall>) {
         for told in told {
             if let Err(error) = self.write(&told) {
@@ -147,7 +147,7 @@ fn line(told: &LoggedCall) -> Vec<u8> {
         "deployment": told.deployment,
         "revision": told.revision,
         "microseconds": u64::try_from(told.took.as_micros()).unwrap_or(u64::MAX),
-        "traceparent": told.trace.as_ref().map(Trace::as_str),
+        "traceparent": told.trace.as_ref().map(TraceContext::as_str),
     });
     line.extend_from_slice(head.to_string().as_bytes());
     // The object goes on.
@@ -157,13 +157,13 @@ fn line(told: &LoggedCall) -> Vec<u8> {
         write(&mut line);
     };
     match &*told.call {
-        Captured::Prediction { inputs, outputs } => {
+        CapturedCall::Prediction { inputs, outputs } => {
             field("inputs", &|line| tensors(line, inputs));
             if let Some(outputs) = outputs {
                 field("outputs", &|line| tensors(line, outputs));
             }
         }
-        Captured::Function { name, arguments, reply } => {
+        CapturedCall::Function { name, arguments, reply } => {
             field("function", &|line| value(line, &Value::from(name.as_str())));
             match arguments {
                 Arguments::Values(values) => field("arguments", &|line| value(line, &json!(values))),
@@ -187,7 +187,7 @@ fn line(told: &LoggedCall) -> Vec<u8> {
 
 fn value(line: &mut Vec<u8>, value: &Value) {
     let text = value.to_string();
-    if text.len() <= SHOWN {
+    if text.len() <= MAX_SHOWN_BYTES {
         line.extend_from_slice(text.as_bytes());
     } else {
         line.extend_from_slice(json!({ "characters": text.len() }).to_string().as_bytes());
@@ -195,7 +195,7 @@ fn value(line: &mut Vec<u8>, value: &Value) {
 }
 
 fn bytes(line: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() <= SHOWN {
+    if bytes.len() <= MAX_SHOWN_BYTES {
         value(line, &json!({ "base64": STANDARD.encode(bytes) }));
     } else {
         value(line, &json!({ "bytes": bytes.len() }));
@@ -213,7 +213,8 @@ fn tensors(line: &mut Vec<u8>, tensors: &[NamedTensor]) {
         line.extend_from_slice(b",\"data\":[");
         // Bytes that are no text have no place in JSON.
         let start = line.len();
-        if tensor.bytes().len() > SHOWN || encode::elements(line, tensor, NonFinite::Words).is_err() {
+        if tensor.bytes().len() > MAX_SHOWN_BYTES || encode::elements(line, tensor, NonFinite::Words).is_err()
+        {
             line.truncate(before);
             line.push(b'}');
         } else {
@@ -258,7 +259,7 @@ mod tests {
             deployment: "iris".parse().unwrap(),
             revision: 3,
             took: Duration::from_micros(7),
-            call: Arc::new(Captured::Prediction {
+            call: Arc::new(CapturedCall::Prediction {
                 inputs: tensor(Tensor::of(vec![1, 2], &[1.5_f32, f32::NAN]).unwrap()),
                 outputs: Some(tensor(Tensor::of_strings(vec![1], &[b"\xff"]).unwrap())),
             }),
@@ -271,7 +272,7 @@ mod tests {
         let dir = std::env::temp_dir().join(eyot_core::new_id());
         std::fs::create_dir(&dir).unwrap();
         let size = line(&told("00")).len() as u64;
-        let mut files = Files { dir: dir.clone(), limit: 3 * size, open: HashMap::new() };
+        let mut files = LogFiles { dir: dir.clone(), limit: 3 * size, open: HashMap::new() };
         for number in 10..18 {
             files.write(&told(&number.to_string())).unwrap();
         }
@@ -301,7 +302,7 @@ mod tests {
     #[test]
     fn calls_of_functions_are_told_as_they_were_made() {
         let values = |value: Value| Arguments::Values(value.as_object().unwrap().clone());
-        let long = "x".repeat(SHOWN);
+        let long = "x".repeat(MAX_SHOWN_BYTES);
         for (arguments, reply, expected) in [
             (
                 values(json!({"a": [1, null]})),
@@ -321,7 +322,7 @@ mod tests {
                 r#""arguments":{},"reply":{"characters":65538}}"#,
             ),
             (
-                Arguments::Bytes(vec![0; SHOWN + 1]),
+                Arguments::Bytes(vec![0; MAX_SHOWN_BYTES + 1]),
                 Ok(Reply::Value(json!(null))),
                 r#""arguments":{"bytes":65537},"reply":null}"#,
             ),
@@ -330,7 +331,7 @@ mod tests {
                 Ok(reply) => (Some(reply), None),
                 Err(error) => (None, Some(error)),
             };
-            let call = Arc::new(Captured::Function { name: "f".into(), arguments, reply });
+            let call = Arc::new(CapturedCall::Function { name: "f".into(), arguments, reply });
             let line = String::from_utf8(line(&LoggedCall { call, error, ..told("7") })).unwrap();
             assert!(line.trim_end().ends_with(&format!(r#""function":"f",{expected}"#)), "{line}");
         }

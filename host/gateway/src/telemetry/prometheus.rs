@@ -14,60 +14,62 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Telemetry;
-use crate::serving::endpoint::Live;
+use super::GatewayTelemetry;
+use crate::serving::endpoint::ServingRevision;
 use crate::serving::state::GatewayState;
-use crate::serving::stats::{BOUNDS, Histogram, SIZES, Sizes, Stats};
+use crate::serving::stats::{
+    COUNT_BOUNDS, CountHistogram, DURATION_BOUNDS, DurationHistogram, RevisionStats,
+};
 
-pub(crate) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const PROMETHEUS_TEXT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All figures as they are now.
-pub(crate) fn text(gateway: &Arc<GatewayState>, telemetry: &Arc<Telemetry>) -> Result<String> {
+pub(crate) fn text(gateway: &Arc<GatewayState>, telemetry: &Arc<GatewayTelemetry>) -> Result<String> {
     let mut registry = Registry::with_prefix("eyot");
-    registry.register_collector(Box::new(Figures(gateway.clone(), telemetry.clone())));
+    registry.register_collector(Box::new(MetricsCollector(gateway.clone(), telemetry.clone())));
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry)
         .map_err(|error| Error::internal("metrics cannot be written").because(error))?;
     Ok(text)
 }
 
-type Labels = Vec<(&'static str, String)>;
+type LabelPairs = Vec<(&'static str, String)>;
 
-struct Figures(Arc<GatewayState>, Arc<Telemetry>);
+struct MetricsCollector(Arc<GatewayState>, Arc<GatewayTelemetry>);
 
-impl fmt::Debug for Figures {
+impl fmt::Debug for MetricsCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Figures")
     }
 }
 
 /// A figure, and the labels of its own that it has beside the revision's.
-type Figure<M> = (Labels, M);
+type LabeledMetric<M> = (LabelPairs, M);
 
 /// What a family tells of one revision: a figure for each value of its own labels.
-type Tell<'a, M> = &'a dyn Fn(&Stats, &Live) -> Vec<Figure<M>>;
+type MetricReader<'a, M> = &'a dyn Fn(&RevisionStats, &ServingRevision) -> Vec<LabeledMetric<M>>;
 
 /// A family of figures.
-struct Family<'a, M> {
+struct MetricFamily<'a, M> {
     name: &'static str,
     help: &'static str,
     unit: Option<Unit>,
     kind: MetricType,
-    figures: Tell<'a, M>,
+    figures: MetricReader<'a, M>,
 }
 
-impl Figures {
+impl MetricsCollector {
     fn write<M: EncodeMetric>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
-        family: &Family<'_, M>,
+        family: &MetricFamily<'_, M>,
     ) -> fmt::Result {
         let mut metric =
             encoder.encode_descriptor(family.name, family.help, family.unit.as_ref(), family.kind)?;
         for endpoint in self.0.revisions.all() {
             for live in endpoint.all() {
                 for (label, figure) in (family.figures)(&live.stats, live) {
-                    let mut labels: Labels =
+                    let mut labels: LabelPairs =
                         vec![("deployment", endpoint.name.to_string()), ("revision", live.version.clone())];
                     labels.extend(label);
                     figure.encode(metric.encode_family(&labels)?)?;
@@ -82,9 +84,9 @@ impl Figures {
         encoder: &mut DescriptorEncoder<'_>,
         name: &'static str,
         help: &'static str,
-        figures: Tell<'_, Counter>,
+        figures: MetricReader<'_, CounterValue>,
     ) -> fmt::Result {
-        self.write(encoder, &Family { name, help, unit: None, kind: MetricType::Counter, figures })
+        self.write(encoder, &MetricFamily { name, help, unit: None, kind: MetricType::Counter, figures })
     }
 
     fn gauges(
@@ -92,20 +94,20 @@ impl Figures {
         encoder: &mut DescriptorEncoder<'_>,
         name: &'static str,
         help: &'static str,
-        figures: Tell<'_, Gauge>,
+        figures: MetricReader<'_, GaugeValue>,
     ) -> fmt::Result {
-        self.write(encoder, &Family { name, help, unit: None, kind: MetricType::Gauge, figures })
+        self.write(encoder, &MetricFamily { name, help, unit: None, kind: MetricType::Gauge, figures })
     }
 
-    fn spread(
+    fn histograms(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         name: &'static str,
         help: &'static str,
         unit: Option<Unit>,
-        figures: Tell<'_, Spread>,
+        figures: MetricReader<'_, HistogramValue>,
     ) -> fmt::Result {
-        self.write(encoder, &Family { name, help, unit, kind: MetricType::Histogram, figures })
+        self.write(encoder, &MetricFamily { name, help, unit, kind: MetricType::Histogram, figures })
     }
 
     fn durations(
@@ -113,14 +115,15 @@ impl Figures {
         encoder: &mut DescriptorEncoder<'_>,
         name: &'static str,
         help: &'static str,
-        of: fn(&Stats) -> Vec<&Histogram>,
+        of: fn(&RevisionStats) -> Vec<&DurationHistogram>,
     ) -> fmt::Result {
-        let figures = |stats: &Stats, _: &Live| vec![(Vec::new(), Spread::of(&of(stats)))];
-        self.spread(encoder, name, help, Some(Unit::Seconds), &figures)
+        let figures =
+            |stats: &RevisionStats, _: &ServingRevision| vec![(Vec::new(), HistogramValue::of(&of(stats)))];
+        self.histograms(encoder, name, help, Some(Unit::Seconds), &figures)
     }
 }
 
-impl Collector for Figures {
+impl Collector for MetricsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
         self.requests(encoder)?;
@@ -136,36 +139,38 @@ impl Collector for Figures {
             None,
             MetricType::Counter,
         )?;
-        Counter(self.1.log.as_ref().map_or(0, |log| log.dropped())).encode(dropped)?;
+        CounterValue(self.1.log.as_ref().map_or(0, |log| log.dropped())).encode(dropped)?;
         let dropped = encoder.encode_descriptor(
             "spans_dropped",
             "Spans that the collector of traces was too slow for",
             None,
             MetricType::Counter,
         )?;
-        Counter(self.1.spans.as_ref().map_or(0, |spans| spans.dropped())).encode(dropped)
+        CounterValue(self.1.spans.as_ref().map_or(0, |spans| spans.dropped())).encode(dropped)
     }
 }
 
-impl Figures {
+impl MetricsCollector {
     fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let outcomes = |stats: &Stats, _: &Live| {
+        let outcomes = |stats: &RevisionStats, _: &ServingRevision| {
             // What never happened is not told, save for the one that always can.
             let happened = stats.outcomes().filter(|(outcome, count)| *outcome == "ok" || *count > 0);
-            happened.map(|(outcome, count)| (vec![("status", outcome.to_owned())], Counter(count))).collect()
+            happened
+                .map(|(outcome, count)| (vec![("status", outcome.to_owned())], CounterValue(count)))
+                .collect()
         };
         self.counts(encoder, "requests", "Predictions that were asked for, by how they ended", &outcomes)?;
         self.gauges(
             encoder,
             "requests_in_flight",
             "Predictions that are being made, waiting ones included",
-            &|stats, _| vec![(Vec::new(), Gauge(stats.in_flight.load(Ordering::Relaxed)))],
+            &|stats, _| vec![(Vec::new(), GaugeValue(stats.in_flight.load(Ordering::Relaxed)))],
         )?;
         self.gauges(
             encoder,
             "requests_waiting",
             "Predictions that wait for room in a revision",
-            &|_, live| vec![(Vec::new(), Gauge(live.gate.waiting()))],
+            &|_, live| vec![(Vec::new(), GaugeValue(live.gate.waiting()))],
         )?;
         self.counts(
             encoder,
@@ -191,34 +196,44 @@ impl Figures {
         let model_queue = "Inferences of one prediction, waiting for a thread and for company";
         self.durations(encoder, "model_queue_duration", model_queue, |stats| vec![&stats.model_queue])?;
         let seconds = Some(Unit::Seconds);
-        let inference = |stats: &Stats, live: &Live| vec![(runs_on(live), Spread::of(&[&stats.inference]))];
-        self.spread(encoder, "inference_duration", "In the back end", seconds, &inference)?;
-        let batches = |stats: &Stats, live: &Live| vec![(runs_on(live), Spread::of_sizes(&stats.batches))];
+        let inference = |stats: &RevisionStats, live: &ServingRevision| {
+            vec![(runs_on(live), HistogramValue::of(&[&stats.inference]))]
+        };
+        self.histograms(encoder, "inference_duration", "In the back end", seconds, &inference)?;
+        let batches = |stats: &RevisionStats, live: &ServingRevision| {
+            vec![(runs_on(live), HistogramValue::of_counts(&stats.batches))]
+        };
         let help = "Calls that ran together with a prediction's own, itself included";
-        self.spread(encoder, "batch_size", help, None, &batches)?;
-        let at_once = |stats: &Stats, _: &Live| vec![(Vec::new(), Spread::of_sizes(&stats.at_once))];
+        self.histograms(encoder, "batch_size", help, None, &batches)?;
+        let at_once = |stats: &RevisionStats, _: &ServingRevision| {
+            vec![(Vec::new(), HistogramValue::of_counts(&stats.at_once))]
+        };
         let help = "Inferences of one prediction that were under way at the same time, at most";
-        self.spread(encoder, "inferences_at_once", help, None, &at_once)
+        self.histograms(encoder, "inferences_at_once", help, None, &at_once)
     }
 
     /// The instances of components, and why some were ended.
     fn instances(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let census = |live: &Live| live.census();
+        let census = |live: &ServingRevision| live.census();
         self.gauges(encoder, "instances", "Instances of a component, by what they do", &|_, live| {
             let states = |census: Census| [("idle", census.idle), ("busy", census.busy)];
             let states = census(live).into_iter().flat_map(states);
-            states.map(|(state, count)| (vec![("state", state.to_owned())], Gauge(count))).collect()
+            states.map(|(state, count)| (vec![("state", state.to_owned())], GaugeValue(count))).collect()
         })?;
         self.counts(
             encoder,
             "instances_started",
             "Instances of a component that were started",
-            &|_, live| census(live).map(|census| (Vec::new(), Counter(census.started))).into_iter().collect(),
+            &|_, live| {
+                census(live).map(|census| (Vec::new(), CounterValue(census.started))).into_iter().collect()
+            },
         )?;
         let help = "Instances of a component that were ended in the middle of a call, by cause";
         self.counts(encoder, "instances_ended", help, &|_, live| {
             let ended = census(live).into_iter().flat_map(|census| census.ended);
-            ended.map(|(cause, count)| (vec![("cause", cause.as_str().to_owned())], Counter(count))).collect()
+            ended
+                .map(|(cause, count)| (vec![("cause", cause.as_str().to_owned())], CounterValue(count)))
+                .collect()
         })
     }
 
@@ -229,7 +244,7 @@ impl Figures {
         for endpoint in self.0.revisions.all() {
             for live in endpoint.all() {
                 for (model, ran_on) in live.ran_on() {
-                    let labels: Labels = vec![
+                    let labels: LabelPairs = vec![
                         ("deployment", endpoint.name.to_string()),
                         ("revision", live.version.clone()),
                         ("model", model),
@@ -248,14 +263,14 @@ impl Figures {
 }
 
 /// Back end and execution provider of a revision's models.
-fn runs_on(live: &Live) -> Labels {
+fn runs_on(live: &ServingRevision) -> LabelPairs {
     vec![
         ("backend", live.distinct(|ran_on| ran_on.library().to_owned())),
         ("provider", live.distinct(|ran_on| ran_on.provider().to_owned())),
     ]
 }
 
-fn shadowed(stats: &Stats) -> Vec<Figure<Counter>> {
+fn shadowed(stats: &RevisionStats) -> Vec<LabeledMetric<CounterValue>> {
     let counts = &stats.shadowed;
     let all = [
         ("same", &counts.same),
@@ -264,18 +279,18 @@ fn shadowed(stats: &Stats) -> Vec<Figure<Counter>> {
         ("skipped", &counts.skipped),
     ];
     let figure = |(result, count): (&str, &AtomicU64)| {
-        (vec![("result", result.to_owned())], Counter(count.load(Ordering::Relaxed)))
+        (vec![("result", result.to_owned())], CounterValue(count.load(Ordering::Relaxed)))
     };
     // Revisions that are no shadow have none of these.
     let any = all.iter().any(|(_, count)| count.load(Ordering::Relaxed) > 0);
     all.into_iter().filter(|_| any).map(figure).collect()
 }
 
-struct Counter(u64);
+struct CounterValue(u64);
 
-impl EncodeMetric for Counter {
+impl EncodeMetric for CounterValue {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        encoder.encode_counter::<Labels, _, u64>(&self.0, None)
+        encoder.encode_counter::<LabelPairs, _, u64>(&self.0, None)
     }
 
     fn metric_type(&self) -> MetricType {
@@ -283,15 +298,15 @@ impl EncodeMetric for Counter {
     }
 }
 
-struct Gauge(usize);
+struct GaugeValue(usize);
 
-impl From<u64> for Gauge {
+impl From<u64> for GaugeValue {
     fn from(number: u64) -> Self {
         Self(usize::try_from(number).unwrap_or(usize::MAX))
     }
 }
 
-impl EncodeMetric for Gauge {
+impl EncodeMetric for GaugeValue {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         encoder.encode_gauge(&i64::try_from(self.0).unwrap_or(i64::MAX))
     }
@@ -302,14 +317,14 @@ impl EncodeMetric for Gauge {
 }
 
 /// A histogram as it was at one moment; several are taken together.
-struct Spread {
+struct HistogramValue {
     buckets: Vec<(f64, u64)>,
     sum: f64,
 }
 
-impl Spread {
-    fn of(histograms: &[&Histogram]) -> Self {
-        let bounds = BOUNDS.iter().map(|bound| bound.as_secs_f64()).chain([f64::INFINITY]);
+impl HistogramValue {
+    fn of(histograms: &[&DurationHistogram]) -> Self {
+        let bounds = DURATION_BOUNDS.iter().map(|bound| bound.as_secs_f64()).chain([f64::INFINITY]);
         let mut buckets: Vec<(f64, u64)> = bounds.map(|bound| (bound, 0)).collect();
         for histogram in histograms {
             for ((_, count), found) in buckets.iter_mut().zip(histogram.buckets()) {
@@ -319,17 +334,17 @@ impl Spread {
         Self { buckets, sum: histograms.iter().map(|histogram| histogram.sum().as_secs_f64()).sum() }
     }
 
-    fn of_sizes(sizes: &Sizes) -> Self {
-        let (counts, sum) = sizes.read();
-        let bounds = SIZES.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
+    fn of_counts(counts: &CountHistogram) -> Self {
+        let (counts, sum) = counts.read();
+        let bounds = COUNT_BOUNDS.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
         Self { buckets: bounds.zip(counts).collect(), sum: sum as f64 }
     }
 }
 
-impl EncodeMetric for Spread {
+impl EncodeMetric for HistogramValue {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         let count = self.buckets.iter().map(|(_, count)| count).sum();
-        encoder.encode_histogram::<Labels>(self.sum, count, &self.buckets, None)
+        encoder.encode_histogram::<LabelPairs>(self.sum, count, &self.buckets, None)
     }
 
     fn metric_type(&self) -> MetricType {

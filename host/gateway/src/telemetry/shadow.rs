@@ -11,14 +11,14 @@ use half::{bf16, f16};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use crate::serving::endpoint::{Endpoint, Live};
+use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
 use crate::serving::exchange::observer::{Capture, Observer};
-use crate::serving::exchange::{Captured, Exchange, ExchangeKind};
+use crate::serving::exchange::{CapturedCall, Exchange, ExchangeKind};
 
 /// How far apart two numbers of different revisions may be and still be the same: another back end
 /// or another order of additions moves the last digits.
-const RELATIVE: f64 = 1e-4;
-const ABSOLUTE: f64 = 1e-6;
+const RELATIVE_TOLERANCE: f64 = 1e-4;
+const ABSOLUTE_TOLERANCE: f64 = 1e-6;
 
 /// Lets a deployment's shadow answer its share of requests, and counts whether it says what was answered.
 pub(super) struct ShadowObserver;
@@ -26,7 +26,7 @@ pub(super) struct ShadowObserver;
 impl Observer for ShadowObserver {
     fn interested(&self, exchange: &Exchange) -> Capture {
         let is_worked_on = exchange.is_admitted() && exchange.kind != ExchangeKind::Http;
-        let has_turn = |deployment: &Arc<Endpoint>| is_worked_on && deployment.takes_shadow_turn();
+        let has_turn = |deployment: &Arc<DeploymentEntry>| is_worked_on && deployment.takes_shadow_turn();
         match exchange.deployment().filter(|deployment| has_turn(deployment)).and_then(|_| shadow(exchange)) {
             Some(_) => Capture::Content,
             None => Capture::Nothing,
@@ -42,14 +42,14 @@ impl Observer for ShadowObserver {
 }
 
 /// The revision that may answer beside the one that answers.
-fn shadow(exchange: &Exchange) -> Option<&Arc<Live>> {
+fn shadow(exchange: &Exchange) -> Option<&Arc<ServingRevision>> {
     let revision = exchange.revision()?;
     exchange.deployment()?.shadow().filter(|shadow| shadow.version != revision.version)
 }
 
 /// Asks `shadow` too, if it has room now. Nobody waits for it; what bounds it are the revision's own gate and
 /// timeout.
-fn compare(shadow: Arc<Live>, call: Arc<Captured>) {
+fn compare(shadow: Arc<ServingRevision>, call: Arc<CapturedCall>) {
     // A request that ends with the process ends where nothing can be begun any more.
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(async move {
@@ -73,16 +73,16 @@ fn compare(shadow: Arc<Live>, call: Arc<Captured>) {
     });
 }
 
-async fn agrees(shadow: &Live, call: &Captured) -> Result<bool> {
+async fn agrees(shadow: &ServingRevision, call: &CapturedCall) -> Result<bool> {
     let deadline = Some(Instant::now() + shadow.revision.timeout);
     match call {
-        Captured::Prediction { inputs, outputs } => {
+        CapturedCall::Prediction { inputs, outputs } => {
             let predictor = shadow.predictor()?;
             let inputs = predictor.signature().check_inputs(inputs.clone())?;
             let predicted = predictor.predict(inputs, Ask { deadline, ..Ask::default() }).await?;
             Ok(outputs.as_ref().is_some_and(|answered| same(&predicted.outputs, answered)))
         }
-        Captured::Function { name, arguments, reply } => {
+        CapturedCall::Function { name, arguments, reply } => {
             let called = shadow.functions()?.call(name, arguments.clone(), deadline).await?;
             Ok(match (&called.reply, reply) {
                 (Reply::Value(one), Some(Reply::Value(other))) => alike_json(one, other),
@@ -141,7 +141,7 @@ fn near<T: Element>(one: &Tensor, other: &Tensor, wide: impl Fn(T) -> f64) -> bo
 }
 
 fn close(one: f64, other: f64) -> bool {
-    other.is_finite() && (one - other).abs() <= ABSOLUTE + RELATIVE * other.abs()
+    other.is_finite() && (one - other).abs() <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * other.abs()
 }
 
 #[cfg(test)]

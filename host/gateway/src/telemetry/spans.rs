@@ -18,15 +18,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::identity;
 use crate::serving::exchange::observer::{Capture, Observer};
-use crate::serving::exchange::{BodySizes, Exchange, Outcome};
+use crate::serving::exchange::{BodySizes, Exchange, ExchangeOutcome};
 use crate::serving::trace::RequestSpan;
 
 /// Spans that wait to be sent; more are dropped.
-const WAITING: usize = 2048;
+const QUEUED_SPAN_COUNT: usize = 2048;
 /// Spans of one message to the collector.
-const TOGETHER: usize = 256;
+const BATCH_SPAN_COUNT: usize = 256;
 /// How long a collector may take to accept a message.
-const PATIENCE: Duration = Duration::from_secs(5);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Takes the spans of the requests that are recorded.
 pub(crate) struct SpanCollector {
@@ -70,7 +70,7 @@ impl SpanCollector {
             Error::invalid(format!("gateway.otlp-endpoint is '{endpoint}'"))
                 .hint("write http://HOST:PORT of a collector that takes OTLP over HTTP, as in http://127.0.0.1:4318")
         })?;
-        let (ended, waiting) = mpsc::channel(WAITING);
+        let (ended, waiting) = mpsc::channel(QUEUED_SPAN_COUNT);
         let client = Client::builder(TokioExecutor::new()).build_http();
         let exporter = SpanExporter { waiting, client, uri, refusing: false };
         Ok((Self { ended, dropped: AtomicU64::new(0) }, exporter))
@@ -114,9 +114,9 @@ impl EndedSpan {
             admission: exchange.timings.admission,
             work,
             error: match exchange.outcome() {
-                Outcome::Answered | Outcome::Declined(_) => None,
-                Outcome::Failed(error) => Some(error.chain()),
-                Outcome::Cancelled => Some("the client has gone".to_owned()),
+                ExchangeOutcome::Answered | ExchangeOutcome::Declined(_) => None,
+                ExchangeOutcome::Failed(error) => Some(error.chain()),
+                ExchangeOutcome::Cancelled => Some("the client has gone".to_owned()),
             },
         })
     }
@@ -224,16 +224,16 @@ impl SpanExporter {
     /// Sends what ends, as it comes, until `stop`; then what still waits.
     pub(crate) async fn run(mut self, stop: oneshot::Receiver<()>) {
         tokio::pin!(stop);
-        let mut ended = Vec::with_capacity(TOGETHER);
+        let mut ended = Vec::with_capacity(BATCH_SPAN_COUNT);
         loop {
             tokio::select! {
-                count = self.waiting.recv_many(&mut ended, TOGETHER) => {
+                count = self.waiting.recv_many(&mut ended, BATCH_SPAN_COUNT) => {
                     if count == 0 {
                         return;
                     }
                 }
                 _ = &mut stop => {
-                    while ended.len() < WAITING {
+                    while ended.len() < QUEUED_SPAN_COUNT {
                         let Ok(one) = self.waiting.try_recv() else { break };
                         ended.push(one);
                     }
@@ -260,7 +260,7 @@ impl SpanExporter {
             "resource": { "attributes": resource },
             "scopeSpans": [{ "scope": { "name": "eyot-gateway" }, "spans": spans }],
         }]});
-        let taken = tokio::time::timeout(PATIENCE, self.post(message.to_string())).await;
+        let taken = tokio::time::timeout(EXPORT_TIMEOUT, self.post(message.to_string())).await;
         let taken = taken.unwrap_or_else(|_| Err(Error::timeout("it does not answer")));
         match &taken {
             Ok(()) => self.refusing = false,

@@ -13,7 +13,7 @@ impl Predictor for Off {
         &self.0
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Predicted> {
+    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
         let mut predicted = echo(&Arc::default(), None).predict(inputs, ask).await?;
         let first = &mut predicted.outputs[0].tensor;
         let values: Vec<f32> = first.to_vec::<f32>().unwrap().iter().map(|value| value + 1.0).collect();

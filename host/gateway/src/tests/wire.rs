@@ -2,7 +2,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::protocol::compress::Coding;
+use crate::protocol::compress::ContentCoding;
 
 const INFER: &str = "/v2/models/echo/infer";
 const JSON: &str = r#"{"inputs": [
@@ -91,7 +91,9 @@ async fn bodies_are_compressed_both_ways_where_that_is_wanted() {
     world.activate(1, None, MINUTE);
     let zeros = vec!["0"; 8000].join(",");
     let long = GOOD.replace("[1, 2]", "[4000, 2]").replace("[[1.5, 2]]", &format!("[{zeros}]"));
-    for (name, coding) in [("gzip", Coding::Gzip), ("deflate", Coding::Deflate), ("zstd", Coding::Zstd)] {
+    for (name, coding) in
+        [("gzip", ContentCoding::Gzip), ("deflate", ContentCoding::Deflate), ("zstd", ContentCoding::Zstd)]
+    {
         let packed = coding.pack(long.as_bytes()).unwrap();
         let headers = [("content-encoding", name), ("accept-encoding", name)];
         let answer = world.send("POST", INFER, &headers, packed).await.unwrap();

@@ -6,10 +6,10 @@ use eyot_core::interface::{Function, Type};
 use eyot_engine::Functions;
 use serde_json::{Map, Value, json};
 
-use crate::serving::endpoint::Live;
+use crate::serving::endpoint::ServingRevision;
 
 /// Where a deployment is found.
-pub(super) struct Place<'a> {
+pub(super) struct DeploymentUrl<'a> {
     pub(super) name: &'a str,
     pub(super) base: &'a str,
     pub(super) origin: &'a str,
@@ -31,7 +31,7 @@ pub(crate) fn names(functions: &Functions) -> Vec<(String, &Function)> {
 }
 
 /// The functions of what serves, for programs.
-pub(super) fn list(live: &Live, functions: &Functions) -> Value {
+pub(super) fn list(live: &ServingRevision, functions: &Functions) -> Value {
     let all = names(functions).into_iter().map(|(name, function)| {
         json!({
             "name": name,
@@ -56,7 +56,7 @@ pub(super) fn signature(function: &Function) -> String {
 }
 
 /// The OpenAPI document of a deployment.
-pub(super) fn document(place: &Place<'_>, functions: &Functions) -> Value {
+pub(super) fn document(place: &DeploymentUrl<'_>, functions: &Functions) -> Value {
     let mut paths = Map::new();
     for (name, function) in names(functions) {
         paths.insert(format!("{}/{name}", place.base), json!({ "post": operation(&name, function) }));

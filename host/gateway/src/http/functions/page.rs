@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 
 use eyot_engine::Functions;
 
-use super::openapi::{self, Place};
+use super::openapi::{self, DeploymentUrl};
 use crate::http::docs::escape;
-use crate::serving::endpoint::Live;
+use crate::serving::endpoint::ServingRevision;
 
 /// A name that no deployment has, below which the page's own files are.
-pub(super) const OWN: &str = "-";
+pub(super) const PAGE_FOLDER: &str = "-";
 
 /// Sends what stands in a form's field and shows the answer.
-pub(super) const SCRIPT: &str = r#"for (const form of document.forms) {
+pub(super) const PAGE_SCRIPT: &str = r#"for (const form of document.forms) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const output = form.querySelector("output");
@@ -31,7 +31,7 @@ pub(super) const SCRIPT: &str = r#"for (const form of document.forms) {
 }
 "#;
 
-pub(super) fn page(place: &Place<'_>, live: &Live, functions: &Functions) -> String {
+pub(super) fn page(place: &DeploymentUrl<'_>, live: &ServingRevision, functions: &Functions) -> String {
     let mut page = String::with_capacity(4096);
     // Writing into a string cannot fail.
     let _ = write!(

@@ -1,3 +1,5 @@
+//! The standard health service of gRPC.
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,9 +12,9 @@ use crate::serving::state::GatewayState;
 
 /// The standard health service. The server is one service, the protocol another, each deployment one
 /// of its own.
-pub(super) struct Health(pub(super) Arc<GatewayState>);
+pub(super) struct HealthService(pub(super) Arc<GatewayState>);
 
-impl Health {
+impl HealthService {
     fn check(&self, service: &str) -> Option<ServingStatus> {
         let gateway = &self.0;
         let known = matches!(service, "" | "inference.GRPCInferenceService")
@@ -27,7 +29,7 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 }
 
 #[tonic::async_trait]
-impl health_server::Health for Health {
+impl health_server::Health for HealthService {
     async fn check(
         &self,
         request: Request<HealthCheckRequest>,
@@ -48,7 +50,7 @@ impl health_server::Health for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let service = request.into_inner().service;
-        let (health, changes) = (Health(self.0.clone()), self.0.watch());
+        let (health, changes) = (HealthService(self.0.clone()), self.0.watch());
         let told: Option<ServingStatus> = None;
         let statuses = futures::stream::unfold(
             (health, service, changes, told),

@@ -13,20 +13,20 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{patience, status};
-use crate::http::answers::PREDICTION;
+use crate::http::answers::PREDICTION_ID_HEADER;
 use crate::http::predict::{self, PredictionCall};
 use crate::http::repository;
-use crate::protocol::compress::WORTHWHILE;
+use crate::protocol::compress::MIN_COMPRESSED_BYTES;
 use crate::protocol::grpc::pb::{self, *};
 use crate::protocol::grpc::tensors;
-use crate::protocol::{Asked, identity, metadata};
-use crate::serving::endpoint::{Endpoint, Live};
-use crate::serving::exchange::{Exchange, ExchangeKind, Outcome};
-use crate::serving::pipeline::{Work, serve};
+use crate::protocol::{InferRequest, identity, metadata};
+use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
+use crate::serving::exchange::{Exchange, ExchangeKind, ExchangeOutcome};
+use crate::serving::pipeline::{RequestWork, serve};
 use crate::serving::state::GatewayState;
 
 /// The calls that there are.
-pub(super) const CALLS: [&str; 12] = [
+pub(super) const OFFERED_CALLS: [&str; 12] = [
     "ServerLive",
     "ServerReady",
     "ModelReady",
@@ -41,12 +41,12 @@ pub(super) const CALLS: [&str; 12] = [
     "RepositoryModelUnload",
 ];
 
-pub(super) struct Service {
+pub(super) struct InferenceService {
     pub(super) gateway: Arc<GatewayState>,
     pub(super) caller: SocketAddr,
 }
 
-impl Service {
+impl InferenceService {
     /// One prediction; its id is known whether it works out or not. Each of a stream is a request of its own, and
     /// ends with its own answer.
     async fn infer(
@@ -70,8 +70,8 @@ struct GrpcPrediction<'a> {
     message: Option<ModelInferRequest>,
 }
 
-impl Work for GrpcPrediction<'_> {
-    type Input = Asked;
+impl RequestWork for GrpcPrediction<'_> {
+    type Input = InferRequest;
     type Call = PredictionCall;
     type Answer = ModelInferResponse;
     type Failure = Error;
@@ -85,7 +85,7 @@ impl Work for GrpcPrediction<'_> {
         &self.name
     }
 
-    async fn read(&mut self, exchange: &mut Exchange, _: &Endpoint) -> Result<Asked, Error> {
+    async fn read(&mut self, exchange: &mut Exchange, _: &DeploymentEntry) -> Result<InferRequest, Error> {
         let message = self.message.take().ok_or_else(|| Error::internal("the message was read already"))?;
         // It was received before it was known what it is.
         exchange.timings.received = Some(exchange.timings.started);
@@ -93,18 +93,22 @@ impl Work for GrpcPrediction<'_> {
         tensors::asked(message)
     }
 
-    fn select(&self, deployment: &Endpoint, asked: &Asked) -> Result<Arc<Live>, Error> {
+    fn select(
+        &self,
+        deployment: &DeploymentEntry,
+        asked: &InferRequest,
+    ) -> Result<Arc<ServingRevision>, Error> {
         let header =
             |name: &str| self.metadata.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
-        let key = deployment.key(header, |name| asked.parameters.text(name));
+        let key = deployment.sticky_key(header, |name| asked.parameters.text(name));
         deployment.route(Some(&self.version), key.as_deref())
     }
 
     fn prepare(
         &mut self,
         exchange: &mut Exchange,
-        revision: &Live,
-        asked: Asked,
+        revision: &ServingRevision,
+        asked: InferRequest,
     ) -> Result<PredictionCall, Error> {
         exchange.shorten(patience(self.metadata.as_ref()));
         predict::prepare(exchange, revision, asked)
@@ -113,7 +117,7 @@ impl Work for GrpcPrediction<'_> {
     async fn run(
         self,
         exchange: &mut Exchange,
-        revision: Arc<Live>,
+        revision: Arc<ServingRevision>,
         call: PredictionCall,
     ) -> Result<ModelInferResponse, Error> {
         let prediction = predict::run(exchange, revision, call).await?;
@@ -126,10 +130,10 @@ impl Work for GrpcPrediction<'_> {
 
     fn respond(exchange: Exchange, attempted: Result<ModelInferResponse, Error>) -> Self::Response {
         match attempted {
-            Ok(response) => (exchange.finish(Outcome::Answered), Ok(response)),
+            Ok(response) => (exchange.finish(ExchangeOutcome::Answered), Ok(response)),
             Err(error) => {
                 let status = status(&error);
-                (exchange.finish(Outcome::Failed(error)), Err(status))
+                (exchange.finish(ExchangeOutcome::Failed(error)), Err(status))
             }
         }
     }
@@ -147,7 +151,7 @@ fn named(id: &str) -> Option<tonic::metadata::AsciiMetadataValue> {
 }
 
 #[tonic::async_trait]
-impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
+impl pb::grpc_inference_service_server::GrpcInferenceService for InferenceService {
     async fn server_live(
         &self,
         _: Request<ServerLiveRequest>,
@@ -212,16 +216,16 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
         let (id, answered) = self.infer(&metadata, message).await;
         match answered {
             Ok(message) => {
-                let small = tensors::size(&message) < WORTHWHILE;
+                let small = tensors::size(&message) < MIN_COMPRESSED_BYTES;
                 let mut response = Response::new(message);
                 if small {
                     response.disable_compression();
                 }
-                named(&id).map(|id| response.metadata_mut().insert(PREDICTION, id));
+                named(&id).map(|id| response.metadata_mut().insert(PREDICTION_ID_HEADER, id));
                 Ok(response)
             }
             Err(mut status) => {
-                named(&id).map(|id| status.metadata_mut().insert(PREDICTION, id));
+                named(&id).map(|id| status.metadata_mut().insert(PREDICTION_ID_HEADER, id));
                 Err(status)
             }
         }
@@ -347,8 +351,9 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for Service {
     }
 }
 
-fn model_statistics(it: metadata::Statistics) -> ModelStatistics {
-    let duration = |total: metadata::Sum| Some(StatisticDuration { count: total.count, ns: total.ns });
+fn model_statistics(it: metadata::RevisionStatistics) -> ModelStatistics {
+    let duration =
+        |total: metadata::DurationSum| Some(StatisticDuration { count: total.count, ns: total.ns });
     let stats = it.inference_stats;
     ModelStatistics {
         name: it.name,

@@ -10,15 +10,20 @@ use super::pb::infer_parameter::ParameterChoice;
 use super::pb::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::pb::model_infer_response::InferOutputTensor;
 use super::pb::{InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse};
-use crate::protocol::{Asked, Parameter, Parameters, Prediction, Wanted, classify};
+use crate::protocol::{
+    InferRequest, ParameterValue, Prediction, RequestParameters, RequestedOutput, classify,
+};
 
 /// What a message asks for.
 ///
 /// Fails with `Invalid`, naming the input at fault.
-pub(crate) fn asked(message: ModelInferRequest) -> Result<Asked> {
+pub(crate) fn asked(message: ModelInferRequest) -> Result<InferRequest> {
     let ModelInferRequest { id, parameters, inputs, outputs, raw_input_contents, .. } = message;
-    let mut asked =
-        Asked { id: (!id.is_empty()).then_some(id), parameters: read(parameters)?, ..Asked::default() };
+    let mut asked = InferRequest {
+        id: (!id.is_empty()).then_some(id),
+        parameters: read(parameters)?,
+        ..InferRequest::default()
+    };
     let raw = !raw_input_contents.is_empty();
     if raw && raw_input_contents.len() != inputs.len() {
         let message =
@@ -38,32 +43,32 @@ pub(crate) fn asked(message: ModelInferRequest) -> Result<Asked> {
     Ok(asked)
 }
 
-fn read(parameters: HashMap<String, InferParameter>) -> Result<Parameters> {
-    let mut read = Parameters::default();
+fn read(parameters: HashMap<String, InferParameter>) -> Result<RequestParameters> {
+    let mut read = RequestParameters::default();
     for (name, value) in parameters {
         read.add(&name, parameter(&name, value)?)?;
     }
     Ok(read)
 }
 
-fn parameter(name: &str, value: InferParameter) -> Result<Parameter> {
+fn parameter(name: &str, value: InferParameter) -> Result<ParameterValue> {
     Ok(match value.parameter_choice {
-        Some(ParameterChoice::BoolParam(value)) => Parameter::Bool(value),
-        Some(ParameterChoice::Int64Param(value)) => Parameter::Integer(value),
+        Some(ParameterChoice::BoolParam(value)) => ParameterValue::Bool(value),
+        Some(ParameterChoice::Int64Param(value)) => ParameterValue::Integer(value),
         Some(ParameterChoice::Uint64Param(value)) => {
-            i64::try_from(value).map_or(Parameter::Float(value as f64), Parameter::Integer)
+            i64::try_from(value).map_or(ParameterValue::Float(value as f64), ParameterValue::Integer)
         }
-        Some(ParameterChoice::DoubleParam(value)) => Parameter::Float(value),
-        Some(ParameterChoice::StringParam(value)) => Parameter::Text(value),
+        Some(ParameterChoice::DoubleParam(value)) => ParameterValue::Float(value),
+        Some(ParameterChoice::StringParam(value)) => ParameterValue::Text(value),
         None => return Err(Error::invalid(format!("parameter '{name}' has no value"))),
     })
 }
 
-fn wanted(output: InferRequestedOutputTensor) -> Result<Wanted> {
-    let mut wanted = Wanted { name: output.name, ..Wanted::default() };
+fn wanted(output: InferRequestedOutputTensor) -> Result<RequestedOutput> {
+    let mut wanted = RequestedOutput { name: output.name, ..RequestedOutput::default() };
     for (name, value) in output.parameters {
         match (name.as_str(), parameter(&name, value)?) {
-            ("classification", Parameter::Integer(classes @ 1..)) => {
+            ("classification", ParameterValue::Integer(classes @ 1..)) => {
                 wanted.classes = usize::try_from(classes).ok()
             }
             ("classification", _) => {

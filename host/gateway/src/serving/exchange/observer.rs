@@ -27,11 +27,11 @@ pub(crate) enum Capture {
 
 /// Who watches the requests of a data plane.
 #[derive(Default)]
-pub(crate) struct Observers(Vec<Arc<dyn Observer>>);
+pub(crate) struct ObserverList(Vec<Arc<dyn Observer>>);
 
 /// Who is told of a request when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Watching {
+pub(crate) enum ObserverSelection {
     Unasked,
     /// By a bit for each observer, and whether one of them wants the content.
     Asked {
@@ -40,13 +40,13 @@ pub(crate) enum Watching {
     },
 }
 
-impl Watching {
+impl ObserverSelection {
     pub(super) fn captures(self) -> bool {
         matches!(self, Self::Asked { captures: true, .. })
     }
 }
 
-impl Observers {
+impl ObserverList {
     /// Fails with `Internal` for more than can be told apart.
     pub(crate) fn new(observers: Vec<Arc<dyn Observer>>) -> Result<Self> {
         match observers.len() {
@@ -55,18 +55,18 @@ impl Observers {
         }
     }
 
-    pub(super) fn ask(&self, exchange: &Exchange) -> Watching {
+    pub(super) fn ask(&self, exchange: &Exchange) -> ObserverSelection {
         let (mut observers, mut captures) = (0, false);
         for (place, observer) in self.0.iter().enumerate() {
             let capture = observer.interested(exchange);
             observers |= u64::from(capture != Capture::Nothing) << place;
             captures |= capture == Capture::Content;
         }
-        Watching::Asked { observers, captures }
+        ObserverSelection::Asked { observers, captures }
     }
 
     pub(super) fn tell(&self, exchange: &Exchange) {
-        let Watching::Asked { observers, .. } = exchange.watching else { return };
+        let ObserverSelection::Asked { observers, .. } = exchange.watching else { return };
         let wanted = self.0.iter().enumerate().filter(|(place, _)| observers >> place & 1 == 1);
         wanted.for_each(|(_, observer)| observer.finished(exchange));
     }
@@ -81,8 +81,8 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::serving::exchange::{Captured, ExchangeKind, Outcome};
-    use crate::serving::route_table::Revisions;
+    use crate::serving::exchange::{CapturedCall, ExchangeKind, ExchangeOutcome};
+    use crate::serving::route_table::RouteTable;
     use crate::tests::{MINUTE, echo, revision};
 
     /// Wants so much of every request, and keeps how each ended.
@@ -99,9 +99,9 @@ mod tests {
 
         fn finished(&self, exchange: &Exchange) {
             self.seen.lock().push(match (exchange.outcome(), exchange.captured()) {
-                (Outcome::Answered, Some(_)) => "answered, with its content",
-                (Outcome::Answered, None) => "answered",
-                (Outcome::Cancelled, _) => "cancelled",
+                (ExchangeOutcome::Answered, Some(_)) => "answered, with its content",
+                (ExchangeOutcome::Answered, None) => "answered",
+                (ExchangeOutcome::Cancelled, _) => "cancelled",
                 _ => "failed",
             });
         }
@@ -112,8 +112,8 @@ mod tests {
         let watchers: Vec<_> =
             wants.iter().map(|wants| Arc::new(Watcher { wants: *wants, seen: Mutex::default() })).collect();
         let observers = watchers.iter().map(|watcher| watcher.clone() as Arc<dyn Observer>).collect();
-        let observers = Arc::new(Observers::new(observers).unwrap());
-        let revisions = Revisions::default();
+        let observers = Arc::new(ObserverList::new(observers).unwrap());
+        let revisions = RouteTable::default();
         revisions.add(revision(1, echo(&Arc::default(), None), MINUTE));
         let deployment = revisions.get("echo").unwrap();
         let caller = SocketAddr::from((Ipv4Addr::LOCALHOST, 7));
@@ -123,10 +123,10 @@ mod tests {
             exchange.admit().await.unwrap();
         }
         if exchange.captures() {
-            exchange.capture(Captured::Prediction { inputs: Vec::new(), outputs: None });
+            exchange.capture(CapturedCall::Prediction { inputs: Vec::new(), outputs: None });
         }
         if ends {
-            exchange.finish(Outcome::Answered);
+            exchange.finish(ExchangeOutcome::Answered);
         } else {
             drop(exchange);
         }
@@ -160,7 +160,7 @@ mod tests {
     fn there_are_as_many_observers_as_can_be_told_apart() {
         let watcher = || Arc::new(Watcher { wants: Capture::Nothing, seen: Mutex::default() });
         let observers = |count| (0..count).map(|_| watcher() as Arc<dyn Observer>).collect();
-        assert!(Observers::new(observers(64)).is_ok());
-        assert!(Observers::new(observers(65)).is_err());
+        assert!(ObserverList::new(observers(64)).is_ok());
+        assert!(ObserverList::new(observers(65)).is_err());
     }
 }

@@ -15,9 +15,9 @@ const COMPONENT: HeaderName = HeaderName::from_static("spin-component-route");
 const BASE: HeaderName = HeaderName::from_static("spin-base-path");
 
 /// What is the same for each request to a route.
-pub(crate) struct OfRoute(Vec<(HeaderName, HeaderValue)>);
+pub(crate) struct RouteHeaders(Vec<(HeaderName, HeaderValue)>);
 
-impl OfRoute {
+impl RouteHeaders {
     pub(crate) fn new(route: &Route) -> Self {
         let (whole, base) = (route.to_string(), route.base());
         let told = [(MATCHED, whole.as_str()), (RAW, &whole), (COMPONENT, &base), (BASE, "/")];
@@ -27,7 +27,13 @@ impl OfRoute {
 }
 
 /// Tells it. What a client sends under these names is taken away.
-pub(crate) fn tell(headers: &mut HeaderMap, route: &OfRoute, matched: &Matched, uri: &Uri, peer: SocketAddr) {
+pub(crate) fn set_route_headers(
+    headers: &mut HeaderMap,
+    route: &RouteHeaders,
+    matched: &Matched,
+    uri: &Uri,
+    peer: SocketAddr,
+) {
     let forged: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
     for name in forged {

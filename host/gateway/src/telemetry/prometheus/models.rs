@@ -8,7 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::{Counter, Gauge, Labels};
+use super::{CounterValue, GaugeValue, LabelPairs};
 
 pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
     for (name, help, bytes) in [
@@ -16,21 +16,21 @@ pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::
         ("models_memory", "Memory that models take together", stats.resident_bytes),
     ] {
         let metric = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?;
-        Gauge::from(bytes).encode(metric)?;
+        GaugeValue::from(bytes).encode(metric)?;
     }
     for (name, help, count) in [
         ("model_loads", "Times that weights were loaded", stats.loads),
         ("model_evictions", "Times that weights were put away to make room", stats.evictions),
     ] {
-        Counter(count).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        CounterValue(count).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
     }
     let help = "Memory that a model takes; 0 while its weights are put away";
     let metric = encoder.encode_descriptor("model_memory", help, Some(&Unit::Bytes), MetricType::Gauge);
-    each(metric?, stats, |model| model.resident_bytes, Gauge::from)?;
+    each(metric?, stats, |model| model.resident_bytes, GaugeValue::from)?;
     let help = "Inferences that wait for a thread";
     let metric = encoder.encode_descriptor("model_waiting", help, None, MetricType::Gauge)?;
-    each(metric, stats, |model| model.waiting as u64, Gauge::from)?;
-    let counters: [(&str, &str, Count); 5] = [
+    each(metric, stats, |model| model.waiting as u64, GaugeValue::from)?;
+    let counters: [(&str, &str, ModelCount); 5] = [
         ("model_runs", "Runs of a model, each of one call or of several joined", |model| model.inferences),
         ("model_failures", "Runs of a model that ended in an error", |model| model.failures),
         ("model_abandoned", "Calls that were given up before their turn", |model| model.abandoned),
@@ -39,12 +39,12 @@ pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::
     ];
     for (name, help, count) in counters {
         let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        each(metric, stats, count, Counter)?;
+        each(metric, stats, count, CounterValue)?;
     }
     Ok(())
 }
 
-type Count = fn(&ModelStats) -> u64;
+type ModelCount = fn(&ModelStats) -> u64;
 
 /// One figure for all that share the labels: a model may be loaded twice with settings that no label
 /// tells, and no series may come twice.
@@ -54,14 +54,14 @@ fn each<M: EncodeMetric>(
     count: impl Fn(&ModelStats) -> u64,
     figure: impl Fn(u64) -> M,
 ) -> fmt::Result {
-    let mut sums: BTreeMap<Labels, u64> = BTreeMap::new();
+    let mut sums: BTreeMap<LabelPairs, u64> = BTreeMap::new();
     for model in &stats.models {
         *sums.entry(labels(model)).or_default() += count(model);
     }
     sums.iter().try_for_each(|(labels, sum)| figure(*sum).encode(metric.encode_family(labels)?))
 }
 
-fn labels(model: &ModelStats) -> Labels {
+fn labels(model: &ModelStats) -> LabelPairs {
     vec![
         ("model", model.digest.to_string()),
         ("backend", model.ran_on.library().to_owned()),
