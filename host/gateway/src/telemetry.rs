@@ -1,4 +1,4 @@
-//! Who watches requests. A further one, as for drift or an audit, is a file here and a line in [`GatewayTelemetry::open`].
+//! Observers of requests. A further one, as for drift or an audit, is a file here and a line in [`GatewayTelemetry::open`].
 
 mod failure_log;
 mod metrics;
@@ -42,7 +42,7 @@ impl GatewayTelemetry {
                 (Some(Arc::new(spans)), Some(exporter))
             }
         };
-        let observers: [Option<Arc<dyn Observer>>; 5] = [
+        let observers: Vec<Option<Arc<dyn Observer>>> = vec![
             Some(Arc::new(metrics::MetricsObserver)),
             Some(Arc::new(failure_log::FailureLog)),
             Some(Arc::new(shadow::ShadowObserver)),
