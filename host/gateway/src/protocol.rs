@@ -167,7 +167,7 @@ pub(crate) fn choose(
     asked.iter().map(find).collect()
 }
 
-/// The error for bodies larger than the limit, on the wire or unpacked.
+/// The error for bodies larger than the limit, on the wire or decompressed.
 pub(crate) fn too_large(limit: u64) -> Error {
     let limit = ByteCount(limit);
     Error::too_large(format!("the request's body is larger than {limit}"))

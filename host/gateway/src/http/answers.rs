@@ -82,8 +82,8 @@ pub(super) fn name(headers: &mut HeaderMap, traceparent: Option<HeaderValue>, id
     );
 }
 
-/// An answer, packed where the client takes that and it is worth it.
-pub(super) async fn packed(
+/// An answer, compressed where the client takes that and it is worth it.
+pub(super) async fn compressed(
     gateway: &GatewayState,
     headers: &HeaderMap,
     status: StatusCode,
@@ -97,8 +97,8 @@ pub(super) async fn packed(
     let coding = accepted.filter(|_| body.len() >= MIN_COMPRESSED_BYTES);
     if let Some(coding) = coding {
         let plain = body.whole();
-        let pack = move || coding.pack(&plain);
-        body = gateway.offload(pack).await?.into();
+        let compress = move || coding.compress(&plain);
+        body = gateway.offload(compress).await?.into();
     }
     let mut answer = answer(status, HeaderValue::from_static(content_type), body);
     if let Some(coding) = coding {

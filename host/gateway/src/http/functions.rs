@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::answers::{self, ErrorResponse, HttpResponse, html_answer, json_answer, text_answer};
 use crate::http::body::RequestBody;
-use crate::http::receiving::{OFFLOAD_THRESHOLD_BYTES, whole};
+use crate::http::receiving::{OFFLOAD_THRESHOLD_BYTES, read_body};
 use crate::http::routes::unescape;
 use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
 use crate::serving::exchange::{CapturedCall, Exchange, ExchangeKind, ExchangeOutcome};
@@ -93,7 +93,7 @@ pub(crate) async fn answer(
             let work = FunctionWork { gateway, target, function, headers, body: Some(body), is_long: false };
             Ok(serve(exchange, work).await)
         }
-        (&Method::GET | &Method::HEAD, names) => about(gateway, &target, names, &parts.headers),
+        (&Method::GET | &Method::HEAD, names) => describe(gateway, &target, names, &parts.headers),
         (method, _) => Err(not_allowed(path, method, "GET, HEAD, POST")),
     }
 }
@@ -103,7 +103,7 @@ fn not_allowed(path: &str, method: &Method, allow: &'static str) -> ErrorRespons
     ErrorResponse { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) }
 }
 
-fn about(
+fn describe(
     gateway: &GatewayState,
     target: &FunctionTarget,
     names: &[&str],
@@ -164,20 +164,20 @@ impl RequestWork for FunctionWork<'_> {
         _: &DeploymentEntry,
     ) -> Result<Arguments, ErrorResponse> {
         let body = self.body.take().ok_or_else(|| Error::internal("the body was read already"))?;
-        let received = whole(self.gateway, exchange, self.headers, body, None).await?;
+        let received = read_body(self.gateway, exchange, self.headers, body, None).await?;
         exchange.timings.received = Some(Instant::now());
         self.is_long = received.len() > OFFLOAD_THRESHOLD_BYTES;
-        Ok(if is(self.headers, header::CONTENT_TYPE, BYTES_TYPE) {
+        Ok(if has_media_type(self.headers, header::CONTENT_TYPE, BYTES_TYPE) {
             Arguments::Bytes(received.into())
         } else if self.is_long {
-            self.gateway.offload(move || read(&received)).await?
+            self.gateway.offload(move || parse_arguments(&received)).await?
         } else {
-            read(&received)?
+            parse_arguments(&received)?
         })
     }
 
     fn select(&self, deployment: &DeploymentEntry, arguments: &Arguments) -> Result<Arc<ServingRevision>> {
-        pick(deployment, self.target.version.as_deref(), self.headers, arguments)
+        select_revision(deployment, self.target.version.as_deref(), self.headers, arguments)
     }
 
     fn prepare(
@@ -199,7 +199,7 @@ impl RequestWork for FunctionWork<'_> {
         let EncodedReply { status, content_type, body, took } =
             self.call(exchange, &revision, arguments).await?;
         let writing = Instant::now();
-        let answer = answers::packed(self.gateway, self.headers, status, content_type, body.into()).await;
+        let answer = answers::compressed(self.gateway, self.headers, status, content_type, body.into()).await;
         exchange.timings.encode = Some(took + writing.elapsed());
         Ok(answer?)
     }
@@ -227,13 +227,13 @@ impl FunctionWork<'_> {
         }
         let when = When { deadline: exchange.deadline, aside: self.is_long };
         // Bytes as they are, not in base64.
-        let bytes = is(self.headers, header::ACCEPT, BYTES_TYPE);
+        let bytes = has_media_type(self.headers, header::ACCEPT, BYTES_TYPE);
         let then = move |Called { reply, spent }| {
             let kept = keeps.then(|| reply.clone());
             (EncodedReply::of(reply, bytes), kept, spent)
         };
         let called = revision.functions()?.call_then(self.function, arguments, when, then).await;
-        exchange.worked(called.as_ref().ok().map(|(_, _, spent)| *spent));
+        exchange.record_work(called.as_ref().ok().map(|(_, _, spent)| *spent));
         let (written, reply, _) = called?;
         exchange.capture_reply(reply);
         Ok(written)
@@ -268,7 +268,7 @@ impl EncodedReply {
 }
 
 /// Whether a header names this media type, alone or first of several.
-fn is(headers: &HeaderMap, name: header::HeaderName, media_type: &str) -> bool {
+fn has_media_type(headers: &HeaderMap, name: header::HeaderName, media_type: &str) -> bool {
     let first = headers
         .get(name)
         .and_then(|value| value.to_str().ok())
@@ -277,7 +277,7 @@ fn is(headers: &HeaderMap, name: header::HeaderName, media_type: &str) -> bool {
 }
 
 /// A body of JSON: arguments by parameter name; none at all where there is no body.
-fn read(body: &[u8]) -> Result<Arguments> {
+fn parse_arguments(body: &[u8]) -> Result<Arguments> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Arguments::Values(Map::new()));
     }
@@ -294,7 +294,7 @@ fn read(body: &[u8]) -> Result<Arguments> {
 }
 
 /// The revision for a call: sticky by a header or by an argument, where that is wished for.
-fn pick(
+fn select_revision(
     endpoint: &DeploymentEntry,
     version: Option<&str>,
     headers: &HeaderMap,

@@ -33,7 +33,7 @@ const UNOFFERED_CALLS: [(&str, &str); 5] = [
 ];
 
 /// Whether a request is one of gRPC.
-pub(crate) fn speaks(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn answer(
             .accept_compressed(CompressionEncoding::Deflate);
             // Python's clients say with every call that they take compressed answers, and would pay for it
             // with each: only who sends compressed gets compressed.
-            let mut server = match packed(request.headers()) {
+            let mut server = match request_encoding(request.headers()) {
                 Some(coding) => server.send_compressed(coding),
                 None => server,
             };
@@ -94,7 +94,7 @@ pub(crate) async fn answer(
         }
     };
     let answer = answered.unwrap_or_else(|never| match never {});
-    // What tonic says of a message that is too large when it is unpacked.
+    // What tonic says of a message that is too large when it is decompressed.
     match answer.headers().get("grpc-status").map(HeaderValue::as_bytes) {
         Some(b"11") => status(&too_large(max_body.0)).into_http(),
         _ => answer,
@@ -102,7 +102,7 @@ pub(crate) async fn answer(
 }
 
 /// How a request is compressed.
-fn packed(headers: &HeaderMap) -> Option<CompressionEncoding> {
+fn request_encoding(headers: &HeaderMap) -> Option<CompressionEncoding> {
     match headers.get("grpc-encoding")?.as_bytes() {
         b"gzip" => Some(CompressionEncoding::Gzip),
         b"deflate" => Some(CompressionEncoding::Deflate),
@@ -137,7 +137,7 @@ fn status(error: &Error) -> Status {
 }
 
 /// How long the client waits, by its `grpc-timeout`.
-fn patience(headers: &HeaderMap) -> Option<Duration> {
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout").map(HeaderValue::to_str)?.ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     // Eight digits at most, as the protocol has it.

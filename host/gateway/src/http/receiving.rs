@@ -1,4 +1,4 @@
-//! Whole bodies of requests: received within their time and size, and unpacked.
+//! Whole bodies of requests: received within their time and size, and decompressed.
 
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
@@ -13,8 +13,8 @@ use crate::serving::state::GatewayState;
 /// Work on more bytes than this leaves the async threads: it takes longer than handing it over.
 pub(super) const OFFLOAD_THRESHOLD_BYTES: usize = 128 << 10;
 
-/// The body of `exchange` as it was before it was packed.
-pub(super) async fn whole(
+/// The body of `exchange` as it was before it was compressed.
+pub(super) async fn read_body(
     gateway: &GatewayState,
     exchange: &mut Exchange,
     headers: &HeaderMap,
@@ -28,16 +28,16 @@ pub(super) async fn whole(
             ErrorResponse { error, status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), allow: None }
         })?,
     };
-    let body = received(gateway, body, limit, header.unwrap_or_default()).await?;
+    let body = read_bounded(gateway, body, limit, header.unwrap_or_default()).await?;
     exchange.sizes.request_bytes = Some(body.len() as u64);
     Ok(match coding {
         None => body,
-        Some(coding) => gateway.offload(move || coding.unpack(&body, limit)).await?,
+        Some(coding) => gateway.offload(move || coding.decompress(&body, limit)).await?,
     })
 }
 
 /// A whole body of at most `limit` bytes, as [`body::read`] reads it, if it comes in time.
-pub(super) async fn received(
+pub(super) async fn read_bounded(
     gateway: &GatewayState,
     body: RequestBody,
     limit: u64,

@@ -52,12 +52,12 @@ pub(crate) async fn load(
         return Err(Error::unsupported(format!("parameter '{parameter}' would change what was deployed"))
             .hint("deploy a new revision with eyot deploy"));
     }
-    repository.load(&named(name)?).await
+    repository.load(&parse_name(name)?).await
 }
 
 /// Unloads a deployment at a client's wish.
 pub(crate) async fn unload(gateway: &GatewayState, name: &str) -> Result<()> {
-    allowed(gateway, "unloaded")?.unload(&named(name)?).await
+    allowed(gateway, "unloaded")?.unload(&parse_name(name)?).await
 }
 
 fn allowed(gateway: &GatewayState, what: &str) -> Result<std::sync::Arc<dyn ModelRepository>> {
@@ -71,7 +71,7 @@ fn allowed(gateway: &GatewayState, what: &str) -> Result<std::sync::Arc<dyn Mode
 }
 
 /// A name that no deployment can have is no deployment's.
-fn named(name: &str) -> Result<Name> {
+fn parse_name(name: &str) -> Result<Name> {
     let shown: String = name.chars().take(128).collect();
     name.parse().map_err(|_| Error::not_found(format!("there is no model '{shown}'")))
 }

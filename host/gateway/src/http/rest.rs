@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::http::answers::{self, ErrorResponse, HttpResponse};
 use crate::http::body::{RequestBody, SegmentedBody};
 use crate::http::predict::{self, PredictionCall};
-use crate::http::receiving::{OFFLOAD_THRESHOLD_BYTES, whole};
+use crate::http::receiving::{OFFLOAD_THRESHOLD_BYTES, read_body};
 use crate::http::routes::ModelRef;
 use crate::protocol::{InferRequest, Prediction, encode, raw, request};
 use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
@@ -69,7 +69,7 @@ impl RequestWork for RestPrediction<'_> {
     ) -> Result<InferRequest, ErrorResponse> {
         let body = self.body.take().ok_or_else(|| Error::internal("the body was read already"))?;
         let json_bytes = self.json_bytes;
-        let received = whole(self.gateway, exchange, self.headers, body, json_bytes).await?;
+        let received = read_body(self.gateway, exchange, self.headers, body, json_bytes).await?;
         exchange.timings.received = Some(Instant::now());
         Ok(match json_bytes {
             Some(0) => {
@@ -118,7 +118,7 @@ impl RequestWork for RestPrediction<'_> {
         let encoded =
             if size > OFFLOAD_THRESHOLD_BYTES { self.gateway.offload(write).await? } else { write()? };
         exchange.timings.encode = Some(writing.elapsed());
-        Ok(packed(self.gateway, self.headers, encoded).await?)
+        Ok(response(self.gateway, self.headers, encoded).await?)
     }
 
     fn respond(exchange: Exchange, attempted: Result<HttpResponse, ErrorResponse>) -> HttpResponse {
@@ -136,7 +136,7 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
     })
 }
 
-async fn packed(
+async fn response(
     gateway: &GatewayState,
     headers: &HeaderMap,
     encoded: encode::EncodedResponse,
@@ -145,7 +145,7 @@ async fn packed(
     let length = json.len();
     let content_type = if binary { "application/octet-stream" } else { "application/json" };
     let body = SegmentedBody::new(json, tensors);
-    let mut answer = answers::packed(gateway, headers, StatusCode::OK, content_type, body).await?;
+    let mut answer = answers::compressed(gateway, headers, StatusCode::OK, content_type, body).await?;
     if binary {
         answer.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));
     }

@@ -81,7 +81,7 @@ async fn of_protocol(
     peer: SocketAddr,
 ) -> Response<ResponseBody> {
     let gateway = &doors.gateway;
-    if grpc::speaks(request.headers()) {
+    if grpc::is_grpc(request.headers()) {
         return grpc::answer(gateway, request, peer).await.map(ResponseBody::Grpc);
     }
     let head = request.method() == Method::HEAD;
@@ -189,7 +189,7 @@ const MAX_REPOSITORY_REQUEST_BYTES: u64 = 64 << 10;
 
 /// The body of a request to the repository: an object, or nothing.
 async fn repository_request(gateway: &GatewayState, body: RequestBody) -> Result<Value, ErrorResponse> {
-    let body = receiving::received(gateway, body, MAX_REPOSITORY_REQUEST_BYTES, 0).await?;
+    let body = receiving::read_bounded(gateway, body, MAX_REPOSITORY_REQUEST_BYTES, 0).await?;
     if body.is_empty() {
         return Ok(json!({}));
     }

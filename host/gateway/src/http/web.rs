@@ -97,7 +97,7 @@ impl RequestWork for HttpWork<'_> {
             false => Limited::new(paced(body, &gateway.config), limit).boxed_unsync(),
         };
         let answered = revision.web()?.answer(request.map(|()| body)).await;
-        exchange.began_to_answer();
+        exchange.record_response_head();
         answered
     }
 

@@ -78,21 +78,21 @@ impl ContentCoding {
 
     /// Undoes the coding. Fails with `TooLarge` as soon as more than `limit` bytes come out, however
     /// few went in.
-    pub(crate) fn unpack(self, packed: &Bytes, limit: u64) -> Result<Bytes> {
-        let guess = (packed.len() as u64).saturating_mul(4).min(limit);
+    pub(crate) fn decompress(self, compressed: &Bytes, limit: u64) -> Result<Bytes> {
+        let guess = (compressed.len() as u64).saturating_mul(4).min(limit);
         let mut whole = Vec::with_capacity(usize::try_from(guess).unwrap_or_default());
         let read = match self {
             ContentCoding::Gzip => {
-                flate2::bufread::MultiGzDecoder::new(&packed[..]).take(limit + 1).read_to_end(&mut whole)
+                flate2::bufread::MultiGzDecoder::new(&compressed[..]).take(limit + 1).read_to_end(&mut whole)
             }
             // The name means zlib's form, and some clients send the bare one.
-            ContentCoding::Deflate if is_zlib(packed) => {
-                flate2::bufread::ZlibDecoder::new(&packed[..]).take(limit + 1).read_to_end(&mut whole)
+            ContentCoding::Deflate if is_zlib(compressed) => {
+                flate2::bufread::ZlibDecoder::new(&compressed[..]).take(limit + 1).read_to_end(&mut whole)
             }
             ContentCoding::Deflate => {
-                flate2::bufread::DeflateDecoder::new(&packed[..]).take(limit + 1).read_to_end(&mut whole)
+                flate2::bufread::DeflateDecoder::new(&compressed[..]).take(limit + 1).read_to_end(&mut whole)
             }
-            ContentCoding::Zstd => zstd::Decoder::with_buffer(&packed[..]).and_then(|mut decoder| {
+            ContentCoding::Zstd => zstd::Decoder::with_buffer(&compressed[..]).and_then(|mut decoder| {
                 decoder.window_log_max(ZSTD_WINDOW_BITS)?;
                 decoder.take(limit + 1).read_to_end(&mut whole)
             }),
@@ -104,8 +104,8 @@ impl ContentCoding {
     }
 
     /// Applies the coding, fast rather than tight: the answer is waited for.
-    pub(crate) fn pack(self, plain: &[u8]) -> Result<Bytes> {
-        let packed = match self {
+    pub(crate) fn compress(self, plain: &[u8]) -> Result<Bytes> {
+        let compressed = match self {
             ContentCoding::Gzip => {
                 let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(plain).and_then(|()| encoder.finish())
@@ -116,7 +116,7 @@ impl ContentCoding {
             }
             ContentCoding::Zstd => zstd::bulk::compress(plain, 1),
         };
-        packed.map(Bytes::from).context(|| "the answer cannot be compressed".to_owned())
+        compressed.map(Bytes::from).context(|| "the answer cannot be compressed".to_owned())
     }
 }
 
@@ -139,19 +139,19 @@ mod tests {
     fn what_is_packed_unpacks_and_bombs_do_not() {
         let plain = vec![7_u8; 1 << 20];
         for coding in ContentCoding::ALL {
-            let packed = coding.pack(&plain).unwrap();
-            assert!(packed.len() < 20_000, "{coding:?}");
-            assert_eq!(coding.unpack(&packed, 1 << 20).unwrap(), plain, "{coding:?}");
+            let compressed = coding.compress(&plain).unwrap();
+            assert!(compressed.len() < 20_000, "{coding:?}");
+            assert_eq!(coding.decompress(&compressed, 1 << 20).unwrap(), plain, "{coding:?}");
             assert_eq!(
-                coding.unpack(&packed, (1 << 20) - 1).unwrap_err().kind(),
+                coding.decompress(&compressed, (1 << 20) - 1).unwrap_err().kind(),
                 Kind::TooLarge,
                 "{coding:?}"
             );
             for broken in
-                [packed.slice(..packed.len() / 2), Bytes::from_static(b"no such thing"), Bytes::new()]
+                [compressed.slice(..compressed.len() / 2), Bytes::from_static(b"no such thing"), Bytes::new()]
             {
                 assert_eq!(
-                    coding.unpack(&broken, 1 << 20).unwrap_err().kind(),
+                    coding.decompress(&broken, 1 << 20).unwrap_err().kind(),
                     Kind::Invalid,
                     "{coding:?} {broken:?}"
                 );
@@ -159,7 +159,7 @@ mod tests {
         }
         let mut bare = flate2::write::DeflateEncoder::new(Vec::new(), Compression::fast());
         bare.write_all(b"hello").unwrap();
-        assert_eq!(ContentCoding::Deflate.unpack(&bare.finish().unwrap().into(), 9).unwrap(), "hello");
+        assert_eq!(ContentCoding::Deflate.decompress(&bare.finish().unwrap().into(), 9).unwrap(), "hello");
     }
 
     #[test]

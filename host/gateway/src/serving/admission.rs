@@ -56,7 +56,7 @@ impl AdmissionGate {
 
     /// Makes room again for a request that was let in and whose permit was forgotten: its answer
     /// outlives whoever let it in.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn release(&self) {
         self.permits.add_permits(1);
     }
 

@@ -159,11 +159,11 @@ impl Exchange {
     }
 
     /// Nothing serves under this name, which may be anything.
-    pub(crate) fn asks_for_unknown(&mut self, name: &str) {
+    pub(crate) fn set_unknown_name(&mut self, name: &str) {
         self.unknown_name = Some(name.chars().take(128).collect());
     }
 
-    pub(crate) fn find(&mut self, deployment: Arc<DeploymentEntry>) {
+    pub(crate) fn set_deployment(&mut self, deployment: Arc<DeploymentEntry>) {
         self.deployment = Some(deployment);
     }
 
@@ -193,7 +193,7 @@ impl Exchange {
     pub(crate) async fn admit(&mut self) -> Result<()> {
         let arrived = Instant::now();
         let revision = self.revision.as_ref().ok_or_else(|| Error::internal("no revision was selected"))?;
-        // Given back by `leave`: an answer may outlive whoever lets the request in.
+        // Given back by `release`: an answer may outlive whoever lets the request in.
         revision.gate.enter(self.deadline.unwrap_or(arrived)).await?.forget();
         self.is_admitted = true;
         self.timings.admission = Some((arrived, Instant::now()));
@@ -202,22 +202,22 @@ impl Exchange {
     }
 
     /// The work is done, for better or worse. What it was done with may serve the next request.
-    pub(crate) fn worked(&mut self, usage: Option<Spent>) {
+    pub(crate) fn record_work(&mut self, usage: Option<Spent>) {
         self.timings.work = self.timings.admission.map(|(_, begun)| begun.elapsed());
         self.usage = usage;
-        self.leave();
+        self.release();
     }
 
     /// The head of an answer is there, whose body the component goes on to make.
-    pub(crate) fn began_to_answer(&mut self) {
+    pub(crate) fn record_response_head(&mut self) {
         self.timings.work = self.timings.admission.map(|(_, begun)| begun.elapsed());
     }
 
-    fn leave(&mut self) {
+    fn release(&mut self) {
         if std::mem::take(&mut self.is_admitted)
             && let Some(revision) = &self.revision
         {
-            revision.gate.leave();
+            revision.gate.release();
         }
     }
 
@@ -298,6 +298,6 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.end(ExchangeOutcome::Cancelled);
-        self.leave();
+        self.release();
     }
 }

@@ -75,8 +75,8 @@ pub(crate) async fn serve<W: RequestWork>(mut exchange: Exchange, work: W) -> W:
 
 async fn attempt<W: RequestWork>(exchange: &mut Exchange, mut work: W) -> Result<W::Answer, W::Failure> {
     let found = work.gateway().refuse_when_draining().and_then(|()| work.find());
-    let deployment = found.inspect_err(|_| exchange.asks_for_unknown(work.name()))?;
-    exchange.find(deployment.clone());
+    let deployment = found.inspect_err(|_| exchange.set_unknown_name(work.name()))?;
+    exchange.set_deployment(deployment.clone());
     work.check(&deployment)?;
     let read = work.read(exchange, &deployment).await;
     let input = read.inspect_err(|_| exchange.select_main())?;

@@ -24,7 +24,7 @@ impl ShareSampler {
     }
 
     /// Whether the next request is among them.
-    pub(crate) fn takes(&self) -> bool {
+    pub(crate) fn samples(&self) -> bool {
         (low_discrepancy_point(&self.turn) as f64) < self.share * 2_f64.powi(64)
     }
 }

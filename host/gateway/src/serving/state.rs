@@ -96,7 +96,7 @@ impl GatewayState {
         // A client that has decided decides.
         let is_recorded = self.trace_sampler.as_ref().is_some_and(|sampler| match &trace {
             Some(trace) => trace.is_sampled(),
-            None => sampler.takes(),
+            None => sampler.samples(),
         });
         let span = is_recorded.then(|| RequestSpan::begin(trace.as_ref()));
         let observers = self.observers.get().cloned().unwrap_or_default();

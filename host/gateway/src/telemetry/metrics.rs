@@ -72,7 +72,7 @@ mod tests {
         let begin = || {
             let mut exchange =
                 Exchange::begin(ExchangeKind::Prediction, caller, None, None, observers.clone());
-            exchange.find(deployment.clone());
+            exchange.set_deployment(deployment.clone());
             exchange.select(live.clone());
             exchange
         };

@@ -70,7 +70,7 @@ impl PredictionLog {
 impl Observer for PredictionLog {
     fn interested(&self, exchange: &Exchange) -> Capture {
         let is_worked_on = exchange.is_admitted() && exchange.kind != ExchangeKind::Http;
-        if is_worked_on && self.sampler.takes() { Capture::Content } else { Capture::Nothing }
+        if is_worked_on && self.sampler.samples() { Capture::Content } else { Capture::Nothing }
     }
 
     fn finished(&self, exchange: &Exchange) {

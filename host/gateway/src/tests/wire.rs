@@ -94,17 +94,17 @@ async fn bodies_are_compressed_both_ways_where_that_is_wanted() {
     for (name, coding) in
         [("gzip", ContentCoding::Gzip), ("deflate", ContentCoding::Deflate), ("zstd", ContentCoding::Zstd)]
     {
-        let packed = coding.pack(long.as_bytes()).unwrap();
+        let compressed = coding.compress(long.as_bytes()).unwrap();
         let headers = [("content-encoding", name), ("accept-encoding", name)];
-        let answer = world.send("POST", INFER, &headers, packed).await.unwrap();
+        let answer = world.send("POST", INFER, &headers, compressed).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{answer:?}");
         assert_eq!(header(answer.headers(), "content-encoding"), Some(name));
-        let plain = coding.unpack(answer.body(), 1 << 20).unwrap();
+        let plain = coding.decompress(answer.body(), 1 << 20).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&plain).unwrap()["outputs"][0]["shape"], json!([4000, 2]));
 
         let small = world.send("POST", INFER, &[("accept-encoding", name)], GOOD).await.unwrap();
         assert_eq!(header(small.headers(), "content-encoding"), None, "not worth it");
-        let bomb = coding.pack(&vec![b' '; 2 << 20]).unwrap();
+        let bomb = coding.compress(&vec![b' '; 2 << 20]).unwrap();
         for (body, status) in
             [(bomb, StatusCode::PAYLOAD_TOO_LARGE), (Bytes::from(GOOD), StatusCode::BAD_REQUEST)]
         {

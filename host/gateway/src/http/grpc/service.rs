@@ -12,7 +12,7 @@ use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{patience, status};
+use super::{grpc_timeout, status};
 use crate::http::answers::PREDICTION_ID_HEADER;
 use crate::http::predict::{self, PredictionCall};
 use crate::http::repository;
@@ -110,7 +110,7 @@ impl RequestWork for GrpcPrediction<'_> {
         revision: &ServingRevision,
         asked: InferRequest,
     ) -> Result<PredictionCall, Error> {
-        exchange.shorten(patience(self.metadata.as_ref()));
+        exchange.shorten(grpc_timeout(self.metadata.as_ref()));
         predict::prepare(exchange, revision, asked)
     }
 
