@@ -46,6 +46,28 @@ pub(crate) fn report(details: bool) -> Result<()> {
     Ok(())
 }
 
+/// Names that say too little.
+pub(crate) struct VagueNames {
+    /// Constants that are numbers and whose names say no unit, with their modules.
+    pub(crate) unitless: Vec<String>,
+    /// Names of types that are defined in more than two modules, and where.
+    pub(crate) shared: BTreeMap<String, Vec<String>>,
+}
+
+/// The names of all crates that say too little.
+pub(crate) fn vague_names() -> Result<VagueNames> {
+    let crates = source::crates()?.into_iter().map(figures).collect::<Vec<_>>();
+    let constants = crates.iter().flat_map(|figures| &figures.constants);
+    let unitless = constants.filter(|constant| constant.lacks_unit());
+    let shared = shared(&crates).into_iter();
+    Ok(VagueNames {
+        unitless: unitless.map(|constant| format!("{}::{}", constant.place, constant.name)).collect(),
+        shared: shared
+            .map(|(name, places)| (name.to_owned(), places.into_iter().map(str::to_owned).collect()))
+            .collect(),
+    })
+}
+
 /// How many modules of each crate are in circles.
 pub(crate) fn circles() -> Result<Vec<(String, Vec<Vec<String>>)>> {
     Ok(source::crates()?.into_iter().map(|(name, modules)| (name, uses::circles(&modules))).collect())

@@ -1,6 +1,7 @@
 //! House rules that a compiler does not check.
 
 mod arrows;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ pub(crate) fn run(write: bool) -> Result<()> {
     table.check_modules(&mut problems)?;
     table.check_page(write, &mut problems)?;
     circles(&mut problems)?;
+    let vague = structure::vague_names()?;
+    names::check(&vague, &mut problems);
     let files = files()?;
     top(&files, &mut problems);
     for file in &files {
@@ -58,6 +61,9 @@ pub(crate) fn run(write: bool) -> Result<()> {
     }
     readmes(&mut problems);
     if problems.is_empty() {
+        if let Some(slack) = names::slack(&vague) {
+            println!("tidy: {slack}");
+        }
         println!("tidy: {} files, {} crates", files.len(), table.crates() + 1);
         return Ok(());
     }

@@ -15,7 +15,7 @@ const PAGE: &str = "host/ARCHITECTURE.md";
 /// What a crate writes that composes the others.
 const ALL: &str = "all";
 /// Tables of so many modules are folded on the page.
-const SHOWN_MODULES: usize = 10;
+const SHOWN_MODULE_COUNT: usize = 10;
 
 /// What may use what.
 pub(super) struct ArrowTable(Vec<CrateArrows>);
@@ -111,7 +111,7 @@ impl ArrowTable {
             }
             let (folder, count) = (&row.folder, row.modules.len());
             let _ = match count {
-                0..SHOWN_MODULES => writeln!(block, "`{folder}`:\n\n{table}"),
+                0..SHOWN_MODULE_COUNT => writeln!(block, "`{folder}`:\n\n{table}"),
                 _ => writeln!(
                     block,
                     "<details><summary><code>{folder}</code>: {count} modules</summary>\n\n{table}\n</details>\n"
