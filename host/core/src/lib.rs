@@ -1,5 +1,5 @@
 //! The words that every other crate speaks: digests, names, references, units, errors, the types of a
-//! component's interface, configuration and the clock. Pure: no I/O but reading the configuration
+//! component's interface, what ONNX files say of themselves, configuration and the clock. Pure: no I/O but reading the configuration
 //! file, no async.
 
 mod clock;
@@ -10,6 +10,7 @@ mod id;
 pub mod interface;
 mod name;
 mod nullable;
+pub mod onnx;
 mod permission;
 #[cfg(test)]
 mod properties;

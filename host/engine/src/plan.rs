@@ -1,6 +1,6 @@
 //! Which of the engine's configurations a component runs on.
 
-use wasmparser::{Parser, Payload};
+use eyot_component::outer_names;
 
 /// How components run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,27 +31,8 @@ impl Setup {
 /// Whether a component's imports or exports are offered by, or called through, an event loop. One that says
 /// no may still use async of its own, which shows when the plain engine refuses it.
 pub(crate) fn asks_for_concurrency(wasm: &[u8], asks: fn(&str) -> bool) -> bool {
-    let mut depth = 0_usize;
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload {
-            Ok(Payload::Version { .. }) => depth += 1,
-            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
-            Ok(Payload::ComponentImportSection(section)) if depth == 1 => {
-                if section.into_iter().flatten().any(|import| asks(import.name.name)) {
-                    return true;
-                }
-            }
-            Ok(Payload::ComponentExportSection(section)) if depth == 1 => {
-                if section.into_iter().flatten().any(|export| asks(export.name.name)) {
-                    return true;
-                }
-            }
-            Ok(_) => {}
-            // Whoever compiles it says what is wrong.
-            Err(_) => return false,
-        }
-    }
-    false
+    // What cannot be read asks for nothing: whoever compiles it says what is wrong.
+    outer_names(wasm).any(asks)
 }
 
 #[cfg(test)]

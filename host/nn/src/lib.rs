@@ -23,7 +23,6 @@ mod difference;
 mod example;
 #[cfg(test)]
 mod fake;
-mod files;
 #[cfg(test)]
 mod graphs;
 mod independence;

@@ -5,10 +5,9 @@ use std::fs::File;
 use std::path::Path;
 
 use bytes::Bytes;
+use eyot_core::onnx::named_files;
 use eyot_core::{Digest, Digester, Error, Result, ResultExt as _};
 use eyot_store::BlobStore;
-
-use crate::files::named_files;
 
 /// A model whose files are at hand.
 #[derive(Clone, Debug)]

@@ -3,11 +3,14 @@
 pub(crate) mod element_codes;
 mod external;
 mod maps;
+#[cfg(test)]
+mod named_files;
 pub(crate) mod values;
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use eyot_core::onnx::first_named_file;
 use eyot_core::{Error, Result};
 use prost::Message as _;
 use tract_onnx::pb::{self, tensor_shape_proto::dimension::Value as Dim, type_proto};
@@ -15,7 +18,6 @@ use tract_onnx::prelude::*;
 
 pub(crate) use self::external::ExternalData;
 pub use self::external::is_plain_name;
-use crate::files::named_file;
 use crate::{DataType, ModelFiles, Signature, TensorSpec};
 
 /// A model as it is to be loaded.
@@ -102,7 +104,7 @@ const INLINE: &str = "push the model with the file beside it (eyot push takes bo
 
 /// A tensor in another file would let a model read whatever file it names.
 fn inline(bytes: &[u8]) -> Result<()> {
-    let Some(file) = named_file(bytes) else { return Ok(()) };
+    let Some(file) = first_named_file(bytes) else { return Ok(()) };
     let shown: String = file.chars().take(200).collect();
     Err(Error::unsupported(format!("a tensor of the model lies in another file, '{shown}'")).hint(INLINE))
 }

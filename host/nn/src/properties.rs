@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use eyot_core::onnx::first_named_file;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{self, Index};
@@ -13,7 +14,7 @@ use tract_onnx::pb;
 
 use crate::graphs::Graph;
 use crate::onnx::ExternalData;
-use crate::{DataFile, DataType, ModelFiles, files, independence, onnx};
+use crate::{DataFile, DataType, ModelFiles, independence, onnx};
 
 /// The files of the tests.
 fn corpus() -> Vec<Bytes> {
@@ -28,7 +29,7 @@ fn corpus() -> Vec<Bytes> {
 
 /// Everything that reads a model before a back end does.
 fn read(file: &Bytes) {
-    let named = files::named_file(file);
+    let named = first_named_file(file);
     if let Ok(model) = onnx::parse(file) {
         assert_eq!(named, None, "a model that names a file was taken");
         let _ = onnx::signature(&model);

@@ -2,23 +2,20 @@
 
 mod call;
 mod cli;
-mod component;
-mod compose;
 mod folder;
 mod grants;
 mod keys;
 mod local;
 mod model_path;
+mod offered;
 mod output;
 mod platform;
+mod plugs;
 mod publisher;
 mod runner;
-mod section;
 mod session;
 mod staging;
 mod stores;
-mod templates;
-mod toolchain;
 mod visible;
 
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use eyot_build::BuildReporter;
 use eyot_core::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -175,6 +176,28 @@ impl Output {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         bar
+    }
+}
+
+/// A build that is heard where a spinner turns.
+pub(crate) struct SpinnerReporter<'a> {
+    spinner: &'a ProgressBar,
+    output: &'a Output,
+}
+
+impl<'a> SpinnerReporter<'a> {
+    pub(crate) fn new(spinner: &'a ProgressBar, output: &'a Output) -> Self {
+        Self { spinner, output }
+    }
+}
+
+impl BuildReporter for SpinnerReporter<'_> {
+    fn progress(&self, line: &str) {
+        self.spinner.set_message(line.to_owned());
+    }
+
+    fn note(&self, text: &str) {
+        self.spinner.suspend(|| self.output.note(text));
     }
 }
 

@@ -116,7 +116,7 @@ impl Stage {
         instances.reuse = spec.inference.reuse.unwrap_or(instances.reuse);
         // A component may be of several kinds.
         if wasm.interface().callable().next().is_some() {
-            let docs = eyot_engine::docs(&self.store.get(&component.content).await?);
+            let docs = eyot_component::function_docs(&self.store.get(&component.content).await?);
             let functions = Functions::new(wasm.clone(), &docs, grants.clone(), limits, instances)?;
             functions.prepare().await?;
             parts.functions = Some(functions);

@@ -7,11 +7,10 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use eyot_core::onnx::OnnxHeader;
 use eyot_core::{Digest, Digester, Error, Result, ResultExt as _};
 use fastcdc::v2020::StreamCDC;
 use serde::{Deserialize, Serialize};
-
-use crate::onnx;
 
 /// The artifact type of an index, and the media type of its layer.
 pub(crate) const CHUNKS: &str = "application/vnd.eyot.chunks.v1+json";
@@ -169,8 +168,8 @@ fn tensors(path: &Path, size: u64) -> Option<Vec<u64>> {
     let mut boundaries = match path.extension()?.to_str()? {
         "safetensors" => safetensors(File::open(path).ok()?, size)?,
         "onnx" if size <= 2 << 30 => {
-            let summary = onnx::summary(&std::fs::read(path).ok()?)?;
-            let places = summary.weights.into_iter().filter_map(|weight| weight.place);
+            let header = OnnxHeader::read(&std::fs::read(path).ok()?)?;
+            let places = header.weights.into_iter().filter_map(|weight| weight.place);
             places.flat_map(|place| [place.start as u64, place.end as u64]).collect()
         }
         _ => return None,

@@ -7,13 +7,13 @@ mod archive;
 mod cache;
 mod chunks;
 mod client;
+mod component_config;
 mod dataset;
 mod glob;
 mod layout;
 mod manifest;
 mod mirror;
 mod model;
-mod onnx;
 mod place;
 #[cfg(test)]
 mod properties;
@@ -30,7 +30,6 @@ mod transport;
 mod tree;
 mod trust;
 mod unpack;
-mod wasm;
 mod world;
 
 pub use access::{Caller, LocalSecret};

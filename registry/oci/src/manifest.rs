@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use eyot_component::{ComponentNames, component_names};
+use eyot_core::onnx::{OnnxHeader, OnnxPort};
 use eyot_core::{Digest, Error, Result};
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::onnx;
 use crate::unpack::Packing;
-use crate::wasm::{Interface, interface};
 
 /// The media type of an image manifest, which all that is pushed from here is.
 pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -302,7 +302,7 @@ const CREATED: &str = "1970-01-01T00:00:00Z";
 ///
 /// Fails with `Invalid` when the bytes are no valid component.
 pub fn component_manifest(name: &str, wasm: &Bytes, models: &[String]) -> Result<Built> {
-    let Interface { imports, exports } = interface(wasm)?;
+    let ComponentNames { imports, exports } = component_names(wasm)?;
     let layer = descriptor(WASM_LAYER, wasm, Some((TITLE, &format!("{name}.wasm"))));
     let config = json_bytes(&json!({
         "created": CREATED,
@@ -407,10 +407,10 @@ pub fn model_manifest_with(name: &str, file: &str, onnx: &Bytes, data: &[DataLay
         layers.push(layer);
     }
     let diff_ids: Vec<&ContentDigest> = layers.iter().map(|layer| &layer.digest).collect();
-    let summary = onnx::summary(onnx).unwrap_or_default();
+    let header = OnnxHeader::read(onnx).unwrap_or_default();
     let config = json_bytes(&json!({
         "descriptor": { "name": name },
-        "config": about(&summary),
+        "config": about(&header),
         "modelfs": { "type": "layers", "diffIds": diff_ids },
     }))?;
     let manifest = Manifest {
@@ -421,23 +421,23 @@ pub fn model_manifest_with(name: &str, file: &str, onnx: &Bytes, data: &[DataLay
         layers,
         manifests: Vec::new(),
         subject: None,
-        annotations: signature(&summary)?,
+        annotations: signature(&header)?,
     };
     Built::new(&manifest, config)
 }
 
 /// ModelPack's `config`, as far as the file says it.
-fn about(summary: &onnx::Summary) -> serde_json::Value {
+fn about(header: &OnnxHeader) -> serde_json::Value {
     let mut about = json!({ "format": "onnx" });
     // What an architecture is called is nowhere in the format; the graph's name is what comes nearest.
-    for (field, value) in [("architecture", &summary.graph)] {
+    for (field, value) in [("architecture", &header.graph)] {
         if !value.is_empty() {
             about[field] = json!(value);
         }
     }
-    if !summary.weights.is_empty() {
-        about["paramSize"] = json!(in_short(summary.parameters()));
-        about["precision"] = json!(summary.precision().join(","));
+    if !header.weights.is_empty() {
+        about["paramSize"] = json!(in_short(header.parameters()));
+        about["precision"] = json!(header.precision().join(","));
     }
     about
 }
@@ -445,15 +445,15 @@ fn about(summary: &onnx::Summary) -> serde_json::Value {
 /// Under this annotation a model's inputs and outputs stand: ModelPack's config has no place for them.
 const SIGNATURE: &str = "dev.eyot.model.signature";
 
-fn signature(summary: &onnx::Summary) -> Result<BTreeMap<String, String>> {
-    if summary.inputs.is_empty() && summary.outputs.is_empty() {
+fn signature(header: &OnnxHeader) -> Result<BTreeMap<String, String>> {
+    if header.inputs.is_empty() && header.outputs.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let ports = |ports: &[onnx::Port]| {
-        let port = |port: &onnx::Port| json!({ "name": port.name, "type": port.kind, "shape": port.shape });
+    let ports = |ports: &[OnnxPort]| {
+        let port = |port: &OnnxPort| json!({ "name": port.name, "type": port.kind, "shape": port.shape });
         ports.iter().map(port).collect::<Vec<_>>()
     };
-    let signature = json!({ "inputs": ports(&summary.inputs), "outputs": ports(&summary.outputs) });
+    let signature = json!({ "inputs": ports(&header.inputs), "outputs": ports(&header.outputs) });
     Ok([(SIGNATURE.to_owned(), signature.to_string())].into())
 }
 

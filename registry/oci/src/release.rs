@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use eyot_component::{WasmContent, world_text};
 use eyot_core::{Digest, Error, Reference, Result, Selector};
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{Client, Fetched};
 use crate::manifest::{ArtifactKind, Descriptor, EMPTY, IMAGE_INDEX, IMAGE_MANIFEST, Manifest, descriptor};
-use crate::wasm::Wasm;
-use crate::world::{WORLD, changes, world};
+use crate::world::{WORLD, changes};
 
 /// What says that an index is a release. It stands in an annotation and not in `artifactType`: skopeo
 /// 1.9 writes an index anew when it copies it, without the fields that it does not know, and so under
@@ -82,7 +82,7 @@ impl Client {
         for component in &recipe.components {
             let name = &component.repository;
             children.push(self.pin(repository, component, ArtifactKind::Component, name).await?);
-            let text = world(&self.component(component).await?)?;
+            let text = world_text(&self.component(component).await?)?;
             children.push(self.document(repository, (ROLE_WORLD, name), WORLD, text.into()).await?);
         }
         for (name, model) in &recipe.models {
@@ -267,8 +267,8 @@ impl Client {
     async fn imports(&self, repository: &str, manifest: &Manifest) -> Result<BTreeSet<String>> {
         let (ArtifactKind::Component, Some(layer)) = manifest.content()? else { return Ok(BTreeSet::new()) };
         // From the bytes: whoever wrote the config may not have told everything.
-        match Wasm::read(&self.blob(repository, &layer.digest).await?)? {
-            Wasm::Component(interface) => Ok(interface.imports.into_iter().collect()),
+        match WasmContent::read(&self.blob(repository, &layer.digest).await?)? {
+            WasmContent::Component(names) => Ok(names.imports.into_iter().collect()),
             _ => Ok(BTreeSet::new()),
         }
     }

@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
 
-use eyot_core::{Digest, Error, Result};
+use eyot_component::{component_names, custom_sections, producers};
+use eyot_core::{Digest, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use wasmparser::{KnownCustom, Parser, Payload};
-
-use crate::wasm::interface;
 
 /// The predicate type of a bundle that holds a CycloneDX document.
 pub const SBOM: &str = "https://cyclonedx.org/bom";
@@ -34,35 +32,24 @@ struct Crate {
 ///
 /// Fails with `Invalid` when the bytes are no component.
 pub fn sbom(name: &str, wasm: &[u8]) -> Result<Value> {
-    let interface = interface(wasm)?;
-    let invalid = |error: wasmparser::BinaryReaderError| {
-        Error::invalid(format!("the component's sections cannot be read: {error}"))
-    };
+    let names = component_names(wasm)?;
     let mut parts = BTreeSet::new();
-    for payload in Parser::new(0).parse_all(wasm) {
-        let Payload::CustomSection(section) = payload.map_err(invalid)? else { continue };
-        match section.as_known() {
-            KnownCustom::Producers(fields) => {
-                for field in fields {
-                    let field = field.map_err(invalid)?;
-                    for value in field.values {
-                        let value = value.map_err(invalid)?;
-                        let kind = if field.name == "sdk" { "library" } else { "application" };
-                        parts.insert((kind, value.name.to_owned(), value.version.to_owned()));
-                    }
-                }
-            }
-            _ if section.name() == CRATES => {
-                let crates = crates(section.data()).unwrap_or_default();
-                parts.extend(crates.into_iter().map(|one| ("library", one.name, one.version)));
-            }
-            _ => {}
+    for producer in producers(wasm) {
+        let producer = producer?;
+        let kind = if producer.field == "sdk" { "library" } else { "application" };
+        parts.insert((kind, producer.name, producer.version));
+    }
+    for section in custom_sections(wasm) {
+        let section = section?;
+        if section.name == CRATES {
+            let crates = crates(section.data).unwrap_or_default();
+            parts.extend(crates.into_iter().map(|one| ("library", one.name, one.version)));
         }
     }
     let components = parts
         .into_iter()
         .map(|(kind, name, version)| json!({ "type": kind, "name": name, "version": version }));
-    let imports = interface.imports.iter().map(|import| json!({ "name": "wit:import", "value": import }));
+    let imports = names.imports.iter().map(|import| json!({ "name": "wit:import", "value": import }));
     Ok(json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",

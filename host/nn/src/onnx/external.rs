@@ -1,11 +1,11 @@
 //! Weights that lie in files beside the model's. A tensor names a file, and a place in it: only files that came with the
 //! model count, by nothing but their names, and no back end is left to open any itself.
 
+use eyot_core::onnx::named_files;
 use eyot_core::{Error, Result};
 use tract_onnx::pb::{self, tensor_proto::DataLocation};
 
 use super::element_codes::STRING_CODE;
-use crate::files::named_files;
 use crate::{DataFile, ModelFiles};
 
 /// What becomes of the tensors that lie beside the file.

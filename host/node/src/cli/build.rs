@@ -1,15 +1,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use eyot_build::{BuildProfile, ComponentBuilder, ComponentProject, ToolFolder};
+use eyot_component::ComponentDescription;
 use eyot_core::config::Component;
 use eyot_core::{Digest, Result, ResultExt};
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::component::Described;
-use crate::output::{Output, size};
+use crate::offered::is_offered;
+use crate::output::{Output, SpinnerReporter, size};
+use crate::plugs;
 use crate::session::Session;
-use crate::toolchain::{self, Profile, Project, Tools, Voice};
 
 /// Builds the component of a folder with the tools of its language: rust, python, javascript, typescript, c, cpp or go.
 ///
@@ -39,19 +41,20 @@ struct Built {
 
 impl Build {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let tools = Tools::new(&global.config()?.data.tools);
-        let projects = self.dirs.iter().map(|dir| Project::new(dir, Profile::Release));
+        let tools = ToolFolder::new(&global.config()?.data.tools);
+        let projects = self.dirs.iter().map(|dir| ComponentProject::new(dir, BuildProfile::Release));
         let mut projects = projects.collect::<Result<Vec<_>>>()?;
-        if projects.iter().any(Project::needs_registry) {
-            toolchain::fetch(&mut projects, Session::open(global).await?.client()).await?;
+        if projects.iter().any(|project| !project.wanted_references().is_empty()) {
+            plugs::fetch(&mut projects, Session::open(global).await?.client()).await?;
         }
         let spinner = output.spinner("building");
-        let progress = |line: &str| spinner.set_message(line.to_owned());
-        let note = |text: &str| spinner.suspend(|| output.note(text));
-        let made = toolchain::build(&projects, &tools, &Voice { progress: &progress, note: &note });
+        let reporter = SpinnerReporter::new(&spinner, output);
+        let builder = ComponentBuilder { tools: &tools, reporter: &reporter, is_offered: &is_offered };
+        let made = builder.build(&projects);
         spinner.finish_and_clear();
         made?;
-        let built = projects.into_iter().map(|project| self.built(project.component, project.into));
+        let built =
+            projects.iter().map(|project| self.built(project.component(), project.artifact().to_owned()));
         let built = built.collect::<Result<Vec<_>>>()?;
         for Built { name, missing, .. } in built.iter().filter(|one| !one.missing.is_empty()) {
             output.note(&format!(
@@ -75,7 +78,7 @@ impl Build {
     }
 
     /// What was built, copied to where the user wants it.
-    fn built(&self, component: Component, mut file: PathBuf) -> Result<Built> {
+    fn built(&self, component: &Component, mut file: PathBuf) -> Result<Built> {
         let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
         if let Some(out) = &self.out {
             std::fs::create_dir_all(out)?;
@@ -84,8 +87,10 @@ impl Build {
             file = copy;
         }
         let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
-        let described = Described::read(&bytes).map_err(|error| error.context(file.display().to_string()))?;
-        let missing = described.missing().into_iter().map(str::to_owned).collect();
-        Ok(Built { name: component.name, version: component.version, file, size, digest, missing })
+        let described = ComponentDescription::read(&bytes);
+        let described = described.map_err(|error| error.context(file.display().to_string()))?;
+        let missing = described.interface.imports.into_iter().filter(|import| !is_offered(import)).collect();
+        let (name, version) = (component.name.clone(), component.version.clone());
+        Ok(Built { name, version, file, size, digest, missing })
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use eyot_api::{Client, DeployRequest};
+use eyot_build::{BuildProfile, ComponentBuilder, ComponentProject, ToolFolder, component_manifest};
 use eyot_core::{Error, Name, Result, ResultExt};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use serde::Serialize;
@@ -13,9 +14,10 @@ use crate::cli::Global;
 use crate::cli::deploy::address;
 use crate::grants::{self, GrantOptions, Granted};
 use crate::local::Local;
-use crate::output::{Output, Tone};
+use crate::offered::is_offered;
+use crate::output::{Output, SpinnerReporter, Tone};
+use crate::plugs;
 use crate::session::Session;
-use crate::toolchain::{self, Profile, Project, Tools, Voice};
 
 /// Builds and deploys a component, and again whenever one of its files changes, until Ctrl-C.
 ///
@@ -61,8 +63,8 @@ enum Server {
 
 /// What is built and deployed, round after round.
 struct Bench {
-    project: Project,
-    tools: Tools,
+    project: ComponentProject,
+    tools: ToolFolder,
     name: Name,
     grants: GrantOptions,
     server: Server,
@@ -70,16 +72,16 @@ struct Bench {
 
 impl Dev {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let mut project = Project::new(&self.dir, Profile::Dev)?;
+        let mut project = ComponentProject::new(&self.dir, BuildProfile::Dev)?;
         let config = global.config()?;
         let name = match &self.name {
             Some(name) => name.clone(),
-            None => project.component.name.rsplit('/').next().unwrap_or_default().parse()?,
+            None => project.component().name.rsplit('/').next().unwrap_or_default().parse()?,
         };
         let server = Server::open(global).await?;
-        toolchain::fetch(std::slice::from_mut(&mut project), server.client()).await?;
+        plugs::fetch(std::slice::from_mut(&mut project), server.client()).await?;
         let bench =
-            Bench { project, tools: Tools::new(&config.data.tools), name, grants: self.grants, server };
+            Bench { project, tools: ToolFolder::new(&config.data.tools), name, grants: self.grants, server };
         let (watcher, mut changes) = watch(&bench.project.folders())?;
         output.note(&format!("building {}; Ctrl-C ends it", bench.name));
         loop {
@@ -137,16 +139,16 @@ impl Bench {
         let started = Instant::now();
         self.build(output).await?;
         let built = started.elapsed();
-        let file = &self.project.into;
+        let file = self.project.artifact();
         let wasm = tokio::fs::read(file).await.context(|| format!("cannot read {}", file.display()))?;
         let client = self.server.client();
         // No tag: releases are what eyot push makes.
         // As its eyot.toml says now.
-        let written = toolchain::manifest(&self.project.dir)?.grants;
-        let (name, declared) = (&self.project.component.name, written.models.names());
+        let written = component_manifest(self.project.dir())?.grants;
+        let (name, declared) = (&self.project.component().name, written.models.names());
         let pushed = client.registry().push_component_declaring(name, None, wasm.into(), &declared).await?;
         let source = format!("{}@{}", pushed.repository, pushed.digest);
-        let Granted { models: named, grants } = self.grants.over(&written, &self.project.dir, &self.name)?;
+        let Granted { models: named, grants } = self.grants.over(&written, self.project.dir(), &self.name)?;
         let mut models = BTreeMap::new();
         for (granted, model) in named {
             let model = grants::reference(client, &granted, &model).await?;
@@ -171,9 +173,8 @@ impl Bench {
         let (project, tools) = (self.project.clone(), self.tools.clone());
         let (bar, output) = (spinner.clone(), output.clone());
         let built = tokio::task::spawn_blocking(move || {
-            let progress = |line: &str| bar.set_message(line.to_owned());
-            let note = |text: &str| bar.suspend(|| output.note(text));
-            toolchain::build(&[project], &tools, &Voice { progress: &progress, note: &note })
+            let reporter = SpinnerReporter::new(&bar, &output);
+            ComponentBuilder { tools: &tools, reporter: &reporter, is_offered: &is_offered }.build(&[project])
         });
         let built = built.await.map_err(|error| Error::internal("a build ended early").because(error));
         spinner.finish_and_clear();

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use eyot_build::{CToolchain, GoToolchain, JavaScriptToolchain, PythonToolchain, RustToolchain, ToolFolder};
 use eyot_core::config::Config;
 use eyot_core::{Error, Result};
 use eyot_deploy::Deployment;
@@ -11,7 +12,6 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::output::{Output, Tone};
 use crate::session::Session;
-use crate::toolchain::{C, Go, JavaScript, Python, Rust, Tools};
 use crate::{cli, folder, platform};
 
 /// Says what of this machine Eyot can use, what is missing, and how to get it.
@@ -58,10 +58,10 @@ impl Doctor {
                 engine(&config),
                 backend(&config),
                 rust(),
-                guests("python guests", Python::find(), |python| python.describe(&tools(&config))),
-                guests("js guests", JavaScript::find(), |node| node.describe(&tools(&config))),
-                guests("c and c++ guests", C::find(), |compiler| compiler.describe(&tools(&config))),
-                guests("go guests", Go::find(), |compiler| compiler.describe(&tools(&config))),
+                guests("python guests", PythonToolchain::find(), |python| python.describe(&tools(&config))),
+                guests("js guests", JavaScriptToolchain::find(), |node| node.describe(&tools(&config))),
+                guests("c and c++ guests", CToolchain::find(), |compiler| compiler.describe(&tools(&config))),
+                guests("go guests", GoToolchain::find(), |compiler| compiler.describe(&tools(&config))),
             ],
             Err(error) => vec![Finding::from_error("configuration", State::Broken, &error)],
         };
@@ -192,11 +192,11 @@ fn backend(config: &Config) -> Finding {
 }
 
 fn rust() -> Finding {
-    guests("rust guests", Rust::find(), Rust::describe)
+    guests("rust guests", RustToolchain::find(), RustToolchain::describe)
 }
 
-fn tools(config: &Config) -> Tools {
-    Tools::new(&config.data.tools)
+fn tools(config: &Config) -> ToolFolder {
+    ToolFolder::new(&config.data.tools)
 }
 
 /// How components in a language are built here.

@@ -2,13 +2,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 use clap::Args;
+use eyot_component::{ComponentDescription, Composition, LinkedPart};
+use eyot_core::interface::Interface;
 use eyot_core::{Digest, Result, ResultExt};
+use eyot_engine::provider;
 use eyot_nn::{DataFile, ModelFiles};
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::component::Described;
-use crate::compose::{Composition, Piece};
 use crate::model_path::{ModelPath, is_onnx};
 use crate::output::{Output, Tone, size};
 use crate::session::Session;
@@ -40,8 +41,38 @@ struct Report {
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Content {
-    Component(Described),
+    Component(DescribedComponent),
     Model { back_end: String, signature: eyot_nn::Signature },
+}
+
+/// What a component's bytes say of it, and who gives it what it imports.
+#[derive(Serialize)]
+struct DescribedComponent {
+    #[serde(flatten)]
+    interface: Interface,
+    /// Imports with whoever provides them.
+    provided: Vec<ProvidedImport>,
+    languages: Vec<String>,
+    tools: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    composition: Option<Composition>,
+}
+
+/// An import, and who gives it; nobody where this host does not.
+#[derive(Serialize)]
+struct ProvidedImport {
+    name: String,
+    provider: Option<&'static str>,
+}
+
+impl DescribedComponent {
+    fn read(wasm: &[u8]) -> Result<Self> {
+        let ComponentDescription { interface, languages, tools, composition } =
+            ComponentDescription::read(wasm)?;
+        let import = |name: &String| ProvidedImport { name: name.clone(), provider: provider(name) };
+        let provided = interface.imports.iter().map(import).collect();
+        Ok(Self { interface, provided, languages, tools, composition })
+    }
 }
 
 /// What the registry knows beside the bytes.
@@ -75,7 +106,7 @@ impl Inspect {
         let wasm =
             files.onnx.starts_with(b"\0asm") || path.extension().is_some_and(|ending| ending == "wasm");
         let content = if wasm {
-            Content::Component(Described::read(&files.onnx)?)
+            Content::Component(DescribedComponent::read(&files.onnx)?)
         } else {
             let models = crate::platform::models(&global.config()?)?;
             let model = models.load_files(files, eyot_nn::Settings::default()).await?;
@@ -162,7 +193,7 @@ fn tensor(spec: &eyot_nn::TensorSpec) -> String {
     format!("  {} {} {:?}{optional}", spec.name, spec.dtype, spec.shape)
 }
 
-fn component(described: &Described, output: &Output, lines: &mut Vec<String>) {
+fn component(described: &DescribedComponent, output: &Output, lines: &mut Vec<String>) {
     for (what, values) in [("languages", &described.languages), ("made with", &described.tools)] {
         if !values.is_empty() {
             lines.push(format!("{what} {}", values.join(", ")));
@@ -170,7 +201,7 @@ fn component(described: &Described, output: &Output, lines: &mut Vec<String>) {
     }
     if let Some(Composition { socket, plugs }) = &described.composition {
         lines.push(format!("linked from {} ({})", socket.name, socket.digest));
-        for Piece { name, digest, fills, fills_of } in plugs {
+        for LinkedPart { name, digest, fills, fills_of } in plugs {
             let others = fills_of.iter().map(|(other, fills)| format!("{} to {other}", fills.join(", ")));
             let gives: Vec<String> = fills.iter().cloned().chain(others).collect();
             lines.push(format!("  {name} ({digest}) gives {}", gives.join(", ")));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
+use eyot_component::ComponentDescription;
 use eyot_core::interface::{Field, Function, Type};
 use eyot_core::{Error, Kind, Result, ResultExt};
 use eyot_engine::Artifact;
@@ -12,7 +13,6 @@ use serde_json::{Map, Value, json};
 use self::program::ProgramOptions;
 use crate::call::Callable;
 use crate::cli::{Global, push};
-use crate::component::Described;
 use crate::output::Output;
 use crate::platform;
 use crate::session::Session;
@@ -97,7 +97,7 @@ impl Invoke {
 impl Invoke {
     /// The arguments of a program, if that is what is run: where there are functions too, that is to be said.
     fn as_program(&self, wasm: &[u8]) -> Result<Option<Vec<String>>> {
-        let interface = Described::read(wasm)?.interface;
+        let interface = ComponentDescription::read(wasm)?.interface;
         let Some(run) = interface.program() else { return Ok(None) };
         let given = || self.function.iter().chain(&self.arguments).cloned().collect();
         Ok(match &self.function {
@@ -114,7 +114,7 @@ pub(crate) async fn wasm(source: &str, global: &Global) -> Result<Bytes> {
     if path.is_dir() || path.is_file() || path.extension().is_some_and(|ending| ending == "wasm") {
         let (file, _) = push::locate(path)?;
         let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
-        return Ok(eyot_engine::componentize(&bytes)?.into_owned().into());
+        return Ok(eyot_component::componentize(&bytes)?.into_owned().into());
     }
     let session = Session::open(global).await?;
     let resolved = session.client().resolve(source).await?;

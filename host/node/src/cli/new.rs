@@ -1,11 +1,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use eyot_build::{TemplateKind, write_template};
 use eyot_core::config::Language;
 use eyot_core::{Error, Name, Result};
 
 use crate::output::Output;
-use crate::templates::{self, Kind};
 
 /// Makes a project: a component that builds and passes its own test as it is.
 #[derive(Debug, Args)]
@@ -41,6 +41,20 @@ enum Lang {
     Go,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Answers predictions: tensors in, tensors out.
+    Handler,
+    /// A step of a pipeline: typed values and artifacts in and out.
+    Step,
+    /// A typed function, served as JSON: values in, values out.
+    Function,
+    /// Answers HTTP requests.
+    Http,
+    /// A program: files in, files out.
+    Command,
+}
+
 impl New {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
         let dir = self.dir.unwrap_or_else(|| PathBuf::from(self.name.as_str()));
@@ -53,12 +67,19 @@ impl New {
             Lang::Cpp => Language::Cpp,
             Lang::Go => Language::Go,
         };
+        let kind = match self.kind {
+            Kind::Handler => TemplateKind::Handler,
+            Kind::Step => TemplateKind::Step,
+            Kind::Function => TemplateKind::Function,
+            Kind::Http => TemplateKind::Http,
+            Kind::Command => TemplateKind::Command,
+        };
         // Cargo's rule is narrower than ours: a package is no number and has no dot.
         if language == Language::Rust && !is_package(self.name.as_str()) {
             return Err(Error::invalid(format!("'{}' is no name of a Rust package", self.name))
                 .hint("start with a letter, and use letters, digits, '-' and '_'"));
         }
-        templates::write(&dir, &self.name, language, self.kind)?;
+        write_template(&dir, &self.name, language, kind)?;
         let path = dir.display().to_string();
         output.result(&serde_json::json!({ "name": self.name, "path": path }), |_| {
             format!("made {path}; {path}/README.md says what is next")

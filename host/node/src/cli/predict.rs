@@ -1,25 +1,20 @@
 //! `eyot predict`: one request, or a file of any size.
 
-mod client;
-mod file;
-mod reader;
-mod results;
-mod rows;
-mod tensors;
-
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use clap::Args;
+use eyot_batch::{PredictionClient, ScoringJob, ScoringSummary, score_file};
 use eyot_core::{Error, Name, Result, ResultExt};
+use indicatif::ProgressBar;
 use serde_json::Value;
 
 use crate::cli::Global;
 use crate::output::Output;
 use crate::session::Session;
-
-use client::Client;
 
 /// Sends requests to a deployment: one, or as many as a file has rows for.
 ///
@@ -74,10 +69,10 @@ struct Options {
 impl Predict {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
         let session = Session::open(global).await?;
-        let client = Client::new(session.need_gateway()?, self.ca.as_deref(), session.config())?;
+        let client = PredictionClient::new(session.need_gateway()?, self.ca.as_deref(), session.config())?;
         match (&self.request, &self.input, &self.output) {
             (None, Some(input), Some(into)) => {
-                let done = file::predict(&client, &self.name, input, into, &self.options, output).await?;
+                let done = self.file(&client, input, into, output).await?;
                 output.result(&done, |_| {
                     let resumed = match done.resumed {
                         0 => String::new(),
@@ -95,7 +90,36 @@ impl Predict {
         }
     }
 
-    async fn single(&self, client: &Client, request: &str, output: &Output) -> Result<()> {
+    async fn file(
+        &self,
+        client: &PredictionClient,
+        input: &Path,
+        into: &Path,
+        output: &Output,
+    ) -> Result<ScoringSummary> {
+        let Options { rows, parallel, columns, restart } = &self.options;
+        let at_least_one = |number: u32| NonZeroUsize::new(number as usize).unwrap_or(NonZeroUsize::MIN);
+        let job = ScoringJob {
+            deployment: self.name.clone(),
+            input: input.to_owned(),
+            output: into.to_owned(),
+            columns: columns.clone(),
+            rows_per_request: at_least_one(*rows),
+            requests_at_once: at_least_one(*parallel),
+            restart: *restart,
+        };
+        // It is there once the size of the file is known.
+        let bar = OnceLock::new();
+        let shown = |total| output.bar(total, &format!("predicting with {}", self.name));
+        let summary = score_file(client, &job, &|progress| {
+            bar.get_or_init(|| shown(progress.total_bytes)).set_position(progress.read_bytes);
+        })
+        .await;
+        bar.into_inner().iter().for_each(ProgressBar::finish_and_clear);
+        summary
+    }
+
+    async fn single(&self, client: &PredictionClient, request: &str, output: &Output) -> Result<()> {
         let body = match request {
             "-" => {
                 let mut text = String::new();

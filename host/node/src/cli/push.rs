@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use eyot_build::{BuildProfile, component_artifact, component_manifest};
 use eyot_core::{Error, Reference, Result, ResultExt, Selector};
 use eyot_oci::{Client, PrivateKey, Pushed};
 
@@ -8,7 +9,6 @@ use crate::cli::{Global, sign};
 use crate::model_path::ModelPath;
 use crate::output::{Output, size};
 use crate::session::Session;
-use crate::toolchain::Profile;
 use crate::{grants, keys};
 
 /// Pushes a component, a model or a data set into the registry.
@@ -51,7 +51,7 @@ impl Push {
         };
         let reference = self.reference.or(named);
         let declared = match self.path.join("eyot.toml").is_file() {
-            true => crate::toolchain::manifest(&self.path)?.grants.models.names(),
+            true => component_manifest(&self.path)?.grants.models.names(),
             false => grants::of_build(&file)?.0.models.names(),
         };
         let pushed = push_file(&session, &file, reference, &declared, key.as_ref(), output).await?;
@@ -100,8 +100,8 @@ pub(crate) fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
     if !path.is_dir() {
         return Ok((path.to_owned(), None));
     }
-    let component = crate::toolchain::manifest(path)?;
-    let file = crate::toolchain::artifact(path, &component, Profile::Release)?;
+    let component = component_manifest(path)?;
+    let file = component_artifact(path, &component, BuildProfile::Release)?;
     if !file.is_file() {
         return Err(Error::not_found(format!(
             "{} is not built: there is no {}",
@@ -155,7 +155,7 @@ pub(crate) async fn push_file(
     let (repository, at_once) = (&reference.repository, Some(tag.as_str()).filter(|_| key.is_none()));
     let pushed = match content {
         PushedFile::Component(bytes) => {
-            let component = eyot_engine::componentize(&bytes).map_err(within)?;
+            let component = eyot_component::componentize(&bytes).map_err(within)?;
             let made = matches!(component, std::borrow::Cow::Owned(_));
             let component = component.into_owned().into();
             let pushed = registry.push_component_declaring(repository, at_once, component, declared).await;

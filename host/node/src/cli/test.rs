@@ -66,7 +66,7 @@ struct Bench<'a> {
 
 impl Test {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let component = crate::toolchain::manifest(&self.dir)?;
+        let component = eyot_build::component_manifest(&self.dir)?;
         let cases = self.cases()?;
         let config = global.config()?;
         let mut bench = Bench {

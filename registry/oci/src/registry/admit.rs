@@ -3,13 +3,14 @@
 use std::io::Read;
 
 use bytes::Bytes;
+use eyot_component::WasmContent;
 use eyot_core::{Digest, Error, Kind, Result};
 use eyot_store::{BlobStore, ContentDigest};
 
 use super::Registry;
+use crate::component_config::check_config;
 use crate::manifest::{Descriptor, Manifest};
 use crate::unpack::{self, Packing};
-use crate::wasm::Wasm;
 
 /// A config that is larger says nothing of a component.
 const CONFIG: u64 = 1 << 20;
@@ -20,14 +21,14 @@ impl Registry {
     /// Fails with `Invalid` when the bytes are no wasm, or the config hides an import.
     pub(super) async fn check_component(&self, manifest: &Manifest, layer: &ContentDigest) -> Result<()> {
         let Some(wasm) = self.whole(layer).await? else { return Ok(()) };
-        let read = tokio::task::spawn_blocking(move || Wasm::read(&wasm)).await;
+        let read = tokio::task::spawn_blocking(move || WasmContent::read(&wasm)).await;
         let read = read.map_err(|error| Error::internal("reading a component ended early").because(error))?;
-        let Wasm::Component(interface) = read? else { return Ok(()) };
+        let WasmContent::Component(names) = read? else { return Ok(()) };
         let Some(config) = manifest.config.as_ref().filter(|config| config.size <= CONFIG) else {
             return Ok(());
         };
         match self.whole(&config.digest).await? {
-            Some(config) if manifest.describes_component() => interface.check(&config),
+            Some(config) if manifest.describes_component() => check_config(&names, &config),
             _ => Ok(()),
         }
     }

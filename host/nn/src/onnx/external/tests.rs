@@ -272,7 +272,7 @@ fn a_name_that_looks_like_a_type_is_a_name() {
     for tensor in &mut model.graph.as_mut().unwrap().initializer {
         tensor.external_data[0].value.clone_from(&name);
     }
-    assert_eq!(crate::files::named_file(&model.encode_to_vec()), None);
+    assert_eq!(eyot_core::onnx::first_named_file(&model.encode_to_vec()), None);
     for backend in all_back_ends() {
         let error = backend.load(&model.encode_to_vec().into(), Settings::default()).err().unwrap();
         assert!(error.kind() == Kind::Unsupported && error.chain().contains(&name), "{error:?}");
