@@ -10,6 +10,8 @@ use wasi_preview1_component_adapter_provider::{
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
+use crate::names::validate;
+
 /// The first bytes of a core module, of version 1.
 const CORE: [u8; 8] = *b"\0asm\x01\0\0\0";
 
@@ -52,6 +54,11 @@ pub fn componentize(wasm: &[u8]) -> Result<Cow<'_, [u8]>> {
     if !wasm.starts_with(&CORE) {
         return Ok(Cow::Borrowed(wasm));
     }
+    // The encoder takes sections for as long as they say they are, and panics where the file is shorter.
+    validate(wasm).map_err(|error| {
+        Error::invalid(format!("the core module cannot become a component: {error}"))
+            .hint("build it again; a file that was cut short or damaged looks like this")
+    })?;
     let preview_1 = if exports(wasm, "_start") { COMMAND } else { REACTOR };
     let mut adapters = vec![(PREVIEW_1, Cow::Borrowed(preview_1))];
     if imports(wasm, NN) {
@@ -142,6 +149,12 @@ mod tests {
         let error = componentize(&wat::parse_str(foreign).unwrap()).unwrap_err().to_string();
         assert!(error.contains("env"), "{error}");
         assert!(componentize(b"\0asm\x01\0\0\0garbage").is_err());
+        // Cut off within its code, of which the encoder would ask for more than there is.
+        let whole = wat::parse_str(start).unwrap();
+        for length in 8..whole.len() {
+            let _ = componentize(&whole[..length]);
+        }
+        assert_eq!(componentize(&whole[..whole.len() - 1]).unwrap_err().kind(), eyot_core::Kind::Invalid);
     }
 
     #[test]

@@ -34,13 +34,13 @@ impl WasmContent {
     /// Fails with `Invalid` when the bytes are neither a component nor a core module.
     pub fn read(wasm: &[u8]) -> Result<Self> {
         if Parser::is_core_wasm(wasm) {
-            validate(wasm)?;
+            validate(wasm).map_err(invalid)?;
             return Ok(Self::CoreModule);
         }
         if !Parser::is_component(wasm) {
             return Err(no_component("no wasm component"));
         }
-        validate(wasm)?;
+        validate(wasm).map_err(invalid)?;
         let (mut names, mut has_only_types) = (ComponentNames::default(), true);
         for item in outer_items(wasm) {
             match item.map_err(invalid)? {
@@ -118,8 +118,9 @@ pub fn component_names(wasm: &[u8]) -> Result<ComponentNames> {
     }
 }
 
-fn validate(wasm: &[u8]) -> Result<()> {
-    Validator::new_with_features(WasmFeatures::all()).validate_all(wasm).map(drop).map_err(invalid)
+/// Reads the whole, with every proposal that there is.
+pub(crate) fn validate(wasm: &[u8]) -> Result<(), BinaryReaderError> {
+    Validator::new_with_features(WasmFeatures::all()).validate_all(wasm).map(drop)
 }
 
 fn invalid(error: BinaryReaderError) -> Error {
