@@ -28,6 +28,7 @@ const DEPENDENCY_FILES: &[(&str, &str)] = files![
     "deps/spin-variables-3.0.0/variables.wit",
     "deps/wasi-cli-0.2.12/cli.wit",
     "deps/wasi-clocks-0.2.12/clocks.wit",
+    "deps/wasi-config-0.2.0-draft-2024-09-27/config.wit",
     "deps/wasi-config-0.2.0-rc.1/config.wit",
     "deps/wasi-filesystem-0.2.12/filesystem.wit",
     "deps/wasi-http-0.2.12/http.wit",
