@@ -21,7 +21,7 @@ pub(crate) enum Capture {
     Nothing,
     /// Who asked what, how long it took and how it ended.
     Figures,
-    /// That, and what was asked and answered.
+    /// That, and what was asked and answered; what a component that answers HTTP reads and writes passes unseen.
     Content,
 }
 
