@@ -10,6 +10,7 @@ mod clients;
 mod connections;
 mod crash;
 mod crash_registry;
+mod data_folders;
 mod developing;
 mod digits;
 mod disk_full;
