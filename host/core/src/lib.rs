@@ -15,6 +15,7 @@ mod permission;
 #[cfg(test)]
 mod properties;
 mod reference;
+mod stored;
 mod units;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
@@ -25,4 +26,5 @@ pub use name::Name;
 pub use nullable::nullable;
 pub use permission::{Permission, Role};
 pub use reference::{Reference, Selector};
+pub use stored::{StoredFormat, read_stored, write_stored};
 pub use units::{ByteCount, Period};

@@ -9,6 +9,7 @@ mod inference;
 mod records;
 mod revision;
 mod route;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod traffic;

@@ -1,10 +1,11 @@
 //! Deployments in the database.
 
-use eyot_core::{Error, Name, Result, Timestamp};
+use eyot_core::{Error, Name, Result, Timestamp, read_stored, write_stored};
 use eyot_meta::{Database, Event, fail};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use crate::stored::{StoredSpec, StoredTraffic};
 use crate::{Spec, Traffic};
 
 /// A deployment as it is written down.
@@ -107,7 +108,7 @@ pub(crate) async fn write(
         sqlx::query("INSERT INTO revisions (deployment, revision, spec, created_at) VALUES (?, ?, ?, ?)")
             .bind(name.as_str())
             .bind(number(made.revision))
-            .bind(text(&made.spec)?)
+            .bind(write_stored(&StoredSpec::from(made.spec.clone()))?)
             .bind(made.created.0)
             .execute(&mut *tx)
             .await
@@ -119,8 +120,8 @@ pub(crate) async fn write(
          updated_at = excluded.updated_at",
     )
     .bind(name.as_str())
-    .bind(text(traffic)?)
-    .bind(before.map(text).transpose()?)
+    .bind(split(traffic)?)
+    .bind(before.map(split).transpose()?)
     .bind(now.0)
     .execute(&mut *tx)
     .await
@@ -150,8 +151,8 @@ fn number(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
 }
 
-fn text(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::internal("it has no JSON form").because(error))
+fn split(traffic: &Traffic) -> Result<String> {
+    write_stored(&StoredTraffic::from(traffic.clone()))
 }
 
 fn record(row: &SqliteRow) -> Result<Record> {
@@ -160,12 +161,11 @@ fn record(row: &SqliteRow) -> Result<Record> {
     let Made { revision, spec, created } = made(row, &name)?;
     let parse = |column: &str| {
         let text: Option<String> = row.try_get(column).map_err(fail)?;
-        let parsed = text.map(|text| serde_json::from_str(&text)).transpose();
-        parsed
-            .map_err(|error| Error::corrupt(format!("the traffic of '{name}' cannot be read")).because(error))
+        let stored = text.map(|text| read_stored::<StoredTraffic>(&text)).transpose();
+        let traffic = stored.map(|stored| stored.map(Traffic::from));
+        traffic.map_err(|error: Error| error.context(format!("the traffic of '{name}'")))
     };
-    let traffic: Option<Traffic> = parse("split")?;
-    let before: Option<Traffic> = parse("before")?;
+    let (traffic, before) = (parse("split")?, parse("before")?);
     let traffic = traffic.unwrap_or_else(|| Traffic::all(revision));
     Ok(Record { name, revision, spec, created, traffic, before })
 }
@@ -173,9 +173,9 @@ fn record(row: &SqliteRow) -> Result<Record> {
 fn made(row: &SqliteRow, name: &Name) -> Result<Made> {
     let revision: i64 = row.try_get("revision").map_err(fail)?;
     let spec: String = row.try_get("spec").map_err(fail)?;
-    let spec = serde_json::from_str(&spec).map_err(|error| {
-        Error::corrupt(format!("revision {revision} of '{name}' cannot be read")).because(error)
-    })?;
+    let spec = read_stored::<StoredSpec>(&spec)
+        .map_err(|error| error.context(format!("revision {revision} of '{name}'")))?
+        .into();
     let created = Timestamp(row.try_get("created_at").map_err(fail)?);
     Ok(Made { revision: revision.unsigned_abs(), spec, created })
 }

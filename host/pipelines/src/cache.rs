@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use eyot_core::{Clock as _, Digest, Error, Result, SystemClock};
+use eyot_core::{Clock as _, Digest, Result, SystemClock, read_stored, write_stored};
 use eyot_meta::{Database, fail};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-use crate::reports::Report;
-use crate::runner::StepOutcome;
+use crate::stored::{Kept, StoredOutcome};
 
 /// Whom artifacts of cached outcomes are pinned for, before the key.
 const OWNER: &str = "cache/";
@@ -21,14 +19,6 @@ pub(crate) struct Cache {
     db: Database,
     store: Arc<dyn BlobStore>,
     turns: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
-}
-
-/// What is kept of a step that ran.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Kept {
-    #[serde(flatten)]
-    pub(crate) outcome: StepOutcome,
-    pub(crate) reports: Vec<Report>,
 }
 
 impl Cache {
@@ -51,9 +41,8 @@ impl Cache {
         let row = sqlx::query("SELECT outcome FROM step_cache WHERE cache_key = ?").bind(key.to_string());
         let Some(row) = row.fetch_optional(self.db.pool()).await.map_err(fail)? else { return Ok(None) };
         let json: String = row.try_get("outcome").map_err(fail)?;
-        let kept: Kept = serde_json::from_str(&json).map_err(|error| {
-            Error::corrupt(format!("the cached outcome {key} cannot be read")).because(error)
-        })?;
+        let stored = read_stored::<StoredOutcome>(&json);
+        let kept = Kept::from(stored.map_err(|error| error.context(format!("the cached outcome {key}")))?);
         for artifact in &kept.outcome.artifacts {
             if self.store.size(&artifact.digest).await? != Some(artifact.size) {
                 return Ok(None);
@@ -79,8 +68,7 @@ impl Cache {
         for artifact in &kept.outcome.artifacts {
             self.store.pin(&artifact.digest, &format!("{OWNER}{}", key.hex())).await?;
         }
-        let json = serde_json::to_string(kept)
-            .map_err(|error| Error::internal("an outcome has no JSON form").because(error))?;
+        let json = write_stored(&StoredOutcome::from(kept.clone()))?;
         let mut tx = self.db.begin().await?;
         sqlx::query(
             "INSERT INTO step_cache (cache_key, outcome, run, created_at) VALUES (?, ?, ?, ?) \

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use eyot_core::{Digest, Error, Result, new_id};
@@ -199,6 +199,6 @@ fn record(request: &PlanRequest) -> Value {
         Pinned::Missing(_) => None,
     };
     let components: serde_json::Map<String, Value> = request.components.iter().filter_map(pinned).collect();
-    let inputs: HashMap<&String, &Digest> = request.inputs.iter().collect();
-    json!({ "source": request.source, "file": request.file, "params": request.params, "inputs": inputs, "components": components })
+    let inputs: BTreeMap<&String, &Digest> = request.inputs.iter().collect();
+    json!({ "format": "eyot.pipeline-request/1", "source": request.source, "file": request.file, "params": request.params, "inputs": inputs, "components": components })
 }

@@ -15,6 +15,7 @@ mod run;
 mod runner;
 mod state;
 mod store;
+mod stored;
 #[cfg(test)]
 mod tests;
 

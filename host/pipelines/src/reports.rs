@@ -7,15 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use eyot_core::{Clock as _, Name, SystemClock};
 use eyot_tracking::Tracking;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::RunEvent;
 use crate::runner::Reporter;
 
 /// One thing that a step reported about itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Report {
     /// The value as text, since JSON has no NaN.
     Metric {

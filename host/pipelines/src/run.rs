@@ -13,13 +13,13 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::cache::Kept;
 use crate::key::cache_key;
 use crate::pins;
 use crate::plan::{Argument, Call, Plan, Planned, Work};
 use crate::reports::{Forward, drain, write};
 use crate::runner::{Artifact, StepWork};
 use crate::state::ExecutorState;
+use crate::stored::Kept;
 use crate::{RunEvent, RunStatus, StepRun, StepStatus};
 
 /// A run on its way.

@@ -9,7 +9,6 @@ use eyot_core::interface::Interface;
 use eyot_core::{Digest, Result};
 use eyot_store::BlobStore;
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::command::Command;
@@ -51,7 +50,7 @@ pub struct StepWork {
 }
 
 /// What a step gave.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepOutcome {
     /// Values by output name; artifacts as digests.
     pub outputs: IndexMap<String, Value>,
@@ -60,7 +59,7 @@ pub struct StepOutcome {
 }
 
 /// An artifact that a step gave. Equal bytes of different types are different artifacts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
     /// Where it stands in the outputs, as a JSON pointer.
     pub at: String,

@@ -9,6 +9,7 @@ mod policy;
 mod push;
 mod quota;
 mod referrers;
+mod stored_policy;
 mod uploads;
 
 use std::path::PathBuf;

@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 
-use eyot_core::{Digest, Error, Period, Result, Timestamp};
+use eyot_core::{Digest, Error, Period, Result, Timestamp, read_stored, write_stored};
 use eyot_meta::fail;
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
 use super::log::{Entry, record};
+use super::stored_policy::{StoredPolicy, StoredRequirement};
 use super::{Registry, milliseconds, now};
 use crate::glob;
 use crate::manifest::Manifest;
@@ -81,6 +82,24 @@ impl Policy {
     }
 }
 
+impl From<Policy> for StoredPolicy {
+    fn from(Policy { repository, require }: Policy) -> Self {
+        let require = require.into_iter().map(|Requirement { predicate, keys, threshold, max_age }| {
+            StoredRequirement { predicate, keys, threshold, max_age }
+        });
+        Self { repository, require: require.collect() }
+    }
+}
+
+impl From<StoredPolicy> for Policy {
+    fn from(StoredPolicy { repository, require }: StoredPolicy) -> Self {
+        let require = require.into_iter().map(|StoredRequirement { predicate, keys, threshold, max_age }| {
+            Requirement { predicate, keys, threshold, max_age }
+        });
+        Self { repository, require: require.collect() }
+    }
+}
+
 /// A statement of a manifest, and how old it is.
 struct Statement {
     bundle: bytes::Bytes,
@@ -94,8 +113,8 @@ impl Registry {
         let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
         rows.iter()
             .map(|row| {
-                serde_json::from_str(&row.try_get::<String, _>("policy").map_err(fail)?)
-                    .map_err(|error| Error::corrupt("a policy cannot be read").because(error))
+                let text: String = row.try_get("policy").map_err(fail)?;
+                read_stored::<StoredPolicy>(&text).map(Policy::from)
             })
             .collect()
     }
@@ -104,8 +123,7 @@ impl Registry {
     /// stays so.
     pub async fn set_policy(&self, policy: &Policy, actor: &str) -> Result<()> {
         policy.check()?;
-        let text =
-            serde_json::to_string(policy).map_err(|error| Error::internal("no JSON").because(error))?;
+        let text = write_stored(&StoredPolicy::from(policy.clone()))?;
         let mut tx = self.0.db.begin().await?;
         sqlx::query(
             "INSERT INTO registry_policies (repository, policy, updated_at) VALUES (?, ?, ?) \
@@ -259,4 +277,21 @@ fn vouched(
         requirement.predicate,
     ))
     .hint(format!("push it by its digest, then eyot sign {repository}@{digest} --key FILE, then tag it; eyot push --key does all three")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn policies_of_every_version_are_read() {
+        let of = |file: &str| Policy::from(read_stored::<StoredPolicy>(file).unwrap());
+        let newest = of(include_str!("stored_policy/policy-1.json"));
+        assert_eq!(of(include_str!("stored_policy/policy-0.json")), newest);
+        assert_eq!((newest.require.len(), newest.require[1].threshold), (2, 2));
+        let written = write_stored(&StoredPolicy::from(newest)).unwrap();
+        assert_eq!(written, include_str!("stored_policy/policy-1.json").trim_end());
+    }
 }
