@@ -2,16 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use eyot_core::{Digest, Result};
+use eyot_core::{Digest, Error, Result};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::cost::Cost;
-use crate::loaded::{Fresh, Shared};
 use crate::memory::Budget;
-use crate::threads::Threads;
+use crate::model_state::{FreshModel, ModelState, ReloadModel, ResidentModel};
+use crate::threads::InferenceThreads;
 use crate::trial::Verdict;
 use crate::{
     DataType, Model, NamedTensor, RanOn, RunControl, RunLimits, Settings, Signature, Tensor, TensorSpec,
@@ -99,20 +100,39 @@ impl Model for Fake {
     }
 }
 
-/// A loaded model on one thread of its own, whose calls may be joined, and each of whose runs keeps
+/// One thread for inferences.
+pub(crate) fn threads() -> Arc<InferenceThreads> {
+    Arc::new(InferenceThreads::new(1, 100))
+}
+
+/// What a model has that nothing evicts.
+struct NoCache;
+
+impl ReloadModel for NoCache {
+    fn elapsed_milliseconds(&self) -> u64 {
+        0
+    }
+
+    fn reload<'a>(
+        &'a self,
+        _: &'a ModelState,
+    ) -> Pin<Box<dyn Future<Output = Result<ResidentModel>> + Send + 'a>> {
+        Box::pin(async { Err(Error::internal("nothing evicts it")) })
+    }
+}
+
+/// For a model that no cache has.
+pub(crate) fn not_evicted() -> (Weak<dyn ReloadModel>, RunLimits) {
+    (Weak::<NoCache>::new(), RunLimits::default())
+}
+
+/// A loaded model whose calls may be joined, and each of whose runs keeps
 /// `width` threads busy.
-pub(crate) fn shared(model: impl Model, width: usize) -> Arc<Shared> {
+pub(crate) fn shared(model: impl Model, width: usize) -> Arc<ModelState> {
     let ran_on = RanOn::plain("fake", "1");
     let (cost, verdict) = (Cost::default(), Verdict::Joins);
-    let fresh = Fresh { model: Box::new(model), ran_on, cost, verdict, unproved: None };
+    let fresh = FreshModel { model: Box::new(model), ran_on, cost, verdict, unproved: None };
     let settings = Settings { intra_threads: Some(width), ..Settings::default() };
     let room = Budget::new(1).take(1).unwrap();
-    Shared::new(
-        Digest::of("fake"),
-        settings,
-        fresh,
-        room,
-        (Weak::new(), Arc::new(Threads::new(1, 100, RunLimits::default()))),
-        true,
-    )
+    ModelState::new(Digest::of("fake"), settings, fresh, room, not_evicted(), true)
 }

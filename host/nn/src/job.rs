@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, Result};
 
 use crate::control::Caller;
-use crate::loaded::{Ran, Shared};
-use crate::schedule::Request;
+use crate::model_state::ModelState;
+use crate::request::{CompletedRun, QueuedCall, late};
 use crate::{Tensor, batch};
 
 /// Requests for one model that run together.
-pub(crate) struct Job {
-    model: Arc<Shared>,
-    requests: Vec<Request>,
+pub(crate) struct InferenceJob {
+    model: Arc<ModelState>,
+    requests: Vec<QueuedCall>,
     width: usize,
 }
 
-impl Job {
-    pub(crate) fn new(model: Arc<Shared>, requests: Vec<Request>, width: usize) -> Self {
+impl InferenceJob {
+    pub(crate) fn new(model: Arc<ModelState>, requests: Vec<QueuedCall>, width: usize) -> Self {
         Self { model, requests, width }
     }
 
@@ -41,7 +41,7 @@ impl Job {
 
     /// The model it runs.
     #[cfg(test)]
-    pub(crate) fn model(&self) -> &Arc<Shared> {
+    pub(crate) fn model(&self) -> &Arc<ModelState> {
         &self.model
     }
 
@@ -69,29 +69,8 @@ impl Job {
     }
 }
 
-/// What a caller hears whose deadline passed before a thread was free.
-pub(crate) fn late() -> Error {
-    Error::timeout("the model did not answer before the deadline")
-        .hint("raise the timeout, or add threads with inference.threads")
-}
-
-/// A failure of a model that has run before is that of what it was given: sizes that its graph makes of numbers,
-/// places that are in no table.
-pub(crate) fn of_the_caller(error: Error) -> Error {
-    if error.kind() != Kind::Failed {
-        return error;
-    }
-    let error = error.with_kind(Kind::Invalid);
-    match error.hint_text() {
-        Some(_) => error,
-        None => {
-            error.hint("the model runs on other inputs; look at those of which it makes sizes and places")
-        }
-    }
-}
-
 /// Runs one by itself. Whether it went well.
-fn alone(model: &Shared, request: Request) -> bool {
+fn alone(model: &ModelState, request: QueuedCall) -> bool {
     let started = Instant::now();
     let outputs = model.run(
         &request.resident,
@@ -100,7 +79,7 @@ fn alone(model: &Shared, request: Request) -> bool {
         request.ask.deadline,
         &[&request.caller],
     );
-    let ran = outputs.map(|outputs| Ran {
+    let ran = outputs.map(|outputs| CompletedRun {
         outputs,
         queued: started.saturating_duration_since(request.since),
         computed: started.elapsed(),
@@ -112,7 +91,7 @@ fn alone(model: &Shared, request: Request) -> bool {
 }
 
 /// Runs them as one. Those come back that must run alone, since together they did not.
-fn joined(model: &Shared, requests: Vec<Request>) -> Vec<Request> {
+fn joined(model: &ModelState, requests: Vec<QueuedCall>) -> Vec<QueuedCall> {
     let started = Instant::now();
     match together(model, &requests) {
         Ok(Some(parts)) => {
@@ -120,7 +99,7 @@ fn joined(model: &Shared, requests: Vec<Request>) -> Vec<Request> {
             model.count_batch(batch);
             for (request, outputs) in requests.into_iter().zip(parts) {
                 let queued = started.saturating_duration_since(request.since);
-                drop(request.answer.send(Ok(Ran { outputs, queued, computed, batch })));
+                drop(request.answer.send(Ok(CompletedRun { outputs, queued, computed, batch })));
             }
             Vec::new()
         }
@@ -137,7 +116,7 @@ fn joined(model: &Shared, requests: Vec<Request>) -> Vec<Request> {
 }
 
 /// `None` when the outputs have not the rows of the inputs.
-fn together(model: &Shared, requests: &[Request]) -> Result<Option<Vec<Vec<Tensor>>>> {
+fn together(model: &ModelState, requests: &[QueuedCall]) -> Result<Option<Vec<Vec<Tensor>>>> {
     let first = requests.first().ok_or_else(|| Error::internal("a batch of nothing"))?;
     let calls: Vec<&[Tensor]> = requests.iter().map(|request| request.call.inputs.as_slice()).collect();
     let rows: Vec<usize> = calls.iter().filter_map(|call| batch::rows(call)).collect();

@@ -31,10 +31,12 @@ mod job;
 mod loaded;
 mod memory;
 mod model_files;
+mod model_state;
 mod models;
 mod onnx;
 #[cfg(test)]
 mod properties;
+mod request;
 #[cfg(test)]
 mod runaway;
 mod schedule;

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -11,11 +12,11 @@ use eyot_store::BlobStore;
 use parking_lot::Mutex;
 
 use crate::cost::Cost;
-use crate::loaded::{Fresh, Resident, Shared};
 use crate::memory::{Budget, Room, model_memory};
+use crate::model_state::{FreshModel, ModelState, ReloadModel, ResidentModel};
 use crate::onnx::ExternalData;
 use crate::stats::Stats;
-use crate::threads::Threads;
+use crate::threads::InferenceThreads;
 use crate::trial_memory::{KeptTrial, TrialKey, TrialMemory};
 use crate::{
     Backends, Batching, LoadedModel, Model, ModelFiles, Precision, RanOn, RunLimits, Settings, StoredModel,
@@ -28,7 +29,7 @@ use crate::{
 /// away: first of models that nobody holds, then of those used longest ago; never while they run, nor
 /// while they are pinned.
 pub struct Models {
-    inner: Arc<Inner>,
+    inner: Arc<ModelCache>,
 }
 
 /// How models are kept and run.
@@ -67,15 +68,16 @@ impl From<&config::Inference> for Options {
 
 type Key = (Digest, Settings);
 
-pub(crate) struct Inner {
+pub(crate) struct ModelCache {
     store: Arc<dyn BlobStore>,
     backends: Backends,
-    threads: Arc<Threads>,
+    threads: Arc<InferenceThreads>,
+    limits: RunLimits,
     settings: Settings,
     batching: Batching,
     budget: Budget,
     began: Instant,
-    models: Mutex<HashMap<Key, Arc<Shared>>>,
+    models: Mutex<HashMap<Key, Arc<ModelState>>>,
     /// Many who ask for a model at once wait for one load.
     loading: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>,
     /// Loads at once: each has a thread, and memory for a model twice.
@@ -113,10 +115,11 @@ impl Models {
         options: Options,
         trials: TrialMemory,
     ) -> Arc<Self> {
-        let inner = Inner {
+        let inner = ModelCache {
             store,
             backends,
-            threads: Arc::new(Threads::new(options.threads, options.queue, options.limits)),
+            threads: Arc::new(InferenceThreads::new(options.threads, options.queue)),
+            limits: options.limits,
             settings: options.settings,
             batching: options.batching,
             budget: Budget::new(options.memory),
@@ -176,7 +179,7 @@ impl Models {
             return Err(Error::conflict(format!("model {digest} is held by the component that brought it")));
         }
         for model in &models {
-            if model.is_resident() && model.put_away().is_none() {
+            if model.is_resident() && model.evict().is_none() {
                 return Err(Error::conflict(format!("model {digest} runs now")).hint("try again in a moment"));
             }
         }
@@ -195,7 +198,8 @@ impl Models {
     /// What is loaded, and what has happened so far.
     pub fn stats(&self) -> Stats {
         let inner = &self.inner;
-        let mut models: Vec<_> = inner.all().iter().map(Shared::stats).collect();
+        let mut models: Vec<_> =
+            inner.all().iter().map(|model| model.stats(inner.threads.waiting(model))).collect();
         models.sort_by_key(|model| model.digest);
         Stats {
             budget_bytes: inner.budget.limit(),
@@ -221,7 +225,7 @@ const BROUGHT: u64 = 4;
 /// However few threads there are: one that is tried for long keeps not everybody else.
 const MIN_LOADS: usize = 4;
 
-impl Inner {
+impl ModelCache {
     async fn shared(
         self: &Arc<Self>,
         digest: Digest,
@@ -240,13 +244,13 @@ impl Inner {
                 shared
             }
             Some(shared) if shared.is_stored() => {
-                shared.revive().await?;
+                shared.reload().await?;
                 shared
             }
             _ => self.load(key, source).await?,
         };
         shared.resident();
-        Ok(Arc::new(LoadedModel::new(shared, self.batching)))
+        Ok(Arc::new(LoadedModel::new(shared, self.threads.clone(), self.batching)))
     }
 
     /// What those who load the same model wait at.
@@ -261,7 +265,7 @@ impl Inner {
         gate
     }
 
-    async fn load(self: &Arc<Self>, key: Key, source: Source) -> Result<Arc<Shared>> {
+    async fn load(self: &Arc<Self>, key: Key, source: Source) -> Result<Arc<ModelState>> {
         let (digest, settings) = key;
         let stored = matches!(source, Source::Store(_));
         let (model, files) = match source {
@@ -275,14 +279,14 @@ impl Inner {
         let mut room = self.room(files.bytes(), stored)?;
         let fresh = self.fresh(digest, files, settings, None).await?;
         self.further_room(&mut room, &fresh, stored)?;
-        let home = (Arc::downgrade(self), self.threads.clone());
-        let shared = Shared::new(model, settings, fresh, room, home, stored);
+        let cache: Weak<dyn ReloadModel> = Arc::<Self>::downgrade(self);
+        let shared = ModelState::new(model, settings, fresh, room, (cache, self.limits), stored);
         self.models.lock().insert(key, shared.clone());
         Ok(shared)
     }
 
-    /// The weights of a model that was put away, on the back end it was on.
-    pub(crate) async fn reload(&self, model: &Shared) -> Result<Resident> {
+    /// The weights of a model that was evicted, on the back end it was on.
+    async fn read_again(&self, model: &ModelState) -> Result<ResidentModel> {
         let gone = |error: Error| {
             let missing = error.kind() == Kind::NotFound;
             let error = error.context(format!("model {} cannot be loaded again", model.digest()));
@@ -294,7 +298,7 @@ impl Inner {
         let backend = model.ran_on().library().to_owned();
         let fresh = self.fresh(model.digest(), files, model.settings(), Some(backend)).await.map_err(gone)?;
         self.further_room(&mut room, &fresh, true)?;
-        Ok(Resident { model: fresh.model, room })
+        Ok(ResidentModel { model: fresh.model, room })
     }
 
     /// Loads and warms up, away from the async threads.
@@ -304,7 +308,7 @@ impl Inner {
         files: ModelFiles,
         settings: Settings,
         backend: Option<String>,
-    ) -> Result<Fresh> {
+    ) -> Result<FreshModel> {
         let place = self.loading_places.acquire().await;
         let _place = place.map_err(|error| Error::internal("no model is loaded any more").because(error))?;
         let (backends, trials) = (self.backends.clone(), self.trials.clone());
@@ -334,7 +338,7 @@ impl Inner {
                     (verdict, cost)
                 }
             };
-            Ok::<_, Error>(Fresh { model, ran_on, cost, verdict, unproved })
+            Ok::<_, Error>(FreshModel { model, ran_on, cost, verdict, unproved })
         });
         let fresh =
             loading.await.map_err(|error| Error::internal("a model's load ended early").because(error))??;
@@ -377,7 +381,7 @@ impl Inner {
     }
 
     /// More room, for what a model takes beside its file, which is known once it is there.
-    fn further_room(&self, room: &mut Room, fresh: &Fresh, stored: bool) -> Result<()> {
+    fn further_room(&self, room: &mut Room, fresh: &FreshModel, stored: bool) -> Result<()> {
         match fresh.model.further_bytes() {
             0 => {}
             bytes => room.absorb(self.room(bytes, stored)?),
@@ -392,7 +396,7 @@ impl Inner {
 
     /// Puts one model away: one that nobody holds before one that somebody does, then the one used
     /// longest ago. Whether there was any.
-    fn make_room(&self, choose: impl Fn(&Shared) -> bool) -> bool {
+    fn make_room(&self, choose: impl Fn(&ModelState) -> bool) -> bool {
         let mut models = self.models.lock();
         let mut candidates: Vec<(bool, u64, Key)> = models
             .iter()
@@ -403,7 +407,7 @@ impl Inner {
             .collect();
         candidates.sort_by_key(|(held, used, _)| (*held, *used));
         for (held, _, key) in candidates {
-            let Some(weights) = models.get(&key).and_then(|model| model.put_away()) else { continue };
+            let Some(weights) = models.get(&key).and_then(|model| model.evict()) else { continue };
             let forgotten = if held { None } else { models.remove(&key) };
             // Freeing them takes a while, in which others may ask for models.
             drop(models);
@@ -420,13 +424,21 @@ impl Inner {
         self.models.lock().retain(|_, model| Arc::strong_count(model) > 1 || model.is_resident());
     }
 
-    fn all(&self) -> Vec<Arc<Shared>> {
+    fn all(&self) -> Vec<Arc<ModelState>> {
         self.models.lock().values().cloned().collect()
     }
+}
 
-    /// Since this began: the clock by which uses are compared.
-    pub(crate) fn milliseconds(&self) -> u64 {
+impl ReloadModel for ModelCache {
+    fn elapsed_milliseconds(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn reload<'a>(
+        &'a self,
+        model: &'a ModelState,
+    ) -> Pin<Box<dyn Future<Output = Result<ResidentModel>> + Send + 'a>> {
+        Box::pin(self.read_again(model))
     }
 }
 

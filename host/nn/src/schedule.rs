@@ -6,41 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
-use tokio::sync::oneshot;
 
-use crate::control::Caller;
-use crate::job::Job;
-use crate::loaded::{ModelCall, Ran, Resident, Shared};
-use crate::{Ask, Batching, batch};
-
-/// A call that waits for a thread.
-pub(crate) struct Request {
-    pub(crate) resident: Arc<Resident>,
-    pub(crate) call: ModelCall,
-    pub(crate) size: u64,
-    pub(crate) batching: Batching,
-    pub(crate) ask: Ask,
-    pub(crate) since: Instant,
-    pub(crate) caller: Arc<Caller>,
-    pub(crate) answer: oneshot::Sender<Result<Ran>>,
-}
-
-impl Request {
-    /// Whether nobody waits for the answer any more.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.answer.is_closed()
-    }
-
-    /// `None` where it runs alone: also where it overrides a default, which stands for all rows of a run.
-    fn rows(&self) -> Option<usize> {
-        let alone = self.batching.max_rows <= 1 || !self.call.overrides.is_empty();
-        if alone { None } else { batch::rows(&self.call.inputs) }
-    }
-}
+use crate::batch;
+use crate::job::InferenceJob;
+use crate::model_state::ModelState;
+use crate::request::QueuedCall;
 
 /// What a thread does now.
-pub(crate) enum Next {
-    Job(Job),
+pub(crate) enum NextAction {
+    Job(InferenceJob),
     /// Look again at that time, or when woken.
     At(Instant),
     /// Look again when woken.
@@ -49,21 +23,21 @@ pub(crate) enum Next {
 }
 
 /// Requests by model, and how much each model has had.
-pub(crate) struct Schedule {
-    lanes: Vec<Lane>,
-    /// Threads, those of them that compute, and requests that may wait in a lane.
+pub(crate) struct InferenceSchedule {
+    queues: Vec<ModelQueue>,
+    /// Threads, those of them that compute, and calls that may wait for one model.
     slots: usize,
     busy: usize,
-    queue: usize,
+    max_waiting: usize,
     /// What the model that ran last had had: where one that had nothing to do comes in again.
     now_served: u64,
     closed: bool,
 }
 
 /// The requests for one model, the most urgent first, of equally urgent ones the oldest.
-struct Lane {
-    model: Arc<Shared>,
-    waiting: VecDeque<Request>,
+struct ModelQueue {
+    model: Arc<ModelState>,
+    waiting: VecDeque<QueuedCall>,
     /// Nanoseconds that were given to this model.
     served: u64,
 }
@@ -77,46 +51,53 @@ const RETRY: u64 = 64;
 /// What a run is thought to take before one was measured.
 const UNKNOWN: Duration = Duration::from_millis(1);
 
-impl Schedule {
-    pub(crate) fn new(slots: usize, queue: usize) -> Self {
-        Self { lanes: Vec::new(), slots, busy: 0, queue: queue.max(1), now_served: 0, closed: false }
+impl InferenceSchedule {
+    pub(crate) fn new(slots: usize, max_waiting: usize) -> Self {
+        Self {
+            queues: Vec::new(),
+            slots,
+            busy: 0,
+            max_waiting: max_waiting.max(1),
+            now_served: 0,
+            closed: false,
+        }
     }
 
-    pub(crate) fn add(&mut self, model: &Arc<Shared>, request: Request, now: Instant) -> Result<()> {
-        let lane = match self.lanes.iter().position(|lane| Arc::ptr_eq(&lane.model, model)) {
-            Some(found) => &mut self.lanes[found],
+    pub(crate) fn add(&mut self, model: &Arc<ModelState>, request: QueuedCall, now: Instant) -> Result<()> {
+        let queue = match self.queues.iter().position(|queue| Arc::ptr_eq(&queue.model, model)) {
+            Some(found) => &mut self.queues[found],
             None => {
                 let served = model.served().max(self.now_served);
-                self.lanes.push(Lane { model: model.clone(), waiting: VecDeque::new(), served });
-                let last = self.lanes.len() - 1;
-                &mut self.lanes[last]
+                self.queues.push(ModelQueue { model: model.clone(), waiting: VecDeque::new(), served });
+                let last = self.queues.len() - 1;
+                &mut self.queues[last]
             }
         };
-        if lane.waiting.len() >= self.queue {
-            let before = lane.waiting.len();
-            lane.waiting.retain(|request| !request.is_abandoned());
-            (lane.waiting.len()..before).for_each(|_| model.count_abandoned());
+        if queue.waiting.len() >= self.max_waiting {
+            let before = queue.waiting.len();
+            queue.waiting.retain(|request| !request.is_abandoned());
+            (queue.waiting.len()..before).for_each(|_| model.count_abandoned());
         }
-        if lane.waiting.len() >= self.queue {
-            let waits = lane.waiting.front().map_or(Duration::ZERO, |first| now - first.since);
-            let message = format!("{} inferences wait for this model already", self.queue);
+        if queue.waiting.len() >= self.max_waiting {
+            let waits = queue.waiting.front().map_or(Duration::ZERO, |first| now - first.since);
+            let message = format!("{} inferences wait for this model already", self.max_waiting);
             return Err(Error::exhausted(message)
                 .hint(format!("the oldest waits for {} ms; try again in a moment", waits.as_millis())));
         }
         // Behind all that are as urgent or more: in their order, however many come after.
         let urgency = request.ask.priority;
-        let before = lane.waiting.iter().rposition(|other| other.ask.priority <= urgency);
-        lane.waiting.insert(before.map_or(0, |place| place + 1), request);
+        let before = queue.waiting.iter().rposition(|other| other.ask.priority <= urgency);
+        queue.waiting.insert(before.map_or(0, |place| place + 1), request);
         Ok(())
     }
 
-    pub(crate) fn waiting(&self, model: &Arc<Shared>) -> usize {
-        let lane = self.lanes.iter().find(|lane| Arc::ptr_eq(&lane.model, model));
-        lane.map_or(0, |lane| lane.waiting.len())
+    pub(crate) fn waiting(&self, model: &Arc<ModelState>) -> usize {
+        let queue = self.queues.iter().find(|queue| Arc::ptr_eq(&queue.model, model));
+        queue.map_or(0, |queue| queue.waiting.len())
     }
 
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.lanes.is_empty()
+        !self.queues.is_empty()
     }
 
     /// A job of that width is done.
@@ -127,41 +108,41 @@ impl Schedule {
     /// No more: what waits is dropped, which its callers see.
     pub(crate) fn close(&mut self) {
         self.closed = true;
-        self.lanes.clear();
+        self.queues.clear();
     }
 
     /// The turn of the model that had least, among those whose requests need not be kept back.
-    pub(crate) fn next(&mut self, now: Instant) -> Next {
+    pub(crate) fn next(&mut self, now: Instant) -> NextAction {
         if self.closed {
-            return Next::Stop;
+            return NextAction::Stop;
         }
-        self.lanes.retain_mut(Lane::has_somebody);
+        self.queues.retain_mut(ModelQueue::has_somebody);
         let mut earliest: Option<Instant> = None;
         let mut turn: Option<usize> = None;
-        for (index, lane) in self.lanes.iter().enumerate() {
-            let ready = lane.ready_at();
+        for (index, queue) in self.queues.iter().enumerate() {
+            let ready = queue.ready_at();
             if ready > now {
                 earliest = Some(earliest.map_or(ready, |earliest| earliest.min(ready)));
-            } else if turn.is_none_or(|turn| lane.served < self.lanes[turn].served) {
+            } else if turn.is_none_or(|turn| queue.served < self.queues[turn].served) {
                 turn = Some(index);
             }
         }
-        let Some(turn) = turn else { return earliest.map_or(Next::Wait, Next::At) };
-        let width = self.lanes[turn].model.width().min(self.slots);
+        let Some(turn) = turn else { return earliest.map_or(NextAction::Wait, NextAction::At) };
+        let width = self.queues[turn].model.width().min(self.slots);
         if self.busy > 0 && self.busy + width > self.slots {
             // Its turn it stays: were others let past, a model that needs many threads would never run.
-            return Next::Wait;
+            return NextAction::Wait;
         }
         self.busy += width;
-        self.now_served = self.lanes[turn].served;
-        Next::Job(self.lanes[turn].take(now, width))
+        self.now_served = self.queues[turn].served;
+        NextAction::Job(self.queues[turn].take(now, width))
     }
 }
 
-impl Lane {
+impl ModelQueue {
     /// Drops those in front whose callers are gone.
     fn has_somebody(&mut self) -> bool {
-        while self.waiting.front().is_some_and(Request::is_abandoned) {
+        while self.waiting.front().is_some_and(QueuedCall::is_abandoned) {
             self.waiting.pop_front();
             self.model.count_abandoned();
         }
@@ -176,17 +157,17 @@ impl Lane {
         if !keeps {
             return first.since;
         }
-        let rows: usize = self.waiting.iter().filter_map(Request::rows).sum();
+        let rows: usize = self.waiting.iter().filter_map(QueuedCall::rows).sum();
         if rows >= first.batching.max_rows { first.since } else { first.since + delay }
     }
 
     /// The first request, with those that may and should run with it.
-    fn take(&mut self, now: Instant, width: usize) -> Job {
+    fn take(&mut self, now: Instant, width: usize) -> InferenceJob {
         let mut chosen = self.company(now);
         let sizes: Vec<u64> =
             chosen.iter().filter_map(|at| self.waiting.get(*at)).map(|one| one.size).collect();
         chosen.truncate(self.worthwhile(&sizes));
-        let mut requests: Vec<Request> =
+        let mut requests: Vec<QueuedCall> =
             chosen.iter().rev().filter_map(|place| self.waiting.remove(*place)).collect();
         requests.reverse();
         let size = requests.iter().map(|request| request.size).sum();
@@ -194,7 +175,7 @@ impl Lane {
         let nanoseconds = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
         self.served = self.served.saturating_add(nanoseconds.saturating_mul(width as u64).max(1));
         self.model.set_served(self.served);
-        Job::new(self.model.clone(), requests, width)
+        InferenceJob::new(self.model.clone(), requests, width)
     }
 
     /// Places of those that may run together with the first, itself included: alike but for their

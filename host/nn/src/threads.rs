@@ -7,40 +7,35 @@ use std::time::Instant;
 use eyot_core::{Result, ResultExt as _};
 use parking_lot::{Condvar, Mutex};
 
-use crate::RunLimits;
-use crate::loaded::Shared;
-use crate::schedule::{Next, Request, Schedule};
+use crate::model_state::ModelState;
+use crate::request::QueuedCall;
+use crate::schedule::{InferenceSchedule, NextAction};
 
 /// The threads of a process. They start with the first request and end when this is dropped.
-pub(crate) struct Threads {
+pub(crate) struct InferenceThreads {
     state: Arc<State>,
     count: usize,
-    limits: RunLimits,
     started: Mutex<bool>,
 }
 
 struct State {
-    schedule: Mutex<Schedule>,
+    schedule: Mutex<InferenceSchedule>,
     wake: Condvar,
 }
 
-impl Threads {
-    /// `queue` is how many requests may wait for one model, `limits` what each run may take.
-    pub(crate) fn new(count: usize, queue: usize, limits: RunLimits) -> Self {
+impl InferenceThreads {
+    /// `queue` is how many requests may wait for one model.
+    pub(crate) fn new(count: usize, queue: usize) -> Self {
         let count = count.max(1);
-        let schedule = Mutex::new(Schedule::new(count, queue));
+        let schedule = Mutex::new(InferenceSchedule::new(count, queue));
         let state = Arc::new(State { schedule, wake: Condvar::new() });
-        Self { state, count, limits, started: Mutex::new(false) }
-    }
-
-    pub(crate) fn limits(&self) -> RunLimits {
-        self.limits
+        Self { state, count, started: Mutex::new(false) }
     }
 
     /// Hands a request over.
     ///
     /// Fails with `Exhausted` when too many wait for this model already.
-    pub(crate) fn submit(&self, model: &Arc<Shared>, request: Request) -> Result<()> {
+    pub(crate) fn submit(&self, model: &Arc<ModelState>, request: QueuedCall) -> Result<()> {
         self.start()?;
         self.state.schedule.lock().add(model, request, Instant::now())?;
         self.state.wake.notify_one();
@@ -48,7 +43,7 @@ impl Threads {
     }
 
     /// Requests that wait for a model.
-    pub(crate) fn waiting(&self, model: &Arc<Shared>) -> usize {
+    pub(crate) fn waiting(&self, model: &Arc<ModelState>) -> usize {
         self.state.schedule.lock().waiting(model)
     }
 
@@ -74,7 +69,7 @@ impl Threads {
     }
 }
 
-impl Drop for Threads {
+impl Drop for InferenceThreads {
     fn drop(&mut self) {
         // Not joined: this may be one of them, and nobody should wait for an inference here.
         self.state.schedule.lock().close();
@@ -86,7 +81,7 @@ fn work(state: &State) {
     let mut schedule = state.schedule.lock();
     loop {
         match schedule.next(Instant::now()) {
-            Next::Job(job) => {
+            NextAction::Job(job) => {
                 // Whoever watched over a delay may be this thread: another takes that over.
                 if schedule.has_waiting() {
                     state.wake.notify_one();
@@ -104,9 +99,9 @@ fn work(state: &State) {
                     state.wake.notify_all();
                 }
             }
-            Next::At(instant) => drop(state.wake.wait_until(&mut schedule, instant)),
-            Next::Wait => state.wake.wait(&mut schedule),
-            Next::Stop => return,
+            NextAction::At(instant) => drop(state.wake.wait_until(&mut schedule, instant)),
+            NextAction::Wait => state.wake.wait(&mut schedule),
+            NextAction::Stop => return,
         }
     }
 }

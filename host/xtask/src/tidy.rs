@@ -21,7 +21,7 @@ const FORBIDDEN: &[(&[&str], &[&str])] = &[(
 )];
 /// Crates whose modules import each other in circles still, and how many of them do; all others have none. The
 /// numbers only ever become smaller.
-const CIRCLES: &[(&str, usize)] = &[("nn", 5), ("oci", 4)];
+const CIRCLES: &[(&str, usize)] = &[("oci", 2)];
 /// The files of the control plane that may make routes; elsewhere a route could be made without a rule.
 const ROUTES: &[&str] = &["host/api/src/routes.rs", "host/api/src/server.rs"];
 /// The longest source file. A longer one has parts that want names.

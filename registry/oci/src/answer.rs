@@ -7,6 +7,9 @@ use eyot_core::{Error, Kind};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
+/// The header with the digest of what is answered or was taken.
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Problems {
     errors: Vec<Problem>,

@@ -22,6 +22,7 @@ mod release;
 mod sbom;
 mod scope;
 mod server;
+mod short_lived_token;
 #[cfg(test)]
 mod tests;
 mod tls;

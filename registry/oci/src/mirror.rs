@@ -17,13 +17,12 @@ use futures::StreamExt as _;
 use http::{Method, header};
 use parking_lot::Mutex;
 
-use crate::answer::collect;
+use crate::answer::{CONTENT_DIGEST, collect};
 use crate::cache::Bounded;
 use crate::glob;
 use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::place::Target;
 use crate::registry::{Arrival, Held, Push, Registry, Source, Stored, milliseconds, now};
-use crate::server::CONTENT_DIGEST;
 use upstream::Upstream;
 
 /// One upstream registry.

@@ -40,7 +40,7 @@ use crate::layout::{self, Index};
 use crate::manifest::{ArtifactKind, DataLayer, Manifest};
 use crate::mirror::Mirror;
 use crate::place::Target;
-use crate::tokens::SigningKey;
+use crate::short_lived_token::SigningKey;
 
 /// Names over a blob store. Cheap to clone.
 #[derive(Clone)]

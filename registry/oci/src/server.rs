@@ -14,18 +14,16 @@ use axum::routing::{any, get};
 use eyot_core::Error;
 use eyot_store::ContentDigest;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 
 use crate::access::Caller;
-use crate::answer::Refusal;
+use crate::answer::{CONTENT_DIGEST, Refusal};
 use crate::place::Place;
 use crate::registry::Registry;
 use crate::scope::Action;
 
 pub(crate) type Answer = Result<Response, Refusal>;
-
-pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// The routes under `/v2`, and where wasm package tools look for them.
 pub fn router(registry: Registry) -> Router {

@@ -3,19 +3,16 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use eyot_core::{Digest, Error, Kind, Result, Timestamp, new_id};
 use eyot_meta::fail;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::access::{Caller, Holder};
 use crate::registry::{Registry, now};
 use crate::scope::Scope;
+use crate::short_lived_token::Claims;
 
 /// A token as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,49 +31,6 @@ pub struct Minted {
     #[serde(flatten)]
     pub token: Token,
     pub secret: String,
-}
-
-/// What a short-lived token says, signed with a key of this process: after a restart clients ask for a
-/// new one. It is no JWT, so there is no header that could choose the algorithm or the key.
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    /// The id of the token it was got for; none for no token.
-    holder: Option<String>,
-    scopes: Vec<Scope>,
-    until: i64,
-}
-
-/// The key of short-lived tokens.
-pub(crate) struct SigningKey([u8; 32]);
-
-impl SigningKey {
-    pub(crate) fn random() -> Self {
-        // 256 bits of the same source as ids; hashed only to have them as bytes.
-        Self(*Digest::of(new_id() + &new_id()).as_bytes())
-    }
-
-    fn mac(&self, payload: &str) -> Result<Hmac<Sha256>> {
-        let mac = Hmac::<Sha256>::new_from_slice(&self.0);
-        let mut mac = mac.map_err(|error| Error::internal("no key").because(error))?;
-        mac.update(payload.as_bytes());
-        Ok(mac)
-    }
-
-    fn sign(&self, claims: &Claims) -> Result<String> {
-        let text = serde_json::to_vec(claims).map_err(|error| Error::internal("no JSON").because(error))?;
-        let payload = URL_SAFE_NO_PAD.encode(text);
-        let signature = self.mac(&payload)?.finalize().into_bytes();
-        Ok(format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature)))
-    }
-
-    fn check(&self, token: &str) -> Option<Claims> {
-        let (payload, signature) = token.split_once('.')?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        // Compares in constant time.
-        self.mac(payload).ok()?.verify_slice(&signature).ok()?;
-        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-        (now() < claims.until).then_some(claims)
-    }
 }
 
 /// What every secret begins with, so that scanners of leaked secrets know it.
@@ -224,7 +178,7 @@ impl Registry {
             let anonymous = self.0.settings.anonymous;
             return Ok(self.holder_of_secret(token).await?.map(|holder| Caller::Holder(holder, anonymous)));
         }
-        let Some(claims) = self.0.key.check(token) else { return Ok(None) };
+        let Some(claims) = self.0.key.check(token, now()) else { return Ok(None) };
         let holder = match claims.holder {
             None => None,
             Some(id) => {

@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use std::sync::Weak;
 use std::time::Duration;
 
 use eyot_core::Digest;
@@ -9,12 +8,13 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::cost::Cost;
 use crate::example::{Examples, Manner};
-use crate::loaded::{Fresh, ModelCall};
+use crate::fake::not_evicted;
 use crate::memory::Budget;
+use crate::model_state::FreshModel;
+use crate::request::ModelCall;
 use crate::suite::{back_ends, fixture};
-use crate::threads::Threads;
 use crate::trial::{self, Verdict};
-use crate::{Ask, Backend, Batching, RanOn, RunLimits, Settings, independence, onnx};
+use crate::{Ask, Backend, Batching, RanOn, Settings, independence, onnx};
 
 /// Every fixture that a back end can load, and whether its calls can be joined.
 const FIXTURES: &[(&str, Verdict)] = &[
@@ -33,24 +33,24 @@ const FIXTURES: &[(&str, Verdict)] = &[
     ("fails", Verdict::Untried),
 ];
 
-fn load(backend: &dyn Backend, name: &str) -> Arc<Shared> {
+fn load(backend: &dyn Backend, name: &str) -> Arc<ModelState> {
     let model = backend.load(&fixture(name), Settings::default()).unwrap();
     let cost = Cost::default();
     let unproved = independence::prove(&onnx::parse(&fixture(name)).unwrap()).err();
     let verdict = trial::warm_up(&*model, &cost, Duration::from_secs(600), unproved.is_none());
     let ran_on = RanOn::plain(backend.name(), "");
-    let fresh = Fresh { model, ran_on, cost, verdict, unproved };
-    let home = (Weak::new(), Arc::new(Threads::new(1, 100, RunLimits::default())));
-    Shared::new(Digest::of(name), Settings::default(), fresh, Budget::new(1).take(1).unwrap(), home, true)
+    let fresh = FreshModel { model, ran_on, cost, verdict, unproved };
+    let room = Budget::new(1).take(1).unwrap();
+    ModelState::new(Digest::of(name), Settings::default(), fresh, room, not_evicted(), true)
 }
 
 /// Runs the calls as one job. What each caller got.
-fn together(model: &Arc<Shared>, calls: &[Vec<Tensor>]) -> Vec<Result<Ran>> {
+fn together(model: &Arc<ModelState>, calls: &[Vec<Tensor>]) -> Vec<Result<CompletedRun>> {
     let mut answers = Vec::new();
     let requests = calls.iter().map(|inputs| {
         let (answer, receiver) = oneshot::channel();
         answers.push(receiver);
-        Request {
+        QueuedCall {
             resident: model.resident().unwrap(),
             call: ModelCall { inputs: inputs.clone(), overrides: Vec::new() },
             size: batch::size(inputs),
@@ -61,7 +61,7 @@ fn together(model: &Arc<Shared>, calls: &[Vec<Tensor>]) -> Vec<Result<Ran>> {
             answer,
         }
     });
-    Job::new(model.clone(), requests.collect(), 1).run();
+    InferenceJob::new(model.clone(), requests.collect(), 1).run();
     answers.into_iter().map(|mut answer| answer.try_recv().unwrap()).collect()
 }
 
@@ -69,12 +69,12 @@ fn together(model: &Arc<Shared>, calls: &[Vec<Tensor>]) -> Vec<Result<Ran>> {
 fn whether_calls_can_be_joined_is_found_out() {
     for backend in back_ends() {
         for (name, expected) in FIXTURES {
-            let stats = load(&*backend, name).stats();
+            let stats = load(&*backend, name).stats(0);
             let said = stats.batching.split(':').next();
             assert_eq!(said, Some(expected.as_str()), "{} {name}", backend.name());
             assert_eq!(stats.cost.is_some(), *expected != Verdict::Untried, "{} {name}", backend.name());
         }
-        let center = load(&*backend, "center").stats().batching;
+        let center = load(&*backend, "center").stats(0).batching;
         assert!(center.ends_with("(ReduceMean): it computes across rows"), "{center}");
     }
 }
@@ -97,7 +97,7 @@ fn a_batch_gives_what_each_of_its_calls_would_have_got_alone() {
                     assert_eq!(ran.batch, calls.len(), "{} {name}", backend.name());
                 }
             }
-            assert_eq!((model.stats().batches, model.stats().failures), (20, 0), "{name}");
+            assert_eq!((model.stats(0).batches, model.stats(0).failures), (20, 0), "{name}");
         }
     }
 }
@@ -108,10 +108,11 @@ fn a_bad_call_fails_alone() {
     for backend in back_ends() {
         let model = load(&*backend, "pick");
         let answers = together(&model, &[row(1), row(99), row(3)]);
-        let values = |ran: &Result<Ran>| ran.as_ref().ok().map(|ran| ran.outputs[0].to_vec::<f32>().unwrap());
+        let values =
+            |ran: &Result<CompletedRun>| ran.as_ref().ok().map(|ran| ran.outputs[0].to_vec::<f32>().unwrap());
         let got: Vec<_> = answers.iter().map(values).collect();
         assert_eq!(got, [Some(vec![3., 4., 5.]), None, Some(vec![9., 10., 11.])], "{}", backend.name());
-        assert_eq!(model.stats().batching, "joins", "one bad call is not the model's fault");
+        assert_eq!(model.stats(0).batching, "joins", "one bad call is not the model's fault");
     }
 }
 
@@ -119,7 +120,7 @@ fn a_bad_call_fails_alone() {
 fn who_is_late_or_gone_is_not_run() {
     let backend = &back_ends()[0];
     let model = load(&**backend, "add-fp32");
-    let before = model.stats().inferences;
+    let before = model.stats(0).inferences;
     let request = |deadline| {
         let (answer, receiver) = oneshot::channel();
         let inputs = vec![Tensor::of(vec![1, 2], &[1_f32; 2]).unwrap()];
@@ -128,11 +129,11 @@ fn who_is_late_or_gone_is_not_run() {
         let (batching, since) = (Batching::OFF, Instant::now());
         let ask = Ask { deadline, ..Ask::default() };
         let caller = Arc::default();
-        (Request { resident, call, size: 2, batching, ask, since, caller, answer }, receiver)
+        (QueuedCall { resident, call, size: 2, batching, ask, since, caller, answer }, receiver)
     };
     let (late, mut late_answer) = request(Some(Instant::now() - Duration::from_secs(1)));
     let (gone, _) = request(None);
-    Job::new(model.clone(), vec![late, gone], 1).run();
+    InferenceJob::new(model.clone(), vec![late, gone], 1).run();
     assert_eq!(late_answer.try_recv().unwrap().err().unwrap().kind(), eyot_core::Kind::Timeout);
-    assert_eq!((model.stats().inferences - before, model.stats().abandoned), (0, 1));
+    assert_eq!((model.stats(0).inferences - before, model.stats(0).abandoned), (0, 1));
 }

@@ -6,39 +6,11 @@ use std::time::{Duration, Instant};
 use eyot_core::{Error, Kind, Result};
 use tokio::sync::oneshot;
 
-use super::{LoadedModel, Resident};
+use super::LoadedModel;
 use crate::control::Caller;
-use crate::job::late;
-use crate::schedule::Request;
-use crate::{Ask, InputOverride, NamedTensor, RunLimits, Signature, Tensor};
-
-/// What a model is called with.
-pub(crate) struct ModelCall {
-    /// In the order of the signature's inputs.
-    pub(crate) inputs: Vec<Tensor>,
-    pub(crate) overrides: Vec<InputOverride>,
-}
-
-impl ModelCall {
-    /// Fails as [`Signature::check_inputs`] does.
-    pub(crate) fn new(signature: &Signature, inputs: Vec<NamedTensor>) -> Result<Self> {
-        let mut checked = signature.check_inputs(inputs)?.into_iter();
-        let inputs = checked.by_ref().take(signature.inputs.len()).map(|input| input.tensor).collect();
-        let overriding = checked.filter_map(|input| {
-            let (place, _) = signature.optional_input(&input.name)?;
-            Some(InputOverride { place, tensor: input.tensor })
-        });
-        Ok(Self { inputs, overrides: overriding.collect() })
-    }
-}
-
-/// A run without its names.
-pub(crate) struct Ran {
-    pub(crate) outputs: Vec<Tensor>,
-    pub(crate) queued: Duration,
-    pub(crate) computed: Duration,
-    pub(crate) batch: usize,
-}
+use crate::model_state::ResidentModel;
+use crate::request::{CompletedRun, ModelCall, QueuedCall, late};
+use crate::{Ask, RunLimits, Tensor};
 
 /// A run shorter than this stays on the thread that asked: handing it to another costs more.
 pub(super) const SHORT: Duration = Duration::from_micros(100);
@@ -50,22 +22,22 @@ impl LoadedModel {
     /// may depend on what the inputs say, and not on their size alone.
     pub(super) fn here(
         &self,
-        resident: &Resident,
+        resident: &ResidentModel,
         inputs: &[Tensor],
         size: u64,
         deadline: Option<Instant>,
-    ) -> Result<Option<Ran>> {
+    ) -> Result<Option<CompletedRun>> {
         let (shared, started) = (&self.shared, Instant::now());
-        let limits = shared.threads.limits();
+        let limits = shared.limits();
         let short = RunLimits { timeout: limits.timeout.min(LONGEST_HERE), ..limits };
         let computed = |outputs| {
             let computed = started.elapsed();
-            Some(Ran { outputs, queued: Duration::ZERO, computed, batch: 1 })
+            Some(CompletedRun { outputs, queued: Duration::ZERO, computed, batch: 1 })
         };
         match shared.run(resident, (inputs, &[]), short, deadline, &[]) {
             Ok(outputs) => Ok(computed(outputs)),
             Err(error) if error.kind() == Kind::Timeout && deadline.is_none_or(|at| Instant::now() < at) => {
-                shared.cost.note(size, started.elapsed());
+                shared.cost().note(size, started.elapsed());
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -75,17 +47,17 @@ impl LoadedModel {
     /// Runs on one of the threads for inference, when its turn comes.
     pub(super) async fn elsewhere(
         &self,
-        resident: Arc<Resident>,
+        resident: Arc<ResidentModel>,
         call: ModelCall,
         size: u64,
         ask: Ask,
-    ) -> Result<Ran> {
+    ) -> Result<CompletedRun> {
         let (answer, answered) = oneshot::channel();
         let (batching, since) = (self.batching, Instant::now());
         let caller = Arc::<Caller>::default();
         let _waits = caller.waits();
-        let request = Request { resident, call, size, batching, ask, since, caller, answer };
-        self.shared.threads.submit(&self.shared, request)?;
+        let request = QueuedCall { resident, call, size, batching, ask, since, caller, answer };
+        self.threads.submit(&self.shared, request)?;
         within(ask.deadline, async {
             answered.await.unwrap_or_else(|_| Err(Error::internal("inference has stopped")))
         })

@@ -5,16 +5,18 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use eyot_core::Kind;
+use tokio::sync::oneshot;
 
 use super::*;
-use crate::Tensor;
-use crate::fake::{Fake, shared};
+use crate::fake::{Fake, shared, threads};
 use crate::loaded::LoadedModel;
+use crate::request::{CompletedRun, ModelCall};
+use crate::{Ask, Batching, Tensor};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A model whose run of `n` elements takes `run + n · element` microseconds.
-fn model(run: u64, element: u64) -> Arc<Shared> {
+fn model(run: u64, element: u64) -> Arc<ModelState> {
     let model = shared(Fake::doubling(), 1);
     for size in [1, 2, 4, 8, 16, 32] {
         model.cost().note(size, Duration::from_micros(run + element * size));
@@ -23,23 +25,23 @@ fn model(run: u64, element: u64) -> Arc<Shared> {
 }
 
 struct Waiting {
-    schedule: Schedule,
+    schedule: InferenceSchedule,
     now: Instant,
-    answers: Vec<oneshot::Receiver<Result<Ran>>>,
+    answers: Vec<oneshot::Receiver<Result<CompletedRun>>>,
 }
 
 impl Waiting {
     fn new(slots: usize, queue: usize) -> Self {
-        Self { schedule: Schedule::new(slots, queue), now: Instant::now(), answers: Vec::new() }
+        Self { schedule: InferenceSchedule::new(slots, queue), now: Instant::now(), answers: Vec::new() }
     }
 
-    fn add(&mut self, model: &Arc<Shared>, rows: usize) -> Result<()> {
+    fn add(&mut self, model: &Arc<ModelState>, rows: usize) -> Result<()> {
         self.add_with(model, rows, Batching::default(), None)
     }
 
     fn add_with(
         &mut self,
-        model: &Arc<Shared>,
+        model: &Arc<ModelState>,
         rows: usize,
         batching: Batching,
         deadline: Option<Duration>,
@@ -47,7 +49,7 @@ impl Waiting {
         let (answer, receiver) = oneshot::channel();
         self.answers.push(receiver);
         let inputs = vec![Tensor::of(vec![rows, 1], &vec![1_f32; rows]).unwrap()];
-        let request = Request {
+        let request = QueuedCall {
             resident: model.resident().unwrap(),
             size: batch::size(&inputs),
             call: ModelCall { inputs, overrides: Vec::new() },
@@ -63,7 +65,7 @@ impl Waiting {
     /// How many requests each job has that can start now.
     fn jobs(&mut self) -> Vec<usize> {
         let mut jobs = Vec::new();
-        while let Next::Job(job) = self.schedule.next(self.now) {
+        while let NextAction::Job(job) = self.schedule.next(self.now) {
             self.schedule.end(job.width());
             jobs.push(job.len());
         }
@@ -119,7 +121,9 @@ fn a_delay_ends_when_the_batch_is_full_or_the_time_is_up() {
     let batching = Batching { max_rows: 2, max_delay: MILLISECOND };
     let mut waiting = Waiting::new(1, 100);
     waiting.add_with(&model, 1, batching, None).unwrap();
-    assert!(matches!(waiting.schedule.next(waiting.now), Next::At(at) if at == waiting.now + MILLISECOND));
+    assert!(
+        matches!(waiting.schedule.next(waiting.now), NextAction::At(at) if at == waiting.now + MILLISECOND)
+    );
     waiting.add_with(&model, 1, batching, None).unwrap();
     assert_eq!(waiting.jobs(), [2]);
     waiting.add_with(&model, 1, batching, None).unwrap();
@@ -141,7 +145,7 @@ fn models_get_equal_time_however_many_wait_for_them() {
         waiting.add_with(&fast, 1, Batching::OFF, None).unwrap();
     }
     let turn = |waiting: &mut Waiting| {
-        let Next::Job(job) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
+        let NextAction::Job(job) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
         waiting.schedule.end(job.width());
         job.model().clone()
     };
@@ -162,12 +166,12 @@ fn a_run_of_many_threads_waits_for_them_and_is_not_passed() {
     let (wide, narrow) = (shared(Fake::doubling(), 2), model(1000, 0));
     let mut waiting = Waiting::new(2, 10);
     waiting.add(&narrow, 1).unwrap();
-    let Next::Job(first) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
+    let NextAction::Job(first) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
     waiting.add(&wide, 1).unwrap();
     waiting.add(&narrow, 1).unwrap();
-    assert!(matches!(waiting.schedule.next(waiting.now), Next::Wait));
+    assert!(matches!(waiting.schedule.next(waiting.now), NextAction::Wait));
     waiting.schedule.end(first.width());
-    let Next::Job(second) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
+    let NextAction::Job(second) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
     assert!(Arc::ptr_eq(second.model(), &wide) && second.width() == 2);
 }
 
@@ -182,7 +186,7 @@ fn a_full_queue_refuses_but_does_not_count_those_who_left() {
     waiting.add(&model, 1).unwrap();
     waiting.answers.clear();
     assert_eq!(waiting.jobs(), [0; 0]);
-    assert_eq!((model.stats().abandoned, waiting.schedule.waiting(&model)), (3, 0));
+    assert_eq!((model.stats(0).abandoned, waiting.schedule.waiting(&model)), (3, 0));
 }
 
 /// Polls once; whether it was ready.
@@ -195,7 +199,7 @@ async fn who_leaves_before_its_turn_never_runs_and_who_stays_has_a_deadline() {
     let (fake, gate) = Fake::gated();
     let shared = shared(fake, 1);
     shared.cost().note(1, MILLISECOND);
-    let model = LoadedModel::new(shared, Batching::OFF);
+    let model = LoadedModel::new(shared, threads(), Batching::OFF);
     let mut first = Box::pin(model.infer(Fake::input(1.0)));
     assert!(!poll_once(&mut first).await);
     gate.entered().await;
@@ -225,7 +229,7 @@ async fn what_waits_behind_a_run_is_answered_as_one() {
     for size in [1, 32] {
         shared.cost().note(size, MILLISECOND);
     }
-    let model = LoadedModel::new(shared, Batching::default());
+    let model = LoadedModel::new(shared, threads(), Batching::default());
     let infer = |value: usize| Box::pin(model.infer_by(Fake::input(value as f32), None));
     let mut first = infer(0);
     assert!(!poll_once(&mut first).await);
@@ -247,7 +251,7 @@ async fn what_waits_behind_a_run_is_answered_as_one() {
 
 #[tokio::test]
 async fn a_model_that_panics_takes_no_thread_with_it() {
-    let model = LoadedModel::new(shared(Fake::panicking(), 1), Batching::OFF);
+    let model = LoadedModel::new(shared(Fake::panicking(), 1), threads(), Batching::OFF);
     for _ in 0..3 {
         assert_eq!(model.infer(Fake::input(1.0)).await.unwrap_err().kind(), Kind::Failed);
     }
@@ -261,7 +265,7 @@ fn the_urgent_run_first_and_equals_in_their_order() {
         let (answer, receiver) = oneshot::channel();
         waiting.answers.push(receiver);
         let inputs = vec![Tensor::of(vec![rows, 1], &vec![1_f32; rows]).unwrap()];
-        let request = Request {
+        let request = QueuedCall {
             resident: model.resident().unwrap(),
             size: batch::size(&inputs),
             call: ModelCall { inputs, overrides: Vec::new() },
@@ -274,7 +278,7 @@ fn the_urgent_run_first_and_equals_in_their_order() {
         waiting.schedule.add(&model, request, waiting.now).unwrap();
     }
     let mut order = Vec::new();
-    while let Next::Job(job) = waiting.schedule.next(waiting.now) {
+    while let NextAction::Job(job) = waiting.schedule.next(waiting.now) {
         order.push(job.rows());
         waiting.schedule.end(job.width());
     }

@@ -3,8 +3,8 @@ use axum::response::IntoResponse as _;
 use eyot_core::{Error, Kind, Reference};
 use http::{HeaderName, StatusCode, header};
 
-use super::{Answer, Ask, CONTENT_DIGEST, content_headers, is_known, queries, value};
-use crate::answer::{Refusal, collect};
+use super::{Answer, Ask, content_headers, is_known, queries, value};
+use crate::answer::{CONTENT_DIGEST, Refusal, collect};
 use crate::place::Target;
 use crate::registry::{Push, Source};
 

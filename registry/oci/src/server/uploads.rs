@@ -7,8 +7,8 @@ use eyot_store::{Algorithm, ContentDigest, Upload, UploadId};
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{Answer, Ask, CONTENT_DIGEST, digest_query, query, value};
-use crate::answer::Refusal;
+use super::{Answer, Ask, digest_query, query, value};
+use crate::answer::{CONTENT_DIGEST, Refusal};
 use crate::registry::{Arrival, Registry};
 
 /// Bytes that are received before they are hashed and written: the hop to a thread must not cost more
