@@ -1,5 +1,6 @@
 mod onnxruntime;
 mod openvino;
+#[cfg(feature = "tract")]
 mod tract;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::memory::model_memory;
 
 pub(crate) use onnxruntime::OnnxRuntime;
 pub(crate) use openvino::OpenVino;
+#[cfg(feature = "tract")]
 pub(crate) use tract::Tract;
 
 /// The back ends of this process, the preferred one first.
@@ -22,7 +24,7 @@ pub(crate) use tract::Tract;
 pub struct Backends(Vec<Arc<dyn Backend>>);
 
 impl Backends {
-    /// Opens what is installed under `dir`, as far as `choice` wants it. tract is always there.
+    /// Opens what is installed under `dir`, as far as `choice` wants it. tract is there in every build but the demo's.
     ///
     /// Fails when a back end is asked for by name and not installed, or installed and broken.
     pub fn open(dir: &Path, choice: BackendChoice) -> Result<Self> {
@@ -35,15 +37,18 @@ impl Backends {
         let onnxruntime =
             |library: PathBuf| Ok::<Arc<dyn Backend>, Error>(OnnxRuntime::open(&library, memory)?);
         let openvino = |library: PathBuf| -> Arc<dyn Backend> { OpenVino::new(&library) };
-        let tract: Arc<dyn Backend> = Arc::new(Tract);
         Ok(Self(match config.backend {
-            BackendChoice::Tract => vec![tract],
+            BackendChoice::Tract => vec![compiled_in().ok_or_else(no_tract)?],
             BackendChoice::Onnxruntime => vec![onnxruntime(needed(&ONNXRUNTIME, dir)?)?],
             BackendChoice::Openvino => vec![openvino(needed(&OPENVINO, dir)?)],
             BackendChoice::Auto => {
                 let onnxruntime = ONNXRUNTIME.installed(dir).map(onnxruntime).transpose()?;
                 let openvino = OPENVINO.installed(dir).map(openvino);
-                onnxruntime.into_iter().chain(openvino).chain([tract]).collect()
+                let found: Vec<_> = onnxruntime.into_iter().chain(openvino).chain(compiled_in()).collect();
+                if found.is_empty() {
+                    return Err(no_tract());
+                }
+                found
             }
         }))
     }
@@ -59,6 +64,20 @@ impl Backends {
             self.0.iter().map(|backend| format!("{}/{}", backend.name(), backend.version())).collect();
         names.join(" ")
     }
+}
+
+/// The back end that is part of this build.
+fn compiled_in() -> Option<Arc<dyn Backend>> {
+    #[cfg(feature = "tract")]
+    return Some(Arc::new(Tract));
+    #[cfg(not(feature = "tract"))]
+    None
+}
+
+fn no_tract() -> Error {
+    Error::unavailable("this build of eyot has no tract, and no other back end is installed").hint(
+        "eyot backend install onnxruntime; or build with the feature tract, as cargo build --release does",
+    )
 }
 
 fn needed(package: &Package, dir: &Path) -> Result<PathBuf> {

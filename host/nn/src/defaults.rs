@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use eyot_core::{Error, Result};
-use tract_onnx::pb;
 
 use crate::example::Examples;
+use crate::onnx::messages as pb;
 use crate::onnx::values;
 use crate::signature::FixedInputs;
 use crate::{InputOverride, Model, RunControl, Signature, Tensor, batch, trial};

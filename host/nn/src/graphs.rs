@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use tract_onnx::pb::{
-    self, attribute_proto::AttributeType, tensor_shape_proto::Dimension,
+
+use crate::onnx::messages::{
+    self as pb, attribute_proto::AttributeType, tensor_shape_proto::Dimension,
     tensor_shape_proto::dimension::Value as Dim, type_proto,
 };
-
 use crate::{DataType, Tensor};
 
 /// A graph that grows by its nodes.

@@ -21,10 +21,10 @@ mod windows;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use tract_onnx::pb::{self, tensor_shape_proto::dimension::Value as Dim, type_proto};
-
 use self::size::Size;
 use self::value::{Layout, Value};
+
+use crate::onnx::messages::{self as pb, tensor_shape_proto::dimension::Value as Dim, type_proto};
 
 /// What a step of the walk finds, or why the graph is no matter of rows.
 type Known<T> = Result<T, String>;

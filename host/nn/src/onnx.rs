@@ -3,6 +3,7 @@
 pub(crate) mod element_codes;
 mod external;
 mod maps;
+pub(crate) mod messages;
 #[cfg(test)]
 mod named_files;
 pub(crate) mod values;
@@ -13,11 +14,10 @@ use bytes::Bytes;
 use eyot_core::onnx::first_named_file;
 use eyot_core::{Error, Result};
 use prost::Message as _;
-use tract_onnx::pb::{self, tensor_shape_proto::dimension::Value as Dim, type_proto};
-use tract_onnx::prelude::*;
 
 pub(crate) use self::external::ExternalData;
 pub use self::external::is_plain_name;
+use self::messages::{self as pb, tensor_shape_proto::dimension::Value as Dim, type_proto};
 use crate::{DataType, ModelFiles, Signature, TensorSpec};
 
 /// A model as it is to be loaded.
@@ -64,7 +64,7 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<pb::ModelProto> {
 /// Parses a model and refuses what no back end should be given. Maps are tensors in what comes of it.
 pub(crate) fn parse_files(files: &ModelFiles, outside: ExternalData) -> Result<ParsedModel> {
     let bytes = &files.onnx;
-    let parsed = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_ref());
+    let parsed = pb::ModelProto::decode(bytes.as_ref());
     let mut proto = parsed.map_err(|error| no_model(bytes, &format!("{error:#}")))?;
     if proto.graph.as_ref().is_none_or(|graph| graph.output.is_empty()) {
         return Err(no_model(bytes, "it has no graph with an output"));

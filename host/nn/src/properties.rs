@@ -10,10 +10,10 @@ use eyot_core::onnx::first_named_file;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{self, Index};
-use tract_onnx::pb;
 
 use crate::graphs::Graph;
 use crate::onnx::ExternalData;
+use crate::onnx::messages as pb;
 use crate::{DataFile, DataType, ModelFiles, independence, onnx};
 
 /// The files of the tests.

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use eyot_core::config::Optimization;
 use eyot_core::{Error, Kind, Result};
 use parking_lot::Mutex;
-use tract_onnx::pb;
 
 use self::handle::{Compiled, Core, Prepared};
 use crate::onnx::ExternalData;
+use crate::onnx::messages as pb;
 use crate::settings::QUANTISE;
 use crate::{
     Backend, DataType, Model, ModelFiles, Precision, RunControl, Settings, Signature, Target, Tensor,

@@ -1,5 +1,6 @@
 //! Pure Rust, always compiled in: the back end that is there on every machine.
 
+mod messages;
 mod operators;
 mod trees;
 
@@ -54,8 +55,9 @@ impl Backend for Tract {
 }
 
 impl Plan {
-    fn new(mut proto: tract_onnx::pb::ModelProto) -> Result<Self> {
+    fn new(proto: onnx::messages::ModelProto) -> Result<Self> {
         let signature = onnx::signature(&proto)?;
+        let mut proto = messages::model(proto);
         let onnx = operators::onnx();
         operators::check(&proto, &onnx.op_register)?;
         copy_what_passes_through(&mut proto);

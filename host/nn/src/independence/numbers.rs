@@ -1,8 +1,7 @@
 //! Shapes as values: what graphs reckon of `Shape` to hand it to `Reshape` and the like.
 
-use tract_onnx::pb;
-
 use crate::onnx::element_codes::{BOOL_CODE, FLOAT_CODE, INT32_CODE, INT64_CODE};
+use crate::onnx::messages as pb;
 
 use super::size::Size;
 use super::value::{Layout, Value};

@@ -1,7 +1,6 @@
-use tract_onnx::pb;
-
 use super::Known;
 use super::size::Size;
+use crate::onnx::messages as pb;
 
 /// How a value has to do with rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

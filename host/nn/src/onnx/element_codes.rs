@@ -1,6 +1,6 @@
 //! The numbers by which a file names the types of elements (`TensorProto.DataType` of onnx.proto), for patterns.
 
-use tract_onnx::pb::tensor_proto::DataType;
+use crate::onnx::messages::tensor_proto::DataType;
 
 pub(crate) const FLOAT_CODE: i32 = DataType::Float as i32;
 pub(crate) const INT32_CODE: i32 = DataType::Int32 as i32;

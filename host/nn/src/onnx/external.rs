@@ -3,9 +3,9 @@
 
 use eyot_core::onnx::named_files;
 use eyot_core::{Error, Result};
-use tract_onnx::pb::{self, tensor_proto::DataLocation};
 
 use super::element_codes::STRING_CODE;
+use crate::onnx::messages::{self as pb, tensor_proto::DataLocation};
 use crate::{DataFile, ModelFiles};
 
 /// What becomes of the tensors that lie beside the file.

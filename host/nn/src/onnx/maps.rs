@@ -1,11 +1,10 @@
 //! scikit-learn's exporter has classifiers answer with a list of maps, from class to probability. No protocol has
 //! those, and all that is in them is in the tensor that they are made of: a column a class, in the classes' order.
 
-use tract_onnx::pb::{
-    self, tensor_shape_proto::Dimension, tensor_shape_proto::dimension::Value as Dim, type_proto,
-};
-
 use super::element_codes::FLOAT_CODE;
+use crate::onnx::messages::{
+    self as pb, tensor_shape_proto::Dimension, tensor_shape_proto::dimension::Value as Dim, type_proto,
+};
 
 /// What knows `Identity` in the form that is written here.
 const OPSET_VERSION: i64 = 13;

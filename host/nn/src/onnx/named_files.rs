@@ -4,9 +4,9 @@
 
 use eyot_core::onnx::first_named_file;
 use prost::Message as _;
-use tract_onnx::pb;
 
 use crate::graphs::{Graph, Is};
+use crate::onnx::messages as pb;
 use crate::suite::fixture;
 use crate::{DataType, Tensor};
 

@@ -1,8 +1,8 @@
 //! The values of tensors that lie in a file: as tensors, and as people read them.
 
 use eyot_core::{Error, Result};
-use tract_onnx::pb;
 
+use crate::onnx::messages as pb;
 use crate::{DataType, Tensor};
 
 /// Elements that are shown one by one.

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use tract_onnx::pb::{self, attribute_proto::AttributeType};
 
 use crate::onnx::element_codes::INT64_CODE;
+use crate::onnx::messages::{self as pb, attribute_proto::AttributeType};
 
 /// Computes over places of which there may be none: then version 1.32 reads through a null pointer, which ends the
 /// process. A picture that is too small is enough.

@@ -1,7 +1,7 @@
 //! Whether an output may be nothing but an input. OpenVINO takes operators away that do nothing, and where
 //! none is left it looks for the output where an input lies, be it another request's.
 
-use tract_onnx::pb;
+use crate::onnx::messages as pb;
 
 /// Operators that may do nothing.
 const MOVES: &[&str] = &[
