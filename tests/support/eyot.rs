@@ -31,7 +31,11 @@ impl Eyot {
     /// The binary that cargo built beside this program, or the one that `EYOT_BIN` names.
     pub fn new(data: impl AsRef<Path>) -> Result<Self> {
         let beside = || built().join("eyot");
-        let binary = std::env::var_os("EYOT_BIN").map_or_else(beside, PathBuf::from);
+        Self::with_binary(std::env::var_os("EYOT_BIN").map_or_else(beside, PathBuf::from), data)
+    }
+
+    /// A binary that was installed.
+    pub fn with_binary(binary: PathBuf, data: impl AsRef<Path>) -> Result<Self> {
         if !binary.is_file() {
             bail!("there is no {}: cargo build --workspace --bins", binary.display());
         }

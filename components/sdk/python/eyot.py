@@ -24,7 +24,8 @@ What answers HTTP is a function from a request to a response:
     def greet(request: eyot.Request) -> eyot.Response:
         return eyot.Response("Hello!")
 
-This module lives inside of the component. `eyot build` puts it there; nothing is to be installed.
+This module lives inside of the component. `eyot build` puts it there; nothing is to be installed. Outside, in the
+package that pip installs, it has `eyot.Client` beside, which asks a server (`eyot_client`).
 """
 
 import importlib
@@ -214,6 +215,13 @@ def log_param(key, value):
 def set_tag(key, value):
     """Sets a tag, replacing an earlier value."""
     _tracking.set_tag(handed(str, key, "the name of a tag"), handed(str, str(value), f"tag '{key}'"))
+
+
+def __getattr__(name):
+    """What is there only outside of components."""
+    if name in ("Client", "ServerError"):
+        return getattr(importlib.import_module("eyot_client"), name)
+    raise AttributeError(f"module 'eyot' has no attribute '{name}'")
 
 
 def _host(call, *arguments):

@@ -1,6 +1,6 @@
 //! Building the components of this repository, each through `eyot build`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -18,21 +18,24 @@ const PREVIEW_1: &[(&str, &[(&str, &str)])] = &[
 /// Builds every folder under components/ with an eyot.toml for Rust, into target/components/NAME.wasm. Those in
 /// other languages want hundreds of megabytes of tools: the tests build them.
 pub(crate) fn build(profile: Profile) -> Result<()> {
-    let folders = folders()?;
+    build_folders(profile, &folders()?)?;
+    preview_1()
+}
+
+/// Builds some folders of components/.
+pub(crate) fn build_folders(profile: Profile, folders: &[PathBuf]) -> Result<()> {
     say(&format!("building {} components into target/components", folders.len()));
-    let eyot = setup::built(profile, "eyot")?;
-    let into = root().join("target/components");
-    run(Command::new(eyot)
-        .arg("build")
-        .args(folders)
-        .arg("--out")
-        .arg(&into)
-        .env("CARGO_TARGET_DIR", target()))?;
-    preview_1(&into)
+    let mut build = Command::new(setup::built(profile, "eyot")?);
+    build.arg("build").args(folders).arg("--out").arg(output_folder());
+    run(build.env("CARGO_TARGET_DIR", target()))
+}
+
+fn output_folder() -> PathBuf {
+    root().join("target/components")
 }
 
 /// Modules are built with plain cargo: what is pushed as a module must be one that Eyot had no hand in.
-fn preview_1(into: &Path) -> Result<()> {
+fn preview_1() -> Result<()> {
     if !setup::has_target(setup::PREVIEW_1)? {
         say("modules of preview 1 are not built: rustup has no target for them");
         return Ok(());
@@ -45,7 +48,7 @@ fn preview_1(into: &Path) -> Result<()> {
     run(build.current_dir(root().join("components")).env("CARGO_TARGET_DIR", target()))?;
     for (file, name) in PREVIEW_1.iter().flat_map(|(_, files)| *files) {
         let built = target().join(setup::PREVIEW_1).join("release").join(file).with_extension("wasm");
-        let copy = into.join(name).with_extension("wasm");
+        let copy = output_folder().join(name).with_extension("wasm");
         std::fs::copy(&built, &copy).with_context(|| format!("cannot copy {}", built.display()))?;
     }
     Ok(())

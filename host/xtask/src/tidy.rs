@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::{cargo, output, root};
-use crate::structure;
+use crate::{dependencies, structure};
 use arrows::ArrowTable;
 
 /// The tests may use all.
@@ -54,6 +54,7 @@ pub(crate) fn run(write: bool) -> Result<()> {
     circles(&mut problems)?;
     let vague = structure::vague_names()?;
     names::check(&vague, &mut problems);
+    dependencies::unused(&mut problems)?;
     let files = files()?;
     top(&files, &mut problems);
     for file in &files {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use syn::{Attribute, Item};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Item, Meta, Token};
 
 use crate::process::root;
 
@@ -55,10 +56,21 @@ fn read(file: &Path, folder: &Path, path: &str, modules: &mut Vec<Module>) -> Re
     Ok(())
 }
 
+/// Behind `#[test]`, `cfg(test)`, `cfg(fuzzing)`, or `cfg(any(...))` of these.
 fn is_for_tests(attribute: &Attribute) -> bool {
     attribute.path().is_ident("test")
         || (attribute.path().is_ident("cfg")
-            && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test")))
+            && attribute.parse_args::<Meta>().is_ok_and(|condition| is_a_condition_of_tests(&condition)))
+}
+
+fn is_a_condition_of_tests(condition: &Meta) -> bool {
+    match condition {
+        Meta::Path(path) => path.is_ident("test") || path.is_ident("fuzzing"),
+        Meta::List(list) if list.path.is_ident("any") => list
+            .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
+            .is_ok_and(|inner| inner.iter().all(is_a_condition_of_tests)),
+        Meta::List(_) | Meta::NameValue(_) => false,
+    }
 }
 
 fn attributes(item: &Item) -> &[Attribute] {
