@@ -8,6 +8,8 @@ mod composition;
 mod core_module;
 mod description;
 mod function_docs;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod names;
 mod producers;
 #[cfg(test)]

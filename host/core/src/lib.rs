@@ -6,6 +6,8 @@ mod clock;
 pub mod config;
 mod digest;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod id;
 pub mod interface;
 mod name;

@@ -13,3 +13,6 @@ mod router;
 mod routes;
 pub(crate) mod server;
 mod web;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use grpc::{check_message_boundaries, grpc_timeout};

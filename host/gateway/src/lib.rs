@@ -1,6 +1,8 @@
 //! The data plane: hyper, and the Open Inference Protocol over REST and gRPC, on four floors. Each knows those
 //! below it and none above: the doors, what watches requests, what protocols say, what serves.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod protocol;
 mod serving;

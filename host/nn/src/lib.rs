@@ -23,6 +23,8 @@ mod difference;
 mod example;
 #[cfg(test)]
 mod fake;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(test)]
 mod graphs;
 mod independence;

@@ -9,6 +9,8 @@ mod chunks;
 mod client;
 mod component_config;
 mod dataset;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod glob;
 mod layout;
 mod manifest;

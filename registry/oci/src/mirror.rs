@@ -5,6 +5,9 @@ mod address;
 mod lists;
 mod upstream;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use upstream::read_challenge;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -6,6 +6,11 @@ mod lists;
 mod manifests;
 mod uploads;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use blobs::part_wanted;
+#[cfg(any(test, fuzzing))]
+pub(crate) use uploads::length_of_chunk;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};

@@ -4,6 +4,9 @@ mod health;
 mod messages;
 mod service;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use messages::check_message_boundaries;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,7 +140,7 @@ fn status(error: &Error) -> Status {
 }
 
 /// How long the client waits, by its `grpc-timeout`.
-fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout").map(HeaderValue::to_str)?.ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     // Eight digits at most, as the protocol has it.

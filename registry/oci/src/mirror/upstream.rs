@@ -279,6 +279,12 @@ fn join(base: &Uri, location: &HeaderValue) -> Option<Uri> {
     None
 }
 
+/// Reads a challenge for whoever tries any bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_challenge(value: &HeaderValue) {
+    value.to_str().map(Challenge::parse).ok();
+}
+
 impl Challenge {
     /// `Bearer realm="…",service="…"`, as RFC 9110 writes it.
     fn parse(text: &str) -> Self {

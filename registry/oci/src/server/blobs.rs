@@ -103,6 +103,15 @@ fn wanted(headers: &HeaderMap, size: u64) -> Wanted {
     }
 }
 
+/// Offset and length of the part that a request wants, for whoever tries any bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn part_wanted(headers: &HeaderMap, size: u64) -> Option<(u64, u64)> {
+    match wanted(headers, size) {
+        Wanted::Part { offset, length } => Some((offset, length)),
+        Wanted::Whole | Wanted::Nothing => None,
+    }
+}
+
 fn outside(mut headers: HeaderMap, size: u64) -> Response {
     let error = Error::invalid(format!("the blob has {size} bytes, and none of those that were asked for"));
     let mut response =

@@ -214,6 +214,12 @@ fn body_length(headers: &HeaderMap) -> Option<u64> {
     (last - first).checked_add(1)
 }
 
+/// How long a chunk says that it is, for whoever tries any bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn length_of_chunk(headers: &HeaderMap) -> Option<u64> {
+    body_length(headers)
+}
+
 /// A chunk out of order: the client is told where it stands and goes on from there.
 fn in_order(headers: &HeaderMap, repository: &str, id: UploadId, received: u64) -> Result<(), Refusal> {
     let refusal = |message: String| {

@@ -75,6 +75,20 @@ impl MessageBoundaries {
     }
 }
 
+/// Reads the same bytes at once and one by one, for whoever tries any: messages begin and end at the same places.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_message_boundaries(bytes: &[u8]) {
+    let (mut whole, mut pieces) = (MessageBoundaries::default(), MessageBoundaries::default());
+    let (has_ended, longest) = whole.advance(bytes);
+    let each: Vec<_> = bytes.iter().map(|byte| pieces.advance(std::slice::from_ref(byte))).collect();
+    assert_eq!(has_ended, each.iter().any(|(ended, _)| *ended));
+    assert_eq!(longest, each.iter().map(|(_, longest)| *longest).max().unwrap_or(0));
+    assert_eq!(
+        (whole.prefix_bytes, whole.missing_bytes, whole.is_between_messages()),
+        (pieces.prefix_bytes, pieces.missing_bytes, pieces.is_between_messages())
+    );
+}
+
 impl<B> Body for MessageBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
