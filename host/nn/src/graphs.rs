@@ -123,7 +123,7 @@ fn info(name: &str, dtype: DataType, dims: &str) -> pb::ValueInfoProto {
     };
     let shape =
         (dims != "-").then(|| pb::TensorShapeProto { dim: dims.split_whitespace().map(dimension).collect() });
-    let tensor = type_proto::Tensor { elem_type: element(dtype), shape };
+    let tensor = type_proto::TensorType { elem_type: element(dtype), shape };
     let r#type =
         pb::TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..pb::TypeProto::default() };
     pb::ValueInfoProto { name: name.into(), r#type: Some(r#type), ..pb::ValueInfoProto::default() }

@@ -40,7 +40,7 @@ pub(super) fn to_tensors(model: &mut pb::ModelProto) -> bool {
 fn table(columns: usize) -> pb::TypeProto {
     let columns = (columns > 0).then_some(Dim::DimValue(columns as i64));
     let dim = [None, columns].map(|value| Dimension { value, ..Dimension::default() }).to_vec();
-    let tensor = type_proto::Tensor { elem_type: FLOAT_CODE, shape: Some(pb::TensorShapeProto { dim }) };
+    let tensor = type_proto::TensorType { elem_type: FLOAT_CODE, shape: Some(pb::TensorShapeProto { dim }) };
     pb::TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..pb::TypeProto::default() }
 }
 

@@ -239,7 +239,7 @@ pub(crate) struct TypeProto {
 
 pub(crate) mod type_proto {
     #[derive(Clone, PartialEq, super::Message)]
-    pub(crate) struct Tensor {
+    pub(crate) struct TensorType {
         #[prost(enumeration = "super::tensor_proto::DataType", tag = "1")]
         pub(crate) elem_type: i32,
         #[prost(message, optional, tag = "2")]
@@ -250,7 +250,7 @@ pub(crate) mod type_proto {
     #[derive(Clone, PartialEq, super::Oneof)]
     pub(crate) enum Value {
         #[prost(message, tag = "1")]
-        TensorType(Tensor),
+        TensorType(TensorType),
     }
 }
 
