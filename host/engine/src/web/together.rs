@@ -316,7 +316,11 @@ impl WorkerState for Worker {
             self.temper.failed(cause);
             self.counts.enter().ended(cause);
         }
-        let instance = exited.then(|| Arc::new(Mutex::new(store)));
+        // One that failed goes after all have heard of it: without it, an answer that broke off looks whole.
+        let (instance, _failed) = match exited {
+            true => (Some(Arc::new(Mutex::new(store))), None),
+            false => (None, Some(store)),
+        };
         for Waiting { told, end } in self.asked.lock().drain(..) {
             let answering = Arc::strong_count(&end) > 1;
             match &instance {
