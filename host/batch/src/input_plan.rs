@@ -5,7 +5,7 @@ use eyot_nn::{DataType, TensorSpec};
 use serde_json::{Map, Value};
 
 /// A row: values by the names of their columns, in their order.
-pub(crate) type Row = Map<String, Value>;
+pub(crate) type InputRow = Map<String, Value>;
 
 /// Where the values of one input are found in a row.
 #[derive(Debug, PartialEq)]
@@ -75,7 +75,7 @@ impl InputPlan {
     }
 
     /// A row's part of each input.
-    pub(crate) fn parts(&self, row: &Row) -> Result<Vec<InputValues>, RowError> {
+    pub(crate) fn parts(&self, row: &InputRow) -> Result<Vec<InputValues>, RowError> {
         self.inputs.iter().map(|(spec, place)| part(spec, place, row)).collect()
     }
 }
@@ -129,7 +129,7 @@ fn elements(spec: &TensorSpec) -> Option<usize> {
     dims.map(|dim| usize::try_from(*dim).ok()).product()
 }
 
-fn part(spec: &TensorSpec, place: &ColumnSource, row: &Row) -> Result<InputValues, RowError> {
+fn part(spec: &TensorSpec, place: &ColumnSource, row: &InputRow) -> Result<InputValues, RowError> {
     let cell = |column: &String| row.get(column).cloned().unwrap_or_default();
     let (values, found) = match place {
         ColumnSource::Columns(columns) => (columns.iter().map(cell).collect::<Vec<_>>(), vec![columns.len()]),

@@ -10,13 +10,13 @@ use eyot_core::{Error, Result, ResultExt};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use serde_json::{Map, Value};
 
-use crate::input_plan::Row;
+use crate::input_plan::InputRow;
 
 /// A file's rows, its columns, and how far it has been read.
 pub(crate) struct RowReader {
-    rows: Box<dyn Iterator<Item = Result<Row>> + Send>,
+    rows: Box<dyn Iterator<Item = Result<InputRow>> + Send>,
     /// The first row where it had to be looked at for the columns.
-    first: Option<Row>,
+    first: Option<InputRow>,
     columns: Vec<String>,
     read: Arc<AtomicU64>,
     total: u64,
@@ -56,7 +56,7 @@ impl RowReader {
         Ok(reader)
     }
 
-    fn new(rows: Box<dyn Iterator<Item = Result<Row>> + Send>, columns: Vec<String>) -> Self {
+    fn new(rows: Box<dyn Iterator<Item = Result<InputRow>> + Send>, columns: Vec<String>) -> Self {
         Self { rows, first: None, columns, read: Arc::default(), total: 0 }
     }
 
@@ -71,9 +71,9 @@ impl RowReader {
 }
 
 impl Iterator for RowReader {
-    type Item = Result<Row>;
+    type Item = Result<InputRow>;
 
-    fn next(&mut self) -> Option<Result<Row>> {
+    fn next(&mut self) -> Option<Result<InputRow>> {
         self.first.take().map(Ok).or_else(|| self.rows.next())
     }
 }
@@ -127,7 +127,7 @@ fn jsonl(file: CountingFile) -> Result<RowReader> {
     Ok(reader)
 }
 
-fn row(line: &str) -> serde_json::Result<Row> {
+fn row(line: &str) -> serde_json::Result<InputRow> {
     Ok(match serde_json::from_str(line)? {
         Value::Object(row) => row,
         other => Map::from_iter([(LINE_COLUMN.to_owned(), other)]),

@@ -87,15 +87,14 @@ fn double(value: &Value) -> Option<f64> {
 
 /// Whole numbers, also when they are written as `3.0`.
 fn integer(value: &Value) -> Option<i128> {
-    const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
+    let max_exact = (1_u64 << f64::MANTISSA_DIGITS) as f64;
     let text = match value {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    let rounded = || {
-        text.parse::<f64>().ok().filter(|number| number.fract() == 0.0 && number.abs() <= MAX_EXACT_INTEGER)
-    };
+    let rounded =
+        || text.parse::<f64>().ok().filter(|number| number.fract() == 0.0 && number.abs() <= max_exact);
     text.parse().ok().or_else(|| rounded().map(|number| number as i128))
 }
 

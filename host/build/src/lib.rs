@@ -19,4 +19,4 @@ pub use project::{ComponentBuilder, ComponentProject, component_artifact, compon
 pub use reporter::BuildReporter;
 pub use templates::{TemplateKind, write_template};
 pub use tool_folder::ToolFolder;
-pub use toolchain::{CToolchain, GoToolchain, JavaScriptToolchain, PythonToolchain, RustToolchain};
+pub use toolchain::{ClangToolchain, GoToolchain, JavaScriptToolchain, PythonToolchain, RustToolchain};

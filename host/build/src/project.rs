@@ -15,7 +15,7 @@ use crate::process::run_tool;
 use crate::reporter::BuildReporter;
 use crate::tool_folder::ToolFolder;
 use crate::toolchain::{
-    CToolchain, GoToolchain, JavaScriptToolchain, PythonToolchain, RustToolchain, rust_artifact,
+    ClangToolchain, GoToolchain, JavaScriptToolchain, PythonToolchain, RustToolchain, rust_artifact,
 };
 use crate::wit_docs;
 
@@ -147,7 +147,7 @@ impl ComponentBuilder<'_> {
                     run_tool(RustToolchain::find()?.command(dir, *profile), &component.name, reporter)?;
                 }
                 Language::Python => PythonToolchain::find()?.build(source, tools, reporter)?,
-                Language::C | Language::Cpp => CToolchain::find()?.build(source, tools, reporter)?,
+                Language::C | Language::Cpp => ClangToolchain::find()?.build(source, tools, reporter)?,
                 Language::Go => GoToolchain::find()?.build(source, tools, reporter)?,
                 Language::JavaScript | Language::TypeScript => scripts.push(*source),
             }

@@ -6,7 +6,7 @@ mod javascript;
 mod python;
 mod rust;
 
-pub use c::CToolchain;
+pub use c::ClangToolchain;
 pub use go::GoToolchain;
 pub(crate) use javascript::JAVASCRIPT_SDK;
 pub use javascript::JavaScriptToolchain;

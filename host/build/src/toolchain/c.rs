@@ -29,14 +29,14 @@ const WORLD_FILE: &str = "component.wit";
 
 /// How C components are built here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CToolchain {
+pub enum ClangToolchain {
     /// The machine's own zig.
     Zig { version: String },
     /// The package of PyPI, once it is needed.
     Package,
 }
 
-impl CToolchain {
+impl ClangToolchain {
     /// Looks for a compiler.
     pub fn find() -> Result<Self> {
         if let Ok(version) = tool_output("zig", &["version"], "") {
@@ -77,7 +77,7 @@ impl CToolchain {
         let (dir, into, work) = (source.dir.as_path(), source.artifact.as_path(), source.work_dir());
         let driver = if source.component.language == Language::Cpp { "c++" } else { "cc" };
         let mut sources = sources(dir, source.component.language)?;
-        let world = if dir.join(WORLD_FILE).is_file() { Some(CWorld::read(dir, work)?) } else { None };
+        let world = if dir.join(WORLD_FILE).is_file() { Some(ClangWorld::read(dir, work)?) } else { None };
         let module = work.join("module.wasm");
         contracts::file(&work.join("include/eyot.h"), HEADER_TEXT)?;
         let mut compile = self.compiler(tools, reporter)?;
@@ -139,12 +139,12 @@ fn sources(dir: &Path, language: Language) -> Result<Vec<PathBuf>> {
 }
 
 /// What a component in C exports and imports.
-struct CWorld {
+struct ClangWorld {
     resolve: Resolve,
     world: WorldId,
 }
 
-impl CWorld {
+impl ClangWorld {
     fn read(dir: &Path, work: &Path) -> Result<Self> {
         let file = dir.join(WORLD_FILE);
         let text = std::fs::read_to_string(&file).context(|| format!("cannot read {}", file.display()))?;

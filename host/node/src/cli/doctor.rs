@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use eyot_build::{CToolchain, GoToolchain, JavaScriptToolchain, PythonToolchain, RustToolchain, ToolFolder};
+use eyot_build::{
+    ClangToolchain, GoToolchain, JavaScriptToolchain, PythonToolchain, RustToolchain, ToolFolder,
+};
 use eyot_core::config::Config;
 use eyot_core::{Error, Result};
 use eyot_deploy::Deployment;
@@ -60,7 +62,9 @@ impl Doctor {
                 rust(),
                 guests("python guests", PythonToolchain::find(), |python| python.describe(&tools(&config))),
                 guests("js guests", JavaScriptToolchain::find(), |node| node.describe(&tools(&config))),
-                guests("c and c++ guests", CToolchain::find(), |compiler| compiler.describe(&tools(&config))),
+                guests("c and c++ guests", ClangToolchain::find(), |compiler| {
+                    compiler.describe(&tools(&config))
+                }),
                 guests("go guests", GoToolchain::find(), |compiler| compiler.describe(&tools(&config))),
             ],
             Err(error) => vec![Finding::from_error("configuration", State::Broken, &error)],
