@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use eyot_core::{Error, Name, Permission, Reference, Result};
 use eyot_deploy::{
-    Deployment, Grants, Inference, Limits, Pinned, PinnedData, Revision, Route, Spec, Traffic,
+    Deployment, InferenceOverrides, PinnedArtifact, PinnedData, Revision, RevisionGrants, RevisionLimits,
+    RevisionSpec, Route, Traffic,
 };
 use eyot_oci::{ArtifactKind, Resolved};
 use serde::{Deserialize, Serialize};
@@ -23,16 +24,16 @@ pub struct DeployRequest {
     pub models: BTreeMap<String, String>,
     /// What the revision may take of the server.
     #[serde(default, deserialize_with = "eyot_core::nullable")]
-    pub limits: Limits,
+    pub limits: RevisionLimits,
     /// What the component may reach beside its models.
     #[serde(default, deserialize_with = "eyot_core::nullable")]
-    pub grants: Grants,
+    pub grants: RevisionGrants,
     /// The requests that a component which answers HTTP gets; none is everything below its name.
     #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub routes: Vec<Route>,
     /// How its models run.
     #[serde(default, deserialize_with = "eyot_core::nullable")]
-    pub inference: Inference,
+    pub inference: InferenceOverrides,
     /// Whether the revision is only made ready: the requests go on to those that serve.
     #[serde(default, deserialize_with = "eyot_core::nullable")]
     pub no_traffic: bool,
@@ -105,7 +106,7 @@ async fn undeploy(
 }
 
 /// Pins everything a request names to digests.
-async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
+async fn resolve(services: &Services, request: &DeployRequest) -> Result<RevisionSpec> {
     let (found, source) = pin(services, &request.source).await?;
     if found.kind == ArtifactKind::Model {
         if let Some(name) = request.models.keys().next() {
@@ -116,14 +117,14 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
             .hint("models are granted to components; deploy the component and grant it both"));
         }
         let models = BTreeMap::from([(ALONE.to_owned(), source)]);
-        if !request.routes.is_empty() || request.grants != Grants::default() {
+        if !request.routes.is_empty() || request.grants != RevisionGrants::default() {
             return Err(Error::invalid(format!(
                 "'{}' is a model, and routes or grants are for components",
                 request.source
             )));
         }
         let (limits, inference) = (request.limits.clone(), request.inference.clone());
-        return Ok(Spec { models, limits, inference, ..Spec::default() });
+        return Ok(RevisionSpec { models, limits, inference, ..RevisionSpec::default() });
     }
     if let Some(name) = found.models.iter().find(|name| !request.models.contains_key(*name)) {
         let error = format!("'{}' declares the model '{name}', which it was not granted", request.source);
@@ -140,7 +141,7 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
         }
         models.insert(name.clone(), pinned);
     }
-    Ok(Spec {
+    Ok(RevisionSpec {
         component: Some(source),
         models,
         limits: request.limits.clone(),
@@ -150,7 +151,7 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Spec> {
     })
 }
 
-async fn pin(services: &Services, reference: &str) -> Result<(Resolved, Pinned)> {
+async fn pin(services: &Services, reference: &str) -> Result<(Resolved, PinnedArtifact)> {
     let target = match reference.strip_prefix("models:/") {
         Some(model) => services.tracking.resolve_model(model).await?.source,
         None => reference.to_owned(),
@@ -162,7 +163,7 @@ async fn pin(services: &Services, reference: &str) -> Result<(Resolved, Pinned)>
     }
     services.registry.check_policy(&found.repository, &found.manifest).await?;
     let data = found.data.iter().map(|layer| PinnedData { name: layer.name.clone(), digest: layer.digest });
-    let pinned = Pinned {
+    let pinned = PinnedArtifact {
         reference: reference.to_owned(),
         manifest: found.manifest,
         content: found.content,

@@ -7,14 +7,15 @@ use eyot_meta::{Changes, Database};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
 
-use crate::records::{self, Made, Record};
-use crate::{Deployment, Revision, Spec, State, Traffic};
+use crate::records::{self, DeploymentRecord, RevisionRecord};
+use crate::{Deployment, DeploymentState, Revision, RevisionSpec, Traffic};
 
 /// What serves revisions: the gateway in the product, a fake in tests.
 #[async_trait]
-pub trait Host: Send + Sync + 'static {
+pub trait DataPlane: Send + Sync + 'static {
     /// Loads, checks and probes a revision without serving it. Dropping the answer undoes it.
-    async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>>;
+    async fn stage(&self, name: &Name, revision: u64, spec: &RevisionSpec)
+    -> Result<Box<dyn StagedRevision>>;
 
     /// Splits requests from now on. Revisions that are not among `live` are let go; requests that
     /// they have begun end.
@@ -37,14 +38,14 @@ pub trait Host: Send + Sync + 'static {
     }
 
     /// Models of a revision whose calls are not joined with others', and why.
-    fn not_joined(&self, _spec: &Spec) -> BTreeMap<String, String> {
+    fn not_joined(&self, _spec: &RevisionSpec) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
 }
 
 /// A revision that is ready to serve.
 #[async_trait]
-pub trait Staged: Send + Sync {
+pub trait StagedRevision: Send + Sync {
     /// Tries a revision that has never served, before anything is written of it: fails where every request would.
     async fn check(&self) -> Result<()> {
         Ok(())
@@ -56,12 +57,12 @@ pub trait Staged: Send + Sync {
 
 /// All deployments of a server. Cheap to clone.
 #[derive(Clone)]
-pub struct Deployments(Arc<Inner>);
+pub struct Deployments(Arc<DeploymentsState>);
 
-struct Inner {
+struct DeploymentsState {
     db: Database,
     store: Arc<dyn BlobStore>,
-    host: Arc<dyn Host>,
+    host: Arc<dyn DataPlane>,
     clock: Arc<dyn Clock>,
     /// Changes to one name happen one after another.
     changing: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,
@@ -70,20 +71,25 @@ struct Inner {
     /// The revisions that the host has.
     active: Mutex<HashMap<Name, BTreeSet<u64>>>,
     /// Deployments that do not serve as they should, and why.
-    troubles: Mutex<HashMap<Name, State>>,
+    failures: Mutex<HashMap<Name, DeploymentState>>,
 }
 
 impl Deployments {
     /// Over a database and a store, serving through `host`.
-    pub fn new(db: Database, store: Arc<dyn BlobStore>, host: Arc<dyn Host>, clock: Arc<dyn Clock>) -> Self {
-        let (changing, active, troubles) = (Mutex::default(), Mutex::default(), Mutex::default());
+    pub fn new(
+        db: Database,
+        store: Arc<dyn BlobStore>,
+        host: Arc<dyn DataPlane>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (changing, active, failures) = (Mutex::default(), Mutex::default(), Mutex::default());
         let changes = Changes::default();
-        Self(Arc::new(Inner { db, store, host, clock, changing, changes, active, troubles }))
+        Self(Arc::new(DeploymentsState { db, store, host, clock, changing, changes, active, failures }))
     }
 
     /// The one way to change what is under a name: when the change before has ended, and to its own end,
     /// whether or not anybody still waits. Between its steps a deployment would be written and not serve.
-    async fn in_turn<T, F>(&self, name: &Name, change: impl FnOnce(Self, Name) -> F) -> Result<T>
+    async fn with_name_lock<T, F>(&self, name: &Name, change: impl FnOnce(Self, Name) -> F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -118,7 +124,7 @@ impl Deployments {
 
     /// Takes away pins for revisions that do not serve: a process was killed between the pin and the
     /// row, or between the row and the unpin.
-    async fn unpin_unwritten(&self, records: &[Record]) -> Result<()> {
+    async fn unpin_unwritten(&self, records: &[DeploymentRecord]) -> Result<()> {
         let live = records.iter().flat_map(|record| {
             record.live().into_iter().map(|revision| owner(&record.name, revision)).collect::<Vec<_>>()
         });
@@ -132,7 +138,7 @@ impl Deployments {
     }
 
     /// Loads everything a record names. Those of its revisions that load serve.
-    async fn bring_back(&self, record: &Record) -> Result<()> {
+    async fn bring_back(&self, record: &DeploymentRecord) -> Result<()> {
         let name = &record.name;
         let specs = self.specs(name).await?;
         let (mut live, mut failure) = (BTreeSet::new(), None);
@@ -160,14 +166,14 @@ impl Deployments {
             self.0.host.route(name, &traffic, &live);
         }
         self.0.active.lock().insert(name.clone(), live);
-        let mut troubles = self.0.troubles.lock();
+        let mut failures = self.0.failures.lock();
         match failure {
             None => {
-                troubles.remove(name);
+                failures.remove(name);
                 Ok(())
             }
             Some(error) => {
-                troubles.insert(name.clone(), State::Failed { error: error.chain() });
+                failures.insert(name.clone(), DeploymentState::Failed { error: error.chain() });
                 Err(error)
             }
         }
@@ -177,13 +183,13 @@ impl Deployments {
     /// until then, and stays ready for a rollback. The same spec again is no new revision.
     ///
     /// Fails, and changes nothing, when the revision cannot be loaded or written.
-    pub async fn deploy(&self, name: &Name, spec: Spec) -> Result<Deployment> {
+    pub async fn deploy(&self, name: &Name, spec: RevisionSpec) -> Result<Deployment> {
         spec.check(name)?;
-        self.in_turn(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: Name| {
             let record = records::find(&this.0.db, &name).await?;
             if let Some(record) = &record
                 && record.spec == spec
-                && this.state(&name) == State::Serving
+                && this.state(&name) == DeploymentState::Serving
             {
                 return this.change(&name, Some(record), None, Traffic::all(record.revision)).await;
             }
@@ -197,9 +203,9 @@ impl Deployments {
     /// Makes `spec` a new revision of `name` that gets no requests but those that name it.
     ///
     /// Fails with `NotFound` when nothing serves under the name yet, else as [`Deployments::deploy`].
-    pub async fn prepare(&self, name: &Name, spec: Spec) -> Result<Deployment> {
+    pub async fn prepare(&self, name: &Name, spec: RevisionSpec) -> Result<Deployment> {
         spec.check(name)?;
-        self.in_turn(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: Name| {
             let record = this.record(&name).await?;
             let new = this.made(&name, spec).await?;
             let mut traffic = record.traffic.clone();
@@ -215,7 +221,7 @@ impl Deployments {
     /// Fails, and changes nothing, when a revision does not exist or cannot be loaded.
     pub async fn split(&self, name: &Name, traffic: Traffic) -> Result<Deployment> {
         traffic.check(name)?;
-        self.in_turn(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: Name| {
             let record = this.record(&name).await?;
             this.change(&name, Some(&record), None, traffic).await
         })
@@ -226,7 +232,7 @@ impl Deployments {
     ///
     /// Fails with `NotFound` when there was no change.
     pub async fn roll_back(&self, name: &Name) -> Result<Deployment> {
-        self.in_turn(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: Name| {
             let record = this.record(&name).await?;
             let before = record.before.clone().ok_or_else(|| {
                 Error::not_found(format!("nothing served under '{name}' before what does now"))
@@ -241,8 +247,8 @@ impl Deployments {
     async fn change(
         &self,
         name: &Name,
-        record: Option<&Record>,
-        new: Option<Made>,
+        record: Option<&DeploymentRecord>,
+        new: Option<RevisionRecord>,
         traffic: Traffic,
     ) -> Result<Deployment> {
         let before = record.and_then(|record| match record.traffic.shares_like(&traffic) {
@@ -276,10 +282,10 @@ impl Deployments {
                 return Err(error);
             }
         };
-        staged.into_iter().for_each(Staged::activate);
+        staged.into_iter().for_each(StagedRevision::activate);
         self.0.host.route(name, &traffic, &live);
         self.0.active.lock().insert(name.clone(), live.clone());
-        self.0.troubles.lock().remove(name);
+        self.0.failures.lock().remove(name);
         for revision in active.difference(&live) {
             self.release(name, *revision, specs.get(revision)).await;
         }
@@ -290,9 +296,9 @@ impl Deployments {
     async fn stage(
         &self,
         name: &Name,
-        revisions: &BTreeMap<u64, Spec>,
+        revisions: &BTreeMap<u64, RevisionSpec>,
         new: Option<u64>,
-    ) -> Result<Vec<Box<dyn Staged>>> {
+    ) -> Result<Vec<Box<dyn StagedRevision>>> {
         let mut staged = Vec::new();
         for (revision, spec) in revisions {
             let loaded = async {
@@ -312,13 +318,13 @@ impl Deployments {
 
     /// Stops serving `name`. Its history stays.
     pub async fn undeploy(&self, name: &Name) -> Result<()> {
-        self.in_turn(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: Name| {
             let record = this.record(&name).await?;
             let specs = this.specs(&name).await?;
             records::remove(&this.0.db, &name, this.0.clock.now()).await?;
             this.0.host.deactivate(&name);
             this.0.active.lock().remove(&name);
-            this.0.troubles.lock().remove(&name);
+            this.0.failures.lock().remove(&name);
             for revision in record.live() {
                 this.release(&name, revision, specs.get(&revision)).await;
             }
@@ -329,11 +335,11 @@ impl Deployments {
 
     /// Stops serving `name` until it is loaded again or the process starts anew.
     pub async fn unload(&self, name: &Name) -> Result<()> {
-        self.in_turn(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: Name| {
             this.record(&name).await?;
             this.0.host.deactivate(&name);
             this.0.active.lock().remove(&name);
-            this.0.troubles.lock().insert(name, State::Unloaded);
+            this.0.failures.lock().insert(name, DeploymentState::Unloaded);
             Ok(())
         })
         .await
@@ -341,11 +347,11 @@ impl Deployments {
 
     /// Serves `name` again after [`Deployments::unload`] or a failure; no change when it serves.
     pub async fn load(&self, name: &Name) -> Result<()> {
-        self.in_turn(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: Name| {
             let record = this.record(&name).await?;
             match this.state(&name) {
-                State::Serving => Ok(()),
-                State::Failed { .. } | State::Unloaded => this.bring_back(&record).await,
+                DeploymentState::Serving => Ok(()),
+                DeploymentState::Failed { .. } | DeploymentState::Unloaded => this.bring_back(&record).await,
             }
         })
         .await
@@ -367,7 +373,7 @@ impl Deployments {
         let record = self.record(name).await?;
         let active = self.0.active.lock().get(name).cloned().unwrap_or_default();
         let made = records::revisions(&self.0.db, name).await?;
-        let view = |Made { revision, spec, created }| Revision {
+        let view = |RevisionRecord { revision, spec, created }| Revision {
             revision,
             spec,
             created,
@@ -377,20 +383,20 @@ impl Deployments {
         Ok(made.into_iter().map(view).collect())
     }
 
-    fn deployment(&self, record: Record) -> Deployment {
+    fn deployment(&self, record: DeploymentRecord) -> Deployment {
         let state = self.state(&record.name);
-        let Record { name, revision, spec, created, traffic, .. } = record;
+        let DeploymentRecord { name, revision, spec, created, traffic, .. } = record;
         let host = &self.0.host;
         let (endpoints, runs_on) = (host.endpoints(&name), host.runs_on(&name, revision));
         let (not_joined, warnings) = (host.not_joined(&spec), host.warnings(&name, revision));
         Deployment { endpoints, name, revision, spec, runs_on, not_joined, warnings, created, traffic, state }
     }
 
-    fn state(&self, name: &Name) -> State {
-        self.0.troubles.lock().get(name).cloned().unwrap_or(State::Serving)
+    fn state(&self, name: &Name) -> DeploymentState {
+        self.0.failures.lock().get(name).cloned().unwrap_or(DeploymentState::Serving)
     }
 
-    async fn record(&self, name: &Name) -> Result<Record> {
+    async fn record(&self, name: &Name) -> Result<DeploymentRecord> {
         if let Some(record) = records::find(&self.0.db, name).await? {
             return Ok(record);
         }
@@ -402,19 +408,19 @@ impl Deployments {
         }))
     }
 
-    async fn made(&self, name: &Name, spec: Spec) -> Result<Made> {
+    async fn made(&self, name: &Name, spec: RevisionSpec) -> Result<RevisionRecord> {
         let revision = records::latest(&self.0.db, name).await? + 1;
-        Ok(Made { revision, spec, created: self.0.clock.now() })
+        Ok(RevisionRecord { revision, spec, created: self.0.clock.now() })
     }
 
-    async fn specs(&self, name: &Name) -> Result<BTreeMap<u64, Spec>> {
+    async fn specs(&self, name: &Name) -> Result<BTreeMap<u64, RevisionSpec>> {
         let made = records::revisions(&self.0.db, name).await?;
         Ok(made.into_iter().map(|made| (made.revision, made.spec)).collect())
     }
 
     /// Lets go of what an old revision kept in the store. Failing to keeps bytes, loses nothing.
-    async fn release(&self, name: &Name, revision: u64, spec: Option<&Spec>) {
-        for content in spec.into_iter().flat_map(Spec::contents) {
+    async fn release(&self, name: &Name, revision: u64, spec: Option<&RevisionSpec>) {
+        for content in spec.into_iter().flat_map(RevisionSpec::contents) {
             if let Err(error) = self.0.store.unpin(&content, &owner(name, revision)).await {
                 tracing::warn!(deployment = %name, %content, error = %error.chain(), "a pin is left over");
             }

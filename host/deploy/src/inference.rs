@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// server's configuration has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Inference {
+pub struct InferenceOverrides {
     /// Which back end; without one, the first of the server that takes the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendChoice>,
@@ -47,7 +47,7 @@ pub struct Inference {
     pub reuse: Option<u64>,
 }
 
-impl Inference {
+impl InferenceOverrides {
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -14,8 +14,11 @@ mod stored;
 mod tests;
 mod traffic;
 
-pub use deployments::{Deployments, Host, Staged};
-pub use inference::Inference;
-pub use revision::{Deployment, Grants, Limits, Pinned, PinnedData, Revision, Spec, State};
-pub use route::{Matched, Route};
+pub use deployments::{DataPlane, Deployments, StagedRevision};
+pub use inference::InferenceOverrides;
+pub use revision::{
+    Deployment, DeploymentState, PinnedArtifact, PinnedData, Revision, RevisionGrants, RevisionLimits,
+    RevisionSpec,
+};
+pub use route::{PathMatch, Route};
 pub use traffic::{Shadow, Traffic};

@@ -6,22 +6,22 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::stored::{StoredSpec, StoredTraffic};
-use crate::{Spec, Traffic};
+use crate::{RevisionSpec, Traffic};
 
 /// A deployment as it is written down.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
+pub(crate) struct DeploymentRecord {
     pub(crate) name: Name,
     /// The revision with the largest share.
     pub(crate) revision: u64,
-    pub(crate) spec: Spec,
+    pub(crate) spec: RevisionSpec,
     pub(crate) created: Timestamp,
     pub(crate) traffic: Traffic,
     /// How requests were split before: what a rollback goes back to.
     pub(crate) before: Option<Traffic>,
 }
 
-impl Record {
+impl DeploymentRecord {
     /// Every revision that is kept ready: those that answer, and those that did before.
     pub(crate) fn live(&self) -> std::collections::BTreeSet<u64> {
         let before = self.before.iter().flat_map(Traffic::revisions);
@@ -31,13 +31,13 @@ impl Record {
 
 /// A revision that was once made.
 #[derive(Clone, Debug)]
-pub(crate) struct Made {
+pub(crate) struct RevisionRecord {
     pub(crate) revision: u64,
-    pub(crate) spec: Spec,
+    pub(crate) spec: RevisionSpec,
     pub(crate) created: Timestamp,
 }
 
-pub(crate) async fn list(db: &Database) -> Result<Vec<Record>> {
+pub(crate) async fn list(db: &Database) -> Result<Vec<DeploymentRecord>> {
     let rows = sqlx::query(
         "SELECT d.name, r.revision, r.spec, r.created_at, t.split, t.before FROM deployments d \
          JOIN revisions r ON r.deployment = d.name AND r.revision = d.serving \
@@ -49,7 +49,7 @@ pub(crate) async fn list(db: &Database) -> Result<Vec<Record>> {
     rows.iter().map(record).collect()
 }
 
-pub(crate) async fn find(db: &Database, name: &Name) -> Result<Option<Record>> {
+pub(crate) async fn find(db: &Database, name: &Name) -> Result<Option<DeploymentRecord>> {
     let row = sqlx::query(
         "SELECT d.name, r.revision, r.spec, r.created_at, t.split, t.before FROM deployments d \
          JOIN revisions r ON r.deployment = d.name AND r.revision = d.serving \
@@ -63,7 +63,7 @@ pub(crate) async fn find(db: &Database, name: &Name) -> Result<Option<Record>> {
 }
 
 /// Every revision that was made under a name, oldest first.
-pub(crate) async fn revisions(db: &Database, name: &Name) -> Result<Vec<Made>> {
+pub(crate) async fn revisions(db: &Database, name: &Name) -> Result<Vec<RevisionRecord>> {
     let query = "SELECT revision, spec, created_at FROM revisions WHERE deployment = ? ORDER BY revision";
     let rows = sqlx::query(query).bind(name.as_str()).fetch_all(db.pool()).await.map_err(fail)?;
     rows.iter().map(|row| made(row, name)).collect()
@@ -83,7 +83,7 @@ pub(crate) async fn latest(db: &Database, name: &Name) -> Result<u64> {
 pub(crate) async fn write(
     db: &Database,
     name: &Name,
-    new: Option<&Made>,
+    new: Option<&RevisionRecord>,
     traffic: &Traffic,
     before: Option<&Traffic>,
     now: Timestamp,
@@ -155,10 +155,10 @@ fn split(traffic: &Traffic) -> Result<String> {
     write_stored(&StoredTraffic::from(traffic.clone()))
 }
 
-fn record(row: &SqliteRow) -> Result<Record> {
+fn record(row: &SqliteRow) -> Result<DeploymentRecord> {
     let name: String = row.try_get("name").map_err(fail)?;
     let name: Name = name.parse()?;
-    let Made { revision, spec, created } = made(row, &name)?;
+    let RevisionRecord { revision, spec, created } = made(row, &name)?;
     let parse = |column: &str| {
         let text: Option<String> = row.try_get(column).map_err(fail)?;
         let stored = text.map(|text| read_stored::<StoredTraffic>(&text)).transpose();
@@ -167,15 +167,15 @@ fn record(row: &SqliteRow) -> Result<Record> {
     };
     let (traffic, before) = (parse("split")?, parse("before")?);
     let traffic = traffic.unwrap_or_else(|| Traffic::all(revision));
-    Ok(Record { name, revision, spec, created, traffic, before })
+    Ok(DeploymentRecord { name, revision, spec, created, traffic, before })
 }
 
-fn made(row: &SqliteRow, name: &Name) -> Result<Made> {
+fn made(row: &SqliteRow, name: &Name) -> Result<RevisionRecord> {
     let revision: i64 = row.try_get("revision").map_err(fail)?;
     let spec: String = row.try_get("spec").map_err(fail)?;
     let spec = read_stored::<StoredSpec>(&spec)
         .map_err(|error| error.context(format!("revision {revision} of '{name}'")))?
         .into();
     let created = Timestamp(row.try_get("created_at").map_err(fail)?);
-    Ok(Made { revision: revision.unsigned_abs(), spec, created })
+    Ok(RevisionRecord { revision: revision.unsigned_abs(), spec, created })
 }

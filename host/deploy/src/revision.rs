@@ -3,11 +3,11 @@ use std::collections::BTreeMap;
 use eyot_core::{Digest, Error, Name, Period, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Inference, Route, Traffic};
+use crate::{InferenceOverrides, Route, Traffic};
 
 /// Something from the registry, by the name it was asked for and by what that meant then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pinned {
+pub struct PinnedArtifact {
     /// As the user wrote it: `digits-image:0.1.0`, `models:/digits@champion`.
     pub reference: String,
     /// The digest of its manifest.
@@ -19,7 +19,7 @@ pub struct Pinned {
     pub data: Vec<PinnedData>,
 }
 
-impl Pinned {
+impl PinnedArtifact {
     /// The digest that tells all of it: its file's, or its manifest's where there are several files.
     pub fn digest(&self) -> Digest {
         if self.data.is_empty() { self.content } else { self.manifest }
@@ -36,22 +36,22 @@ pub struct PinnedData {
 
 /// What serves: a component with the models it was granted, or a model alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spec {
+pub struct RevisionSpec {
     /// The handler; without one, the built-in handler serves the only model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub component: Option<Pinned>,
+    pub component: Option<PinnedArtifact>,
     /// Models by the name under which the handler opens them.
     #[serde(default)]
-    pub models: BTreeMap<String, Pinned>,
+    pub models: BTreeMap<String, PinnedArtifact>,
     /// What one revision may take; where it does not say, the server's configuration does.
-    #[serde(default, skip_serializing_if = "Limits::is_default")]
-    pub limits: Limits,
+    #[serde(default, skip_serializing_if = "RevisionLimits::is_default")]
+    pub limits: RevisionLimits,
     /// How its models run; where it does not say, the server's configuration does.
-    #[serde(default, skip_serializing_if = "Inference::is_default")]
-    pub inference: Inference,
+    #[serde(default, skip_serializing_if = "InferenceOverrides::is_default")]
+    pub inference: InferenceOverrides,
     /// What the component may reach beside its models.
-    #[serde(default, skip_serializing_if = "Grants::is_default")]
-    pub grants: Grants,
+    #[serde(default, skip_serializing_if = "RevisionGrants::is_default")]
+    pub grants: RevisionGrants,
     /// The requests that a component which answers HTTP gets; none is everything below its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
@@ -60,7 +60,7 @@ pub struct Spec {
 /// What a component may reach beside its models. Nothing that is not named here exists for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Grants {
+pub struct RevisionGrants {
     /// Where requests over HTTP may go: `api.example.com`, `*.example.com`, `localhost:8000`, `*`.
     #[serde(deserialize_with = "eyot_core::nullable", skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<String>,
@@ -79,7 +79,7 @@ pub struct Grants {
     pub databases: BTreeMap<String, Name>,
 }
 
-impl Grants {
+impl RevisionGrants {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -88,7 +88,7 @@ impl Grants {
 /// What one revision may take of the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
+pub struct RevisionLimits {
     /// Requests that it works on at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<usize>,
@@ -100,13 +100,13 @@ pub struct Limits {
     pub timeout: Option<Period>,
 }
 
-impl Limits {
+impl RevisionLimits {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-impl Spec {
+impl RevisionSpec {
     /// Fails with `Invalid` for what no host can serve.
     pub(crate) fn check(&self, name: &Name) -> Result<()> {
         if self.component.is_none() && self.models.len() != 1 {
@@ -133,7 +133,7 @@ impl Spec {
 /// How a deployment is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
-pub enum State {
+pub enum DeploymentState {
     /// Answers requests.
     Serving,
     /// Could not be restored after a restart; says why.
@@ -149,7 +149,7 @@ pub struct Deployment {
     /// Counts up from 1 with every change; never used again, not even after an undeploy.
     pub revision: u64,
     #[serde(flatten)]
-    pub spec: Spec,
+    pub spec: RevisionSpec,
     /// What really runs its models, by the name under which each is granted; empty while it does not
     /// serve.
     #[serde(default)]
@@ -168,7 +168,7 @@ pub struct Deployment {
     #[serde(default)]
     pub endpoints: Vec<String>,
     #[serde(flatten)]
-    pub state: State,
+    pub state: DeploymentState,
 }
 
 /// A revision that was made under a name.
@@ -176,7 +176,7 @@ pub struct Deployment {
 pub struct Revision {
     pub revision: u64,
     #[serde(flatten)]
-    pub spec: Spec,
+    pub spec: RevisionSpec,
     pub created: Timestamp,
     /// Its share of the requests, out of all weights' sum.
     pub weight: u32,

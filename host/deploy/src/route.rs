@@ -11,20 +11,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Route {
     host: Option<String>,
-    segments: Vec<Segment>,
+    segments: Vec<RouteSegment>,
     /// Whether it holds what is below, too.
     below: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Segment {
+enum RouteSegment {
     Literal(String),
     Any(String),
 }
 
 /// What a path is under a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Matched {
+pub struct PathMatch {
     /// What stands for the named segments.
     pub names: Vec<(String, String)>,
     /// What is below the route, with its leading slash; empty where nothing is.
@@ -40,7 +40,7 @@ const RESERVED: &[&str] = &["v2", "fn", "metrics"];
 impl Route {
     /// Everything below `/name`.
     pub fn below(name: &str) -> Self {
-        Self { host: None, segments: vec![Segment::Literal(name.to_owned())], below: true }
+        Self { host: None, segments: vec![RouteSegment::Literal(name.to_owned())], below: true }
     }
 
     /// The host that it is for; of all where it names none.
@@ -51,14 +51,15 @@ impl Route {
     /// The first segment, if it is the same for every path.
     pub fn first(&self) -> Option<&str> {
         match self.segments.first() {
-            Some(Segment::Literal(text)) => Some(text),
+            Some(RouteSegment::Literal(text)) => Some(text),
             _ => None,
         }
     }
 
     /// How exact it is: of two routes that hold a path, the larger one takes it.
     pub fn rank(&self) -> (bool, usize, usize, bool) {
-        let literal = self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count();
+        let literal =
+            self.segments.iter().filter(|segment| matches!(segment, RouteSegment::Literal(_))).count();
         (self.host.is_some(), self.segments.len(), literal, !self.below)
     }
 
@@ -67,8 +68,8 @@ impl Route {
         self.segments.iter().fold(String::new(), |mut path, segment| {
             path.push('/');
             match segment {
-                Segment::Literal(text) => path.push_str(text),
-                Segment::Any(name) => {
+                RouteSegment::Literal(text) => path.push_str(text),
+                RouteSegment::Any(name) => {
                     path.push(':');
                     path.push_str(name);
                 }
@@ -78,7 +79,7 @@ impl Route {
     }
 
     /// What `path` is under this route, if it is.
-    pub fn matches(&self, path: &str) -> Option<Matched> {
+    pub fn matches(&self, path: &str) -> Option<PathMatch> {
         let mut rest = path.strip_prefix('/').unwrap_or(path);
         let mut names = Vec::new();
         let mut whole = path;
@@ -88,15 +89,15 @@ impl Route {
                 None => (rest, None),
             };
             match segment {
-                Segment::Literal(text) if text == this => {}
-                Segment::Any(name) if !this.is_empty() => names.push((name.clone(), this.to_owned())),
+                RouteSegment::Literal(text) if text == this => {}
+                RouteSegment::Any(name) if !this.is_empty() => names.push((name.clone(), this.to_owned())),
                 _ => return None,
             }
             whole = tail.map_or("", |tail| &path[path.len() - tail.len() - 1..]);
             rest = tail.unwrap_or_default();
         }
         let matched = self.below || whole.is_empty() || whole == "/" && self.segments.is_empty();
-        matched.then(|| Matched { names, rest: whole.to_owned() })
+        matched.then(|| PathMatch { names, rest: whole.to_owned() })
     }
 }
 
@@ -122,10 +123,10 @@ impl FromStr for Route {
             match part.strip_prefix(':') {
                 _ if part == BELOW => below = true,
                 Some(name) if !name.is_empty() && name.bytes().all(plain) => {
-                    segments.push(Segment::Any(name.to_ascii_lowercase()));
+                    segments.push(RouteSegment::Any(name.to_ascii_lowercase()));
                 }
                 None if !part.is_empty() && part.bytes().all(plain) => {
-                    segments.push(Segment::Literal(part.to_owned()));
+                    segments.push(RouteSegment::Literal(part.to_owned()));
                 }
                 _ => return Err(wrong("a segment is empty or holds more than letters, digits and .-_~")),
             }
@@ -190,7 +191,7 @@ mod tests {
             ("a.test/:x/...", "/b/c", Some(("/c", vec![("x", "b")]))),
         ] {
             let found = route.parse::<Route>().unwrap().matches(path);
-            let expected = expected.map(|(rest, names): (&str, Vec<(&str, &str)>)| Matched {
+            let expected = expected.map(|(rest, names): (&str, Vec<(&str, &str)>)| PathMatch {
                 rest: rest.to_owned(),
                 names: names.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
             });

@@ -7,7 +7,10 @@ use eyot_core::config::{BackendChoice, Optimization, Precision, Target, Toleranc
 use eyot_core::{Digest, Name, Period, StoredFormat};
 use serde::{Deserialize, Serialize};
 
-use crate::{Grants, Inference, Limits, Pinned, PinnedData, Route, Shadow, Spec, Traffic};
+use crate::{
+    InferenceOverrides, PinnedArtifact, PinnedData, RevisionGrants, RevisionLimits, RevisionSpec, Route,
+    Shadow, Traffic,
+};
 
 /// A revision's spec, version 1. Version 0 is the same without its name.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -135,34 +138,34 @@ macro_rules! same_fields {
 }
 
 same_fields!(PinnedData, StoredDataFile, { name, digest });
-same_fields!(Limits, StoredLimits, { concurrency, queue, timeout });
-same_fields!(Grants, StoredGrants, { http, variables, environment, stores, databases });
+same_fields!(RevisionLimits, StoredLimits, { concurrency, queue, timeout });
+same_fields!(RevisionGrants, StoredGrants, { http, variables, environment, stores, databases });
 same_fields!(Shadow, StoredShadow, { revision, percent });
-same_fields!(Inference, StoredInference, {
+same_fields!(InferenceOverrides, StoredInference, {
     backend, target, precision, tolerance, intra_threads, spinning, arena, optimization, max_batch, max_delay, pin, reuse
 });
 
-impl From<Pinned> for StoredArtifact {
-    fn from(Pinned { reference, manifest, content, data }: Pinned) -> Self {
+impl From<PinnedArtifact> for StoredArtifact {
+    fn from(PinnedArtifact { reference, manifest, content, data }: PinnedArtifact) -> Self {
         Self { reference, manifest, content, data: data.into_iter().map(Into::into).collect() }
     }
 }
 
-impl From<StoredArtifact> for Pinned {
+impl From<StoredArtifact> for PinnedArtifact {
     fn from(StoredArtifact { reference, manifest, content, data }: StoredArtifact) -> Self {
         Self { reference, manifest, content, data: data.into_iter().map(Into::into).collect() }
     }
 }
 
-impl From<Spec> for StoredSpec {
-    fn from(Spec { component, models, limits, inference, grants, routes }: Spec) -> Self {
+impl From<RevisionSpec> for StoredSpec {
+    fn from(RevisionSpec { component, models, limits, inference, grants, routes }: RevisionSpec) -> Self {
         let models = models.into_iter().map(|(name, model)| (name, model.into())).collect();
         let (limits, inference, grants) = (limits.into(), inference.into(), grants.into());
         Self { component: component.map(Into::into), models, limits, inference, grants, routes }
     }
 }
 
-impl From<StoredSpec> for Spec {
+impl From<StoredSpec> for RevisionSpec {
     fn from(StoredSpec { component, models, limits, inference, grants, routes }: StoredSpec) -> Self {
         let models = models.into_iter().map(|(name, model)| (name, model.into())).collect();
         let (limits, inference, grants) = (limits.into(), inference.into(), grants.into());
@@ -192,7 +195,7 @@ mod tests {
 
     #[test]
     fn specs_of_every_version_are_read() {
-        let of = |file: &str| Spec::from(read_stored::<StoredSpec>(file).unwrap());
+        let of = |file: &str| RevisionSpec::from(read_stored::<StoredSpec>(file).unwrap());
         let newest = of(include_str!("stored/deployment-spec-1.json"));
         assert_eq!(of(include_str!("stored/deployment-spec-0.json")), newest);
         assert!(newest.component.is_some() && newest.grants.stores.len() == 1 && newest.routes.len() == 2);

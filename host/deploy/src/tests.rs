@@ -10,7 +10,10 @@ use eyot_meta::Database;
 use eyot_store::{BlobStore, Memory};
 use parking_lot::Mutex;
 
-use crate::{Deployments, Host, Limits, Pinned, Shadow, Spec, Staged, State, Traffic};
+use crate::{
+    DataPlane, DeploymentState, Deployments, PinnedArtifact, RevisionLimits, RevisionSpec, Shadow,
+    StagedRevision, Traffic,
+};
 
 /// Serves by remembering; refuses whatever is called `broken`.
 #[derive(Default)]
@@ -27,15 +30,20 @@ struct Routed {
 
 struct Ready(Arc<Mutex<BTreeMap<Name, Routed>>>, Name, u64);
 
-impl Staged for Ready {
+impl StagedRevision for Ready {
     fn activate(self: Box<Self>) {
         self.0.lock().entry(self.1).or_default().active.insert(self.2);
     }
 }
 
 #[async_trait]
-impl Host for Fake {
-    async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>> {
+impl DataPlane for Fake {
+    async fn stage(
+        &self,
+        name: &Name,
+        revision: u64,
+        spec: &RevisionSpec,
+    ) -> Result<Box<dyn StagedRevision>> {
         if spec.models.values().any(|model| model.reference == "broken") {
             return Err(Error::invalid("the model is no ONNX file"));
         }
@@ -79,18 +87,18 @@ impl World {
         Deployments::new(self.db.clone(), self.store.clone(), self.host.clone(), Arc::new(SystemClock))
     }
 
-    async fn spec(&self, reference: &str) -> Spec {
+    async fn spec(&self, reference: &str) -> RevisionSpec {
         let blob = self.store.put(Bytes::from(reference.to_owned())).await.unwrap();
-        let model = Pinned {
+        let model = PinnedArtifact {
             reference: reference.into(),
             manifest: Digest::of("m"),
             content: blob.digest,
             data: Vec::new(),
         };
-        Spec { models: BTreeMap::from([("model".to_owned(), model)]), ..Spec::default() }
+        RevisionSpec { models: BTreeMap::from([("model".to_owned(), model)]), ..RevisionSpec::default() }
     }
 
-    async fn pins(&self, spec: &Spec) -> Vec<String> {
+    async fn pins(&self, spec: &RevisionSpec) -> Vec<String> {
         self.store.pins(&spec.contents().next().unwrap()).await.unwrap()
     }
 
@@ -139,7 +147,10 @@ async fn what_cannot_be_staged_changes_nothing() {
     assert_eq!(error.chain(), "cannot deploy 'a': the model is no ONNX file");
     assert_eq!(world.serving(), [("a".to_owned(), 1)]);
     assert!(world.pins(&broken).await.is_empty());
-    assert_eq!(deployments.deploy(&name("b"), Spec::default()).await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(
+        deployments.deploy(&name("b"), RevisionSpec::default()).await.unwrap_err().kind(),
+        Kind::Invalid
+    );
     assert_eq!(deployments.undeploy(&name("b")).await.unwrap_err().kind(), Kind::NotFound);
 }
 
@@ -160,9 +171,12 @@ async fn a_restart_serves_what_served_and_says_what_it_cannot() {
     assert_eq!(world.serving(), [("a".to_owned(), 1)]);
     let states: Vec<_> =
         second.list().await.unwrap().into_iter().map(|deployment| deployment.state).collect();
-    assert_eq!(states, [State::Serving, State::Failed { error: "the model is no ONNX file".into() }]);
+    assert_eq!(
+        states,
+        [DeploymentState::Serving, DeploymentState::Failed { error: "the model is no ONNX file".into() }]
+    );
     let again = second.deploy(&name("b"), world.spec("good").await).await.unwrap();
-    assert_eq!((again.revision, again.state), (2, State::Serving));
+    assert_eq!((again.revision, again.state), (2, DeploymentState::Serving));
 }
 
 fn split(weights: &[(u64, u32)]) -> Traffic {
@@ -222,8 +236,10 @@ async fn traffic_that_cannot_be_changes_nothing() {
     }
     assert_eq!(deployments.roll_back(&a).await.unwrap_err().kind(), Kind::NotFound);
     assert_eq!(deployments.split(&name("b"), Traffic::all(1)).await.unwrap_err().kind(), Kind::NotFound);
-    let never =
-        Spec { limits: Limits { concurrency: Some(0), ..Limits::default() }, ..world.spec("one").await };
+    let never = RevisionSpec {
+        limits: RevisionLimits { concurrency: Some(0), ..RevisionLimits::default() },
+        ..world.spec("one").await
+    };
     assert_eq!(deployments.deploy(&a, never).await.unwrap_err().kind(), Kind::Invalid);
     assert_eq!(world.routed("a"), before);
     // One that was let go long ago is loaded again.
@@ -243,10 +259,16 @@ async fn what_is_unloaded_serves_again_when_loaded() {
     deployments.deploy(&a, world.spec("one").await).await.unwrap();
     let routed = world.routed("a");
     deployments.unload(&a).await.unwrap();
-    assert_eq!((world.serving(), deployments.get(&a).await.unwrap().state), (vec![], State::Unloaded));
+    assert_eq!(
+        (world.serving(), deployments.get(&a).await.unwrap().state),
+        (vec![], DeploymentState::Unloaded)
+    );
     deployments.load(&a).await.unwrap();
     deployments.load(&a).await.unwrap();
-    assert_eq!((world.routed("a"), deployments.get(&a).await.unwrap().state), (routed, State::Serving));
+    assert_eq!(
+        (world.routed("a"), deployments.get(&a).await.unwrap().state),
+        (routed, DeploymentState::Serving)
+    );
     assert_eq!(deployments.load(&name("b")).await.unwrap_err().kind(), Kind::NotFound);
 }
 
@@ -264,7 +286,13 @@ async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> 
 }
 
 /// Changes something under a name; answers whether it went on to its end.
-async fn change(what: usize, polls: usize, deployments: &Deployments, name: &Name, spec: Spec) -> bool {
+async fn change(
+    what: usize,
+    polls: usize,
+    deployments: &Deployments,
+    name: &Name,
+    spec: RevisionSpec,
+) -> bool {
     let ended = match what {
         0 => give_up_after(polls, deployments.deploy(name, spec)).await.map(|done| done.map(drop)),
         1 => give_up_after(polls, deployments.prepare(name, spec)).await.map(|done| done.map(drop)),
@@ -299,10 +327,10 @@ async fn whoever_goes_away_at_any_moment_leaves_what_serves_and_what_is_written_
             let routed = world.host.serving.lock().get(&name).cloned();
             let found = deployments.get(&name).await.ok();
             match (&found, &routed) {
-                (Some(found), Some(routed)) if found.state == State::Serving => {
+                (Some(found), Some(routed)) if found.state == DeploymentState::Serving => {
                     assert_eq!(found.traffic, routed.traffic, "{case}");
                 }
-                (Some(found), None) => assert_eq!(found.state, State::Unloaded, "{case}"),
+                (Some(found), None) => assert_eq!(found.state, DeploymentState::Unloaded, "{case}"),
                 (found, routed) => {
                     assert!(found.is_none() && routed.is_none(), "{case}: {found:?} {routed:?}")
                 }

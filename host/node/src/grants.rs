@@ -7,7 +7,7 @@ use clap::Args;
 use eyot_api::Client;
 use eyot_core::config::{ComponentGrants, Config, ModelGrants};
 use eyot_core::{Error, Name, Result};
-use eyot_deploy::Grants;
+use eyot_deploy::RevisionGrants;
 
 use crate::model_path::ModelPath;
 
@@ -41,7 +41,7 @@ pub(crate) struct GrantOptions {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Granted {
     pub(crate) models: BTreeMap<String, String>,
-    pub(crate) grants: Grants,
+    pub(crate) grants: RevisionGrants,
 }
 
 impl GrantOptions {
@@ -72,7 +72,7 @@ impl GrantOptions {
         databases.extend(labelled(deployment, &self.databases)?);
         let mut http = written.http.clone();
         http.extend(self.http.iter().filter(|host| !written.http.contains(*host)).cloned());
-        Ok(Granted { models, grants: Grants { http, variables, environment, stores, databases } })
+        Ok(Granted { models, grants: RevisionGrants { http, variables, environment, stores, databases } })
     }
 }
 

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use eyot_api::{LogLine, Logs};
 use eyot_core::config::Config;
 use eyot_core::{Clock as _, Error, Name, Result, SystemClock};
-use eyot_deploy::{Host, Inference, Pinned, Route, Spec, Staged, Traffic};
+use eyot_deploy::{
+    DataPlane, InferenceOverrides, PinnedArtifact, RevisionSpec, Route, StagedRevision, Traffic,
+};
 use eyot_engine::{
     Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Throttle, Web,
 };
@@ -69,7 +71,7 @@ impl Stage {
     }
 
     /// A model as a revision wants it.
-    async fn load(&self, model: &Pinned, wanted: &Inference) -> Result<Arc<LoadedModel>> {
+    async fn load(&self, model: &PinnedArtifact, wanted: &InferenceOverrides) -> Result<Arc<LoadedModel>> {
         let load = async {
             let loaded = self.models.load_stored(stored(model), settings(wanted)).await?;
             loaded.check_within(wanted.tolerance.unwrap_or_default())?;
@@ -82,7 +84,7 @@ impl Stage {
     }
 
     /// Loads what a spec names and starts it.
-    async fn parts(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Parts> {
+    async fn parts(&self, name: &Name, revision: u64, spec: &RevisionSpec) -> Result<Parts> {
         let mut parts = Parts::default();
         let mut models = HashMap::new();
         for (granted, model) in &spec.models {
@@ -138,7 +140,7 @@ impl Stage {
     }
 
     /// What a spec grants beside models.
-    fn reach(&self, name: &Name, spec: &Spec) -> Result<Reach> {
+    fn reach(&self, name: &Name, spec: &RevisionSpec) -> Result<Reach> {
         let granted = &spec.grants;
         let closing = self.closings.of(name);
         let http = granted.http.iter().map(|destination| destination.parse()).collect::<Result<_>>()?;
@@ -154,7 +156,7 @@ impl Stage {
     }
 
     /// The routes of a revision that answers HTTP, which no other deployment may have.
-    fn routes(&self, name: &Name, spec: &Spec, parts: &Parts) -> Result<Vec<Route>> {
+    fn routes(&self, name: &Name, spec: &RevisionSpec, parts: &Parts) -> Result<Vec<Route>> {
         let routes = match (&parts.web, spec.routes.as_slice()) {
             (None, []) => return Ok(Vec::new()),
             (None, [route, ..]) => {
@@ -188,8 +190,13 @@ impl Parts {
 }
 
 #[async_trait]
-impl Host for Stage {
-    async fn stage(&self, name: &Name, revision: u64, spec: &Spec) -> Result<Box<dyn Staged>> {
+impl DataPlane for Stage {
+    async fn stage(
+        &self,
+        name: &Name,
+        revision: u64,
+        spec: &RevisionSpec,
+    ) -> Result<Box<dyn StagedRevision>> {
         let parts = self.parts(name, revision, spec).await?;
         let routes = self.routes(name, spec, &parts)?;
         let Parts { predictor, handler, functions, web, pins } = parts;
@@ -238,8 +245,8 @@ impl Host for Stage {
         ran_on.map(|(model, ran_on)| (model, ran_on.to_string())).collect()
     }
 
-    fn not_joined(&self, spec: &Spec) -> BTreeMap<String, String> {
-        let why = |(name, model): (&String, &Pinned)| {
+    fn not_joined(&self, spec: &RevisionSpec) -> BTreeMap<String, String> {
+        let why = |(name, model): (&String, &PinnedArtifact)| {
             Some((name.clone(), self.models.not_joined(&stored(model).digest())?))
         };
         spec.models.iter().filter_map(why).collect()
@@ -247,14 +254,14 @@ impl Host for Stage {
 }
 
 /// Where the files of a revision's model lie.
-fn stored(model: &Pinned) -> StoredModel {
+fn stored(model: &PinnedArtifact) -> StoredModel {
     let data = model.data.iter();
     let data = data.map(|file| StoredData { name: file.name.clone(), digest: file.digest });
     StoredModel { onnx: model.content, data: data.collect() }
 }
 
 /// How a revision's models are loaded; what it leaves open is the server's.
-fn settings(wanted: &Inference) -> Settings {
+fn settings(wanted: &InferenceOverrides) -> Settings {
     Settings {
         target: wanted.target.unwrap_or_default(),
         precision: wanted.precision.unwrap_or_default(),
@@ -273,7 +280,7 @@ struct Ready {
 }
 
 #[async_trait]
-impl Staged for Ready {
+impl StagedRevision for Ready {
     async fn check(&self) -> Result<()> {
         match &self.handler {
             Some(handler) => handler.check_models().await,

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use eyot_core::{Name, Result};
-use eyot_deploy::{Deployments, State};
+use eyot_deploy::{DeploymentState, Deployments};
 
 /// What can load and unload deployments: the deployments of the product, a fake in tests.
 #[async_trait]
@@ -22,9 +22,9 @@ impl ModelRepository for Deployments {
     async fn troubles(&self) -> Result<Vec<(Name, u64, String)>> {
         let list = self.list().await?;
         let trouble = |deployment: eyot_deploy::Deployment| match deployment.state {
-            State::Serving => None,
-            State::Unloaded => Some((deployment.name, deployment.revision, "unloaded".to_owned())),
-            State::Failed { error } => Some((deployment.name, deployment.revision, error)),
+            DeploymentState::Serving => None,
+            DeploymentState::Unloaded => Some((deployment.name, deployment.revision, "unloaded".to_owned())),
+            DeploymentState::Failed { error } => Some((deployment.name, deployment.revision, error)),
         };
         Ok(list.into_iter().filter_map(trouble).collect())
     }

@@ -4,7 +4,7 @@ pub(crate) mod spin;
 
 use std::sync::Arc;
 
-use eyot_deploy::{Matched, Route};
+use eyot_deploy::{PathMatch, Route};
 use http::{HeaderMap, Uri, header};
 
 use crate::serving::endpoint::DeploymentEntry;
@@ -27,7 +27,7 @@ impl MountedRoute {
 /// What a request is for.
 pub(crate) struct RouteMatch {
     pub(crate) mounted: Arc<MountedRoute>,
-    pub(crate) matched: Matched,
+    pub(crate) matched: PathMatch,
 }
 
 /// The host that a request names, without its port.

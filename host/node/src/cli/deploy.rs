@@ -7,7 +7,7 @@ use clap::Args;
 use eyot_api::DeployRequest;
 use eyot_core::config::ComponentGrants;
 use eyot_core::{Error, Name, Period, Result};
-use eyot_deploy::{Deployment, Limits, Route};
+use eyot_deploy::{Deployment, RevisionLimits, Route};
 
 use crate::cli::Global;
 use crate::cli::deployments::{on, serves};
@@ -78,7 +78,8 @@ impl Deploy {
             models.insert(granted, reference(&session, &model, output).await?);
         }
         let loading = format!("loading {name}; what is new here is compiled first, which may take a while");
-        let limits = Limits { concurrency: self.concurrency, queue: self.queue, timeout: self.timeout };
+        let limits =
+            RevisionLimits { concurrency: self.concurrency, queue: self.queue, timeout: self.timeout };
         let request = DeployRequest {
             source,
             models,

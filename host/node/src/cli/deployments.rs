@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use eyot_core::Result;
-use eyot_deploy::{Deployment, Revision, Spec, State};
+use eyot_deploy::{Deployment, DeploymentState, Revision, RevisionSpec};
 
 use crate::cli::Global;
 use crate::output::{Output, Tone, table};
@@ -39,9 +39,9 @@ impl Deployments {
 
 fn row(output: &Output, deployment: &Deployment, shared: Option<&[Revision]>) -> Vec<String> {
     let state = match &deployment.state {
-        State::Serving => output.paint(Tone::Good, "serving"),
-        State::Unloaded => output.paint(Tone::Dim, "unloaded"),
-        State::Failed { error } => output.paint(Tone::Bad, &format!("failed: {error}")),
+        DeploymentState::Serving => output.paint(Tone::Good, "serving"),
+        DeploymentState::Unloaded => output.paint(Tone::Dim, "unloaded"),
+        DeploymentState::Failed { error } => output.paint(Tone::Bad, &format!("failed: {error}")),
     };
     vec![
         deployment.name.to_string(),
@@ -88,7 +88,7 @@ pub(crate) fn serves(deployment: &Deployment) -> String {
 }
 
 /// The references that a revision was made from.
-pub(crate) fn references(spec: &Spec) -> String {
+pub(crate) fn references(spec: &RevisionSpec) -> String {
     let models = spec.models.iter();
     match &spec.component {
         None => models.map(|(_, model)| model.reference.clone()).collect::<Vec<_>>().join(", "),

@@ -158,7 +158,8 @@ fn told(deployments: &[Deployment]) -> String {
     for on in deployments.iter().flat_map(|deployment| deployment.runs_on.values()) {
         *runs_on.entry(on).or_default() += 1;
     }
-    let serving = deployments.iter().filter(|deployment| deployment.state == eyot_deploy::State::Serving);
+    let serving =
+        deployments.iter().filter(|deployment| deployment.state == eyot_deploy::DeploymentState::Serving);
     let serving = format!("{} of {} serve", serving.count(), deployments.len());
     let parts = runs_on.into_iter().map(|(on, count)| format!("{count} on {on}"));
     std::iter::once(serving).chain(parts).collect::<Vec<_>>().join("; ")

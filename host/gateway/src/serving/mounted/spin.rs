@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use eyot_deploy::{Matched, Route};
+use eyot_deploy::{PathMatch, Route};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 const PREFIX: &str = "spin-";
@@ -30,7 +30,7 @@ impl RouteHeaders {
 pub(crate) fn set_route_headers(
     headers: &mut HeaderMap,
     route: &RouteHeaders,
-    matched: &Matched,
+    matched: &PathMatch,
     uri: &Uri,
     peer: SocketAddr,
 ) {

@@ -3,7 +3,7 @@
 use clap::Args;
 use eyot_core::Period;
 use eyot_core::config::{BackendChoice, Optimization, Precision, Target, Tolerance};
-use eyot_deploy::Inference;
+use eyot_deploy::InferenceOverrides;
 use serde::de::DeserializeOwned;
 
 /// How models run. What is not said is as the server's configuration has it.
@@ -58,8 +58,8 @@ fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 }
 
 impl Tuning {
-    pub(crate) fn inference(&self) -> Inference {
-        Inference {
+    pub(crate) fn inference(&self) -> InferenceOverrides {
+        InferenceOverrides {
             backend: self.backend,
             target: self.target,
             precision: self.precision,
