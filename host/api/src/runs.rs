@@ -8,7 +8,7 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use eyot_core::{Digest, Error, Permission, Reference, Result};
 use eyot_oci::ArtifactKind;
-use eyot_pipelines::{Edge, Pinned, PipelineRun, PlanRequest, RunEvent};
+use eyot_pipelines::{LineageEdge, PipelineRun, PlanRequest, ResolvedComponent, RunEvent};
 use futures::Stream;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ pub struct Submitted {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Lineage {
     pub run: String,
-    pub edges: Vec<Edge>,
+    pub edges: Vec<LineageEdge>,
 }
 
 const READ: Rule = Rule::Needs(Permission::RunRead);
@@ -110,20 +110,20 @@ async fn submit(State(services): State<Services>, Json(request): Json<SubmitRequ
 
 /// What the component references of a pipeline mean now. One that means nothing is left out: the
 /// planner says where in the file it stands.
-async fn pin(services: &Services, source: &str) -> Result<BTreeMap<String, Pinned>> {
+async fn pin(services: &Services, source: &str) -> Result<BTreeMap<String, ResolvedComponent>> {
     let mut components = BTreeMap::new();
     for reference in eyot_pipelines::component_references(source) {
         let Ok(parsed) = reference.parse::<Reference>() else { continue };
         match services.registry.artifact(&parsed).await {
             Ok(found) if found.kind == ArtifactKind::Component => {
-                components.insert(reference, Pinned::Found(found.content));
+                components.insert(reference, ResolvedComponent::Found(found.content));
             }
             Ok(_) => {
                 let error = Error::invalid(format!("'{reference}' is no component"));
-                components.insert(reference, Pinned::Missing(error));
+                components.insert(reference, ResolvedComponent::Missing(error));
             }
             Err(error) if error.kind() == eyot_core::Kind::NotFound => {
-                components.insert(reference, Pinned::Missing(error));
+                components.insert(reference, ResolvedComponent::Missing(error));
             }
             Err(error) => return Err(error),
         }

@@ -3,7 +3,7 @@
 use eyot_deploy::Deployments;
 use eyot_meta::Changes;
 use eyot_oci::Registry;
-use eyot_pipelines::Executor;
+use eyot_pipelines::PipelineExecutor;
 use eyot_tracking::Tracking;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Services {
     pub info: ServerInfo,
     pub registry: Registry,
     pub tracking: Tracking,
-    pub pipelines: Executor,
+    pub pipelines: PipelineExecutor,
     pub deployments: Deployments,
     pub logs: Logs,
     /// What requests change, until that is done.

@@ -11,7 +11,7 @@ use eyot_gateway::Gateway;
 use eyot_meta::{Changes, Database};
 use eyot_nn::{Backends, Models, Options as Keeping};
 use eyot_oci::{LocalSecret, Registry, Settings};
-use eyot_pipelines::Executor;
+use eyot_pipelines::PipelineExecutor;
 use eyot_store::{BlobStore, Directory, Memory};
 use eyot_tracking::Tracking;
 
@@ -84,7 +84,7 @@ impl Platform {
         let runner = WasmRunner::new(config, engine, models.clone(), store.clone());
         let publisher = Publisher::new(registry.clone(), models, store.clone(), dir);
         let parallel = threads(config.steps.parallel);
-        let pipelines = Executor::new(
+        let pipelines = PipelineExecutor::new(
             db.clone(),
             store,
             tracking.clone(),

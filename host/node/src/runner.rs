@@ -10,7 +10,7 @@ use eyot_engine::{
     CommandCall, Engine, Grants, Limits, Mode, Outcome, OutputLimits, SEMANTICS, Sink, StepCall, Stream,
 };
 use eyot_nn::Models;
-use eyot_pipelines::{Artifact, Reporter, StepOutcome, StepRunner, StepWork};
+use eyot_pipelines::{StepArtifact, StepOutcome, StepReporter, StepRunner, StepWork};
 use eyot_store::BlobStore;
 
 /// Runs steps as components, in this process.
@@ -58,7 +58,7 @@ impl StepRunner for WasmRunner {
         }
     }
 
-    async fn run(&self, work: StepWork, reporter: Arc<dyn Reporter>) -> Result<StepOutcome> {
+    async fn run(&self, work: StepWork, reporter: Arc<dyn StepReporter>) -> Result<StepOutcome> {
         let component = self.engine.load(&*self.store, work.component, Mode::Hermetic).await?;
         let mut limits = self.limits;
         limits.timeout = work.timeout.unwrap_or(limits.timeout);
@@ -99,7 +99,7 @@ impl StepRunner for WasmRunner {
 }
 
 fn outcome(outcome: Outcome) -> StepOutcome {
-    let artifacts = outcome.artifacts.into_iter().map(|artifact| Artifact {
+    let artifacts = outcome.artifacts.into_iter().map(|artifact| StepArtifact {
         at: artifact.at,
         digest: artifact.digest,
         size: artifact.size,
@@ -108,7 +108,7 @@ fn outcome(outcome: Outcome) -> StepOutcome {
     StepOutcome { outputs: outcome.outputs, artifacts: artifacts.collect() }
 }
 
-struct ToReporter(Arc<dyn Reporter>);
+struct ToReporter(Arc<dyn StepReporter>);
 
 impl Sink for ToReporter {
     fn line(&self, _: Stream, line: &str) {

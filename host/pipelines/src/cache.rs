@@ -9,19 +9,19 @@ use eyot_store::BlobStore;
 use parking_lot::Mutex;
 use sqlx::Row as _;
 
-use crate::stored::{Kept, StoredOutcome};
+use crate::stored::{CachedStep, StoredOutcome};
 
 /// Whom artifacts of cached outcomes are pinned for, before the key.
-const OWNER: &str = "cache/";
+const PIN_OWNER: &str = "cache/";
 
 #[derive(Clone)]
-pub(crate) struct Cache {
+pub(crate) struct StepCache {
     db: Database,
     store: Arc<dyn BlobStore>,
     turns: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
-impl Cache {
+impl StepCache {
     pub(crate) fn new(db: Database, store: Arc<dyn BlobStore>) -> Self {
         Self { db, store, turns: Arc::default() }
     }
@@ -37,12 +37,13 @@ impl Cache {
     }
 
     /// What a step gave before. An outcome of which a blob is gone is none.
-    pub(crate) async fn get(&self, key: &Digest) -> Result<Option<Kept>> {
+    pub(crate) async fn get(&self, key: &Digest) -> Result<Option<CachedStep>> {
         let row = sqlx::query("SELECT outcome FROM step_cache WHERE cache_key = ?").bind(key.to_string());
         let Some(row) = row.fetch_optional(self.db.pool()).await.map_err(fail)? else { return Ok(None) };
         let json: String = row.try_get("outcome").map_err(fail)?;
         let stored = read_stored::<StoredOutcome>(&json);
-        let kept = Kept::from(stored.map_err(|error| error.context(format!("the cached outcome {key}")))?);
+        let kept =
+            CachedStep::from(stored.map_err(|error| error.context(format!("the cached outcome {key}")))?);
         for artifact in &kept.outcome.artifacts {
             if self.store.size(&artifact.digest).await? != Some(artifact.size) {
                 return Ok(None);
@@ -53,8 +54,8 @@ impl Cache {
 
     /// Takes away pins for outcomes that were never written: a process was killed in between.
     pub(crate) async fn unpin_unwritten(&self) -> Result<()> {
-        for (digest, owner) in self.store.pins_of(OWNER).await? {
-            let key = format!("sha256:{}", owner.trim_start_matches(OWNER));
+        for (digest, owner) in self.store.pins_of(PIN_OWNER).await? {
+            let key = format!("sha256:{}", owner.trim_start_matches(PIN_OWNER));
             let row = sqlx::query("SELECT 1 FROM step_cache WHERE cache_key = ?").bind(key);
             if row.fetch_optional(self.db.pool()).await.map_err(fail)?.is_none() {
                 self.store.unpin(&digest, &owner).await?;
@@ -64,9 +65,9 @@ impl Cache {
     }
 
     /// Keeps an outcome, and its artifacts for as long.
-    pub(crate) async fn put(&self, key: &Digest, run: &str, kept: &Kept) -> Result<()> {
+    pub(crate) async fn put(&self, key: &Digest, run: &str, kept: &CachedStep) -> Result<()> {
         for artifact in &kept.outcome.artifacts {
-            self.store.pin(&artifact.digest, &format!("{OWNER}{}", key.hex())).await?;
+            self.store.pin(&artifact.digest, &format!("{PIN_OWNER}{}", key.hex())).await?;
         }
         let json = write_stored(&StoredOutcome::from(kept.clone()))?;
         let mut tx = self.db.begin().await?;

@@ -8,11 +8,11 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::file::{Step, stays_inside};
+use crate::file::{StepEntry, stays_inside};
 
 /// How a command is called, beside its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Command {
+pub struct CommandSpec {
     /// What it is called with, in place of `--NAME VALUE` for each argument.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<Vec<String>>,
@@ -32,7 +32,7 @@ pub struct OutputFile {
 }
 
 /// The command that a step describes, and what it gives as a function.
-pub(crate) fn of(export: &Function, step: &Step) -> (Function, Command) {
+pub(crate) fn of(export: &Function, step: &StepEntry) -> (Function, CommandSpec) {
     let fields = step.outputs.keys().map(|name| Field { name: name.clone(), ty: Type::Artifact });
     let function = Function {
         name: export.name.clone(),
@@ -47,7 +47,7 @@ pub(crate) fn of(export: &Function, step: &Step) -> (Function, Command) {
     let outputs = step.outputs.iter().map(|(name, output)| (name.clone(), file(output.get_ref()))).collect();
     let args = step.args.as_ref().map(|args| args.get_ref().clone());
     let env = step.env.iter().map(|(name, value)| (name.clone(), value.get_ref().clone())).collect();
-    (function, Command { args, env, outputs })
+    (function, CommandSpec { args, env, outputs })
 }
 
 /// Whether a path can be a file below `/out`.

@@ -9,23 +9,23 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, broadcast, watch};
 
-use crate::cache::Cache;
+use crate::cache::StepCache;
 use crate::pins;
-use crate::plan::{Interfaces, Pinned, Plan, PlanRequest, plan};
-use crate::run::Run;
+use crate::plan::{ComponentInterfaces, PipelinePlan, PlanRequest, ResolvedComponent, plan};
+use crate::run::ActiveRun;
 use crate::runner::{ModelPublisher, StepRunner};
 use crate::state::{ExecutorState, RunningRun};
-use crate::store::Records;
-use crate::{Edge, PipelineRun, RunEvent};
+use crate::store::RunRecords;
+use crate::{LineageEdge, PipelineRun, RunEvent};
 
 /// Runs pipelines. Cheap to clone.
 #[derive(Clone)]
-pub struct Executor(Arc<ExecutorState>);
+pub struct PipelineExecutor(Arc<ExecutorState>);
 
 /// Events that a slow listener may lag behind before it misses some.
-const EVENTS: usize = 4096;
+const MAX_LAG_EVENTS: usize = 4096;
 
-impl Executor {
+impl PipelineExecutor {
     /// Over a database and a store; `parallel` steps run at the same time.
     pub fn new(
         db: Database,
@@ -35,8 +35,8 @@ impl Executor {
         publisher: Arc<dyn ModelPublisher>,
         parallel: usize,
     ) -> Self {
-        let (events, _) = broadcast::channel(EVENTS);
-        let (records, cache) = (Records::new(db.clone()), Cache::new(db, store.clone()));
+        let (events, _) = broadcast::channel(MAX_LAG_EVENTS);
+        let (records, cache) = (RunRecords::new(db.clone()), StepCache::new(db, store.clone()));
         let (slots, running, changes) =
             (Semaphore::new(parallel.max(1)), Mutex::default(), Changes::default());
         Self(Arc::new(ExecutorState {
@@ -75,8 +75,8 @@ impl Executor {
         let plan = plan(&request, &interfaces)?;
         let (this, record) = (self.clone(), record(&request));
         let found = request.components.values().filter_map(|pinned| match pinned {
-            Pinned::Found(digest) => Some(digest),
-            Pinned::Missing(_) => None,
+            ResolvedComponent::Found(digest) => Some(digest),
+            ResolvedComponent::Missing(_) => None,
         });
         // Nobody else may have a use for them, and the run may take longer than their lease.
         let held = request.inputs.values().chain(found).map(|digest| self.0.store.hold(digest)).collect();
@@ -84,12 +84,12 @@ impl Executor {
     }
 
     /// Writes a run and starts it. Cut in two, there would be a run that is on its way for ever.
-    async fn start(&self, plan: Plan, record: Value, held: Vec<Hold>) -> Result<String> {
+    async fn start(&self, plan: PipelinePlan, record: Value, held: Vec<Hold>) -> Result<String> {
         let id = new_id();
         let tracking_run = self.track(&plan, &id).await?;
         self.0.records.start(&id, &plan, &record, Some(&tracking_run)).await?;
         let (cancel, cancelled) = watch::channel(false);
-        let run = Run {
+        let run = ActiveRun {
             inner: self.0.clone(),
             id: id.clone(),
             plan,
@@ -105,10 +105,10 @@ impl Executor {
         Ok(id)
     }
 
-    async fn interfaces(&self, request: &PlanRequest) -> Interfaces {
+    async fn interfaces(&self, request: &PlanRequest) -> ComponentInterfaces {
         let mut interfaces = HashMap::new();
         for pinned in request.components.values() {
-            if let Pinned::Found(digest) = pinned
+            if let ResolvedComponent::Found(digest) = pinned
                 && !interfaces.contains_key(digest)
             {
                 interfaces.insert(*digest, self.0.runner.interface(digest).await);
@@ -117,7 +117,7 @@ impl Executor {
         interfaces
     }
 
-    async fn track(&self, plan: &Plan, id: &str) -> Result<String> {
+    async fn track(&self, plan: &PipelinePlan, id: &str) -> Result<String> {
         let run = self.0.tracking.create_run(plan.pipeline.as_str(), id).await?;
         for (name, value) in &plan.params {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -170,7 +170,7 @@ impl Executor {
     }
 
     /// Which code read what and wrote what.
-    pub async fn lineage(&self, id: &str) -> Result<Vec<Edge>> {
+    pub async fn lineage(&self, id: &str) -> Result<Vec<LineageEdge>> {
         Ok(self.get(id).await?.lineage())
     }
 
@@ -194,9 +194,9 @@ impl Executor {
 
 /// What a run was asked to do, for those who want to run it again.
 fn record(request: &PlanRequest) -> Value {
-    let pinned = |(reference, pinned): (&String, &Pinned)| match pinned {
-        Pinned::Found(digest) => Some((reference.clone(), Value::String(digest.to_string()))),
-        Pinned::Missing(_) => None,
+    let pinned = |(reference, pinned): (&String, &ResolvedComponent)| match pinned {
+        ResolvedComponent::Found(digest) => Some((reference.clone(), Value::String(digest.to_string()))),
+        ResolvedComponent::Missing(_) => None,
     };
     let components: serde_json::Map<String, Value> = request.components.iter().filter_map(pinned).collect();
     let inputs: BTreeMap<&String, &Digest> = request.inputs.iter().collect();

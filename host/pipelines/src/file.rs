@@ -10,25 +10,25 @@ use toml::Spanned;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct File {
-    pub(crate) pipeline: Header,
+pub(crate) struct PipelineFile {
+    pub(crate) pipeline: PipelineHeader,
     #[serde(default)]
-    pub(crate) inputs: IndexMap<String, Input>,
+    pub(crate) inputs: IndexMap<String, InputEntry>,
     #[serde(default)]
     pub(crate) params: IndexMap<String, Spanned<toml::Value>>,
     #[serde(default)]
-    pub(crate) steps: IndexMap<String, Spanned<Step>>,
+    pub(crate) steps: IndexMap<String, Spanned<StepEntry>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Header {
+pub(crate) struct PipelineHeader {
     pub(crate) name: Name,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Input {
+pub(crate) struct InputEntry {
     pub(crate) path: Spanned<String>,
     #[serde(default = "octets")]
     pub(crate) media_type: String,
@@ -41,7 +41,7 @@ fn octets() -> String {
 /// A step: either a call into a component, or the registration of a model.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Step {
+pub(crate) struct StepEntry {
     pub(crate) component: Option<Spanned<String>>,
     pub(crate) call: Option<Spanned<String>>,
     #[serde(default)]
@@ -98,7 +98,7 @@ pub(crate) fn place(source: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-impl File {
+impl PipelineFile {
     /// Fails with `Invalid`, naming file, line and column.
     pub(crate) fn parse(source: &str, file: &str) -> Result<Self> {
         toml::from_str(source).map_err(|error| {
@@ -111,7 +111,7 @@ impl File {
 /// The component references that a file names. A file that cannot be read names none: the planner
 /// says what is wrong with it.
 pub fn component_references(source: &str) -> Vec<String> {
-    let Ok(file) = toml::from_str::<File>(source) else { return Vec::new() };
+    let Ok(file) = toml::from_str::<PipelineFile>(source) else { return Vec::new() };
     let steps = file.steps.into_values().filter_map(|step| step.into_inner().component);
     let mut references: Vec<String> = steps.map(Spanned::into_inner).collect();
     references.sort();
@@ -132,7 +132,7 @@ pub struct InputFiles {
 ///
 /// Fails with `Invalid` when it cannot be read, or a path leaves its folder.
 pub fn input_files(source: &str, file: &str) -> Result<InputFiles> {
-    let parsed = File::parse(source, file)?;
+    let parsed = PipelineFile::parse(source, file)?;
     let mut files = BTreeMap::new();
     for (name, input) in parsed.inputs {
         let offset = input.path.span().start;

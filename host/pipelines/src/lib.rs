@@ -19,10 +19,10 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Command, OutputFile};
-pub use executor::Executor;
+pub use command::{CommandSpec, OutputFile};
+pub use executor::PipelineExecutor;
 pub use file::{InputFiles, component_references, input_files};
-pub use plan::{Pinned, PlanRequest};
+pub use plan::{PlanRequest, ResolvedComponent};
 pub use provenance::PROVENANCE;
-pub use records::{Edge, PipelineRun, RunEvent, RunStatus, StepRun, StepStatus};
-pub use runner::{Artifact, ModelPublisher, Reporter, StepOutcome, StepRunner, StepWork};
+pub use records::{LineageEdge, PipelineRun, RunEvent, RunStatus, StepRun, StepStatus};
+pub use runner::{ModelPublisher, StepArtifact, StepOutcome, StepReporter, StepRunner, StepWork};

@@ -2,8 +2,7 @@
 //! A pure function; it reports everything that is wrong at once, each with its place in the file.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap};
 
 use eyot_core::interface::{Field, Function, Interface, Outputs, Type};
 use eyot_core::{Digest, Error, Name, Result};
@@ -11,126 +10,56 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use toml::Spanned;
 
-use crate::command::{self, Command};
-use crate::file::{File, Step, place};
+use crate::command::{self, CommandSpec};
+use crate::file::{PipelineFile, StepEntry, place};
 
 mod order;
+mod planned;
 mod program;
 mod values;
 
+pub(crate) use planned::{
+    ArgumentSource, ComponentInterfaces, PipelinePlan, PlannedCall, PlannedStep, PlannedWork,
+};
+pub use planned::{PlanRequest, ResolvedComponent};
 use values::{json, list, reference, with_hint};
-
-/// A pipeline to run, with everything outside of the file that it refers to.
-#[derive(Debug)]
-pub struct PlanRequest {
-    /// The file's text.
-    pub source: String,
-    /// Its name, for errors.
-    pub file: String,
-    /// Parameters in place of the file's.
-    pub params: BTreeMap<String, Value>,
-    /// The input files, already in the store.
-    pub inputs: BTreeMap<String, Digest>,
-    /// What each component reference means.
-    pub components: BTreeMap<String, Pinned>,
-}
-
-/// What a component reference means.
-#[derive(Debug)]
-pub enum Pinned {
-    Found(Digest),
-    Missing(Error),
-}
-
-/// Interfaces of the components, or why one cannot be used.
-pub(crate) type Interfaces = HashMap<Digest, Result<Interface>>;
-
-/// Steps in an order in which each stands after those it needs.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) pipeline: Name,
-    pub(crate) params: IndexMap<String, Value>,
-    pub(crate) steps: Vec<Planned>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Planned {
-    pub(crate) name: Name,
-    pub(crate) work: Work,
-    /// The steps that must succeed first.
-    pub(crate) needs: BTreeSet<Name>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Work {
-    Call(Box<Call>),
-    Register { model: Name, weights: Argument, alias: Option<Name> },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) component: Digest,
-    pub(crate) function: Function,
-    pub(crate) interface: Interface,
-    pub(crate) arguments: IndexMap<String, Argument>,
-    /// How it is called, if it is a whole program.
-    pub(crate) command: Option<Command>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) memory: Option<u64>,
-    pub(crate) cache: bool,
-}
-
-/// Where an argument comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Argument {
-    Value(Value),
-    /// An input file of the run.
-    File {
-        digest: Digest,
-        media_type: String,
-    },
-    Output {
-        step: Name,
-        output: String,
-    },
-}
 
 /// Plans a run.
 ///
 /// Fails with `Invalid`; the message has one line for each thing that is wrong.
-pub(crate) fn plan(request: &PlanRequest, interfaces: &Interfaces) -> Result<Plan> {
-    let file = File::parse(&request.source, &request.file)?;
+pub(crate) fn plan(request: &PlanRequest, interfaces: &ComponentInterfaces) -> Result<PipelinePlan> {
+    let file = PipelineFile::parse(&request.source, &request.file)?;
     let mut planner =
-        Planner { request, interfaces, file: &file, problems: Vec::new(), calls: HashMap::new() };
+        PipelinePlanner { request, interfaces, file: &file, problems: Vec::new(), calls: HashMap::new() };
     planner.settings();
     planner.find_calls();
     let mut steps: Vec<_> = file.steps.iter().filter_map(|(name, step)| planner.step(name, step)).collect();
     planner.order(&mut steps);
     planner.done()?;
     let params = planner.params();
-    Ok(Plan { pipeline: file.pipeline.name, params, steps })
+    Ok(PipelinePlan { pipeline: file.pipeline.name, params, steps })
 }
 
 /// What a step calls.
 #[derive(Clone)]
-struct Called<'a> {
+struct FoundFunction<'a> {
     component: Digest,
     interface: &'a Interface,
     function: Cow<'a, Function>,
-    command: Option<Command>,
+    command: Option<CommandSpec>,
 }
 
-struct Planner<'a> {
+struct PipelinePlanner<'a> {
     request: &'a PlanRequest,
-    interfaces: &'a Interfaces,
-    file: &'a File,
+    interfaces: &'a ComponentInterfaces,
+    file: &'a PipelineFile,
     /// Byte in the file, or none for what was said elsewhere.
     problems: Vec<(Option<usize>, String)>,
     /// The function that each step calls, where that could be found out.
-    calls: HashMap<&'a str, Called<'a>>,
+    calls: HashMap<&'a str, FoundFunction<'a>>,
 }
 
-impl<'a> Planner<'a> {
+impl<'a> PipelinePlanner<'a> {
     fn say(&mut self, at: usize, problem: String) {
         self.problems.push((Some(at), problem));
     }
@@ -185,8 +114,8 @@ impl<'a> Planner<'a> {
             let Some(reference) = &step.get_ref().component else { continue };
             let at = reference.span().start;
             let digest = match self.request.components.get(reference.get_ref()) {
-                Some(Pinned::Found(digest)) => *digest,
-                Some(Pinned::Missing(error)) => {
+                Some(ResolvedComponent::Found(digest)) => *digest,
+                Some(ResolvedComponent::Missing(error)) => {
                     self.say(at, with_hint(error));
                     continue;
                 }
@@ -217,7 +146,7 @@ impl<'a> Planner<'a> {
             match (exported(interface, wanted), program) {
                 (Some(function), _) if !function.is_program() => {
                     let function = Cow::Borrowed(function);
-                    let called = Called { component: digest, interface, function, command: None };
+                    let called = FoundFunction { component: digest, interface, function, command: None };
                     self.calls.insert(name, called);
                 }
                 (Some(_), Some(export)) | (None, Some(export))
@@ -225,7 +154,8 @@ impl<'a> Planner<'a> {
                 {
                     let (function, command) = command::of(export, step.get_ref());
                     let function = Cow::Owned(function);
-                    let called = Called { component: digest, interface, function, command: Some(command) };
+                    let called =
+                        FoundFunction { component: digest, interface, function, command: Some(command) };
                     self.calls.insert(name, called);
                 }
                 _ => {
@@ -236,7 +166,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn step(&mut self, name: &str, spanned: &'a Spanned<Step>) -> Option<Planned> {
+    fn step(&mut self, name: &str, spanned: &'a Spanned<StepEntry>) -> Option<PlannedStep> {
         let (step, at) = (spanned.get_ref(), spanned.span().start);
         let parsed = match name.parse::<Name>() {
             Ok(name) => name,
@@ -257,7 +187,7 @@ impl<'a> Planner<'a> {
                 return None;
             }
         };
-        Some(Planned { name: parsed, work, needs })
+        Some(PlannedStep { name: parsed, work, needs })
     }
 
     fn need(&mut self, other: &str, at: usize, needs: &mut BTreeSet<Name>) {
@@ -272,7 +202,13 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn call(&mut self, name: &str, step: &'a Step, at: usize, needs: &mut BTreeSet<Name>) -> Option<Work> {
+    fn call(
+        &mut self,
+        name: &str,
+        step: &'a StepEntry,
+        at: usize,
+        needs: &mut BTreeSet<Name>,
+    ) -> Option<PlannedWork> {
         for (key, set) in [("model", step.model.is_some()), ("alias", step.alias.is_some())] {
             if set {
                 self.say(
@@ -281,11 +217,11 @@ impl<'a> Planner<'a> {
                 );
             }
         }
-        let Called { component, interface, function, command } = self.calls.get(name)?.clone();
+        let FoundFunction { component, interface, function, command } = self.calls.get(name)?.clone();
         if command.is_some() {
             self.files(step);
             let arguments = self.program(step, needs);
-            return Some(Work::Call(Box::new(Call {
+            return Some(PlannedWork::Call(Box::new(PlannedCall {
                 component,
                 function: function.into_owned(),
                 interface: interface.clone(),
@@ -327,7 +263,7 @@ impl<'a> Planner<'a> {
                 None => self.say(at, format!("step '{name}' does not give '{}: {}'", param.name, param.ty)),
             }
         }
-        Some(Work::Call(Box::new(Call {
+        Some(PlannedWork::Call(Box::new(PlannedCall {
             component,
             function: function.into_owned(),
             interface: interface.clone(),
@@ -342,11 +278,11 @@ impl<'a> Planner<'a> {
     fn register(
         &mut self,
         name: &str,
-        step: &'a Step,
+        step: &'a StepEntry,
         model: &Spanned<String>,
         at: usize,
         needs: &mut BTreeSet<Name>,
-    ) -> Option<Work> {
+    ) -> Option<PlannedWork> {
         let only_calls = [
             ("call", step.call.is_some()),
             ("with", !step.with.is_empty()),
@@ -375,7 +311,7 @@ impl<'a> Planner<'a> {
             Some(alias) => Some(alias?),
             None => None,
         };
-        Some(Work::Register { model: parsed?, weights, alias })
+        Some(PlannedWork::Register { model: parsed?, weights, alias })
     }
 
     fn name(&mut self, text: &Spanned<String>) -> Option<Name> {
@@ -389,7 +325,7 @@ impl<'a> Planner<'a> {
         value: &Spanned<toml::Value>,
         param: &Field,
         needs: &mut BTreeSet<Name>,
-    ) -> Option<Argument> {
+    ) -> Option<ArgumentSource> {
         let at = value.span().start;
         let (value, what) = match reference(value.get_ref()) {
             Some(("from", text)) => return self.output(text, at, param, needs),
@@ -405,7 +341,7 @@ impl<'a> Planner<'a> {
             None => (json(value.get_ref()), "the value".to_owned()),
         };
         match param.ty.check(&value) {
-            Ok(()) => Some(Argument::Value(value)),
+            Ok(()) => Some(ArgumentSource::Value(value)),
             Err(error) => {
                 self.say(at, format!("{what} does not fit '{}': {error}", param.name));
                 None
@@ -413,7 +349,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn input(&mut self, name: &str, at: usize, param: &Field) -> Option<Argument> {
+    fn input(&mut self, name: &str, at: usize, param: &Field) -> Option<ArgumentSource> {
         let Some(input) = self.file.inputs.get(name) else {
             let known = list(self.file.inputs.keys());
             self.say(at, format!("there is no input '{name}'; {known}"));
@@ -424,7 +360,7 @@ impl<'a> Planner<'a> {
             return None;
         }
         let digest = *self.request.inputs.get(name)?;
-        Some(Argument::File { digest, media_type: input.media_type.clone() })
+        Some(ArgumentSource::File { digest, media_type: input.media_type.clone() })
     }
 
     fn output(
@@ -433,7 +369,7 @@ impl<'a> Planner<'a> {
         at: usize,
         param: &Field,
         needs: &mut BTreeSet<Name>,
-    ) -> Option<Argument> {
+    ) -> Option<ArgumentSource> {
         let Some((step, output)) = text.rsplit_once('.') else {
             self.say(at, format!("'{text}' names no output; write STEP.OUTPUT"));
             return None;
@@ -454,7 +390,7 @@ impl<'a> Planner<'a> {
             self.say(at, format!("{text} is {}, '{}' is {}", field.ty, param.name, param.ty));
             return None;
         }
-        Some(Argument::Output { step: name, output: output.to_owned() })
+        Some(ArgumentSource::Output { step: name, output: output.to_owned() })
     }
 
     /// None where the step's own problem has been said already.
@@ -472,7 +408,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Sorts the steps so that each stands after those it needs.
-    fn order(&mut self, steps: &mut Vec<Planned>) {
+    fn order(&mut self, steps: &mut Vec<PlannedStep>) {
         if let Err(circle) = order::sort(steps) {
             let first = circle.first().map(String::as_str).unwrap_or_default();
             let at = self.file.steps.get(first).map_or(0, |step| step.span().start);

@@ -154,7 +154,7 @@ impl RunEvent {
 
 /// An arrow of a run's lineage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Edge {
+pub struct LineageEdge {
     pub from: String,
     pub to: String,
     /// What flowed: a parameter's or an output's name.
@@ -163,24 +163,28 @@ pub struct Edge {
 
 impl PipelineRun {
     /// Which code read what and wrote what.
-    pub(crate) fn lineage(&self) -> Vec<Edge> {
+    pub(crate) fn lineage(&self) -> Vec<LineageEdge> {
         let mut edges = Vec::new();
         for step in &self.steps {
             let node = format!("step {}", step.step);
             if let Some(component) = &step.component {
                 let export = step.export.clone().unwrap_or_default();
-                edges.push(Edge { from: format!("component {component}"), to: node.clone(), what: export });
+                edges.push(LineageEdge {
+                    from: format!("component {component}"),
+                    to: node.clone(),
+                    what: export,
+                });
             }
             for (name, digest) in artifacts(&step.inputs) {
-                edges.push(Edge { from: digest.to_string(), to: node.clone(), what: name });
+                edges.push(LineageEdge { from: digest.to_string(), to: node.clone(), what: name });
             }
             for (name, digest) in artifacts(&step.outputs) {
-                edges.push(Edge { from: node.clone(), to: digest.to_string(), what: name });
+                edges.push(LineageEdge { from: node.clone(), to: digest.to_string(), what: name });
             }
             if let (Some(Value::String(model)), Some(version)) =
                 (step.outputs.get("model"), step.outputs.get("version"))
             {
-                edges.push(Edge {
+                edges.push(LineageEdge {
                     from: node,
                     to: format!("models:/{model}/{version}"),
                     what: "registered".to_owned(),

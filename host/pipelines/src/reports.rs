@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::RunEvent;
-use crate::runner::Reporter;
+use crate::runner::StepReporter;
 
 /// One thing that a step reported about itself.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Report {
+pub(crate) enum StepReport {
     /// The value as text, since JSON has no NaN.
     Metric {
         key: String,
@@ -33,24 +33,24 @@ pub(crate) enum Report {
 
 /// A step that reports more than this is not heard any more: what it says is kept in memory and in the
 /// database.
-const MOST: usize = 100_000;
+const MAX_REPORT_COUNT: usize = 100_000;
 
 /// Hands reports on without waiting.
-pub(crate) struct Forward {
+pub(crate) struct ReportForwarder {
     run: String,
     step: Name,
     events: broadcast::Sender<RunEvent>,
-    reports: Mutex<Option<mpsc::UnboundedSender<Report>>>,
+    reports: Mutex<Option<mpsc::UnboundedSender<StepReport>>>,
     count: AtomicUsize,
 }
 
-impl Forward {
+impl ReportForwarder {
     /// Also answers what is reported, for [`drain`].
     pub(crate) fn new(
         run: &str,
         step: &Name,
         events: broadcast::Sender<RunEvent>,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Report>) {
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<StepReport>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (run, step, reports) = (run.to_owned(), step.clone(), Mutex::new(Some(sender)));
         (Arc::new(Self { run, step, events, reports, count: AtomicUsize::new(0) }), receiver)
@@ -61,21 +61,21 @@ impl Forward {
         self.reports.lock().take();
     }
 
-    fn report(&self, report: Report) {
+    fn report(&self, report: StepReport) {
         match self.count.fetch_add(1, Ordering::Relaxed) {
-            count if count < MOST => {
+            count if count < MAX_REPORT_COUNT => {
                 if let Some(reports) = &*self.reports.lock() {
                     // Fails when the run is gone: nobody is left to hear.
                     let _ = reports.send(report);
                 }
             }
-            MOST => self.line(&format!("(reports beyond {MOST} are dropped)")),
+            MAX_REPORT_COUNT => self.line(&format!("(reports beyond {MAX_REPORT_COUNT} are dropped)")),
             _ => {}
         }
     }
 }
 
-impl Reporter for Forward {
+impl StepReporter for ReportForwarder {
     fn line(&self, line: &str) {
         // Fails when nobody listens, which is no fault.
         let _ = self.events.send(RunEvent::Log {
@@ -86,15 +86,15 @@ impl Reporter for Forward {
     }
 
     fn metric(&self, key: &str, value: f64, step: i64) {
-        self.report(Report::Metric { key: key.to_owned(), value: value.to_string(), step });
+        self.report(StepReport::Metric { key: key.to_owned(), value: value.to_string(), step });
     }
 
     fn param(&self, key: &str, value: &str) {
-        self.report(Report::Param { key: key.to_owned(), value: value.to_owned() });
+        self.report(StepReport::Param { key: key.to_owned(), value: value.to_owned() });
     }
 
     fn tag(&self, key: &str, value: &str) {
-        self.report(Report::Tag { key: key.to_owned(), value: value.to_owned() });
+        self.report(StepReport::Tag { key: key.to_owned(), value: value.to_owned() });
     }
 }
 
@@ -103,8 +103,8 @@ pub(crate) async fn drain(
     tracking: Tracking,
     run: Option<String>,
     step: Name,
-    mut reports: mpsc::UnboundedReceiver<Report>,
-) -> Vec<Report> {
+    mut reports: mpsc::UnboundedReceiver<StepReport>,
+) -> Vec<StepReport> {
     let mut all = Vec::new();
     while let Some(report) = reports.recv().await {
         write(&tracking, run.as_deref(), &step, &report).await;
@@ -114,16 +114,16 @@ pub(crate) async fn drain(
 }
 
 /// Writes one report. A report that cannot be written is no reason for a step to fail.
-pub(crate) async fn write(tracking: &Tracking, run: Option<&str>, step: &Name, report: &Report) {
+pub(crate) async fn write(tracking: &Tracking, run: Option<&str>, step: &Name, report: &StepReport) {
     let Some(run) = run else { return };
     let name = |key: &str| format!("{step}/{key}");
     let written = match report {
-        Report::Metric { key, value, step } => {
+        StepReport::Metric { key, value, step } => {
             let value = value.parse().unwrap_or(f64::NAN);
             tracking.log_metric(run, &name(key), value, *step, SystemClock.now()).await
         }
-        Report::Param { key, value } => tracking.log_param(run, &name(key), value).await,
-        Report::Tag { key, value } => tracking.set_tag(run, &name(key), value).await,
+        StepReport::Param { key, value } => tracking.log_param(run, &name(key), value).await,
+        StepReport::Tag { key, value } => tracking.set_tag(run, &name(key), value).await,
     };
     if let Err(error) = written {
         tracing::warn!(run, %step, error = %error.chain(), "a report was not recorded");

@@ -15,18 +15,18 @@ use tokio::task::JoinSet;
 
 use crate::key::cache_key;
 use crate::pins;
-use crate::plan::{Argument, Call, Plan, Planned, Work};
-use crate::reports::{Forward, drain, write};
-use crate::runner::{Artifact, StepWork};
+use crate::plan::{ArgumentSource, PipelinePlan, PlannedCall, PlannedStep, PlannedWork};
+use crate::reports::{ReportForwarder, drain, write};
+use crate::runner::{StepArtifact, StepWork};
 use crate::state::ExecutorState;
-use crate::stored::Kept;
+use crate::stored::CachedStep;
 use crate::{RunEvent, RunStatus, StepRun, StepStatus};
 
 /// A run on its way.
-pub(crate) struct Run {
+pub(crate) struct ActiveRun {
     pub(crate) inner: Arc<ExecutorState>,
     pub(crate) id: String,
-    pub(crate) plan: Plan,
+    pub(crate) plan: PipelinePlan,
     pub(crate) tracking_run: Option<String>,
     pub(crate) cancelled: watch::Receiver<bool>,
     /// What its steps write stays until the run is over: the steps after them need it.
@@ -36,22 +36,22 @@ pub(crate) struct Run {
 }
 
 /// The artifacts that the steps before gave.
-type Given = HashMap<Name, Vec<Artifact>>;
+type StepArtifacts = HashMap<Name, Vec<StepArtifact>>;
 
 /// What one step came to.
-struct End {
+struct StepEnd {
     record: StepRun,
-    artifacts: Vec<Artifact>,
+    artifacts: Vec<StepArtifact>,
 }
 
-impl Run {
+impl ActiveRun {
     /// Runs to the end, whichever it is.
     pub(crate) async fn execute(self) {
         let mut cancelled = self.cancelled.clone();
         let mut records: IndexMap<Name, StepRun> =
             self.plan.steps.iter().map(|step| (step.name.clone(), fresh(step))).collect();
-        let mut given = Given::new();
-        let mut running: JoinSet<End> = JoinSet::new();
+        let mut given = StepArtifacts::new();
+        let mut running: JoinSet<StepEnd> = JoinSet::new();
         let mut started: Vec<Name> = Vec::new();
         let mut stop = false;
         while !stop {
@@ -83,8 +83,8 @@ impl Run {
     async fn start_ready(
         &self,
         records: &mut IndexMap<Name, StepRun>,
-        given: &Given,
-        running: &mut JoinSet<End>,
+        given: &StepArtifacts,
+        running: &mut JoinSet<StepEnd>,
         started: &mut Vec<Name>,
     ) {
         for step in &self.plan.steps {
@@ -109,19 +109,19 @@ impl Run {
     /// The work of one step, with its arguments filled in.
     fn step(
         &self,
-        step: &Planned,
+        step: &PlannedStep,
         records: &IndexMap<Name, StepRun>,
-        given: &Given,
-    ) -> impl Future<Output = End> + Send + 'static {
-        let value = |argument: &Argument| match argument {
-            Argument::Value(value) => value.clone(),
-            Argument::File { digest, .. } => Value::String(digest.to_string()),
-            Argument::Output { step, output } => {
+        given: &StepArtifacts,
+    ) -> impl Future<Output = StepEnd> + Send + 'static {
+        let value = |argument: &ArgumentSource| match argument {
+            ArgumentSource::Value(value) => value.clone(),
+            ArgumentSource::File { digest, .. } => Value::String(digest.to_string()),
+            ArgumentSource::Output { step, output } => {
                 records.get(step).and_then(|record| record.outputs.get(output)).cloned().unwrap_or_default()
             }
         };
         let mut record = fresh(step);
-        let task = Task {
+        let task = StepTask {
             inner: self.inner.clone(),
             store: self.store.clone(),
             run: self.id.clone(),
@@ -129,19 +129,19 @@ impl Run {
             media_types: media_types(&step.work, given),
         };
         match &step.work {
-            Work::Call(call) => {
+            PlannedWork::Call(call) => {
                 record.inputs =
                     call.arguments.iter().map(|(name, argument)| (name.clone(), value(argument))).collect();
             }
-            Work::Register { weights, .. } => {
+            PlannedWork::Register { weights, .. } => {
                 record.inputs.insert("model".to_owned(), value(weights));
             }
         }
         let work = step.work.clone();
         async move {
             let ended = match &work {
-                Work::Call(call) => task.call(&mut record, call).await,
-                Work::Register { model, alias, .. } => {
+                PlannedWork::Call(call) => task.call(&mut record, call).await,
+                PlannedWork::Register { model, alias, .. } => {
                     task.register(&mut record, model, alias.as_ref()).await
                 }
             };
@@ -151,7 +151,7 @@ impl Run {
                 record.error = Some(format!("{}{hint}", error.chain()));
                 Vec::new()
             });
-            End { record, artifacts }
+            StepEnd { record, artifacts }
         }
     }
 
@@ -202,10 +202,10 @@ impl Run {
     }
 }
 
-impl Run {
+impl ActiveRun {
     /// Lets it be known how the models that were registered came about, before the run is said to be over.
     async fn vouch(&self, records: &IndexMap<Name, StepRun>) {
-        let registers = |step: &&Planned| matches!(step.work, Work::Register { .. });
+        let registers = |step: &&PlannedStep| matches!(step.work, PlannedWork::Register { .. });
         let registered = self.plan.steps.iter().filter(registers).filter_map(|step| records.get(&step.name));
         // Of what was registered before, it was said then.
         let new: Vec<_> = registered.filter(|record| record.status == StepStatus::Succeeded).collect();
@@ -231,10 +231,10 @@ async fn asked(cancelled: &mut watch::Receiver<bool>) {
     let _ = cancelled.wait_for(|cancelled| *cancelled).await.map(drop);
 }
 
-fn fresh(step: &Planned) -> StepRun {
+fn fresh(step: &PlannedStep) -> StepRun {
     let (component, export) = match &step.work {
-        Work::Call(call) => (Some(call.component), Some(call.function.name.clone())),
-        Work::Register { .. } => (None, None),
+        PlannedWork::Call(call) => (Some(call.component), Some(call.function.name.clone())),
+        PlannedWork::Register { .. } => (None, None),
     };
     StepRun {
         step: step.name.clone(),
@@ -250,7 +250,7 @@ fn fresh(step: &Planned) -> StepRun {
 }
 
 /// What a step's own task holds.
-struct Task {
+struct StepTask {
     inner: Arc<ExecutorState>,
     store: Arc<dyn BlobStore>,
     run: String,
@@ -259,8 +259,8 @@ struct Task {
     media_types: BTreeMap<String, String>,
 }
 
-impl Task {
-    async fn call(&self, record: &mut StepRun, call: &Call) -> Result<Vec<Artifact>> {
+impl StepTask {
+    async fn call(&self, record: &mut StepRun, call: &PlannedCall) -> Result<Vec<StepArtifact>> {
         let semantics = self.inner.runner.semantics(&call.interface);
         let called = called(call)?;
         let key = cache_key(&call.component, &called, &semantics, &record.inputs, &self.media_types);
@@ -310,8 +310,8 @@ impl Task {
         Ok(())
     }
 
-    async fn run_step(&self, record: &StepRun, call: &Call, key: Digest) -> Result<Kept> {
-        let (reporter, reports) = Forward::new(&self.run, &record.step, self.inner.events.clone());
+    async fn run_step(&self, record: &StepRun, call: &PlannedCall, key: Digest) -> Result<CachedStep> {
+        let (reporter, reports) = ReportForwarder::new(&self.run, &record.step, self.inner.events.clone());
         let drained = tokio::spawn(drain(
             self.inner.tracking.clone(),
             self.tracking_run.clone(),
@@ -334,7 +334,7 @@ impl Task {
         let reports = drained
             .await
             .map_err(|error| Error::internal("the reports of a step were lost").because(error))?;
-        Ok(Kept { outcome: outcome?, reports })
+        Ok(CachedStep { outcome: outcome?, reports })
     }
 
     /// Registers a model. The same weights under the same alias are registered already.
@@ -343,7 +343,7 @@ impl Task {
         record: &mut StepRun,
         model: &Name,
         alias: Option<&Name>,
-    ) -> Result<Vec<Artifact>> {
+    ) -> Result<Vec<StepArtifact>> {
         let started = Instant::now();
         let weights = record.inputs.get("model").and_then(Value::as_str).unwrap_or_default().parse()?;
         let (publisher, name) = (self.inner.publisher.clone(), model.clone());
@@ -383,7 +383,7 @@ impl Task {
 }
 
 /// The export that is called; of a command, also how.
-fn called(call: &Call) -> Result<String> {
+fn called(call: &PlannedCall) -> Result<String> {
     let Some(command) = &call.command else { return Ok(call.function.name.clone()) };
     let how = serde_json::to_string(command);
     let how = how.map_err(|error| Error::internal("a command cannot be written").because(error))?;
@@ -391,15 +391,15 @@ fn called(call: &Call) -> Result<String> {
 }
 
 /// The media types of the artifacts among a step's arguments, by their places in them.
-fn media_types(work: &Work, given: &Given) -> BTreeMap<String, String> {
-    let Work::Call(call) = work else { return BTreeMap::new() };
+fn media_types(work: &PlannedWork, given: &StepArtifacts) -> BTreeMap<String, String> {
+    let PlannedWork::Call(call) = work else { return BTreeMap::new() };
     let mut found = BTreeMap::new();
     for (name, argument) in &call.arguments {
         let at = below("", name);
         match argument {
-            Argument::Value(_) => {}
-            Argument::File { media_type, .. } => drop(found.insert(at, media_type.clone())),
-            Argument::Output { step, output } => {
+            ArgumentSource::Value(_) => {}
+            ArgumentSource::File { media_type, .. } => drop(found.insert(at, media_type.clone())),
+            ArgumentSource::Output { step, output } => {
                 let from = below("", output);
                 for artifact in given.get(step).into_iter().flatten() {
                     let inside = artifact.at.strip_prefix(&from);

@@ -11,7 +11,7 @@ use eyot_store::BlobStore;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use crate::command::Command;
+use crate::command::CommandSpec;
 
 /// Runs steps.
 #[async_trait]
@@ -24,7 +24,7 @@ pub trait StepRunner: Send + Sync + 'static {
     fn semantics(&self, component: &Interface) -> String;
 
     /// Runs one step. The same work gives the same outcome. Dropping the future stops the step.
-    async fn run(&self, work: StepWork, reporter: Arc<dyn Reporter>) -> Result<StepOutcome>;
+    async fn run(&self, work: StepWork, reporter: Arc<dyn StepReporter>) -> Result<StepOutcome>;
 }
 
 /// One step to run.
@@ -36,7 +36,7 @@ pub struct StepWork {
     /// Arguments by parameter name; artifacts as digests.
     pub arguments: IndexMap<String, Value>,
     /// How it is called, if it is a whole program.
-    pub command: Option<Command>,
+    pub command: Option<CommandSpec>,
     /// Media types of the artifacts among the arguments, by their places as JSON pointers.
     pub media_types: BTreeMap<String, String>,
     /// What randomness is drawn from: the cache key.
@@ -55,12 +55,12 @@ pub struct StepOutcome {
     /// Values by output name; artifacts as digests.
     pub outputs: IndexMap<String, Value>,
     /// The artifacts among them, in their order.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: Vec<StepArtifact>,
 }
 
 /// An artifact that a step gave. Equal bytes of different types are different artifacts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifact {
+pub struct StepArtifact {
     /// Where it stands in the outputs, as a JSON pointer.
     pub at: String,
     pub digest: Digest,
@@ -69,7 +69,7 @@ pub struct Artifact {
 }
 
 /// Takes what a step reports. Called from the thread that computes: it does not block.
-pub trait Reporter: Send + Sync + 'static {
+pub trait StepReporter: Send + Sync + 'static {
     fn line(&self, line: &str);
     fn metric(&self, key: &str, value: f64, step: i64);
     fn param(&self, key: &str, value: &str);

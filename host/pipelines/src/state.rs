@@ -11,14 +11,14 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::RunEvent;
-use crate::cache::Cache;
+use crate::cache::StepCache;
 use crate::runner::{ModelPublisher, StepRunner};
-use crate::store::Records;
+use crate::store::RunRecords;
 
 /// What every run works with.
 pub(crate) struct ExecutorState {
-    pub(crate) records: Records,
-    pub(crate) cache: Cache,
+    pub(crate) records: RunRecords,
+    pub(crate) cache: StepCache,
     pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) tracking: Tracking,
     pub(crate) runner: Arc<dyn StepRunner>,

@@ -7,13 +7,13 @@ use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::plan::{Plan, Work};
+use crate::plan::{PipelinePlan, PlannedWork};
 use crate::{PipelineRun, RunStatus, StepRun, StepStatus};
 
 #[derive(Clone)]
-pub(crate) struct Records(Database);
+pub(crate) struct RunRecords(Database);
 
-impl Records {
+impl RunRecords {
     pub(crate) fn new(db: Database) -> Self {
         Self(db)
     }
@@ -22,7 +22,7 @@ impl Records {
     pub(crate) async fn start(
         &self,
         id: &str,
-        plan: &Plan,
+        plan: &PipelinePlan,
         request: &Value,
         tracking_run: Option<&str>,
     ) -> Result<()> {
@@ -40,8 +40,8 @@ impl Records {
         .map_err(fail)?;
         for (position, step) in plan.steps.iter().enumerate() {
             let (component, export) = match &step.work {
-                Work::Call(call) => (Some(call.component), Some(call.function.name.clone())),
-                Work::Register { .. } => (None, None),
+                PlannedWork::Call(call) => (Some(call.component), Some(call.function.name.clone())),
+                PlannedWork::Register { .. } => (None, None),
             };
             let step = StepRun {
                 step: step.name.clone(),

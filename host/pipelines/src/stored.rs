@@ -5,14 +5,14 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::reports::Report;
-use crate::runner::{Artifact, StepOutcome};
+use crate::reports::StepReport;
+use crate::runner::{StepArtifact, StepOutcome};
 
 /// What is kept of a step that ran.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Kept {
+pub(crate) struct CachedStep {
     pub(crate) outcome: StepOutcome,
-    pub(crate) reports: Vec<Report>,
+    pub(crate) reports: Vec<StepReport>,
 }
 
 /// The outcome of a step, version 1. Version 0 is the same without its name.
@@ -44,29 +44,29 @@ enum StoredReport {
     Tag { key: String, value: String },
 }
 
-impl From<Kept> for StoredOutcome {
-    fn from(Kept { outcome: StepOutcome { outputs, artifacts }, reports }: Kept) -> Self {
-        let artifacts = artifacts
-            .into_iter()
-            .map(|Artifact { at, digest, size, media_type }| StoredArtifact { at, digest, size, media_type });
+impl From<CachedStep> for StoredOutcome {
+    fn from(CachedStep { outcome: StepOutcome { outputs, artifacts }, reports }: CachedStep) -> Self {
+        let artifacts = artifacts.into_iter().map(|StepArtifact { at, digest, size, media_type }| {
+            StoredArtifact { at, digest, size, media_type }
+        });
         let reports = reports.into_iter().map(|report| match report {
-            Report::Metric { key, value, step } => StoredReport::Metric { key, value, step },
-            Report::Param { key, value } => StoredReport::Param { key, value },
-            Report::Tag { key, value } => StoredReport::Tag { key, value },
+            StepReport::Metric { key, value, step } => StoredReport::Metric { key, value, step },
+            StepReport::Param { key, value } => StoredReport::Param { key, value },
+            StepReport::Tag { key, value } => StoredReport::Tag { key, value },
         });
         Self { outputs, artifacts: artifacts.collect(), reports: reports.collect() }
     }
 }
 
-impl From<StoredOutcome> for Kept {
+impl From<StoredOutcome> for CachedStep {
     fn from(StoredOutcome { outputs, artifacts, reports }: StoredOutcome) -> Self {
-        let artifacts = artifacts
-            .into_iter()
-            .map(|StoredArtifact { at, digest, size, media_type }| Artifact { at, digest, size, media_type });
+        let artifacts = artifacts.into_iter().map(|StoredArtifact { at, digest, size, media_type }| {
+            StepArtifact { at, digest, size, media_type }
+        });
         let reports = reports.into_iter().map(|report| match report {
-            StoredReport::Metric { key, value, step } => Report::Metric { key, value, step },
-            StoredReport::Param { key, value } => Report::Param { key, value },
-            StoredReport::Tag { key, value } => Report::Tag { key, value },
+            StoredReport::Metric { key, value, step } => StepReport::Metric { key, value, step },
+            StoredReport::Param { key, value } => StepReport::Param { key, value },
+            StoredReport::Tag { key, value } => StepReport::Tag { key, value },
         });
         Self { outcome: StepOutcome { outputs, artifacts: artifacts.collect() }, reports: reports.collect() }
     }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn outcomes_of_every_version_are_read() {
-        let of = |file: &str| Kept::from(read_stored::<StoredOutcome>(file).unwrap());
+        let of = |file: &str| CachedStep::from(read_stored::<StoredOutcome>(file).unwrap());
         let newest = of(include_str!("stored/step-outcome-1.json"));
         assert_eq!(of(include_str!("stored/step-outcome-0.json")), newest);
         assert_eq!((newest.outcome.artifacts.len(), newest.reports.len()), (1, 3));

@@ -63,8 +63,8 @@ fn request(source: &str) -> PlanRequest {
         params: BTreeMap::new(),
         inputs: files.into_keys().map(|name| (name, Digest::of("data"))).collect(),
         components: [
-            ("steps:1".to_owned(), Pinned::Found(steps())),
-            ("steps:9".to_owned(), Pinned::Missing(missing)),
+            ("steps:1".to_owned(), ResolvedComponent::Found(steps())),
+            ("steps:9".to_owned(), ResolvedComponent::Missing(missing)),
         ]
         .into(),
     }
@@ -147,7 +147,7 @@ impl StepRunner for Fake {
         "fake/1".to_owned()
     }
 
-    async fn run(&self, work: StepWork, reporter: Arc<dyn Reporter>) -> Result<StepOutcome> {
+    async fn run(&self, work: StepWork, reporter: Arc<dyn StepReporter>) -> Result<StepOutcome> {
         self.ran.lock().push(work.function.clone());
         self.started.notify_one();
         reporter.line(&format!("running {}", work.function));
@@ -178,7 +178,8 @@ impl StepRunner for Fake {
             outputs.insert("count".to_owned(), json!(3));
         }
         let at = format!("/{name}");
-        let artifact = Artifact { at, digest: blob.digest, size: blob.size, media_type: "text/plain".into() };
+        let artifact =
+            StepArtifact { at, digest: blob.digest, size: blob.size, media_type: "text/plain".into() };
         Ok(StepOutcome { outputs, artifacts: vec![artifact] })
     }
 }
@@ -198,7 +199,7 @@ impl ModelPublisher for Fake {
 struct World {
     fake: Arc<Fake>,
     db: Database,
-    executor: Executor,
+    executor: PipelineExecutor,
     tracking: Tracking,
     _dir: tempfile::TempDir,
 }
@@ -218,7 +219,8 @@ impl World {
             started: Notify::new(),
         });
         let tracking = Tracking::new(db.clone());
-        let executor = Executor::new(db.clone(), store, tracking.clone(), fake.clone(), fake.clone(), 4);
+        let executor =
+            PipelineExecutor::new(db.clone(), store, tracking.clone(), fake.clone(), fake.clone(), 4);
         Self { fake, db, executor, tracking, _dir: dir }
     }
 
@@ -415,7 +417,7 @@ async fn what_a_killed_server_left_running_is_failed() {
     world.fake.started.notified().await;
     // Another executor on the same database is what a restart is.
     let store = world.fake.store.clone();
-    let again = Executor::new(
+    let again = PipelineExecutor::new(
         world.db.clone(),
         store,
         world.tracking.clone(),

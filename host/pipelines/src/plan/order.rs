@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 
 use eyot_core::Name;
 
-use super::Planned;
+use super::PlannedStep;
 
 /// Sorts the steps so that each stands after those it needs; the order they had decides the rest.
 ///
 /// Fails when there is none, with the steps of a circle: the first comes again at the end.
-pub(super) fn sort(steps: &mut Vec<Planned>) -> Result<(), Vec<String>> {
+pub(super) fn sort(steps: &mut Vec<PlannedStep>) -> Result<(), Vec<String>> {
     let mut waiting = std::mem::take(steps);
     let known: BTreeSet<Name> = waiting.iter().map(|step| step.name.clone()).collect();
     let mut done: BTreeSet<Name> = BTreeSet::new();
     // A step that is not there is a problem of its own, and no reason to speak of a circle.
-    let ready = |step: &Planned, done: &BTreeSet<Name>| {
+    let ready = |step: &PlannedStep, done: &BTreeSet<Name>| {
         step.needs.iter().all(|need| done.contains(need) || !known.contains(need))
     };
     while let Some(position) = waiting.iter().position(|step| ready(step, &done)) {
@@ -26,7 +26,7 @@ pub(super) fn sort(steps: &mut Vec<Planned>) -> Result<(), Vec<String>> {
 }
 
 /// Follows needs from `first` until a step comes up twice.
-fn circle(waiting: &[Planned], first: &Planned) -> Vec<String> {
+fn circle(waiting: &[PlannedStep], first: &PlannedStep) -> Vec<String> {
     let mut path: Vec<&Name> = vec![&first.name];
     loop {
         let Some(last) = path.last() else { return Vec::new() };

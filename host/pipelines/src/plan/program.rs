@@ -7,13 +7,13 @@ use eyot_core::interface::{Field, Type};
 use indexmap::IndexMap;
 
 use super::values::{json, reference};
-use super::{Argument, Planner};
+use super::{ArgumentSource, PipelinePlanner};
 use crate::command;
-use crate::file::Step;
+use crate::file::StepEntry;
 
-impl<'a> Planner<'a> {
+impl<'a> PipelinePlanner<'a> {
     /// The files that a command says it writes.
-    pub(super) fn files(&mut self, step: &Step) {
+    pub(super) fn files(&mut self, step: &StepEntry) {
         for (name, value) in step.env.iter().filter(|(name, _)| name.is_empty() || name.contains('=')) {
             self.say(value.span().start, format!("'{name}' is no name of an environment variable"));
         }
@@ -29,9 +29,9 @@ impl<'a> Planner<'a> {
     /// The arguments of a command: each has the type of what is given.
     pub(super) fn program(
         &mut self,
-        step: &'a Step,
+        step: &'a StepEntry,
         needs: &mut BTreeSet<Name>,
-    ) -> IndexMap<String, Argument> {
+    ) -> IndexMap<String, ArgumentSource> {
         let mut arguments = IndexMap::new();
         for (name, value) in &step.with {
             let at = value.span().start;
