@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 /// The body of every answer that is an error.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Problem {
-    error: Details,
+pub(crate) struct ErrorBody {
+    error: ErrorDetails,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Details {
+struct ErrorDetails {
     kind: Kind,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,15 +25,15 @@ struct Details {
 }
 
 /// An [`Error`] on its way out.
-pub(crate) struct Refusal(pub(crate) Error);
+pub(crate) struct ErrorResponse(pub(crate) Error);
 
-impl From<Error> for Refusal {
+impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         Self(error)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response<Body> {
         let Self(error) = self;
         if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
@@ -42,12 +42,12 @@ impl IntoResponse for Refusal {
         let status =
             StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let hint = error.hint_text().map(str::to_owned);
-        let body = Problem { error: Details { kind: error.kind(), message: error.chain(), hint } };
+        let body = ErrorBody { error: ErrorDetails { kind: error.kind(), message: error.chain(), hint } };
         (status, axum::Json(body)).into_response()
     }
 }
 
-impl Problem {
+impl ErrorBody {
     /// The error that a server answered with.
     pub(crate) fn into_error(self) -> Error {
         let error = Error::new(self.error.kind, self.error.message);
@@ -68,20 +68,20 @@ pub(crate) fn user_bytes() -> [(HeaderName, &'static str); 3] {
 }
 
 /// A JSON body, whatever its content type; what cannot be read is answered in our own error shape.
-pub(crate) struct Json<T>(pub(crate) T);
+pub(crate) struct JsonBody<T>(pub(crate) T);
 
 /// No request of the control plane is larger; blobs go to `/v2`, which streams them.
-const LIMIT: usize = 8 << 20;
+const MAX_REQUEST_BYTES: usize = 8 << 20;
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
-    type Rejection = Refusal;
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ErrorResponse;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let bytes = collect(request.into_body(), LIMIT).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, ErrorResponse> {
+        let bytes = collect(request.into_body(), MAX_REQUEST_BYTES).await?;
         let value = serde_json::from_slice(&bytes);
-        value
-            .map(Json)
-            .map_err(|error| Refusal(Error::invalid(format!("the request body cannot be read: {error}"))))
+        value.map(JsonBody).map_err(|error| {
+            ErrorResponse(Error::invalid(format!("the request body cannot be read: {error}")))
+        })
     }
 }
 
@@ -100,4 +100,4 @@ pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes> {
 }
 
 /// What a handler answers.
-pub(crate) type Answer<T> = Result<axum::Json<T>, Refusal>;
+pub(crate) type ApiResult<T> = Result<axum::Json<T>, ErrorResponse>;

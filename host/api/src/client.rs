@@ -14,20 +14,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::answer::{Problem, collect};
-use crate::{DeployRequest, Lineage, LogLine, ServerInfo, SubmitRequest, Submitted};
+use crate::answer::{ErrorBody, collect};
+use crate::{DeployRequest, LogLine, RunLineage, ServerInfo, SubmitRequest, SubmittedRun};
 
 /// Speaks to a control plane, over a socket or in this process.
 #[derive(Clone)]
-pub struct Client {
+pub struct ApiClient {
     transport: Transport,
     registry: eyot_oci::Client,
 }
 
 /// The largest answer that is read whole; blobs and events are streamed.
-const LIMIT: usize = 256 << 20;
+const MAX_ANSWER_BYTES: usize = 256 << 20;
 
-impl Client {
+impl ApiClient {
     /// A client over `transport`.
     pub fn new(transport: Transport) -> Self {
         let registry = eyot_oci::Client::with_transport(transport.clone());
@@ -92,7 +92,7 @@ impl Client {
         self.get(&format!("/api/v1/models/{}", escape(name))).await
     }
 
-    pub async fn submit(&self, request: &SubmitRequest) -> Result<Submitted> {
+    pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmittedRun> {
         self.call(Method::POST, "/api/v1/runs", Some(request)).await
     }
 
@@ -104,7 +104,7 @@ impl Client {
         self.get(&format!("/api/v1/runs/{}", escape(id))).await
     }
 
-    pub async fn lineage(&self, id: &str) -> Result<Lineage> {
+    pub async fn lineage(&self, id: &str) -> Result<RunLineage> {
         self.get(&format!("/api/v1/runs/{}/lineage", escape(id))).await
     }
 
@@ -214,7 +214,7 @@ impl Client {
         if !response.status().is_success() {
             return Err(problem(response).await);
         }
-        let bytes = collect(response.into_body(), LIMIT).await?;
+        let bytes = collect(response.into_body(), MAX_ANSWER_BYTES).await?;
         serde_json::from_slice(&bytes).map_err(|error| {
             Error::internal(format!("the server's answer to {path} cannot be read")).because(error)
         })
@@ -233,7 +233,7 @@ async fn problem(response: http::Response<Body>) -> Error {
         Ok(collected) => collected.to_bytes(),
         Err(error) => return Error::unavailable("the server's answer ended early").because(error),
     };
-    match serde_json::from_slice::<Problem>(&bytes) {
+    match serde_json::from_slice::<ErrorBody>(&bytes) {
         Ok(problem) => problem.into_error(),
         Err(_) => {
             Error::new(Kind::Unavailable, format!("the server answered {status} and not in Eyot's terms"))

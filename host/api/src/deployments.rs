@@ -9,9 +9,9 @@ use eyot_deploy::{
 use eyot_oci::{ArtifactKind, Resolved};
 use serde::{Deserialize, Serialize};
 
-use crate::Services;
-use crate::answer::{Answer, Json, Refusal};
-use crate::routes::{Routes, Rule};
+use crate::ApiServices;
+use crate::answer::{ApiResult, ErrorResponse, JsonBody};
+use crate::routes::{AccessRule, RuledRoutes};
 
 /// What to serve: references as users write them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -42,12 +42,12 @@ pub struct DeployRequest {
 /// The name under which a model that is deployed alone is granted to the built-in handler.
 const ALONE: &str = "model";
 
-const READ: Rule = Rule::Needs(Permission::DeploymentRead);
-const WRITE: Rule = Rule::Needs(Permission::DeploymentWrite);
-const MOVE_TRAFFIC: Rule = Rule::Needs(Permission::TrafficWrite);
+const READ: AccessRule = AccessRule::Needs(Permission::DeploymentRead);
+const WRITE: AccessRule = AccessRule::Needs(Permission::DeploymentWrite);
+const MOVE_TRAFFIC: AccessRule = AccessRule::Needs(Permission::TrafficWrite);
 
-pub(crate) fn routes(services: &Services) -> Routes {
-    Routes::new(services)
+pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
+    RuledRoutes::new(services)
         .path("/api/v1/deployments", |path| path.get(READ, list))
         .path("/api/v1/deployments/{name}", |path| {
             path.get(READ, one).put(WRITE, deploy).delete(WRITE, undeploy)
@@ -57,19 +57,19 @@ pub(crate) fn routes(services: &Services) -> Routes {
         .path("/api/v1/deployments/{name}/rollback", |path| path.post(MOVE_TRAFFIC, roll_back))
 }
 
-async fn list(State(services): State<Services>) -> Answer<Vec<Deployment>> {
+async fn list(State(services): State<ApiServices>) -> ApiResult<Vec<Deployment>> {
     Ok(axum::Json(services.deployments.list().await?))
 }
 
-async fn one(State(services): State<Services>, Path(name): Path<String>) -> Answer<Deployment> {
+async fn one(State(services): State<ApiServices>, Path(name): Path<String>) -> ApiResult<Deployment> {
     Ok(axum::Json(services.deployments.get(&name.parse()?).await?))
 }
 
 async fn deploy(
-    State(services): State<Services>,
+    State(services): State<ApiServices>,
     Path(name): Path<String>,
-    Json(request): Json<DeployRequest>,
-) -> Answer<Deployment> {
+    JsonBody(request): JsonBody<DeployRequest>,
+) -> ApiResult<Deployment> {
     let name: Name = name.parse()?;
     let spec = resolve(&services, &request)
         .await
@@ -81,32 +81,35 @@ async fn deploy(
     Ok(axum::Json(deployed))
 }
 
-async fn revisions(State(services): State<Services>, Path(name): Path<String>) -> Answer<Vec<Revision>> {
+async fn revisions(
+    State(services): State<ApiServices>,
+    Path(name): Path<String>,
+) -> ApiResult<Vec<Revision>> {
     Ok(axum::Json(services.deployments.revisions(&name.parse()?).await?))
 }
 
 async fn split(
-    State(services): State<Services>,
+    State(services): State<ApiServices>,
     Path(name): Path<String>,
-    Json(traffic): Json<Traffic>,
-) -> Answer<Deployment> {
+    JsonBody(traffic): JsonBody<Traffic>,
+) -> ApiResult<Deployment> {
     Ok(axum::Json(services.deployments.split(&name.parse()?, traffic).await?))
 }
 
-async fn roll_back(State(services): State<Services>, Path(name): Path<String>) -> Answer<Deployment> {
+async fn roll_back(State(services): State<ApiServices>, Path(name): Path<String>) -> ApiResult<Deployment> {
     Ok(axum::Json(services.deployments.roll_back(&name.parse()?).await?))
 }
 
 async fn undeploy(
-    State(services): State<Services>,
+    State(services): State<ApiServices>,
     Path(name): Path<String>,
-) -> Result<axum::Json<()>, Refusal> {
+) -> Result<axum::Json<()>, ErrorResponse> {
     services.deployments.undeploy(&name.parse()?).await?;
     Ok(axum::Json(()))
 }
 
 /// Pins everything a request names to digests.
-async fn resolve(services: &Services, request: &DeployRequest) -> Result<RevisionSpec> {
+async fn resolve(services: &ApiServices, request: &DeployRequest) -> Result<RevisionSpec> {
     let (found, source) = pin(services, &request.source).await?;
     if found.kind == ArtifactKind::Model {
         if let Some(name) = request.models.keys().next() {
@@ -151,7 +154,7 @@ async fn resolve(services: &Services, request: &DeployRequest) -> Result<Revisio
     })
 }
 
-async fn pin(services: &Services, reference: &str) -> Result<(Resolved, PinnedArtifact)> {
+async fn pin(services: &ApiServices, reference: &str) -> Result<(Resolved, PinnedArtifact)> {
     let target = match reference.strip_prefix("models:/") {
         Some(model) => services.tracking.resolve_model(model).await?.source,
         None => reference.to_owned(),

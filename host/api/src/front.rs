@@ -5,12 +5,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{Html, IntoResponse as _, Response};
 
-use crate::Services;
+use crate::ApiServices;
 
 const STYLE: &str = ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
 body{max-width:40rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}h1 small{font-weight:normal;opacity:.7}";
 
-pub(crate) async fn page(State(services): State<Services>, headers: HeaderMap) -> Response {
+pub(crate) async fn page(State(services): State<ApiServices>, headers: HeaderMap) -> Response {
     let version = escape(&services.info.version);
     // The data plane is where the client came from, on another port: an address that this server listens on may be
     // none that others reach.

@@ -14,9 +14,9 @@ mod runs;
 mod server;
 mod services;
 
-pub use client::Client;
+pub use client::ApiClient;
 pub use deployments::DeployRequest;
-pub use log_lines::{LogLine, Logs};
-pub use runs::{Lineage, SubmitRequest, Submitted};
-pub use server::{BUFFERS, router, serve};
-pub use services::{ServerInfo, Services};
+pub use log_lines::{DeploymentLogs, LogLine};
+pub use runs::{RunLineage, SubmitRequest, SubmittedRun};
+pub use server::{CONNECTION_BUFFERS, router, serve};
+pub use services::{ApiServices, ServerInfo};

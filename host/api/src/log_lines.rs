@@ -26,7 +26,7 @@ impl LogLine {
 
 /// The lines of all deployments. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Logs(Arc<Mutex<HashMap<String, Kept>>>);
+pub struct DeploymentLogs(Arc<Mutex<HashMap<String, LogBuffer>>>);
 
 /// What the lines that are kept for one deployment may take, they themselves and what is known of each: a guest that
 /// prints without end costs no more, also one that prints empty lines.
@@ -34,19 +34,19 @@ const MAX_KEPT_BYTES: usize = 256 << 10;
 /// Lines that a reader may be behind before it misses some, and is told so.
 const MAX_LAG_LINES: usize = 1024;
 
-struct Kept {
+struct LogBuffer {
     lines: VecDeque<LogLine>,
     bytes: usize,
     live: broadcast::Sender<LogLine>,
 }
 
-impl Default for Kept {
+impl Default for LogBuffer {
     fn default() -> Self {
         Self { lines: VecDeque::new(), bytes: 0, live: broadcast::Sender::new(MAX_LAG_LINES) }
     }
 }
 
-impl Logs {
+impl DeploymentLogs {
     /// Keeps a line and hands it to whoever listens. Never waits.
     pub fn push(&self, deployment: &str, line: LogLine) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_kept_and_no_more_than_fit() {
-        let logs = Logs::default();
+        let logs = DeploymentLogs::default();
         for number in 0..5 {
             logs.push("a", line(&number.to_string()));
         }
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn who_follows_gets_every_line_once() {
-        let logs = Logs::default();
+        let logs = DeploymentLogs::default();
         logs.push("a", line("before"));
         let (before, mut live) = logs.follow("a", 10);
         logs.push("a", line("after"));

@@ -10,18 +10,18 @@ use futures::{Stream, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::Services;
-use crate::answer::Refusal;
-use crate::routes::{Routes, Rule};
+use crate::ApiServices;
+use crate::answer::ErrorResponse;
+use crate::routes::{AccessRule, RuledRoutes};
 
-pub(crate) fn routes(services: &Services) -> Routes {
-    let read = Rule::Needs(Permission::DeploymentLogRead);
-    Routes::new(services).path("/api/v1/deployments/{name}/logs", |path| path.get(read, logs))
+pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
+    let read = AccessRule::Needs(Permission::DeploymentLogRead);
+    RuledRoutes::new(services).path("/api/v1/deployments/{name}/logs", |path| path.get(read, logs))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct LogsQuery {
     #[serde(default = "some")]
     tail: usize,
     #[serde(default)]
@@ -32,13 +32,14 @@ fn some() -> usize {
     100
 }
 
-type Events = Sse<sse::KeepAliveStream<Pin<Box<dyn Stream<Item = Result<sse::Event, Infallible>> + Send>>>>;
+type LogEvents =
+    Sse<sse::KeepAliveStream<Pin<Box<dyn Stream<Item = Result<sse::Event, Infallible>> + Send>>>>;
 
 async fn logs(
-    State(services): State<Services>,
+    State(services): State<ApiServices>,
     Path(name): Path<String>,
-    Query(wanted): Query<Wanted>,
-) -> Result<Events, Refusal> {
+    Query(wanted): Query<LogsQuery>,
+) -> Result<LogEvents, ErrorResponse> {
     let name: Name = name.parse()?;
     services.deployments.get(&name).await?;
     let (lines, live) = services.logs.follow(name.as_str(), wanted.tail);

@@ -3,32 +3,32 @@ use eyot_core::Permission;
 use eyot_tracking::{ModelVersion, RegisteredModel};
 use serde::Serialize;
 
-use crate::Services;
-use crate::answer::Answer;
-use crate::routes::{Routes, Rule};
+use crate::ApiServices;
+use crate::answer::ApiResult;
+use crate::routes::{AccessRule, RuledRoutes};
 
 /// A registered model with its versions, newest first.
 #[derive(Clone, Debug, Serialize)]
-struct Whole {
+struct ModelWithVersions {
     #[serde(flatten)]
     model: RegisteredModel,
     versions: Vec<ModelVersion>,
 }
 
-const READ: Rule = Rule::Needs(Permission::ModelRead);
+const READ_RULE: AccessRule = AccessRule::Needs(Permission::ModelRead);
 
-pub(crate) fn routes(services: &Services) -> Routes {
-    Routes::new(services)
-        .path("/api/v1/models", |path| path.get(READ, list))
-        .path("/api/v1/models/{name}", |path| path.get(READ, one))
+pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
+    RuledRoutes::new(services)
+        .path("/api/v1/models", |path| path.get(READ_RULE, list))
+        .path("/api/v1/models/{name}", |path| path.get(READ_RULE, one))
 }
 
-async fn list(State(services): State<Services>) -> Answer<Vec<RegisteredModel>> {
+async fn list(State(services): State<ApiServices>) -> ApiResult<Vec<RegisteredModel>> {
     Ok(axum::Json(services.tracking.list_registered_models().await?))
 }
 
-async fn one(State(services): State<Services>, Path(name): Path<String>) -> Answer<Whole> {
+async fn one(State(services): State<ApiServices>, Path(name): Path<String>) -> ApiResult<ModelWithVersions> {
     let model = services.tracking.get_registered_model(&name).await?;
     let versions = services.tracking.list_model_versions(&name).await?;
-    Ok(axum::Json(Whole { model, versions }))
+    Ok(axum::Json(ModelWithVersions { model, versions }))
 }

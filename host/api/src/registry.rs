@@ -4,32 +4,38 @@ use eyot_oci::{Collection, Entry, LogEntry, Minted, Mode, Policy, Resolved, Scop
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::Services;
-use crate::answer::{Answer, Json};
-use crate::routes::{Caller, Routes, Rule};
+use crate::ApiServices;
+use crate::answer::{ApiResult, JsonBody};
+use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
-const TOKENS: Rule = Rule::Needs(Permission::TokenManage);
-const POLICIES: Rule = Rule::Needs(Permission::PolicyManage);
-const COLLECTS: Rule = Rule::Needs(Permission::GarbageCollect);
+const TOKENS_RULE: AccessRule = AccessRule::Needs(Permission::TokenManage);
+const POLICIES_RULE: AccessRule = AccessRule::Needs(Permission::PolicyManage);
+const COLLECT_RULE: AccessRule = AccessRule::Needs(Permission::GarbageCollect);
 
-pub(crate) fn routes(services: &Services) -> Routes {
-    let (audit, quotas) = (Rule::Needs(Permission::AuditRead), Rule::Needs(Permission::QuotaRead));
-    Routes::new(services)
-        .path("/api/v1/artifacts", |path| path.get(Rule::EachRepository, list))
-        .path("/api/v1/artifacts/resolve", |path| path.get(Rule::EachRepository, resolve))
-        .path("/api/v1/registry/collections", |path| path.post(COLLECTS, collect_garbage))
-        .path("/api/v1/registry/scrubs", |path| path.post(COLLECTS, scrub))
-        .path("/api/v1/registry/tokens", |path| path.get(TOKENS, tokens).post(TOKENS, create_token))
-        .path("/api/v1/registry/tokens/{name}", |path| path.delete(TOKENS, revoke_token))
+pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
+    let (audit, quotas) =
+        (AccessRule::Needs(Permission::AuditRead), AccessRule::Needs(Permission::QuotaRead));
+    RuledRoutes::new(services)
+        .path("/api/v1/artifacts", |path| path.get(AccessRule::EachRepository, list))
+        .path("/api/v1/artifacts/resolve", |path| path.get(AccessRule::EachRepository, resolve))
+        .path("/api/v1/registry/collections", |path| path.post(COLLECT_RULE, collect_garbage))
+        .path("/api/v1/registry/scrubs", |path| path.post(COLLECT_RULE, scrub))
+        .path("/api/v1/registry/tokens", |path| path.get(TOKENS_RULE, tokens).post(TOKENS_RULE, create_token))
+        .path("/api/v1/registry/tokens/{name}", |path| path.delete(TOKENS_RULE, revoke_token))
         .path("/api/v1/registry/log", |path| path.get(audit, log))
         .path("/api/v1/registry/usage", |path| path.get(quotas, usage))
         .path("/api/v1/registry/policies", |path| {
-            path.get(POLICIES, policies).put(POLICIES, set_policy).delete(POLICIES, remove_policy)
+            path.get(POLICIES_RULE, policies)
+                .put(POLICIES_RULE, set_policy)
+                .delete(POLICIES_RULE, remove_policy)
         })
 }
 
 /// What the caller may pull.
-async fn list(State(services): State<Services>, Caller(caller): Caller) -> Answer<Vec<Entry>> {
+async fn list(
+    State(services): State<ApiServices>,
+    RequestCaller(caller): RequestCaller,
+) -> ApiResult<Vec<Entry>> {
     let mut entries = services.registry.list().await?;
     entries.retain(|entry| caller.may_pull(&entry.repository));
     Ok(axum::Json(entries))
@@ -41,10 +47,10 @@ struct ByReference {
 }
 
 async fn resolve(
-    State(services): State<Services>,
-    Caller(caller): Caller,
+    State(services): State<ApiServices>,
+    RequestCaller(caller): RequestCaller,
     Query(query): Query<ByReference>,
-) -> Answer<Resolved> {
+) -> ApiResult<Resolved> {
     let text = query.reference.ok_or_else(|| Error::invalid("the query parameter 'reference' is missing"))?;
     let target = match text.strip_prefix("models:/") {
         Some(model) => {
@@ -67,17 +73,17 @@ pub(crate) struct CollectRequest {
 }
 
 async fn collect_garbage(
-    State(services): State<Services>,
-    Json(CollectRequest { mode }): Json<CollectRequest>,
-) -> Answer<Collection> {
+    State(services): State<ApiServices>,
+    JsonBody(CollectRequest { mode }): JsonBody<CollectRequest>,
+) -> ApiResult<Collection> {
     Ok(axum::Json(services.registry.collect(mode).await?))
 }
 
-async fn scrub(State(services): State<Services>) -> Answer<Scrub> {
+async fn scrub(State(services): State<ApiServices>) -> ApiResult<Scrub> {
     Ok(axum::Json(services.registry.scrub(SystemClock.now().0, &CancellationToken::new()).await?))
 }
 
-async fn tokens(State(services): State<Services>) -> Answer<Vec<Token>> {
+async fn tokens(State(services): State<ApiServices>) -> ApiResult<Vec<Token>> {
     Ok(axum::Json(services.registry.tokens().await?))
 }
 
@@ -92,51 +98,51 @@ pub(crate) struct TokenRequest {
 }
 
 async fn create_token(
-    State(services): State<Services>,
-    Caller(caller): Caller,
-    Json(request): Json<TokenRequest>,
-) -> Answer<Minted> {
+    State(services): State<ApiServices>,
+    RequestCaller(caller): RequestCaller,
+    JsonBody(request): JsonBody<TokenRequest>,
+) -> ApiResult<Minted> {
     let TokenRequest { name, scopes, expires } = request;
     Ok(axum::Json(services.registry.create_token_for(&caller, &name, scopes, expires).await?))
 }
 
 async fn revoke_token(
-    State(services): State<Services>,
-    Caller(caller): Caller,
+    State(services): State<ApiServices>,
+    RequestCaller(caller): RequestCaller,
     Path(name): Path<String>,
-) -> Answer<()> {
+) -> ApiResult<()> {
     Ok(axum::Json(services.registry.revoke_token_for(&caller, &name).await?))
 }
 
 #[derive(Deserialize)]
-struct After {
+struct LogPageQuery {
     #[serde(default)]
     after: i64,
 }
 
 /// Entries of the log in one answer.
-const PAGE: u32 = 1000;
+const MAX_PAGE_ENTRIES: u32 = 1000;
 
 async fn log(
-    State(services): State<Services>,
-    Query(After { after }): Query<After>,
-) -> Answer<Vec<LogEntry>> {
-    Ok(axum::Json(services.registry.log(after, PAGE).await?))
+    State(services): State<ApiServices>,
+    Query(LogPageQuery { after }): Query<LogPageQuery>,
+) -> ApiResult<Vec<LogEntry>> {
+    Ok(axum::Json(services.registry.log(after, MAX_PAGE_ENTRIES).await?))
 }
 
-async fn usage(State(services): State<Services>) -> Answer<Vec<Usage>> {
+async fn usage(State(services): State<ApiServices>) -> ApiResult<Vec<Usage>> {
     Ok(axum::Json(services.registry.usage().await?))
 }
 
-async fn policies(State(services): State<Services>) -> Answer<Vec<Policy>> {
+async fn policies(State(services): State<ApiServices>) -> ApiResult<Vec<Policy>> {
     Ok(axum::Json(services.registry.policies().await?))
 }
 
 async fn set_policy(
-    State(services): State<Services>,
-    Caller(caller): Caller,
-    Json(policy): Json<Policy>,
-) -> Answer<Policy> {
+    State(services): State<ApiServices>,
+    RequestCaller(caller): RequestCaller,
+    JsonBody(policy): JsonBody<Policy>,
+) -> ApiResult<Policy> {
     services.registry.set_policy(&policy, &caller.actor()).await?;
     Ok(axum::Json(policy))
 }
@@ -147,9 +153,9 @@ struct ByRepository {
 }
 
 async fn remove_policy(
-    State(services): State<Services>,
-    Caller(caller): Caller,
+    State(services): State<ApiServices>,
+    RequestCaller(caller): RequestCaller,
     Query(ByRepository { repository }): Query<ByRepository>,
-) -> Answer<()> {
+) -> ApiResult<()> {
     Ok(axum::Json(services.registry.remove_policy(&repository, &caller.actor()).await?))
 }

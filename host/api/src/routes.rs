@@ -13,46 +13,46 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use eyot_core::{Error, Permission};
 use eyot_oci::Caller as Known;
 
-use crate::Services;
-use crate::answer::Refusal;
+use crate::ApiServices;
+use crate::answer::ErrorResponse;
 
 /// What a request takes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Rule {
+pub(crate) enum AccessRule {
     /// Nothing: what everybody may know.
     Public,
     /// A role that includes the permission.
     Needs(Permission),
-    /// The right to pull from some repository; the handler looks at each with its [`Caller`].
+    /// The right to pull from some repository; the handler looks at each with its [`RequestCaller`].
     EachRepository,
 }
 
 /// The routes of an area.
-pub(crate) struct Routes {
-    services: Services,
-    router: Router<Services>,
+pub(crate) struct RuledRoutes {
+    services: ApiServices,
+    router: Router<ApiServices>,
 }
 
 /// What a path does, method by method.
-pub(crate) struct Methods {
-    services: Services,
-    router: MethodRouter<Services>,
+pub(crate) struct RuledMethods {
+    services: ApiServices,
+    router: MethodRouter<ApiServices>,
 }
 
-impl Routes {
-    pub(crate) fn new(services: &Services) -> Self {
+impl RuledRoutes {
+    pub(crate) fn new(services: &ApiServices) -> Self {
         Self { services: services.clone(), router: Router::new() }
     }
 
     /// Adds a path; `methods` adds what it does.
-    pub(crate) fn path(mut self, path: &str, methods: impl FnOnce(Methods) -> Methods) -> Self {
-        let empty = Methods { services: self.services.clone(), router: MethodRouter::new() };
+    pub(crate) fn path(mut self, path: &str, methods: impl FnOnce(RuledMethods) -> RuledMethods) -> Self {
+        let empty = RuledMethods { services: self.services.clone(), router: MethodRouter::new() };
         self.router = self.router.route(path, methods(empty).router);
         self
     }
 
     /// All of them, for the one place that serves.
-    pub(crate) fn into_router(self) -> Router<Services> {
+    pub(crate) fn into_router(self) -> Router<ApiServices> {
         self.router
     }
 }
@@ -60,9 +60,9 @@ impl Routes {
 macro_rules! methods {
     ($($name:ident $filter:ident),*) => {
         $(
-            pub(crate) fn $name<H, T>(self, rule: Rule, handler: H) -> Self
+            pub(crate) fn $name<H, T>(self, rule: AccessRule, handler: H) -> Self
             where
-                H: Handler<T, Services>,
+                H: Handler<T, ApiServices>,
                 T: 'static,
             {
                 self.with(MethodFilter::$filter, rule, handler)
@@ -71,12 +71,12 @@ macro_rules! methods {
     };
 }
 
-impl Methods {
+impl RuledMethods {
     methods!(get GET, post POST, put PUT, delete DELETE);
 
-    fn with<H, T>(mut self, filter: MethodFilter, rule: Rule, handler: H) -> Self
+    fn with<H, T>(mut self, filter: MethodFilter, rule: AccessRule, handler: H) -> Self
     where
-        H: Handler<T, Services>,
+        H: Handler<T, ApiServices>,
         T: 'static,
     {
         let guarded = on(filter, handler)
@@ -87,9 +87,13 @@ impl Methods {
 }
 
 /// Lets a request in by its rule, or answers why not.
-async fn admit(State((services, rule)): State<(Services, Rule)>, request: Request, next: Next) -> Response {
+async fn admit(
+    State((services, rule)): State<(ApiServices, AccessRule)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (mut parts, body) = request.into_parts();
-    if !matches!(rule, Rule::Public) {
+    if !matches!(rule, AccessRule::Public) {
         match check(&services, rule, &parts).await {
             Ok(caller) => parts.extensions.insert(caller),
             Err(refusal) => return refusal,
@@ -98,23 +102,23 @@ async fn admit(State((services, rule)): State<(Services, Rule)>, request: Reques
     next.run(Request::from_parts(parts, body)).await
 }
 
-async fn check(services: &Services, rule: Rule, parts: &Parts) -> Result<Caller, Response> {
+async fn check(services: &ApiServices, rule: AccessRule, parts: &Parts) -> Result<RequestCaller, Response> {
     let known = eyot_oci::authenticate(&services.registry, parts).await.map_err(unauthorized)?;
     let allowed = match rule {
-        Rule::Public => Ok(()),
-        Rule::Needs(permission) => known.require(permission),
-        Rule::EachRepository => known.require_some_repository(),
+        AccessRule::Public => Ok(()),
+        AccessRule::Needs(permission) => known.require(permission),
+        AccessRule::EachRepository => known.require_some_repository(),
     };
     match allowed {
-        Ok(()) => Ok(Caller(known)),
-        Err(error) if known.is_known() => Err(Refusal(error).into_response()),
+        Ok(()) => Ok(RequestCaller(known)),
+        Err(error) if known.is_known() => Err(ErrorResponse(error).into_response()),
         Err(error) => Err(unauthorized(error)),
     }
 }
 
 /// 401, with how to say who one is.
 fn unauthorized(error: Error) -> Response {
-    let mut response = Refusal(error).into_response();
+    let mut response = ErrorResponse(error).into_response();
     if response.status() == StatusCode::FORBIDDEN {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
         let challenge = HeaderValue::from_static("Bearer realm=\"eyot\"");
@@ -125,13 +129,13 @@ fn unauthorized(error: Error) -> Response {
 
 /// Who sent the request that a handler works on.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(pub(crate) Known);
+pub(crate) struct RequestCaller(pub(crate) Known);
 
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
-    type Rejection = Refusal;
+impl<S: Send + Sync> FromRequestParts<S> for RequestCaller {
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
         let known = parts.extensions.get::<Self>().cloned();
-        known.ok_or_else(|| Refusal(Error::internal("a route has no rule")))
+        known.ok_or_else(|| ErrorResponse(Error::internal("a route has no rule")))
     }
 }

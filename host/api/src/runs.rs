@@ -16,9 +16,9 @@ use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::io::ReaderStream;
 
-use crate::Services;
-use crate::answer::{Answer, Json, Refusal, user_bytes};
-use crate::routes::{Routes, Rule};
+use crate::ApiServices;
+use crate::answer::{ApiResult, ErrorResponse, JsonBody, user_bytes};
+use crate::routes::{AccessRule, RuledRoutes};
 
 /// A pipeline to run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,53 +38,54 @@ pub struct SubmitRequest {
 
 /// A pipeline run that was accepted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Submitted {
+pub struct SubmittedRun {
     pub id: String,
 }
 
 /// What a run read and wrote, and by which code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Lineage {
+pub struct RunLineage {
     pub run: String,
     pub edges: Vec<LineageEdge>,
 }
 
-const READ: Rule = Rule::Needs(Permission::RunRead);
+const READ_RULE: AccessRule = AccessRule::Needs(Permission::RunRead);
 
-pub(crate) fn routes(services: &Services) -> Routes {
-    let (submits, cancels) = (Rule::Needs(Permission::RunSubmit), Rule::Needs(Permission::RunCancel));
-    Routes::new(services)
-        .path("/api/v1/runs", |path| path.get(READ, list).post(submits, submit))
-        .path("/api/v1/runs/{id}", |path| path.get(READ, one))
+pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
+    let (submits, cancels) =
+        (AccessRule::Needs(Permission::RunSubmit), AccessRule::Needs(Permission::RunCancel));
+    RuledRoutes::new(services)
+        .path("/api/v1/runs", |path| path.get(READ_RULE, list).post(submits, submit))
+        .path("/api/v1/runs/{id}", |path| path.get(READ_RULE, one))
         .path("/api/v1/runs/{id}/cancel", |path| path.post(cancels, cancel))
-        .path("/api/v1/runs/{id}/lineage", |path| path.get(READ, lineage))
-        .path("/api/v1/runs/{id}/events", |path| path.get(READ, events))
-        .path("/api/v1/runs/{id}/artifacts/{step}/{output}", |path| path.get(READ, artifact))
+        .path("/api/v1/runs/{id}/lineage", |path| path.get(READ_RULE, lineage))
+        .path("/api/v1/runs/{id}/events", |path| path.get(READ_RULE, events))
+        .path("/api/v1/runs/{id}/artifacts/{step}/{output}", |path| path.get(READ_RULE, artifact))
 }
 
-async fn list(State(services): State<Services>) -> Answer<Vec<PipelineRun>> {
+async fn list(State(services): State<ApiServices>) -> ApiResult<Vec<PipelineRun>> {
     Ok(axum::Json(services.pipelines.runs().await?))
 }
 
-async fn one(State(services): State<Services>, Path(id): Path<String>) -> Answer<PipelineRun> {
+async fn one(State(services): State<ApiServices>, Path(id): Path<String>) -> ApiResult<PipelineRun> {
     Ok(axum::Json(services.pipelines.get(&id).await?))
 }
 
-async fn cancel(State(services): State<Services>, Path(id): Path<String>) -> Answer<()> {
+async fn cancel(State(services): State<ApiServices>, Path(id): Path<String>) -> ApiResult<()> {
     services.pipelines.cancel(&id).await?;
     Ok(axum::Json(()))
 }
 
-async fn lineage(State(services): State<Services>, Path(id): Path<String>) -> Answer<Lineage> {
+async fn lineage(State(services): State<ApiServices>, Path(id): Path<String>) -> ApiResult<RunLineage> {
     let edges = services.pipelines.lineage(&id).await?;
-    Ok(axum::Json(Lineage { run: id, edges }))
+    Ok(axum::Json(RunLineage { run: id, edges }))
 }
 
 /// The bytes of an artifact, streamed.
 async fn artifact(
-    State(services): State<Services>,
+    State(services): State<ApiServices>,
     Path((id, step, output)): Path<(String, String, String)>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let (digest, size, reader) = services.pipelines.artifact(&id, &step, &output).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
@@ -95,7 +96,10 @@ async fn artifact(
     Ok((headers, user_bytes(), body).into_response())
 }
 
-async fn submit(State(services): State<Services>, Json(request): Json<SubmitRequest>) -> Answer<Submitted> {
+async fn submit(
+    State(services): State<ApiServices>,
+    JsonBody(request): JsonBody<SubmitRequest>,
+) -> ApiResult<SubmittedRun> {
     let components = pin(&services, &request.source).await?;
     let plan = PlanRequest {
         source: request.source,
@@ -105,12 +109,12 @@ async fn submit(State(services): State<Services>, Json(request): Json<SubmitRequ
         components,
     };
     let id = services.pipelines.submit(plan).await?;
-    Ok(axum::Json(Submitted { id }))
+    Ok(axum::Json(SubmittedRun { id }))
 }
 
 /// What the component references of a pipeline mean now. One that means nothing is left out: the
 /// planner says where in the file it stands.
-async fn pin(services: &Services, source: &str) -> Result<BTreeMap<String, ResolvedComponent>> {
+async fn pin(services: &ApiServices, source: &str) -> Result<BTreeMap<String, ResolvedComponent>> {
     let mut components = BTreeMap::new();
     for reference in eyot_pipelines::component_references(source) {
         let Ok(parsed) = reference.parse::<Reference>() else { continue };
@@ -131,10 +135,13 @@ async fn pin(services: &Services, source: &str) -> Result<BTreeMap<String, Resol
     Ok(components)
 }
 
-type Events =
+type RunEvents =
     Sse<sse::KeepAliveStream<std::pin::Pin<Box<dyn Stream<Item = Result<sse::Event, Infallible>> + Send>>>>;
 
-async fn events(State(services): State<Services>, Path(id): Path<String>) -> Result<Events, Refusal> {
+async fn events(
+    State(services): State<ApiServices>,
+    Path(id): Path<String>,
+) -> Result<RunEvents, ErrorResponse> {
     // Subscribed before the run is read: between the two nothing can be missed.
     let receiver = services.pipelines.subscribe();
     let run = services.pipelines.get(&id).await?;

@@ -14,19 +14,19 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::answer::Refusal;
-use crate::routes::{Routes, Rule};
-use crate::services::{ServerInfo, Services};
+use crate::answer::ErrorResponse;
+use crate::routes::{AccessRule, RuledRoutes};
+use crate::services::{ApiServices, ServerInfo};
 use crate::{deployments, front, logs, models, registry, runs};
 
 /// Every route of the control plane.
-pub fn router(services: Services) -> Router {
+pub fn router(services: ApiServices) -> Router {
     let registry_routes = eyot_oci::router(services.registry.clone());
     let changes = services.changes.clone();
-    let routes = Routes::new(&services)
-        .path("/", |path| path.get(Rule::Public, front::page))
-        .path("/health", |path| path.get(Rule::Public, || async { "OK" }))
-        .path("/api/v1/server", |path| path.get(Rule::Public, info));
+    let routes = RuledRoutes::new(&services)
+        .path("/", |path| path.get(AccessRule::Public, front::page))
+        .path("/health", |path| path.get(AccessRule::Public, || async { "OK" }))
+        .path("/api/v1/server", |path| path.get(AccessRule::Public, info));
     let areas = [
         deployments::routes(&services),
         logs::routes(&services),
@@ -51,7 +51,7 @@ async fn to_its_end(State(changes): State<Changes>, request: Request<Body>, next
         return next.run(request).await;
     }
     let done = changes.run(next.run(request)).await;
-    done.unwrap_or_else(|error| Refusal(error).into_response())
+    done.unwrap_or_else(|error| ErrorResponse(error).into_response())
 }
 
 /// What is read of a connection at once, heads included. hyper's own limit is 400 KiB, which uploads fill:
@@ -61,7 +61,7 @@ const READ_BYTES: usize = 64 << 10;
 const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 
 /// The buffers of connections to the control plane.
-pub const BUFFERS: Buffers = Buffers {
+pub const CONNECTION_BUFFERS: Buffers = Buffers {
     read_bytes: Some(READ_BYTES),
     http2_stream_bytes: HTTP2_WINDOW_BYTES,
     http2_connection_bytes: HTTP2_WINDOW_BYTES,
@@ -74,13 +74,13 @@ pub async fn serve(
     listener: Listener,
     guard: Guard,
     config: config::Api,
-    services: Services,
+    services: ApiServices,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let (registry, stop) = (services.registry.clone(), CancellationToken::new());
     let (changes, deployments) = (services.changes.clone(), services.deployments.clone());
     let requests = async {
-        let door = Arc::new(Door { guard, config, router: router(services) });
+        let door = Arc::new(GuardedRouter { guard, config, router: router(services) });
         let answer = move |request, _| {
             let door = door.clone();
             async move { door.answer(request).await }
@@ -95,19 +95,19 @@ pub async fn serve(
 }
 
 /// What every request from a socket passes.
-struct Door {
+struct GuardedRouter {
     guard: Guard,
     config: config::Api,
     router: Router,
 }
 
-impl Door {
+impl GuardedRouter {
     /// Turns away what a web page of somebody else's may have sent, whatever it asks for, and waits for no body
     /// that does not come.
     async fn answer(&self, request: Request<Returned<Incoming>>) -> Response {
         let (parts, body) = request.into_parts();
         if let Err(Rejection { status, error }) = self.guard.check(&parts) {
-            let mut response = Refusal(error).into_response();
+            let mut response = ErrorResponse(error).into_response();
             *response.status_mut() = status;
             return response;
         }
@@ -128,13 +128,13 @@ impl Door {
     }
 }
 
-async fn info(State(services): State<Services>) -> Json<ServerInfo> {
+async fn info(State(services): State<ApiServices>) -> Json<ServerInfo> {
     Json(services.info)
 }
 
-async fn missing(uri: axum::http::Uri) -> Refusal {
+async fn missing(uri: axum::http::Uri) -> ErrorResponse {
     let error = Error::not_found(format!("there is no route {}", uri.path()));
-    Refusal(
+    ErrorResponse(
         error.hint(
             "the API is under /api/v1, the registry under /v2; predictions are on the data plane's port",
         ),
@@ -142,7 +142,7 @@ async fn missing(uri: axum::http::Uri) -> Refusal {
 }
 
 async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
-    let refusal = Refusal(Error::new(Kind::Unsupported, format!("{} takes no {method}", uri.path())));
+    let refusal = ErrorResponse(Error::new(Kind::Unsupported, format!("{} takes no {method}", uri.path())));
     let mut response = refusal.into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().remove(header::ALLOW);

@@ -7,17 +7,17 @@ use eyot_pipelines::PipelineExecutor;
 use eyot_tracking::Tracking;
 use serde::{Deserialize, Serialize};
 
-use crate::log_lines::Logs;
+use crate::log_lines::DeploymentLogs;
 
 /// What answers requests.
 #[derive(Clone)]
-pub struct Services {
+pub struct ApiServices {
     pub info: ServerInfo,
     pub registry: Registry,
     pub tracking: Tracking,
     pub pipelines: PipelineExecutor,
     pub deployments: Deployments,
-    pub logs: Logs,
+    pub logs: DeploymentLogs,
     /// What requests change, until that is done.
     pub changes: Changes,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use eyot_api::Client;
+use eyot_api::ApiClient;
 use eyot_core::config::{ComponentGrants, Config, ModelGrants};
 use eyot_core::{Error, Name, Result};
 use eyot_deploy::RevisionGrants;
@@ -92,7 +92,7 @@ pub(crate) fn is_model_file(source: &str) -> bool {
 }
 
 /// A model as a reference of a server: a file is pushed first, with those beside it that it takes weights from.
-pub(crate) async fn reference(client: &Client, name: &str, source: &str) -> Result<String> {
+pub(crate) async fn reference(client: &ApiClient, name: &str, source: &str) -> Result<String> {
     let path = Path::new(source);
     let found = match path.is_dir() {
         true => ModelPath::in_folder(path)?,

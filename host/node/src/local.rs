@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use eyot_api::Client;
+use eyot_api::ApiClient;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
 use eyot_http::{Connections, Listener};
@@ -17,7 +17,7 @@ use crate::platform::Platform;
 /// Both planes, until it is closed.
 pub(crate) struct Local {
     platform: Platform,
-    client: Client,
+    client: ApiClient,
     api: String,
     gateway: String,
     stop: watch::Sender<bool>,
@@ -75,7 +75,8 @@ impl Local {
         )?;
         let (stop, stopping) = watch::channel(false);
         let services = platform.services(&gateway);
-        let listener = Listener { socket: api, tls, limits, connections, buffers: eyot_api::BUFFERS };
+        let listener =
+            Listener { socket: api, tls, limits, connections, buffers: eyot_api::CONNECTION_BUFFERS };
         let control = eyot_api::serve(
             listener,
             guard(config)?,
@@ -90,11 +91,11 @@ impl Local {
                 Ok(())
             }),
         ];
-        let client = Client::new(Transport::local(platform.router()));
+        let client = ApiClient::new(Transport::local(platform.router()));
         Ok(Self { platform, client, api: api_url, gateway, stop, serving, announced: None, _dir: dir })
     }
 
-    pub(crate) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &ApiClient {
         &self.client
     }
 

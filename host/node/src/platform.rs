@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eyot_api::{Logs, ServerInfo, Services};
+use eyot_api::{ApiServices, DeploymentLogs, ServerInfo};
 use eyot_core::config::{Anonymous, Config};
 use eyot_core::{Clock, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
@@ -27,7 +27,7 @@ pub(crate) struct Platform {
     pub(crate) deployments: Deployments,
     /// What commands on this data folder show to the server that runs on it.
     pub(crate) secret: LocalSecret,
-    services: Services,
+    services: ApiServices,
     db: Database,
     stores: Stores,
     _lock: FolderLock,
@@ -69,7 +69,7 @@ impl Platform {
         let tracking = Tracking::new(db.clone());
         let gateway = Gateway::new(config.gateway.clone(), engine.lane());
         gateway.report_models(models.clone());
-        let logs = Logs::default();
+        let logs = DeploymentLogs::default();
         let stores = Stores::open(config, &db).await?;
         let stage = Stage::new(
             config,
@@ -96,7 +96,7 @@ impl Platform {
         let info = ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), gateway: None };
         let (deployments_too, changes) = (deployments.clone(), Changes::default());
         let services =
-            Services { info, registry, tracking, pipelines, deployments: deployments_too, logs, changes };
+            ApiServices { info, registry, tracking, pipelines, deployments: deployments_too, logs, changes };
         Ok(Self { gateway, deployments, secret, services, db, stores, _lock: lock })
     }
 
@@ -139,7 +139,7 @@ impl Platform {
     }
 
     /// The control plane of a server whose data plane listens at `gateway`.
-    pub(crate) fn services(&self, gateway: &str) -> Services {
+    pub(crate) fn services(&self, gateway: &str) -> ApiServices {
         let mut services = self.services.clone();
         services.info.gateway = Some(gateway.to_owned());
         services

@@ -1,6 +1,6 @@
 //! Whom a command talks to: a server, or the data folder itself when no server runs on it.
 
-use eyot_api::Client;
+use eyot_api::ApiClient;
 use eyot_core::config::Config;
 use eyot_core::{Error, Kind, Result};
 use eyot_oci::{Transport, Trust};
@@ -11,7 +11,7 @@ use crate::platform::Platform;
 
 /// An open connection. Every command goes through the same API, over a socket or in this process.
 pub(crate) struct Session {
-    client: Client,
+    client: ApiClient,
     gateway: Option<String>,
     config: Config,
     /// Keeps the data folder locked while it is used without a server.
@@ -35,7 +35,7 @@ impl Session {
         if let Some(secret) = std::env::var("EYOT_TOKEN").ok().or(local) {
             transport = transport.with_token(&secret)?;
         }
-        let client = Client::new(transport);
+        let client = ApiClient::new(transport);
         let info = client.server().await.map_err(|error| {
             let error = error.context(format!("no answer from {url}"));
             match error.hint_text() {
@@ -62,11 +62,11 @@ impl Session {
         };
         global.note_work_on(&config.data.dir);
         platform.refresh_layout().await?;
-        let client = Client::new(Transport::local(platform.router()));
+        let client = ApiClient::new(Transport::local(platform.router()));
         Ok(Self { client, gateway: None, config, _local: Some(platform) })
     }
 
-    pub(crate) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &ApiClient {
         &self.client
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eyot_api::{LogLine, Logs};
+use eyot_api::{DeploymentLogs, LogLine};
 use eyot_core::config::Config;
 use eyot_core::{Clock as _, Error, Name, Result, SystemClock};
 use eyot_deploy::{
@@ -27,7 +27,7 @@ pub(crate) struct Stage {
     models: Arc<Models>,
     store: Arc<dyn BlobStore>,
     gateway: Gateway,
-    logs: Logs,
+    logs: DeploymentLogs,
     limits: Limits,
     instances: Instances,
     concurrency: usize,
@@ -47,7 +47,7 @@ impl Stage {
         store: Arc<dyn BlobStore>,
         gateway: Gateway,
         stores: stores::Stores,
-        logs: Logs,
+        logs: DeploymentLogs,
     ) -> Self {
         let limits = Limits::from(&config.handlers);
         let instances = Instances { reuse: config.handlers.reuse, idle: config.gateway.concurrency };
@@ -297,7 +297,7 @@ impl StagedRevision for Ready {
 struct ToLog {
     deployment: String,
     revision: u64,
-    logs: Logs,
+    logs: DeploymentLogs,
 }
 
 impl Sink for ToLog {

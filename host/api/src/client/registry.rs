@@ -3,10 +3,10 @@
 use eyot_core::{Result, Timestamp};
 use eyot_oci::{Collection, LogEntry, Minted, Mode, Policy, Scope, Scrub, Token, Usage};
 
-use super::{Client, escape};
+use super::{ApiClient, escape};
 use crate::registry::{CollectRequest, TokenRequest};
 
-impl Client {
+impl ApiClient {
     /// What repositories may hold, and what they hold of it.
     pub async fn usage(&self) -> Result<Vec<Usage>> {
         self.get("/api/v1/registry/usage").await

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use eyot_api::{Client, DeployRequest};
+use eyot_api::{ApiClient, DeployRequest};
 use eyot_build::{BuildProfile, ComponentBuilder, ComponentProject, ToolFolder, component_manifest};
 use eyot_core::{Error, Name, Result, ResultExt};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -111,7 +111,7 @@ impl Server {
         Ok(Self::Own(Box::new(Local::up(&config).await?)))
     }
 
-    fn client(&self) -> &Client {
+    fn client(&self) -> &ApiClient {
         match self {
             Self::Running(session) => session.client(),
             Self::Own(local) => local.client(),

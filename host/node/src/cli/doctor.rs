@@ -136,7 +136,7 @@ async fn server(global: &Global, config: &Config) -> Finding {
 }
 
 async fn ask(url: &str, trust: &Trust) -> Result<String> {
-    let client = eyot_api::Client::new(eyot_oci::Transport::connect(url, trust)?);
+    let client = eyot_api::ApiClient::new(eyot_oci::Transport::connect(url, trust)?);
     Ok(client.server().await?.version)
 }
 

@@ -2,7 +2,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use eyot_api::Client;
+use eyot_api::ApiClient;
 use eyot_core::{Error, Result, ResultExt};
 use eyot_pipelines::{PipelineRun, StepRun};
 
@@ -56,7 +56,7 @@ impl Runs {
 }
 
 /// Writes an artifact to a file, which is there whole or not at all.
-async fn fetch(client: &Client, id: &str, artifact: &str, file: &Path) -> Result<u64> {
+async fn fetch(client: &ApiClient, id: &str, artifact: &str, file: &Path) -> Result<u64> {
     let (step, name) = artifact.rsplit_once('.').ok_or_else(|| {
         Error::invalid(format!("'{artifact}' names no output")).hint("write STEP.OUTPUT, as in export.model")
     })?;

@@ -72,7 +72,8 @@ impl Up {
         let (stop, stopping) = watch::channel(false);
         let data_plane = tokio::spawn(gateway.serve(stopped(stopping.clone())));
         let services = platform.services(&running.gateway);
-        let listener = Listener { socket: api, tls, limits, connections, buffers: eyot_api::BUFFERS };
+        let listener =
+            Listener { socket: api, tls, limits, connections, buffers: eyot_api::CONNECTION_BUFFERS };
         let control_plane =
             tokio::spawn(eyot_api::serve(listener, guard, config.api.clone(), services, stopped(stopping)));
         let announced = starting.announce(&config.data.dir, &running, &platform.secret)?;
