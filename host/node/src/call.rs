@@ -22,7 +22,7 @@ use crate::output::aside;
 use crate::visible::visible;
 
 /// A component that can be called, with a store of its own for artifacts.
-pub(crate) struct Callable {
+pub(crate) struct CallableComponent {
     component: Component,
     models: Arc<Models>,
     limits: Limits,
@@ -31,12 +31,12 @@ pub(crate) struct Callable {
 }
 
 /// What a call gave.
-pub(crate) struct Called {
+pub(crate) struct CallOutcome {
     pub(crate) value: Value,
     pub(crate) artifacts: Vec<Artifact>,
 }
 
-impl Callable {
+impl CallableComponent {
     /// Compiles the component, or takes it out of the cache.
     pub(crate) async fn new(config: &Config, engine: &Engine, wasm: Bytes) -> Result<Self> {
         let store: Arc<dyn BlobStore> = Arc::new(Memory::default());
@@ -68,8 +68,8 @@ impl Callable {
         inputs: &Map<String, Value>,
         outputs: &[String],
         dir: &Path,
-    ) -> (Result<Called>, String) {
-        let printed = Arc::new(Printed::default());
+    ) -> (Result<CallOutcome>, String) {
+        let printed = Arc::new(PrintedText::default());
         let called = self.command(inputs, outputs, dir, printed.clone()).await;
         let said =
             printed.0.lock().map_or_else(|poisoned| poisoned.into_inner().clone(), |said| said.clone());
@@ -81,8 +81,8 @@ impl Callable {
         inputs: &Map<String, Value>,
         outputs: &[String],
         dir: &Path,
-        sink: Arc<Printed>,
-    ) -> Result<Called> {
+        sink: Arc<PrintedText>,
+    ) -> Result<CallOutcome> {
         let function = self
             .interface()
             .program()
@@ -112,7 +112,7 @@ impl Callable {
             store: self.store.clone(),
         };
         let outcome = self.component.run_command(call).await?;
-        Ok(Called {
+        Ok(CallOutcome {
             value: Value::Object(outcome.outputs.into_iter().collect()),
             artifacts: outcome.artifacts,
         })
@@ -127,7 +127,7 @@ impl Callable {
         function: &str,
         given: &Map<String, Value>,
         dir: &Path,
-    ) -> Result<Called> {
+    ) -> Result<CallOutcome> {
         let function = self.function(function)?.clone();
         let (mut arguments, mut media_types) = (IndexMap::new(), BTreeMap::new());
         for (name, value) in given {
@@ -165,7 +165,7 @@ impl Callable {
             None if one => Value::Null,
             _ => Value::Object(outcome.outputs.into_iter().collect()),
         };
-        Ok(Called { value, artifacts })
+        Ok(CallOutcome { value, artifacts })
     }
 
     /// Stores what an argument stands for.
@@ -214,9 +214,9 @@ fn media_type(path: &Path) -> &'static str {
 
 /// What a program prints, kept; what goes to stderr is for whoever called it.
 #[derive(Default)]
-struct Printed(Mutex<String>);
+struct PrintedText(Mutex<String>);
 
-impl Sink for Printed {
+impl Sink for PrintedText {
     fn line(&self, stream: Stream, line: &str) {
         if stream == Stream::Stderr {
             return ToStderr.line(stream, line);

@@ -44,7 +44,7 @@ use eyot_core::Result;
 use eyot_core::config::{Config, Setting};
 
 use crate::folder;
-use crate::output::{Colour, Output};
+use crate::output::{ColourChoice, CommandOutput};
 
 pub(crate) use arguments::in_one_place;
 
@@ -57,16 +57,16 @@ pub(crate) use arguments::in_one_place;
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub(crate) struct Arguments {
+pub(crate) struct CliArguments {
     #[command(flatten)]
-    global: Global,
+    global: GlobalOptions,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 /// Options of every command, before or after it. Where one that has one value is given several times, the last counts.
 #[derive(Debug, Args)]
-pub(crate) struct Global {
+pub(crate) struct GlobalOptions {
     /// Prints JSON instead of words.
     #[arg(long, global = true, overrides_with = "json", help_heading = "Global options")]
     json: bool,
@@ -80,7 +80,7 @@ pub(crate) struct Global {
         env = "EYOT_COLOR",
         help_heading = "Global options"
     )]
-    color: Colour,
+    color: ColourChoice,
     /// The server to talk to [default: the one running on the data folder; without one, the folder itself].
     #[arg(
         long,
@@ -120,49 +120,49 @@ pub(crate) struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Up(up::Up),
-    New(new::New),
-    Build(build::Build),
-    Test(test::Test),
-    Invoke(invoke::Invoke),
-    Dev(dev::Dev),
-    Push(push::Push),
-    Pull(pull::Pull),
-    Ls(ls::Ls),
-    Inspect(inspect::Inspect),
-    Run(run::Run),
-    Runs(runs::Runs),
-    Models(models::Models),
-    Deploy(deploy::Deploy),
-    Undeploy(undeploy::Undeploy),
-    Traffic(traffic::Traffic),
-    Deployments(deployments::Deployments),
-    Logs(logs::ShowLogs),
-    Predict(predict::Predict),
-    Backend(backend::Backend),
-    Verify(verify::Verify),
-    Release(release::Release),
-    Export(export::Export),
-    Import(import::Import),
-    Key(key::Key),
-    Sign(sign::Sign),
-    Policy(policy::Policy),
-    Audit(audit::Audit),
-    Gc(gc::Gc),
-    Token(token::Token),
-    Doctor(doctor::Doctor),
-    Config(config::Show),
-    Version(version::Version),
+enum CliCommand {
+    Up(up::UpCommand),
+    New(new::NewCommand),
+    Build(build::BuildCommand),
+    Test(test::TestCommand),
+    Invoke(invoke::InvokeCommand),
+    Dev(dev::DevCommand),
+    Push(push::PushCommand),
+    Pull(pull::PullCommand),
+    Ls(ls::LsCommand),
+    Inspect(inspect::InspectCommand),
+    Run(run::RunCommand),
+    Runs(runs::RunsCommand),
+    Models(models::ModelsCommand),
+    Deploy(deploy::DeployCommand),
+    Undeploy(undeploy::UndeployCommand),
+    Traffic(traffic::TrafficCommand),
+    Deployments(deployments::DeploymentsCommand),
+    Logs(logs::LogsCommand),
+    Predict(predict::PredictCommand),
+    Backend(backend::BackendCommand),
+    Verify(verify::VerifyCommand),
+    Release(release::ReleaseCommand),
+    Export(export::ExportCommand),
+    Import(import::ImportCommand),
+    Key(key::KeyCommand),
+    Sign(sign::SignCommand),
+    Policy(policy::PolicyCommand),
+    Audit(audit::AuditCommand),
+    Gc(gc::GcCommand),
+    Token(token::TokenCommand),
+    Doctor(doctor::DoctorCommand),
+    Config(config::ConfigCommand),
+    Version(version::VersionCommand),
 }
 
-impl Arguments {
-    pub(crate) fn output(&self) -> Output {
-        Output::new(self.global.json, self.global.color)
+impl CliArguments {
+    pub(crate) fn output(&self) -> CommandOutput {
+        CommandOutput::new(self.global.json, self.global.color)
     }
 }
 
-impl Global {
+impl GlobalOptions {
     /// The configuration: defaults, file, environment, flags.
     pub(crate) fn config(&self) -> Result<Config> {
         let mut settings = Setting::from_environment(std::env::vars());
@@ -204,8 +204,8 @@ impl Global {
 
 /// Runs the command. A server that waits for the folder that the command works on is waited for in turn: what was
 /// deployed there serves when the command is over.
-pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
-    let Arguments { global, command } = arguments;
+pub(crate) async fn run(arguments: CliArguments, output: &CommandOutput) -> Result<()> {
+    let CliArguments { global, command } = arguments;
     command.run(&global, output).await?;
     match global.worked_on.get() {
         Some(dir) => folder::wait_for_start(dir).await,
@@ -213,42 +213,42 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<()> {
     }
 }
 
-impl Command {
-    async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl CliCommand {
+    async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         match self {
-            Command::Up(command) => command.run(global, output).await,
-            Command::New(command) => command.run(output),
-            Command::Build(command) => command.run(global, output).await,
-            Command::Test(command) => command.run(global, output).await,
-            Command::Invoke(command) => command.run(global, output).await,
-            Command::Dev(command) => command.run(global, output).await,
-            Command::Push(command) => command.run(global, output).await,
-            Command::Pull(command) => command.run(global, output).await,
-            Command::Ls(command) => command.run(global, output).await,
-            Command::Inspect(command) => command.run(global, output).await,
-            Command::Run(command) => command.run(global, output).await,
-            Command::Runs(command) => command.run(global, output).await,
-            Command::Models(command) => command.run(global, output).await,
-            Command::Deploy(command) => command.run(global, output).await,
-            Command::Undeploy(command) => command.run(global, output).await,
-            Command::Traffic(command) => command.run(global, output).await,
-            Command::Deployments(command) => command.run(global, output).await,
-            Command::Logs(command) => command.run(global, output).await,
-            Command::Predict(command) => command.run(global, output).await,
-            Command::Backend(command) => command.run(global, output).await,
-            Command::Verify(command) => command.run(global, output).await,
-            Command::Release(command) => command.run(global, output).await,
-            Command::Export(command) => command.run(global, output).await,
-            Command::Import(command) => command.run(global, output).await,
-            Command::Key(command) => command.run(output),
-            Command::Sign(command) => command.run(global, output).await,
-            Command::Policy(command) => command.run(global, output).await,
-            Command::Audit(command) => command.run(global, output).await,
-            Command::Gc(command) => command.run(global, output).await,
-            Command::Token(command) => command.run(global, output).await,
-            Command::Doctor(command) => command.run(global, output).await,
-            Command::Config(command) => command.run(global, output),
-            Command::Version(command) => command.run(output),
+            CliCommand::Up(command) => command.run(global, output).await,
+            CliCommand::New(command) => command.run(output),
+            CliCommand::Build(command) => command.run(global, output).await,
+            CliCommand::Test(command) => command.run(global, output).await,
+            CliCommand::Invoke(command) => command.run(global, output).await,
+            CliCommand::Dev(command) => command.run(global, output).await,
+            CliCommand::Push(command) => command.run(global, output).await,
+            CliCommand::Pull(command) => command.run(global, output).await,
+            CliCommand::Ls(command) => command.run(global, output).await,
+            CliCommand::Inspect(command) => command.run(global, output).await,
+            CliCommand::Run(command) => command.run(global, output).await,
+            CliCommand::Runs(command) => command.run(global, output).await,
+            CliCommand::Models(command) => command.run(global, output).await,
+            CliCommand::Deploy(command) => command.run(global, output).await,
+            CliCommand::Undeploy(command) => command.run(global, output).await,
+            CliCommand::Traffic(command) => command.run(global, output).await,
+            CliCommand::Deployments(command) => command.run(global, output).await,
+            CliCommand::Logs(command) => command.run(global, output).await,
+            CliCommand::Predict(command) => command.run(global, output).await,
+            CliCommand::Backend(command) => command.run(global, output).await,
+            CliCommand::Verify(command) => command.run(global, output).await,
+            CliCommand::Release(command) => command.run(global, output).await,
+            CliCommand::Export(command) => command.run(global, output).await,
+            CliCommand::Import(command) => command.run(global, output).await,
+            CliCommand::Key(command) => command.run(output),
+            CliCommand::Sign(command) => command.run(global, output).await,
+            CliCommand::Policy(command) => command.run(global, output).await,
+            CliCommand::Audit(command) => command.run(global, output).await,
+            CliCommand::Gc(command) => command.run(global, output).await,
+            CliCommand::Token(command) => command.run(global, output).await,
+            CliCommand::Doctor(command) => command.run(global, output).await,
+            CliCommand::Config(command) => command.run(global, output),
+            CliCommand::Version(command) => command.run(output),
         }
     }
 }

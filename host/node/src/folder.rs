@@ -14,7 +14,7 @@ use crate::output::aside;
 
 /// Where a running server answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Running {
+pub(crate) struct RunningServer {
     pub(crate) pid: u32,
     pub(crate) api: String,
     pub(crate) gateway: String,
@@ -24,7 +24,7 @@ pub(crate) struct Running {
     pub(crate) certificate: Option<Digest>,
 }
 
-impl Running {
+impl RunningServer {
     /// Whom to believe to be this server.
     pub(crate) fn trust(&self) -> Trust {
         self.certificate.map_or(Trust::System, Trust::Exactly)
@@ -33,9 +33,9 @@ impl Running {
 
 /// What stands in the file beside the lock.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Reachable {
+pub(crate) struct ReachableServer {
     #[serde(flatten)]
-    pub(crate) running: Running,
+    pub(crate) running: RunningServer,
     /// See [`LocalSecret`]; the file is readable by the folder's owner alone.
     #[serde(default)]
     pub(crate) secret: String,
@@ -58,7 +58,7 @@ const NOTE_DELAY: Duration = Duration::from_secs(1);
 /// The server that has the data folder open, if one does; one that is starting is waited for.
 ///
 /// Fails with `Unavailable` when it does not come to answer.
-pub(crate) async fn server(dir: &Path) -> Result<Option<Reachable>> {
+pub(crate) async fn server(dir: &Path) -> Result<Option<ReachableServer>> {
     wait_for_start(dir).await?;
     running(dir)
 }
@@ -79,7 +79,7 @@ pub(crate) async fn wait_for_start(dir: &Path) -> Result<()> {
         Err(error) => return Err(error.into()),
     };
     let note = || format!("waiting for the server that is starting on {}", dir.display());
-    let is_over = locked(file, Mode::Shared, START_TIMEOUT, note).await?.is_some();
+    let is_over = locked(file, LockMode::Shared, START_TIMEOUT, note).await?.is_some();
     is_over.then_some(()).ok_or_else(|| {
         Error::unavailable(format!("the server on {} is still starting", dir.display()))
             .hint("its log says what it does; try again when it answers")
@@ -94,7 +94,7 @@ fn is_starting(dir: &Path) -> Result<bool> {
     }
 }
 
-fn running(dir: &Path) -> Result<Option<Reachable>> {
+fn running(dir: &Path) -> Result<Option<ReachableServer>> {
     match File::open(dir.join(LOCK_FILE)) {
         Ok(file) if is_held(&file)? => {}
         Ok(_) => return Ok(None),
@@ -121,7 +121,7 @@ fn is_held(file: &File) -> Result<bool> {
 }
 
 #[derive(Clone, Copy)]
-enum Mode {
+enum LockMode {
     Shared,
     Exclusive,
 }
@@ -130,13 +130,13 @@ enum Mode {
 /// what for.
 async fn locked(
     file: File,
-    mode: Mode,
+    mode: LockMode,
     timeout: Duration,
     note: impl FnOnce() -> String,
 ) -> Result<Option<File>> {
     let tried = match mode {
-        Mode::Shared => file.try_lock_shared(),
-        Mode::Exclusive => file.try_lock(),
+        LockMode::Shared => file.try_lock_shared(),
+        LockMode::Exclusive => file.try_lock(),
     };
     match tried {
         Ok(()) => return Ok(Some(file)),
@@ -146,8 +146,8 @@ async fn locked(
     // A thread that waits in vain ends with the process.
     let mut waiting = tokio::task::spawn_blocking(move || {
         match mode {
-            Mode::Shared => file.lock_shared()?,
-            Mode::Exclusive => file.lock()?,
+            LockMode::Shared => file.lock_shared()?,
+            LockMode::Exclusive => file.lock()?,
         }
         Ok::<_, std::io::Error>(file)
     });
@@ -174,7 +174,7 @@ impl StartingServer {
     pub(crate) async fn begin(dir: &Path) -> Result<Self> {
         let file = create(dir, STARTING_FILE)?;
         let note = || format!("waiting for another server that is starting on {}", dir.display());
-        let file = locked(file, Mode::Exclusive, START_TIMEOUT, note).await?;
+        let file = locked(file, LockMode::Exclusive, START_TIMEOUT, note).await?;
         file.map(|file| Self { _file: file }).ok_or_else(|| in_use(dir))
     }
 
@@ -182,11 +182,11 @@ impl StartingServer {
     pub(crate) fn announce(
         self,
         dir: &Path,
-        running: &Running,
+        running: &RunningServer,
         secret: &LocalSecret,
     ) -> Result<AnnouncedServer> {
         let path = dir.join(ADDRESS_FILE);
-        let reachable = Reachable { running: running.clone(), secret: secret.reveal().to_owned() };
+        let reachable = ReachableServer { running: running.clone(), secret: secret.reveal().to_owned() };
         let text = serde_json::to_string_pretty(&reachable)
             .map_err(|error| Error::internal("an address has no JSON form").because(error))?;
         // Temporary files are made for their owner's eyes only.
@@ -230,7 +230,7 @@ impl FolderLock {
             return Err(in_use(dir));
         }
         let note = || format!("waiting for a command that works on {}", dir.display());
-        let file = locked(create(dir, LOCK_FILE)?, Mode::Exclusive, COMMAND_TIMEOUT, note).await?;
+        let file = locked(create(dir, LOCK_FILE)?, LockMode::Exclusive, COMMAND_TIMEOUT, note).await?;
         file.map(|file| Self::taken(dir, file)).ok_or_else(|| in_use(dir))
     }
 
@@ -259,8 +259,8 @@ mod tests {
 
     use super::*;
 
-    fn running_at(api: &str) -> Running {
-        Running { pid: 1, api: api.to_owned(), gateway: String::new(), certificate: None }
+    fn running_at(api: &str) -> RunningServer {
+        RunningServer { pid: 1, api: api.to_owned(), gateway: String::new(), certificate: None }
     }
 
     #[tokio::test]

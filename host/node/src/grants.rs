@@ -39,14 +39,19 @@ pub(crate) struct GrantOptions {
 
 /// What is granted, with models as they were written.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Granted {
+pub(crate) struct GrantedNames {
     pub(crate) models: BTreeMap<String, String>,
     pub(crate) grants: RevisionGrants,
 }
 
 impl GrantOptions {
     /// What a deployment is granted: what is written in the eyot.toml of `dir`, and these over it.
-    pub(crate) fn over(&self, written: &ComponentGrants, dir: &Path, deployment: &Name) -> Result<Granted> {
+    pub(crate) fn over(
+        &self,
+        written: &ComponentGrants,
+        dir: &Path,
+        deployment: &Name,
+    ) -> Result<GrantedNames> {
         let file = |source: &String| match is_model_file(source) {
             true => dir.join(source).to_string_lossy().into_owned(),
             false => source.clone(),
@@ -72,7 +77,10 @@ impl GrantOptions {
         databases.extend(labelled(deployment, &self.databases)?);
         let mut http = written.http.clone();
         http.extend(self.http.iter().filter(|host| !written.http.contains(*host)).cloned());
-        Ok(Granted { models, grants: RevisionGrants { http, variables, environment, stores, databases } })
+        Ok(GrantedNames {
+            models,
+            grants: RevisionGrants { http, variables, environment, stores, databases },
+        })
     }
 }
 

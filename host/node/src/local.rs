@@ -11,12 +11,12 @@ use eyot_oci::{Transport, Trust};
 use tokio::sync::watch;
 
 use crate::cli::up::{bind, guard, stopped, url};
-use crate::folder::{AnnouncedServer, Running};
-use crate::platform::Platform;
+use crate::folder::{AnnouncedServer, RunningServer};
+use crate::platform::ServerPlatform;
 
 /// Both planes, until it is closed.
-pub(crate) struct Local {
-    platform: Platform,
+pub(crate) struct LocalServer {
+    platform: ServerPlatform,
     client: ApiClient,
     api: String,
     gateway: String,
@@ -27,7 +27,7 @@ pub(crate) struct Local {
     _dir: Option<tempfile::TempDir>,
 }
 
-impl Local {
+impl LocalServer {
     /// A server over an empty data folder of its own, which shares the compiled code of the user's.
     pub(crate) async fn fresh(config: &Config) -> Result<Self> {
         let dir = tempfile::tempdir()?;
@@ -39,24 +39,24 @@ impl Local {
         config.data.dir = dir.path().to_owned();
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         (config.api.listen, config.gateway.listen) = (free, free);
-        let platform = Platform::open(&config).await?;
+        let platform = ServerPlatform::open(&config).await?;
         Self::over(platform, &config, Some(dir)).await
     }
 
     /// A server over the user's own data folder, as `eyot up` runs it.
     pub(crate) async fn up(config: &Config) -> Result<Self> {
-        let (platform, starting) = Platform::start(config).await?;
+        let (platform, starting) = ServerPlatform::start(config).await?;
         let mut local = Self::over(platform, config, None).await?;
         local.platform.deployments.restore().await?;
         let certificate = config.api.tls().map(|(cert, _)| Trust::fingerprint(cert)).transpose()?;
         let (pid, api, gateway) = (std::process::id(), local.api.clone(), local.gateway.clone());
-        let running = Running { pid, api, gateway, certificate };
+        let running = RunningServer { pid, api, gateway, certificate };
         let announced = starting.announce(&config.data.dir, &running, &local.platform.secret)?;
         local.announced = Some(announced);
         Ok(local)
     }
 
-    async fn over(platform: Platform, config: &Config, dir: Option<tempfile::TempDir>) -> Result<Self> {
+    async fn over(platform: ServerPlatform, config: &Config, dir: Option<tempfile::TempDir>) -> Result<Self> {
         platform.check_exposure(config).await?;
         let api = bind("api.listen", config.api.listen).await?;
         let listener = bind("gateway.listen", config.gateway.listen).await?;

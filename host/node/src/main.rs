@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let arguments = cli::Arguments::parse_from(cli::in_one_place(std::env::args_os().collect()));
+    let arguments = cli::CliArguments::parse_from(cli::in_one_place(std::env::args_os().collect()));
     let output = arguments.output();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("eyot").build();
     let outcome = match runtime {

@@ -14,7 +14,7 @@ use crate::visible::visible;
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Colour {
+pub(crate) enum ColourChoice {
     /// On a terminal, unless NO_COLOR is set.
     #[default]
     Auto,
@@ -24,7 +24,7 @@ pub(crate) enum Colour {
 
 /// How this run of the program speaks.
 #[derive(Clone, Debug)]
-pub(crate) struct Output {
+pub(crate) struct CommandOutput {
     json: bool,
     colour: bool,
     /// What this process ends with where all went well.
@@ -33,7 +33,7 @@ pub(crate) struct Output {
 
 /// A word that is coloured by what it means; the word alone says the same.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Tone {
+pub(crate) enum TextTone {
     Good,
     Bad,
     Dim,
@@ -43,12 +43,12 @@ pub(crate) enum Tone {
 /// Who waits for longer wants to know what for.
 const LONG_WAIT: Duration = Duration::from_secs(3);
 
-impl Output {
-    pub(crate) fn new(json: bool, colour: Colour) -> Self {
+impl CommandOutput {
+    pub(crate) fn new(json: bool, colour: ColourChoice) -> Self {
         let colour = match colour {
-            Colour::Always => true,
-            Colour::Never => false,
-            Colour::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            ColourChoice::Always => true,
+            ColourChoice::Never => false,
+            ColourChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         };
         Self { json, colour: colour && !json, status: Arc::default() }
     }
@@ -118,15 +118,15 @@ impl Output {
     }
 
     /// A word in a tone.
-    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+    pub(crate) fn paint(&self, tone: TextTone, text: &str) -> String {
         if !self.colour {
             return text.to_owned();
         }
         let code = match tone {
-            Tone::Good => "32",
-            Tone::Bad => "31",
-            Tone::Dim => "2",
-            Tone::Strong => "1",
+            TextTone::Good => "32",
+            TextTone::Bad => "31",
+            TextTone::Dim => "2",
+            TextTone::Strong => "1",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
@@ -182,11 +182,11 @@ impl Output {
 /// A build that is heard where a spinner turns.
 pub(crate) struct SpinnerReporter<'a> {
     spinner: &'a ProgressBar,
-    output: &'a Output,
+    output: &'a CommandOutput,
 }
 
 impl<'a> SpinnerReporter<'a> {
-    pub(crate) fn new(spinner: &'a ProgressBar, output: &'a Output) -> Self {
+    pub(crate) fn new(spinner: &'a ProgressBar, output: &'a CommandOutput) -> Self {
         Self { spinner, output }
     }
 }
@@ -217,7 +217,7 @@ pub(crate) fn aside(line: &str) {
 }
 
 /// Rows under headings, columns aligned, the last one ragged.
-pub(crate) fn table(output: &Output, headings: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(output: &CommandOutput, headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| plain_width(cell));
         cells.chain(headings.get(column).map(|heading| heading.len())).max().unwrap_or_default()
@@ -233,7 +233,7 @@ pub(crate) fn table(output: &Output, headings: &[&str], rows: &[Vec<String>]) ->
         }
         text
     };
-    let headings: Vec<_> = headings.iter().map(|heading| output.paint(Tone::Dim, heading)).collect();
+    let headings: Vec<_> = headings.iter().map(|heading| output.paint(TextTone::Dim, heading)).collect();
     let mut lines = vec![line(&headings)];
     lines.extend(rows.iter().map(|row| line(row)));
     lines.join("\n")
@@ -265,10 +265,12 @@ mod tests {
 
     #[test]
     fn columns_align_whatever_their_colour() {
-        let output = Output { json: false, colour: true, status: Arc::default() };
-        let rows =
-            [vec![output.paint(Tone::Good, "ok"), "x".to_owned()], vec!["longer".to_owned(), "y".to_owned()]];
-        let plain = Output { json: false, colour: false, status: Arc::default() };
+        let output = CommandOutput { json: false, colour: true, status: Arc::default() };
+        let rows = [
+            vec![output.paint(TextTone::Good, "ok"), "x".to_owned()],
+            vec!["longer".to_owned(), "y".to_owned()],
+        ];
+        let plain = CommandOutput { json: false, colour: false, status: Arc::default() };
         let expected = "STATE   NAME\n\x1b[32mok\x1b[0m      x\nlonger  y";
         assert_eq!(table(&plain, &["STATE", "NAME"], &rows), expected);
     }

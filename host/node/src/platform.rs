@@ -16,24 +16,24 @@ use eyot_store::{BlobStore, Directory, Memory};
 use eyot_tracking::Tracking;
 
 use crate::folder::{FolderLock, StartingServer};
-use crate::publisher::Publisher;
+use crate::publisher::RegistryPublisher;
 use crate::runner::WasmRunner;
-use crate::staging::Stage;
-use crate::stores::Stores;
+use crate::staging::RevisionLoader;
+use crate::stores::GuestStores;
 
 /// A server's parts, holding the data folder's lock.
-pub(crate) struct Platform {
+pub(crate) struct ServerPlatform {
     pub(crate) gateway: Gateway,
     pub(crate) deployments: Deployments,
     /// What commands on this data folder show to the server that runs on it.
     pub(crate) secret: LocalSecret,
     services: ApiServices,
     db: Database,
-    stores: Stores,
+    stores: GuestStores,
     _lock: FolderLock,
 }
 
-impl Platform {
+impl ServerPlatform {
     /// Opens the data folder, alone. What a killed process left half done is cleaned up here.
     ///
     /// Fails with `Conflict` when another process has the folder open.
@@ -70,8 +70,8 @@ impl Platform {
         let gateway = Gateway::new(config.gateway.clone(), engine.lane());
         gateway.report_models(models.clone());
         let logs = DeploymentLogs::default();
-        let stores = Stores::open(config, &db).await?;
-        let stage = Stage::new(
+        let stores = GuestStores::open(config, &db).await?;
+        let stage = RevisionLoader::new(
             config,
             engine.clone(),
             models.clone(),
@@ -82,7 +82,7 @@ impl Platform {
         );
         let deployments = Deployments::new(db.clone(), store.clone(), Arc::new(stage), clock);
         let runner = WasmRunner::new(config, engine, models.clone(), store.clone());
-        let publisher = Publisher::new(registry.clone(), models, store.clone(), dir);
+        let publisher = RegistryPublisher::new(registry.clone(), models, store.clone(), dir);
         let parallel = threads(config.steps.parallel);
         let pipelines = PipelineExecutor::new(
             db.clone(),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::keys;
 
 /// Publishes under `models/NAME`.
-pub(crate) struct Publisher {
+pub(crate) struct RegistryPublisher {
     registry: Registry,
     models: Arc<Models>,
     store: Arc<dyn BlobStore>,
@@ -23,7 +23,7 @@ pub(crate) struct Publisher {
     key: PathBuf,
 }
 
-impl Publisher {
+impl RegistryPublisher {
     pub(crate) fn new(
         registry: Registry,
         models: Arc<Models>,
@@ -41,7 +41,7 @@ impl Publisher {
 }
 
 #[async_trait]
-impl ModelPublisher for Publisher {
+impl ModelPublisher for RegistryPublisher {
     async fn publish(&self, model: &str, weights: &Digest) -> Result<String> {
         let name: Name = model.parse()?;
         // What no back end can load must not become a version that somebody deploys.

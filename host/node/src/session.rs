@@ -5,22 +5,22 @@ use eyot_core::config::Config;
 use eyot_core::{Error, Kind, Result};
 use eyot_oci::{Transport, Trust};
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::folder;
-use crate::platform::Platform;
+use crate::platform::ServerPlatform;
 
 /// An open connection. Every command goes through the same API, over a socket or in this process.
-pub(crate) struct Session {
+pub(crate) struct ApiSession {
     client: ApiClient,
     gateway: Option<String>,
     config: Config,
     /// Keeps the data folder locked while it is used without a server.
-    _local: Option<Platform>,
+    _local: Option<ServerPlatform>,
 }
 
-impl Session {
+impl ApiSession {
     /// With the server that `--server` names or that runs on the data folder, if there is one.
-    pub(crate) async fn running(global: &Global) -> Result<Option<Self>> {
+    pub(crate) async fn running(global: &GlobalOptions) -> Result<Option<Self>> {
         let config = global.config()?;
         let running = match global.server() {
             Some(url) => Some((url.to_owned(), trust(&config), None)),
@@ -47,13 +47,13 @@ impl Session {
     }
 
     /// Takes `--server` if given; else the server that runs on the data folder; else the folder.
-    pub(crate) async fn open(global: &Global) -> Result<Self> {
+    pub(crate) async fn open(global: &GlobalOptions) -> Result<Self> {
         let config = global.config()?;
         let platform = loop {
             if let Some(session) = Self::running(global).await? {
                 return Ok(session);
             }
-            match Platform::open(&config).await {
+            match ServerPlatform::open(&config).await {
                 Ok(platform) => break platform,
                 // A server was faster: it is waited for, and asked.
                 Err(error) if error.kind() == Kind::Conflict && folder::has_server(&config.data.dir)? => {}

@@ -22,7 +22,7 @@ use crate::stores;
 use crate::visible::visible;
 
 /// Loads revisions for the gateway.
-pub(crate) struct Stage {
+pub(crate) struct RevisionLoader {
     engine: Engine,
     models: Arc<Models>,
     store: Arc<dyn BlobStore>,
@@ -32,21 +32,21 @@ pub(crate) struct Stage {
     instances: Instances,
     concurrency: usize,
     queue: usize,
-    stores: stores::Stores,
+    stores: stores::GuestStores,
     batching: Batching,
-    closings: stores::Closings,
+    closings: stores::StoreClosings,
     /// What components may find missing, by deployment and revision.
     warned: Mutex<HashMap<(Name, u64), Vec<String>>>,
 }
 
-impl Stage {
+impl RevisionLoader {
     pub(crate) fn new(
         config: &Config,
         engine: Engine,
         models: Arc<Models>,
         store: Arc<dyn BlobStore>,
         gateway: Gateway,
-        stores: stores::Stores,
+        stores: stores::GuestStores,
         logs: DeploymentLogs,
     ) -> Self {
         let limits = Limits::from(&config.handlers);
@@ -65,7 +65,7 @@ impl Stage {
             stores,
             batching,
             logs,
-            closings: stores::Closings::default(),
+            closings: stores::StoreClosings::default(),
             warned: Mutex::default(),
         }
     }
@@ -84,8 +84,8 @@ impl Stage {
     }
 
     /// Loads what a spec names and starts it.
-    async fn parts(&self, name: &Name, revision: u64, spec: &RevisionSpec) -> Result<Parts> {
-        let mut parts = Parts::default();
+    async fn parts(&self, name: &Name, revision: u64, spec: &RevisionSpec) -> Result<LoadedParts> {
+        let mut parts = LoadedParts::default();
         let mut models = HashMap::new();
         for (granted, model) in &spec.models {
             let loaded = self.load(model, &spec.inference).await?;
@@ -156,7 +156,7 @@ impl Stage {
     }
 
     /// The routes of a revision that answers HTTP, which no other deployment may have.
-    fn routes(&self, name: &Name, spec: &RevisionSpec, parts: &Parts) -> Result<Vec<Route>> {
+    fn routes(&self, name: &Name, spec: &RevisionSpec, parts: &LoadedParts) -> Result<Vec<Route>> {
         let routes = match (&parts.web, spec.routes.as_slice()) {
             (None, []) => return Ok(Vec::new()),
             (None, [route, ..]) => {
@@ -173,7 +173,7 @@ impl Stage {
 
 /// What a revision answers with.
 #[derive(Default)]
-struct Parts {
+struct LoadedParts {
     predictor: Option<Arc<dyn Predictor>>,
     /// The same, where it is a component.
     handler: Option<Arc<Handler>>,
@@ -183,14 +183,14 @@ struct Parts {
     pins: Vec<Pin>,
 }
 
-impl Parts {
+impl LoadedParts {
     fn is_empty(&self) -> bool {
         self.predictor.is_none() && self.functions.is_none() && self.web.is_none()
     }
 }
 
 #[async_trait]
-impl DataPlane for Stage {
+impl DataPlane for RevisionLoader {
     async fn stage(
         &self,
         name: &Name,
@@ -199,7 +199,7 @@ impl DataPlane for Stage {
     ) -> Result<Box<dyn StagedRevision>> {
         let parts = self.parts(name, revision, spec).await?;
         let routes = self.routes(name, spec, &parts)?;
-        let Parts { predictor, handler, functions, web, pins } = parts;
+        let LoadedParts { predictor, handler, functions, web, pins } = parts;
         let platform = match spec.component {
             Some(_) => "eyot_component",
             None => "onnx",
@@ -219,7 +219,7 @@ impl DataPlane for Stage {
             queue: spec.limits.queue.unwrap_or(self.queue),
             pins,
         };
-        Ok(Box::new(Ready { gateway: self.gateway.clone(), revision, handler }))
+        Ok(Box::new(ReadyRevision { gateway: self.gateway.clone(), revision, handler }))
     }
 
     fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
@@ -273,14 +273,14 @@ fn settings(wanted: &InferenceOverrides) -> Settings {
     }
 }
 
-struct Ready {
+struct ReadyRevision {
     gateway: Gateway,
     revision: LoadedRevision,
     handler: Option<Arc<Handler>>,
 }
 
 #[async_trait]
-impl StagedRevision for Ready {
+impl StagedRevision for ReadyRevision {
     async fn check(&self) -> Result<()> {
         match &self.handler {
             Some(handler) => handler.check_models().await,

@@ -15,12 +15,12 @@ mod closing;
 mod sqlite;
 mod threads;
 
-pub(crate) use closing::{Closing, Closings};
-pub(crate) use sqlite::Sqlite;
+pub(crate) use closing::{StoreClosing, StoreClosings};
+pub(crate) use sqlite::SqliteDatabase;
 
 /// The stores of a data folder. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Stores {
+pub(crate) struct GuestStores {
     key_values: KeyValueFile,
     folder: PathBuf,
     database_limit: ByteCount,
@@ -30,7 +30,7 @@ pub(crate) struct Stores {
 /// The project of everything, as long as there is one.
 const PROJECT: &str = "default";
 
-impl Stores {
+impl GuestStores {
     /// Opens what lies in the folder, and moves there what lay in the server's own database.
     pub(crate) async fn open(config: &Config, server: &eyot_meta::Database) -> Result<Self> {
         let config::Data { dir, reserve, key_values, database, .. } = &config.data;
@@ -45,13 +45,13 @@ impl Stores {
 
     /// A key-value store of that name.
     pub(crate) fn key_value(&self, name: &Name) -> Arc<dyn KeyValue> {
-        Arc::new(Kept { values: self.key_values.store(name.as_str()), reserve: self.reserve.clone() })
+        Arc::new(OpenStore { values: self.key_values.store(name.as_str()), reserve: self.reserve.clone() })
     }
 
     /// A database of that name, for a deployment that may be taken away.
-    pub(crate) fn database(&self, name: &Name, closing: Arc<Closing>) -> Arc<dyn Database> {
+    pub(crate) fn database(&self, name: &Name, closing: Arc<StoreClosing>) -> Arc<dyn Database> {
         let path = self.folder.join(format!("{name}.db"));
-        Arc::new(Sqlite::new(path, self.database_limit, self.reserve.clone(), closing))
+        Arc::new(SqliteDatabase::new(path, self.database_limit, self.reserve.clone(), closing))
     }
 
     pub(crate) async fn close(&self) {
@@ -60,12 +60,12 @@ impl Stores {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct OpenStore {
     values: KeyValues,
     reserve: DiskReserve,
 }
 
-impl Kept {
+impl OpenStore {
     /// What is written lies in the journal before it lies in the file.
     fn check_room(&self, bytes: usize) -> Result<()> {
         self.reserve.check(2 * bytes as u64)
@@ -73,7 +73,7 @@ impl Kept {
 }
 
 #[async_trait]
-impl KeyValue for Kept {
+impl KeyValue for OpenStore {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         self.values.get(key).await
     }

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 
-use super::Arguments;
+use super::CliArguments;
 
 /// The arguments with the global options that stand before a command moved behind its name, before those that stand
 /// there already: of an option that is given in both places, clap would forget the first.
 pub(crate) fn in_one_place(arguments: Vec<OsString>) -> Vec<OsString> {
-    let root = Arguments::command();
+    let root = CliArguments::command();
     let globals: Vec<_> = root.get_arguments().filter(|argument| argument.is_global_set()).collect();
     let mut arguments = arguments.into_iter().peekable();
     let mut names: Vec<OsString> = arguments.next().into_iter().collect();
@@ -40,13 +40,13 @@ mod tests {
 
     use super::*;
 
-    fn parsed(words: &[&str]) -> Arguments {
+    fn parsed(words: &[&str]) -> CliArguments {
         let words = ["eyot"].iter().chain(words).map(OsString::from).collect();
-        Arguments::try_parse_from(in_one_place(words)).unwrap()
+        CliArguments::try_parse_from(in_one_place(words)).unwrap()
     }
 
     /// What the global options say, as far as they say anything.
-    fn said(arguments: &Arguments) -> String {
+    fn said(arguments: &CliArguments) -> String {
         let global = &arguments.global;
         let (data, config, server) = (&global.data, &global.config, &global.server);
         format!("{} {:?} {server:?} {data:?} {config:?} {:?}", global.json, global.color, global.settings)
@@ -62,7 +62,7 @@ mod tests {
             ("config", &["--config", "/a.toml"], &["--config", "/b.toml"]),
             ("settings", &["--set", "gateway.queue=1"], &["--set=gateway.queue=2"]),
         ];
-        let known = Arguments::command();
+        let known = CliArguments::command();
         let globals = known.get_arguments().filter(|argument| argument.is_global_set());
         let tested: Vec<_> = options.iter().map(|(name, ..)| *name).collect();
         assert_eq!(globals.map(|argument| argument.get_id().as_str()).collect::<Vec<_>>(), tested);

@@ -5,22 +5,22 @@ use eyot_core::{Error, Result, ResultExt as _};
 use eyot_oci::LogEntry;
 use serde::Serialize;
 
-use crate::cli::Global;
-use crate::output::Output;
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::CommandOutput;
+use crate::session::ApiSession;
 
 /// Shows and checks the registry's log: who pushed, tagged, signed and deleted what.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot audit export > log.jsonl\n  eyot audit verify\n  eyot audit verify log.jsonl --head 5f0c…"
 )]
-pub(crate) struct Audit {
+pub(crate) struct AuditCommand {
     #[command(subcommand)]
-    command: Command,
+    command: AuditAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum AuditAction {
     /// Prints every entry, one JSON object a line.
     Export,
     /// Checks that no entry was changed or taken out.
@@ -37,22 +37,22 @@ enum Command {
 
 /// What a log says that is in order.
 #[derive(Default, Serialize)]
-struct Checked {
+struct CheckedLog {
     entries: i64,
     /// The hash of the last entry: it stands for all.
     head: String,
 }
 
-impl Audit {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl AuditCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         match self.command {
-            Command::Export => {
+            AuditAction::Export => {
                 for entry in entries(global).await? {
                     output.event(&entry)?;
                 }
                 Ok(())
             }
-            Command::Verify { file, head } => {
+            AuditAction::Verify { file, head } => {
                 let log = match file {
                     Some(file) => read(&file)?,
                     None => entries(global).await?,
@@ -71,8 +71,8 @@ impl Audit {
     }
 }
 
-async fn entries(global: &Global) -> Result<Vec<LogEntry>> {
-    let session = Session::open(global).await?;
+async fn entries(global: &GlobalOptions) -> Result<Vec<LogEntry>> {
+    let session = ApiSession::open(global).await?;
     let mut log: Vec<LogEntry> = Vec::new();
     loop {
         let page = session.client().registry_log(log.last().map_or(0, |entry| entry.id)).await?;
@@ -92,11 +92,11 @@ fn read(file: &std::path::Path) -> Result<Vec<LogEntry>> {
     text.lines().enumerate().map(line).collect()
 }
 
-fn check(log: &[LogEntry]) -> Result<Checked> {
-    let mut checked = Checked::default();
+fn check(log: &[LogEntry]) -> Result<CheckedLog> {
+    let mut checked = CheckedLog::default();
     for entry in log {
         entry.check(checked.entries, &checked.head)?;
-        checked = Checked { entries: entry.id, head: entry.hash.clone() };
+        checked = CheckedLog { entries: entry.id, head: entry.hash.clone() };
     }
     Ok(checked)
 }

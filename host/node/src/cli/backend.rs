@@ -9,22 +9,22 @@ use eyot_nn::install::Package;
 use eyot_nn::{Backends, Precision, bench, install};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::model_path::ModelPath;
-use crate::output::{Output, table};
+use crate::output::{CommandOutput, table};
 
 /// Shows and installs the back ends that run models.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot backend list\n  eyot backend install onnxruntime\n  eyot backend install openvino\n  eyot backend bench model.onnx"
 )]
-pub(crate) struct Backend {
+pub(crate) struct BackendCommand {
     #[command(subcommand)]
-    action: Action,
+    action: BackendAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum BackendAction {
     /// Lists the back ends of this machine, the preferred one first.
     List,
     /// Fetches a back end with pip, checks its sha256 and puts it into the folder data.backends.
@@ -46,28 +46,28 @@ enum Action {
 }
 
 #[derive(Serialize)]
-struct Installed {
+struct InstalledBackend {
     name: String,
     library: PathBuf,
 }
 
 #[derive(Serialize)]
-struct Row {
+struct BackendRow {
     name: String,
     version: String,
     targets: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct Benched {
+struct ModelBench {
     #[serde(flatten)]
     report: bench::Report,
     /// What to deploy the model with.
-    advice: Vec<Advice>,
+    advice: Vec<DeployAdvice>,
 }
 
 #[derive(Serialize)]
-struct Advice {
+struct DeployAdvice {
     /// What it is best for.
     #[serde(rename = "for")]
     purpose: &'static str,
@@ -75,7 +75,7 @@ struct Advice {
     flags: Vec<String>,
 }
 
-fn advice(report: &bench::Report) -> Vec<Advice> {
+fn advice(report: &bench::Report) -> Vec<DeployAdvice> {
     let flags = |best: &bench::Measured| {
         let mut flags = vec![
             format!("--backend {}", best.ran_on.library()),
@@ -93,11 +93,11 @@ fn advice(report: &bench::Report) -> Vec<Advice> {
         ("many requests at bf16", report.busiest(Precision::Bf16)),
     ];
     let advice = best.into_iter().filter_map(|(purpose, best)| Some((purpose, best?)));
-    advice.map(|(purpose, best)| Advice { purpose, flags: flags(best) }).collect()
+    advice.map(|(purpose, best)| DeployAdvice { purpose, flags: flags(best) }).collect()
 }
 
-impl Benched {
-    fn to_text(&self, output: &Output) -> String {
+impl ModelBench {
+    fn to_text(&self, output: &CommandOutput) -> String {
         let headings = ["RUNS ON", "THREADS", "CALLERS", "P50", "P99", "PER SECOND", "LOAD", "BATCHING"];
         let cells = |way: &bench::Measured| {
             let batching = way.joined_16.map_or_else(
@@ -130,21 +130,22 @@ impl Benched {
     }
 }
 
-impl Backend {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl BackendCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let config = global.config()?;
         match self.action {
-            Action::List => {
+            BackendAction::List => {
                 let backends = Backends::open_as(&config.data.backends, &config.inference)?;
-                let row = |backend: &std::sync::Arc<dyn eyot_nn::Backend>| Row {
+                let row = |backend: &std::sync::Arc<dyn eyot_nn::Backend>| BackendRow {
                     name: backend.name().to_owned(),
                     version: backend.version().to_owned(),
                     targets: backend.targets().iter().map(ToString::to_string).collect(),
                 };
                 let rows: Vec<_> = backends.list().iter().map(row).collect();
                 output.result(&rows, |output| {
-                    let cells =
-                        |row: &Row| vec![row.name.clone(), row.version.clone(), row.targets.join(", ")];
+                    let cells = |row: &BackendRow| {
+                        vec![row.name.clone(), row.version.clone(), row.targets.join(", ")]
+                    };
                     table(
                         output,
                         &["BACK END", "VERSION", "TARGETS"],
@@ -152,7 +153,7 @@ impl Backend {
                     )
                 })
             }
-            Action::Bench { model, time } => {
+            BackendAction::Bench { model, time } => {
                 // Every back end, whichever the configuration prefers.
                 let backends = Backends::open(&config.data.backends, BackendChoice::Auto)?;
                 let files = ModelPath::at(&model)?.files()?;
@@ -166,14 +167,14 @@ impl Backend {
                 let report = report
                     .map_err(|error| Error::internal("the measurement ended early").because(error))??;
                 let advice = advice(&report);
-                let shown = Benched { report, advice };
+                let shown = ModelBench { report, advice };
                 output.result(&shown, |output| shown.to_text(output))
             }
-            Action::Install { name, wheel } => {
+            BackendAction::Install { name, wheel } => {
                 let package = install::named(&name)?;
                 let (dir, version) = (config.data.backends, package.version);
                 if let Some(library) = package.installed(&dir) {
-                    return output.result(&Installed { name, library: library.clone() }, |_| {
+                    return output.result(&InstalledBackend { name, library: library.clone() }, |_| {
                         format!("{} {version} is already here: {}", package.name, library.display())
                     });
                 }
@@ -183,7 +184,7 @@ impl Backend {
                     None => fetch(package, fetched.path(), output)?,
                 };
                 let library = package.install(&dir, &wheel)?;
-                output.result(&Installed { name, library: library.clone() }, |_| {
+                output.result(&InstalledBackend { name, library: library.clone() }, |_| {
                     format!("installed {} {version}: {}", package.name, library.display())
                 })
             }
@@ -192,7 +193,7 @@ impl Backend {
 }
 
 /// Lets pip fetch the wheel, so that the user's own index and certificates are used.
-fn fetch(package: &Package, dir: &std::path::Path, output: &Output) -> Result<PathBuf> {
+fn fetch(package: &Package, dir: &std::path::Path, output: &CommandOutput) -> Result<PathBuf> {
     let spinner = output.spinner(&format!("fetching {} {} with pip", package.name, package.version));
     let done = Command::new("python3").args(["-m", "pip"]).args(package.pip_arguments(dir)?).output();
     spinner.finish_and_clear();

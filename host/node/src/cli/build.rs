@@ -7,11 +7,11 @@ use eyot_core::config::Component;
 use eyot_core::{Digest, Result, ResultExt};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::offered::is_offered;
-use crate::output::{Output, SpinnerReporter, size};
+use crate::output::{CommandOutput, SpinnerReporter, size};
 use crate::plugs;
-use crate::session::Session;
+use crate::session::ApiSession;
 
 /// Builds the component of a folder with the tools of its language: rust, python, javascript, typescript, c, cpp or go.
 ///
@@ -19,7 +19,7 @@ use crate::session::Session;
 /// `plug` in its eyot.toml names are built too where they are folders, and linked into it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot build\n  eyot build components/handlers/digits-image")]
-pub(crate) struct Build {
+pub(crate) struct BuildCommand {
     /// Folders with an eyot.toml that has a section `component`.
     #[arg(default_value = ".")]
     dirs: Vec<PathBuf>,
@@ -29,7 +29,7 @@ pub(crate) struct Build {
 }
 
 #[derive(Serialize)]
-struct Built {
+struct BuiltComponent {
     name: String,
     version: String,
     file: PathBuf,
@@ -39,13 +39,13 @@ struct Built {
     missing: Vec<String>,
 }
 
-impl Build {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl BuildCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let tools = ToolFolder::new(&global.config()?.data.tools);
         let projects = self.dirs.iter().map(|dir| ComponentProject::new(dir, BuildProfile::Release));
         let mut projects = projects.collect::<Result<Vec<_>>>()?;
         if projects.iter().any(|project| !project.wanted_references().is_empty()) {
-            plugs::fetch(&mut projects, Session::open(global).await?.client()).await?;
+            plugs::fetch(&mut projects, ApiSession::open(global).await?.client()).await?;
         }
         let spinner = output.spinner("building");
         let reporter = SpinnerReporter::new(&spinner, output);
@@ -56,14 +56,14 @@ impl Build {
         let built =
             projects.iter().map(|project| self.built(project.component(), project.artifact().to_owned()));
         let built = built.collect::<Result<Vec<_>>>()?;
-        for Built { name, missing, .. } in built.iter().filter(|one| !one.missing.is_empty()) {
+        for BuiltComponent { name, missing, .. } in built.iter().filter(|one| !one.missing.is_empty()) {
             output.note(&format!(
                 "{name} imports what this host does not offer: {}; it must be composed with a component that exports it",
                 missing.join(", ")
             ));
         }
         output.result(&built, |_| {
-            let line = |one: &Built| {
+            let line = |one: &BuiltComponent| {
                 format!(
                     "{} {}  {}  {}  {}",
                     one.name,
@@ -78,7 +78,7 @@ impl Build {
     }
 
     /// What was built, copied to where the user wants it.
-    fn built(&self, component: &Component, mut file: PathBuf) -> Result<Built> {
+    fn built(&self, component: &Component, mut file: PathBuf) -> Result<BuiltComponent> {
         let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
         if let Some(out) = &self.out {
             std::fs::create_dir_all(out)?;
@@ -91,6 +91,6 @@ impl Build {
         let described = described.map_err(|error| error.context(file.display().to_string()))?;
         let missing = described.interface.imports.into_iter().filter(|import| !is_offered(import)).collect();
         let (name, version) = (component.name.clone(), component.version.clone());
-        Ok(Built { name, version, file, size, digest, missing })
+        Ok(BuiltComponent { name, version, file, size, digest, missing })
     }
 }

@@ -2,8 +2,8 @@ use clap::Args;
 use eyot_core::Result;
 use eyot_core::config::Config;
 
-use crate::cli::Global;
-use crate::output::Output;
+use crate::cli::GlobalOptions;
+use crate::output::CommandOutput;
 
 /// Prints the configuration that the other commands would use.
 ///
@@ -13,7 +13,7 @@ use crate::output::Output;
     after_help = "Examples:\n  eyot config\n  EYOT_GATEWAY__QUEUE=10 eyot config --set api.listen=127.0.0.1:9090\n  \
     eyot config --schema > eyot.schema.json"
 )]
-pub(crate) struct Show {
+pub(crate) struct ConfigCommand {
     /// Prints the defaults instead, which is every option there is.
     #[arg(long)]
     defaults: bool,
@@ -22,8 +22,8 @@ pub(crate) struct Show {
     schema: bool,
 }
 
-impl Show {
-    pub(crate) fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl ConfigCommand {
+    pub(crate) fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         if self.schema {
             let schema = Config::schema();
             return output.result(&schema, |_| format!("{schema:#}"));

@@ -9,15 +9,15 @@ use eyot_core::config::ComponentGrants;
 use eyot_core::{Error, Name, Period, Result};
 use eyot_deploy::{Deployment, RevisionLimits, Route};
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::cli::deployments::{on, serves};
 use crate::cli::push::{default_reference, push_file};
-use crate::grants::{self, GrantOptions, Granted};
+use crate::grants::{self, GrantOptions, GrantedNames};
 use crate::model_path::ModelPath;
-use crate::output::Output;
-use crate::session::Session;
+use crate::output::CommandOutput;
+use crate::session::ApiSession;
 
-use tuning::Tuning;
+use tuning::TuningOptions;
 
 /// Serves a model or a handler as an endpoint.
 ///
@@ -32,7 +32,7 @@ use tuning::Tuning;
     eyot deploy digits-image:0.1.0 --model digits=models:/digits@champion\n  \
     eyot deploy bert.onnx --backend openvino --precision bf16 --tolerance 0.01"
 )]
-pub(crate) struct Deploy {
+pub(crate) struct DeployCommand {
     /// What to serve.
     source: String,
     /// The deployment's name [default: the source's].
@@ -57,11 +57,11 @@ pub(crate) struct Deploy {
     #[command(flatten)]
     grants: GrantOptions,
     #[command(flatten)]
-    tuning: Tuning,
+    tuning: TuningOptions,
 }
 
-impl Deploy {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl DeployCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         if local_model(Path::new(&self.source))?.is_none() {
             check_no_file(&self.source)?;
         }
@@ -69,10 +69,10 @@ impl Deploy {
             Some(name) => name,
             None => default_name(&self.source)?,
         };
-        let session = Session::open(global).await?;
+        let session = ApiSession::open(global).await?;
         let source = reference(&session, &self.source, output).await?;
         let (written, dir) = written(global, &self.source)?;
-        let Granted { models: named, grants } = self.grants.over(&written, &dir, &name)?;
+        let GrantedNames { models: named, grants } = self.grants.over(&written, &dir, &name)?;
         let mut models = BTreeMap::new();
         for (granted, model) in named {
             models.insert(granted, reference(&session, &model, output).await?);
@@ -128,7 +128,7 @@ impl Deploy {
 
 /// What is granted in the eyot.toml of the component that is deployed, and the folder of that: of a file, the one that
 /// it was built in; of a reference, the one here.
-fn written(global: &Global, source: &str) -> Result<(ComponentGrants, PathBuf)> {
+fn written(global: &GlobalOptions, source: &str) -> Result<(ComponentGrants, PathBuf)> {
     if Path::new(source).extension().is_some_and(|extension| extension == "wasm") {
         return grants::of_build(&std::path::absolute(source).unwrap_or_else(|_| source.into()));
     }
@@ -166,7 +166,7 @@ fn runs_alone(deployment: &Deployment) -> Vec<String> {
 }
 
 /// A reference as it is; a file is pushed first and stands for what it became.
-async fn reference(session: &Session, source: &str, output: &Output) -> Result<String> {
+async fn reference(session: &ApiSession, source: &str, output: &CommandOutput) -> Result<String> {
     let path = Path::new(source);
     let Some(file) = local_model(path)? else {
         // Also a model that is granted.

@@ -4,18 +4,18 @@ use clap::Args;
 use eyot_core::Result;
 use eyot_deploy::{Deployment, DeploymentState, Revision, RevisionSpec};
 
-use crate::cli::Global;
-use crate::output::{Output, Tone, table};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, TextTone, table};
+use crate::session::ApiSession;
 
 /// Lists deployments and what serves under them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  eyot deployments --json")]
-pub(crate) struct Deployments {}
+pub(crate) struct DeploymentsCommand {}
 
-impl Deployments {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl DeploymentsCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         let deployments = session.client().deployments().await?;
         // What several revisions serve is not in the list.
         let mut shared = BTreeMap::new();
@@ -37,11 +37,11 @@ impl Deployments {
     }
 }
 
-fn row(output: &Output, deployment: &Deployment, shared: Option<&[Revision]>) -> Vec<String> {
+fn row(output: &CommandOutput, deployment: &Deployment, shared: Option<&[Revision]>) -> Vec<String> {
     let state = match &deployment.state {
-        DeploymentState::Serving => output.paint(Tone::Good, "serving"),
-        DeploymentState::Unloaded => output.paint(Tone::Dim, "unloaded"),
-        DeploymentState::Failed { error } => output.paint(Tone::Bad, &format!("failed: {error}")),
+        DeploymentState::Serving => output.paint(TextTone::Good, "serving"),
+        DeploymentState::Unloaded => output.paint(TextTone::Dim, "unloaded"),
+        DeploymentState::Failed { error } => output.paint(TextTone::Bad, &format!("failed: {error}")),
     };
     vec![
         deployment.name.to_string(),

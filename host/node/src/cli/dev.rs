@@ -10,14 +10,14 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::cli::deploy::address;
-use crate::grants::{self, GrantOptions, Granted};
-use crate::local::Local;
+use crate::grants::{self, GrantOptions, GrantedNames};
+use crate::local::LocalServer;
 use crate::offered::is_offered;
-use crate::output::{Output, SpinnerReporter, Tone};
+use crate::output::{CommandOutput, SpinnerReporter, TextTone};
 use crate::plugs;
-use crate::session::Session;
+use crate::session::ApiSession;
 
 /// Builds and deploys a component, and again whenever one of its files changes, until Ctrl-C.
 ///
@@ -28,7 +28,7 @@ use crate::session::Session;
 #[command(
     after_help = "Examples:\n  eyot dev\n  eyot dev scorer --name scorer-dev --model digits=models:/digits@champion"
 )]
-pub(crate) struct Dev {
+pub(crate) struct DevCommand {
     /// The folder of a component.
     #[arg(default_value = ".")]
     dir: PathBuf,
@@ -46,7 +46,7 @@ const MADE: &[&str] = &["build", "target", "node_modules", "__pycache__"];
 
 /// One build that serves.
 #[derive(Serialize)]
-struct Round {
+struct DevRound {
     deployment: Name,
     revision: u64,
     built_ms: u128,
@@ -56,32 +56,37 @@ struct Round {
 }
 
 /// The server that is deployed to.
-enum Server {
-    Running(Box<Session>),
-    Own(Box<Local>),
+enum DevServer {
+    Running(Box<ApiSession>),
+    Own(Box<LocalServer>),
 }
 
 /// What is built and deployed, round after round.
-struct Bench {
+struct DevSession {
     project: ComponentProject,
     tools: ToolFolder,
     name: Name,
     grants: GrantOptions,
-    server: Server,
+    server: DevServer,
 }
 
-impl Dev {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl DevCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let mut project = ComponentProject::new(&self.dir, BuildProfile::Dev)?;
         let config = global.config()?;
         let name = match &self.name {
             Some(name) => name.clone(),
             None => project.component().name.rsplit('/').next().unwrap_or_default().parse()?,
         };
-        let server = Server::open(global).await?;
+        let server = DevServer::open(global).await?;
         plugs::fetch(std::slice::from_mut(&mut project), server.client()).await?;
-        let bench =
-            Bench { project, tools: ToolFolder::new(&config.data.tools), name, grants: self.grants, server };
+        let bench = DevSession {
+            project,
+            tools: ToolFolder::new(&config.data.tools),
+            name,
+            grants: self.grants,
+            server,
+        };
         let (watcher, mut changes) = watch(&bench.project.folders())?;
         output.note(&format!("building {}; Ctrl-C ends it", bench.name));
         loop {
@@ -102,13 +107,13 @@ impl Dev {
     }
 }
 
-impl Server {
-    async fn open(global: &Global) -> Result<Self> {
+impl DevServer {
+    async fn open(global: &GlobalOptions) -> Result<Self> {
         let config = global.config()?;
-        if let Some(session) = Session::running(global).await? {
+        if let Some(session) = ApiSession::running(global).await? {
             return Ok(Self::Running(Box::new(session)));
         }
-        Ok(Self::Own(Box::new(Local::up(&config).await?)))
+        Ok(Self::Own(Box::new(LocalServer::up(&config).await?)))
     }
 
     fn client(&self) -> &ApiClient {
@@ -133,9 +138,9 @@ impl Server {
     }
 }
 
-impl Bench {
+impl DevSession {
     /// Builds once and swaps what serves.
-    async fn round(&self, output: &Output) -> Result<Round> {
+    async fn round(&self, output: &CommandOutput) -> Result<DevRound> {
         let started = Instant::now();
         self.build(output).await?;
         let built = started.elapsed();
@@ -148,7 +153,8 @@ impl Bench {
         let (name, declared) = (&self.project.component().name, written.models.names());
         let pushed = client.registry().push_component_declaring(name, None, wasm.into(), &declared).await?;
         let source = format!("{}@{}", pushed.repository, pushed.digest);
-        let Granted { models: named, grants } = self.grants.over(&written, self.project.dir(), &self.name)?;
+        let GrantedNames { models: named, grants } =
+            self.grants.over(&written, self.project.dir(), &self.name)?;
         let mut models = BTreeMap::new();
         for (granted, model) in named {
             let model = grants::reference(client, &granted, &model).await?;
@@ -158,7 +164,7 @@ impl Bench {
         let deployment = client.deploy(&self.name, &request).await?;
         let gateway = self.server.gateway()?;
         let endpoints = deployment.endpoints.iter().map(|endpoint| address(gateway, endpoint)).collect();
-        Ok(Round {
+        Ok(DevRound {
             deployment: self.name.clone(),
             revision: deployment.revision,
             built_ms: built.as_millis(),
@@ -168,7 +174,7 @@ impl Bench {
     }
 
     /// Compilers are waited for away from the async threads, so that the server goes on answering.
-    async fn build(&self, output: &Output) -> Result<()> {
+    async fn build(&self, output: &CommandOutput) -> Result<()> {
         let spinner = output.spinner("building");
         let (project, tools) = (self.project.clone(), self.tools.clone());
         let (bar, output) = (spinner.clone(), output.clone());
@@ -181,12 +187,12 @@ impl Bench {
         built?
     }
 
-    fn show(&self, round: &Round, output: &Output) -> Result<()> {
+    fn show(&self, round: &DevRound, output: &CommandOutput) -> Result<()> {
         if output.is_json() {
             return output.event(round);
         }
         let serves =
-            output.paint(Tone::Good, &format!("{} revision {} serves", round.deployment, round.revision));
+            output.paint(TextTone::Good, &format!("{} revision {} serves", round.deployment, round.revision));
         let took = format!("built in {} ms, swapped in {} ms", round.built_ms, round.swapped_ms);
         output.text(&[&format!("{serves}, {took}")].into_iter().chain(&round.endpoints).fold(
             String::new(),

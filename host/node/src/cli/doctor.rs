@@ -11,19 +11,19 @@ use eyot_nn::{Backends, install};
 use eyot_oci::Trust;
 use serde::Serialize;
 
-use crate::cli::Global;
-use crate::output::{Output, Tone};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, TextTone};
+use crate::session::ApiSession;
 use crate::{cli, folder, platform};
 
 /// Says what of this machine Eyot can use, what is missing, and how to get it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  eyot doctor --json")]
-pub(crate) struct Doctor {}
+pub(crate) struct DoctorCommand {}
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+enum FindingState {
     Good,
     /// Works without; something is slower or cannot be done.
     Missing,
@@ -31,29 +31,29 @@ enum State {
 }
 
 #[derive(Serialize)]
-struct Finding {
+struct DoctorFinding {
     name: &'static str,
-    state: State,
+    state: FindingState,
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
 
-impl Finding {
+impl DoctorFinding {
     fn good(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, state: State::Good, found: found.into(), hint: None }
+        Self { name, state: FindingState::Good, found: found.into(), hint: None }
     }
 
-    fn from_error(name: &'static str, state: State, error: &Error) -> Self {
+    fn from_error(name: &'static str, state: FindingState, error: &Error) -> Self {
         Self { name, state, found: error.chain(), hint: error.hint_text().map(str::to_owned) }
     }
 }
 
-impl Doctor {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl DoctorCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let findings = match global.config() {
             Ok(config) => vec![
-                Finding::good("configuration", "valid"),
+                DoctorFinding::good("configuration", "valid"),
                 data(&config),
                 server(global, &config).await,
                 deployments(global).await,
@@ -67,23 +67,23 @@ impl Doctor {
                 }),
                 guests("go guests", GoToolchain::find(), |compiler| compiler.describe(&tools(&config))),
             ],
-            Err(error) => vec![Finding::from_error("configuration", State::Broken, &error)],
+            Err(error) => vec![DoctorFinding::from_error("configuration", FindingState::Broken, &error)],
         };
         output.result(&findings, |output| {
             findings.iter().map(|one| line(output, one)).collect::<Vec<_>>().join("\n")
         })?;
-        match findings.iter().filter(|finding| finding.state == State::Broken).count() {
+        match findings.iter().filter(|finding| finding.state == FindingState::Broken).count() {
             0 => Ok(()),
             broken => Err(Error::unavailable(format!("{broken} of {} checks failed", findings.len()))),
         }
     }
 }
 
-fn line(output: &Output, finding: &Finding) -> String {
+fn line(output: &CommandOutput, finding: &DoctorFinding) -> String {
     let (tone, word) = match finding.state {
-        State::Good => (Tone::Good, "ok"),
-        State::Missing => (Tone::Strong, "missing"),
-        State::Broken => (Tone::Bad, "broken"),
+        FindingState::Good => (TextTone::Good, "ok"),
+        FindingState::Missing => (TextTone::Strong, "missing"),
+        FindingState::Broken => (TextTone::Bad, "broken"),
     };
     let hint = finding.hint.as_deref().map_or_else(String::new, |hint| format!("\n{:>24}{hint}", "-> "));
     // Padded before it is painted: what colours a word has a width of its own.
@@ -91,23 +91,23 @@ fn line(output: &Output, finding: &Finding) -> String {
     format!("{:<15}{word}{}{hint}", finding.name, finding.found)
 }
 
-fn data(config: &Config) -> Finding {
+fn data(config: &Config) -> DoctorFinding {
     let dir = &config.data.dir;
     let probe = std::fs::create_dir_all(dir).and_then(|()| tempfile::NamedTempFile::new_in(dir).map(drop));
     match probe {
-        Ok(()) => Finding::good("data folder", dir.display().to_string()),
+        Ok(()) => DoctorFinding::good("data folder", dir.display().to_string()),
         Err(error) => {
             let error = Error::from(error).context(format!("cannot write to {}", dir.display()));
-            Finding::from_error(
+            DoctorFinding::from_error(
                 "data folder",
-                State::Broken,
+                FindingState::Broken,
                 &error.hint("choose another folder with --data DIR"),
             )
         }
     }
 }
 
-async fn server(global: &Global, config: &Config) -> Finding {
+async fn server(global: &GlobalOptions, config: &Config) -> DoctorFinding {
     let url = match global.server() {
         Some(url) => Ok(Some((crate::session::trust(config), url.to_owned()))),
         None => folder::server(&config.data.dir)
@@ -117,9 +117,9 @@ async fn server(global: &Global, config: &Config) -> Finding {
     let found = match url {
         Ok(None) => {
             let hint = Some("eyot up starts one".to_owned());
-            return Finding {
+            return DoctorFinding {
                 name: "server",
-                state: State::Missing,
+                state: FindingState::Missing,
                 found: "none on this data folder".to_owned(),
                 hint,
             };
@@ -130,8 +130,8 @@ async fn server(global: &Global, config: &Config) -> Finding {
         Err(error) => Err(error),
     };
     found.map_or_else(
-        |error| Finding::from_error("server", State::Broken, &error),
-        |found| Finding::good("server", found),
+        |error| DoctorFinding::from_error("server", FindingState::Broken, &error),
+        |found| DoctorFinding::good("server", found),
     )
 }
 
@@ -141,15 +141,15 @@ async fn ask(url: &str, trust: &Trust) -> Result<String> {
 }
 
 /// What really runs the models of the deployments that a server has.
-async fn deployments(global: &Global) -> Finding {
-    let found = match Session::running(global).await {
+async fn deployments(global: &GlobalOptions) -> DoctorFinding {
+    let found = match ApiSession::running(global).await {
         Ok(Some(session)) => session.client().deployments().await.map(|all| told(&all)),
         Ok(None) => Ok("known to a server only".to_owned()),
         Err(error) => Err(error),
     };
     found.map_or_else(
-        |error| Finding::from_error("deployments", State::Broken, &error),
-        |found| Finding::good("deployments", found),
+        |error| DoctorFinding::from_error("deployments", FindingState::Broken, &error),
+        |found| DoctorFinding::good("deployments", found),
     )
 }
 
@@ -165,22 +165,22 @@ fn told(deployments: &[Deployment]) -> String {
     std::iter::once(serving).chain(parts).collect::<Vec<_>>().join("; ")
 }
 
-fn engine(config: &Config) -> Finding {
+fn engine(config: &Config) -> DoctorFinding {
     match platform::engine(config) {
-        Ok(engine) if engine.pooling() => Finding::good("wasm engine", "wasmtime 48, pooled instances"),
-        Ok(_) => Finding {
+        Ok(engine) if engine.pooling() => DoctorFinding::good("wasm engine", "wasmtime 48, pooled instances"),
+        Ok(_) => DoctorFinding {
             name: "wasm engine",
-            state: State::Missing,
+            state: FindingState::Missing,
             found: "wasmtime 48 without a pool: the address space is limited".to_owned(),
             hint: Some("ulimit -v unlimited".to_owned()),
         },
-        Err(error) => Finding::from_error("wasm engine", State::Broken, &error),
+        Err(error) => DoctorFinding::from_error("wasm engine", FindingState::Broken, &error),
     }
 }
 
-fn backend(config: &Config) -> Finding {
+fn backend(config: &Config) -> DoctorFinding {
     let backends = match Backends::open_as(&config.data.backends, &config.inference) {
-        Err(error) => return Finding::from_error("inference", State::Broken, &error),
+        Err(error) => return DoctorFinding::from_error("inference", FindingState::Broken, &error),
         Ok(backends) => backends,
     };
     let names = backends.list().iter().map(|one| {
@@ -192,11 +192,11 @@ fn backend(config: &Config) -> Finding {
     let hint = missing.map(|package| format!("{}  ({})", package.hint(), package.gain));
     // One that is faster than what is always there makes a machine fit; a second is a choice.
     let fast = backends.list().iter().any(|one| one.name() != "tract");
-    let state = if fast { State::Good } else { State::Missing };
-    Finding { name: "inference", state, found, hint }
+    let state = if fast { FindingState::Good } else { FindingState::Missing };
+    DoctorFinding { name: "inference", state, found, hint }
 }
 
-fn rust() -> Finding {
+fn rust() -> DoctorFinding {
     guests("rust guests", RustToolchain::find(), RustToolchain::describe)
 }
 
@@ -205,9 +205,9 @@ fn tools(config: &Config) -> ToolFolder {
 }
 
 /// How components in a language are built here.
-fn guests<T>(name: &'static str, found: Result<T>, describe: impl FnOnce(&T) -> String) -> Finding {
+fn guests<T>(name: &'static str, found: Result<T>, describe: impl FnOnce(&T) -> String) -> DoctorFinding {
     match found {
-        Ok(found) => Finding::good(name, describe(&found)),
-        Err(error) => Finding::from_error(name, State::Missing, &error),
+        Ok(found) => DoctorFinding::good(name, describe(&found)),
+        Err(error) => DoctorFinding::from_error(name, FindingState::Missing, &error),
     }
 }

@@ -3,9 +3,9 @@ use std::path::PathBuf;
 use clap::Args;
 use eyot_core::{Reference, Result};
 
-use crate::cli::Global;
-use crate::output::{Output, size};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, size};
+use crate::session::ApiSession;
 
 /// Writes something of the registry into an OCI image layout directory, for where no network goes.
 ///
@@ -13,16 +13,16 @@ use crate::session::Session;
 /// exports as you like; skopeo and oras read it too.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  eyot export acme/scorer:1.0.0 ./carry")]
-pub(crate) struct Export {
+pub(crate) struct ExportCommand {
     /// What to write: NAME:TAG or NAME@DIGEST.
     reference: Reference,
     /// The directory.
     dir: PathBuf,
 }
 
-impl Export {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl ExportCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         let spinner = output.spinner(&format!("exporting {}", self.reference));
         let moved = eyot_oci::export(session.client().registry(), &self.reference, &self.dir).await;
         spinner.finish_and_clear();

@@ -3,9 +3,9 @@ use eyot_core::{Error, Result};
 use eyot_oci::{Collection, Mode};
 use serde::Serialize;
 
-use crate::cli::Global;
-use crate::output::{Output, size};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, size};
+use crate::session::ApiSession;
 
 /// Collects what the registry needs no longer, while it is in use.
 ///
@@ -13,7 +13,7 @@ use crate::session::Session;
 /// nobody goes on with, and what the rules [[registry.retention]] say.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot gc --dry-run\n  eyot gc --scrub --json")]
-pub(crate) struct Gc {
+pub(crate) struct GcCommand {
     /// Only says what would be removed.
     #[arg(long)]
     dry_run: bool,
@@ -23,23 +23,23 @@ pub(crate) struct Gc {
 }
 
 #[derive(Serialize)]
-struct Report {
+struct CollectionReport {
     #[serde(flatten)]
     collection: Collection,
     #[serde(skip_serializing_if = "Option::is_none")]
     scrub: Option<eyot_oci::Scrub>,
 }
 
-impl Gc {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl GcCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         let mode = if self.dry_run { Mode::DryRun } else { Mode::Remove };
         let collection = session.client().collect_garbage(mode).await?;
         let scrub = match self.scrub {
             true => Some(session.client().scrub().await?),
             false => None,
         };
-        let report = Report { collection, scrub };
+        let report = CollectionReport { collection, scrub };
         output.result(&report, |_| human(&report))?;
         match report.scrub.map(|scrub| scrub.quarantined) {
             Some(damaged) if !damaged.is_empty() => {
@@ -52,7 +52,7 @@ impl Gc {
     }
 }
 
-fn human(report: &Report) -> String {
+fn human(report: &CollectionReport) -> String {
     let collection = &report.collection;
     let removed = if collection.dry_run { "would be removed" } else { "removed" };
     let mut lines: Vec<_> = collection

@@ -3,14 +3,14 @@ use std::path::PathBuf;
 use clap::Args;
 use eyot_core::{Reference, Result};
 
-use crate::cli::Global;
-use crate::output::{Output, size};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, size};
+use crate::session::ApiSession;
 
 /// Reads an OCI image layout directory into the registry, every byte checked.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot import ./carry\n  eyot import ./from-skopeo --into acme/scorer")]
-pub(crate) struct Import {
+pub(crate) struct ImportCommand {
     /// The directory.
     dir: PathBuf,
     /// The repository [default: the names in the directory]; needed where those are tags alone.
@@ -18,12 +18,12 @@ pub(crate) struct Import {
     into: Option<String>,
 }
 
-impl Import {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl ImportCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         if let Some(into) = &self.into {
             Reference::check_repository(into)?;
         }
-        let session = Session::open(global).await?;
+        let session = ApiSession::open(global).await?;
         let spinner = output.spinner(&format!("importing {}", self.dir.display()));
         let moved = eyot_oci::import(session.client().registry(), &self.dir, self.into.as_deref()).await;
         spinner.finish_and_clear();

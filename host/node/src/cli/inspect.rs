@@ -9,10 +9,10 @@ use eyot_engine::provider;
 use eyot_nn::{DataFile, ModelFiles};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::model_path::{ModelPath, is_onnx};
-use crate::output::{Output, Tone, size};
-use crate::session::Session;
+use crate::output::{CommandOutput, TextTone, size};
+use crate::session::ApiSession;
 
 /// The media type of a Sigstore bundle, as which signatures are attached.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -21,26 +21,26 @@ const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot inspect target/scorer.wasm\n  eyot inspect digits-steps:0.1.0\n  \
     eyot inspect models:/digits@champion --json")]
-pub(crate) struct Inspect {
+pub(crate) struct InspectCommand {
     /// A .wasm or .onnx file, or a reference in the registry.
     source: String,
 }
 
 #[derive(Serialize)]
-struct Report {
+struct InspectReport {
     /// Of the component or the model itself.
     digest: Digest,
     size: u64,
     /// Where it came from, if that was the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
-    registry: Option<Registered>,
+    registry: Option<RegisteredArtifact>,
     #[serde(flatten)]
-    content: Content,
+    content: InspectedContent,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-enum Content {
+enum InspectedContent {
     Component(DescribedComponent),
     Model { back_end: String, signature: eyot_nn::Signature },
 }
@@ -77,23 +77,23 @@ impl DescribedComponent {
 
 /// What the registry knows beside the bytes.
 #[derive(Serialize)]
-struct Registered {
+struct RegisteredArtifact {
     repository: String,
     /// Of the manifest.
     digest: Digest,
-    signatures: Vec<Signature>,
+    signatures: Vec<AttachedSignature>,
 }
 
 /// A signature that is there; whether it is good, eyot verify says.
 #[derive(Serialize)]
-struct Signature {
+struct AttachedSignature {
     digest: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     predicate: Option<String>,
 }
 
-impl Inspect {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl InspectCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let path = Path::new(&self.source);
         let (files, registry) = match local(path).await? {
             Some(files) => (files, None),
@@ -106,19 +106,22 @@ impl Inspect {
         let wasm =
             files.onnx.starts_with(b"\0asm") || path.extension().is_some_and(|ending| ending == "wasm");
         let content = if wasm {
-            Content::Component(DescribedComponent::read(&files.onnx)?)
+            InspectedContent::Component(DescribedComponent::read(&files.onnx)?)
         } else {
             let models = crate::platform::models(&global.config()?)?;
             let model = models.load_files(files, eyot_nn::Settings::default()).await?;
-            Content::Model { back_end: model.ran_on().to_string(), signature: model.signature().clone() }
+            InspectedContent::Model {
+                back_end: model.ran_on().to_string(),
+                signature: model.signature().clone(),
+            }
         };
-        let report = Report { digest, size: length, registry, content };
+        let report = InspectReport { digest, size: length, registry, content };
         output.result(&report, |output| human(&report, output))
     }
 
     /// The bytes behind a reference, and what stands beside them.
-    async fn fetch(&self, global: &Global) -> Result<(ModelFiles, Registered)> {
-        let session = Session::open(global).await?;
+    async fn fetch(&self, global: &GlobalOptions) -> Result<(ModelFiles, RegisteredArtifact)> {
+        let session = ApiSession::open(global).await?;
         let resolved = session.client().resolve(&self.source).await?;
         let registry = session.client().registry();
         let onnx = registry.pull_blob(&resolved.repository, &resolved.content).await?;
@@ -130,12 +133,15 @@ impl Inspect {
         let files = ModelFiles { onnx, data };
         let subject = resolved.manifest.into();
         let referrers = registry.referrers(&resolved.repository, &subject, Some(BUNDLE)).await?;
-        let signature = |referrer: eyot_oci::Descriptor| Signature {
+        let signature = |referrer: eyot_oci::Descriptor| AttachedSignature {
             digest: referrer.digest.to_string(),
             predicate: referrer.annotations.get("dev.sigstore.bundle.predicateType").cloned(),
         };
         let signatures = referrers.into_iter().map(signature).collect();
-        Ok((files, Registered { repository: resolved.repository, digest: resolved.manifest, signatures }))
+        Ok((
+            files,
+            RegisteredArtifact { repository: resolved.repository, digest: resolved.manifest, signatures },
+        ))
     }
 }
 
@@ -154,11 +160,11 @@ async fn local(path: &Path) -> Result<Option<ModelFiles>> {
     Ok(Some(Bytes::from(bytes).into()))
 }
 
-fn human(report: &Report, output: &Output) -> String {
+fn human(report: &InspectReport, output: &CommandOutput) -> String {
     let mut lines = Vec::new();
     let kind = match &report.content {
-        Content::Component(_) => "component",
-        Content::Model { .. } => "model",
+        InspectedContent::Component(_) => "component",
+        InspectedContent::Model { .. } => "model",
     };
     lines.push(format!("{kind} {} ({})", report.digest, size(report.size)));
     if let Some(registered) = &report.registry {
@@ -172,8 +178,8 @@ fn human(report: &Report, output: &Output) -> String {
         });
     }
     match &report.content {
-        Content::Component(described) => component(described, output, &mut lines),
-        Content::Model { back_end, signature } => {
+        InspectedContent::Component(described) => component(described, output, &mut lines),
+        InspectedContent::Model { back_end, signature } => {
             lines.push(format!("loaded by {back_end}"));
             lines.push("inputs".to_owned());
             lines.extend(signature.all_inputs().map(tensor));
@@ -193,7 +199,7 @@ fn tensor(spec: &eyot_nn::TensorSpec) -> String {
     format!("  {} {} {:?}{optional}", spec.name, spec.dtype, spec.shape)
 }
 
-fn component(described: &DescribedComponent, output: &Output, lines: &mut Vec<String>) {
+fn component(described: &DescribedComponent, output: &CommandOutput, lines: &mut Vec<String>) {
     for (what, values) in [("languages", &described.languages), ("made with", &described.tools)] {
         if !values.is_empty() {
             lines.push(format!("{what} {}", values.join(", ")));
@@ -211,8 +217,8 @@ fn component(described: &DescribedComponent, output: &Output, lines: &mut Vec<St
     let width = described.provided.iter().map(|import| import.name.len()).max().unwrap_or_default();
     for import in &described.provided {
         let who = match import.provider {
-            Some(who) => output.paint(Tone::Dim, who),
-            None => output.paint(Tone::Bad, "not offered by this host"),
+            Some(who) => output.paint(TextTone::Dim, who),
+            None => output.paint(TextTone::Bad, "not offered by this host"),
         };
         lines.push(format!("  {:<width$}  {who}", import.name));
     }

@@ -11,11 +11,11 @@ use eyot_engine::Artifact;
 use serde_json::{Map, Value, json};
 
 use self::program::ProgramOptions;
-use crate::call::Callable;
-use crate::cli::{Global, push};
-use crate::output::Output;
+use crate::call::CallableComponent;
+use crate::cli::{GlobalOptions, push};
+use crate::output::CommandOutput;
 use crate::platform;
-use crate::session::Session;
+use crate::session::ApiSession;
 
 /// Calls a function of a component in this process, or runs a program, with a world that stands still, as a step has it.
 ///
@@ -31,7 +31,7 @@ use crate::session::Session;
     eyot invoke digits-steps:0.1.0 prepare table=@digits.csv\n  \
     eyot invoke program.wasm --dir data::/in --env LEVEL=3 -- --verbose rows.csv"
 )]
-pub(crate) struct Invoke {
+pub(crate) struct InvokeCommand {
     /// A .wasm file, the folder of a component, or a reference in the registry.
     source: String,
     /// The function; the full name where the bare one is ambiguous. A program's first argument.
@@ -46,10 +46,10 @@ pub(crate) struct Invoke {
 }
 
 /// The status of a program that trapped: what a shell gives to one that ended itself by SIGABRT.
-const ABORTED: i32 = 134;
+const ABORTED_STATUS: i32 = 134;
 
-impl Invoke {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl InvokeCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let config = global.config()?;
         let wasm = wasm(&self.source, global).await?;
         if let Some(more) = self.as_program(&wasm)? {
@@ -59,14 +59,14 @@ impl Invoke {
                 // As for a program of this machine that the system ends.
                 Err(error) if matches!(error.kind(), Kind::Failed | Kind::Timeout) => {
                     output.error(&error);
-                    output.end_with(ABORTED)
+                    output.end_with(ABORTED_STATUS)
                 }
                 Err(error) => Err(error),
             };
         }
         self.program.check_unused()?;
         let spinner = output.spinner("compiling");
-        let callable = Callable::new(&config, &platform::engine(&config)?, wasm).await;
+        let callable = CallableComponent::new(&config, &platform::engine(&config)?, wasm).await;
         spinner.finish_and_clear();
         let callable = callable?;
         let Some(function) = &self.function else {
@@ -94,7 +94,7 @@ impl Invoke {
     }
 }
 
-impl Invoke {
+impl InvokeCommand {
     /// The arguments of a program, if that is what is run: where there are functions too, that is to be said.
     fn as_program(&self, wasm: &[u8]) -> Result<Option<Vec<String>>> {
         let interface = ComponentDescription::read(wasm)?.interface;
@@ -109,14 +109,14 @@ impl Invoke {
 }
 
 /// The bytes of a component: a file, the build result of a folder, or what the registry has.
-pub(crate) async fn wasm(source: &str, global: &Global) -> Result<Bytes> {
+pub(crate) async fn wasm(source: &str, global: &GlobalOptions) -> Result<Bytes> {
     let path = Path::new(source);
     if path.is_dir() || path.is_file() || path.extension().is_some_and(|ending| ending == "wasm") {
         let (file, _) = push::locate(path)?;
         let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
         return Ok(eyot_component::componentize(&bytes)?.into_owned().into());
     }
-    let session = Session::open(global).await?;
+    let session = ApiSession::open(global).await?;
     let resolved = session.client().resolve(source).await?;
     session.client().registry().pull_blob(&resolved.repository, &resolved.content).await
 }

@@ -5,18 +5,18 @@ use eyot_core::Result;
 use serde::Serialize;
 
 use crate::keys::{read_public, write_pair};
-use crate::output::Output;
+use crate::output::CommandOutput;
 
 /// Makes and shows keys for signing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot key generate release\n  eyot key show release.pub")]
-pub(crate) struct Key {
+pub(crate) struct KeyCommand {
     #[command(subcommand)]
-    command: Command,
+    command: KeyAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum KeyAction {
     /// Writes a new key pair: NAME.key, which stays with you, and NAME.pub, which you give to others.
     Generate {
         /// Where to write; `.key` and `.pub` are added.
@@ -30,7 +30,7 @@ enum Command {
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct ShownKey {
     #[serde(skip_serializing_if = "Option::is_none")]
     private: Option<PathBuf>,
     file: PathBuf,
@@ -39,13 +39,13 @@ struct Shown {
     public: String,
 }
 
-impl Key {
-    pub(crate) fn run(self, output: &Output) -> Result<()> {
+impl KeyCommand {
+    pub(crate) fn run(self, output: &CommandOutput) -> Result<()> {
         let shown = match self.command {
-            Command::Generate { name } => generate(&name)?,
-            Command::Show { file } => {
+            KeyAction::Generate { name } => generate(&name)?,
+            KeyAction::Show { file } => {
                 let key = read_public(&file)?;
-                Shown { private: None, fingerprint: key.fingerprint()?, public: key.to_pem()?, file }
+                ShownKey { private: None, fingerprint: key.fingerprint()?, public: key.to_pem()?, file }
             }
         };
         output.result(&shown, |_| match &shown.private {
@@ -57,8 +57,13 @@ impl Key {
     }
 }
 
-fn generate(name: &Path) -> Result<Shown> {
+fn generate(name: &Path) -> Result<ShownKey> {
     let (key, private, public) = write_pair(name)?;
     let text = key.public().to_pem()?;
-    Ok(Shown { private: Some(private), file: public, fingerprint: key.public().fingerprint()?, public: text })
+    Ok(ShownKey {
+        private: Some(private),
+        file: public,
+        fingerprint: key.public().fingerprint()?,
+        public: text,
+    })
 }

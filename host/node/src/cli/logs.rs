@@ -2,9 +2,9 @@ use clap::Args;
 use eyot_core::{Name, Result};
 use futures::StreamExt as _;
 
-use crate::cli::Global;
-use crate::output::{Output, Tone};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, TextTone};
+use crate::session::ApiSession;
 use crate::visible::visible;
 
 /// Shows what the component of a deployment prints.
@@ -12,7 +12,7 @@ use crate::visible::visible;
 /// The server keeps the last 256 KiB of each deployment for as long as it runs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot logs scorer\n  eyot logs scorer -f --tail 0")]
-pub(crate) struct ShowLogs {
+pub(crate) struct LogsCommand {
     /// The deployment.
     name: Name,
     /// Goes on with the lines that come, until Ctrl-C.
@@ -23,9 +23,9 @@ pub(crate) struct ShowLogs {
     tail: usize,
 }
 
-impl ShowLogs {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl LogsCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         // Without a server nothing serves, and nothing prints.
         session.need_gateway()?;
         let mut lines = session.client().logs(&self.name, self.tail, self.follow).await?;
@@ -35,7 +35,7 @@ impl ShowLogs {
                 output.event(&line)?;
                 continue;
             }
-            let tone = if line.stream == "stderr" { Tone::Strong } else { Tone::Dim };
+            let tone = if line.stream == "stderr" { TextTone::Strong } else { TextTone::Dim };
             let head = output.paint(tone, &format!("{} {}", line.time, line.stream));
             output.text(&format!("{head} {}", visible(&line.line)))?;
         }

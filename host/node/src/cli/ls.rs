@@ -2,14 +2,14 @@ use clap::Args;
 use eyot_core::Result;
 use eyot_oci::Usage;
 
-use crate::cli::Global;
-use crate::output::{Output, size, table};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, size, table};
+use crate::session::ApiSession;
 
 /// Lists components, models and other artifacts in the registry.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot ls\n  eyot ls digits --json")]
-pub(crate) struct Ls {
+pub(crate) struct LsCommand {
     /// Only repositories that contain this text.
     filter: Option<String>,
     /// Shows what repositories may hold in all, and what they hold of it: registry.quota.
@@ -17,9 +17,9 @@ pub(crate) struct Ls {
     usage: bool,
 }
 
-impl Ls {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl LsCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         if self.usage {
             return usage(&session, output).await;
         }
@@ -44,7 +44,7 @@ impl Ls {
     }
 }
 
-async fn usage(session: &Session, output: &Output) -> Result<()> {
+async fn usage(session: &ApiSession, output: &CommandOutput) -> Result<()> {
     let usage = session.client().usage().await?;
     output.result(&usage, |output| {
         if usage.is_empty() {

@@ -2,21 +2,21 @@ use clap::Args;
 use eyot_core::Result;
 use serde_json::Value;
 
-use crate::cli::Global;
-use crate::output::{Output, table};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, table};
+use crate::session::ApiSession;
 
 /// Lists registered models, or one model's versions and aliases.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot models\n  eyot models digits --json")]
-pub(crate) struct Models {
+pub(crate) struct ModelsCommand {
     /// A registered model.
     name: Option<String>,
 }
 
-impl Models {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl ModelsCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         let Some(name) = self.name else {
             let models = session.client().models().await?;
             return output.result(&models, |output| {

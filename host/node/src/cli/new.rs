@@ -5,7 +5,7 @@ use eyot_build::{TemplateKind, write_template};
 use eyot_core::config::Language;
 use eyot_core::{Error, Name, Result};
 
-use crate::output::Output;
+use crate::output::CommandOutput;
 
 /// Makes a project: a component that builds and passes its own test as it is.
 #[derive(Debug, Args)]
@@ -13,22 +13,22 @@ use crate::output::Output;
     after_help = "Examples:\n  eyot new --lang python --kind handler scorer\n  eyot new --lang rust --kind step cleaner\n  \
     eyot new --lang typescript --kind function features"
 )]
-pub(crate) struct New {
+pub(crate) struct NewCommand {
     /// The component's name, and that of its folder.
     name: Name,
     /// What it is written in.
     #[arg(long, value_enum)]
-    lang: Lang,
+    lang: LanguageChoice,
     /// What it is.
     #[arg(long, value_enum)]
-    kind: Kind,
+    kind: KindChoice,
     /// The folder [default: the name].
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Lang {
+enum LanguageChoice {
     Rust,
     Python,
     #[value(name = "javascript", alias = "js")]
@@ -42,7 +42,7 @@ enum Lang {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Kind {
+enum KindChoice {
     /// Answers predictions: tensors in, tensors out.
     Handler,
     /// A step of a pipeline: typed values and artifacts in and out.
@@ -55,24 +55,24 @@ enum Kind {
     Command,
 }
 
-impl New {
-    pub(crate) fn run(self, output: &Output) -> Result<()> {
+impl NewCommand {
+    pub(crate) fn run(self, output: &CommandOutput) -> Result<()> {
         let dir = self.dir.unwrap_or_else(|| PathBuf::from(self.name.as_str()));
         let language = match self.lang {
-            Lang::Rust => Language::Rust,
-            Lang::Python => Language::Python,
-            Lang::JavaScript => Language::JavaScript,
-            Lang::TypeScript => Language::TypeScript,
-            Lang::C => Language::C,
-            Lang::Cpp => Language::Cpp,
-            Lang::Go => Language::Go,
+            LanguageChoice::Rust => Language::Rust,
+            LanguageChoice::Python => Language::Python,
+            LanguageChoice::JavaScript => Language::JavaScript,
+            LanguageChoice::TypeScript => Language::TypeScript,
+            LanguageChoice::C => Language::C,
+            LanguageChoice::Cpp => Language::Cpp,
+            LanguageChoice::Go => Language::Go,
         };
         let kind = match self.kind {
-            Kind::Handler => TemplateKind::Handler,
-            Kind::Step => TemplateKind::Step,
-            Kind::Function => TemplateKind::Function,
-            Kind::Http => TemplateKind::Http,
-            Kind::Command => TemplateKind::Command,
+            KindChoice::Handler => TemplateKind::Handler,
+            KindChoice::Step => TemplateKind::Step,
+            KindChoice::Function => TemplateKind::Function,
+            KindChoice::Http => TemplateKind::Http,
+            KindChoice::Command => TemplateKind::Command,
         };
         // Cargo's rule is narrower than ours: a package is no number and has no dot.
         if language == Language::Rust && !is_package(self.name.as_str()) {

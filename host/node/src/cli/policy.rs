@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use eyot_core::{Period, Result};
 use eyot_oci::{Requirement, SIGNED};
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::keys;
-use crate::output::{Output, table};
-use crate::session::Session;
+use crate::output::{CommandOutput, table};
+use crate::session::ApiSession;
 
 /// Says who must vouch for what repositories hold.
 ///
@@ -18,13 +18,13 @@ use crate::session::Session;
     eyot policy set 'acme/*' --key a.pub --key b.pub --key c.pub --threshold 2 --max-age 2160h\n  \
     eyot policy set 'acme/*' --add --predicate https://slsa.dev/provenance/v1 --key builder.pub\n  \
     eyot policy show\n  eyot policy remove 'acme/*'")]
-pub(crate) struct Policy {
+pub(crate) struct PolicyCommand {
     #[command(subcommand)]
-    command: Command,
+    command: PolicyAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum PolicyAction {
     /// Demands a kind of statement in some repositories.
     Set {
         /// Which repositories, '*' standing for any text.
@@ -54,12 +54,12 @@ enum Command {
     },
 }
 
-impl Policy {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl PolicyCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         let client = session.client();
         match self.command {
-            Command::Set { repository, keys, threshold, predicate, max_age, add } => {
+            PolicyAction::Set { repository, keys, threshold, predicate, max_age, add } => {
                 let keys =
                     keys.iter().map(|file| keys::read_public(file)?.to_pem()).collect::<Result<_>>()?;
                 let mut policy = eyot_oci::Policy { repository, require: Vec::new() };
@@ -72,7 +72,7 @@ impl Policy {
                 client.set_policy(&policy).await?;
                 output.result(&policy, |_| lines(&policy).join("\n"))
             }
-            Command::Show => {
+            PolicyAction::Show => {
                 let policies = client.policies().await?;
                 output.result(&policies, |output| match policies.as_slice() {
                     [] => "no repository has a policy; eyot policy set makes one".to_owned(),
@@ -82,7 +82,7 @@ impl Policy {
                     }
                 })
             }
-            Command::Remove { repository } => {
+            PolicyAction::Remove { repository } => {
                 client.remove_policy(&repository).await?;
                 let removed = serde_json::json!({ "removed": repository });
                 output.result(&removed, |_| format!("{repository} has no policy any more"))

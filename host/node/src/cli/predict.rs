@@ -12,9 +12,9 @@ use eyot_core::{Error, Name, Result, ResultExt};
 use indicatif::ProgressBar;
 use serde_json::Value;
 
-use crate::cli::Global;
-use crate::output::Output;
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::CommandOutput;
+use crate::session::ApiSession;
 
 /// Sends requests to a deployment: one, or as many as a file has rows for.
 ///
@@ -30,7 +30,7 @@ use crate::session::Session;
     eyot predict iris --input flowers.csv --columns sl,sw,pl,pw --output kinds.csv\n  \
     eyot predict scorer --input rows.parquet --output scores.jsonl --rows 256"
 )]
-pub(crate) struct Predict {
+pub(crate) struct PredictCommand {
     /// The deployment.
     name: Name,
     /// The request, or - for stdin.
@@ -43,7 +43,7 @@ pub(crate) struct Predict {
     #[arg(long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    options: Options,
+    options: FileOptions,
     /// A PEM file with the certificate of who signed the server's, beside those that this machine trusts.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub(crate) struct Predict {
 
 /// How a file is sent.
 #[derive(Debug, Args)]
-struct Options {
+struct FileOptions {
     /// Rows of one request.
     #[arg(long, value_name = "NUMBER", default_value_t = 64, requires = "input", value_parser = clap::value_parser!(u32).range(1..))]
     rows: u32,
@@ -66,9 +66,9 @@ struct Options {
     restart: bool,
 }
 
-impl Predict {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl PredictCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         let client = PredictionClient::new(session.need_gateway()?, self.ca.as_deref(), session.config())?;
         match (&self.request, &self.input, &self.output) {
             (None, Some(input), Some(into)) => {
@@ -95,9 +95,9 @@ impl Predict {
         client: &PredictionClient,
         input: &Path,
         into: &Path,
-        output: &Output,
+        output: &CommandOutput,
     ) -> Result<ScoringSummary> {
-        let Options { rows, parallel, columns, restart } = &self.options;
+        let FileOptions { rows, parallel, columns, restart } = &self.options;
         let at_least_one = |number: u32| NonZeroUsize::new(number as usize).unwrap_or(NonZeroUsize::MIN);
         let job = ScoringJob {
             deployment: self.name.clone(),
@@ -119,7 +119,7 @@ impl Predict {
         summary
     }
 
-    async fn single(&self, client: &PredictionClient, request: &str, output: &Output) -> Result<()> {
+    async fn single(&self, client: &PredictionClient, request: &str, output: &CommandOutput) -> Result<()> {
         let body = match request {
             "-" => {
                 let mut text = String::new();

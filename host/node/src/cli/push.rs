@@ -5,10 +5,10 @@ use eyot_build::{BuildProfile, component_artifact, component_manifest};
 use eyot_core::{Error, Reference, Result, ResultExt, Selector};
 use eyot_oci::{Client, PrivateKey, Pushed};
 
-use crate::cli::{Global, sign};
+use crate::cli::{GlobalOptions, sign};
 use crate::model_path::ModelPath;
-use crate::output::{Output, size};
-use crate::session::Session;
+use crate::output::{CommandOutput, size};
+use crate::session::ApiSession;
 use crate::{grants, keys};
 
 /// Pushes a component, a model or a data set into the registry.
@@ -23,7 +23,7 @@ use crate::{grants, keys};
     eyot push bert/model.onnx --as acme/bert:1\n  \
     eyot push components/handlers/digits-image\n  eyot push rows/ --as acme/rows:2 --since acme/rows:1"
 )]
-pub(crate) struct Push {
+pub(crate) struct PushCommand {
     /// A file, or the folder of a component.
     path: PathBuf,
     /// Repository and tag [default: eyot.toml's, or the file's name with the tag latest].
@@ -37,10 +37,10 @@ pub(crate) struct Push {
     since: Option<Reference>,
 }
 
-impl Push {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl PushCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let key = self.key.as_deref().map(keys::read_private).transpose()?;
-        let session = Session::open(global).await?;
+        let session = ApiSession::open(global).await?;
         let (file, named) = if self.path.is_dir() && !self.path.join("eyot.toml").is_file() {
             match ModelPath::is_folder(&self.path)? {
                 Some(model) => (model.onnx, Some(default_reference(&self.path)?)),
@@ -62,8 +62,13 @@ impl Push {
     }
 }
 
-impl Push {
-    async fn dataset(self, session: &Session, key: Option<&PrivateKey>, output: &Output) -> Result<()> {
+impl PushCommand {
+    async fn dataset(
+        self,
+        session: &ApiSession,
+        key: Option<&PrivateKey>,
+        output: &CommandOutput,
+    ) -> Result<()> {
         let named = |reference: Reference| match &reference.selector {
             Selector::Tag(tag) => Some((reference.repository.clone(), tag.clone(), reference.clone())),
             Selector::Digest(_) => None,
@@ -117,12 +122,12 @@ pub(crate) fn locate(path: &Path) -> Result<(PathBuf, Option<Reference>)> {
 /// they are `declared`. With a key it is pushed, signed and then tagged, so
 /// that a policy lets the tag name it.
 pub(crate) async fn push_file(
-    session: &Session,
+    session: &ApiSession,
     file: &Path,
     reference: Option<Reference>,
     declared: &[String],
     key: Option<&PrivateKey>,
-    output: &Output,
+    output: &CommandOutput,
 ) -> Result<Pushed> {
     let reference = match reference {
         Some(reference) => reference,
@@ -189,7 +194,7 @@ enum PushedFile {
 }
 
 /// What no back end can load is refused before anything is stored.
-async fn loadable(session: &Session, model: &ModelPath) -> Result<()> {
+async fn loadable(session: &ApiSession, model: &ModelPath) -> Result<()> {
     let models = crate::platform::models(session.config())?;
     models.load_files(model.files()?, eyot_nn::Settings::default()).await.map(drop)
 }

@@ -7,10 +7,10 @@ use eyot_oci::{Recipe, differences};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::keys;
-use crate::output::{Output, size, table};
-use crate::session::Session;
+use crate::output::{CommandOutput, size, table};
+use crate::session::ApiSession;
 
 /// Pins code, weights, pipeline, parameters and data under one digest.
 #[derive(Debug, Args)]
@@ -18,15 +18,15 @@ use crate::session::Session;
     after_help = "Examples:\n  eyot release create releases/iris:1.0.0 --component acme/scorer:1.0.0 --model iris=models/iris:3 \
     --param rate=0.1\n  eyot release diff releases/iris:1.0.0 releases/iris:1.1.0\n  eyot release verify releases/iris:1.1.0 --key release.pub"
 )]
-pub(crate) struct Release {
+pub(crate) struct ReleaseCommand {
     #[command(subcommand)]
-    command: Command,
+    command: ReleaseAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum ReleaseAction {
     /// Makes a release of what is in the registry.
-    Create(Create),
+    Create(CreateOptions),
     /// Shows what a release pins.
     Show {
         /// The release.
@@ -50,7 +50,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Create {
+struct CreateOptions {
     /// Repository and version of the release.
     target: Reference,
     /// A component; may be repeated.
@@ -71,38 +71,39 @@ struct Create {
 }
 
 #[derive(Serialize)]
-struct Created {
+struct CreatedRelease {
     release: String,
     digest: String,
 }
 
-impl Release {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl ReleaseCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         match self.command {
-            Command::Create(create) => {
+            ReleaseAction::Create(create) => {
                 let digest =
                     session.client().registry().create_release(&create.target, &create.recipe()?).await?;
-                let created = Created { release: create.target.to_string(), digest: digest.to_string() };
+                let created =
+                    CreatedRelease { release: create.target.to_string(), digest: digest.to_string() };
                 output.result(&created, |_| format!("{}\n{}", created.release, created.digest))
             }
-            Command::Show { release } => {
+            ReleaseAction::Show { release } => {
                 let release = session.client().registry().release(&release).await?;
                 output.result(&release, |output| human(output, &release))
             }
-            Command::Diff { old, new } => {
+            ReleaseAction::Diff { old, new } => {
                 let registry = session.client().registry();
                 let lines = differences(&registry.release(&old).await?, &registry.release(&new).await?);
                 output.result(&lines, |_| {
                     if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("\n") }
                 })
             }
-            Command::Verify { release, keys } => verify(&session, &release, &keys, output).await,
+            ReleaseAction::Verify { release, keys } => verify(&session, &release, &keys, output).await,
         }
     }
 }
 
-impl Create {
+impl CreateOptions {
     fn recipe(&self) -> Result<Recipe> {
         let pipeline = self
             .pipeline
@@ -132,7 +133,7 @@ fn pairs<T>(flag: &str, texts: &[String], parse: impl Fn(&str) -> Result<T>) -> 
         .collect()
 }
 
-fn human(output: &Output, release: &eyot_oci::Release) -> String {
+fn human(output: &CommandOutput, release: &eyot_oci::Release) -> String {
     let mut rows: Vec<_> = release
         .parts
         .iter()
@@ -146,7 +147,12 @@ fn human(output: &Output, release: &eyot_oci::Release) -> String {
     format!("{}\n{}", release.digest, table(output, &["ROLE", "NAME", "SIZE", "PINNED"], &rows))
 }
 
-async fn verify(session: &Session, release: &Reference, keys: &[PathBuf], output: &Output) -> Result<()> {
+async fn verify(
+    session: &ApiSession,
+    release: &Reference,
+    keys: &[PathBuf],
+    output: &CommandOutput,
+) -> Result<()> {
     let keys = keys.iter().map(|file| keys::read_public(file)).collect::<Result<Vec<_>>>()?;
     let registry = session.client().registry();
     let (blobs, bytes) = registry.verify_release(release).await?;

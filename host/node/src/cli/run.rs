@@ -8,9 +8,9 @@ use eyot_pipelines::{PipelineRun, RunEvent, StepStatus};
 use futures::StreamExt as _;
 use serde_json::Value;
 
-use crate::cli::Global;
-use crate::output::{Output, Tone};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, TextTone};
+use crate::session::ApiSession;
 use crate::visible::visible;
 
 /// Runs a pipeline and shows its steps as they go.
@@ -21,7 +21,7 @@ use crate::visible::visible;
 #[command(
     after_help = "Examples:\n  eyot run components/examples/digits/pipeline.toml\n  eyot run pipeline.toml --param seed=8 --quiet"
 )]
-pub(crate) struct Run {
+pub(crate) struct RunCommand {
     /// The pipeline file.
     file: PathBuf,
     /// Sets a parameter of the pipeline; may be repeated.
@@ -35,13 +35,13 @@ pub(crate) struct Run {
     detach: bool,
 }
 
-impl Run {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl RunCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let source = tokio::fs::read_to_string(&self.file).await;
         let source = source.context(|| format!("cannot read {}", self.file.display()))?;
         let params = self.params.iter().map(|param| parameter(param)).collect::<Result<_>>()?;
         let file = self.file.to_string_lossy().into_owned();
-        let session = Session::open(global).await?;
+        let session = ApiSession::open(global).await?;
         let inputs = upload(&session, &source, &file, output).await?;
         let client = session.client();
         let id = client.submit(&SubmitRequest { source, file, params, inputs }).await?.id;
@@ -59,7 +59,7 @@ impl Run {
     }
 
     /// Shows events until the run is over; Ctrl-C cancels the run and waits for that.
-    async fn follow(&self, session: &Session, id: &str, output: &Output) -> Result<PipelineRun> {
+    async fn follow(&self, session: &ApiSession, id: &str, output: &CommandOutput) -> Result<PipelineRun> {
         let client = session.client();
         let mut events = client.events(id).await?;
         let mut cancelled = false;
@@ -79,17 +79,17 @@ impl Run {
         client.run(id).await
     }
 
-    fn show(&self, output: &Output, event: &RunEvent) -> Result<()> {
+    fn show(&self, output: &CommandOutput, event: &RunEvent) -> Result<()> {
         if output.is_json() {
             return Ok(());
         }
         match event {
             RunEvent::StepStarted { step, .. } => output.note(&format!("{step:<12} running")),
             RunEvent::Log { step, line, .. } if !self.quiet => {
-                output.note(&output.paint(Tone::Dim, &format!("{step:<12} | {}", visible(line))));
+                output.note(&output.paint(TextTone::Dim, &format!("{step:<12} | {}", visible(line))));
             }
             RunEvent::StepFinished { step, status, error, milliseconds, .. } => {
-                let tone = if *status == StepStatus::Failed { Tone::Bad } else { Tone::Good };
+                let tone = if *status == StepStatus::Failed { TextTone::Bad } else { TextTone::Good };
                 let word = output.paint(tone, status.as_str());
                 let time = match status {
                     StepStatus::Succeeded => format!(" in {:.2} s", *milliseconds as f64 / 1000.0),
@@ -116,10 +116,10 @@ fn parameter(text: &str) -> Result<(String, Value)> {
 
 /// Puts the pipeline's input files into the store.
 async fn upload(
-    session: &Session,
+    session: &ApiSession,
     source: &str,
     file: &str,
-    output: &Output,
+    output: &CommandOutput,
 ) -> Result<BTreeMap<String, Digest>> {
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));
     let pipeline = eyot_pipelines::input_files(source, file)?;
@@ -140,8 +140,8 @@ async fn upload(
 }
 
 /// What a run came to, in a few lines.
-pub(crate) fn summary(output: &Output, run: &PipelineRun) -> String {
-    let tone = if run.outcome().is_ok() { Tone::Good } else { Tone::Bad };
+pub(crate) fn summary(output: &CommandOutput, run: &PipelineRun) -> String {
+    let tone = if run.outcome().is_ok() { TextTone::Good } else { TextTone::Bad };
     let cached = run.steps.iter().filter(|step| step.status == StepStatus::Cached).count();
     let mut lines = vec![format!(
         "run {} {} ({} steps, {cached} from the cache)",

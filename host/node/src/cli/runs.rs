@@ -6,16 +6,16 @@ use eyot_api::ApiClient;
 use eyot_core::{Error, Result, ResultExt};
 use eyot_pipelines::{PipelineRun, StepRun};
 
-use crate::cli::Global;
-use crate::output::{Output, Tone, size, table};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, TextTone, size, table};
+use crate::session::ApiSession;
 
 /// Lists pipeline runs, or shows one: its steps, where its outputs came from, what it reported.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  eyot runs\n  eyot runs 3f2a… --lineage\n  eyot runs 3f2a… --get export.model --out model.onnx\n  eyot runs --json"
 )]
-pub(crate) struct Runs {
+pub(crate) struct RunsCommand {
     /// A run's id, or the beginning of it.
     id: Option<String>,
     /// Shows what the run read and wrote, and by which code.
@@ -29,9 +29,9 @@ pub(crate) struct Runs {
     out: Option<PathBuf>,
 }
 
-impl Runs {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl RunsCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         let client = session.client();
         let Some(id) = self.id else {
             let runs = client.runs().await?;
@@ -68,7 +68,7 @@ async fn fetch(client: &ApiClient, id: &str, artifact: &str, file: &Path) -> Res
     Ok(length)
 }
 
-fn list(output: &Output, runs: &[PipelineRun]) -> String {
+fn list(output: &CommandOutput, runs: &[PipelineRun]) -> String {
     if runs.is_empty() {
         return "nothing has run yet; eyot run starts a pipeline".to_owned();
     }
@@ -89,11 +89,11 @@ fn list(output: &Output, runs: &[PipelineRun]) -> String {
     )
 }
 
-fn tone(run: &PipelineRun) -> Tone {
-    if run.outcome().is_ok() { Tone::Good } else { Tone::Bad }
+fn tone(run: &PipelineRun) -> TextTone {
+    if run.outcome().is_ok() { TextTone::Good } else { TextTone::Bad }
 }
 
-fn one(output: &Output, run: &PipelineRun) -> String {
+fn one(output: &CommandOutput, run: &PipelineRun) -> String {
     let row = |step: &StepRun| {
         let outputs: Vec<_> = step.outputs.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let what = step.error.clone().unwrap_or_else(|| outputs.join(" "));

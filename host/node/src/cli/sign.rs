@@ -8,10 +8,10 @@ use eyot_pipelines::PROVENANCE;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::keys;
-use crate::output::Output;
-use crate::session::Session;
+use crate::output::CommandOutput;
+use crate::session::ApiSession;
 
 /// Signs something of the registry; the signature lies beside it and is copied along with it.
 ///
@@ -26,7 +26,7 @@ use crate::session::Session;
     eyot sign models/digits@sha256:… --key builder.key --provenance RUN\n  eyot sign models/digits:1.0.0 --key release.key --files --out model.sig\n  \
     eyot sign models/digits:1.0.0 --bundle model.sig"
 )]
-pub(crate) struct Sign {
+pub(crate) struct SignCommand {
     /// What to sign: NAME:TAG or NAME@DIGEST.
     reference: Reference,
     /// The private key.
@@ -50,7 +50,7 @@ pub(crate) struct Sign {
 }
 
 #[derive(Serialize)]
-struct Signed {
+struct SignedArtifact {
     subject: String,
     signature: String,
     /// Who signed it; what another tool signed is not looked at without its key.
@@ -59,10 +59,10 @@ struct Signed {
     predicate_type: String,
 }
 
-impl Sign {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl SignCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let key = self.key.as_deref().map(keys::read_private).transpose()?;
-        let session = Session::open(global).await?;
+        let session = ApiSession::open(global).await?;
         let registry = session.client().registry();
         let fetched = registry.fetch(&self.reference).await?;
         let (repository, subject) = (&self.reference.repository, Digest::of(&fetched.bytes));
@@ -81,7 +81,7 @@ impl Sign {
         if let Some(file) = &self.out {
             std::fs::write(file, &bundle).context(|| format!("cannot write {}", file.display()))?;
         }
-        let signed = Signed {
+        let signed = SignedArtifact {
             subject: format!("{repository}@{subject}"),
             signature: attached.signature.to_string(),
             key: key.map(|key| key.public().fingerprint()).transpose()?,
@@ -93,7 +93,7 @@ impl Sign {
         })
     }
 
-    async fn predicate(&self, session: &Session, subject: &Digest) -> Result<(&'static str, Value)> {
+    async fn predicate(&self, session: &ApiSession, subject: &Digest) -> Result<(&'static str, Value)> {
         if self.provenance.is_none() && !self.sbom {
             return Ok((SIGNED, now()));
         }

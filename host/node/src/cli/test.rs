@@ -11,13 +11,13 @@ use eyot_core::config::{ComponentGrants, Config};
 use eyot_core::{Error, Name, Result};
 use serde::Serialize;
 
-use crate::call::Callable;
-use crate::cli::{Global, invoke};
-use crate::grants::{self, GrantOptions, Granted};
-use crate::local::Local;
-use crate::output::{Output, Tone};
+use crate::call::CallableComponent;
+use crate::cli::{GlobalOptions, invoke};
+use crate::grants::{self, GrantOptions, GrantedNames};
+use crate::local::LocalServer;
+use crate::output::{CommandOutput, TextTone};
 use crate::platform;
-use case::Case;
+use case::TestCase;
 
 /// Runs a component's cases: requests in files, each with the answer that is expected.
 ///
@@ -31,7 +31,7 @@ use case::Case;
 #[command(
     after_help = "Examples:\n  eyot build && eyot test\n  eyot test scorer --case refuses-nothing --model digits=digits.onnx"
 )]
-pub(crate) struct Test {
+pub(crate) struct TestCommand {
     /// The folder of a component that is built.
     #[arg(default_value = ".")]
     dir: PathBuf,
@@ -44,7 +44,7 @@ pub(crate) struct Test {
 
 /// How a case ended.
 #[derive(Serialize)]
-struct Ended {
+struct CaseResult {
     case: String,
     passed: bool,
     /// What was expected and what came, where they differ.
@@ -53,23 +53,23 @@ struct Ended {
 }
 
 /// The component under test, made ready as far as its cases need it.
-struct Bench<'a> {
+struct TestBench<'a> {
     config: &'a Config,
     dir: &'a Path,
     name: Name,
     wasm: Bytes,
     written: ComponentGrants,
     grants: &'a GrantOptions,
-    callable: Option<Callable>,
-    server: Option<Local>,
+    callable: Option<CallableComponent>,
+    server: Option<LocalServer>,
 }
 
-impl Test {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl TestCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let component = eyot_build::component_manifest(&self.dir)?;
         let cases = self.cases()?;
         let config = global.config()?;
-        let mut bench = Bench {
+        let mut bench = TestBench {
             config: &config,
             dir: &self.dir,
             name: component.name.replace('/', "-").parse()?,
@@ -85,7 +85,7 @@ impl Test {
             spinner.set_message(name.clone());
             let difference =
                 case.run(&mut bench).await.map_err(|error| error.context(format!("case {name}")))?;
-            ended.push(Ended { case: name, passed: difference.is_none(), difference });
+            ended.push(CaseResult { case: name, passed: difference.is_none(), difference });
         }
         spinner.finish_and_clear();
         if let Some(server) = bench.server {
@@ -101,7 +101,7 @@ impl Test {
     }
 
     /// The cases by name, in their order.
-    fn cases(&self) -> Result<BTreeMap<String, Case>> {
+    fn cases(&self) -> Result<BTreeMap<String, TestCase>> {
         let dir = self.dir.join("cases");
         let none = || {
             Error::not_found(format!("there is no case in {}", dir.display()))
@@ -113,38 +113,39 @@ impl Test {
             let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
             let wanted = self.case.as_ref().is_none_or(|part| name.contains(part.as_str()));
             if wanted && path.extension().is_some_and(|extension| extension == "json") {
-                cases.insert(name, Case::read(&path)?);
+                cases.insert(name, TestCase::read(&path)?);
             }
         }
         if cases.is_empty() { Err(none()) } else { Ok(cases) }
     }
 }
 
-fn line(one: &Ended, output: &Output) -> String {
+fn line(one: &CaseResult, output: &CommandOutput) -> String {
     match &one.difference {
-        None => format!("{} {}", output.paint(Tone::Good, "ok    "), one.case),
-        Some(difference) => format!("{} {}: {difference}", output.paint(Tone::Bad, "failed"), one.case),
+        None => format!("{} {}", output.paint(TextTone::Good, "ok    "), one.case),
+        Some(difference) => format!("{} {}: {difference}", output.paint(TextTone::Bad, "failed"), one.case),
     }
 }
 
-impl Bench<'_> {
+impl TestBench<'_> {
     /// The component as something whose functions are called.
-    async fn callable(&mut self) -> Result<&Callable> {
+    async fn callable(&mut self) -> Result<&CallableComponent> {
         if self.callable.is_none() {
             let engine = platform::engine(self.config)?;
-            self.callable = Some(Callable::new(self.config, &engine, self.wasm.clone()).await?);
+            self.callable = Some(CallableComponent::new(self.config, &engine, self.wasm.clone()).await?);
         }
         self.callable.as_ref().ok_or_else(|| Error::internal("nothing to call"))
     }
 
     /// The component as a deployment.
-    async fn server(&mut self) -> Result<&Local> {
+    async fn server(&mut self) -> Result<&LocalServer> {
         if self.server.is_none() {
-            let server = Local::fresh(self.config).await?;
+            let server = LocalServer::fresh(self.config).await?;
             let registry = server.client().registry();
             let repository = self.name.as_str();
             let pushed = registry.push_component(repository, Some("test"), self.wasm.clone()).await?;
-            let Granted { models: named, grants } = self.grants.over(&self.written, self.dir, &self.name)?;
+            let GrantedNames { models: named, grants } =
+                self.grants.over(&self.written, self.dir, &self.name)?;
             let mut models = BTreeMap::new();
             for (granted, model) in named {
                 let model = grants::reference(server.client(), &granted, &model).await?;

@@ -2,21 +2,21 @@ use clap::{Args, Subcommand};
 use eyot_core::{Clock as _, Period, Result, Role, SystemClock, Timestamp};
 use eyot_oci::Scope;
 
-use crate::cli::Global;
-use crate::output::{Output, table};
-use crate::session::Session;
+use crate::cli::GlobalOptions;
+use crate::output::{CommandOutput, table};
+use crate::session::ApiSession;
 
 /// Makes, lists and revokes tokens, with which others reach the control plane and the registry.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot token create me --role owner\n  \
     eyot token create ci --scope 'repository:acme/*:pull,push' --expires 720h\n  eyot token ls\n  eyot token revoke ci")]
-pub(crate) struct Token {
+pub(crate) struct TokenCommand {
     #[command(subcommand)]
-    command: Command,
+    command: TokenAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum TokenAction {
     /// Makes a token and prints its secret, this once.
     Create {
         /// A name for people; the log shows it.
@@ -42,12 +42,12 @@ enum Command {
     },
 }
 
-impl Token {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl TokenCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         let client = session.client();
         match self.command {
-            Command::Create { name, role, mut scopes, expires } => {
+            TokenAction::Create { name, role, mut scopes, expires } => {
                 scopes.extend(role.map(Scope::of_role));
                 let until = |period: Period| {
                     let milliseconds = i64::try_from(period.0.as_millis()).unwrap_or(i64::MAX);
@@ -56,14 +56,14 @@ impl Token {
                 let minted = client.create_token(&name, scopes, expires.map(until)).await?;
                 output.result(&minted, |_| minted.secret.clone())
             }
-            Command::Ls => {
+            TokenAction::Ls => {
                 let tokens = client.tokens().await?;
                 output.result(&tokens, |output| {
                     let rows: Vec<_> = tokens.iter().map(row).collect();
                     table(output, &["NAME", "STATE", "SCOPES"], &rows)
                 })
             }
-            Command::Revoke { name } => {
+            TokenAction::Revoke { name } => {
                 client.revoke_token(&name).await?;
                 output.result(&serde_json::json!({ "revoked": name }), |_| format!("{name} is revoked"))
             }

@@ -4,10 +4,10 @@ use clap::Args;
 use eyot_core::{Error, Name, Result};
 use eyot_deploy::{Deployment, Revision, Shadow};
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::cli::deployments::references;
-use crate::output::{Output, Tone, table};
-use crate::session::Session;
+use crate::output::{CommandOutput, TextTone, table};
+use crate::session::ApiSession;
 
 /// Splits the requests to a deployment among its revisions, or shows how they are split.
 ///
@@ -19,7 +19,7 @@ use crate::session::Session;
     after_help = "Examples:\n  eyot traffic digits\n  eyot traffic digits 1=90 2=10\n  eyot traffic digits 1=50 2=50 --sticky x-user\n  \
     eyot traffic digits 1=100 --shadow 2=10\n  eyot traffic digits --rollback"
 )]
-pub(crate) struct Traffic {
+pub(crate) struct TrafficCommand {
     /// The deployment.
     name: Name,
     /// Revisions and their weights.
@@ -36,9 +36,9 @@ pub(crate) struct Traffic {
     rollback: bool,
 }
 
-impl Traffic {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
-        let session = Session::open(global).await?;
+impl TrafficCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        let session = ApiSession::open(global).await?;
         let client = session.client();
         let deployment = if self.rollback {
             let before = client.deployment(&self.name).await?;
@@ -106,7 +106,7 @@ fn shadow(text: &str) -> Result<Shadow> {
     Ok(Shadow { revision, percent })
 }
 
-fn shown(output: &Output, deployment: &Deployment, revisions: &[Revision]) -> String {
+fn shown(output: &CommandOutput, deployment: &Deployment, revisions: &[Revision]) -> String {
     let traffic = &deployment.traffic;
     let total: u64 = traffic.weights.values().map(|weight| u64::from(*weight)).sum();
     let row = |it: &Revision| {
@@ -118,7 +118,7 @@ fn shown(output: &Output, deployment: &Deployment, revisions: &[Revision]) -> St
         let role = match &traffic.shadow {
             Some(shadow) if shadow.revision == it.revision => format!("shadow of {} %", shadow.percent),
             _ if it.ready => "ready".to_owned(),
-            _ => output.paint(Tone::Dim, "not loaded"),
+            _ => output.paint(TextTone::Dim, "not loaded"),
         };
         let contents = it.spec.component.iter().chain(it.spec.models.values());
         let digests: Vec<_> = contents.map(|pinned| short(&pinned.digest().to_string())).collect();
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn shares_are_read_and_what_is_none_is_refused() {
-        let traffic = |weights: &[&str], shadow: Option<&str>| Traffic {
+        let traffic = |weights: &[&str], shadow: Option<&str>| TrafficCommand {
             name: "a".parse().unwrap(),
             weights: weights.iter().map(|weight| (*weight).to_owned()).collect(),
             sticky: None,

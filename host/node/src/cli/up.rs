@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::Global;
-use crate::folder::Running;
-use crate::output::{Output, Tone};
-use crate::platform::Platform;
+use crate::cli::GlobalOptions;
+use crate::folder::RunningServer;
+use crate::output::{CommandOutput, TextTone};
+use crate::platform::ServerPlatform;
 
 /// Runs a server: tracking, registry, pipelines and predictions in one process.
 ///
@@ -26,7 +26,7 @@ use crate::platform::Platform;
 #[command(
     after_help = "Examples:\n  eyot up\n  eyot up --detach\n  eyot up --data ./state --set gateway.listen=127.0.0.1:0 --set api.listen=127.0.0.1:0"
 )]
-pub(crate) struct Up {
+pub(crate) struct UpCommand {
     /// Leaves the server running in the background, and returns when it answers. Its log is server.log in the data
     /// folder.
     #[arg(long)]
@@ -36,8 +36,8 @@ pub(crate) struct Up {
     background: Option<PathBuf>,
 }
 
-impl Up {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl UpCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         if self.detach {
             return detach::detach(global, output).await;
         }
@@ -46,7 +46,7 @@ impl Up {
             detach::leave_terminal();
         }
         let config = global.config()?;
-        let (platform, starting) = Platform::start(&config).await?;
+        let (platform, starting) = ServerPlatform::start(&config).await?;
         platform.check_exposure(&config).await?;
         let guard = guard(&config)?;
         let api = bind("api.listen", config.api.listen).await?;
@@ -55,7 +55,7 @@ impl Up {
         let certificate = tls.map(|(cert, _)| Trust::fingerprint(cert)).transpose()?;
         let tls = tls.map(|(cert, key)| eyot_http::tls_acceptor("api", cert, key)).transpose()?;
         let (limits, connections) = (config.http.clone(), Connections::new(&config.http));
-        let running = Running {
+        let running = RunningServer {
             pid: std::process::id(),
             api: url(tls.is_some(), &api)?,
             gateway: url(config.gateway.tls().is_some(), &gateway)?,
@@ -68,7 +68,7 @@ impl Up {
         platform.deployments.restore().await?;
 
         // Before anybody is told that it is up: whoever hears that may end it at once.
-        let mut signals = Signals::catch()?;
+        let mut signals = StopSignals::catch()?;
         let (stop, stopping) = watch::channel(false);
         let data_plane = tokio::spawn(gateway.serve(stopped(stopping.clone())));
         let services = platform.services(&running.gateway);
@@ -102,10 +102,10 @@ impl Up {
     }
 }
 
-fn told(output: &Output, running: &Running, config: &Config) -> String {
+fn told(output: &CommandOutput, running: &RunningServer, config: &Config) -> String {
     format!(
         "{}\n  control plane  {}\n  predictions    {}\n  data           {}",
-        output.paint(Tone::Strong, "eyot is up"),
+        output.paint(TextTone::Strong, "eyot is up"),
         running.api,
         running.gateway,
         config.data.dir.display()
@@ -114,13 +114,13 @@ fn told(output: &Output, running: &Running, config: &Config) -> String {
 
 /// The server's log goes to stderr; `EYOT_LOG` filters it, as in `EYOT_LOG=eyot=debug`. That of a detached server is
 /// a file, which does not grow for ever.
-fn log(output: &Output, file: Option<&Path>) {
+fn log(output: &CommandOutput, file: Option<&Path>) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("EYOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A log that nobody reads any more must not end the server.
     let subscriber = subscriber.log_internal_errors(false);
-    let colour = output.paint(Tone::Dim, "x") != "x";
+    let colour = output.paint(TextTone::Dim, "x") != "x";
     let subscriber = subscriber.with_ansi(colour);
     let _ = match file {
         None => subscriber.try_init(),
@@ -154,12 +154,12 @@ pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
 }
 
 /// What an operator ends a server with.
-struct Signals {
+struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl StopSignals {
     /// From here on they are waited for, and end the process no more by themselves.
     fn catch() -> Result<Self> {
         let catch = |kind, name: &str| signal(kind).context(|| format!("cannot wait for {name}"));

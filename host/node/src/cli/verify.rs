@@ -5,10 +5,10 @@ use clap::Args;
 use eyot_core::{Digest, Error, Reference, Result};
 use eyot_store::{BlobStore as _, Directory};
 
-use crate::cli::Global;
+use crate::cli::GlobalOptions;
 use crate::keys;
-use crate::output::{Output, size};
-use crate::session::Session;
+use crate::output::{CommandOutput, size};
+use crate::session::ApiSession;
 
 /// Checks signatures, or hashes every blob of the data folder again and names those that are damaged.
 ///
@@ -19,7 +19,7 @@ use crate::session::Session;
     after_help = "Examples:\n  eyot verify --data ./state\n  eyot verify acme/scorer:1.0.0 --key release.pub\n  \
     eyot verify acme/scorer:1.0.0 --key a.pub --key b.pub --threshold 2"
 )]
-pub(crate) struct Verify {
+pub(crate) struct VerifyCommand {
     /// What must be signed: NAME:TAG or NAME@DIGEST.
     #[arg(requires = "keys")]
     reference: Option<Reference>,
@@ -31,17 +31,22 @@ pub(crate) struct Verify {
     threshold: usize,
 }
 
-impl Verify {
-    pub(crate) async fn run(self, global: &Global, output: &Output) -> Result<()> {
+impl VerifyCommand {
+    pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         match &self.reference {
             Some(reference) => self.signatures(reference, global, output).await,
             None => store(global, output).await,
         }
     }
 
-    async fn signatures(&self, reference: &Reference, global: &Global, output: &Output) -> Result<()> {
+    async fn signatures(
+        &self,
+        reference: &Reference,
+        global: &GlobalOptions,
+        output: &CommandOutput,
+    ) -> Result<()> {
         let keys = self.keys.iter().map(|file| keys::read_public(file)).collect::<Result<Vec<_>>>()?;
-        let session = Session::open(global).await?;
+        let session = ApiSession::open(global).await?;
         let registry = session.client().registry();
         let subject = Digest::of(&registry.fetch(reference).await?.bytes);
         let good = registry.signatures(&reference.repository, &subject, &keys).await?;
@@ -59,7 +64,7 @@ impl Verify {
     }
 }
 
-async fn store(global: &Global, output: &Output) -> Result<()> {
+async fn store(global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
     let dir = global.config()?.data.dir.join("registry");
     if !dir.is_dir() {
         return Err(Error::not_found(format!("there is no store in {}", dir.display()))

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 
 /// When a deployment was taken away, if it was. Its revisions share one.
 #[derive(Debug, Default)]
-pub(crate) struct Closing(OnceLock<Instant>);
+pub(crate) struct StoreClosing(OnceLock<Instant>);
 
-impl Closing {
+impl StoreClosing {
     /// When it was taken away.
     pub(crate) fn closed_at(&self) -> Option<Instant> {
         self.0.get().copied()
@@ -24,17 +24,17 @@ impl Closing {
 
 /// Those of all deployments, for as long as one of their revisions is there.
 #[derive(Debug, Default)]
-pub(crate) struct Closings(Mutex<HashMap<Name, Weak<Closing>>>);
+pub(crate) struct StoreClosings(Mutex<HashMap<Name, Weak<StoreClosing>>>);
 
-impl Closings {
+impl StoreClosings {
     /// That of a deployment.
-    pub(crate) fn of(&self, name: &Name) -> Arc<Closing> {
+    pub(crate) fn of(&self, name: &Name) -> Arc<StoreClosing> {
         let mut all = self.0.lock();
         if let Some(closing) = all.get(name).and_then(Weak::upgrade) {
             return closing;
         }
         all.retain(|_, closing| closing.strong_count() > 0);
-        let closing = Arc::<Closing>::default();
+        let closing = Arc::<StoreClosing>::default();
         all.insert(name.clone(), Arc::downgrade(&closing));
         closing
     }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_deployment_is_closed_once_and_its_successor_is_open() {
-        let closings = Closings::default();
+        let closings = StoreClosings::default();
         let name: Name = "notes".parse().unwrap();
         let (one, same) = (closings.of(&name), closings.of(&name));
         closings.close(&name);

@@ -15,19 +15,19 @@ use rusqlite::limits::Limit;
 use rusqlite::types::{Value, ValueRef};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-use crate::stores::Closing;
-use crate::stores::threads::{Stop, Waits, away};
+use crate::stores::StoreClosing;
+use crate::stores::threads::{StatementStop, StopOnDrop, away};
 
 /// How long a statement waits for another connection that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a page, as SQLite has them where nobody says otherwise.
 const PAGE_BYTES: u64 = 4096;
 /// What a connection keeps in temporary tables: 256 MiB.
-const MAX_TEMPORARY_PAGES: u32 = 65_536;
+const MAX_TEMPORARY_PAGE_COUNT: u32 = 65_536;
 /// Rows that one statement may give, however small they are.
 const MAX_ROWS: usize = 100_000;
 /// Statements of one database that compute at once. Others wait until one ends.
-const MAX_STATEMENTS: usize = 4;
+const MAX_STATEMENT_CALLS: usize = 4;
 /// Connections to one database that are open at once: each has descriptors and a cache.
 const MAX_CONNECTIONS: usize = 64;
 /// Bytes of one text or blob, and with it of what a function of SQL computes between two looks at the clock.
@@ -45,23 +45,28 @@ const SEARCHING: [&str; 9] =
 
 /// SQLite databases of components, each a file.
 #[derive(Debug)]
-pub(crate) struct Sqlite {
+pub(crate) struct SqliteDatabase {
     path: PathBuf,
-    room: Room,
-    closing: Arc<Closing>,
+    room: DiskRoom,
+    closing: Arc<StoreClosing>,
     statements: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
 
-impl Sqlite {
+impl SqliteDatabase {
     /// The database of that file, which may grow to so many bytes while the reserve is left, for a deployment
     /// that may be taken away.
-    pub(crate) fn new(path: PathBuf, limit: ByteCount, reserve: DiskReserve, closing: Arc<Closing>) -> Self {
+    pub(crate) fn new(
+        path: PathBuf,
+        limit: ByteCount,
+        reserve: DiskReserve,
+        closing: Arc<StoreClosing>,
+    ) -> Self {
         Self {
             path,
-            room: Room { limit, reserve },
+            room: DiskRoom { limit, reserve },
             closing,
-            statements: Arc::new(Semaphore::new(MAX_STATEMENTS)),
+            statements: Arc::new(Semaphore::new(MAX_STATEMENT_CALLS)),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         }
     }
@@ -69,13 +74,13 @@ impl Sqlite {
 
 /// What a database may take of the disk. What is written lies in the journal before it lies in the file.
 #[derive(Clone, Debug)]
-struct Room {
+struct DiskRoom {
     limit: ByteCount,
     reserve: DiskReserve,
 }
 
 #[async_trait]
-impl eyot_engine::Database for Sqlite {
+impl eyot_engine::Database for SqliteDatabase {
     async fn connect(&self) -> Result<Box<dyn Connection>> {
         let place = tokio::time::timeout(BUSY_TIMEOUT, self.connections.clone().acquire_owned()).await;
         let place = place.ok().and_then(std::result::Result::ok).ok_or_else(|| {
@@ -86,14 +91,19 @@ impl eyot_engine::Database for Sqlite {
         let room = self.room.clone();
         let opened = away(move || open(&path, room)).await??;
         let (closing, statements) = (self.closing.clone(), self.statements.clone());
-        Ok(Box::new(Opened { opened: Arc::new(Mutex::new(opened)), closing, statements, _place: place }))
+        Ok(Box::new(OpenedConnection {
+            opened: Arc::new(Mutex::new(opened)),
+            closing,
+            statements,
+            _place: place,
+        }))
     }
 }
 
 /// A connection, and whether the statement that is prepared on it searches.
-struct Handle {
+struct StatementHandle {
     connection: rusqlite::Connection,
-    room: Room,
+    room: DiskRoom,
     /// How large the connection lets its database become now, 0 before that was said.
     max_pages: Kept<u64>,
     /// Set while the statement is the server's own.
@@ -101,7 +111,7 @@ struct Handle {
     searches: Arc<AtomicBool>,
 }
 
-fn open(path: &Path, room: Room) -> Result<Handle> {
+fn open(path: &Path, room: DiskRoom) -> Result<StatementHandle> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -109,7 +119,7 @@ fn open(path: &Path, room: Room) -> Result<Handle> {
     let connection = rusqlite::Connection::open(path).map_err(unusable)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(unusable)?;
     let setup = format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp.max_page_count = {MAX_TEMPORARY_PAGES};"
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp.max_page_count = {MAX_TEMPORARY_PAGE_COUNT};"
     );
     connection.execute_batch(&setup).map_err(unusable)?;
     for (limit, value) in [
@@ -135,7 +145,7 @@ fn open(path: &Path, room: Room) -> Result<Handle> {
         allowed(context)
     };
     connection.authorizer(Some(watched)).map_err(unusable)?;
-    Ok(Handle { connection, room, max_pages: Kept::new(0), trusted, searches })
+    Ok(StatementHandle { connection, room, max_pages: Kept::new(0), trusted, searches })
 }
 
 /// Settings of a connection that a component may read and change: none of them names a file.
@@ -176,22 +186,22 @@ fn refused(error: &rusqlite::Error) -> Error {
     }
 }
 
-struct Opened {
-    opened: Arc<Mutex<Handle>>,
-    closing: Arc<Closing>,
+struct OpenedConnection {
+    opened: Arc<Mutex<StatementHandle>>,
+    closing: Arc<StoreClosing>,
     statements: Arc<Semaphore>,
     _place: OwnedSemaphorePermit,
 }
 
 #[async_trait]
-impl Connection for Opened {
+impl Connection for OpenedConnection {
     async fn execute(
         &self,
         statement: String,
         parameters: Vec<Cell>,
         limits: StatementLimits,
     ) -> Result<Rows> {
-        let stop = Stop::new(limits.deadline, self.closing.clone());
+        let stop = StatementStop::new(limits.deadline, self.closing.clone());
         let turn = async {
             let handle = self.opened.clone().lock_owned().await;
             (handle, self.statements.clone().acquire_owned().await)
@@ -202,7 +212,7 @@ impl Connection for Opened {
             return Err(Error::timeout("the statement did not get its turn before the deadline of its call")
                 .hint("other statements of this database take too long"));
         };
-        let waits = Waits(stop.clone());
+        let waits = StopOnDrop(stop.clone());
         let done = away(move || {
             let _place = place;
             handle.run(&statement, parameters, &stop, &limits.answer)
@@ -213,7 +223,7 @@ impl Connection for Opened {
     }
 }
 
-impl Handle {
+impl StatementHandle {
     /// Lets the database grow by what the disk has now.
     fn bound_growth(&self) -> Result<()> {
         let more = self.room.reserve.left()? / (2 * PAGE_BYTES);
@@ -241,14 +251,14 @@ impl Handle {
         &self,
         statement: &str,
         parameters: Vec<Cell>,
-        stop: &Arc<Stop>,
+        stop: &Arc<StatementStop>,
         answer: &HeldMemory,
     ) -> Result<Rows> {
         if let Some(why) = stop.due() {
             return Err(why);
         }
         self.bound_growth()?;
-        let (watch, spilled) = (stop.clone(), Spilled::default());
+        let (watch, spilled) = (stop.clone(), SpilledFiles::default());
         let (watches, full) = (spilled.clone(), || spilled.error());
         let failed = |error: rusqlite::Error| stop.due().or_else(full).unwrap_or_else(|| refused(&error));
         let connection = &self.connection;
@@ -286,15 +296,15 @@ impl Handle {
 
 /// Looks after the files to which SQLite sorts what does not fit into memory: they have no limit of their own.
 #[derive(Clone, Default)]
-struct Spilled(Arc<(AtomicU32, AtomicBool)>);
+struct SpilledFiles(Arc<(AtomicU32, AtomicBool)>);
 
 /// Calls of the progress handler between two looks at the disk.
-const LOOKS: u32 = 1024;
+const DISK_CHECK_CALLS: u32 = 1024;
 
-impl Spilled {
+impl SpilledFiles {
     fn fills_the_disk(&self) -> bool {
         let (calls, full) = &*self.0;
-        if calls.fetch_add(1, Ordering::Relaxed) % LOOKS == LOOKS - 1 {
+        if calls.fetch_add(1, Ordering::Relaxed) % DISK_CHECK_CALLS == DISK_CHECK_CALLS - 1 {
             let left = TEMPORARY.as_ref().map(DiskReserve::left);
             full.store(matches!(left, Some(Ok(0))), Ordering::Relaxed);
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use eyot_core::{Error, Result};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::stores::Closing;
+use crate::stores::StoreClosing;
 
 /// Statements that compute at once, of all databases: each has a thread.
 const MAX_THREADS: usize = 32;
@@ -37,15 +37,15 @@ pub(super) async fn away<T: Send + 'static>(work: impl FnOnce() -> T + Send + 's
 
 /// When a statement has to stop.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(super) struct StatementStop {
     started: Instant,
     deadline: Instant,
-    closing: Arc<Closing>,
+    closing: Arc<StoreClosing>,
     abandoned: AtomicBool,
 }
 
-impl Stop {
-    pub(super) fn new(deadline: Instant, closing: Arc<Closing>) -> Arc<Self> {
+impl StatementStop {
+    pub(super) fn new(deadline: Instant, closing: Arc<StoreClosing>) -> Arc<Self> {
         Arc::new(Self { started: Instant::now(), deadline, closing, abandoned: AtomicBool::new(false) })
     }
 
@@ -74,9 +74,9 @@ impl Stop {
 }
 
 /// Ends a statement when whoever waits for it goes away.
-pub(super) struct Waits(pub(super) Arc<Stop>);
+pub(super) struct StopOnDrop(pub(super) Arc<StatementStop>);
 
-impl Drop for Waits {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.abandoned.store(true, Ordering::Relaxed);
     }

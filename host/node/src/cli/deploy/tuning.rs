@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 /// How models run. What is not said is as the server's configuration has it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How models run")]
-pub(crate) struct Tuning {
+pub(crate) struct TuningOptions {
     /// The back end: onnxruntime, openvino or tract [default: the first that takes the model].
     #[arg(long, value_name = "NAME", value_parser = word::<BackendChoice>)]
     backend: Option<BackendChoice>,
@@ -57,7 +57,7 @@ fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(serde_json::Value::from(text)).map_err(|error| error.to_string())
 }
 
-impl Tuning {
+impl TuningOptions {
     pub(crate) fn inference(&self) -> InferenceOverrides {
         InferenceOverrides {
             backend: self.backend,

@@ -10,8 +10,8 @@ use eyot_core::{Error, Result};
 use eyot_engine::{Discard, Folder, Grants, Limits, Mode, ProgramCall, Reach};
 use eyot_store::{BlobStore, Memory};
 
-use crate::cli::Global;
-use crate::output::Output;
+use crate::cli::GlobalOptions;
+use crate::output::CommandOutput;
 use crate::platform;
 
 /// What a program is given.
@@ -19,7 +19,7 @@ use crate::platform;
 pub(super) struct ProgramOptions {
     /// For a program: a folder that it may use, at the path GUEST; may be repeated.
     #[arg(long = "dir", value_name = "HOST[::GUEST]", help_heading = "Programs")]
-    folders: Vec<Preopen>,
+    folders: Vec<PreopenedFolder>,
     /// For a program: an environment variable, NAME alone for this command's own; may be repeated.
     #[arg(long = "env", value_name = "NAME[=VALUE]", help_heading = "Programs")]
     env: Vec<String>,
@@ -39,9 +39,9 @@ pub(super) struct ProgramOptions {
 
 /// `HOST::GUEST`, or a folder that is there under the name that it has here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Preopen(Folder);
+struct PreopenedFolder(Folder);
 
-impl FromStr for Preopen {
+impl FromStr for PreopenedFolder {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -72,8 +72,8 @@ impl ProgramOptions {
     /// Runs the program `wasm` under the name `program`; answers how it ended.
     pub(super) async fn run(
         &self,
-        global: &Global,
-        output: &Output,
+        global: &GlobalOptions,
+        output: &CommandOutput,
         wasm: Bytes,
         program: String,
         more: &[String],
@@ -124,10 +124,11 @@ mod tests {
 
     #[test]
     fn folders_have_a_name_for_the_program() {
-        let folder = |host: &str, guest: &str| Preopen(Folder { host: host.into(), guest: guest.to_owned() });
-        assert_eq!("data::/in".parse::<Preopen>().ok(), Some(folder("data", "/in")));
-        assert_eq!(".".parse::<Preopen>().ok(), Some(folder(".", ".")));
-        assert!("::/in".parse::<Preopen>().is_err());
-        assert!("data::".parse::<Preopen>().is_err());
+        let folder =
+            |host: &str, guest: &str| PreopenedFolder(Folder { host: host.into(), guest: guest.to_owned() });
+        assert_eq!("data::/in".parse::<PreopenedFolder>().ok(), Some(folder("data", "/in")));
+        assert_eq!(".".parse::<PreopenedFolder>().ok(), Some(folder(".", ".")));
+        assert!("::/in".parse::<PreopenedFolder>().is_err());
+        assert!("data::".parse::<PreopenedFolder>().is_err());
     }
 }

@@ -11,12 +11,12 @@ use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Bench;
+use super::TestBench;
 use super::difference::difference;
 
 /// A case as its file says it.
 #[derive(Debug)]
-pub(super) enum Case {
+pub(super) enum TestCase {
     Function(FunctionCase),
     Command(CommandCase),
     Http(HttpCase),
@@ -84,13 +84,13 @@ fn get() -> String {
 }
 
 /// What came over HTTP.
-struct Answer {
+struct HttpAnswer {
     status: u16,
     headers: Map<String, Value>,
     body: String,
 }
 
-impl Case {
+impl TestCase {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).context(|| format!("cannot read {}", path.display()))?;
         let wrong = |error: serde_json::Error| {
@@ -112,7 +112,7 @@ impl Case {
     }
 
     /// Runs it; answers how what came differs from what was expected.
-    pub(super) async fn run(&self, bench: &mut Bench<'_>) -> Result<Option<String>> {
+    pub(super) async fn run(&self, bench: &mut TestBench<'_>) -> Result<Option<String>> {
         match self {
             Self::Function(case) => case.run(bench).await,
             Self::Command(case) => case.run(bench).await,
@@ -123,7 +123,7 @@ impl Case {
 }
 
 impl FunctionCase {
-    async fn run(&self, bench: &mut Bench<'_>) -> Result<Option<String>> {
+    async fn run(&self, bench: &mut TestBench<'_>) -> Result<Option<String>> {
         let dir = bench.dir.to_owned();
         let callable = bench.callable().await?;
         callable.function(&self.call)?;
@@ -152,7 +152,7 @@ impl FunctionCase {
 }
 
 impl CommandCase {
-    async fn run(&self, bench: &mut Bench<'_>) -> Result<Option<String>> {
+    async fn run(&self, bench: &mut TestBench<'_>) -> Result<Option<String>> {
         let dir = bench.dir.to_owned();
         let outputs: Vec<_> = self.outputs.keys().cloned().collect();
         let callable = bench.callable().await?;
@@ -182,7 +182,7 @@ impl CommandCase {
 }
 
 impl HandlerCase {
-    async fn run(&self, bench: &mut Bench<'_>) -> Result<Option<String>> {
+    async fn run(&self, bench: &mut TestBench<'_>) -> Result<Option<String>> {
         let path = format!("/v2/models/{}/infer", bench.name);
         let request = HttpRequest {
             method: "POST".to_owned(),
@@ -202,7 +202,7 @@ impl HandlerCase {
 }
 
 impl HttpCase {
-    async fn run(&self, bench: &mut Bench<'_>) -> Result<Option<String>> {
+    async fn run(&self, bench: &mut TestBench<'_>) -> Result<Option<String>> {
         // A component that answers HTTP has everything below its deployment's name.
         let below = format!("/{}", bench.name);
         let answer = ask(&self.request, &below, bench).await?;
@@ -214,7 +214,7 @@ impl HttpCase {
 }
 
 /// Sends a request to the server under test.
-async fn ask(request: &HttpRequest, below: &str, bench: &mut Bench<'_>) -> Result<Answer> {
+async fn ask(request: &HttpRequest, below: &str, bench: &mut TestBench<'_>) -> Result<HttpAnswer> {
     let invalid = |error: http::Error| Error::invalid("the case's request cannot be sent").because(error);
     let method = Method::from_bytes(request.method.as_bytes()).map_err(|error| invalid(error.into()))?;
     let mut built = Request::builder().method(method).uri(format!("{below}{}", request.path));
@@ -237,5 +237,5 @@ async fn ask(request: &HttpRequest, below: &str, bench: &mut Bench<'_>) -> Resul
     let bytes = response.into_body().collect().await;
     let bytes =
         bytes.map_err(|error| Error::unavailable("the answer ended early").because(error))?.to_bytes();
-    Ok(Answer { status, headers, body: String::from_utf8_lossy(&bytes).into_owned() })
+    Ok(HttpAnswer { status, headers, body: String::from_utf8_lossy(&bytes).into_owned() })
 }

@@ -11,22 +11,22 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
 use super::told;
-use crate::cli::Global;
-use crate::folder::Running;
-use crate::output::Output;
+use crate::cli::GlobalOptions;
+use crate::folder::RunningServer;
+use crate::output::CommandOutput;
 
 /// What is said of a server in the background.
 #[derive(Serialize)]
-struct Detached<'a> {
+struct DetachedServer<'a> {
     #[serde(flatten)]
-    running: &'a Running,
+    running: &'a RunningServer,
     log: &'a Path,
 }
 
 /// Starts a server as `global` says, and returns when it answers. It outlives this process and its terminal.
 ///
 /// Fails as the server does.
-pub(super) async fn detach(global: &Global, output: &Output) -> Result<()> {
+pub(super) async fn detach(global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
     let config = global.config()?;
     let dir = &config.data.dir;
     std::fs::create_dir_all(dir).context(|| format!("cannot create the data folder {}", dir.display()))?;
@@ -52,7 +52,7 @@ pub(super) async fn detach(global: &Global, output: &Output) -> Result<()> {
         let status = child.wait().await?;
         return Err(why_not(&log, before, status));
     };
-    output.result(&Detached { running: &running, log: &log }, |output| {
+    output.result(&DetachedServer { running: &running, log: &log }, |output| {
         let (up, log, pid) = (told(output, &running, &config), log.display(), running.pid);
         format!("{up}\n  log            {log}\n  to stop it     kill {pid}")
     })
@@ -62,7 +62,7 @@ pub(super) async fn detach(global: &Global, output: &Output) -> Result<()> {
 const LOG_FILE: &str = "server.log";
 
 /// What the server says when it answers; none when it ends before that.
-async fn first_word(child: &mut Child) -> Result<Option<Running>> {
+async fn first_word(child: &mut Child) -> Result<Option<RunningServer>> {
     let mut stdout = child.stdout.take().ok_or_else(|| Error::internal("the server has no stdout"))?;
     let mut said = Vec::new();
     while stdout.read_buf(&mut said).await? > 0 {
@@ -75,7 +75,7 @@ async fn first_word(child: &mut Child) -> Result<Option<Running>> {
 
 /// An error as `--json` prints it.
 #[derive(Deserialize)]
-struct Printed {
+struct PrintedFailure {
     error: PrintedError,
 }
 
@@ -92,7 +92,7 @@ fn why_not(log: &Path, before: u64, status: std::process::ExitStatus) -> Error {
     let text = text.get(usize::try_from(before).unwrap_or(usize::MAX)..).unwrap_or_default();
     let text = String::from_utf8_lossy(text);
     let printed = text.rfind("{\n  \"error\"").and_then(|at| serde_json::from_str(text.get(at..)?).ok());
-    let Some(Printed { error: PrintedError { kind, message, hint } }) = printed else {
+    let Some(PrintedFailure { error: PrintedError { kind, message, hint } }) = printed else {
         let error = Error::failed(format!("the server ended before it answered ({status})"));
         return error.hint(format!("{} says why", log.display()));
     };

@@ -6,14 +6,14 @@ use eyot_core::Kind;
 use eyot_engine::{Database as _, HostMemory};
 
 use super::*;
-use crate::stores::closing::Closings;
+use crate::stores::closing::StoreClosings;
 
 const LONG: Duration = Duration::from_secs(60);
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
 
-fn database(dir: &Path) -> Sqlite {
+fn database(dir: &Path) -> SqliteDatabase {
     let reserve = DiskReserve::new(dir, ByteCount(0)).unwrap();
-    Sqlite::new(dir.join("sqlite/app.db"), ByteCount(1 << 30), reserve, Arc::default())
+    SqliteDatabase::new(dir.join("sqlite/app.db"), ByteCount(1 << 30), reserve, Arc::default())
 }
 
 fn limits(time: Duration, bytes: usize) -> StatementLimits {
@@ -26,10 +26,10 @@ async fn ask(connection: &dyn Connection, statement: &str) -> Result<Rows> {
 }
 
 /// Every place for a statement, once all that computed have ended.
-async fn idle(database: &Sqlite) {
-    let all = database.statements.acquire_many(MAX_STATEMENTS as u32);
+async fn idle(database: &SqliteDatabase) {
+    let all = database.statements.acquire_many(MAX_STATEMENT_CALLS as u32);
     tokio::time::timeout(LONG, all).await.expect("every statement ends").unwrap().forget();
-    database.statements.add_permits(MAX_STATEMENTS);
+    database.statements.add_permits(MAX_STATEMENT_CALLS);
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn an_endless_statement_ends_at_its_deadline() {
 async fn statements_that_nobody_waits_for_end_and_keep_their_place_until_then() {
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
-    for _ in 0..3 * MAX_STATEMENTS {
+    for _ in 0..3 * MAX_STATEMENT_CALLS {
         let connection = database.connect().await.unwrap();
         let statement = connection.execute(ENDLESS.to_owned(), vec![], limits(LONG, 1 << 20));
         let gone = tokio::time::timeout(Duration::from_millis(20), statement);
@@ -71,8 +71,8 @@ async fn statements_that_nobody_waits_for_end_and_keep_their_place_until_then() 
 #[tokio::test]
 async fn statements_end_with_their_deployment() {
     let dir = tempfile::tempdir().unwrap();
-    let (closings, name) = (Closings::default(), "app".parse().unwrap());
-    let database = Sqlite { closing: closings.of(&name), ..database(dir.path()) };
+    let (closings, name) = (StoreClosings::default(), "app".parse().unwrap());
+    let database = SqliteDatabase { closing: closings.of(&name), ..database(dir.path()) };
     let connection = database.connect().await.unwrap();
     let statement = connection.execute(ENDLESS.to_owned(), vec![], limits(LONG, 1 << 20));
     let (ended, ()) = tokio::join!(statement, async { closings.close(&name) });
@@ -89,7 +89,7 @@ async fn a_database_grows_to_its_limit_and_not_into_the_reserve() {
     for (limit, reserve) in [(1 << 20, 1), (1 << 30, all.saturating_mul(2))] {
         let reserve = DiskReserve::new(dir.path(), ByteCount(reserve)).unwrap();
         let path = dir.path().join(format!("{limit}.db"));
-        let database = Sqlite::new(path, ByteCount(limit), reserve, Arc::default());
+        let database = SqliteDatabase::new(path, ByteCount(limit), reserve, Arc::default());
         let connection = database.connect().await.unwrap();
         let made = ask(&*connection, "CREATE TABLE IF NOT EXISTS t (b BLOB)").await;
         let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) \
