@@ -56,11 +56,11 @@ async fn handle(request: Request) -> Result<impl IntoResponse, spin_sdk::http::E
             let (mut sender, body) = stream::<String>();
             spin_sdk::wasip3::spawn(async move {
                 sender.send("done".to_owned()).await.expect("sent");
-                let kept = Some(sender).filter(|_| !whole);
+                let _kept = Some(sender).filter(|_| !whole);
                 for _ in 0..100 {
                     spin_sdk::wasip3::wit_bindgen::yield_async().await;
                 }
-                drop((std::process::exit(0), kept));
+                std::process::exit(0);
             });
             Response::new(box_body(body))
         }
