@@ -35,7 +35,8 @@ fn components_changed(data: &Path) -> Result<bool> {
 pub(crate) fn run_demo(profile: Profile, fresh: bool) -> Result<()> {
     setup::demo(profile)?;
     crate::components::build_folders(profile, &COMPONENTS.map(|(_, folder)| root().join(folder)))?;
-    let data = root().join("target/demo");
+    // Not target/demo: cargo puts there what it compiles with the profile of that name.
+    let data = root().join("target/demo-data");
     if data.exists() && (fresh || components_changed(&data)?) {
         std::fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
     }
