@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::process::target;
+use crate::process::root;
 
 /// Names the file that stages are written to; `.ci/run` sets it and writes its gates there, too.
 const FILE_VARIABLE: &str = "EYOT_BUDGET";
+/// Where nextest writes its report: in the checkout (`.config/nextest.toml`), wherever cargo compiles to.
+const JUNIT_REPORT: &str = "target/nextest/default/junit.xml";
 /// What a whole run from nothing may take of the processor, on two slow cores.
 const PROCESSOR_MINUTES: u64 = 80;
 const SLOWEST_TESTS_COUNT: usize = 10;
@@ -49,7 +51,7 @@ pub(crate) fn report(stages: &Path) -> Result<()> {
     let text =
         std::fs::read_to_string(stages).with_context(|| format!("cannot read {}", stages.display()))?;
     let stages = text.lines().map(Stage::parse).collect::<Result<Vec<_>>>()?;
-    let junit = target()?.join("nextest/default/junit.xml");
+    let junit = root().join(JUNIT_REPORT);
     let junit =
         std::fs::read_to_string(&junit).with_context(|| format!("cannot read {}", junit.display()))?;
     print!("{}", rendered(&stages, &junit));
