@@ -71,6 +71,9 @@ pub static OPENVINO: Package = Package {
     ],
 };
 
+/// Whether this build has a back end of its own.
+const HAS_TRACT: bool = cfg!(feature = "tract");
+
 /// Every back end that can be installed, the preferred one first.
 pub static ALL: [&Package; 2] = [&ONNXRUNTIME, &OPENVINO];
 
@@ -80,8 +83,10 @@ pub static ALL: [&Package; 2] = [&ONNXRUNTIME, &OPENVINO];
 pub fn named(name: &str) -> Result<&'static Package> {
     ALL.into_iter().find(|package| package.name == name).ok_or_else(|| {
         let names = ALL.map(|package| package.name).join(" and ");
-        Error::not_found(format!("there is no back end '{name}' to install"))
-            .hint(format!("{names} can be installed; tract is always here"))
+        Error::not_found(format!("there is no back end '{name}' to install")).hint(format!(
+            "{names} can be installed{}",
+            if HAS_TRACT { "; tract is always here" } else { "" }
+        ))
     })
 }
 
@@ -109,7 +114,10 @@ impl Package {
                 "{} {} is not offered here for {arch} {os}",
                 self.name, self.version
             ))
-            .hint("models run on tract, which is always here")),
+            .hint(match HAS_TRACT {
+                true => "models run on tract, which is always here",
+                false => "build eyot with its feature tract, which runs models here",
+            })),
         }
     }
 

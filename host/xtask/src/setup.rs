@@ -14,6 +14,10 @@ const WASM: &str = "wasm32-wasip2";
 /// The target of modules such as other compilers make.
 pub(crate) const PREVIEW_1: &str = "wasm32-wasip1";
 
+/// Whether back ends can be installed on machines like this one (`host/nn/src/install.rs`); elsewhere models run on the
+/// one that is built in.
+const HAS_INSTALLABLE_BACK_ENDS: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
 /// Which build of `eyot` is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
@@ -28,6 +32,9 @@ pub(crate) enum Profile {
 /// Installs what is missing; says what and why. Does nothing where nothing is missing.
 pub(crate) fn run(profile: Profile) -> Result<()> {
     demo(profile)?;
+    if !HAS_INSTALLABLE_BACK_ENDS {
+        return Ok(());
+    }
     say("OpenVINO, which runs models at bf16 as well");
     process::run(Command::new(built(profile, "eyot")?).args(["backend", "install", "openvino"]))
 }
@@ -36,6 +43,9 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
 pub(crate) fn demo(profile: Profile) -> Result<()> {
     wasm_target()?;
     let eyot = binary(profile)?;
+    if !HAS_INSTALLABLE_BACK_ENDS {
+        return Ok(());
+    }
     say("ONNX Runtime, which runs models several times as fast as the built-in back end");
     process::run(Command::new(eyot).args(["backend", "install", "onnxruntime"]))
 }
@@ -45,21 +55,18 @@ pub(crate) fn demo(profile: Profile) -> Result<()> {
 pub(crate) fn binary(profile: Profile) -> Result<PathBuf> {
     let flags: &[&str] = match profile {
         Profile::Debug => &["--workspace", "--bins"],
-        Profile::Demo => &[
-            "--package",
-            "eyot",
-            "--package",
-            "eyot-tests",
-            "--bins",
-            "--no-default-features",
-            "--profile",
-            "demo",
-        ],
+        Profile::Demo => &["--package", "eyot", "--package", "eyot-tests", "--bins", "--profile", "demo"],
         Profile::Release => &["--workspace", "--bins", "--release"],
         Profile::Dist => &["--workspace", "--bin", "eyot", "--profile", "dist"],
     };
     say("building eyot; the first time takes several minutes");
-    process::run(cargo().args(["build", "--locked"]).args(flags))?;
+    let mut build = cargo();
+    build.args(["build", "--locked"]).args(flags);
+    // The built-in back end takes longest to compile; only where another can be installed is it left out.
+    if profile == Profile::Demo && HAS_INSTALLABLE_BACK_ENDS {
+        build.arg("--no-default-features");
+    }
+    process::run(&mut build)?;
     built(profile, "eyot")
 }
 
