@@ -38,11 +38,7 @@ impl Digest {
 
     /// 64 lower-case hexadecimal digits, without the algorithm. Also the blob's file name.
     pub fn hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            use fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex::encode(self.0)
     }
 
     /// The first twelve digits, for people.
@@ -82,20 +78,11 @@ impl FromStr for Digest {
             Error::invalid(format!("'{shown}' is no digest"))
                 .hint("a digest is 'sha256:' and 64 lower-case hexadecimal digits")
         };
-        let hex = text.strip_prefix("sha256:").ok_or_else(wrong)?.as_bytes();
-        if hex.len() != 64 {
-            return Err(wrong());
-        }
-        let nibble = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
+        let digits = text.strip_prefix("sha256:").ok_or_else(wrong)?;
+        let is_lower_case = !digits.bytes().any(|digit| digit.is_ascii_uppercase());
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-            *byte = nibble(pair[0]).zip(nibble(pair[1])).map(|(h, l)| h << 4 | l).ok_or_else(wrong)?;
-        }
-        Ok(Self(bytes))
+        let decoded = hex::decode_to_slice(digits, &mut bytes).ok().filter(|()| is_lower_case);
+        decoded.map(|()| Self(bytes)).ok_or_else(wrong)
     }
 }
 

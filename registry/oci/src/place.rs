@@ -1,8 +1,11 @@
 //! What a path under `/v2/` names. Names contain slashes, so the end of the path decides.
 
+use std::borrow::Cow;
+
 use eyot_core::{Error, Reference};
 use eyot_store::{ContentDigest, UploadId};
 use http::StatusCode;
+use percent_encoding::percent_decode_str;
 
 use crate::answer::Refusal;
 
@@ -91,19 +94,8 @@ impl Place {
 /// A segment without its escapes, once. One that would be no segment then, or no text, stays as it is: as
 /// such it is no name of anything.
 fn decoded(segment: &str) -> String {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escape = after.get(..2).filter(|_| *first == b'%').and_then(|digits| {
-            let digits = std::str::from_utf8(digits).ok()?;
-            let is_plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            is_plain.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
-        });
-        bytes.push(escape.unwrap_or(*first));
-        rest = after.get(if escape.is_some() { 2 } else { 0 }..).unwrap_or_default();
-    }
-    let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('/'));
-    text.unwrap_or_else(|| segment.to_owned())
+    let text = percent_decode_str(segment).decode_utf8().ok().filter(|text| !text.contains('/'));
+    text.map_or_else(|| segment.to_owned(), Cow::into_owned)
 }
 
 fn unknown(path: &str) -> Refusal {

@@ -45,7 +45,7 @@ impl ContentDigest {
     pub fn hex(&self) -> String {
         match self {
             Self::Sha256(digest) => digest.hex(),
-            Self::Sha512(hash) => hex(hash),
+            Self::Sha512(hash) => hex::encode(hash),
         }
     }
 }
@@ -74,7 +74,7 @@ impl fmt::Display for ContentDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sha256(digest) => digest.fmt(f),
-            Self::Sha512(hash) => write!(f, "sha512:{}", hex(hash)),
+            Self::Sha512(hash) => write!(f, "sha512:{}", hex::encode(hash)),
         }
     }
 }
@@ -136,7 +136,7 @@ impl Hashes {
 
     /// Both states as text.
     pub(crate) fn save(&self) -> (String, Option<String>) {
-        (hex(&self.sha256.serialize()), self.sha512.as_ref().map(|hash| hex(&hash.serialize())))
+        (hex::encode(self.sha256.serialize()), self.sha512.as_ref().map(|hash| hex::encode(hash.serialize())))
     }
 
     /// What [`Hashes::save`] wrote; `None` when it is nothing of the kind.
@@ -150,26 +150,10 @@ impl Hashes {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        use fmt::Write as _;
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// Bytes from lower-case hexadecimal digits, the only spelling.
 fn bytes(text: &str) -> Option<Vec<u8>> {
-    let nibble = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect()
+    let is_lower_case = !text.bytes().any(|digit| digit.is_ascii_uppercase());
+    hex::decode(text).ok().filter(|_| is_lower_case)
 }
 
 #[cfg(test)]

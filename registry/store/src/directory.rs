@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eyot_core::{ByteCount, Digest, Digester, Error, Result, ResultExt as _};
 use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -371,12 +372,14 @@ impl BlobStore for Directory {
 }
 
 /// Owners are paths such as `deployment/digits/3`; a file name has no `/`.
+const NO_FILE_NAME: &AsciiSet = &AsciiSet::EMPTY.add(b'%').add(b'/');
+
 fn escape(owner: &str) -> String {
-    owner.replace('%', "%25").replace('/', "%2F")
+    utf8_percent_encode(owner, NO_FILE_NAME).to_string()
 }
 
 fn unescape(name: &str) -> String {
-    name.replace("%2F", "/").replace("%25", "%")
+    percent_decode_str(name).decode_utf8_lossy().into_owned()
 }
 
 struct Writer {

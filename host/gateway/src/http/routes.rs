@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use eyot_core::{Error, Result};
 use http::Method;
+use percent_encoding::percent_decode_str;
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,22 +110,11 @@ impl ModelRoute {
 
 /// Undoes percent-encoding; `None` where it is wrong.
 pub(crate) fn unescape(segment: &str) -> Option<Cow<'_, str>> {
-    if !segment.contains('%') {
-        return Some(Cow::Borrowed(segment));
-    }
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        if *first == b'%' {
-            let (digits, tail) = rest.split_at_checked(2)?;
-            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-            rest = tail;
-        } else {
-            bytes.push(*first);
-        }
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
+    // The crate leaves what is no escape as it is.
+    let is_escape =
+        |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    let is_well_formed = segment.split('%').skip(1).all(is_escape);
+    percent_decode_str(segment).decode_utf8().ok().filter(|_| is_well_formed)
 }
 
 #[cfg(test)]
@@ -163,6 +153,9 @@ mod tests {
             "/v1/models/a",
             "/v2/models/a/generate",
             "/v2/models/%zz",
+            "/v2/models/%+5",
+            "/v2/models/%4",
+            "/v2/models/%%41",
             "/v2/models/%ff",
             "/v2/models/a/versions",
             "/v2/models/a/versions/1/2",
