@@ -139,12 +139,16 @@ fn status(error: &Error) -> Status {
     Status::new(code, client_message(error))
 }
 
-/// How long the client waits, by its `grpc-timeout`.
+/// The digits of a `grpc-timeout`, at most.
+const MAX_TIMEOUT_DIGITS: usize = 8;
+
+/// How long the client waits, by its `grpc-timeout`; none where the header says nothing of the kind.
 pub(crate) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout").map(HeaderValue::to_str)?.ok()?;
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    // Eight digits at most, as the protocol has it.
-    let number = number.parse::<u64>().ok().filter(|_| number.len() <= 8)?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    // Digits alone, eight at most, as the protocol has it: the standard library would take a sign, too.
+    let is_number = digits.len() <= MAX_TIMEOUT_DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let number = digits.parse::<u64>().ok().filter(|_| is_number)?;
     match unit {
         "H" => Some(Duration::from_secs(number * 3600)),
         "M" => Some(Duration::from_secs(number * 60)),
@@ -153,5 +157,43 @@ pub(crate) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
         "u" => Some(Duration::from_micros(number)),
         "n" => Some(Duration::from_nanos(number)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_digits_and_a_unit() {
+        for (text, expected) in [
+            ("5S", Some(Duration::from_secs(5))),
+            ("2H", Some(Duration::from_secs(7200))),
+            ("3M", Some(Duration::from_secs(180))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("00000001n", Some(Duration::from_nanos(1))),
+            ("0S", Some(Duration::ZERO)),
+            ("+5S", None),
+            ("-5S", None),
+            (" 5S", None),
+            ("5 S", None),
+            ("5S ", None),
+            ("0x5S", None),
+            ("5.0S", None),
+            ("5", None),
+            ("S", None),
+            ("5s", None),
+            ("5SS", None),
+            ("999999999S", None),
+            ("000000001S", None),
+            ("", None),
+        ] {
+            let headers = [("grpc-timeout", text)]
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            assert_eq!(grpc_timeout(&HeaderMap::from_iter(headers)), expected, "'{text}'");
+        }
+        assert_eq!(grpc_timeout(&HeaderMap::new()), None);
     }
 }
