@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use eyot_core::config::BackendChoice;
-use eyot_engine::{Discard, Engine, Grants, Handler, Instances, Limits, Mode, Options};
+use eyot_engine::{
+    Engine, EngineOptions, ExecutionMode, GuestGrants, InstanceLimits, InstancePolicy, NullSink,
+    PredictionHandler,
+};
 use eyot_nn::{Backends, LoadedModel, Models, NamedTensor, Settings, Tensor};
 use eyot_store::{BlobStore as _, Memory};
 use eyot_tests::{Eyot, fixture, path, quantile};
@@ -67,11 +70,11 @@ async fn engine(dir: &Path) -> Result<()> {
     let models = Models::new(store.clone(), backends, 1);
     let model = models.load_bytes(std::fs::read(fixture("digits"))?.into(), Settings::default()).await?;
     println!("digits-image over a model on {}", model.ran_on());
-    let cache = Options { cache: dir.join("compiled") };
+    let cache = EngineOptions { cache: dir.join("compiled") };
 
     let first = Engine::new(&cache)?;
     let started = Instant::now();
-    let component = first.load(&*store, digest, Mode::Serving).await?;
+    let component = first.load(&*store, digest, ExecutionMode::Serving).await?;
     print("compile, once per component", vec![milliseconds(started.elapsed())]);
     let handler = handler(component, &models, &model, 1).await?;
     let mut instantiations = Vec::with_capacity(INSTANCES);
@@ -86,17 +89,17 @@ async fn engine(dir: &Path) -> Result<()> {
     for _ in 0..COLD {
         let engine = Engine::new(&cache)?;
         let started = Instant::now();
-        let component = engine.load(&*store, digest, Mode::Serving).await?;
+        let component = engine.load(&*store, digest, ExecutionMode::Serving).await?;
         self::handler(component, &models, &model, 1).await?.predict(picture()?, None).await?;
         cold.push(milliseconds(started.elapsed()));
     }
     print(".cwasm on disk to first answer", cold);
-    let component = first.load(&*store, digest, Mode::Serving).await?;
+    let component = first.load(&*store, digest, ExecutionMode::Serving).await?;
     let warm = self::handler(component, &models, &model, u64::MAX).await?;
     measure("predict, a warm instance", &warm).await
 }
 
-async fn measure(what: &str, handler: &Handler) -> Result<()> {
+async fn measure(what: &str, handler: &PredictionHandler) -> Result<()> {
     let mut taken = Vec::with_capacity(INSTANCES);
     for _ in 0..INSTANCES {
         let inputs = picture()?;
@@ -112,12 +115,12 @@ async fn handler(
     component: eyot_engine::Component,
     models: &Arc<Models>,
     model: &Arc<LoadedModel>,
-    reuse: u64,
-) -> Result<Arc<Handler>> {
+    max_calls: u64,
+) -> Result<Arc<PredictionHandler>> {
     let granted = Arc::new(HashMap::from([("digits".to_owned(), model.clone())]));
-    let grants = Grants::new(granted, models.clone(), Arc::new(Discard));
-    let limits = Limits::from(&eyot_core::config::Limits::default());
-    Ok(Handler::new(component, grants, limits, Instances { reuse, idle: 8 }).await?)
+    let grants = GuestGrants::new(granted, models.clone(), Arc::new(NullSink));
+    let limits = InstanceLimits::from(&eyot_core::config::Limits::default());
+    Ok(PredictionHandler::new(component, grants, limits, InstancePolicy { max_calls, max_idle: 8 }).await?)
 }
 
 fn picture() -> Result<Vec<NamedTensor>> {

@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::config::BackendChoice;
-use eyot_engine::{Arguments, Discard, Engine, Functions, Grants, Instances, Limits, Mode, Options, Reply};
+use eyot_engine::{
+    CallArguments, Engine, EngineOptions, ExecutionMode, FunctionReply, GuestGrants, InstanceLimits,
+    InstancePolicy, JsonFunctions, NullSink,
+};
 use eyot_nn::{Backends, Models};
 use eyot_store::{BlobStore as _, Memory};
 use wasmtime::Store;
@@ -75,8 +78,8 @@ async fn main() {
     show("generated bindings, values of Rust", generated);
     let reflection = measure(async || {
         let serde_json::Value::Object(values) = serde_json::from_str(TEN).unwrap() else { unreachable!() };
-        match functions.call("whole", Arguments::Values(values), None).await.unwrap().reply {
-            Reply::Value(value) => value.to_string(),
+        match functions.call("whole", CallArguments::Values(values), None).await.unwrap().reply {
+            FunctionReply::Value(value) => value.to_string(),
             other => panic!("{other:?}"),
         }
     })
@@ -90,34 +93,35 @@ fn show(what: &str, (p50, p99): (f64, f64)) {
     println!("{what:<60}{p50:>22.2} {p99:>8.2}");
 }
 
-async fn bound(wasm: &[u8]) -> (Store<Host>, bindings::Functions) {
+async fn bound(wasm: &[u8]) -> (Store<Host>, bindings::JsonFunctions) {
     let engine = wasmtime::Engine::default();
     let component = Component::from_binary(&engine, wasm).unwrap();
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
     let host = Host { wasi: WasiCtxBuilder::new().build(), table: ResourceTable::new() };
     let mut store = Store::new(&engine, host);
-    let bound = bindings::Functions::instantiate_async(&mut store, &component, &linker).await.unwrap();
+    let bound = bindings::JsonFunctions::instantiate_async(&mut store, &component, &linker).await.unwrap();
     (store, bound)
 }
 
 /// The functions, compiled before, and how long it took from their code on disk to a first answer.
-async fn reflected(wasm: &[u8]) -> (Arc<Functions>, Duration) {
+async fn reflected(wasm: &[u8]) -> (Arc<JsonFunctions>, Duration) {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Memory::default());
     let digest = store.put(wasm.to_vec().into()).await.unwrap().digest;
-    let engine = || Engine::new(&Options { cache: dir.path().join("compiled") }).unwrap();
-    engine().load(&*store, digest, Mode::Serving).await.unwrap();
+    let engine = || Engine::new(&EngineOptions { cache: dir.path().join("compiled") }).unwrap();
+    engine().load(&*store, digest, ExecutionMode::Serving).await.unwrap();
     let backends = Backends::open("/nowhere".as_ref(), BackendChoice::Tract).unwrap();
-    let grants = Grants::new(Arc::default(), Models::new(store.clone(), backends, 1), Arc::new(Discard));
-    let limits = Limits { memory: 64 << 20, timeout: Duration::from_secs(10), handles: 100 };
-    let instances = Instances { reuse: u64::MAX, idle: 1 };
+    let grants =
+        GuestGrants::new(Arc::default(), Models::new(store.clone(), backends, 1), Arc::new(NullSink));
+    let limits = InstanceLimits { memory: 64 << 20, timeout: Duration::from_secs(10), handles: 100 };
+    let instances = InstancePolicy { max_calls: u64::MAX, max_idle: 1 };
     let engine = engine();
     let started = Instant::now();
-    let component = engine.load(&*store, digest, Mode::Serving).await.unwrap();
-    let functions = Functions::new(component, &BTreeMap::new(), grants, limits, instances).unwrap();
+    let component = engine.load(&*store, digest, ExecutionMode::Serving).await.unwrap();
+    let functions = JsonFunctions::new(component, &BTreeMap::new(), grants, limits, instances).unwrap();
     let greeting = [("name".to_owned(), "Ann".into())].into_iter().collect();
-    functions.call("greet", Arguments::Values(greeting), None).await.unwrap();
+    functions.call("greet", CallArguments::Values(greeting), None).await.unwrap();
     (functions, started.elapsed())
 }
 

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::config::BackendChoice;
-use eyot_engine::{Discard, Engine, Grants, Handler, Instances, Limits, Mode, Options};
+use eyot_engine::{
+    Engine, EngineOptions, ExecutionMode, GuestGrants, InstanceLimits, InstancePolicy, NullSink,
+    PredictionHandler,
+};
 use eyot_nn::{Backends, LoadedModel, Models, NamedTensor, Settings, Tensor};
 use eyot_store::{BlobStore as _, Memory};
 
@@ -25,21 +28,21 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::new(&Options { cache: dir.path().join("compiled") }).unwrap();
+        let engine = Engine::new(&EngineOptions { cache: dir.path().join("compiled") }).unwrap();
         let store: Arc<Memory> = Arc::default();
         let backends = std::env::var_os("EYOT_DATA__BACKENDS").unwrap_or_else(|| "/nowhere".into());
         let backends = Backends::open(backends.as_ref(), BackendChoice::Auto).unwrap();
         Self { models: Models::new(store.clone(), backends, 1), engine, store, _dir: dir }
     }
 
-    async fn handler(&self, model: &Arc<LoadedModel>, instances: Instances) -> Arc<Handler> {
+    async fn handler(&self, model: &Arc<LoadedModel>, instances: InstancePolicy) -> Arc<PredictionHandler> {
         let wasm = wat::parse_str(include_str!("../src/fixtures/through.wat")).unwrap();
         let digest = self.store.put(wasm.into()).await.unwrap().digest;
-        let component = self.engine.load(&*self.store, digest, Mode::Serving).await.unwrap();
+        let component = self.engine.load(&*self.store, digest, ExecutionMode::Serving).await.unwrap();
         let models = Arc::new([("model".to_owned(), model.clone())].into());
-        let grants = Grants::new(models, self.models.clone(), Arc::new(Discard));
-        let limits = Limits { memory: 64 << 20, timeout: Duration::from_secs(10), handles: 100 };
-        Handler::new(component, grants, limits, instances).await.unwrap()
+        let grants = GuestGrants::new(models, self.models.clone(), Arc::new(NullSink));
+        let limits = InstanceLimits { memory: 64 << 20, timeout: Duration::from_secs(10), handles: 100 };
+        PredictionHandler::new(component, grants, limits, instances).await.unwrap()
     }
 }
 
@@ -71,8 +74,8 @@ async fn main() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/onnx/add-fp32.onnx");
     let bytes = std::fs::read(path).unwrap();
     let model = world.models.load_bytes(bytes.into(), Settings::default()).await.unwrap();
-    let warm = world.handler(&model, Instances { reuse: u64::MAX, idle: 1 }).await;
-    let fresh = world.handler(&model, Instances { reuse: 1, idle: 0 }).await;
+    let warm = world.handler(&model, InstancePolicy { max_calls: u64::MAX, max_idle: 1 }).await;
+    let fresh = world.handler(&model, InstancePolicy { max_calls: 1, max_idle: 0 }).await;
     println!("{}, {ROUNDS} rounds, p50 and p99 in microseconds", model.ran_on());
     let show = |name: &str, (p50, p99): (f64, f64)| println!("{name:<40}{p50:>10.1}{p99:>10.1}");
     show("instantiate and drop", measure(async || fresh.prepare().await.unwrap()).await);

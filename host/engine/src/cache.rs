@@ -15,12 +15,12 @@ use wasmtime::component::Component;
 
 use crate::seal::{SEAL_BYTES, SealKey};
 
-pub(crate) struct Cache {
+pub(crate) struct CodeCache {
     dir: PathBuf,
     key: SealKey,
 }
 
-impl Cache {
+impl CodeCache {
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true);
@@ -91,12 +91,12 @@ mod tests {
         let text = r#"(component (core module (func (export "f") (result i32) i32.const 7)))"#;
         let component = Component::new(&engine, text).unwrap();
         let (digest, other) = (Digest::of(text), Digest::of("other"));
-        let cache = Cache::open(&dir.path().join("compiled")).unwrap();
+        let cache = CodeCache::open(&dir.path().join("compiled")).unwrap();
         let path = cache.path(&engine, &digest);
         assert!(cache.load(&engine, &digest).is_none());
         cache.store(&engine, &digest, &component);
         // The key outlives the process.
-        let cache = Cache::open(&dir.path().join("compiled")).unwrap();
+        let cache = CodeCache::open(&dir.path().join("compiled")).unwrap();
         assert!(cache.load(&engine, &digest).is_some());
         let whole = std::fs::read(&path).unwrap();
         let flipped = |at: usize| {
@@ -126,7 +126,7 @@ mod tests {
         assert!(cache.load(&engine, &other).is_none());
         // Another folder's.
         let elsewhere = tempfile::tempdir().unwrap();
-        let stranger = Cache::open(&elsewhere.path().join("compiled")).unwrap();
+        let stranger = CodeCache::open(&elsewhere.path().join("compiled")).unwrap();
         std::fs::write(stranger.path(&engine, &digest), &whole).unwrap();
         assert!(stranger.load(&engine, &digest).is_none());
         std::fs::write(&path, &whole).unwrap();

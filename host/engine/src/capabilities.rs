@@ -21,17 +21,17 @@ mod wasi;
 use eyot_core::interface::Interface;
 use wasmtime::component::{HasData, Linker};
 
-use crate::guest::Guest;
-use crate::plan::Setup;
-use crate::reach::Reach;
+use crate::execution_mode::ProfileKind;
+use crate::granted_capabilities::GrantedCapabilities;
+use crate::guest::GuestState;
 
 /// One thing that components may import.
-pub(crate) struct Capability {
+pub(crate) struct HostCapability {
     interfaces: &'static [OfferedInterface],
     grant: Option<GrantRule>,
     /// Makes its interfaces importable, as far as components of this setup are offered them. Steps are offered nothing
     /// whose answer no digest names.
-    link: fn(&mut Linker<Guest>, Setup) -> wasmtime::Result<()>,
+    link: fn(&mut Linker<GuestState>, ProfileKind) -> wasmtime::Result<()>,
 }
 
 /// Interfaces of a capability: one by its full name, or those of a package by its name and a slash; and the start of
@@ -73,11 +73,11 @@ struct GrantRule {
 struct RefusedCalls {
     interfaces: &'static [&'static str],
     hint: &'static str,
-    is_granted: fn(&Reach) -> bool,
+    is_granted: fn(&GrantedCapabilities) -> bool,
 }
 
 /// All of them.
-const CAPABILITIES: [&Capability; 11] = [
+const CAPABILITIES: [&HostCapability; 11] = [
     &wasi::CAPABILITY,
     &http::CAPABILITY,
     &artifacts::CAPABILITY,
@@ -92,14 +92,14 @@ const CAPABILITIES: [&Capability; 11] = [
 ];
 
 /// The capability that has an interface, which is named with its version.
-fn offering(interface: &str) -> Option<(&'static Capability, &'static OfferedInterface)> {
+fn offering(interface: &str) -> Option<(&'static HostCapability, &'static OfferedInterface)> {
     CAPABILITIES.iter().find_map(|capability| {
         let found = capability.interfaces.iter().find(|offered| offered.holds(interface))?;
         Some((*capability, found))
     })
 }
 
-/// Who provides an import, named with its version; nobody where this host does not offer it.
+/// The provider of an import, named with its version; `None` where this host does not offer it.
 pub fn provider(import: &str) -> Option<&'static str> {
     let (capability, offered) = offering(import)?;
     Some(match (offered.name.starts_with("wasi:"), offered.version) {
@@ -121,19 +121,19 @@ pub(crate) fn needs_event_loop(interface: &str) -> bool {
     offering(interface).is_some_and(|(_, offered)| offered.needs_event_loop)
 }
 
-/// What of an interface's imports is refused to who has these grants, and how it is granted.
-pub(crate) fn missing_grants(interface: &Interface, reach: &Reach) -> Vec<String> {
-    let told = |import: &String| {
-        let hint = missing_grant(import, reach)?;
+/// The imports of an interface that these grants do not cover, and how each is granted.
+pub(crate) fn missing_grants(interface: &Interface, capabilities: &GrantedCapabilities) -> Vec<String> {
+    let warning = |import: &String| {
+        let hint = missing_grant(import, capabilities)?;
         Some(format!("calls of {import} are refused until they are granted; {hint}"))
     };
-    interface.imports.iter().filter_map(told).collect()
+    interface.imports.iter().filter_map(warning).collect()
 }
 
-fn missing_grant(import: &str, reach: &Reach) -> Option<&'static str> {
+fn missing_grant(import: &str, capabilities: &GrantedCapabilities) -> Option<&'static str> {
     let refused = offering(import)?.0.grant.as_ref()?.refused.as_ref()?;
     let name = import.split('@').next().unwrap_or_default();
-    (refused.interfaces.contains(&name) && !(refused.is_granted)(reach)).then_some(refused.hint)
+    (refused.interfaces.contains(&name) && !(refused.is_granted)(capabilities)).then_some(refused.hint)
 }
 
 /// All packages, with the starts of their versions.
@@ -150,15 +150,15 @@ pub(crate) fn offered_packages() -> String {
 }
 
 /// Makes everything the host offers importable.
-pub(crate) fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
-    CAPABILITIES.iter().try_for_each(|capability| (capability.link)(linker, setup))
+pub(crate) fn link(linker: &mut Linker<GuestState>, profile_kind: ProfileKind) -> wasmtime::Result<()> {
+    CAPABILITIES.iter().try_for_each(|capability| (capability.link)(linker, profile_kind))
 }
 
 /// Gives an asynchronous call of a guest its guest back.
 pub(crate) struct ToGuest;
 
 impl HasData for ToGuest {
-    type Data<'a> = &'a mut Guest;
+    type Data<'a> = &'a mut GuestState;
 }
 
 #[cfg(test)]
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_says_which_flag_grants_it() {
-        let nothing = Reach::default();
+        let nothing = GrantedCapabilities::default();
         for (import, flag) in [
             ("wasi:http/outgoing-handler@0.2.12", Some("--allow-http")),
             ("wasi:http/types@0.2.12", None),

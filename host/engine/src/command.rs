@@ -17,9 +17,9 @@ use wasmtime::component::Val;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
 use crate::files::StepFiles;
-use crate::guest::Guest;
-use crate::step::{Artifact, Outcome, away, digest_at};
-use crate::{Component, Grants, Limits, Mode, OutputLimits, fault, hermetic};
+use crate::guest::GuestState;
+use crate::step::{OutputArtifact, StepResult, digest_at, run_on_own_thread};
+use crate::{Component, ExecutionMode, GuestGrants, InstanceLimits, OutputLimits, fault, hermetic};
 
 /// One run of a program as a step.
 pub struct CommandCall {
@@ -38,11 +38,11 @@ pub struct CommandCall {
     /// What randomness is drawn from.
     pub seed: [u8; 32],
     /// Memory, time and handles.
-    pub limits: Limits,
+    pub limits: InstanceLimits,
     /// What it may leave.
     pub output: OutputLimits,
     /// What it may reach beside its files.
-    pub grants: Grants,
+    pub grants: GuestGrants,
     /// Where artifacts are read and written.
     pub store: Arc<dyn BlobStore>,
 }
@@ -50,7 +50,7 @@ pub struct CommandCall {
 /// The program's own name, as it sees it.
 const PROGRAM: &str = "command";
 /// How much of a file is in memory at once.
-const PIECE: usize = 1 << 20;
+const COPY_BYTES: usize = 1 << 20;
 
 impl Component {
     /// Runs a program hermetically: with the files it was handed, and nothing else of the machine.
@@ -59,15 +59,15 @@ impl Component {
     ///
     /// Fails with `Failed` when it ends with a status other than 0, traps, or does not write an output,
     /// with `Timeout` at the deadline.
-    pub async fn run_command(&self, call: CommandCall) -> Result<Outcome> {
-        if self.mode() != Mode::Hermetic {
+    pub async fn run_command(&self, call: CommandCall) -> Result<StepResult> {
+        if self.mode() != ExecutionMode::Hermetic {
             return Err(Error::internal("a command was compiled for serving"));
         }
         let component = self.clone();
-        away(async move { component.command(call).await }).await
+        run_on_own_thread(async move { component.command(call).await }).await
     }
 
-    async fn command(&self, call: CommandCall) -> Result<Outcome> {
+    async fn command(&self, call: CommandCall) -> Result<StepResult> {
         let function = self.function(&call.function)?.clone();
         let folder = tempfile::tempdir().context(|| "no folder for the files of a command".to_owned())?;
         let (inside, outside) = (folder.path().join("in"), folder.path().join("out"));
@@ -100,7 +100,7 @@ impl Component {
             |error: wasmtime::Error| Error::internal(format!("files cannot be handed in: {error:#}"));
         builder.preopened_dir(&inside, "/in", FsPerms::ReadOnly).map_err(unusable)?;
         builder.preopened_dir(&outside, "/out", FsPerms::ReadWrite).map_err(unusable)?;
-        let mut guest = Guest::with(builder, call.grants.clone(), &call.limits, Some(&call.seed));
+        let mut guest = GuestState::with(builder, call.grants.clone(), &call.limits, Some(&call.seed));
         guest.files = StepFiles::new(call.output);
         let mut store = guest.into_store(self.wasmtime());
         let called = tokio::time::timeout(call.limits.timeout, self.invoke(&mut store, &function, &[])).await;
@@ -167,7 +167,7 @@ async fn write(store: &dyn BlobStore, digest: &Digest, path: &Path) -> Result<()
 }
 
 /// Stores what lies under `/out`.
-async fn take_out(call: &CommandCall, outside: &Path) -> Result<Outcome> {
+async fn take_out(call: &CommandCall, outside: &Path) -> Result<StepResult> {
     let mut outputs = IndexMap::new();
     let mut artifacts = Vec::new();
     for (name, (path, media_type)) in &call.outputs {
@@ -184,8 +184,8 @@ async fn take_out(call: &CommandCall, outside: &Path) -> Result<Outcome> {
         let mut reader = tokio::fs::File::open(&file).await?;
         let mut writer = call.store.writer().await?;
         loop {
-            let mut piece = Vec::with_capacity(PIECE);
-            if (&mut reader).take(PIECE as u64).read_to_end(&mut piece).await? == 0 {
+            let mut piece = Vec::with_capacity(COPY_BYTES);
+            if (&mut reader).take(COPY_BYTES as u64).read_to_end(&mut piece).await? == 0 {
                 break;
             }
             writer.write(Bytes::from(piece)).await?;
@@ -193,9 +193,9 @@ async fn take_out(call: &CommandCall, outside: &Path) -> Result<Outcome> {
         let blob = writer.finish().await?;
         outputs.insert(name.clone(), Value::String(blob.digest.to_string()));
         let (at, media_type) = (below("", name), media_type.clone());
-        artifacts.push(Artifact { at, digest: blob.digest, size: blob.size, media_type });
+        artifacts.push(OutputArtifact { at, digest: blob.digest, size: blob.size, media_type });
     }
-    Ok(Outcome { outputs, artifacts, duration: Duration::ZERO })
+    Ok(StepResult { outputs, artifacts, duration: Duration::ZERO })
 }
 
 /// The file of that path, if it is one and lies where it seems to: a link may lead anywhere.

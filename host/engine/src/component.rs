@@ -4,95 +4,96 @@ use eyot_core::interface::{Function, Interface};
 use eyot_core::{Digest, Error, Result};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
+use crate::background_executor::BackgroundExecutor;
 use crate::capabilities::missing_grants;
-use crate::guest::Guest;
-use crate::lane::Lane;
+use crate::guest::GuestState;
+use crate::idle_pool::IdlePool;
 use crate::profile::EngineProfile;
-use crate::shelf::Shelves;
-use crate::{Mode, Reach, fault, reflect, unoffered};
+use crate::{ExecutionMode, GrantedCapabilities, fault, reflect, unoffered};
 
 /// A compiled component, ready to be instantiated. Cheap to clone.
 #[derive(Clone)]
 pub struct Component {
-    parts: Arc<Parts>,
+    compiled: Arc<CompiledComponent>,
 }
 
-pub(crate) struct Parts {
+pub(crate) struct CompiledComponent {
     digest: Digest,
-    mode: Mode,
+    mode: ExecutionMode,
     interface: Interface,
     /// Imports that are not offered.
     missing: Vec<String>,
-    instance: InstancePre<Guest>,
-    shelves: Arc<Shelves>,
-    lane: Arc<Lane>,
+    instance: InstancePre<GuestState>,
+    idle_pool: Arc<IdlePool>,
+    background_executor: Arc<BackgroundExecutor>,
 }
 
-impl Parts {
+impl CompiledComponent {
     /// Checks the imports against what this host offers and resolves them once for all instances.
     pub(crate) fn new(
         profile: &EngineProfile,
-        mode: Mode,
+        mode: ExecutionMode,
         digest: Digest,
         component: wasmtime::component::Component,
     ) -> Result<Self> {
         let interface = reflect::interface(profile, &component)?;
         let resolved = unoffered::resolve(profile, &component, &interface);
         let (instance, missing) = resolved.map_err(|error| fault::ungranted(&error, &interface, &digest))?;
-        let (shelves, lane) = (profile.shelves.clone(), profile.lane.clone());
-        Ok(Self { digest, mode, interface, missing, instance, shelves, lane })
+        let (idle_pool, background_executor) =
+            (profile.idle_pool.clone(), profile.background_executor.clone());
+        Ok(Self { digest, mode, interface, missing, instance, idle_pool, background_executor })
     }
 }
 
 impl Component {
-    pub(crate) fn from_parts(parts: Arc<Parts>) -> Self {
-        Self { parts }
+    pub(crate) fn from_compiled(compiled: Arc<CompiledComponent>) -> Self {
+        Self { compiled }
     }
 
     /// The digest of the component's bytes.
     pub fn digest(&self) -> Digest {
-        self.parts.digest
+        self.compiled.digest
     }
 
     /// What the component imports and exports.
     pub fn interface(&self) -> &Interface {
-        &self.parts.interface
+        &self.compiled.interface
     }
 
     /// What it may find missing with these grants: each import that this host does not offer, and traps when it is
     /// called, and each whose calls are refused until they are granted.
-    pub fn warnings(&self, reach: &Reach) -> Vec<String> {
+    pub fn warnings(&self, capabilities: &GrantedCapabilities) -> Vec<String> {
         let absent = |import: &String| format!("{import} is not offered here: a call of it fails");
-        let missing = self.parts.missing.iter().map(absent);
-        missing.chain(missing_grants(self.interface(), reach)).collect()
+        let missing = self.compiled.missing.iter().map(absent);
+        missing.chain(missing_grants(self.interface(), capabilities)).collect()
     }
 
     /// The mode it was compiled for.
-    pub fn mode(&self) -> Mode {
-        self.parts.mode
+    pub fn mode(&self) -> ExecutionMode {
+        self.compiled.mode
     }
 
-    pub(crate) fn instance(&self) -> &InstancePre<Guest> {
-        &self.parts.instance
+    pub(crate) fn instance(&self) -> &InstancePre<GuestState> {
+        &self.compiled.instance
     }
 
-    /// Where warm instances wait, those of this component and of all others.
-    pub(crate) fn shelves(&self) -> &Shelves {
-        &self.parts.shelves
+    /// The idle instances of this component and of all others of its profile.
+    pub(crate) fn idle_pool(&self) -> &IdlePool {
+        &self.compiled.idle_pool
     }
 
-    /// Where those of its instances go on that compute for long.
-    pub(crate) fn lane(&self) -> &Arc<Lane> {
-        &self.parts.lane
+    /// The threads to which calls are migrated that compute for long.
+    pub(crate) fn background_executor(&self) -> &Arc<BackgroundExecutor> {
+        &self.compiled.background_executor
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
-        self.parts.instance.engine()
+        self.compiled.instance.engine()
     }
 
     /// Where the function of that full name is found in any instance.
     pub(crate) fn export(&self, name: &str) -> Result<ComponentExportIndex> {
-        let component = self.parts.instance.component();
+        let component = self.compiled.instance.component();
         let index = match name.split_once('#') {
             None => component.get_export_index(None, name),
             Some((interface, name)) => {
@@ -105,7 +106,7 @@ impl Component {
 
     /// The exported function of that name: the full name, or the bare one where it is unambiguous.
     pub fn function(&self, name: &str) -> Result<&Function> {
-        find(&self.parts.interface, name)
+        find(&self.compiled.interface, name)
     }
 }
 

@@ -8,72 +8,75 @@ use eyot_store::BlobStore;
 use parking_lot::Mutex;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::cache::Cache;
+use crate::background_executor::BackgroundExecutor;
+use crate::cache::CodeCache;
 use crate::capabilities::needs_event_loop;
-use crate::component::{Component, Parts};
+use crate::component::{CompiledComponent, Component};
+use crate::execution_mode::{ExecutionMode, ProfileKind, asks_for_concurrency};
 use crate::fault;
-use crate::lane::Lane;
-use crate::plan::{Mode, Setup, asks_for_concurrency};
 use crate::profile::EngineProfile;
-use crate::unoffered::released;
+use crate::unoffered::with_released_names;
 
 /// Where compiled code is kept.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct EngineOptions {
     /// A folder of this user's own.
     pub cache: PathBuf,
 }
 
 /// The engine of a process. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<EngineState>);
 
-struct Inner {
+struct EngineState {
     plain: EngineProfile,
     concurrent: EngineProfile,
     hermetic: EngineProfile,
-    cache: Cache,
-    /// One compiled component a digest and mode, for as long as somebody holds it.
-    loaded: Mutex<HashMap<(Digest, Mode), Arc<Slot>>>,
+    cache: CodeCache,
+    /// One compiled component for each digest and mode, for as long as it is used.
+    loaded: Mutex<HashMap<(Digest, ExecutionMode), Arc<CompileSlot>>>,
     pooling: bool,
 }
 
-/// Many who ask for a component at once wait for one compilation.
-type Slot = tokio::sync::Mutex<Weak<Parts>>;
+/// Concurrent loads of a component wait for one compilation.
+type CompileSlot = tokio::sync::Mutex<Weak<CompiledComponent>>;
 
-/// How often a running guest looks at its deadline, and gives its thread to others.
-const TICK: Duration = Duration::from_millis(10);
-/// How often one that serves does while calls come.
-const QUICK_TICK: Duration = Duration::from_millis(1);
+/// How often a running guest checks its deadline, and yields its thread.
+const TICK_INTERVAL: Duration = Duration::from_millis(10);
+/// How often one that serves does so while calls come.
+const ACTIVE_TICK_INTERVAL: Duration = Duration::from_millis(1);
 /// Address space that the pool reserves for memories; a machine that refuses it gets no pool.
-const SLOTS: u32 = 1000;
+const POOL_SLOTS: u32 = 1000;
 const SLOT_BYTES: usize = 4 << 30;
 
 impl Engine {
     /// Starts all configurations and the clock that interrupts guests.
     ///
     /// Fails when the cache folder cannot be made or the processor lacks what wasmtime needs.
-    pub fn new(options: &Options) -> Result<Self> {
-        let cache = Cache::open(&options.cache)?;
-        let lane = Arc::<Lane>::default();
-        let (plain, pooling) = serving(Setup::Plain, &lane).map_err(|error| start(&error))?;
-        let (concurrent, _) = serving(Setup::Concurrent, &lane).map_err(|error| start(&error))?;
-        let hermetic =
-            EngineProfile::new(&hermetic(), Setup::Hermetic, &lane).map_err(|error| start(&error))?;
+    pub fn new(options: &EngineOptions) -> Result<Self> {
+        let cache = CodeCache::open(&options.cache)?;
+        let background_executor = Arc::<BackgroundExecutor>::default();
+        let (plain, pooling) =
+            serving(ProfileKind::Plain, &background_executor).map_err(|error| start(&error))?;
+        let (concurrent, _) =
+            serving(ProfileKind::Concurrent, &background_executor).map_err(|error| start(&error))?;
+        let hermetic = EngineProfile::new(&hermetic(), ProfileKind::Hermetic, &background_executor)
+            .map_err(|error| start(&error))?;
         let loaded = Mutex::new(HashMap::new());
-        let inner = Inner { plain, concurrent, hermetic, cache, loaded, pooling };
-        let [plain, concurrent, hermetic] = Setup::ALL.map(|setup| inner.profile(setup).engine.weak());
+        let inner = EngineState { plain, concurrent, hermetic, cache, loaded, pooling };
+        let [plain, concurrent, hermetic] =
+            ProfileKind::ALL.map(|profile_kind| inner.profile(profile_kind).engine.weak());
         let inner = Arc::new(inner);
         let ticker = std::thread::Builder::new().name("eyot-epochs".to_owned());
         ticker
-            .spawn(move || tick(&[plain, concurrent], &hermetic, &lane))
+            .spawn(move || tick(&[plain, concurrent], &hermetic, &background_executor))
             .context(|| "cannot start the clock of the engine".to_owned())?;
         Ok(Self(inner))
     }
 
-    /// Where work goes that takes long.
-    pub fn lane(&self) -> Arc<Lane> {
-        self.0.plain.lane.clone()
+    /// The threads for long work.
+    pub fn background_executor(&self) -> Arc<BackgroundExecutor> {
+        self.0.plain.background_executor.clone()
     }
 
     /// Whether instances come out of a pool; if not, the machine's address space is too small.
@@ -81,37 +84,47 @@ impl Engine {
         self.0.pooling
     }
 
-    /// The component of that digest, compiled for `mode`: from memory, from disk, or now. Many who
-    /// ask at once wait for one compilation.
+    /// The component of that digest, compiled for `mode`: from memory, from disk, or now.
+    /// Concurrent loads wait for one compilation.
     ///
     /// Fails when the blob is missing or damaged, is no component, or imports what is not offered.
-    pub async fn load(&self, store: &dyn BlobStore, digest: Digest, mode: Mode) -> Result<Component> {
+    pub async fn load(
+        &self,
+        store: &dyn BlobStore,
+        digest: Digest,
+        mode: ExecutionMode,
+    ) -> Result<Component> {
         let slot = self.0.loaded.lock().entry((digest, mode)).or_default().clone();
         let mut slot = slot.lock().await;
         if let Some(parts) = slot.upgrade() {
-            return Ok(Component::from_parts(parts));
+            return Ok(Component::from_compiled(parts));
         }
         let parts = Arc::new(self.prepare(store, digest, mode).await?);
         *slot = Arc::downgrade(&parts);
         self.0.loaded.lock().retain(|key, slot| {
             *key == (digest, mode) || slot.try_lock().map_or(true, |parts| parts.strong_count() > 0)
         });
-        Ok(Component::from_parts(parts))
+        Ok(Component::from_compiled(parts))
     }
 
-    async fn prepare(&self, store: &dyn BlobStore, digest: Digest, mode: Mode) -> Result<Parts> {
+    async fn prepare(
+        &self,
+        store: &dyn BlobStore,
+        digest: Digest,
+        mode: ExecutionMode,
+    ) -> Result<CompiledComponent> {
         let inner = self.0.clone();
-        if let Some((component, setup)) = blocking(move || inner.cached(mode, &digest)).await? {
+        if let Some((component, profile_kind)) = blocking(move || inner.cached(mode, &digest)).await? {
             // The code is here, but what was pushed must still be what it was compiled from.
             if store.size(&digest).await?.is_some() {
-                return Parts::new(self.0.profile(setup), mode, digest, component);
+                return CompiledComponent::new(self.0.profile(profile_kind), mode, digest, component);
             }
         }
         let bytes = store.get(&digest).await?;
         let inner = self.0.clone();
         blocking(move || {
-            let (component, setup) = inner.compile(mode, &digest, &bytes)?;
-            Parts::new(inner.profile(setup), mode, digest, component)
+            let (component, profile_kind) = inner.compile(mode, &digest, &bytes)?;
+            CompiledComponent::new(inner.profile(profile_kind), mode, digest, component)
         })
         .await?
     }
@@ -126,45 +139,53 @@ impl Engine {
     }
 }
 
-impl Inner {
-    fn profile(&self, setup: Setup) -> &EngineProfile {
-        match setup {
-            Setup::Plain => &self.plain,
-            Setup::Concurrent => &self.concurrent,
-            Setup::Hermetic => &self.hermetic,
+impl EngineState {
+    fn profile(&self, profile_kind: ProfileKind) -> &EngineProfile {
+        match profile_kind {
+            ProfileKind::Plain => &self.plain,
+            ProfileKind::Concurrent => &self.concurrent,
+            ProfileKind::Hermetic => &self.hermetic,
         }
     }
 
     /// The component as it was compiled before.
-    fn cached(&self, mode: Mode, digest: &Digest) -> Option<(wasmtime::component::Component, Setup)> {
-        let setups: &[Setup] = match mode {
-            Mode::Serving => &[Setup::Plain, Setup::Concurrent],
-            Mode::Hermetic => &[Setup::Hermetic],
+    fn cached(
+        &self,
+        mode: ExecutionMode,
+        digest: &Digest,
+    ) -> Option<(wasmtime::component::Component, ProfileKind)> {
+        let setups: &[ProfileKind] = match mode {
+            ExecutionMode::Serving => &[ProfileKind::Plain, ProfileKind::Concurrent],
+            ExecutionMode::Hermetic => &[ProfileKind::Hermetic],
         };
-        let of = |setup| self.cache.load(&self.profile(setup).engine, digest).map(|found| (found, setup));
-        setups.iter().find_map(|setup| of(*setup))
+        let of = |profile_kind| {
+            self.cache.load(&self.profile(profile_kind).engine, digest).map(|found| (found, profile_kind))
+        };
+        setups.iter().find_map(|profile_kind| of(*profile_kind))
     }
 
     /// Compiles a component, and keeps the code.
     fn compile(
         &self,
-        mode: Mode,
+        mode: ExecutionMode,
         digest: &Digest,
         wasm: &[u8],
-    ) -> Result<(wasmtime::component::Component, Setup)> {
+    ) -> Result<(wasmtime::component::Component, ProfileKind)> {
         fault::check_header(wasm, &digest.to_string())?;
-        let wasm = &*released(wasm);
-        let of = |setup| {
-            let engine = &self.profile(setup).engine;
+        let wasm = &*with_released_names(wasm);
+        let of = |profile_kind| {
+            let engine = &self.profile(profile_kind).engine;
             let component = wasmtime::component::Component::from_binary(engine, wasm)?;
             self.cache.store(engine, digest, &component);
-            Ok((component, setup))
+            Ok((component, profile_kind))
         };
         let compiled = match mode {
-            Mode::Hermetic => of(Setup::Hermetic),
-            Mode::Serving if asks_for_concurrency(wasm, needs_event_loop) => of(Setup::Concurrent),
+            ExecutionMode::Hermetic => of(ProfileKind::Hermetic),
+            ExecutionMode::Serving if asks_for_concurrency(wasm, needs_event_loop) => {
+                of(ProfileKind::Concurrent)
+            }
             // Refused before anything is compiled, if it is.
-            Mode::Serving => of(Setup::Plain).or_else(|_| of(Setup::Concurrent)),
+            ExecutionMode::Serving => of(ProfileKind::Plain).or_else(|_| of(ProfileKind::Concurrent)),
         };
         compiled.map_err(|error| fault::invalid_component(&error, &digest.to_string()))
     }
@@ -188,13 +209,16 @@ fn common() -> Config {
 }
 
 /// The pooled configuration where the address space allows it, else the same without a pool.
-fn serving(setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<(EngineProfile, bool)> {
+fn serving(
+    profile_kind: ProfileKind,
+    background_executor: &Arc<BackgroundExecutor>,
+) -> wasmtime::Result<(EngineProfile, bool)> {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(SLOTS)
-        .total_core_instances(4 * SLOTS)
-        .total_memories(SLOTS)
-        .total_tables(2 * SLOTS)
-        .total_stacks(SLOTS)
+    pool.total_component_instances(POOL_SLOTS)
+        .total_core_instances(4 * POOL_SLOTS)
+        .total_memories(POOL_SLOTS)
+        .total_tables(2 * POOL_SLOTS)
+        .total_stacks(POOL_SLOTS)
         .max_core_instances_per_component(200)
         .max_memories_per_component(32)
         .max_tables_per_component(64)
@@ -206,15 +230,15 @@ fn serving(setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<(EngineProfile, b
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
     let mut config = common();
-    let concurrent = setup == Setup::Concurrent;
+    let concurrent = profile_kind == ProfileKind::Concurrent;
     config.concurrency_support(concurrent).wasm_component_model_async(concurrent);
     let mut pooled = config.clone();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    match EngineProfile::new(&pooled, setup, lane) {
+    match EngineProfile::new(&pooled, profile_kind, background_executor) {
         Ok(profile) => Ok((profile, true)),
         Err(error) => {
             tracing::warn!(error = %format!("{error:#}"), "instances are not pooled: the address space is limited");
-            EngineProfile::new(&config, setup, lane).map(|profile| (profile, false))
+            EngineProfile::new(&config, profile_kind, background_executor).map(|profile| (profile, false))
         }
     }
 }
@@ -230,17 +254,25 @@ fn hermetic() -> Config {
 
 /// The one place that waits for time to pass: it is what makes the time of guests.
 #[allow(clippy::disallowed_methods)]
-fn tick(serving: &[wasmtime::EngineWeak], hermetic: &wasmtime::EngineWeak, lane: &Lane) {
+fn tick(
+    serving: &[wasmtime::EngineWeak],
+    hermetic: &wasmtime::EngineWeak,
+    background_executor: &BackgroundExecutor,
+) {
     let advance = |engine: &wasmtime::EngineWeak| engine.upgrade().map(|engine| engine.increment_epoch());
     let mut last = Instant::now();
     loop {
-        std::thread::sleep(if lane.was_stirred() { QUICK_TICK } else { TICK });
+        std::thread::sleep(if background_executor.take_active() {
+            ACTIVE_TICK_INTERVAL
+        } else {
+            TICK_INTERVAL
+        });
         let serves = serving.iter().filter_map(advance).count() > 0;
-        if last.elapsed() >= TICK {
+        if last.elapsed() >= TICK_INTERVAL {
             last = Instant::now();
             advance(hermetic);
         }
-        // Whoever holds a component of one of them may have let go of the others.
+        // A component holds the engine that compiled it, and none of the others.
         if !serves && hermetic.upgrade().is_none() {
             return;
         }

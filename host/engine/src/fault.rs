@@ -6,12 +6,12 @@ use eyot_core::interface::Interface;
 use eyot_core::{ByteCount, Digest, Error, Kind, Period, Result};
 use wasmtime::{Trap, WasmBacktrace};
 
-use crate::Cause;
+use crate::FailureCause;
 use crate::capabilities::offered_packages;
-use crate::guest::Guest;
+use crate::guest::GuestState;
 
 /// Frames of a backtrace that an error carries.
-const FRAMES: usize = 12;
+const MAX_FRAMES: usize = 12;
 
 /// Refuses early what a compiler would refuse in its own words.
 pub(crate) fn check_header(bytes: &[u8], what: &str) -> Result<()> {
@@ -55,21 +55,21 @@ pub(crate) fn is_success(error: &wasmtime::Error) -> bool {
 }
 
 /// Why a call into a guest failed.
-pub(crate) fn cause(error: &wasmtime::Error, guest: &Guest) -> Cause {
+pub(crate) fn cause(error: &wasmtime::Error, guest: &GuestState) -> FailureCause {
     let trap = error.downcast_ref::<Trap>();
     match trap {
-        _ if matches!(trap, Some(Trap::Interrupt)) || Instant::now() >= guest.end() => Cause::Deadline,
-        _ if lacked_memory(trap, guest) => Cause::Memory,
-        Some(_) => Cause::Trap,
-        None if error.is::<wasmtime_wasi::I32Exit>() => Cause::Exit,
-        None => Cause::Host,
+        _ if matches!(trap, Some(Trap::Interrupt)) || Instant::now() >= guest.end() => FailureCause::Deadline,
+        _ if lacked_memory(trap, guest) => FailureCause::Memory,
+        Some(_) => FailureCause::Trap,
+        None if error.is::<wasmtime_wasi::I32Exit>() => FailureCause::Exit,
+        None => FailureCause::Host,
     }
 }
 
 /// Whether what ended a guest is that it got no more memory. One that got over that, as a program in Python does that
 /// catches its `MemoryError`, grows by as much later or says something else last; and there are traps that lack of memory
 /// never leads to.
-fn lacked_memory(trap: Option<&Trap>, guest: &Guest) -> bool {
+fn lacked_memory(trap: Option<&Trap>, guest: &GuestState) -> bool {
     let Some(refusal) = &guest.meter.refused else { return false };
     let possible = trap.is_none_or(|trap| {
         matches!(trap, Trap::UnreachableCodeReached | Trap::MemoryOutOfBounds | Trap::IndirectCallToNull)
@@ -83,62 +83,62 @@ fn lacked_memory(trap: Option<&Trap>, guest: &Guest) -> bool {
 }
 
 /// A call into a guest failed: the trap, the deadline or the limit behind it.
-pub(crate) fn explain(error: &wasmtime::Error, guest: &Guest, digest: &Digest, export: &str) -> Error {
+pub(crate) fn explain(error: &wasmtime::Error, guest: &GuestState, digest: &Digest, export: &str) -> Error {
     let whom = format!("component {digest}, export {export}");
     let cause = cause(error, guest);
-    let kind = if cause == Cause::Deadline { Kind::Timeout } else { Kind::Failed };
+    let kind = if cause == FailureCause::Deadline { Kind::Timeout } else { Kind::Failed };
     let why = match cause {
-        Cause::Deadline | Cause::Abandoned => "did not answer before its deadline".to_owned(),
-        Cause::Memory => {
+        FailureCause::Deadline | FailureCause::Abandoned => "did not answer before its deadline".to_owned(),
+        FailureCause::Memory => {
             let wanted = guest.meter.refused.as_ref().map_or(0, |refusal| refusal.wanted_bytes);
             let limit = memory_limit(guest);
             format!("ran out of memory: it wanted {wanted} bytes, more than its limit of {limit}")
         }
-        Cause::Trap => {
+        FailureCause::Trap => {
             let trap = error.downcast_ref::<Trap>();
             trap.map_or_else(|| "trapped".to_owned(), |trap| format!("trapped: {trap}"))
         }
-        Cause::Exit => {
+        FailureCause::Exit => {
             let status = error.downcast_ref::<wasmtime_wasi::I32Exit>().map_or(0, |exit| exit.0);
             format!("exited with status {status}")
         }
-        Cause::Host => format!("failed: {}", error.root_cause()),
+        FailureCause::Host => format!("failed: {}", error.root_cause()),
     };
     let last = guest.stderr.last();
     let said = if last.is_empty() { String::new() } else { format!("; its last words: {last}") };
     let error = Error::new(kind, format!("{whom} {why}{said}{}", backtrace(error)));
     match cause {
-        Cause::Deadline | Cause::Abandoned => error.hint(timeout_hint(guest)),
-        Cause::Memory => error.hint(memory_hint(guest)),
+        FailureCause::Deadline | FailureCause::Abandoned => error.hint(timeout_hint(guest)),
+        FailureCause::Memory => error.hint(memory_hint(guest)),
         _ => error,
     }
 }
 
 /// A guest answered an error of its own. If more memory was refused to it meanwhile, that may be why.
-pub(crate) fn answered(error: Error, guest: &Guest) -> Error {
+pub(crate) fn answered(error: Error, guest: &GuestState) -> Error {
     match &guest.meter.refused {
         Some(_) => error.hint(memory_hint(guest)),
         None => error,
     }
 }
 
-fn memory_limit(guest: &Guest) -> ByteCount {
+fn memory_limit(guest: &GuestState) -> ByteCount {
     ByteCount(guest.meter.memory_limit as u64)
 }
 
 /// The section of the configuration that limits it.
-fn section(guest: &Guest) -> &'static str {
+fn section(guest: &GuestState) -> &'static str {
     if guest.hermetic { "steps" } else { "handlers" }
 }
 
-fn memory_hint(guest: &Guest) -> String {
+fn memory_hint(guest: &GuestState) -> String {
     let (limit, section) = (memory_limit(guest), section(guest));
     format!(
         "it may have {limit} of memory, and asked for more: raise {section}.memory, or make it hold less at once"
     )
 }
 
-fn timeout_hint(guest: &Guest) -> String {
+fn timeout_hint(guest: &GuestState) -> String {
     let (limit, section) = (Period(guest.timeout), section(guest));
     let deployed = if guest.hermetic { "" } else { " or eyot deploy --timeout" };
     format!("a call may take {limit}: raise {section}.timeout{deployed}, or make it do less in one call")
@@ -155,7 +155,7 @@ fn backtrace(error: &wasmtime::Error) -> String {
         return String::new();
     }
     let mut text = String::from("\nwasm backtrace:");
-    for (index, frame) in trace.frames().iter().take(FRAMES).enumerate() {
+    for (index, frame) in trace.frames().iter().take(MAX_FRAMES).enumerate() {
         let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
         text.push_str(&format!("\n  {index}: {name}"));
         let place = frame.symbols().iter().find_map(|symbol| Some((symbol.file()?, symbol.line()?)));
@@ -163,7 +163,7 @@ fn backtrace(error: &wasmtime::Error) -> String {
             text.push_str(&format!(" at {file}:{line}"));
         }
     }
-    match trace.frames().len().checked_sub(FRAMES) {
+    match trace.frames().len().checked_sub(MAX_FRAMES) {
         Some(more) if more > 0 => text.push_str(&format!("\n  … and {more} more")),
         _ => {}
     }

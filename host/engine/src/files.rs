@@ -26,15 +26,15 @@ pub(crate) use quota::OutputUsage;
 /// What is known of the files of one step.
 pub(crate) struct StepFiles {
     /// By what wasmtime calls a file's identity, which is its device and inode.
-    nodes: HashMap<u64, Arc<Node>>,
+    nodes: HashMap<u64, Arc<FileNode>>,
     /// By the handle of a descriptor. A file that has no name any more is only here.
-    open: HashMap<u32, Arc<Node>>,
+    open: HashMap<u32, Arc<FileNode>>,
     next_number: u64,
     pub(crate) usage: OutputUsage,
 }
 
 /// One file or folder.
-struct Node {
+struct FileNode {
     number: u64,
     usage: OutputUsage,
     state: Mutex<NodeState>,
@@ -44,18 +44,18 @@ struct Node {
 struct NodeState {
     /// Bytes of it that are counted.
     size_bytes: u64,
-    times: Times,
+    times: FileTimes,
 }
 
 /// What a program set; the time of steps where it did not.
 #[derive(Clone, Copy, Default)]
-struct Times {
+struct FileTimes {
     accessed: Option<Datetime>,
     modified: Option<Datetime>,
 }
 
 /// What the clock of steps says, as a file's time.
-pub(crate) const STANDING: Datetime = Datetime { seconds: hermetic::EPOCH.as_secs(), nanoseconds: 0 };
+pub(crate) const STEP_TIME: Datetime = Datetime { seconds: hermetic::EPOCH.as_secs(), nanoseconds: 0 };
 
 impl StepFiles {
     pub(crate) fn new(limits: OutputLimits) -> Self {
@@ -64,12 +64,12 @@ impl StepFiles {
     }
 
     /// The file of that identity, which gets the next number where it is seen for the first time.
-    fn node(&mut self, identity: u64) -> Arc<Node> {
+    fn node(&mut self, identity: u64) -> Arc<FileNode> {
         let (next_number, usage) = (&mut self.next_number, &self.usage);
         let new = || {
             let number = *next_number;
             *next_number += 1;
-            Arc::new(Node { number, usage: usage.clone(), state: Mutex::default() })
+            Arc::new(FileNode { number, usage: usage.clone(), state: Mutex::default() })
         };
         self.nodes.entry(identity).or_insert_with(new).clone()
     }
@@ -80,11 +80,11 @@ impl StepFiles {
     }
 }
 
-impl Node {
+impl FileNode {
     /// It becomes at least so long, and has been changed.
     ///
     /// Fails where the step may not leave as much.
-    fn grow_to(&self, size_bytes: u64) -> std::result::Result<(), quota::Full> {
+    fn grow_to(&self, size_bytes: u64) -> std::result::Result<(), quota::QuotaExceeded> {
         let mut state = self.state.lock();
         self.usage.grow(size_bytes.saturating_sub(state.size_bytes))?;
         state.size_bytes = state.size_bytes.max(size_bytes);
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// It gets that size.
-    fn resize(&self, size_bytes: u64) -> std::result::Result<(), quota::Full> {
+    fn resize(&self, size_bytes: u64) -> std::result::Result<(), quota::QuotaExceeded> {
         self.grow_to(size_bytes)?;
         let mut state = self.state.lock();
         self.usage.shrink(state.size_bytes - size_bytes);
@@ -107,12 +107,12 @@ impl Node {
         times.modified = modified.or(times.modified);
     }
 
-    fn times(&self) -> Times {
+    fn times(&self) -> FileTimes {
         self.state.lock().times
     }
 }
 
-impl Drop for Node {
+impl Drop for FileNode {
     fn drop(&mut self) {
         self.usage.shrink(self.state.get_mut().size_bytes);
     }

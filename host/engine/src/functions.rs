@@ -9,26 +9,29 @@ use eyot_core::{Error, Result};
 use serde_json::{Map, Value};
 use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, Val};
 
-use crate::guest::Guest;
-use crate::pool::{Pool, Warm, in_time};
-use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent, reflect};
+use crate::guest::GuestState;
+use crate::pool::{InstancePool, WarmInstance, in_time};
+use crate::{
+    Component, ExecutionMode, GuestGrants, InferenceUsage, InstanceLimits, InstancePolicy, InstanceStats,
+    reflect,
+};
 
 /// The functions of a component that can be called with JSON, with what the component was granted.
-pub struct Functions {
-    pool: Arc<Pool<InstancePre<Guest>>>,
-    all: Vec<Arc<Served>>,
+pub struct JsonFunctions {
+    pool: Arc<InstancePool<InstancePre<GuestState>>>,
+    all: Vec<Arc<ServedFunction>>,
     /// The places of those that a name means.
     named: HashMap<String, Vec<usize>>,
 }
 
-struct Served {
+struct ServedFunction {
     function: Function,
     export: ComponentExportIndex,
 }
 
 /// What a function answered.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
+pub enum FunctionReply {
     /// It went well; `null` where the function gives nothing.
     Value(Value),
     /// It went well, and the function gives bytes.
@@ -39,31 +42,31 @@ pub enum Reply {
 
 /// A call that came to an end of its own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Called {
-    pub reply: Reply,
-    /// What the call spent on inference.
-    pub spent: Spent,
+pub struct CompletedCall {
+    pub reply: FunctionReply,
+    /// What the call used of inference.
+    pub usage: InferenceUsage,
 }
 
-/// When a call must be over, and how long it may be expected to take.
+/// The deadline of a call, and where it starts.
 #[derive(Clone, Copy, Debug)]
-pub struct When {
+pub struct CallOptions {
     /// When it must have ended at the latest.
     pub deadline: Option<Instant>,
-    /// It will take long, if only for the size of its arguments, and starts where it keeps nobody waiting.
-    pub aside: bool,
+    /// It will take long, if only for the size of its arguments, and starts on background threads.
+    pub in_background: bool,
 }
 
 /// Arguments of a call.
 #[derive(Clone, Debug)]
-pub enum Arguments {
+pub enum CallArguments {
     /// Values by parameter name.
     Values(Map<String, Value>),
     /// The function's only parameter, where that is a list of bytes.
     Bytes(Vec<u8>),
 }
 
-impl Functions {
+impl JsonFunctions {
     /// The functions that `component` exports for callers: those whose values have a JSON form, in
     /// interfaces that are its own. `docs` is what their author says of them, by full name.
     ///
@@ -71,18 +74,18 @@ impl Functions {
     pub fn new(
         component: Component,
         docs: &BTreeMap<String, Docs>,
-        grants: Grants,
-        limits: Limits,
-        instances: Instances,
+        grants: GuestGrants,
+        limits: InstanceLimits,
+        instances: InstancePolicy,
     ) -> Result<Arc<Self>> {
-        if component.mode() != Mode::Serving {
+        if component.mode() != ExecutionMode::Serving {
             return Err(Error::internal("functions were compiled for steps"));
         }
         let mut all = Vec::new();
         for function in component.interface().callable() {
             let mut function = function.clone();
             function.docs = docs.get(&function.name).cloned();
-            all.push(Arc::new(Served { export: component.export(&function.name)?, function }));
+            all.push(Arc::new(ServedFunction { export: component.export(&function.name)?, function }));
         }
         if all.is_empty() {
             let exports = component.interface().exports.join(", ");
@@ -102,7 +105,7 @@ impl Functions {
             names.into_iter().for_each(|name| named.entry(name).or_default().push(place));
         }
         let start = component.instance().clone();
-        let pool = Arc::new(Pool::new(component, start, grants, limits, instances)?);
+        let pool = Arc::new(InstancePool::new(component, start, grants, limits, instances)?);
         Ok(Arc::new(Self { pool, all, named }))
     }
 
@@ -112,8 +115,8 @@ impl Functions {
     }
 
     /// Its instances now, and why some ended.
-    pub fn census(&self) -> Census {
-        self.pool.census()
+    pub fn stats(&self) -> InstanceStats {
+        self.pool.stats()
     }
 
     /// What can be called.
@@ -128,7 +131,7 @@ impl Functions {
         self.served(name).map(|served| &served.function)
     }
 
-    fn served(&self, name: &str) -> Result<&Arc<Served>> {
+    fn served(&self, name: &str) -> Result<&Arc<ServedFunction>> {
         let mut found = self.named.get(name).into_iter().flatten().filter_map(|place| self.all.get(*place));
         let names = || self.all().map(Function::short).collect::<Vec<_>>().join(", ");
         match (found.next(), found.next()) {
@@ -151,26 +154,31 @@ impl Functions {
     ///
     /// Fails with `Invalid` when the arguments do not fit the function's types, naming parameter and
     /// path, `Failed` when the component traps, `Timeout` at its deadline or `deadline`.
-    pub async fn call(&self, name: &str, arguments: Arguments, deadline: Option<Instant>) -> Result<Called> {
-        self.call_then(name, arguments, When { deadline, aside: false }, |called| called).await
+    pub async fn call(
+        &self,
+        name: &str,
+        arguments: CallArguments,
+        deadline: Option<Instant>,
+    ) -> Result<CompletedCall> {
+        self.call_then(name, arguments, CallOptions { deadline, in_background: false }, |called| called).await
     }
 
-    /// As [`Functions::call`]; `then` is called where the call ran, so that a large answer is worked on where that
-    /// keeps nobody waiting.
+    /// As [`JsonFunctions::call`]; `then` is called on the thread of the call, so that a large answer is encoded on
+    /// background threads too.
     pub async fn call_then<T: Send + 'static>(
         &self,
         name: &str,
-        arguments: Arguments,
-        when: When,
-        then: impl FnOnce(Called) -> T + Send + 'static,
+        arguments: CallArguments,
+        when: CallOptions,
+        then: impl FnOnce(CompletedCall) -> T + Send + 'static,
     ) -> Result<T> {
         let served = self.served(name)?.clone();
         check(&served.function, &arguments)?;
-        let call = self.pool.call(when.aside, |pool, pace| async move {
+        let call = self.pool.call(when.in_background, |pool, time_slice| async move {
             let mut warm = pool.take().await?;
             let passed = match arguments {
-                Arguments::Bytes(bytes) => Ok(around(&served.function, bytes)),
-                Arguments::Values(values) => reflect::arguments(
+                CallArguments::Bytes(bytes) => Ok(around(&served.function, bytes)),
+                CallArguments::Values(values) => reflect::arguments(
                     &mut warm.store,
                     &served.function,
                     |name| values.get(name),
@@ -185,19 +193,23 @@ impl Functions {
                     return Err(error);
                 }
             };
-            let (deadline, busy) = pool.begin(&mut warm, pace, when.deadline);
+            let (deadline, busy) = pool.begin(&mut warm, time_slice, when.deadline);
             let called = in_time(deadline, invoke(&mut warm, &served, &passed)).await;
             let (result, mut warm) = pool.settle(called, warm, &served.function.name, busy)?;
             let reply = reply(&mut warm, &served.function, result)?;
-            let spent = warm.store.data().spent;
+            let usage = warm.store.data().usage;
             pool.keep(warm);
-            Ok(then(Called { reply, spent }))
+            Ok(then(CompletedCall { reply, usage }))
         });
         call.await
     }
 }
 
-async fn invoke(warm: &mut Warm<Instance>, served: &Served, passed: &[Val]) -> wasmtime::Result<Option<Val>> {
+async fn invoke(
+    warm: &mut WarmInstance<Instance>,
+    served: &ServedFunction,
+    passed: &[Val],
+) -> wasmtime::Result<Option<Val>> {
     let callee = warm.exports.get_func(&mut warm.store, served.export);
     let callee = callee.ok_or_else(|| wasmtime::Error::msg("the export is no function"))?;
     let mut results = vec![Val::Bool(false); usize::from(served.function.result.is_some())];
@@ -206,11 +218,11 @@ async fn invoke(warm: &mut Warm<Instance>, served: &Served, passed: &[Val]) -> w
 }
 
 /// Refuses what the function has no parameter for.
-fn check(function: &Function, arguments: &Arguments) -> Result<()> {
+fn check(function: &Function, arguments: &CallArguments) -> Result<()> {
     let values = match arguments {
-        Arguments::Values(values) => values,
-        Arguments::Bytes(_) if function.takes_bytes().is_some() => return Ok(()),
-        Arguments::Bytes(_) => {
+        CallArguments::Values(values) => values,
+        CallArguments::Bytes(_) if function.takes_bytes().is_some() => return Ok(()),
+        CallArguments::Bytes(_) => {
             let message = format!("{} does not take bytes alone", function.short());
             return Err(Error::invalid(message)
                 .hint(format!("send its arguments as JSON; its signature is {function}")));
@@ -237,11 +249,15 @@ fn around(function: &Function, bytes: Vec<u8>) -> Vec<Val> {
     function.params.iter().map(value).collect()
 }
 
-fn reply(warm: &mut Warm<Instance>, function: &Function, result: Option<Val>) -> Result<Reply> {
+fn reply(
+    warm: &mut WarmInstance<Instance>,
+    function: &Function,
+    result: Option<Val>,
+) -> Result<FunctionReply> {
     let (ok, err) = function.answers();
     let (ty, value) = match (result, err) {
         (Some(Val::Result(Err(error))), Some(err)) => {
-            return Ok(Reply::Error(match (err, error) {
+            return Ok(FunctionReply::Error(match (err, error) {
                 (Some(ty), Some(error)) => reflect::from_val(&mut warm.store, ty, *error)?,
                 _ => Value::Null,
             }));
@@ -250,8 +266,8 @@ fn reply(warm: &mut Warm<Instance>, function: &Function, result: Option<Val>) ->
         (value, _) => (ok, value),
     };
     Ok(match (ty, value) {
-        (Some(ty), Some(Val::List(items))) if ty.is_bytes() => Reply::Bytes(reflect::bytes(items)),
-        (Some(ty), Some(value)) => Reply::Value(reflect::from_val(&mut warm.store, ty, value)?),
-        (None, _) | (_, None) => Reply::Value(Value::Null),
+        (Some(ty), Some(Val::List(items))) if ty.is_bytes() => FunctionReply::Bytes(reflect::bytes(items)),
+        (Some(ty), Some(value)) => FunctionReply::Value(reflect::from_val(&mut warm.store, ty, value)?),
+        (None, _) | (_, None) => FunctionReply::Value(Value::Null),
     })
 }

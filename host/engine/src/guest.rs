@@ -1,4 +1,4 @@
-//! What one instance has: its WASI, its handles, its limits and what it was granted.
+//! The state of one instance: its WASI, its handles, its limits and its grants.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,27 +14,27 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::capabilities::outbound_http::Outbound;
+use crate::background_executor::TimeSlice;
+use crate::capabilities::outbound_http::OutboundHttp;
 use crate::files::{OutputLimits, StepFiles};
-use crate::lane::Pace;
-use crate::limits::Meter;
-use crate::logs::{Lines, Sink, Stream};
+use crate::granted_capabilities::GrantedCapabilities;
+use crate::limits::ResourceMeter;
+use crate::logs::{LineWriter, ReportSink, StandardStream};
 use crate::memory::HostMemory;
-use crate::reach::Reach;
 use crate::step_clock::StepClock;
-use crate::{Limits, hermetic};
+use crate::{InstanceLimits, hermetic};
 
-/// What a component may reach. Nothing that is not named here exists for it.
+/// What a component was granted. Nothing that is not named here exists for it.
 #[derive(Clone)]
-pub struct Grants {
+pub struct GuestGrants {
     /// Models by the name under which the component opens them.
     pub models: Arc<HashMap<String, Arc<LoadedModel>>>,
     /// Loads the models that a component brings itself as bytes or artifacts.
     pub loader: Arc<Models>,
     /// Where lines, metrics and tags go.
-    pub sink: Arc<dyn Sink>,
+    pub sink: Arc<dyn ReportSink>,
     /// What it may reach beside models.
-    pub reach: Arc<Reach>,
+    pub capabilities: Arc<GrantedCapabilities>,
     /// Models that it asked for and was not granted.
     pub(crate) ungranted_models: Arc<UngrantedModels>,
 }
@@ -60,73 +60,73 @@ impl UngrantedModels {
     }
 }
 
-impl Grants {
+impl GuestGrants {
     /// Models, and nothing else of the world.
     pub fn new(
         models: Arc<HashMap<String, Arc<LoadedModel>>>,
         loader: Arc<Models>,
-        sink: Arc<dyn Sink>,
+        sink: Arc<dyn ReportSink>,
     ) -> Self {
-        let (reach, ungranted_models) = (Arc::default(), Arc::default());
-        Self { models, loader, sink, reach, ungranted_models }
+        let (capabilities, ungranted_models) = (Arc::default(), Arc::default());
+        Self { models, loader, sink, capabilities, ungranted_models }
     }
 }
 
 /// The artifacts a step may read, and where it writes.
-pub(crate) struct Artifacts {
+pub(crate) struct ArtifactAccess {
     pub(crate) store: Arc<dyn BlobStore>,
     /// Sizes of the artifacts handed in.
     pub(crate) handed_in: HashMap<Digest, u64>,
 }
 
 /// The data of a wasmtime store.
-pub(crate) struct Guest {
+pub(crate) struct GuestState {
     wasi: WasiCtx,
     pub(crate) table: ResourceTable,
-    pub(crate) meter: Meter,
+    pub(crate) meter: ResourceMeter,
     /// What the host holds for it beside its own memory.
     pub(crate) memory: HostMemory,
-    pub(crate) grants: Grants,
-    pub(crate) artifacts: Option<Artifacts>,
-    pub(crate) stdout: Lines,
-    pub(crate) stderr: Lines,
+    pub(crate) grants: GuestGrants,
+    pub(crate) artifacts: Option<ArtifactAccess>,
+    pub(crate) stdout: LineWriter,
+    pub(crate) stderr: LineWriter,
     /// When the call that runs now must have ended.
     pub(crate) deadline: Instant,
     /// How long a call may take.
     pub(crate) timeout: Duration,
-    /// Where the requests that run now stand, in an instance that works on several.
-    pub(crate) running: Option<Running>,
+    /// The deadlines of the requests that run now, in an instance that works on several.
+    pub(crate) running: Option<RunningRequests>,
     http: WasiHttpCtx,
-    outbound: Outbound,
+    outbound: OutboundHttp,
     /// Whether it is a step, whose results must be the same wherever it runs.
     pub(crate) hermetic: bool,
     /// Its time, if it is a step.
     pub(crate) step_clock: StepClock,
     /// Its files, if it is a step.
     pub(crate) files: StepFiles,
-    /// How long it has held the thread that it computes on.
-    pub(crate) pace: Pace,
+    /// How long it may compute on its thread before it is migrated.
+    pub(crate) time_slice: TimeSlice,
     /// How urgent its inferences are.
     pub(crate) priority: Priority,
-    /// What the call that runs now has spent on inference.
-    pub(crate) spent: Spent,
-    /// Holds a copy for each inference under way.
-    under_way: Arc<()>,
+    /// What the current call has used of inference.
+    pub(crate) usage: InferenceUsage,
+    /// Holds a copy for each inference in flight.
+    in_flight: Arc<()>,
     /// How many there may be.
-    places: usize,
+    max_in_flight: usize,
 }
 
-/// The place of an inference among those under way; free again when it is dropped.
-pub(crate) struct UnderWay(#[allow(dead_code)] Arc<()>);
+/// The reservation of an inference in flight; released when it is dropped.
+pub(crate) struct InFlightInference(#[allow(dead_code)] Arc<()>);
 
-/// The ends of the requests that an instance works on.
-pub(crate) type Running = Arc<Mutex<Vec<Deadline>>>;
+/// The deadlines of the requests that an instance works on.
+pub(crate) type RunningRequests = Arc<Mutex<Vec<SharedDeadline>>>;
 
-/// When something must have ended; all clones are moved together.
+/// A deadline that can be moved; clones share it.
 #[derive(Clone)]
-pub(crate) struct Deadline(Arc<Mutex<Instant>>);
+pub(crate) struct SharedDeadline(Arc<Mutex<Instant>>);
 
-impl Deadline {
+impl SharedDeadline {
     pub(crate) fn new(end: Instant) -> Self {
         Self(Arc::new(Mutex::new(end)))
     }
@@ -139,86 +139,86 @@ impl Deadline {
         *self.0.lock()
     }
 
-    /// Whether another holds it too: who waits for the answer, or for the rest of it.
+    /// Whether a caller still holds it too, waiting for the answer or for the rest of it.
     pub(crate) fn is_held(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 }
 
-/// What a call has spent on inference.
+/// What a call has used of inference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
+pub struct InferenceUsage {
     /// Inferences that gave an answer.
     pub inferences: u32,
-    /// Waiting for a thread, in all of them together.
-    pub queued: Duration,
-    /// Computing, in all of them together.
-    pub computed: Duration,
-    /// Calls that ran together with one of them at most, itself included.
-    pub batch: usize,
-    /// Inferences that were under way at once at most.
-    pub at_once: usize,
+    /// Time spent waiting for a thread, over all of them.
+    pub queue_time: Duration,
+    /// Time spent computing, over all of them.
+    pub compute_time: Duration,
+    /// The largest number of calls that ran in one batch with one of them, itself included.
+    pub max_batch_size: usize,
+    /// The largest number of inferences in flight at the same time.
+    pub max_in_flight: usize,
 }
 
-/// An inference must end a tenth of what is left before the call does, and no more than this: so that
-/// the guest hears of it and can still answer.
-const GRACE: Duration = Duration::from_millis(250);
+/// An inference must end a tenth of the remaining time before its call does, and no more than this: so that
+/// the guest gets the error and can still answer.
+const ANSWER_RESERVE: Duration = Duration::from_millis(250);
 
-impl Guest {
-    pub(crate) fn new(grants: Grants, limits: &Limits, seed: Option<&[u8; 32]>) -> Self {
+impl GuestState {
+    pub(crate) fn new(grants: GuestGrants, limits: &InstanceLimits, seed: Option<&[u8; 32]>) -> Self {
         let mut builder = WasiCtxBuilder::new();
-        grants.reach.environment.iter().for_each(|(name, value)| {
+        grants.capabilities.environment.iter().for_each(|(name, value)| {
             builder.env(name, value);
         });
         Self::with(builder, grants, limits, seed)
     }
 
-    /// As [`Guest::new`], with what `builder` gives beside: files, arguments, environment.
+    /// As [`GuestState::new`], with what `builder` gives beside: files, arguments, environment.
     pub(crate) fn with(
         mut builder: WasiCtxBuilder,
-        grants: Grants,
-        limits: &Limits,
+        grants: GuestGrants,
+        limits: &InstanceLimits,
         seed: Option<&[u8; 32]>,
     ) -> Self {
-        let stdout = Lines::new(Stream::Stdout, grants.sink.clone());
-        let stderr = Lines::new(Stream::Stderr, grants.sink.clone());
+        let stdout = LineWriter::new(StandardStream::Stdout, grants.sink.clone());
+        let stderr = LineWriter::new(StandardStream::Stderr, grants.sink.clone());
         builder.stdout(stdout.clone()).stderr(stderr.clone());
-        Self::over(builder, grants, limits, seed, stdout, stderr)
+        Self::with_output(builder, grants, limits, seed, stdout, stderr)
     }
 
-    /// As [`Guest::with`], with the standard streams of this process.
-    pub(crate) fn attached(
+    /// As [`GuestState::with`], with the standard streams of this process.
+    pub(crate) fn with_process_output(
         mut builder: WasiCtxBuilder,
-        grants: Grants,
-        limits: &Limits,
+        grants: GuestGrants,
+        limits: &InstanceLimits,
         seed: Option<&[u8; 32]>,
     ) -> Self {
         builder.inherit_stdio();
-        let lines = |stream| Lines::new(stream, grants.sink.clone());
-        let (stdout, stderr) = (lines(Stream::Stdout), lines(Stream::Stderr));
-        Self::over(builder, grants, limits, seed, stdout, stderr)
+        let lines = |stream| LineWriter::new(stream, grants.sink.clone());
+        let (stdout, stderr) = (lines(StandardStream::Stdout), lines(StandardStream::Stderr));
+        Self::with_output(builder, grants, limits, seed, stdout, stderr)
     }
 
-    fn over(
+    fn with_output(
         mut builder: WasiCtxBuilder,
-        grants: Grants,
-        limits: &Limits,
+        grants: GuestGrants,
+        limits: &InstanceLimits,
         seed: Option<&[u8; 32]>,
-        stdout: Lines,
-        stderr: Lines,
+        stdout: LineWriter,
+        stderr: LineWriter,
     ) -> Self {
         let step_clock = StepClock::default();
         match seed {
-            Some(seed) => hermetic::seal(&mut builder, seed, step_clock.clone()),
+            Some(seed) => hermetic::make_deterministic(&mut builder, seed, step_clock.clone()),
             None => {
-                builder.wall_clock(hermetic::Present);
+                builder.wall_clock(hermetic::HostClock);
             }
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        let meter = Meter::new(limits);
+        let meter = ResourceMeter::new(limits);
         let deadline = Instant::now() + limits.timeout;
-        let outbound = Outbound::new(grants.reach.clone(), grants.sink.clone());
+        let outbound = OutboundHttp::new(grants.capabilities.clone(), grants.sink.clone());
         Self {
             wasi: builder.build(),
             table,
@@ -236,11 +236,11 @@ impl Guest {
             hermetic: seed.is_some(),
             step_clock,
             files: StepFiles::new(OutputLimits::NONE),
-            pace: Pace::default(),
+            time_slice: TimeSlice::default(),
             priority: Priority::default(),
-            spent: Spent::default(),
-            under_way: Arc::default(),
-            places: limits.handles,
+            usage: InferenceUsage::default(),
+            in_flight: Arc::default(),
+            max_in_flight: limits.handles,
         }
     }
 
@@ -250,28 +250,28 @@ impl Guest {
         (&mut self.files, inner)
     }
 
-    /// A place for one more inference.
+    /// Reserves one more inference in flight.
     ///
-    /// Fails with `Exhausted` when as many are under way as there may be handles.
-    pub(crate) fn enter(&mut self) -> eyot_core::Result<UnderWay> {
-        let before = self.under_way();
-        if before >= self.places {
+    /// Fails with `Exhausted` when as many are in flight as there may be handles.
+    pub(crate) fn reserve_inference(&mut self) -> eyot_core::Result<InFlightInference> {
+        let before = self.in_flight();
+        if before >= self.max_in_flight {
             let message = format!("this instance has {before} inferences under way already");
             return Err(Error::exhausted(message)
                 .hint("wait for some of them first, or raise the limit of its handles"));
         }
-        self.spent.at_once = self.spent.at_once.max(before + 1);
-        Ok(UnderWay(self.under_way.clone()))
+        self.usage.max_in_flight = self.usage.max_in_flight.max(before + 1);
+        Ok(InFlightInference(self.in_flight.clone()))
     }
 
-    /// Inferences under way.
-    pub(crate) fn under_way(&self) -> usize {
-        Arc::strong_count(&self.under_way) - 1
+    /// Inferences in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        Arc::strong_count(&self.in_flight) - 1
     }
 
     /// When all that runs now must have ended.
     pub(crate) fn end(&self) -> Instant {
-        let latest = |running: &Running| running.lock().iter().map(Deadline::get).max();
+        let latest = |running: &RunningRequests| running.lock().iter().map(SharedDeadline::get).max();
         self.running.as_ref().and_then(latest).unwrap_or(self.deadline)
     }
 
@@ -279,13 +279,13 @@ impl Guest {
     pub(crate) fn inference_deadline(&self) -> Instant {
         let end = self.end();
         let left = end.saturating_duration_since(Instant::now());
-        end - (left / 10).min(GRACE)
+        end - (left / 10).min(ANSWER_RESERVE)
     }
 
     /// A store around this guest: limited, and interrupted at every tick of the engine's clock so
-    /// that a guest which computes without end neither holds its thread nor passes its deadline. One that got
-    /// its thread only just now goes on.
-    pub(crate) fn into_store(self, engine: &wasmtime::Engine) -> Store<Guest> {
+    /// that a guest which computes without end neither holds its thread nor passes its deadline. One whose time
+    /// slice is not used up continues.
+    pub(crate) fn into_store(self, engine: &wasmtime::Engine) -> Store<GuestState> {
         let mut store = Store::new(engine, self);
         store.limiter(|guest| &mut guest.meter);
         store.set_epoch_deadline(1);
@@ -293,20 +293,20 @@ impl Guest {
             if Instant::now() >= context.data().end() {
                 return Err(wasmtime::Trap::Interrupt.into());
             }
-            let over = context.data().pace.is_over();
-            Ok(if over { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
+            let with_output = context.data().time_slice.is_used_up();
+            Ok(if with_output { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
         });
         store
     }
 }
 
-impl WasiView for Guest {
+impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
-impl WasiHttpView for Guest {
+impl WasiHttpView for GuestState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.outbound, table: &mut self.table, ctx: &mut self.http }
     }

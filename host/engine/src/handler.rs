@@ -11,55 +11,57 @@ use wasmtime::component::InstancePre;
 
 use crate::capabilities::errors::from_guest;
 use crate::capabilities::models::{data_type, from_wit, to_wit};
-use crate::guest::{Guest, UngrantedModels};
-use crate::pool::{Pool, Start, Warm, in_time};
-use crate::{Census, Component, Grants, Instances, Limits, Mode, Spent};
+use crate::guest::{GuestState, UngrantedModels};
+use crate::pool::{InstanceFactory, InstancePool, WarmInstance, in_time};
+use crate::{
+    Component, ExecutionMode, GuestGrants, InferenceUsage, InstanceLimits, InstancePolicy, InstanceStats,
+};
 
-/// A component that answers predictions, with what it was granted.
-pub struct Handler {
-    pool: Arc<Pool<Either>>,
+/// A component that answers predictions, with its grants.
+pub struct PredictionHandler {
+    pool: Arc<InstancePool<HandlerPre>>,
     signature: Signature,
     ungranted_models: Arc<UngrantedModels>,
 }
 
-/// The two ways to be a handler.
-enum Either {
-    Waiting(ModelHandlerPre<Guest>),
-    Asynchronous(ModelHandlerAsyncPre<Guest>),
+/// The two interfaces of a handler, with imports resolved.
+enum HandlerPre {
+    Synchronous(ModelHandlerPre<GuestState>),
+    Asynchronous(ModelHandlerAsyncPre<GuestState>),
 }
 
-/// A handler's instance.
-enum Exports {
-    Waiting(ModelHandler),
+/// The exports of a handler's instance.
+enum HandlerExports {
+    Synchronous(ModelHandler),
     Asynchronous(ModelHandlerAsync),
 }
 
 /// What a handler answered.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HandlerOutput {
     /// All outputs, in the signature's order.
     pub outputs: Vec<NamedTensor>,
-    /// What the call spent on inference.
-    pub spent: Spent,
+    /// What the call used of inference.
+    pub usage: InferenceUsage,
 }
 
-impl Handler {
+impl PredictionHandler {
     /// Checks that the component is a handler, instantiates it once and asks it for its signature.
     ///
     /// Fails with `Invalid` when it exports neither `eyot:ml/handler` nor `handler-async`, or its signature
     /// makes no sense.
     pub async fn new(
         component: Component,
-        grants: Grants,
-        limits: Limits,
-        instances: Instances,
+        grants: GuestGrants,
+        limits: InstanceLimits,
+        instances: InstancePolicy,
     ) -> Result<Arc<Self>> {
-        if component.mode() != Mode::Serving {
+        if component.mode() != ExecutionMode::Serving {
             return Err(Error::internal("a handler was compiled for steps"));
         }
-        let either = Either::new(&component)?;
+        let pre = HandlerPre::new(&component)?;
         let ungranted_models = grants.ungranted_models.clone();
-        let pool = Arc::new(Pool::new(component, either, grants, limits, instances)?);
+        let pool = Arc::new(InstancePool::new(component, pre, grants, limits, instances)?);
         let mut warm = pool.fresh().await?;
         let signature = describe(&pool, &mut warm).await?;
         pool.keep(warm);
@@ -106,7 +108,7 @@ impl Handler {
     /// Whether a component is of this kind.
     pub fn is_one(component: &Component) -> bool {
         let exports = |interface| component.interface().has_export(interface, "0.1.");
-        exports(WAITING) || exports(ASYNCHRONOUS)
+        exports(SYNCHRONOUS) || exports(ASYNCHRONOUS)
     }
 
     /// The tensors it takes and gives, as it says itself.
@@ -120,8 +122,8 @@ impl Handler {
     }
 
     /// Its instances now, and why some ended.
-    pub fn census(&self) -> Census {
-        self.pool.census()
+    pub fn stats(&self) -> InstanceStats {
+        self.pool.stats()
     }
 
     /// Answers one request. An instance that fails in any way is never used again.
@@ -136,28 +138,28 @@ impl Handler {
         self.answer(inputs, deadline).await.map(|answer| answer.outputs)
     }
 
-    /// As [`Handler::predict`], and says what it took.
-    pub async fn answer(&self, inputs: Vec<NamedTensor>, deadline: Option<Instant>) -> Result<Answer> {
+    /// As [`PredictionHandler::predict`], with the inference that it used.
+    pub async fn answer(&self, inputs: Vec<NamedTensor>, deadline: Option<Instant>) -> Result<HandlerOutput> {
         self.answer_as(inputs, Ask { deadline, ..Ask::default() }).await
     }
 
-    /// As [`Handler::answer`], with inferences of that priority.
-    pub async fn answer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Answer> {
-        let call = self.pool.call(false, |pool, pace| async move {
+    /// As [`PredictionHandler::answer`], with inferences of that priority.
+    pub async fn answer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<HandlerOutput> {
+        let call = self.pool.call(false, |pool, time_slice| async move {
             let mut warm = pool.take().await?;
             let inputs = inputs.into_iter().map(to_wit).collect();
-            let (deadline, busy) = pool.begin(&mut warm, pace, ask.deadline);
+            let (deadline, busy) = pool.begin(&mut warm, time_slice, ask.deadline);
             warm.store.data_mut().priority = ask.priority;
             let called = in_time(deadline, warm.exports.predict(&mut warm.store, inputs)).await;
             let (answer, warm) = pool.settle(called, warm, "predict", busy)?;
-            let spent = warm.store.data().spent;
+            let usage = warm.store.data().usage;
             pool.keep(warm);
-            Ok::<_, Error>((answer, spent))
+            Ok::<_, Error>((answer, usage))
         });
-        let (answer, spent) = call.await?;
+        let (answer, usage) = call.await?;
         let outputs = answer.map_err(from_guest)?;
         let outputs = self.check(outputs.into_iter().map(from_wit).collect::<Result<_>>())?;
-        Ok(Answer { outputs, spent })
+        Ok(HandlerOutput { outputs, usage })
     }
 
     /// Starts an instance ahead of the first request that needs it; with none kept idle, only shows
@@ -196,17 +198,17 @@ fn ungranted(models: &str, first: &str) -> Error {
         .hint(format!("grant it with --model {first}=MODEL, as in --model {first}=models:/{first}@champion"))
 }
 
-const WAITING: &str = "eyot:ml/handler";
+const SYNCHRONOUS: &str = "eyot:ml/handler";
 const ASYNCHRONOUS: &str = "eyot:ml/handler-async";
 
-impl Either {
+impl HandlerPre {
     fn new(component: &Component) -> Result<Self> {
-        let pre: InstancePre<Guest> = component.instance().clone();
-        let either = match component.interface().has_export(ASYNCHRONOUS, "0.1.") {
+        let pre: InstancePre<GuestState> = component.instance().clone();
+        let pre = match component.interface().has_export(ASYNCHRONOUS, "0.1.") {
             true => ModelHandlerAsyncPre::new(pre).map(Self::Asynchronous),
-            false => ModelHandlerPre::new(pre).map(Self::Waiting),
+            false => ModelHandlerPre::new(pre).map(Self::Synchronous),
         };
-        either.map_err(|error| {
+        pre.map_err(|error| {
             let exports = component.interface().exports.join(", ");
             let exports = if exports.is_empty() { "no interface".to_owned() } else { exports };
             Error::invalid(format!("component {} is no handler: {error:#}", component.digest())).hint(format!(
@@ -216,32 +218,32 @@ impl Either {
     }
 }
 
-impl Start for Either {
-    type Started = Exports;
+impl InstanceFactory for HandlerPre {
+    type Exports = HandlerExports;
 
-    async fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Exports> {
+    async fn instantiate(&self, store: &mut Store<GuestState>) -> wasmtime::Result<HandlerExports> {
         match self {
-            Self::Waiting(pre) => pre.instantiate_async(store).await.map(Exports::Waiting),
-            Self::Asynchronous(pre) => pre.instantiate_async(store).await.map(Exports::Asynchronous),
+            Self::Synchronous(pre) => pre.instantiate_async(store).await.map(HandlerExports::Synchronous),
+            Self::Asynchronous(pre) => pre.instantiate_async(store).await.map(HandlerExports::Asynchronous),
         }
     }
 }
 
-impl Exports {
-    async fn describe(&self, store: &mut Store<Guest>) -> wasmtime::Result<types::Signature> {
+impl HandlerExports {
+    async fn describe(&self, store: &mut Store<GuestState>) -> wasmtime::Result<types::Signature> {
         match self {
-            Self::Waiting(exports) => exports.eyot_ml_handler().call_describe(store).await,
+            Self::Synchronous(exports) => exports.eyot_ml_handler().call_describe(store).await,
             Self::Asynchronous(exports) => exports.eyot_ml_handler_async().call_describe(store).await,
         }
     }
 
     async fn predict(
         &self,
-        store: &mut Store<Guest>,
+        store: &mut Store<GuestState>,
         inputs: Vec<types::Tensor>,
     ) -> wasmtime::Result<std::result::Result<Vec<types::Tensor>, types::Error>> {
         match self {
-            Self::Waiting(exports) => exports.eyot_ml_handler().call_predict(store, &inputs).await,
+            Self::Synchronous(exports) => exports.eyot_ml_handler().call_predict(store, &inputs).await,
             Self::Asynchronous(exports) => {
                 // Not as the bindings would: called so, one that waits for nothing traps, and is not waited for.
                 let predict = exports.eyot_ml_handler_async().func_predict();
@@ -251,7 +253,10 @@ impl Exports {
     }
 }
 
-async fn describe(pool: &Pool<Either>, warm: &mut Warm<Exports>) -> Result<Signature> {
+async fn describe(
+    pool: &InstancePool<HandlerPre>,
+    warm: &mut WarmInstance<HandlerExports>,
+) -> Result<Signature> {
     let deadline = Instant::now() + pool.limits().timeout;
     let described = in_time(deadline, warm.exports.describe(&mut warm.store)).await;
     let described = described.map_err(|error| pool.explain(&error, warm, "describe"))?;
@@ -260,12 +265,12 @@ async fn describe(pool: &Pool<Either>, warm: &mut Warm<Exports>) -> Result<Signa
         specs.into_iter().map(spec).collect::<Vec<_>>()
     };
     let signature = Signature::new(specs(described.inputs), specs(described.outputs));
-    sensible(&signature)
+    check_signature(&signature)
         .map_err(|error| error.context(format!("component {}", pool.component().digest())))?;
     Ok(signature)
 }
 
-fn sensible(signature: &Signature) -> Result<()> {
+fn check_signature(signature: &Signature) -> Result<()> {
     for (what, specs) in [("input", &signature.inputs), ("output", &signature.outputs)] {
         for (index, spec) in specs.iter().enumerate() {
             if spec.name.is_empty() || specs[..index].iter().any(|earlier| earlier.name == spec.name) {

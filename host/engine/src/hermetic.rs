@@ -12,9 +12,9 @@ use crate::step_clock::StepClock;
 pub(crate) const EPOCH: Duration = Duration::from_secs(946_684_800);
 
 /// The wall clock of steps: it stands.
-struct Standing;
+struct FrozenClock;
 
-impl HostWallClock for Standing {
+impl HostWallClock for FrozenClock {
     fn resolution(&self) -> Duration {
         Duration::from_nanos(1)
     }
@@ -26,9 +26,9 @@ impl HostWallClock for Standing {
 
 /// The host's clock, for components that serve. wasmtime's own panics before 1970, where a machine without a battery
 /// may well be when it starts.
-pub(crate) struct Present;
+pub(crate) struct HostClock;
 
-impl HostWallClock for Present {
+impl HostWallClock for HostClock {
     fn resolution(&self) -> Duration {
         Duration::from_nanos(1)
     }
@@ -45,7 +45,7 @@ fn since_epoch(now: SystemTime) -> Duration {
 
 /// Takes clocks and chance out of a WASI context. `seed` comes from the cache key, so that equal
 /// steps draw equal numbers and different steps different ones.
-pub(crate) fn seal(builder: &mut WasiCtxBuilder, seed: &[u8; 32], clock: StepClock) {
+pub(crate) fn make_deterministic(builder: &mut WasiCtxBuilder, seed: &[u8; 32], clock: StepClock) {
     let stream = |tag: u8| {
         let mut bytes = *seed;
         bytes[31] ^= tag;
@@ -54,7 +54,7 @@ pub(crate) fn seal(builder: &mut WasiCtxBuilder, seed: &[u8; 32], clock: StepClo
     let mut insecure_seed = [0; 16];
     insecure_seed.copy_from_slice(&seed[..16]);
     builder
-        .wall_clock(Standing)
+        .wall_clock(FrozenClock)
         .monotonic_clock(clock)
         .secure_random(stream(0))
         .insecure_random(stream(1))

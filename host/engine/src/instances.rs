@@ -2,18 +2,18 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// How instances are kept.
+/// How many instances are kept, and for how many calls.
 #[derive(Clone, Copy, Debug)]
-pub struct Instances {
+pub struct InstancePolicy {
     /// Calls that one instance serves; 1 gives every request an instance of its own.
-    pub reuse: u64,
-    /// Instances that wait for the next request.
-    pub idle: usize,
+    pub max_calls: u64,
+    /// Idle instances that are kept for later requests.
+    pub max_idle: usize,
 }
 
 /// Why an instance was ended in the middle of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum FailureCause {
     /// It did not answer in time.
     Deadline,
     /// It wanted more memory than it may have.
@@ -22,31 +22,37 @@ pub enum Cause {
     Trap,
     /// It ended itself.
     Exit,
-    /// A call of the host failed beyond what a guest can be told.
+    /// A host call failed in a way that has no error for guests.
     Host,
     /// The caller went away first.
     Abandoned,
 }
 
-impl Cause {
-    pub const ALL: [Cause; 6] =
-        [Cause::Deadline, Cause::Memory, Cause::Trap, Cause::Exit, Cause::Host, Cause::Abandoned];
+impl FailureCause {
+    pub const ALL: [FailureCause; 6] = [
+        FailureCause::Deadline,
+        FailureCause::Memory,
+        FailureCause::Trap,
+        FailureCause::Exit,
+        FailureCause::Host,
+        FailureCause::Abandoned,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
-            Cause::Deadline => "deadline",
-            Cause::Memory => "memory",
-            Cause::Trap => "trap",
-            Cause::Exit => "exit",
-            Cause::Host => "host",
-            Cause::Abandoned => "abandoned",
+            FailureCause::Deadline => "deadline",
+            FailureCause::Memory => "memory",
+            FailureCause::Trap => "trap",
+            FailureCause::Exit => "exit",
+            FailureCause::Host => "host",
+            FailureCause::Abandoned => "abandoned",
         }
     }
 }
 
-/// The instances of one handler.
+/// The instances of one component.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Census {
+pub struct InstanceStats {
     /// Started so far.
     pub started: u64,
     /// Waiting for a request.
@@ -54,17 +60,17 @@ pub struct Census {
     /// Answering one.
     pub busy: usize,
     /// Ended in the middle of a call, by cause; each cause is there.
-    pub ended: Vec<(Cause, u64)>,
+    pub ended: Vec<(FailureCause, u64)>,
 }
 
 #[derive(Default)]
-pub(crate) struct Counts {
+pub(crate) struct InstanceCounters {
     started: AtomicU64,
     busy: AtomicUsize,
-    ended: [AtomicU64; Cause::ALL.len()],
+    ended: [AtomicU64; FailureCause::ALL.len()],
 }
 
-impl Counts {
+impl InstanceCounters {
     pub(crate) fn start(&self) {
         self.started.fetch_add(1, Ordering::Relaxed);
     }
@@ -73,44 +79,44 @@ impl Counts {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// An instance is at work until the answer is dropped.
-    pub(crate) fn enter(&self) -> Busy<'_> {
+    /// An instance is busy until the guard is dropped.
+    pub(crate) fn begin_call(&self) -> BusyInstance<'_> {
         self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy { counts: self, ends: Some(Cause::Abandoned) }
+        BusyInstance { counters: self, ends: Some(FailureCause::Abandoned) }
     }
 
-    pub(crate) fn census(&self, idle: usize) -> Census {
-        let ended = |cause: Cause| (cause, self.ended[cause as usize].load(Ordering::Relaxed));
-        Census {
+    pub(crate) fn stats(&self, idle: usize) -> InstanceStats {
+        let ended = |cause: FailureCause| (cause, self.ended[cause as usize].load(Ordering::Relaxed));
+        InstanceStats {
             started: self.started(),
             idle,
             busy: self.busy.load(Ordering::Relaxed),
-            ended: Cause::ALL.map(ended).into(),
+            ended: FailureCause::ALL.map(ended).into(),
         }
     }
 }
 
-/// An instance at work. Dropped without a word, its caller has gone, and it with them.
-pub(crate) struct Busy<'a> {
-    counts: &'a Counts,
-    ends: Option<Cause>,
+/// A busy instance. Dropped without an outcome, its caller has gone and the instance was abandoned.
+pub(crate) struct BusyInstance<'a> {
+    counters: &'a InstanceCounters,
+    ends: Option<FailureCause>,
 }
 
-impl Busy<'_> {
+impl BusyInstance<'_> {
     pub(crate) fn answered(mut self) {
         self.ends = None;
     }
 
-    pub(crate) fn ended(mut self, cause: Cause) {
+    pub(crate) fn ended(mut self, cause: FailureCause) {
         self.ends = Some(cause);
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for BusyInstance<'_> {
     fn drop(&mut self) {
-        self.counts.busy.fetch_sub(1, Ordering::Relaxed);
+        self.counters.busy.fetch_sub(1, Ordering::Relaxed);
         if let Some(cause) = self.ends {
-            self.counts.ended[cause as usize].fetch_add(1, Ordering::Relaxed);
+            self.counters.ended[cause as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -121,16 +127,16 @@ mod tests {
 
     #[test]
     fn every_call_ends_in_one_way() {
-        let counts = Counts::default();
-        counts.start();
-        counts.enter().answered();
-        counts.enter().ended(Cause::Trap);
-        let at_work = counts.enter();
-        assert_eq!(counts.census(3).busy, 1);
+        let counters = InstanceCounters::default();
+        counters.start();
+        counters.begin_call().answered();
+        counters.begin_call().ended(FailureCause::Trap);
+        let at_work = counters.begin_call();
+        assert_eq!(counters.stats(3).busy, 1);
         drop(at_work);
-        let census = counts.census(3);
-        let ended: Vec<_> = census.ended.iter().filter(|(_, count)| *count > 0).copied().collect();
-        assert_eq!((census.started, census.idle, census.busy), (1, 3, 0));
-        assert_eq!(ended, [(Cause::Trap, 1), (Cause::Abandoned, 1)]);
+        let stats = counters.stats(3);
+        let ended: Vec<_> = stats.ended.iter().filter(|(_, count)| *count > 0).copied().collect();
+        assert_eq!((stats.started, stats.idle, stats.busy), (1, 3, 0));
+        assert_eq!(ended, [(FailureCause::Trap, 1), (FailureCause::Abandoned, 1)]);
     }
 }

@@ -5,60 +5,60 @@
 //! instances, native floating point. Steps run on the *hermetic* one: clocks that stand, seeded
 //! randomness, canonical NaNs, so that the same step on the same inputs writes the same bytes.
 
+mod background_executor;
 mod cache;
 mod capabilities;
 mod command;
 mod component;
 mod engine;
+mod execution_mode;
 mod fault;
+mod fault_history;
 mod files;
 mod functions;
+mod granted_capabilities;
 mod guest;
 mod handler;
 mod hermetic;
+mod http_component;
+mod idle_pool;
 mod instances;
-mod lane;
 mod limits;
 mod logs;
 mod memory;
-mod plan;
 mod pool;
 mod profile;
 mod program;
-mod reach;
 mod reflect;
 mod seal;
-mod shelf;
 mod step;
 mod step_clock;
 mod stores;
-mod temper;
 #[cfg(test)]
 mod tests;
 mod throttle;
 mod unoffered;
-mod web;
 
+pub use background_executor::BackgroundExecutor;
 pub use capabilities::{grant_flags, provider};
 pub use command::CommandCall;
 pub use component::Component;
-pub use engine::{Engine, Options};
+pub use engine::{Engine, EngineOptions};
+pub use execution_mode::ExecutionMode;
 pub use files::OutputLimits;
-pub use functions::{Arguments, Called, Functions, Reply, When};
-pub use guest::{Grants, Spent};
-pub use handler::{Answer, Handler};
-pub use instances::{Cause, Census, Instances};
-pub use lane::Lane;
-pub use limits::Limits;
-pub use logs::{Discard, Sink, Stream};
+pub use functions::{CallArguments, CallOptions, CompletedCall, FunctionReply, JsonFunctions};
+pub use granted_capabilities::{GrantedCapabilities, HttpDestination};
+pub use guest::{GuestGrants, InferenceUsage};
+pub use handler::{HandlerOutput, PredictionHandler};
+pub use http_component::{HttpComponent, StreamedBody};
+pub use instances::{FailureCause, InstancePolicy, InstanceStats};
+pub use limits::InstanceLimits;
+pub use logs::{NullSink, ReportSink, StandardStream};
 pub use memory::{HeldMemory, HostMemory};
-pub use plan::Mode;
-pub use program::{Folder, ProgramCall};
-pub use reach::{Destination, Reach};
-pub use step::{Artifact, Outcome, StepCall};
-pub use stores::{Cell, Connection, Database, KeyValue, Rows, StatementLimits};
-pub use throttle::Throttle;
-pub use web::{Streamed, Web};
+pub use program::{PreopenedDirectory, ProgramCall};
+pub use step::{OutputArtifact, StepCall, StepResult};
+pub use stores::{KeyValueStore, SqlConnection, SqlDatabase, SqlRows, SqlValue, StatementLimits};
+pub use throttle::ThrottledSink;
 
 /// The version of what a step can observe of this host: part of every cache key. It rises when the
 /// same component on the same inputs could write other bytes than before.

@@ -4,7 +4,7 @@ use wasmtime::ResourceLimiter;
 
 /// What one instance may use.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct InstanceLimits {
     /// Bytes of linear memory, summed over the memories of the instance.
     pub memory: usize,
     /// Wall time of one call.
@@ -13,13 +13,13 @@ pub struct Limits {
     pub handles: usize,
 }
 
-impl From<&eyot_core::config::Limits> for Limits {
+impl From<&eyot_core::config::Limits> for InstanceLimits {
     fn from(limits: &eyot_core::config::Limits) -> Self {
         Self { memory: bytes(limits.memory), timeout: limits.timeout.0, handles: limits.handles }
     }
 }
 
-impl From<&eyot_core::config::Steps> for Limits {
+impl From<&eyot_core::config::Steps> for InstanceLimits {
     fn from(limits: &eyot_core::config::Steps) -> Self {
         Self { memory: bytes(limits.memory), timeout: limits.timeout.0, handles: limits.handles }
     }
@@ -31,30 +31,30 @@ fn bytes(count: eyot_core::ByteCount) -> usize {
 
 /// Elements of all tables of an instance together: far above what a compiler emits, far below what
 /// would hurt.
-const TABLE_ELEMENTS: usize = 1_000_000;
-/// Core instances, memories and tables of one component: adapters and composed components have some.
-const PARTS: usize = 200;
+const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+/// Core instances of one component, and also memories and tables: adapters and composed components have some.
+const MAX_CORE_INSTANCES: usize = 200;
 
 /// Counts what an instance takes. Growth beyond the limit is refused, which guests see as a failed
 /// `memory.grow`; that it happened is kept, so that the trap which usually follows can be explained.
-pub(crate) struct Meter {
+pub(crate) struct ResourceMeter {
     pub(crate) memory_limit: usize,
     memory: usize,
     table_elements: usize,
     /// The last growth that was refused, unless it grew by as much after that.
-    pub(crate) refused: Option<Refusal>,
+    pub(crate) refused: Option<RefusedGrowth>,
 }
 
 /// A growth of memory beyond the limit.
-pub(crate) struct Refusal {
+pub(crate) struct RefusedGrowth {
     /// What it would have had in all, and how much of that was the growth.
     pub(crate) wanted_bytes: usize,
     lacked_bytes: usize,
     pub(crate) at: Instant,
 }
 
-impl Meter {
-    pub(crate) fn new(limits: &Limits) -> Self {
+impl ResourceMeter {
+    pub(crate) fn new(limits: &InstanceLimits) -> Self {
         Self { memory_limit: limits.memory, memory: 0, table_elements: 0, refused: None }
     }
 
@@ -64,7 +64,7 @@ impl Meter {
     }
 }
 
-impl ResourceLimiter for Meter {
+impl ResourceLimiter for ResourceMeter {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -80,7 +80,7 @@ impl ResourceLimiter for Meter {
             self.memory = total;
         } else {
             let lacked_bytes = desired.saturating_sub(current);
-            self.refused = Some(Refusal { wanted_bytes: total, lacked_bytes, at: Instant::now() });
+            self.refused = Some(RefusedGrowth { wanted_bytes: total, lacked_bytes, at: Instant::now() });
         }
         Ok(allowed)
     }
@@ -92,7 +92,7 @@ impl ResourceLimiter for Meter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let total = self.table_elements.saturating_add(desired.saturating_sub(current));
-        let allowed = total <= TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum);
+        let allowed = total <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum);
         if allowed {
             self.table_elements = total;
         }
@@ -100,14 +100,14 @@ impl ResourceLimiter for Meter {
     }
 
     fn instances(&self) -> usize {
-        PARTS
+        MAX_CORE_INSTANCES
     }
 
     fn tables(&self) -> usize {
-        PARTS
+        MAX_CORE_INSTANCES
     }
 
     fn memories(&self) -> usize {
-        PARTS
+        MAX_CORE_INSTANCES
     }
 }

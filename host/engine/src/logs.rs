@@ -11,15 +11,15 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
 /// Where a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum StandardStream {
     Stdout,
     Stderr,
 }
 
 /// Takes what a guest reports. Called from the thread that runs the guest: it must not block.
-pub trait Sink: Send + Sync + 'static {
+pub trait ReportSink: Send + Sync + 'static {
     /// One line of output, without its end.
-    fn line(&self, stream: Stream, line: &str);
+    fn line(&self, stream: StandardStream, line: &str);
     /// One point of a metric.
     fn metric(&self, _key: &str, _value: f64, _step: i64) {}
     /// A parameter.
@@ -30,33 +30,33 @@ pub trait Sink: Send + Sync + 'static {
 
 /// Forgets everything.
 #[derive(Clone, Copy, Debug)]
-pub struct Discard;
+pub struct NullSink;
 
-impl Sink for Discard {
-    fn line(&self, _stream: Stream, _line: &str) {}
+impl ReportSink for NullSink {
+    fn line(&self, _stream: StandardStream, _line: &str) {}
 }
 
 /// A longer line is cut into several: a guest that never ends its line must not grow the host.
-const LINE: usize = 8 << 10;
+const MAX_LINE_BYTES: usize = 8 << 10;
 /// A guest that prints more than this in one call is cut off, with a last line that says so.
-const TOTAL: usize = 4 << 20;
+const MAX_OUTPUT_BYTES: usize = 4 << 20;
 
 /// A guest's stdout or stderr, cut into lines for a sink.
 #[derive(Clone)]
-pub(crate) struct Lines(Arc<Mutex<Buffer>>);
+pub(crate) struct LineWriter(Arc<Mutex<LineBuffer>>);
 
-struct Buffer {
-    stream: Stream,
-    sink: Arc<dyn Sink>,
+struct LineBuffer {
+    stream: StandardStream,
+    sink: Arc<dyn ReportSink>,
     pending: Vec<u8>,
     written: usize,
     last: String,
     last_at: Option<Instant>,
 }
 
-impl Lines {
-    pub(crate) fn new(stream: Stream, sink: Arc<dyn Sink>) -> Self {
-        Self(Arc::new(Mutex::new(Buffer {
+impl LineWriter {
+    pub(crate) fn new(stream: StandardStream, sink: Arc<dyn ReportSink>) -> Self {
+        Self(Arc::new(Mutex::new(LineBuffer {
             stream,
             sink,
             pending: Vec::new(),
@@ -66,7 +66,7 @@ impl Lines {
         })))
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Buffer) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut LineBuffer) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
@@ -82,7 +82,7 @@ impl Lines {
 
     /// Hands on what stands in the buffer without an end of line.
     pub(crate) fn finish(&self) {
-        self.with(Buffer::flush_line);
+        self.with(LineBuffer::flush_line);
     }
 
     /// The last line that was not empty: a panic's message, mostly.
@@ -96,22 +96,22 @@ impl Lines {
     }
 }
 
-impl Buffer {
+impl LineBuffer {
     fn write(&mut self, bytes: &[u8]) {
-        let room = TOTAL.saturating_sub(self.written);
+        let room = MAX_OUTPUT_BYTES.saturating_sub(self.written);
         self.written = self.written.saturating_add(bytes.len());
         for byte in &bytes[..bytes.len().min(room)] {
             match byte {
                 b'\n' => self.flush_line(),
                 byte => self.pending.push(*byte),
             }
-            if self.pending.len() >= LINE {
+            if self.pending.len() >= MAX_LINE_BYTES {
                 self.flush_line();
             }
         }
         if room > 0 && bytes.len() > room {
             self.flush_line();
-            self.sink.line(self.stream, &format!("(output beyond {TOTAL} bytes is dropped)"));
+            self.sink.line(self.stream, &format!("(output beyond {MAX_OUTPUT_BYTES} bytes is dropped)"));
         }
     }
 
@@ -130,13 +130,13 @@ impl Buffer {
     }
 }
 
-impl IsTerminal for Lines {
+impl IsTerminal for LineWriter {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Lines {
+impl StdoutStream for LineWriter {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
@@ -148,11 +148,11 @@ impl StdoutStream for Lines {
 
 /// Writing never waits, so the guest's line is with the sink before its call returns.
 #[wasmtime_wasi::async_trait]
-impl wasmtime_wasi::p2::Pollable for Lines {
+impl wasmtime_wasi::p2::Pollable for LineWriter {
     async fn ready(&mut self) {}
 }
 
-impl wasmtime_wasi::p2::OutputStream for Lines {
+impl wasmtime_wasi::p2::OutputStream for LineWriter {
     fn write(&mut self, bytes: bytes::Bytes) -> wasmtime_wasi::p2::StreamResult<()> {
         self.with(|buffer| buffer.write(&bytes));
         Ok(())
@@ -167,7 +167,7 @@ impl wasmtime_wasi::p2::OutputStream for Lines {
     }
 }
 
-impl AsyncWrite for Lines {
+impl AsyncWrite for LineWriter {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.with(|buffer| buffer.write(bytes));
         Poll::Ready(Ok(bytes.len()))
@@ -187,17 +187,17 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Kept(Mutex<Vec<String>>);
+    struct RecordingSink(Mutex<Vec<String>>);
 
-    impl Sink for Kept {
-        fn line(&self, _: Stream, line: &str) {
+    impl ReportSink for RecordingSink {
+        fn line(&self, _: StandardStream, line: &str) {
             self.0.lock().unwrap().push(line.to_owned());
         }
     }
 
     fn lines(writes: &[&[u8]]) -> Vec<String> {
-        let kept = Arc::new(Kept::default());
-        let lines = Lines::new(Stream::Stdout, kept.clone());
+        let kept = Arc::new(RecordingSink::default());
+        let lines = LineWriter::new(StandardStream::Stdout, kept.clone());
         writes.iter().for_each(|bytes| lines.with(|buffer| buffer.write(bytes)));
         lines.finish();
         std::mem::take(&mut *kept.0.lock().unwrap())
@@ -211,11 +211,14 @@ mod tests {
 
     #[test]
     fn endless_lines_and_endless_output_are_bounded() {
-        let long = vec![b'x'; LINE * 2 + 1];
-        assert_eq!(lines(&[&long]).iter().map(String::len).collect::<Vec<_>>(), [LINE, LINE, 1]);
-        let flood = vec![b'y'; TOTAL + 1];
+        let long = vec![b'x'; MAX_LINE_BYTES * 2 + 1];
+        assert_eq!(
+            lines(&[&long]).iter().map(String::len).collect::<Vec<_>>(),
+            [MAX_LINE_BYTES, MAX_LINE_BYTES, 1]
+        );
+        let flood = vec![b'y'; MAX_OUTPUT_BYTES + 1];
         let kept = lines(&[&flood, b"more\n"]);
-        assert!(kept.iter().map(String::len).sum::<usize>() < TOTAL + 100);
+        assert!(kept.iter().map(String::len).sum::<usize>() < MAX_OUTPUT_BYTES + 100);
         assert!(kept.last().unwrap().contains("dropped"));
     }
 }

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eyot_core::{ByteCount, Error, Result};
 
-/// The account of one instance. Clones are the same account.
+/// The account of one instance. Clones share it.
 #[derive(Clone, Debug)]
-pub struct HostMemory(Arc<Account>);
+pub struct HostMemory(Arc<MemoryAccount>);
 
 #[derive(Debug)]
-struct Account {
+struct MemoryAccount {
     limit_bytes: usize,
     held_bytes: AtomicUsize,
 }
@@ -22,7 +22,7 @@ struct Account {
 impl HostMemory {
     /// An account for no more than that.
     pub fn new(limit_bytes: usize) -> Self {
-        Self(Arc::new(Account { limit_bytes, held_bytes: AtomicUsize::new(0) }))
+        Self(Arc::new(MemoryAccount { limit_bytes, held_bytes: AtomicUsize::new(0) }))
     }
 
     /// Bytes that are held now.
@@ -56,7 +56,7 @@ impl HeldMemory {
     ///
     /// Fails with `TooLarge` where the limit does not allow for them; nothing is counted then.
     pub fn grow(&self, bytes: usize) -> Result<()> {
-        let Account { limit_bytes, held_bytes } = &*self.account.0;
+        let MemoryAccount { limit_bytes, held_bytes } = &*self.account.0;
         let grown = |held: usize| held.checked_add(bytes).filter(|sum| sum <= limit_bytes);
         match held_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown) {
             Ok(_) => {

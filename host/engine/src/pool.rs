@@ -1,4 +1,4 @@
-//! Instances of one component: warm ones that wait for the next call, and fresh ones.
+//! Instances of one component: warm ones, which are idle until the next call, and fresh ones.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,90 +8,97 @@ use eyot_core::{Error, Result};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
-use crate::guest::Guest;
-use crate::instances::{Busy, Counts};
-use crate::lane::{Class, Pace, Paced};
-use crate::shelf::Shelf;
-use crate::temper::Temper;
-use crate::{Census, Component, Grants, Instances, Limits, Spent, fault};
+use crate::background_executor::{PreemptibleCall, ThreadPriority, TimeSlice};
+use crate::fault_history::FaultHistory;
+use crate::guest::GuestState;
+use crate::idle_pool::IdleInstances;
+use crate::instances::{BusyInstance, InstanceCounters};
+use crate::{Component, GuestGrants, InferenceUsage, InstanceLimits, InstancePolicy, InstanceStats, fault};
 
-/// What an instance is reached through once it runs.
-pub(crate) trait Start: Send + Sync + 'static {
-    type Started: Send + 'static;
+/// How instances are made, and the exports through which they are called.
+pub(crate) trait InstanceFactory: Send + Sync + 'static {
+    type Exports: Send + 'static;
 
-    fn start(&self, store: &mut Store<Guest>)
-    -> impl Future<Output = wasmtime::Result<Self::Started>> + Send;
+    fn instantiate(
+        &self,
+        store: &mut Store<GuestState>,
+    ) -> impl Future<Output = wasmtime::Result<Self::Exports>> + Send;
 }
 
-impl Start for InstancePre<Guest> {
-    type Started = Instance;
+impl InstanceFactory for InstancePre<GuestState> {
+    type Exports = Instance;
 
-    async fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Instance> {
+    async fn instantiate(&self, store: &mut Store<GuestState>) -> wasmtime::Result<Instance> {
         self.instantiate_async(store).await
     }
 }
 
-/// An instance that runs, and its store.
-pub(crate) struct Warm<T> {
-    pub(crate) store: Store<Guest>,
+/// A running instance with its store.
+pub(crate) struct WarmInstance<T> {
+    pub(crate) store: Store<GuestState>,
     pub(crate) exports: T,
     calls: u64,
 }
 
 /// Hands out instances of one component with what it was granted.
-pub(crate) struct Pool<S: Start> {
+pub(crate) struct InstancePool<S: InstanceFactory> {
     component: Component,
-    start: S,
-    grants: Grants,
-    limits: Limits,
-    instances: Instances,
-    idle: Arc<Shelf<Warm<S::Started>>>,
-    counts: Counts,
-    temper: Temper,
+    factory: S,
+    grants: GuestGrants,
+    limits: InstanceLimits,
+    instances: InstancePolicy,
+    idle: Arc<IdleInstances<WarmInstance<S::Exports>>>,
+    counters: InstanceCounters,
+    fault_history: FaultHistory,
 }
 
-impl<S: Start> Pool<S> {
+impl<S: InstanceFactory> InstancePool<S> {
     /// Fails with `Denied` when the component imports what `grants` do not hold.
     pub(crate) fn new(
         component: Component,
-        start: S,
-        grants: Grants,
-        limits: Limits,
-        instances: Instances,
+        factory: S,
+        grants: GuestGrants,
+        limits: InstanceLimits,
+        instances: InstancePolicy,
     ) -> Result<Self> {
-        let (idle, counts, temper) = (component.shelves().add(), Counts::default(), Temper::default());
-        Ok(Self { component, start, grants, limits, instances, idle, counts, temper })
+        let (idle, counters, fault_history) =
+            (component.idle_pool().add(), InstanceCounters::default(), FaultHistory::default());
+        Ok(Self { component, factory, grants, limits, instances, idle, counters, fault_history })
     }
 
     pub(crate) fn component(&self) -> &Component {
         &self.component
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &InstanceLimits {
         &self.limits
     }
 
     /// Its instances now, and why some ended.
-    pub(crate) fn census(&self) -> Census {
-        self.counts.census(self.idle.len())
+    pub(crate) fn stats(&self) -> InstanceStats {
+        self.counters.stats(self.idle.len())
     }
 
-    /// A call from its start, with the pace for its guest: here, or on threads that stand back, if that is what is
-    /// expected of it or `aside` says that it will take long.
+    /// Starts a call, which gets a time slice for its guest. It starts on background threads if the fault history of
+    /// the component asks for that, or if `in_background` says that it will take long.
     pub(crate) fn call<T: Send + 'static, W: Future<Output = T> + Send + 'static>(
         self: &Arc<Self>,
-        aside: bool,
-        call: impl FnOnce(Arc<Self>, Pace) -> W,
-    ) -> Paced<T> {
-        let mut call = Paced::new(self.component.lane().clone(), |pace| call(self.clone(), pace));
-        if let Some(class) = self.temper.class().or(aside.then_some(Class::Long)) {
-            call.leave(class);
+        in_background: bool,
+        call: impl FnOnce(Arc<Self>, TimeSlice) -> W,
+    ) -> PreemptibleCall<T> {
+        let mut call = PreemptibleCall::new(self.component.background_executor().clone(), |time_slice| {
+            call(self.clone(), time_slice)
+        });
+        if let Some(priority) =
+            self.fault_history.priority().or(in_background.then_some(ThreadPriority::Background))
+        {
+            call.migrate(priority);
         }
         call
     }
 
     /// An instance for one call: a warm one where there is one.
-    pub(crate) async fn take(&self) -> Result<Warm<S::Started>> {
+    pub(crate) async fn take(&self) -> Result<WarmInstance<S::Exports>> {
         match self.idle.take() {
             Some(warm) => Ok(warm),
             // In a box of its own: every call would have to carry the room that a start takes.
@@ -99,40 +106,40 @@ impl<S: Start> Pool<S> {
         }
     }
 
-    /// Sets the clock of the call that comes now; answers when it must have ended, and what counts it.
+    /// Prepares an instance for a call; answers its deadline, and the guard that counts it as busy.
     pub(crate) fn begin(
         &self,
-        warm: &mut Warm<S::Started>,
-        pace: Pace,
+        warm: &mut WarmInstance<S::Exports>,
+        time_slice: TimeSlice,
         deadline: Option<Instant>,
-    ) -> (Instant, Busy<'_>) {
+    ) -> (Instant, BusyInstance<'_>) {
         let limit = Instant::now() + self.limits.timeout;
         let deadline = deadline.map_or(limit, |asked| asked.min(limit));
         let guest = warm.store.data_mut();
-        (guest.deadline, guest.pace, guest.spent) = (deadline, pace, Spent::default());
+        (guest.deadline, guest.time_slice, guest.usage) = (deadline, time_slice, InferenceUsage::default());
         guest.stdout.begin();
         guest.stderr.begin();
         guest.meter.begin();
         warm.store.set_epoch_deadline(1);
         warm.calls += 1;
-        self.component.lane().stir();
-        (deadline, self.counts.enter())
+        self.component.background_executor().mark_active();
+        (deadline, self.counters.begin_call())
     }
 
-    /// A fresh instance. Where there is no place for one, those that wait make room.
-    pub(crate) async fn fresh(&self) -> Result<Warm<S::Started>> {
+    /// A fresh instance. Where there is no free slot for one, idle instances are evicted.
+    pub(crate) async fn fresh(&self) -> Result<WarmInstance<S::Exports>> {
         loop {
-            let guest = Guest::new(self.grants.clone(), &self.limits, None);
+            let guest = GuestState::new(self.grants.clone(), &self.limits, None);
             let mut store = guest.into_store(self.component.wasmtime());
-            match self.start.start(&mut store).await {
+            match self.factory.instantiate(&mut store).await {
                 Ok(exports) => {
-                    self.counts.start();
-                    return Ok(Warm { store, exports, calls: 0 });
+                    self.counters.start();
+                    return Ok(WarmInstance { store, exports, calls: 0 });
                 }
                 Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
                     drop(store);
-                    if !self.component.shelves().make_room() {
-                        return Err(full());
+                    if !self.component.idle_pool().evict_idle() {
+                        return Err(no_free_slot());
                     }
                 }
                 Err(error) => {
@@ -164,48 +171,53 @@ impl<S: Start> Pool<S> {
         Ok(took)
     }
 
-    /// Ends an instance whose call went well and that can serve no other.
-    pub(crate) fn end(&self, warm: Warm<S::Started>) {
+    /// Ends an instance whose call succeeded and that can serve no other.
+    pub(crate) fn end(&self, warm: WarmInstance<S::Exports>) {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();
     }
 
-    /// Keeps an instance whose call went well for the next one, if it may serve more and has nothing
-    /// under way.
-    pub(crate) fn keep(&self, warm: Warm<S::Started>) {
+    /// Keeps an instance whose call succeeded for the next one, if it may serve more and has no inference in
+    /// flight.
+    pub(crate) fn keep(&self, warm: WarmInstance<S::Exports>) {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();
         // What a call started and did not wait for ends with it, and must not be the next one's burden.
-        if warm.calls < self.instances.reuse && warm.store.data().under_way() == 0 {
-            self.idle.put(warm, self.instances.idle);
+        if warm.calls < self.instances.max_calls && warm.store.data().in_flight() == 0 {
+            self.idle.put(warm, self.instances.max_idle);
         }
     }
 
-    /// What the call came to that `busy` counts, with its instance, which ends if the call failed.
+    /// The result of the call that `busy` counts, with its instance, which ends if the call failed.
     pub(crate) fn settle<T>(
         &self,
         called: wasmtime::Result<T>,
-        warm: Warm<S::Started>,
+        warm: WarmInstance<S::Exports>,
         export: &str,
-        busy: Busy<'_>,
-    ) -> Result<(T, Warm<S::Started>)> {
+        busy: BusyInstance<'_>,
+    ) -> Result<(T, WarmInstance<S::Exports>)> {
         match called {
             Ok(answer) => {
                 busy.answered();
-                self.temper.calm();
+                self.fault_history.record_success();
                 Ok((answer, warm))
             }
             Err(error) => {
                 let cause = fault::cause(&error, warm.store.data());
                 busy.ended(cause);
-                self.temper.failed(cause);
+                self.fault_history.record_fault(cause);
                 Err(self.explain(&error, &warm, export))
             }
         }
     }
 
     /// Why a call failed.
-    pub(crate) fn explain(&self, error: &wasmtime::Error, warm: &Warm<S::Started>, export: &str) -> Error {
+    pub(crate) fn explain(
+        &self,
+        error: &wasmtime::Error,
+        warm: &WarmInstance<S::Exports>,
+        export: &str,
+    ) -> Error {
         warm.store.data().stdout.finish();
         warm.store.data().stderr.finish();
         fault::explain(error, warm.store.data(), &self.component.digest(), export)
@@ -221,7 +233,7 @@ pub(crate) async fn in_time<T>(
     called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))
 }
 
-/// Every place for an instance is taken by one that is at work.
-pub(crate) fn full() -> Error {
+/// Every slot for an instance is taken by a busy one.
+pub(crate) fn no_free_slot() -> Error {
     Error::exhausted("every instance of this process is busy").hint("try again in a moment")
 }

@@ -1,31 +1,41 @@
-//! One configuration of wasmtime with what is linked under it and where its instances wait.
+//! One configuration of wasmtime, with its linker and its idle instances.
 
 use std::sync::Arc;
 
 use wasmtime::Config;
 use wasmtime::component::Linker;
 
+use crate::background_executor::BackgroundExecutor;
 use crate::capabilities;
-use crate::guest::Guest;
-use crate::lane::Lane;
-use crate::plan::Setup;
-use crate::shelf::Shelves;
+use crate::execution_mode::ProfileKind;
+use crate::guest::GuestState;
+use crate::idle_pool::IdlePool;
 
 /// How components of one kind run.
 pub(crate) struct EngineProfile {
-    pub(crate) setup: Setup,
+    pub(crate) profile_kind: ProfileKind,
     pub(crate) engine: wasmtime::Engine,
-    pub(crate) linker: Linker<Guest>,
-    /// Where its warm instances wait.
-    pub(crate) shelves: Arc<Shelves>,
-    pub(crate) lane: Arc<Lane>,
+    pub(crate) linker: Linker<GuestState>,
+    /// Its idle instances.
+    pub(crate) idle_pool: Arc<IdlePool>,
+    pub(crate) background_executor: Arc<BackgroundExecutor>,
 }
 
 impl EngineProfile {
-    pub(crate) fn new(config: &Config, setup: Setup, lane: &Arc<Lane>) -> wasmtime::Result<Self> {
+    pub(crate) fn new(
+        config: &Config,
+        profile_kind: ProfileKind,
+        background_executor: &Arc<BackgroundExecutor>,
+    ) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let mut linker = Linker::new(&engine);
-        capabilities::link(&mut linker, setup)?;
-        Ok(Self { setup, engine, linker, shelves: Arc::default(), lane: lane.clone() })
+        capabilities::link(&mut linker, profile_kind)?;
+        Ok(Self {
+            profile_kind,
+            engine,
+            linker,
+            idle_pool: Arc::default(),
+            background_executor: background_executor.clone(),
+        })
     }
 }

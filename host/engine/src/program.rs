@@ -7,13 +7,13 @@ use wasmtime::component::Val;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
 use crate::files::{OutputLimits, StepFiles};
-use crate::guest::Guest;
-use crate::step::away;
-use crate::{Component, Grants, Limits, Mode, fault};
+use crate::guest::GuestState;
+use crate::step::run_on_own_thread;
+use crate::{Component, ExecutionMode, GuestGrants, InstanceLimits, fault};
 
 /// A folder of the host that a program may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folder {
+pub struct PreopenedDirectory {
     pub host: PathBuf,
     /// Its path as the program sees it.
     pub guest: String,
@@ -26,13 +26,13 @@ pub struct ProgramCall {
     /// Its name and its arguments.
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
-    pub folders: Vec<Folder>,
+    pub folders: Vec<PreopenedDirectory>,
     /// Whether it may open sockets and look up names. Only where it is compiled for serving: a hermetic one has none.
     pub network: bool,
     /// What chance is drawn from, where the program is compiled as a step is.
     pub seed: [u8; 32],
-    pub limits: Limits,
-    pub grants: Grants,
+    pub limits: InstanceLimits,
+    pub grants: GuestGrants,
 }
 
 impl Component {
@@ -43,16 +43,16 @@ impl Component {
     /// Fails with `Failed` when it traps, `Timeout` at its deadline.
     pub async fn run_program(&self, call: ProgramCall) -> Result<i32> {
         let component = self.clone();
-        away(async move { component.program(call).await }).await
+        run_on_own_thread(async move { component.program(call).await }).await
     }
 
     async fn program(&self, call: ProgramCall) -> Result<i32> {
         let function = self.function(&call.function)?.clone();
-        let hermetic = self.mode() == Mode::Hermetic;
+        let hermetic = self.mode() == ExecutionMode::Hermetic;
         let mut builder = WasiCtxBuilder::new();
         builder.allow_blocking_current_thread(true);
         builder.args(&call.args).envs(&call.env);
-        for Folder { host, guest } in &call.folders {
+        for PreopenedDirectory { host, guest } in &call.folders {
             let opened = builder.preopened_dir(host, guest, FsPerms::ReadWrite);
             opened.map_err(|error| {
                 Error::not_found(format!("the folder {} cannot be opened: {error:#}", host.display()))
@@ -63,7 +63,7 @@ impl Component {
             builder.inherit_network().allow_ip_name_lookup(true).allow_tcp(true).allow_udp(true);
         }
         let seed = hermetic.then_some(&call.seed);
-        let mut guest = Guest::attached(builder, call.grants, &call.limits, seed);
+        let mut guest = GuestState::with_process_output(builder, call.grants, &call.limits, seed);
         guest.files = StepFiles::new(OutputLimits::NONE);
         let mut store = guest.into_store(self.wasmtime());
         let called = tokio::time::timeout(call.limits.timeout, self.invoke(&mut store, &function, &[])).await;

@@ -11,12 +11,12 @@ use wasmtime::Store;
 use wasmtime::component::Val;
 
 use crate::files::StepFiles;
-use crate::guest::{Artifacts, Guest};
-use crate::{Component, Grants, Limits, Mode, OutputLimits, fault, reflect};
+use crate::guest::{ArtifactAccess, GuestState};
+use crate::{Component, ExecutionMode, GuestGrants, InstanceLimits, OutputLimits, fault, reflect};
 
 /// An artifact that a step gave. Equal bytes of different types are different artifacts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifact {
+pub struct OutputArtifact {
     /// Where it stands in the outputs, as a JSON pointer.
     pub at: String,
     pub digest: Digest,
@@ -35,22 +35,22 @@ pub struct StepCall {
     /// What randomness is drawn from.
     pub seed: [u8; 32],
     /// Memory, time and handles.
-    pub limits: Limits,
+    pub limits: InstanceLimits,
     /// What it may write.
     pub output: OutputLimits,
     /// What the step may reach beside its artifacts.
-    pub grants: Grants,
+    pub grants: GuestGrants,
     /// Where artifacts are read and written.
     pub store: Arc<dyn BlobStore>,
 }
 
 /// What a step gave.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct StepResult {
     /// Values by output name; artifacts as digests.
     pub outputs: IndexMap<String, Value>,
     /// The artifacts among the outputs, in their order.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: Vec<OutputArtifact>,
     /// Wall time inside of the guest.
     pub duration: Duration,
 }
@@ -61,21 +61,21 @@ impl Component {
     ///
     /// Fails with `Failed` when the guest traps, runs out of memory or answers `err`, with `Timeout`
     /// at the deadline, and with `Invalid` when an argument does not fit.
-    pub async fn run_step(&self, call: StepCall) -> Result<Outcome> {
-        if self.mode() != Mode::Hermetic {
+    pub async fn run_step(&self, call: StepCall) -> Result<StepResult> {
+        if self.mode() != ExecutionMode::Hermetic {
             return Err(Error::internal("a step was compiled for serving"));
         }
         let component = self.clone();
-        away(async move { component.run_here(call).await }).await
+        run_on_own_thread(async move { component.run_in_place(call).await }).await
     }
 
-    async fn run_here(&self, call: StepCall) -> Result<Outcome> {
+    async fn run_in_place(&self, call: StepCall) -> Result<StepResult> {
         let function = self.function(&call.function)?.clone();
         let started = Instant::now();
         let handed_in = handed_in(&call).await?;
-        let mut guest = Guest::new(call.grants, &call.limits, Some(&call.seed));
+        let mut guest = GuestState::new(call.grants, &call.limits, Some(&call.seed));
         guest.files = StepFiles::new(call.output);
-        guest.artifacts = Some(Artifacts { handed_in, store: call.store });
+        guest.artifacts = Some(ArtifactAccess { handed_in, store: call.store });
         let mut store = guest.into_store(self.wasmtime());
         let arguments = arguments(&mut store, &function, &call.arguments, &call.media_types)?;
         let called =
@@ -101,7 +101,7 @@ impl Component {
 
     pub(crate) async fn invoke(
         &self,
-        store: &mut Store<Guest>,
+        store: &mut Store<GuestState>,
         function: &Function,
         arguments: &[Val],
     ) -> wasmtime::Result<Option<Val>> {
@@ -116,7 +116,7 @@ impl Component {
 }
 
 /// Runs a step on a thread of its own. Dropping the future stops it at its next tick.
-pub(crate) async fn away<T: Send + 'static>(
+pub(crate) async fn run_on_own_thread<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     let runtime = tokio::runtime::Handle::current();
@@ -158,7 +158,7 @@ pub(crate) fn digest_at(arguments: &IndexMap<String, Value>, place: &str) -> Opt
 }
 
 fn arguments(
-    store: &mut Store<Guest>,
+    store: &mut Store<GuestState>,
     function: &Function,
     given: &IndexMap<String, Value>,
     media_types: &BTreeMap<String, String>,
@@ -170,20 +170,20 @@ fn arguments(
     reflect::arguments(store, function, |name| given.get(name), media_types)
 }
 
-fn outcome(store: &mut Store<Guest>, function: &Function, result: Option<Val>) -> Result<Outcome> {
+fn outcome(store: &mut Store<GuestState>, function: &Function, result: Option<Val>) -> Result<StepResult> {
     let (_, err) = function.answers();
     let value = match result {
         Some(Val::Result(Ok(value))) => value.map(|value| *value),
         Some(Val::Result(Err(error))) => {
-            let told = match (err.flatten(), error) {
+            let error_value = match (err.flatten(), error) {
                 (Some(ty), Some(error)) => {
-                    let mut told = reflect::from_val(store, ty, *error)?;
-                    take_out(ty, &mut told, "", &mut Vec::new())?;
-                    told
+                    let mut error_value = reflect::from_val(store, ty, *error)?;
+                    take_out(ty, &mut error_value, "", &mut Vec::new())?;
+                    error_value
                 }
                 _ => Value::Null,
             };
-            return Err(Error::failed(match told {
+            return Err(Error::failed(match error_value {
                 Value::Null => "an error without a text".to_owned(),
                 Value::String(text) => text,
                 other => other.to_string(),
@@ -203,16 +203,16 @@ fn outcome(store: &mut Store<Guest>, function: &Function, result: Option<Val>) -
         take_out(&field.ty, &mut value, &below("", &field.name), &mut artifacts)?;
         outputs.insert(field.name.clone(), value);
     }
-    Ok(Outcome { outputs, artifacts, duration: Duration::ZERO })
+    Ok(StepResult { outputs, artifacts, duration: Duration::ZERO })
 }
 
 /// Leaves of each artifact in a value its digest; what else it has is found by its place.
-fn take_out(ty: &Type, value: &mut Value, at: &str, found: &mut Vec<Artifact>) -> Result<()> {
+fn take_out(ty: &Type, value: &mut Value, at: &str, found: &mut Vec<OutputArtifact>) -> Result<()> {
     for place in ty.artifacts_in(value) {
         let Some(artifact) = value.pointer_mut(&place) else { continue };
         let entry = artifact.take();
         let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-        found.push(Artifact {
+        found.push(OutputArtifact {
             at: format!("{at}{place}"),
             digest: text("digest").parse()?,
             size: entry.get("size").and_then(Value::as_u64).unwrap_or_default(),

@@ -23,18 +23,18 @@ const READING_NANOSECONDS: u64 = 1_000;
 
 /// The time of one step. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct StepClock(Arc<Mutex<Time>>);
+pub(crate) struct StepClock(Arc<Mutex<ClockState>>);
 
 #[derive(Debug)]
-struct Time {
+struct ClockState {
     now: u64,
-    /// For when somebody waits, and how many do.
+    /// The times that are waited for, with the number of waiters.
     awaited: BTreeMap<u64, usize>,
 }
 
 impl Default for StepClock {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Time { now: FIRST_NANOSECONDS, awaited: BTreeMap::new() })))
+        Self(Arc::new(Mutex::new(ClockState { now: FIRST_NANOSECONDS, awaited: BTreeMap::new() })))
     }
 }
 
@@ -49,7 +49,7 @@ impl StepClock {
         if self.after(0) >= when {
             return;
         }
-        let awaited = Awaited::new(self.clone(), when);
+        let awaited = ClockWaiter::new(self.clone(), when);
         // So that all who wait together are known before any of them wakes up.
         tokio::task::yield_now().await;
         std::future::poll_fn(|_| match self.earliest() {
@@ -81,20 +81,20 @@ impl HostMonotonicClock for StepClock {
     }
 }
 
-/// Somebody waits, until this is dropped.
-struct Awaited {
+/// A waiter, registered until this is dropped.
+struct ClockWaiter {
     clock: StepClock,
     when: u64,
 }
 
-impl Awaited {
+impl ClockWaiter {
     fn new(clock: StepClock, when: u64) -> Self {
         *clock.0.lock().awaited.entry(when).or_default() += 1;
         Self { clock, when }
     }
 }
 
-impl Drop for Awaited {
+impl Drop for ClockWaiter {
     fn drop(&mut self) {
         let mut time = self.clock.0.lock();
         if let Some(count) = time.awaited.get_mut(&self.when) {
@@ -107,15 +107,15 @@ impl Drop for Awaited {
 }
 
 /// What a step waits on that sleeps.
-struct Timer {
+struct StepTimer {
     clock: StepClock,
     when: u64,
-    /// Whether somebody asked if it is over, and it was not.
+    /// Whether it was polled before its time had come.
     asked: bool,
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Timer {
+impl Pollable for StepTimer {
     async fn ready(&mut self) {
         // Who asks again reads the clock: else a loop that asks and does nothing beside would have no end.
         if self.asked {
@@ -151,7 +151,7 @@ mod tests {
         assert!(std::pin::pin!(clock.wait_until(0)).poll(&mut context).is_ready());
         assert!(std::pin::pin!(clock.wait_until(FIRST_NANOSECONDS)).poll(&mut context).is_ready());
         let when = clock.after(10 * READING_NANOSECONDS);
-        let mut timer = Timer { clock: clock.clone(), when, asked: false };
+        let mut timer = StepTimer { clock: clock.clone(), when, asked: false };
         let refused = (0..100).take_while(|_| timer.ready().as_mut().poll(&mut context).is_pending()).count();
         assert_eq!((refused, clock.earliest()), (10, None), "a reading for each question but the first");
     }

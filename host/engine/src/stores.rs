@@ -11,7 +11,7 @@ use crate::memory::HeldMemory;
 
 /// A key-value store. What is written is durable when the call returns.
 #[async_trait]
-pub trait KeyValue: Send + Sync + std::fmt::Debug + 'static {
+pub trait KeyValueStore: Send + Sync + std::fmt::Debug + 'static {
     /// The value of a key.
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
 
@@ -38,7 +38,7 @@ pub trait KeyValue: Send + Sync + std::fmt::Debug + 'static {
 
 /// A value of a database.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
+pub enum SqlValue {
     Null,
     Integer(i64),
     Real(f64),
@@ -48,9 +48,9 @@ pub enum Cell {
 
 /// What a statement gave.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rows {
+pub struct SqlRows {
     pub columns: Vec<String>,
-    pub rows: Vec<Vec<Cell>>,
+    pub rows: Vec<Vec<SqlValue>>,
     /// The last row that was inserted on this connection.
     pub last: i64,
     /// Rows that the last statement changed.
@@ -59,9 +59,9 @@ pub struct Rows {
 
 /// A SQL database of SQLite's dialect.
 #[async_trait]
-pub trait Database: Send + Sync + std::fmt::Debug + 'static {
+pub trait SqlDatabase: Send + Sync + std::fmt::Debug + 'static {
     /// A connection of its own.
-    async fn connect(&self) -> Result<Box<dyn Connection>>;
+    async fn connect(&self) -> Result<Box<dyn SqlConnection>>;
 }
 
 /// What one statement may take.
@@ -75,7 +75,7 @@ pub struct StatementLimits {
 
 /// One connection to a database.
 #[async_trait]
-pub trait Connection: Send + Sync + 'static {
+pub trait SqlConnection: Send + Sync + 'static {
     /// Runs one statement. Dropping the future ends it.
     ///
     /// Fails with `Invalid` where SQLite refuses it, `Exhausted` where the database is full, `Timeout` at its
@@ -83,7 +83,7 @@ pub trait Connection: Send + Sync + 'static {
     async fn execute(
         &self,
         statement: String,
-        parameters: Vec<Cell>,
+        parameters: Vec<SqlValue>,
         limits: StatementLimits,
-    ) -> Result<Rows>;
+    ) -> Result<SqlRows>;
 }

@@ -15,8 +15,8 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use crate::{
-    Component, Discard, Engine, Grants, Handler, Instances, Limits, Mode, Options, Outcome, OutputLimits,
-    Reach, StepCall,
+    Component, Engine, EngineOptions, ExecutionMode, GrantedCapabilities, GuestGrants, InstanceLimits,
+    InstancePolicy, NullSink, OutputLimits, PredictionHandler, StepCall, StepResult,
 };
 
 /// Hands its inputs to a model of the host.
@@ -64,16 +64,16 @@ const UNGRANTED: &str = r#"(component
   (core instance $i (instantiate $m (with "" (instance (export "open" (func $open))))))
   (func (export "run") (result u32) (canon lift (core func $i "run"))))"#;
 
-struct World {
+struct EngineFixture {
     store: Arc<Memory>,
     engine: Engine,
     dir: tempfile::TempDir,
 }
 
-impl World {
+impl EngineFixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::new(&Options { cache: dir.path().join("compiled") }).unwrap();
+        let engine = Engine::new(&EngineOptions { cache: dir.path().join("compiled") }).unwrap();
         Self { store: Arc::default(), engine, dir }
     }
 
@@ -83,7 +83,7 @@ impl World {
 
     async fn steps(&self) -> Component {
         let digest = self.put(STEPS).await;
-        self.engine.load(&*self.store, digest, Mode::Hermetic).await.unwrap()
+        self.engine.load(&*self.store, digest, ExecutionMode::Hermetic).await.unwrap()
     }
 
     fn call(&self, function: &str, arguments: Value) -> StepCall {
@@ -100,25 +100,25 @@ impl World {
             arguments,
             media_types: BTreeMap::new(),
             seed: [0; 32],
-            limits: Limits { memory: 16 << 20, timeout: Duration::from_millis(300), handles: 100 },
+            limits: InstanceLimits { memory: 16 << 20, timeout: Duration::from_millis(300), handles: 100 },
             output: OutputLimits::NONE,
-            grants: Grants::new(Arc::default(), loader, Arc::new(Discard)),
+            grants: GuestGrants::new(Arc::default(), loader, Arc::new(NullSink)),
             store: self.store.clone(),
         }
     }
 
-    async fn run(&self, function: &str, arguments: Value) -> Result<Outcome> {
+    async fn run(&self, function: &str, arguments: Value) -> Result<StepResult> {
         self.steps().await.run_step(self.call(function, arguments)).await
     }
 }
 
-fn outputs(outcome: Result<Outcome>) -> Value {
+fn outputs(outcome: Result<StepResult>) -> Value {
     serde_json::to_value(outcome.unwrap().outputs).unwrap()
 }
 
 #[tokio::test]
 async fn values_go_in_by_name_and_come_out_by_name() {
-    let world = World::new();
+    let world = EngineFixture::new();
     assert_eq!(outputs(world.run("add", json!({"b": 40, "a": 2})).await), json!({"output": 42}));
     assert_eq!(outputs(world.run("pair", json!({"n": 9})).await), json!({"count": 9, "good": true}));
     for (function, arguments, says) in [
@@ -134,7 +134,7 @@ async fn values_go_in_by_name_and_come_out_by_name() {
 
 #[tokio::test]
 async fn what_a_guest_does_wrong_names_component_export_and_cause() {
-    let world = World::new();
+    let world = EngineFixture::new();
     let digest = world.steps().await.digest();
     for (function, kind, says) in [
         ("crash", Kind::Failed, "trapped: wasm trap: wasm `unreachable` instruction executed"),
@@ -155,7 +155,7 @@ async fn what_a_guest_does_wrong_names_component_export_and_cause() {
 
 #[tokio::test]
 async fn one_guest_in_trouble_is_nobody_elses() {
-    let world = World::new();
+    let world = EngineFixture::new();
     let spinning = world.run("spin", json!({}));
     let adding = world.run("add", json!({"a": 1, "b": 1}));
     let (spun, added) = tokio::join!(spinning, adding);
@@ -165,16 +165,16 @@ async fn one_guest_in_trouble_is_nobody_elses() {
 
 #[tokio::test]
 async fn what_is_not_offered_is_named_and_fails_when_it_is_called() {
-    let world = World::new();
+    let world = EngineFixture::new();
     let digest = world.put(UNGRANTED).await;
-    for mode in [Mode::Serving, Mode::Hermetic] {
+    for mode in [ExecutionMode::Serving, ExecutionMode::Hermetic] {
         let component = world.engine.load(&*world.store, digest, mode).await.unwrap();
         assert_eq!(
-            component.warnings(&Reach::default()),
+            component.warnings(&GrantedCapabilities::default()),
             ["acme:secrets/vault@1.0.0 is not offered here: a call of it fails"]
         );
     }
-    let component = world.engine.load(&*world.store, digest, Mode::Hermetic).await.unwrap();
+    let component = world.engine.load(&*world.store, digest, ExecutionMode::Hermetic).await.unwrap();
     let error = component.run_step(world.call("run", json!({}))).await.unwrap_err();
     let says = "failed: it called acme:secrets/vault@1.0.0#open, which a step of this host does not offer";
     assert!(error.chain().contains(says), "{error:?}");
@@ -182,7 +182,7 @@ async fn what_is_not_offered_is_named_and_fails_when_it_is_called() {
 
 #[tokio::test]
 async fn all_that_is_not_offered_is_named_and_what_is_not_called_does_no_harm() {
-    let world = World::new();
+    let world = EngineFixture::new();
     let text = r#"(component
         (import "acme:one/thing@1.0.0" (instance (export "r" (type (sub resource)))))
         (import "wasi:random/random@0.2.0" (instance $random (export "get-random-u64" (func (result u64)))))
@@ -193,8 +193,8 @@ async fn all_that_is_not_offered_is_named_and_what_is_not_called_does_no_harm() 
         (core instance $i (instantiate $m (with "" (instance (export "get" (func $get))))))
         (func (export "run") (result u64) (canon lift (core func $i "run"))))"#;
     let digest = world.put(text).await;
-    let component = world.engine.load(&*world.store, digest, Mode::Hermetic).await.unwrap();
-    let warnings = component.warnings(&Reach::default());
+    let component = world.engine.load(&*world.store, digest, ExecutionMode::Hermetic).await.unwrap();
+    let warnings = component.warnings(&GrantedCapabilities::default());
     let named: Vec<_> =
         warnings.iter().filter_map(|warning| warning.split_once(' ')).map(|(name, _)| name).collect();
     assert_eq!(named, ["acme:one/thing@1.0.0", "acme:two/thing@1.0.0", "loose"]);
@@ -203,7 +203,7 @@ async fn all_that_is_not_offered_is_named_and_what_is_not_called_does_no_harm() 
 
 #[tokio::test]
 async fn a_release_candidate_of_wasi_is_what_came_of_it_where_its_shape_is() {
-    let world = World::new();
+    let world = EngineFixture::new();
     let text = |result: &str| {
         format!(
             r#"(component
@@ -217,15 +217,15 @@ async fn a_release_candidate_of_wasi_is_what_came_of_it_where_its_shape_is() {
     };
     for (result, offered) in [("u64", true), ("u32", false)] {
         let digest = world.put(&text(result)).await;
-        let component = world.engine.load(&*world.store, digest, Mode::Hermetic).await.unwrap();
-        assert_eq!(component.warnings(&Reach::default()).is_empty(), offered, "{result}");
+        let component = world.engine.load(&*world.store, digest, ExecutionMode::Hermetic).await.unwrap();
+        assert_eq!(component.warnings(&GrantedCapabilities::default()).is_empty(), offered, "{result}");
         assert_eq!(component.run_step(world.call("run", json!({}))).await.is_ok(), offered, "{result}");
     }
 }
 
 #[tokio::test]
 async fn what_is_no_component_is_refused_in_words() {
-    let world = World::new();
+    let world = EngineFixture::new();
     let component = wat::parse_str(STEPS).unwrap();
     for (bytes, says) in [
         (b"".to_vec(), "is empty"),
@@ -234,40 +234,41 @@ async fn what_is_no_component_is_refused_in_words() {
         (component[..component.len() / 2].to_vec(), "is no valid component"),
     ] {
         let digest = world.store.put(bytes.into()).await.unwrap().digest;
-        let error = world.engine.load(&*world.store, digest, Mode::Serving).await.err().unwrap();
+        let error = world.engine.load(&*world.store, digest, ExecutionMode::Serving).await.err().unwrap();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.chain().contains(says) && error.chain().contains(&digest.to_string()), "{error:?}");
     }
-    let absent = world.engine.load(&*world.store, Digest::of("absent"), Mode::Serving).await.err().unwrap();
+    let absent =
+        world.engine.load(&*world.store, Digest::of("absent"), ExecutionMode::Serving).await.err().unwrap();
     assert_eq!(absent.kind(), Kind::NotFound);
 }
 
 #[tokio::test]
 async fn compiled_code_is_kept_and_a_damaged_entry_is_compiled_again() {
-    let world = World::new();
+    let world = EngineFixture::new();
     let digest = world.put(STEPS).await;
     let cached = || {
         let entries = std::fs::read_dir(world.dir.path().join("compiled")).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
     };
-    drop(world.engine.load(&*world.store, digest, Mode::Hermetic).await.unwrap());
-    drop(world.engine.load(&*world.store, digest, Mode::Serving).await.unwrap());
+    drop(world.engine.load(&*world.store, digest, ExecutionMode::Hermetic).await.unwrap());
+    drop(world.engine.load(&*world.store, digest, ExecutionMode::Serving).await.unwrap());
     assert_eq!(cached().len(), 2, "one entry a configuration");
 
-    let again = Engine::new(&Options { cache: world.dir.path().join("compiled") }).unwrap();
-    assert!(again.load(&*world.store, digest, Mode::Hermetic).await.is_ok());
+    let again = Engine::new(&EngineOptions { cache: world.dir.path().join("compiled") }).unwrap();
+    assert!(again.load(&*world.store, digest, ExecutionMode::Hermetic).await.is_ok());
     for path in cached() {
         std::fs::write(path, b"\x7fELF damaged").unwrap();
     }
-    let damaged = Engine::new(&Options { cache: world.dir.path().join("compiled") }).unwrap();
-    let component = damaged.load(&*world.store, digest, Mode::Hermetic).await.unwrap();
+    let damaged = Engine::new(&EngineOptions { cache: world.dir.path().join("compiled") }).unwrap();
+    let component = damaged.load(&*world.store, digest, ExecutionMode::Hermetic).await.unwrap();
     let outcome = component.run_step(world.call("add", json!({"a": 1, "b": 2}))).await;
     assert_eq!(outputs(outcome), json!({"output": 3}));
 }
 
 #[tokio::test]
 async fn an_interface_can_be_read_off_a_file() {
-    let world = World::new();
+    let world = EngineFixture::new();
     let interface = world.engine.inspect(&wat::parse_str(STEPS).unwrap()).unwrap();
     let functions: Vec<_> = interface.functions.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -284,15 +285,15 @@ async fn an_interface_can_be_read_off_a_file() {
     );
 }
 
-async fn through(world: &World, model: &str, instances: Instances) -> Arc<Handler> {
+async fn through(world: &EngineFixture, model: &str, instances: InstancePolicy) -> Arc<PredictionHandler> {
     let digest = world.put(THROUGH).await;
-    let component = world.engine.load(&*world.store, digest, Mode::Serving).await.unwrap();
+    let component = world.engine.load(&*world.store, digest, ExecutionMode::Serving).await.unwrap();
     let call = world.call("predict", json!({}));
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/onnx").join(model);
     let bytes = std::fs::read(path.with_extension("onnx")).unwrap();
     let model = call.grants.loader.load_bytes(bytes.into(), Settings::default()).await.unwrap();
-    let grants = Grants { models: Arc::new([("model".to_owned(), model)].into()), ..call.grants };
-    Handler::new(component, grants, call.limits, instances).await.unwrap()
+    let grants = GuestGrants { models: Arc::new([("model".to_owned(), model)].into()), ..call.grants };
+    PredictionHandler::new(component, grants, call.limits, instances).await.unwrap()
 }
 
 fn x(rows: usize, value: f32) -> Vec<NamedTensor> {
@@ -301,21 +302,23 @@ fn x(rows: usize, value: f32) -> Vec<NamedTensor> {
 
 #[tokio::test]
 async fn a_handler_answers_through_a_model_of_the_host() {
-    let world = World::new();
-    for instances in [Instances { reuse: 100, idle: 1 }, Instances { reuse: 1, idle: 1 }] {
+    let world = EngineFixture::new();
+    for instances in
+        [InstancePolicy { max_calls: 100, max_idle: 1 }, InstancePolicy { max_calls: 1, max_idle: 1 }]
+    {
         let handler = through(&world, "add-fp32", instances).await;
         assert_eq!(handler.signature().inputs[0].name, "x");
         for rows in [1, 7, 100_000] {
             let answer = handler.answer(x(rows, 1.0), None).await.unwrap();
             assert_eq!(answer.outputs[0].tensor, x(rows, 2.0)[0].tensor);
-            assert_eq!(answer.spent.inferences, 1);
+            assert_eq!(answer.usage.inferences, 1);
         }
         let wrong = vec![NamedTensor { name: "z".into(), ..x(1, 1.0).remove(0) }];
         let error = handler.predict(wrong, None).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.chain().contains("there is no input 'z'"), "{error:?}");
         handler.prepare().await.unwrap();
-        let fresh = if instances.reuse == 1 { 5 } else { 2 };
-        assert_eq!(handler.census().started, fresh, "{instances:?}");
+        let fresh = if instances.max_calls == 1 { 5 } else { 2 };
+        assert_eq!(handler.stats().started, fresh, "{instances:?}");
     }
 }

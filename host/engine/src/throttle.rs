@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::logs::{Sink, Stream};
+use crate::logs::{ReportSink, StandardStream};
 
 /// Bytes of lines that may come at once.
 const BURST_BYTES: f64 = (8 << 20) as f64;
@@ -16,25 +16,25 @@ const LINE_BYTES: usize = 64;
 
 /// A sink that drops lines that come faster than they may, and says how many those were.
 #[derive(Debug)]
-pub struct Throttle<S> {
+pub struct ThrottledSink<S> {
     inner: S,
-    bucket: Mutex<Bucket>,
+    bucket: Mutex<TokenBucket>,
 }
 
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     room_bytes: f64,
     filled: Instant,
     dropped_lines: u64,
 }
 
-impl<S: Sink> Throttle<S> {
+impl<S: ReportSink> ThrottledSink<S> {
     pub fn new(inner: S) -> Self {
-        let bucket = Bucket { room_bytes: BURST_BYTES, filled: Instant::now(), dropped_lines: 0 };
+        let bucket = TokenBucket { room_bytes: BURST_BYTES, filled: Instant::now(), dropped_lines: 0 };
         Self { inner, bucket: Mutex::new(bucket) }
     }
 
-    fn line_at(&self, now: Instant, stream: Stream, line: &str) {
+    fn line_at(&self, now: Instant, stream: StandardStream, line: &str) {
         let mut bucket = self.bucket.lock();
         let passed = now.saturating_duration_since(bucket.filled).as_secs_f64();
         bucket.room_bytes = (bucket.room_bytes + passed * BYTES_PER_SECOND).min(BURST_BYTES);
@@ -46,9 +46,9 @@ impl<S: Sink> Throttle<S> {
             bucket.dropped_lines += 1;
             if bucket.dropped_lines == 1 {
                 let limit = BYTES_PER_SECOND / 1024.0;
-                let told = format!("(output is dropped: it is more than {limit} KiB a second for long)");
+                let message = format!("(output is dropped: it is more than {limit} KiB a second for long)");
                 drop(bucket);
-                self.inner.line(Stream::Stderr, &told);
+                self.inner.line(StandardStream::Stderr, &message);
             }
             return;
         }
@@ -56,14 +56,14 @@ impl<S: Sink> Throttle<S> {
         let dropped_lines = std::mem::take(&mut bucket.dropped_lines);
         drop(bucket);
         if dropped_lines > 0 {
-            self.inner.line(Stream::Stderr, &format!("({dropped_lines} lines were dropped)"));
+            self.inner.line(StandardStream::Stderr, &format!("({dropped_lines} lines were dropped)"));
         }
         self.inner.line(stream, line);
     }
 }
 
-impl<S: Sink> Sink for Throttle<S> {
-    fn line(&self, stream: Stream, line: &str) {
+impl<S: ReportSink> ReportSink for ThrottledSink<S> {
+    fn line(&self, stream: StandardStream, line: &str) {
         self.line_at(Instant::now(), stream, line);
     }
 
@@ -87,21 +87,21 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Default)]
-    struct Kept(Mutex<Vec<String>>);
+    struct RecordingSink(Mutex<Vec<String>>);
 
-    impl Sink for Kept {
-        fn line(&self, _: Stream, line: &str) {
+    impl ReportSink for RecordingSink {
+        fn line(&self, _: StandardStream, line: &str) {
             self.0.lock().push(line.to_owned());
         }
     }
 
     #[test]
     fn a_flood_is_cut_and_says_so_and_quiet_lines_are_whole() {
-        let throttle = Throttle::new(Kept::default());
+        let throttle = ThrottledSink::new(RecordingSink::default());
         let (begun, line) = (Instant::now(), "x".repeat(1000));
         // 100 MB within ten minutes.
         for number in 0..100_000_u32 {
-            throttle.line_at(begun + Duration::from_millis(6) * number, Stream::Stdout, &line);
+            throttle.line_at(begun + Duration::from_millis(6) * number, StandardStream::Stdout, &line);
         }
         let lines = std::mem::take(&mut *throttle.inner.0.lock());
         let bytes: usize = lines.iter().map(String::len).sum();
@@ -112,7 +112,7 @@ mod tests {
         // A line a second is never dropped.
         let later = begun + Duration::from_secs(3600);
         for second in 0..1000 {
-            throttle.line_at(later + Duration::from_secs(second), Stream::Stdout, "a line");
+            throttle.line_at(later + Duration::from_secs(second), StandardStream::Stdout, "a line");
         }
         let whole = throttle.inner.0.lock().iter().filter(|line| *line == "a line").count();
         assert_eq!(whole, 1000);

@@ -5,12 +5,12 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, LinkerInstance, ResourceType};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 
-use crate::guest::Guest;
-use crate::plan::Setup;
+use crate::execution_mode::ProfileKind;
+use crate::guest::GuestState;
 use crate::profile::EngineProfile;
 
-/// What stands for a resource of an import that nobody offers: no guest ever has one.
-struct Absent;
+/// The type of resources of imports that are not offered: no guest ever has one.
+struct UnofferedResource;
 
 /// Resolves the imports of a component; what is not offered traps when it is called. Answers also the names of those
 /// imports, in their order.
@@ -20,7 +20,7 @@ pub(crate) fn resolve(
     profile: &EngineProfile,
     component: &Component,
     interface: &Interface,
-) -> wasmtime::Result<(InstancePre<Guest>, Vec<String>)> {
+) -> wasmtime::Result<(InstancePre<GuestState>, Vec<String>)> {
     let first = match profile.linker.instantiate_pre(component) {
         Ok(instance) => return Ok((instance, Vec::new())),
         Err(error) => error,
@@ -48,42 +48,43 @@ pub(crate) fn resolve(
 
 /// Defines an import whose functions trap.
 fn trap_when_called(
-    linker: &mut Linker<Guest>,
+    linker: &mut Linker<GuestState>,
     profile: &EngineProfile,
     component: &Component,
     import: &str,
 ) -> wasmtime::Result<()> {
-    let EngineProfile { engine, setup, .. } = profile;
+    let EngineProfile { engine, profile_kind, .. } = profile;
     let ty = component.component_type();
     let Some((_, item)) = ty.imports(engine).find(|(name, _)| *name == import) else { return Ok(()) };
     match item.ty {
         ComponentItem::ComponentInstance(instance) => {
             let mut linker = linker.instance(import)?;
             for (name, item) in instance.exports(engine) {
-                define(&mut linker, *setup, import, name, &item.ty)?;
+                define(&mut linker, *profile_kind, import, name, &item.ty)?;
             }
             Ok(())
         }
-        ty => define(&mut linker.root(), *setup, "", import, &ty),
+        ty => define(&mut linker.root(), *profile_kind, "", import, &ty),
     }
 }
 
 fn define(
-    linker: &mut LinkerInstance<'_, Guest>,
-    setup: Setup,
+    linker: &mut LinkerInstance<'_, GuestState>,
+    profile_kind: ProfileKind,
     import: &str,
     name: &str,
     item: &ComponentItem,
 ) -> wasmtime::Result<()> {
     let called = if import.is_empty() { name.to_owned() } else { format!("{import}#{name}") };
-    let whom = if setup == Setup::Hermetic { "a step of this host" } else { "this host" };
+    let whom = if profile_kind == ProfileKind::Hermetic { "a step of this host" } else { "this host" };
     let message = format!("it called {called}, which {whom} does not offer");
     match item {
-        ComponentItem::ComponentFunc(function) if function.async_() && setup != Setup::Plain => linker
-            .func_new_concurrent(name, move |_, _, _, _| {
+        ComponentItem::ComponentFunc(function) if function.async_() && profile_kind != ProfileKind::Plain => {
+            linker.func_new_concurrent(name, move |_, _, _, _| {
                 let message = message.clone();
                 Box::pin(async move { Err(wasmtime::Error::msg(message)) })
-            }),
+            })
+        }
         ComponentItem::ComponentFunc(_) => {
             linker.func_new(name, move |_, _, _, _| Err(wasmtime::Error::msg(message.clone())))
         }
@@ -99,7 +100,7 @@ fn resource(name: &str) -> ResourceType {
         "pollable" => ResourceType::host::<DynPollable>(),
         "input-stream" => ResourceType::host::<DynInputStream>(),
         "output-stream" => ResourceType::host::<DynOutputStream>(),
-        _ => ResourceType::host::<Absent>(),
+        _ => ResourceType::host::<UnofferedResource>(),
     }
 }
 
@@ -110,7 +111,7 @@ const AS_RELEASED: &[u8] = b"@0.3.0+rc-";
 
 /// The component with release candidates of WASI 0.3 taken for what came of them: where a shape is another, it is not
 /// offered.
-pub(crate) fn released(wasm: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+pub(crate) fn with_released_names(wasm: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     let mut found =
         wasm.windows(CANDIDATE.len()).enumerate().filter(|(_, bytes)| *bytes == CANDIDATE).peekable();
     if found.peek().is_none() {
@@ -132,7 +133,7 @@ mod tests {
     fn release_candidates_are_taken_for_what_came_of_them() {
         let wasm = b"wasi:http/handler@0.3.0-rc-2026-01-06 wasi:cli/run@0.3.0 wasi:nn@0.2.0-rc-2024";
         let expected = b"wasi:http/handler@0.3.0+rc-2026-01-06 wasi:cli/run@0.3.0 wasi:nn@0.2.0-rc-2024";
-        assert_eq!(&*released(wasm), expected);
-        assert_eq!(&*released(b"nothing"), b"nothing");
+        assert_eq!(&*with_released_names(wasm), expected);
+        assert_eq!(&*with_released_names(b"nothing"), b"nothing");
     }
 }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eyot_core::{ByteCount, Error, Name, Result, config};
 use eyot_deploy::{Shadow, Traffic};
-use eyot_engine::Census;
+use eyot_engine::InstanceStats;
 use eyot_http::Connections;
 use eyot_nn::{Ask, DataType, NamedTensor, RanOn, Signature, TensorSpec};
 use http::{Request, Response, StatusCode};
@@ -58,7 +58,7 @@ impl Predictor for Echo {
         Ok(PredictorOutput { outputs, ..PredictorOutput::default() })
     }
 
-    fn instances(&self) -> Option<Census> {
+    fn instances(&self) -> Option<InstanceStats> {
         None
     }
 

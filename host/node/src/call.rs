@@ -11,7 +11,8 @@ use eyot_core::config::Config;
 use eyot_core::interface::{Function, Interface, below};
 use eyot_core::{Digest, Error, Result, ResultExt};
 use eyot_engine::{
-    Artifact, CommandCall, Component, Engine, Grants, Limits, Mode, OutputLimits, Sink, StepCall, Stream,
+    CommandCall, Component, Engine, ExecutionMode, GuestGrants, InstanceLimits, OutputArtifact, OutputLimits,
+    ReportSink, StandardStream, StepCall,
 };
 use eyot_nn::Models;
 use eyot_store::{BlobStore, Memory};
@@ -25,7 +26,7 @@ use crate::visible::visible;
 pub(crate) struct CallableComponent {
     component: Component,
     models: Arc<Models>,
-    limits: Limits,
+    limits: InstanceLimits,
     output: OutputLimits,
     store: Arc<dyn BlobStore>,
 }
@@ -33,7 +34,7 @@ pub(crate) struct CallableComponent {
 /// What a call gave.
 pub(crate) struct CallOutcome {
     pub(crate) value: Value,
-    pub(crate) artifacts: Vec<Artifact>,
+    pub(crate) artifacts: Vec<OutputArtifact>,
 }
 
 impl CallableComponent {
@@ -41,12 +42,12 @@ impl CallableComponent {
     pub(crate) async fn new(config: &Config, engine: &Engine, wasm: Bytes) -> Result<Self> {
         let store: Arc<dyn BlobStore> = Arc::new(Memory::default());
         let blob = store.put(wasm).await?;
-        let component = engine.load(&*store, blob.digest, Mode::Hermetic).await?;
+        let component = engine.load(&*store, blob.digest, ExecutionMode::Hermetic).await?;
         let models = crate::platform::models_over(config, store.clone())?;
         Ok(Self {
             component,
             models,
-            limits: Limits::from(&config.steps),
+            limits: InstanceLimits::from(&config.steps),
             output: OutputLimits::from(&config.steps),
             store,
         })
@@ -108,7 +109,7 @@ impl CallableComponent {
             seed: [0; 32],
             limits: self.limits,
             output: self.output,
-            grants: Grants::new(Arc::default(), self.models.clone(), sink),
+            grants: GuestGrants::new(Arc::default(), self.models.clone(), sink),
             store: self.store.clone(),
         };
         let outcome = self.component.run_command(call).await?;
@@ -149,7 +150,7 @@ impl CallableComponent {
             seed: [0; 32],
             limits: self.limits,
             output: self.output,
-            grants: Grants::new(Arc::default(), self.models.clone(), Arc::new(ToStderr)),
+            grants: GuestGrants::new(Arc::default(), self.models.clone(), Arc::new(ToStderr)),
             store: self.store.clone(),
         };
         let mut outcome = self.component.run_step(call).await?;
@@ -189,14 +190,14 @@ impl CallableComponent {
     }
 
     /// The bytes of an artifact that a call gave.
-    pub(crate) async fn bytes(&self, artifact: &Artifact) -> Result<Bytes> {
+    pub(crate) async fn bytes(&self, artifact: &OutputArtifact) -> Result<Bytes> {
         self.store.get(&artifact.digest).await
     }
 
     /// An artifact that a call gave as a case may expect it.
-    pub(crate) async fn shown(&self, artifact: &Artifact) -> Result<Value> {
+    pub(crate) async fn shown(&self, artifact: &OutputArtifact) -> Result<Value> {
         let text = String::from_utf8_lossy(&self.bytes(artifact).await?).into_owned();
-        let Artifact { digest, size, media_type, .. } = artifact;
+        let OutputArtifact { digest, size, media_type, .. } = artifact;
         Ok(json!({ "digest": digest, "size": size, "media-type": media_type, "text": text }))
     }
 }
@@ -216,9 +217,9 @@ fn media_type(path: &Path) -> &'static str {
 #[derive(Default)]
 struct PrintedText(Mutex<String>);
 
-impl Sink for PrintedText {
-    fn line(&self, stream: Stream, line: &str) {
-        if stream == Stream::Stderr {
+impl ReportSink for PrintedText {
+    fn line(&self, stream: StandardStream, line: &str) {
+        if stream == StandardStream::Stderr {
             return ToStderr.line(stream, line);
         }
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -230,8 +231,8 @@ impl Sink for PrintedText {
 /// What a function prints is for whoever called it.
 struct ToStderr;
 
-impl Sink for ToStderr {
-    fn line(&self, _: Stream, line: &str) {
+impl ReportSink for ToStderr {
+    fn line(&self, _: StandardStream, line: &str) {
         // Who keeps it in a file gets it as it is.
         match std::io::stderr().is_terminal() {
             true => aside(&visible(line)),

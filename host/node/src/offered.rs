@@ -12,7 +12,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use eyot_component::ComponentDescription;
-    use eyot_engine::{Engine, Mode, Options, Reach};
+    use eyot_engine::{Engine, EngineOptions, ExecutionMode, GrantedCapabilities};
     use eyot_store::{BlobStore as _, Memory};
 
     use super::*;
@@ -55,13 +55,16 @@ mod tests {
     #[tokio::test]
     async fn what_is_said_to_be_offered_is_what_the_engine_links() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::new(&Options { cache: dir.path().to_owned() }).unwrap();
+        let engine = Engine::new(&EngineOptions { cache: dir.path().to_owned() }).unwrap();
         let store = Memory::default();
         for (name, item) in INTERFACE_ITEMS {
             let wasm = wat::parse_str(format!(r#"(component (import "{name}" (instance {item})))"#)).unwrap();
             let digest = store.put(wasm.clone().into()).await.unwrap().digest;
-            let loaded = engine.load(&store, digest, Mode::Serving).await.unwrap();
-            let linked = loaded.warnings(&Reach::default()).iter().all(|one| !one.contains("not offered"));
+            let loaded = engine.load(&store, digest, ExecutionMode::Serving).await.unwrap();
+            let linked = loaded
+                .warnings(&GrantedCapabilities::default())
+                .iter()
+                .all(|one| !one.contains("not offered"));
             let described = ComponentDescription::read(&wasm).unwrap();
             assert_eq!(described.interface.imports, [(*name).to_owned()]);
             assert_eq!(provider(name).is_some(), linked, "{name}");

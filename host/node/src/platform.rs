@@ -6,7 +6,7 @@ use eyot_api::{ApiServices, DeploymentLogs, ServerInfo};
 use eyot_core::config::{Anonymous, Config};
 use eyot_core::{Clock, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
-use eyot_engine::{Engine, Options};
+use eyot_engine::{Engine, EngineOptions};
 use eyot_gateway::Gateway;
 use eyot_meta::{Changes, Database};
 use eyot_nn::{Backends, Models, Options as Keeping};
@@ -67,7 +67,7 @@ impl ServerPlatform {
         let models = models_over(config, store.clone())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tracking = Tracking::new(db.clone());
-        let gateway = Gateway::new(config.gateway.clone(), engine.lane());
+        let gateway = Gateway::new(config.gateway.clone(), engine.background_executor());
         gateway.report_models(models.clone());
         let logs = DeploymentLogs::default();
         let stores = GuestStores::open(config, &db).await?;
@@ -148,7 +148,7 @@ impl ServerPlatform {
 
 /// The engine, with its code cache in the data folder.
 pub(crate) fn engine(config: &Config) -> Result<Engine> {
-    Engine::new(&Options { cache: config.data.dir.join("cache/compiled") })
+    Engine::new(&EngineOptions { cache: config.data.dir.join("cache/compiled") })
 }
 
 /// A model store over nothing: for files that are looked at and not kept.

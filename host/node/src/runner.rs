@@ -7,7 +7,8 @@ use eyot_core::config::Config;
 use eyot_core::interface::Interface;
 use eyot_core::{Digest, Result};
 use eyot_engine::{
-    CommandCall, Engine, Grants, Limits, Mode, Outcome, OutputLimits, SEMANTICS, Sink, StepCall, Stream,
+    CommandCall, Engine, ExecutionMode, GuestGrants, InstanceLimits, OutputLimits, ReportSink, SEMANTICS,
+    StandardStream, StepCall, StepResult,
 };
 use eyot_nn::Models;
 use eyot_pipelines::{StepArtifact, StepOutcome, StepReporter, StepRunner, StepWork};
@@ -18,7 +19,7 @@ pub(crate) struct WasmRunner {
     engine: Engine,
     models: Arc<Models>,
     store: Arc<dyn BlobStore>,
-    limits: Limits,
+    limits: InstanceLimits,
     output: OutputLimits,
 }
 
@@ -33,7 +34,7 @@ impl WasmRunner {
             engine,
             models,
             store,
-            limits: Limits::from(&config.steps),
+            limits: InstanceLimits::from(&config.steps),
             output: OutputLimits::from(&config.steps),
         }
     }
@@ -42,7 +43,7 @@ impl WasmRunner {
 #[async_trait]
 impl StepRunner for WasmRunner {
     async fn interface(&self, component: &Digest) -> Result<Interface> {
-        Ok(self.engine.load(&*self.store, *component, Mode::Hermetic).await?.interface().clone())
+        Ok(self.engine.load(&*self.store, *component, ExecutionMode::Hermetic).await?.interface().clone())
     }
 
     fn semantics(&self, component: &Interface) -> String {
@@ -59,13 +60,13 @@ impl StepRunner for WasmRunner {
     }
 
     async fn run(&self, work: StepWork, reporter: Arc<dyn StepReporter>) -> Result<StepOutcome> {
-        let component = self.engine.load(&*self.store, work.component, Mode::Hermetic).await?;
+        let component = self.engine.load(&*self.store, work.component, ExecutionMode::Hermetic).await?;
         let mut limits = self.limits;
         limits.timeout = work.timeout.unwrap_or(limits.timeout);
         limits.memory =
             work.memory.map_or(limits.memory, |memory| usize::try_from(memory).unwrap_or(usize::MAX));
         let sink = Arc::new(ToReporter(reporter));
-        let grants = Grants::new(Arc::default(), self.models.clone(), sink);
+        let grants = GuestGrants::new(Arc::default(), self.models.clone(), sink);
         if let Some(command) = work.command {
             let outputs =
                 command.outputs.into_iter().map(|(name, file)| (name, (file.path, file.media_type)));
@@ -98,7 +99,7 @@ impl StepRunner for WasmRunner {
     }
 }
 
-fn outcome(outcome: Outcome) -> StepOutcome {
+fn outcome(outcome: StepResult) -> StepOutcome {
     let artifacts = outcome.artifacts.into_iter().map(|artifact| StepArtifact {
         at: artifact.at,
         digest: artifact.digest,
@@ -110,8 +111,8 @@ fn outcome(outcome: Outcome) -> StepOutcome {
 
 struct ToReporter(Arc<dyn StepReporter>);
 
-impl Sink for ToReporter {
-    fn line(&self, _: Stream, line: &str) {
+impl ReportSink for ToReporter {
+    fn line(&self, _: StandardStream, line: &str) {
         self.0.line(line);
     }
 

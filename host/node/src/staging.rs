@@ -11,7 +11,8 @@ use eyot_deploy::{
     DataPlane, InferenceOverrides, PinnedArtifact, RevisionSpec, Route, StagedRevision, Traffic,
 };
 use eyot_engine::{
-    Engine, Functions, Grants, Handler, Instances, Limits, Mode, Reach, Sink, Stream, Throttle, Web,
+    Engine, ExecutionMode, GrantedCapabilities, GuestGrants, HttpComponent, InstanceLimits, InstancePolicy,
+    JsonFunctions, PredictionHandler, ReportSink, StandardStream, ThrottledSink,
 };
 use eyot_gateway::{ComponentPredictor, Gateway, LoadedRevision, ModelPredictor, Predictor};
 use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings, StoredData, StoredModel};
@@ -28,8 +29,8 @@ pub(crate) struct RevisionLoader {
     store: Arc<dyn BlobStore>,
     gateway: Gateway,
     logs: DeploymentLogs,
-    limits: Limits,
-    instances: Instances,
+    limits: InstanceLimits,
+    instances: InstancePolicy,
     concurrency: usize,
     queue: usize,
     stores: stores::GuestStores,
@@ -49,8 +50,9 @@ impl RevisionLoader {
         stores: stores::GuestStores,
         logs: DeploymentLogs,
     ) -> Self {
-        let limits = Limits::from(&config.handlers);
-        let instances = Instances { reuse: config.handlers.reuse, idle: config.gateway.concurrency };
+        let limits = InstanceLimits::from(&config.handlers);
+        let instances =
+            InstancePolicy { max_calls: config.handlers.reuse, max_idle: config.gateway.concurrency };
         let (concurrency, queue) = (config.gateway.concurrency, config.gateway.queue);
         let batching = Batching::from(&config.inference);
         Self {
@@ -102,37 +104,37 @@ impl RevisionLoader {
             return Ok(parts);
         };
         // Before anything is compiled: what is wrong with them is no matter of the component.
-        let reach = Arc::new(self.reach(name, spec)?);
-        let wasm = self.engine.load(&*self.store, component.content, Mode::Serving).await;
+        let capabilities = Arc::new(self.capabilities(name, spec)?);
+        let wasm = self.engine.load(&*self.store, component.content, ExecutionMode::Serving).await;
         let wasm = wasm.map_err(|error| error.context(format!("component {}", component.reference)))?;
         let to_log = ToLog { deployment: name.to_string(), revision, logs: self.logs.clone() };
-        let sink = Arc::new(Throttle::new(to_log));
+        let sink = Arc::new(ThrottledSink::new(to_log));
         let ran_on = models.iter().map(|(name, model)| (name.clone(), model.ran_on())).collect();
-        let mut grants = Grants::new(Arc::new(models), self.models.clone(), sink);
-        self.warned.lock().insert((name.clone(), revision), wasm.warnings(&reach));
-        grants.reach = reach;
+        let mut grants = GuestGrants::new(Arc::new(models), self.models.clone(), sink);
+        self.warned.lock().insert((name.clone(), revision), wasm.warnings(&capabilities));
+        grants.capabilities = capabilities;
         let (mut limits, mut instances) = (self.limits, self.instances);
         limits.timeout = spec.limits.timeout.map_or(limits.timeout, |timeout| timeout.0);
         // As many instances wait for work as there may be requests for them.
-        instances.idle = spec.limits.concurrency.unwrap_or(instances.idle);
-        instances.reuse = spec.inference.reuse.unwrap_or(instances.reuse);
+        instances.max_idle = spec.limits.concurrency.unwrap_or(instances.max_idle);
+        instances.max_calls = spec.inference.reuse.unwrap_or(instances.max_calls);
         // A component may be of several kinds.
         if wasm.interface().callable().next().is_some() {
             let docs = eyot_component::function_docs(&self.store.get(&component.content).await?);
-            let functions = Functions::new(wasm.clone(), &docs, grants.clone(), limits, instances)?;
+            let functions = JsonFunctions::new(wasm.clone(), &docs, grants.clone(), limits, instances)?;
             functions.prepare().await?;
             parts.functions = Some(functions);
         }
-        if Web::is_one(&wasm) {
+        if HttpComponent::is_one(&wasm) {
             let mut instances = instances;
-            if Web::answers_once(&wasm) {
-                instances.reuse = spec.inference.reuse.unwrap_or(1);
+            if HttpComponent::answers_once(&wasm) {
+                instances.max_calls = spec.inference.reuse.unwrap_or(1);
             }
-            parts.web = Some(Web::new(wasm.clone(), grants.clone(), limits, instances)?);
+            parts.web = Some(HttpComponent::new(wasm.clone(), grants.clone(), limits, instances)?);
         }
-        if parts.is_empty() || Handler::is_one(&wasm) {
+        if parts.is_empty() || PredictionHandler::is_one(&wasm) {
             // One that is of no kind is refused as no handler.
-            let handler = Handler::new(wasm, grants, limits, instances).await?;
+            let handler = PredictionHandler::new(wasm, grants, limits, instances).await?;
             parts.handler = Some(handler.clone());
             parts.predictor = Some(Arc::new(ComponentPredictor::new(handler, ran_on)));
         }
@@ -140,7 +142,7 @@ impl RevisionLoader {
     }
 
     /// What a spec grants beside models.
-    fn reach(&self, name: &Name, spec: &RevisionSpec) -> Result<Reach> {
+    fn capabilities(&self, name: &Name, spec: &RevisionSpec) -> Result<GrantedCapabilities> {
         let granted = &spec.grants;
         let closing = self.closings.of(name);
         let http = granted.http.iter().map(|destination| destination.parse()).collect::<Result<_>>()?;
@@ -152,7 +154,7 @@ impl RevisionLoader {
             .map(|(label, name)| (label.clone(), self.stores.database(name, closing.clone())))
             .collect();
         let (variables, environment) = (granted.variables.clone(), granted.environment.clone());
-        Ok(Reach { http, variables, environment, stores, databases })
+        Ok(GrantedCapabilities { http, variables, environment, stores, databases })
     }
 
     /// The routes of a revision that answers HTTP, which no other deployment may have.
@@ -176,9 +178,9 @@ impl RevisionLoader {
 struct LoadedParts {
     predictor: Option<Arc<dyn Predictor>>,
     /// The same, where it is a component.
-    handler: Option<Arc<Handler>>,
-    functions: Option<Arc<Functions>>,
-    web: Option<Arc<Web>>,
+    handler: Option<Arc<PredictionHandler>>,
+    functions: Option<Arc<JsonFunctions>>,
+    web: Option<Arc<HttpComponent>>,
     /// What keeps its models loaded, where that is wished for.
     pins: Vec<Pin>,
 }
@@ -276,7 +278,7 @@ fn settings(wanted: &InferenceOverrides) -> Settings {
 struct ReadyRevision {
     gateway: Gateway,
     revision: LoadedRevision,
-    handler: Option<Arc<Handler>>,
+    handler: Option<Arc<PredictionHandler>>,
 }
 
 #[async_trait]
@@ -300,12 +302,12 @@ struct ToLog {
     logs: DeploymentLogs,
 }
 
-impl Sink for ToLog {
-    fn line(&self, stream: Stream, line: &str) {
+impl ReportSink for ToLog {
+    fn line(&self, stream: StandardStream, line: &str) {
         tracing::info!(target: "eyot::guest", deployment = %self.deployment, ?stream, "{}", visible(line));
         let name = match stream {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
+            StandardStream::Stdout => "stdout",
+            StandardStream::Stderr => "stderr",
         };
         let (time, revision) = (SystemClock.now(), self.revision);
         let line = LogLine { time, revision, stream: name.to_owned(), line: line.to_owned() };

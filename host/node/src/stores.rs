@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eyot_core::config::{self, Config};
 use eyot_core::{ByteCount, Name, Result, ResultExt as _};
-use eyot_engine::{Database, KeyValue};
+use eyot_engine::{KeyValueStore, SqlDatabase};
 use eyot_meta::{KeyValueFile, KeyValues};
 use eyot_store::DiskReserve;
 
@@ -44,12 +44,12 @@ impl GuestStores {
     }
 
     /// A key-value store of that name.
-    pub(crate) fn key_value(&self, name: &Name) -> Arc<dyn KeyValue> {
+    pub(crate) fn key_value(&self, name: &Name) -> Arc<dyn KeyValueStore> {
         Arc::new(OpenStore { values: self.key_values.store(name.as_str()), reserve: self.reserve.clone() })
     }
 
     /// A database of that name, for a deployment that may be taken away.
-    pub(crate) fn database(&self, name: &Name, closing: Arc<StoreClosing>) -> Arc<dyn Database> {
+    pub(crate) fn database(&self, name: &Name, closing: Arc<StoreClosing>) -> Arc<dyn SqlDatabase> {
         let path = self.folder.join(format!("{name}.db"));
         Arc::new(SqliteDatabase::new(path, self.database_limit, self.reserve.clone(), closing))
     }
@@ -73,7 +73,7 @@ impl OpenStore {
 }
 
 #[async_trait]
-impl KeyValue for OpenStore {
+impl KeyValueStore for OpenStore {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         self.values.get(key).await
     }

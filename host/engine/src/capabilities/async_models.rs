@@ -10,39 +10,39 @@ use wasmtime::component::{Accessor, Linker, Resource};
 
 use super::errors::to_guest;
 use super::models::{from_wit, output_bytes, to_wit};
-use super::{Capability, OfferedInterface, ToGuest};
-use crate::guest::{Guest, UnderWay};
-use crate::plan::Setup;
+use super::{HostCapability, OfferedInterface, ToGuest};
+use crate::execution_mode::ProfileKind;
+use crate::guest::{GuestState, InFlightInference};
 
-pub(super) const CAPABILITY: Capability = Capability {
+pub(super) const CAPABILITY: HostCapability = HostCapability {
     interfaces: &[OfferedInterface::with_event_loop("eyot:ml/models-async", "0.1.")],
     grant: None,
     link,
 };
 
-fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
-    match setup {
-        Setup::Concurrent => add_to_linker::<Guest, ToGuest>(linker, |guest| guest),
-        Setup::Plain | Setup::Hermetic => Ok(()),
+fn link(linker: &mut Linker<GuestState>, profile_kind: ProfileKind) -> wasmtime::Result<()> {
+    match profile_kind {
+        ProfileKind::Concurrent => add_to_linker::<GuestState, ToGuest>(linker, |guest| guest),
+        ProfileKind::Plain | ProfileKind::Hermetic => Ok(()),
     }
 }
 
-/// An inference that has a place among those under way, and how it is asked for.
-struct Started {
+/// An inference that is in flight, with its options.
+struct StartedInference {
     model: Arc<LoadedModel>,
     ask: Ask,
-    _place: UnderWay,
+    _place: InFlightInference,
 }
 
-impl Guest {
-    /// Fails with `Exhausted` where there is no place for another.
-    fn start(&mut self, handle: &Resource<Model>) -> wasmtime::Result<Result<Started>> {
+impl GuestState {
+    /// Fails with `Exhausted` where as many are in flight as there may be.
+    fn start(&mut self, handle: &Resource<Model>) -> wasmtime::Result<Result<StartedInference>> {
         let model: Arc<LoadedModel> = self.get::<_, Arc<LoadedModel>>(handle)?.clone();
-        Ok(self.enter().map(|place| Started { model, ask: self.ask(), _place: place }))
+        Ok(self.reserve_inference().map(|place| StartedInference { model, ask: self.ask(), _place: place }))
     }
 }
 
-impl Host for Guest {}
+impl Host for GuestState {}
 
 impl<T: Send> HostWithStore<T> for ToGuest {
     /// The instance is looked at before and after, never held while the model runs. Whoever cancels drops
@@ -67,7 +67,7 @@ impl<T: Send> HostWithStore<T> for ToGuest {
     }
 }
 
-async fn run(started: Result<Started>, inputs: Vec<types::Tensor>) -> Result<Inferred> {
+async fn run(started: Result<StartedInference>, inputs: Vec<types::Tensor>) -> Result<Inferred> {
     let started = started?;
     let inputs = inputs.into_iter().map(from_wit).collect::<Result<Vec<_>>>()?;
     started.model.infer_as(inputs, started.ask).await

@@ -3,7 +3,7 @@
 use eyot_core::{Error, Kind};
 use eyot_world::types;
 
-/// The error of `eyot:ml/types` with which a guest hears of one of ours.
+/// One of our errors as a guest gets it, in the terms of `eyot:ml/types`.
 pub(crate) fn to_guest(error: &Error) -> types::Error {
     let text = match error.hint_text() {
         Some(hint) => format!("{}; {hint}", error.chain()),

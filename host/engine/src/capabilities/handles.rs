@@ -2,9 +2,9 @@
 
 use wasmtime::component::Resource;
 
-use crate::guest::Guest;
+use crate::guest::GuestState;
 
-impl Guest {
+impl GuestState {
     /// Puts `value` behind a handle whose type in the bindings is the marker `M`.
     pub(crate) fn push<M: 'static, V: Send + 'static>(&mut self, value: V) -> wasmtime::Result<Resource<M>> {
         Ok(Resource::new_own(self.table.push(value)?.rep()))

@@ -2,11 +2,11 @@
 
 use wasmtime::component::Linker;
 
-use super::{Capability, GrantRule, OfferedInterface, RefusedCalls};
-use crate::guest::Guest;
-use crate::plan::Setup;
+use super::{GrantRule, HostCapability, OfferedInterface, RefusedCalls};
+use crate::execution_mode::ProfileKind;
+use crate::guest::GuestState;
 
-pub(super) const CAPABILITY: Capability = Capability {
+pub(super) const CAPABILITY: HostCapability = HostCapability {
     interfaces: &[
         OfferedInterface::new("wasi:http/", "0.2."),
         OfferedInterface::with_event_loop("wasi:http/", "0.3."),
@@ -17,18 +17,18 @@ pub(super) const CAPABILITY: Capability = Capability {
         refused: Some(RefusedCalls {
             interfaces: &["wasi:http/outgoing-handler", "wasi:http/client"],
             hint: "grant where it may send requests: --allow-http HOST",
-            is_granted: |reach| !reach.http.is_empty(),
+            is_granted: |capabilities| !capabilities.http.is_empty(),
         }),
     }),
     link,
 };
 
-fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
-    if setup == Setup::Hermetic {
+fn link(linker: &mut Linker<GuestState>, profile_kind: ProfileKind) -> wasmtime::Result<()> {
+    if profile_kind == ProfileKind::Hermetic {
         return Ok(());
     }
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    if setup == Setup::Concurrent {
+    if profile_kind == ProfileKind::Concurrent {
         wasmtime_wasi_http::p3::add_to_linker(linker)?;
     }
     Ok(())

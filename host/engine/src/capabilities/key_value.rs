@@ -10,15 +10,15 @@ use eyot_world::{Bucket, Cas, SpinStore};
 use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
 
 use super::held::HeldItems;
-use super::{Capability, GrantRule, OfferedInterface, RefusedCalls, ToGuest};
-use crate::guest::Guest;
+use super::{GrantRule, HostCapability, OfferedInterface, RefusedCalls, ToGuest};
+use crate::execution_mode::ProfileKind;
+use crate::guest::GuestState;
 use crate::memory::{HeldMemory, HostMemory};
-use crate::plan::Setup;
-use crate::stores::KeyValue;
+use crate::stores::KeyValueStore;
 
 mod spin2;
 
-pub(super) const CAPABILITY: Capability = Capability {
+pub(super) const CAPABILITY: HostCapability = HostCapability {
     interfaces: &[
         OfferedInterface::new("wasi:keyvalue/", "0.2.0-draft2"),
         OfferedInterface::new("fermyon:spin/key-value", "2.0."),
@@ -36,39 +36,39 @@ pub(super) const CAPABILITY: Capability = Capability {
                 "fermyon:spin/key-value",
             ],
             hint: "grant a store under the label that it opens: --key-value default",
-            is_granted: |reach| !reach.stores.is_empty(),
+            is_granted: |capabilities| !capabilities.stores.is_empty(),
         }),
     }),
     link,
 };
 
-fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
-    if setup == Setup::Hermetic {
+fn link(linker: &mut Linker<GuestState>, profile_kind: ProfileKind) -> wasmtime::Result<()> {
+    if profile_kind == ProfileKind::Hermetic {
         return Ok(());
     }
-    store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
-    atomics::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
-    batch::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
-    spin2_key_value::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
-    if setup == Setup::Concurrent {
-        spin::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    store::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
+    atomics::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
+    batch::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
+    spin2_key_value::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
+    if profile_kind == ProfileKind::Concurrent {
+        spin::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
     }
     Ok(())
 }
 
-type Store = Arc<dyn KeyValue>;
+type SharedStore = Arc<dyn KeyValueStore>;
 
 /// A value as it was when the handle was made.
-struct Seen {
-    store: Store,
+struct KeySnapshot {
+    store: SharedStore,
     key: String,
     value: Option<Vec<u8>>,
     #[expect(dead_code, reason = "dropped with the value, which it counts")]
     held: HeldMemory,
 }
 
-impl Seen {
-    async fn look(store: Store, key: String, memory: &HostMemory) -> Result<Self> {
+impl KeySnapshot {
+    async fn read(store: SharedStore, key: String, memory: &HostMemory) -> Result<Self> {
         let value = store.get(&key).await?;
         let held = memory.hold(value_bytes(&key, value.as_deref()))?;
         Ok(Self { store, key, value, held })
@@ -84,32 +84,32 @@ fn value_bytes(key: &str, value: Option<&[u8]>) -> usize {
 const PAIR_BYTES: usize = 64;
 
 /// A value that its guest has room for.
-pub(super) async fn fetch(store: &Store, key: &str, memory: &HostMemory) -> Result<Option<Vec<u8>>> {
+pub(super) async fn fetch(store: &SharedStore, key: &str, memory: &HostMemory) -> Result<Option<Vec<u8>>> {
     let value = store.get(key).await?;
     memory.hold(value_bytes(key, value.as_deref())).map(|_| value)
 }
 
 /// Keys in one answer of `list-keys`.
-const PAGE: usize = 1000;
+const PAGE_ENTRIES: usize = 1000;
 
-fn other(error: &Error) -> store::Error {
+fn store_error(error: &Error) -> store::Error {
     store::Error::Other(error.chain())
 }
 
-type Told<T> = wasmtime::Result<std::result::Result<T, store::Error>>;
+type StoreResult<T> = wasmtime::Result<std::result::Result<T, store::Error>>;
 
-impl Guest {
-    fn granted_store(&self, label: &str) -> Option<Store> {
-        self.grants.reach.stores.get(label).cloned()
+impl GuestState {
+    fn granted_store(&self, label: &str) -> Option<SharedStore> {
+        self.grants.capabilities.stores.get(label).cloned()
     }
 
-    fn bucket(&self, bucket: &Resource<Bucket>) -> wasmtime::Result<Store> {
-        Ok(self.get::<Bucket, Store>(bucket)?.clone())
+    fn bucket(&self, bucket: &Resource<Bucket>) -> wasmtime::Result<SharedStore> {
+        Ok(self.get::<Bucket, SharedStore>(bucket)?.clone())
     }
 }
 
-impl store::Host for Guest {
-    async fn open(&mut self, identifier: String) -> Told<Resource<Bucket>> {
+impl store::Host for GuestState {
+    async fn open(&mut self, identifier: String) -> StoreResult<Resource<Bucket>> {
         match self.granted_store(&identifier) {
             Some(store) => Ok(Ok(self.push(store)?)),
             None => Ok(Err(store::Error::NoSuchStore)),
@@ -117,49 +117,49 @@ impl store::Host for Guest {
     }
 }
 
-impl store::HostBucket for Guest {
-    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Told<Option<Vec<u8>>> {
+impl store::HostBucket for GuestState {
+    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> StoreResult<Option<Vec<u8>>> {
         let store = self.bucket(&bucket)?;
-        Ok(fetch(&store, &key, &self.memory).await.map_err(|error| other(&error)))
+        Ok(fetch(&store, &key, &self.memory).await.map_err(|error| store_error(&error)))
     }
 
-    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Told<()> {
+    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> StoreResult<()> {
         let store = self.bucket(&bucket)?;
-        Ok(store.set(vec![(key, value)]).await.map_err(|error| other(&error)))
+        Ok(store.set(vec![(key, value)]).await.map_err(|error| store_error(&error)))
     }
 
-    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Told<()> {
+    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> StoreResult<()> {
         let store = self.bucket(&bucket)?;
-        Ok(store.delete(vec![key]).await.map_err(|error| other(&error)))
+        Ok(store.delete(vec![key]).await.map_err(|error| store_error(&error)))
     }
 
-    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Told<bool> {
+    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> StoreResult<bool> {
         let store = self.bucket(&bucket)?;
-        Ok(store.exists(&key).await.map_err(|error| other(&error)))
+        Ok(store.exists(&key).await.map_err(|error| store_error(&error)))
     }
 
     async fn list_keys(
         &mut self,
         bucket: Resource<Bucket>,
         cursor: Option<String>,
-    ) -> Told<store::KeyResponse> {
+    ) -> StoreResult<store::KeyResponse> {
         let store = self.bucket(&bucket)?;
-        let keys = store.keys(cursor.as_deref(), PAGE).await;
-        Ok(keys.map_err(|error| other(&error)).map(|keys| {
-            let cursor = keys.last().filter(|_| keys.len() == PAGE).cloned();
+        let keys = store.keys(cursor.as_deref(), PAGE_ENTRIES).await;
+        Ok(keys.map_err(|error| store_error(&error)).map(|keys| {
+            let cursor = keys.last().filter(|_| keys.len() == PAGE_ENTRIES).cloned();
             store::KeyResponse { keys, cursor }
         }))
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
-        self.take::<Bucket, Store>(bucket).map(drop)
+        self.take::<Bucket, SharedStore>(bucket).map(drop)
     }
 }
 
-impl atomics::Host for Guest {
-    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Told<i64> {
+impl atomics::Host for GuestState {
+    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> StoreResult<i64> {
         let store = self.bucket(&bucket)?;
-        Ok(store.increment(&key, delta).await.map_err(|error| other(&error)))
+        Ok(store.increment(&key, delta).await.map_err(|error| store_error(&error)))
     }
 
     async fn swap(
@@ -167,45 +167,45 @@ impl atomics::Host for Guest {
         cas: Resource<Cas>,
         value: Vec<u8>,
     ) -> wasmtime::Result<std::result::Result<(), atomics::CasError>> {
-        let Seen { store, key, value: expected, .. } = self.take::<Cas, Seen>(cas)?;
+        let KeySnapshot { store, key, value: expected, .. } = self.take::<Cas, KeySnapshot>(cas)?;
         match store.swap(&key, expected, value).await {
             Ok(true) => Ok(Ok(())),
-            Ok(false) => match Seen::look(store, key, &self.memory).await {
-                Ok(seen) => {
-                    let again = self.push(seen)?;
+            Ok(false) => match KeySnapshot::read(store, key, &self.memory).await {
+                Ok(snapshot) => {
+                    let again = self.push(snapshot)?;
                     Ok(Err(atomics::CasError::CasFailed(again)))
                 }
-                Err(error) => Ok(Err(atomics::CasError::StoreError(other(&error)))),
+                Err(error) => Ok(Err(atomics::CasError::StoreError(store_error(&error)))),
             },
-            Err(error) => Ok(Err(atomics::CasError::StoreError(other(&error)))),
+            Err(error) => Ok(Err(atomics::CasError::StoreError(store_error(&error)))),
         }
     }
 }
 
-impl atomics::HostCas for Guest {
-    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Told<Resource<Cas>> {
+impl atomics::HostCas for GuestState {
+    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> StoreResult<Resource<Cas>> {
         let store = self.bucket(&bucket)?;
-        match Seen::look(store, key, &self.memory).await {
-            Ok(seen) => Ok(Ok(self.push(seen)?)),
-            Err(error) => Ok(Err(other(&error))),
+        match KeySnapshot::read(store, key, &self.memory).await {
+            Ok(snapshot) => Ok(Ok(self.push(snapshot)?)),
+            Err(error) => Ok(Err(store_error(&error))),
         }
     }
 
-    async fn current(&mut self, cas: Resource<Cas>) -> Told<Option<Vec<u8>>> {
-        Ok(Ok(self.get::<Cas, Seen>(&cas)?.value.clone()))
+    async fn current(&mut self, cas: Resource<Cas>) -> StoreResult<Option<Vec<u8>>> {
+        Ok(Ok(self.get::<Cas, KeySnapshot>(&cas)?.value.clone()))
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
-        self.take::<Cas, Seen>(cas).map(drop)
+        self.take::<Cas, KeySnapshot>(cas).map(drop)
     }
 }
 
-impl batch::Host for Guest {
+impl batch::Host for GuestState {
     async fn get_many(
         &mut self,
         bucket: Resource<Bucket>,
         keys: Vec<String>,
-    ) -> Told<Vec<(String, Option<Vec<u8>>)>> {
+    ) -> StoreResult<Vec<(String, Option<Vec<u8>>)>> {
         let store = self.bucket(&bucket)?;
         let answer = self.memory.open();
         let mut found = Vec::with_capacity(keys.len());
@@ -215,44 +215,47 @@ impl batch::Host for Guest {
                 value.and_then(|value| answer.grow(value_bytes(&key, value.as_deref())).map(|()| value));
             match counted {
                 Ok(value) => found.push((key, value)),
-                Err(error) => return Ok(Err(other(&error))),
+                Err(error) => return Ok(Err(store_error(&error))),
             }
         }
         Ok(Ok(found))
     }
 
-    async fn set_many(&mut self, bucket: Resource<Bucket>, pairs: Vec<(String, Vec<u8>)>) -> Told<()> {
+    async fn set_many(&mut self, bucket: Resource<Bucket>, pairs: Vec<(String, Vec<u8>)>) -> StoreResult<()> {
         let store = self.bucket(&bucket)?;
-        Ok(store.set(pairs).await.map_err(|error| other(&error)))
+        Ok(store.set(pairs).await.map_err(|error| store_error(&error)))
     }
 
-    async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Told<()> {
+    async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> StoreResult<()> {
         let store = self.bucket(&bucket)?;
-        Ok(store.delete(keys).await.map_err(|error| other(&error)))
+        Ok(store.delete(keys).await.map_err(|error| store_error(&error)))
     }
 }
 
-fn spun(error: &Error) -> spin::Error {
+fn spin_error(error: &Error) -> spin::Error {
     spin::Error::Other(error.chain())
 }
 
-type Spun<T> = wasmtime::Result<std::result::Result<T, spin::Error>>;
+type SpinResult<T> = wasmtime::Result<std::result::Result<T, spin::Error>>;
 
-impl spin::Host for Guest {}
+impl spin::Host for GuestState {}
 
-impl spin::HostStore for Guest {
+impl spin::HostStore for GuestState {
     async fn drop(&mut self, store: Resource<SpinStore>) -> wasmtime::Result<()> {
-        self.take::<SpinStore, Store>(store).map(drop)
+        self.take::<SpinStore, SharedStore>(store).map(drop)
     }
 }
 
 /// The store behind a handle, without holding on to the instance.
-fn behind<T: Send>(accessor: &Accessor<T, ToGuest>, handle: &Resource<SpinStore>) -> wasmtime::Result<Store> {
-    accessor.with(|mut access| Ok(access.get().get::<SpinStore, Store>(handle)?.clone()))
+fn behind<T: Send>(
+    accessor: &Accessor<T, ToGuest>,
+    handle: &Resource<SpinStore>,
+) -> wasmtime::Result<SharedStore> {
+    accessor.with(|mut access| Ok(access.get().get::<SpinStore, SharedStore>(handle)?.clone()))
 }
 
 impl<T: Send> spin::HostStoreWithStore<T> for ToGuest {
-    async fn open(accessor: &Accessor<T, Self>, label: String) -> Spun<Resource<SpinStore>> {
+    async fn open(accessor: &Accessor<T, Self>, label: String) -> SpinResult<Resource<SpinStore>> {
         accessor.with(|mut access| {
             let guest = access.get();
             match guest.granted_store(&label) {
@@ -266,10 +269,10 @@ impl<T: Send> spin::HostStoreWithStore<T> for ToGuest {
         accessor: &Accessor<T, Self>,
         store: Resource<SpinStore>,
         key: String,
-    ) -> Spun<Option<Vec<u8>>> {
+    ) -> SpinResult<Option<Vec<u8>>> {
         let store = behind(accessor, &store)?;
         let memory = accessor.with(|mut access| access.get().memory.clone());
-        Ok(fetch(&store, &key, &memory).await.map_err(|error| spun(&error)))
+        Ok(fetch(&store, &key, &memory).await.map_err(|error| spin_error(&error)))
     }
 
     async fn set(
@@ -277,19 +280,23 @@ impl<T: Send> spin::HostStoreWithStore<T> for ToGuest {
         store: Resource<SpinStore>,
         key: String,
         value: Vec<u8>,
-    ) -> Spun<()> {
+    ) -> SpinResult<()> {
         let store = behind(accessor, &store)?;
-        Ok(store.set(vec![(key, value)]).await.map_err(|error| spun(&error)))
+        Ok(store.set(vec![(key, value)]).await.map_err(|error| spin_error(&error)))
     }
 
-    async fn delete(accessor: &Accessor<T, Self>, store: Resource<SpinStore>, key: String) -> Spun<()> {
+    async fn delete(accessor: &Accessor<T, Self>, store: Resource<SpinStore>, key: String) -> SpinResult<()> {
         let store = behind(accessor, &store)?;
-        Ok(store.delete(vec![key]).await.map_err(|error| spun(&error)))
+        Ok(store.delete(vec![key]).await.map_err(|error| spin_error(&error)))
     }
 
-    async fn exists(accessor: &Accessor<T, Self>, store: Resource<SpinStore>, key: String) -> Spun<bool> {
+    async fn exists(
+        accessor: &Accessor<T, Self>,
+        store: Resource<SpinStore>,
+        key: String,
+    ) -> SpinResult<bool> {
         let store = behind(accessor, &store)?;
-        Ok(store.exists(&key).await.map_err(|error| spun(&error)))
+        Ok(store.exists(&key).await.map_err(|error| spin_error(&error)))
     }
 
     async fn get_keys(
@@ -299,7 +306,7 @@ impl<T: Send> spin::HostStoreWithStore<T> for ToGuest {
         let store = behind(accessor, &store)?;
         let held = Arc::new(accessor.with(|mut access| access.get().memory.open()));
         let (all, ended) = all_keys(&store, &held).await;
-        let ended = ended.map_err(|error| spun(&error));
+        let ended = ended.map_err(|error| spin_error(&error));
         accessor.with(|mut access| {
             let keys = StreamReader::new(&mut access, HeldItems::new(all, held))?;
             Ok((keys, FutureReader::new(&mut access, async move { wasmtime::error::Ok(ended) })?))
@@ -308,10 +315,10 @@ impl<T: Send> spin::HostStoreWithStore<T> for ToGuest {
 }
 
 /// All keys of a store, as far as they could be read and there is room for them in `held`, and how that ended.
-pub(super) async fn all_keys(store: &Store, held: &HeldMemory) -> (Vec<String>, Result<()>) {
+pub(super) async fn all_keys(store: &SharedStore, held: &HeldMemory) -> (Vec<String>, Result<()>) {
     let mut all: Vec<String> = Vec::new();
     loop {
-        let page = store.keys(all.last().map(String::as_str), PAGE).await;
+        let page = store.keys(all.last().map(String::as_str), PAGE_ENTRIES).await;
         let page = page
             .and_then(|page| held.grow(page.iter().map(|key| value_bytes(key, None)).sum()).map(|()| page));
         match page {
@@ -335,7 +342,7 @@ mod tests {
     use eyot_store::Memory;
 
     use super::*;
-    use crate::{Discard, Grants, Limits};
+    use crate::{GuestGrants, InstanceLimits, NullSink};
 
     const VALUE_BYTES: usize = 1 << 20;
 
@@ -344,7 +351,7 @@ mod tests {
     struct Large;
 
     #[async_trait]
-    impl KeyValue for Large {
+    impl KeyValueStore for Large {
         async fn get(&self, _: &str) -> Result<Option<Vec<u8>>> {
             Ok(Some(vec![7; VALUE_BYTES]))
         }
@@ -375,12 +382,12 @@ mod tests {
     }
 
     /// A guest that may have 16 MiB, and its bucket.
-    fn guest() -> (Guest, Store) {
+    fn guest() -> (GuestState, SharedStore) {
         let backends = Backends::open(Path::new("/nowhere"), BackendChoice::Tract).unwrap();
         let loader = Models::new(Arc::<Memory>::default(), backends, 1);
-        let grants = Grants::new(Arc::default(), loader, Arc::new(Discard));
-        let limits = Limits { memory: 16 << 20, timeout: Duration::from_secs(1), handles: 100 };
-        (Guest::new(grants, &limits, None), Arc::new(Large))
+        let grants = GuestGrants::new(Arc::default(), loader, Arc::new(NullSink));
+        let limits = InstanceLimits { memory: 16 << 20, timeout: Duration::from_secs(1), handles: 100 };
+        (GuestState::new(grants, &limits, None), Arc::new(Large))
     }
 
     #[tokio::test]

@@ -1,17 +1,17 @@
 use eyot_world::imports::wasi::logging::logging::{Host, Level, add_to_linker};
 use wasmtime::component::HasSelf;
 
-use super::{Capability, OfferedInterface};
-use crate::guest::Guest;
+use super::{HostCapability, OfferedInterface};
+use crate::guest::GuestState;
 
-pub(super) const CAPABILITY: Capability = Capability {
+pub(super) const CAPABILITY: HostCapability = HostCapability {
     interfaces: &[OfferedInterface::new("wasi:logging/", "0.1.0-draft")],
     grant: None,
-    link: |linker, _| add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+    link: |linker, _| add_to_linker::<GuestState, HasSelf<GuestState>>(linker, |guest| guest),
 };
 
 /// What a guest logs stands among what it prints, with its level and context before it.
-impl Host for Guest {
+impl Host for GuestState {
     fn log(&mut self, level: Level, context: String, message: String) -> wasmtime::Result<()> {
         let level = match level {
             Level::Trace => "TRACE",

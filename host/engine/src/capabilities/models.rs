@@ -7,22 +7,22 @@ use eyot_world::types::{self, Dtype};
 use eyot_world::{Artifact, Model};
 use wasmtime::component::{HasSelf, Resource};
 
-use super::artifacts::Entry;
+use super::artifacts::ArtifactEntry;
 use super::errors::to_guest;
-use super::{Capability, OfferedInterface};
-use crate::guest::Guest;
+use super::{HostCapability, OfferedInterface};
+use crate::guest::GuestState;
 
 /// With the tensors, signatures and errors of `eyot:ml/types`, which are types alone.
-pub(super) const CAPABILITY: Capability = Capability {
+pub(super) const CAPABILITY: HostCapability = HostCapability {
     interfaces: &[
         OfferedInterface::new("eyot:ml/models", "0.1."),
         OfferedInterface::new("eyot:ml/types", "0.1."),
     ],
     grant: None,
-    link: |linker, _| add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+    link: |linker, _| add_to_linker::<GuestState, HasSelf<GuestState>>(linker, |guest| guest),
 };
 
-impl Guest {
+impl GuestState {
     /// The model granted under `name`.
     pub(crate) fn granted(&self, name: &str) -> Result<Arc<LoadedModel>> {
         let model = self.grants.models.get(name).cloned().ok_or_else(|| {
@@ -48,7 +48,7 @@ impl Guest {
         if self.hermetic { Settings::FIXED } else { Settings::default() }
     }
 
-    /// A step's results must not depend on who else computes: its calls are not joined with others'.
+    /// A step's results must not depend on concurrent calls: its inferences are not batched with others.
     pub(crate) fn as_used_here(&self, model: Arc<LoadedModel>) -> Arc<LoadedModel> {
         if self.hermetic { model.with_batching(Batching::OFF) } else { model }
     }
@@ -59,7 +59,7 @@ impl Guest {
         model: &LoadedModel,
         inputs: Vec<NamedTensor>,
     ) -> Result<Vec<NamedTensor>> {
-        let _place = self.enter()?;
+        let _place = self.reserve_inference()?;
         let inferred = model.infer_as(inputs, self.ask()).await?;
         self.account(&inferred);
         let _held = self.memory.hold(output_bytes(&inferred))?;
@@ -73,10 +73,10 @@ impl Guest {
 
     /// Keeps account of an inference that gave an answer.
     pub(crate) fn account(&mut self, inferred: &Inferred) {
-        self.spent.inferences += 1;
-        self.spent.queued += inferred.queued;
-        self.spent.computed += inferred.computed;
-        self.spent.batch = self.spent.batch.max(inferred.batch);
+        self.usage.inferences += 1;
+        self.usage.queue_time += inferred.queued;
+        self.usage.compute_time += inferred.computed;
+        self.usage.max_batch_size = self.usage.max_batch_size.max(inferred.batch);
     }
 }
 
@@ -85,9 +85,9 @@ pub(crate) fn output_bytes(inferred: &Inferred) -> usize {
     inferred.outputs.iter().map(|output| output.tensor.bytes().len() + output.name.len()).sum()
 }
 
-impl Host for Guest {}
+impl Host for GuestState {}
 
-impl HostModel for Guest {
+impl HostModel for GuestState {
     fn open(&mut self, name: String) -> wasmtime::Result<Result<Resource<Model>, types::Error>> {
         match self.granted(&name) {
             Ok(model) => Ok(Ok(self.push(model)?)),
@@ -99,7 +99,7 @@ impl HostModel for Guest {
         &mut self,
         weights: Resource<Artifact>,
     ) -> wasmtime::Result<Result<Resource<Model>, types::Error>> {
-        let digest = self.get::<_, Entry>(&weights)?.digest;
+        let digest = self.get::<_, ArtifactEntry>(&weights)?.digest;
         match self.load_artifact(digest).await {
             Ok(model) => Ok(Ok(self.push(model)?)),
             Err(error) => Ok(Err(to_guest(&error))),

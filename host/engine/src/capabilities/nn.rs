@@ -12,17 +12,20 @@ use eyot_world::{NnContext, NnError, NnGraph, NnTensor};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
-use super::{Capability, OfferedInterface};
-use crate::guest::Guest;
+use super::{HostCapability, OfferedInterface};
+use crate::execution_mode::ProfileKind;
+use crate::guest::GuestState;
 use crate::memory::HeldMemory;
-use crate::plan::Setup;
 
-pub(super) const CAPABILITY: Capability =
-    Capability { interfaces: &[OfferedInterface::new("wasi:nn/", "0.2.0-rc-2024-10-28")], grant: None, link };
+pub(super) const CAPABILITY: HostCapability = HostCapability {
+    interfaces: &[OfferedInterface::new("wasi:nn/", "0.2.0-rc-2024-10-28")],
+    grant: None,
+    link,
+};
 
 /// What stands behind a `tensor` handle. Its constructor cannot fail, so a length that does not fit
 /// the shape is kept and reported by `compute`. One that there is no room for has no bytes.
-struct Value {
+struct TensorValue {
     dimensions: Vec<u32>,
     ty: tensor::TensorType,
     content: Result<Tensor, (Bytes, String)>,
@@ -32,27 +35,27 @@ struct Value {
 }
 
 /// What stands behind an `error` handle.
-struct Fault {
+struct NnFailure {
     code: ErrorCode,
     text: String,
 }
 
-fn link(linker: &mut Linker<Guest>, _: Setup) -> wasmtime::Result<()> {
-    tensor::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    graph::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    inference::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    errors::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+fn link(linker: &mut Linker<GuestState>, _: ProfileKind) -> wasmtime::Result<()> {
+    tensor::add_to_linker::<GuestState, HasSelf<GuestState>>(linker, |guest| guest)?;
+    graph::add_to_linker::<GuestState, HasSelf<GuestState>>(linker, |guest| guest)?;
+    inference::add_to_linker::<GuestState, HasSelf<GuestState>>(linker, |guest| guest)?;
+    errors::add_to_linker::<GuestState, HasSelf<GuestState>>(linker, |guest| guest)?;
     link_tensor_data(linker)
 }
 
 /// In place of what the bindings have: their `list<u8>` is a vector, which would be a copy of the
 /// tensor beside the one in the guest's memory.
-fn link_tensor_data(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+fn link_tensor_data(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance("wasi:nn/tensor@0.2.0-rc-2024-10-28")?.func_wrap(
         "[method]tensor.data",
-        |store: StoreContextMut<'_, Guest>, (handle,): (Resource<NnTensor>,)| {
-            let value: &Value = store.data().get(&handle)?;
+        |store: StoreContextMut<'_, GuestState>, (handle,): (Resource<NnTensor>,)| {
+            let value: &TensorValue = store.data().get(&handle)?;
             Ok((value.bytes().clone(),))
         },
     )?;
@@ -60,7 +63,7 @@ fn link_tensor_data(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-impl Value {
+impl TensorValue {
     fn bytes(&self) -> &Bytes {
         match &self.content {
             Ok(tensor) => tensor.bytes(),
@@ -69,14 +72,14 @@ impl Value {
     }
 }
 
-type Answer<T> = wasmtime::Result<Result<T, Resource<NnError>>>;
+type NnResult<T> = wasmtime::Result<Result<T, Resource<NnError>>>;
 
-impl Guest {
-    fn refuse<T>(&mut self, code: ErrorCode, text: impl Into<String>) -> Answer<T> {
-        Ok(Err(self.push(Fault { code, text: text.into() })?))
+impl GuestState {
+    fn refuse<T>(&mut self, code: ErrorCode, text: impl Into<String>) -> NnResult<T> {
+        Ok(Err(self.push(NnFailure { code, text: text.into() })?))
     }
 
-    fn refuse_with<T>(&mut self, error: &Error) -> Answer<T> {
+    fn refuse_with<T>(&mut self, error: &Error) -> NnResult<T> {
         let code = match error.kind() {
             Kind::Invalid => ErrorCode::InvalidArgument,
             Kind::NotFound => ErrorCode::NotFound,
@@ -104,7 +107,8 @@ impl Guest {
         inputs: Vec<(String, Resource<NnTensor>)>,
     ) -> wasmtime::Result<Result<Vec<NamedTensor>, String>> {
         // All of them, before any is looked at: they are the host's now, whatever comes of it.
-        let values = inputs.into_iter().map(|(name, handle)| Ok((name, self.take::<_, Value>(handle)?)));
+        let values =
+            inputs.into_iter().map(|(name, handle)| Ok((name, self.take::<_, TensorValue>(handle)?)));
         let values = values.collect::<wasmtime::Result<Vec<_>>>()?;
         let named = values.into_iter().map(|(name, value)| match value.content {
             Ok(tensor) => Ok(NamedTensor { name: canonical(model, name), tensor }),
@@ -126,9 +130,9 @@ fn canonical(model: &LoadedModel, name: String) -> String {
     position.map_or(name, |spec| spec.name.clone())
 }
 
-impl tensor::Host for Guest {}
+impl tensor::Host for GuestState {}
 
-impl tensor::HostTensor for Guest {
+impl tensor::HostTensor for GuestState {
     fn new(
         &mut self,
         dimensions: Vec<u32>,
@@ -140,40 +144,40 @@ impl tensor::HostTensor for Guest {
             Ok(held) => held,
             Err(error) => {
                 let content = Err((Bytes::new(), error.chain()));
-                return self.push(Value { dimensions: Vec::new(), ty, content, held: None });
+                return self.push(TensorValue { dimensions: Vec::new(), ty, content, held: None });
             }
         };
         let shape = dimensions.iter().map(|dim| *dim as usize).collect();
         let bytes = Bytes::from(data);
         let content =
             Tensor::new(data_type(ty), shape, bytes.clone()).map_err(|error| (bytes, error.chain()));
-        self.push(Value { dimensions, ty, content, held: Some(held) })
+        self.push(TensorValue { dimensions, ty, content, held: Some(held) })
     }
 
     fn dimensions(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Vec<u32>> {
-        Ok(self.get::<_, Value>(&handle)?.dimensions.clone())
+        Ok(self.get::<_, TensorValue>(&handle)?.dimensions.clone())
     }
 
     fn ty(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<tensor::TensorType> {
-        Ok(self.get::<_, Value>(&handle)?.ty)
+        Ok(self.get::<_, TensorValue>(&handle)?.ty)
     }
 
     fn data(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Vec<u8>> {
-        Ok(self.get::<_, Value>(&handle)?.bytes().to_vec())
+        Ok(self.get::<_, TensorValue>(&handle)?.bytes().to_vec())
     }
 
     fn drop(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<()> {
-        self.take::<_, Value>(handle).map(drop)
+        self.take::<_, TensorValue>(handle).map(drop)
     }
 }
 
-impl graph::Host for Guest {
+impl graph::Host for GuestState {
     async fn load(
         &mut self,
         builder: Vec<Vec<u8>>,
         encoding: GraphEncoding,
         target: ExecutionTarget,
-    ) -> Answer<Resource<NnGraph>> {
+    ) -> NnResult<Resource<NnGraph>> {
         if !matches!(encoding, GraphEncoding::Onnx | GraphEncoding::Autodetect) {
             return self
                 .refuse(ErrorCode::InvalidEncoding, format!("{encoding:?} is not served here; onnx is"));
@@ -198,7 +202,7 @@ impl graph::Host for Guest {
         }
     }
 
-    fn load_by_name(&mut self, name: String) -> Answer<Resource<NnGraph>> {
+    fn load_by_name(&mut self, name: String) -> NnResult<Resource<NnGraph>> {
         match self.granted(&name) {
             Ok(model) => Ok(Ok(self.push(model)?)),
             Err(error) => self.refuse_with(&error),
@@ -206,8 +210,8 @@ impl graph::Host for Guest {
     }
 }
 
-impl graph::HostGraph for Guest {
-    fn init_execution_context(&mut self, handle: Resource<NnGraph>) -> Answer<Resource<NnContext>> {
+impl graph::HostGraph for GuestState {
+    fn init_execution_context(&mut self, handle: Resource<NnGraph>) -> NnResult<Resource<NnContext>> {
         let model = self.get::<_, Arc<LoadedModel>>(&handle)?.clone();
         Ok(Ok(self.push(model)?))
     }
@@ -217,14 +221,14 @@ impl graph::HostGraph for Guest {
     }
 }
 
-impl inference::Host for Guest {}
+impl inference::Host for GuestState {}
 
-impl inference::HostGraphExecutionContext for Guest {
+impl inference::HostGraphExecutionContext for GuestState {
     async fn compute(
         &mut self,
         handle: Resource<NnContext>,
         inputs: Vec<(String, Resource<NnTensor>)>,
-    ) -> Answer<Vec<(String, Resource<NnTensor>)>> {
+    ) -> NnResult<Vec<(String, Resource<NnTensor>)>> {
         let model = self.get::<_, Arc<LoadedModel>>(&handle)?.clone();
         let inputs = match self.gather(&model, inputs)? {
             Ok(inputs) => inputs,
@@ -250,7 +254,7 @@ impl inference::HostGraphExecutionContext for Guest {
                 Ok(held) => Some(held),
                 Err(error) => return self.refuse_with(&error.context(format!("output '{name}'"))),
             };
-            answer.push((name, self.push(Value { dimensions, ty, content: Ok(tensor), held })?));
+            answer.push((name, self.push(TensorValue { dimensions, ty, content: Ok(tensor), held })?));
         }
         Ok(Ok(answer))
     }
@@ -260,19 +264,19 @@ impl inference::HostGraphExecutionContext for Guest {
     }
 }
 
-impl errors::Host for Guest {}
+impl errors::Host for GuestState {}
 
-impl errors::HostError for Guest {
+impl errors::HostError for GuestState {
     fn code(&mut self, handle: Resource<NnError>) -> wasmtime::Result<ErrorCode> {
-        Ok(self.get::<_, Fault>(&handle)?.code)
+        Ok(self.get::<_, NnFailure>(&handle)?.code)
     }
 
     fn data(&mut self, handle: Resource<NnError>) -> wasmtime::Result<String> {
-        Ok(self.get::<_, Fault>(&handle)?.text.clone())
+        Ok(self.get::<_, NnFailure>(&handle)?.text.clone())
     }
 
     fn drop(&mut self, handle: Resource<NnError>) -> wasmtime::Result<()> {
-        self.take::<_, Fault>(handle).map(drop)
+        self.take::<_, NnFailure>(handle).map(drop)
     }
 }
 

@@ -5,47 +5,47 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use connection::{Target, Timeouts};
+use connection::{RequestTarget, RequestTimeouts};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::Request;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::logs::{Sink, Stream};
-use crate::reach::Reach;
+use crate::granted_capabilities::GrantedCapabilities;
+use crate::logs::{ReportSink, StandardStream};
 
 mod connection;
 #[cfg(test)]
 mod tests;
 
 /// Lets requests out, or not.
-pub(crate) struct Outbound {
-    reach: Arc<Reach>,
-    sink: Arc<dyn Sink>,
-    network: Arc<Network>,
+pub(crate) struct OutboundHttp {
+    capabilities: Arc<GrantedCapabilities>,
+    sink: Arc<dyn ReportSink>,
+    network: Arc<OutboundNetwork>,
 }
 
-impl Outbound {
-    pub(crate) fn new(reach: Arc<Reach>, sink: Arc<dyn Sink>) -> Self {
-        static SYSTEM: LazyLock<Arc<Network>> = LazyLock::new(Network::system);
-        Self { reach, sink, network: SYSTEM.clone() }
+impl OutboundHttp {
+    pub(crate) fn new(capabilities: Arc<GrantedCapabilities>, sink: Arc<dyn ReportSink>) -> Self {
+        static SYSTEM: LazyLock<Arc<OutboundNetwork>> = LazyLock::new(OutboundNetwork::system);
+        Self { capabilities, sink, network: SYSTEM.clone() }
     }
 }
 
 /// The addresses of a host, once they are found.
-type Found = BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+type ResolvedAddresses = BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
 
 /// What requests go through.
-struct Network {
+struct OutboundNetwork {
     /// Finds the addresses of a host, with a port.
-    resolve: Box<dyn Fn(String, u16) -> Found + Send + Sync>,
+    resolve: Box<dyn Fn(String, u16) -> ResolvedAddresses + Send + Sync>,
     /// Which addresses have to be named themselves.
     is_guarded: fn(SocketAddr) -> bool,
     /// Whom servers have to be certified by.
     tls: fn() -> Arc<rustls::ClientConfig>,
 }
 
-impl Network {
+impl OutboundNetwork {
     fn system() -> Arc<Self> {
         let resolve = Box::new(|host, port| connection::resolve(host, port).boxed());
         Arc::new(Self { resolve, is_guarded, tls: connection::public_tls })
@@ -57,10 +57,10 @@ impl Network {
     /// Fails with `HttpRequestDenied` where all are guarded, unless they are `named`.
     async fn addresses(
         &self,
-        target: &Target,
+        target: &RequestTarget,
         timeout: Duration,
         named: bool,
-        sink: &dyn Sink,
+        sink: &dyn ReportSink,
     ) -> Result<Vec<SocketAddr>, Error> {
         let found = tokio::time::timeout(timeout, (self.resolve)(target.host.clone(), target.port)).await;
         let found = found.map_err(|_| Error::ConnectionTimeout)?.map_err(Error::Connect)?;
@@ -72,7 +72,7 @@ impl Network {
             (true, Some(address)) => {
                 let authority = &target.authority;
                 sink.line(
-                    Stream::Stderr,
+                    StandardStream::Stderr,
                     &format!(
                         "a request to {authority} was not sent: {address} is of this machine or its link, which only \
                          a grant that names it reaches (--allow-http {address})"
@@ -91,28 +91,31 @@ const BODY_PIECE_BYTES: usize = 64 << 10;
 /// How long a name may take to be resolved, unless the guest gives a connection less.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
 
-type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type ConnectionDriver = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-impl WasiHttpHooks for Outbound {
+impl WasiHttpHooks for OutboundHttp {
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        _: Io,
-    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
+        _: ConnectionDriver,
+    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, ConnectionDriver), Error>> + Send> {
         let uri = request.uri();
         let granted: Vec<_> =
-            self.reach.http.iter().filter(|destination| destination.holds(uri)).cloned().collect();
+            self.capabilities.http.iter().filter(|destination| destination.holds(uri)).cloned().collect();
         if granted.is_empty() {
             let host = uri.authority().map_or("nowhere", |authority| authority.as_str());
-            self.sink.line(Stream::Stderr, &format!("a request to {host} was not sent: it is not granted"));
+            self.sink.line(
+                StandardStream::Stderr,
+                &format!("a request to {host} was not sent: it is not granted"),
+            );
             return Box::new(async { Err(Error::HttpRequestDenied) });
         }
         // Who names this machine, or an address, means it.
         let named = granted.iter().any(|destination| destination.is_literal());
         let (sink, network) = (self.sink.clone(), self.network.clone());
         Box::new(async move {
-            let (target, timeouts) = (Target::of(request.uri())?, Timeouts::of(options));
+            let (target, timeouts) = (RequestTarget::of(request.uri())?, RequestTimeouts::of(options));
             let resolving = timeouts.connect.min(RESOLVE_TIMEOUT);
             let addresses = network.addresses(&target, resolving, named, &*sink).await?;
             connection::send(request, &target, &addresses, timeouts, (network.tls)()).await
@@ -145,14 +148,14 @@ fn is_guarded(address: SocketAddr) -> bool {
         }
     };
     // Every address of this machine is reached from itself.
-    near || way_to(SocketAddr::new(ip, address.port())) == Some(ip)
+    near || local_address_to(SocketAddr::new(ip, address.port())) == Some(ip)
 }
 
 /// Where the machines of a cloud ask about themselves, beside the link-local address.
 const CLOUD_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// The address of this machine from which another is reached; `None` where there is no way. Nothing is sent.
-fn way_to(address: SocketAddr) -> Option<IpAddr> {
+fn local_address_to(address: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect(address).ok()?;

@@ -6,21 +6,21 @@ use eyot_core::{Error, Kind};
 use eyot_world::SpinConnection;
 use eyot_world::serving::fermyon::spin::sqlite as spin2_sqlite;
 use eyot_world::serving::spin::sqlite::sqlite::{
-    self as spin_sqlite, Error as Told, Host, HostConnection, HostConnectionWithStore, QueryResult,
+    self as spin_sqlite, Error as SqliteError, Host, HostConnection, HostConnectionWithStore, QueryResult,
     RowResult, Value,
 };
 use parking_lot::Mutex;
 use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
 
 use super::held::HeldItems;
-use super::{Capability, GrantRule, OfferedInterface, RefusedCalls, ToGuest};
-use crate::guest::Guest;
-use crate::plan::Setup;
-use crate::stores::{Cell, Connection, Database, Rows, StatementLimits};
+use super::{GrantRule, HostCapability, OfferedInterface, RefusedCalls, ToGuest};
+use crate::execution_mode::ProfileKind;
+use crate::guest::GuestState;
+use crate::stores::{SqlConnection, SqlDatabase, SqlRows, SqlValue, StatementLimits};
 
 mod spin2;
 
-pub(super) const CAPABILITY: Capability = Capability {
+pub(super) const CAPABILITY: HostCapability = HostCapability {
     interfaces: &[
         OfferedInterface::new("fermyon:spin/sqlite", "2.0."),
         OfferedInterface::with_event_loop("spin:sqlite/", "3.1."),
@@ -31,102 +31,106 @@ pub(super) const CAPABILITY: Capability = Capability {
         refused: Some(RefusedCalls {
             interfaces: &["spin:sqlite/sqlite", "fermyon:spin/sqlite"],
             hint: "grant a database under the label that it opens: --sqlite default",
-            is_granted: |reach| !reach.databases.is_empty(),
+            is_granted: |capabilities| !capabilities.databases.is_empty(),
         }),
     }),
     link,
 };
 
-fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
-    if setup == Setup::Hermetic {
+fn link(linker: &mut Linker<GuestState>, profile_kind: ProfileKind) -> wasmtime::Result<()> {
+    if profile_kind == ProfileKind::Hermetic {
         return Ok(());
     }
-    spin2_sqlite::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
-    if setup == Setup::Concurrent {
-        spin_sqlite::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    spin2_sqlite::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
+    if profile_kind == ProfileKind::Concurrent {
+        spin_sqlite::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
     }
     Ok(())
 }
 
 /// A connection, and what its last statement did.
 #[derive(Clone)]
-struct Open {
-    connection: Arc<dyn Connection>,
+struct OpenConnection {
+    connection: Arc<dyn SqlConnection>,
     last: Arc<Mutex<(i64, u64)>>,
 }
 
-impl Open {
+impl OpenConnection {
     async fn execute(
         &self,
         statement: String,
         parameters: Vec<Value>,
         limits: StatementLimits,
-    ) -> Result<Rows, Told> {
+    ) -> Result<SqlRows, SqliteError> {
         let cells = parameters.into_iter().map(cell).collect();
-        let rows = self.connection.execute(statement, cells, limits).await.map_err(|error| told(&error))?;
+        let rows =
+            self.connection.execute(statement, cells, limits).await.map_err(|error| sqlite_error(&error))?;
         *self.last.lock() = (rows.last, rows.changed);
         Ok(rows)
     }
 }
 
-fn told(error: &Error) -> Told {
+fn sqlite_error(error: &Error) -> SqliteError {
     match error.kind() {
-        Kind::Exhausted => Told::DatabaseFull,
-        Kind::Denied => Told::AccessDenied,
-        _ => Told::Io(error.chain()),
+        Kind::Exhausted => SqliteError::DatabaseFull,
+        Kind::Denied => SqliteError::AccessDenied,
+        _ => SqliteError::Io(error.chain()),
     }
 }
 
-fn cell(value: Value) -> Cell {
+fn cell(value: Value) -> SqlValue {
     match value {
-        Value::Integer(number) => Cell::Integer(number),
-        Value::Real(number) => Cell::Real(number),
-        Value::Text(text) => Cell::Text(text),
-        Value::Blob(bytes) => Cell::Blob(bytes),
-        Value::Null => Cell::Null,
+        Value::Integer(number) => SqlValue::Integer(number),
+        Value::Real(number) => SqlValue::Real(number),
+        Value::Text(text) => SqlValue::Text(text),
+        Value::Blob(bytes) => SqlValue::Blob(bytes),
+        Value::Null => SqlValue::Null,
     }
 }
 
-fn value(cell: Cell) -> Value {
+fn value(cell: SqlValue) -> Value {
     match cell {
-        Cell::Integer(number) => Value::Integer(number),
-        Cell::Real(number) => Value::Real(number),
-        Cell::Text(text) => Value::Text(text),
-        Cell::Blob(bytes) => Value::Blob(bytes),
-        Cell::Null => Value::Null,
+        SqlValue::Integer(number) => Value::Integer(number),
+        SqlValue::Real(number) => Value::Real(number),
+        SqlValue::Text(text) => Value::Text(text),
+        SqlValue::Blob(bytes) => Value::Blob(bytes),
+        SqlValue::Null => Value::Null,
     }
 }
 
-fn row(cells: Vec<Cell>) -> RowResult {
+fn row(cells: Vec<SqlValue>) -> RowResult {
     RowResult { values: cells.into_iter().map(value).collect() }
 }
 
-impl Guest {
-    fn database(&self, label: &str) -> Option<Arc<dyn Database>> {
-        self.grants.reach.databases.get(label).cloned()
+impl GuestState {
+    fn database(&self, label: &str) -> Option<Arc<dyn SqlDatabase>> {
+        self.grants.capabilities.databases.get(label).cloned()
     }
 
-    fn opened(&self, handle: &Resource<SpinConnection>) -> wasmtime::Result<Open> {
-        Ok(self.get::<SpinConnection, Open>(handle)?.clone())
+    fn opened(&self, handle: &Resource<SpinConnection>) -> wasmtime::Result<OpenConnection> {
+        Ok(self.get::<SpinConnection, OpenConnection>(handle)?.clone())
     }
 
-    /// What a statement that starts now may take. It ends a little before the call does, so that the guest hears of
-    /// it and can still answer.
+    /// What a statement that starts now may take. It ends a little before the call does, so that the guest gets
+    /// the error and can still answer.
     pub(super) fn statement_limits(&self) -> StatementLimits {
         StatementLimits { deadline: self.inference_deadline(), answer: Arc::new(self.memory.open()) }
     }
 }
 
-async fn connect(database: Option<Arc<dyn Database>>) -> Result<Open, Told> {
-    let database = database.ok_or(Told::NoSuchDatabase)?;
-    let connection = database.connect().await.map_err(|error| told(&error))?;
-    Ok(Open { connection: connection.into(), last: Arc::default() })
+async fn connect(database: Option<Arc<dyn SqlDatabase>>) -> Result<OpenConnection, SqliteError> {
+    let database = database.ok_or(SqliteError::NoSuchDatabase)?;
+    let connection = database.connect().await.map_err(|error| sqlite_error(&error))?;
+    Ok(OpenConnection { connection: connection.into(), last: Arc::default() })
 }
 
-impl Host for Guest {}
+impl Host for GuestState {}
 
-impl HostConnection for Guest {
-    async fn open(&mut self, label: String) -> wasmtime::Result<Result<Resource<SpinConnection>, Told>> {
+impl HostConnection for GuestState {
+    async fn open(
+        &mut self,
+        label: String,
+    ) -> wasmtime::Result<Result<Resource<SpinConnection>, SqliteError>> {
         match connect(self.database(&label)).await {
             Ok(open) => Ok(Ok(self.push(open)?)),
             Err(error) => Ok(Err(error)),
@@ -138,10 +142,10 @@ impl HostConnection for Guest {
         handle: Resource<SpinConnection>,
         statement: String,
         parameters: Vec<Value>,
-    ) -> wasmtime::Result<Result<QueryResult, Told>> {
+    ) -> wasmtime::Result<Result<QueryResult, SqliteError>> {
         let open = self.opened(&handle)?;
         let rows = open.execute(statement, parameters, self.statement_limits()).await;
-        Ok(rows.map(|Rows { columns, rows, .. }| QueryResult {
+        Ok(rows.map(|SqlRows { columns, rows, .. }| QueryResult {
             columns,
             rows: rows.into_iter().map(row).collect(),
         }))
@@ -156,17 +160,17 @@ impl HostConnection for Guest {
     }
 
     async fn drop(&mut self, handle: Resource<SpinConnection>) -> wasmtime::Result<()> {
-        self.take::<SpinConnection, Open>(handle).map(drop)
+        self.take::<SpinConnection, OpenConnection>(handle).map(drop)
     }
 }
 
-type Streamed = (Vec<String>, StreamReader<RowResult>, FutureReader<Result<(), Told>>);
+type StreamedRows = (Vec<String>, StreamReader<RowResult>, FutureReader<Result<(), SqliteError>>);
 
 impl<T: Send> HostConnectionWithStore<T> for ToGuest {
     async fn open_async(
         accessor: &Accessor<T, Self>,
         label: String,
-    ) -> wasmtime::Result<Result<Resource<SpinConnection>, Told>> {
+    ) -> wasmtime::Result<Result<Resource<SpinConnection>, SqliteError>> {
         let database = accessor.with(|mut access| access.get().database(&label));
         match connect(database).await {
             Ok(open) => Ok(Ok(accessor.with(|mut access| access.get().push(open))?)),
@@ -179,7 +183,7 @@ impl<T: Send> HostConnectionWithStore<T> for ToGuest {
         handle: Resource<SpinConnection>,
         statement: String,
         parameters: Vec<Value>,
-    ) -> wasmtime::Result<Result<Streamed, Told>> {
+    ) -> wasmtime::Result<Result<StreamedRows, SqliteError>> {
         let (open, limits) = accessor.with(|mut access| {
             let guest = access.get();
             guest.opened(&handle).map(|open| (open, guest.statement_limits()))

@@ -1,16 +1,16 @@
 use eyot_world::imports::eyot::ml::tracking::{Host, add_to_linker};
 use wasmtime::component::HasSelf;
 
-use super::{Capability, OfferedInterface};
-use crate::guest::Guest;
+use super::{HostCapability, OfferedInterface};
+use crate::guest::GuestState;
 
-pub(super) const CAPABILITY: Capability = Capability {
+pub(super) const CAPABILITY: HostCapability = HostCapability {
     interfaces: &[OfferedInterface::new("eyot:ml/tracking", "0.1.")],
     grant: None,
-    link: |linker, _| add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+    link: |linker, _| add_to_linker::<GuestState, HasSelf<GuestState>>(linker, |guest| guest),
 };
 
-impl Host for Guest {
+impl Host for GuestState {
     fn log_param(&mut self, key: String, value: String) -> wasmtime::Result<()> {
         self.grants.sink.param(&key, &value);
         Ok(())

@@ -1,4 +1,4 @@
-//! `wasi:config`, `spin:variables` and `fermyon:spin/variables` over what whoever deployed the component gave it.
+//! `wasi:config`, `spin:variables` and `fermyon:spin/variables` over the variables that were set at deployment.
 
 use eyot_world::serving::fermyon::spin::variables as spin2;
 use eyot_world::serving::spin::variables::variables as spin;
@@ -6,11 +6,11 @@ use eyot_world::serving::wasi::config0_2_0_draft_2024_09_27::store as draft_stor
 use eyot_world::serving::wasi::config0_2_0_rc_1::store;
 use wasmtime::component::{Accessor, Linker};
 
-use super::{Capability, GrantRule, OfferedInterface, ToGuest};
-use crate::guest::Guest;
-use crate::plan::Setup;
+use super::{GrantRule, HostCapability, OfferedInterface, ToGuest};
+use crate::execution_mode::ProfileKind;
+use crate::guest::GuestState;
 
-pub(super) const CAPABILITY: Capability = Capability {
+pub(super) const CAPABILITY: HostCapability = HostCapability {
     interfaces: &[
         OfferedInterface::new("wasi:config/", "0.2.0-rc.1"),
         OfferedInterface::new("wasi:config/", "0.2.0-draft-2024-09-27"),
@@ -21,22 +21,22 @@ pub(super) const CAPABILITY: Capability = Capability {
     link,
 };
 
-fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
-    if setup == Setup::Hermetic {
+fn link(linker: &mut Linker<GuestState>, profile_kind: ProfileKind) -> wasmtime::Result<()> {
+    if profile_kind == ProfileKind::Hermetic {
         return Ok(());
     }
-    store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
-    draft_store::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
-    spin2::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
-    if setup == Setup::Concurrent {
-        spin::add_to_linker::<Guest, ToGuest>(linker, |guest| guest)?;
+    store::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
+    draft_store::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
+    spin2::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
+    if profile_kind == ProfileKind::Concurrent {
+        spin::add_to_linker::<GuestState, ToGuest>(linker, |guest| guest)?;
     }
     Ok(())
 }
 
-impl store::Host for Guest {
+impl store::Host for GuestState {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, store::Error>> {
-        Ok(Ok(self.grants.reach.variables.get(&key).cloned()))
+        Ok(Ok(self.grants.capabilities.variables.get(&key).cloned()))
     }
 
     async fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, store::Error>> {
@@ -44,9 +44,9 @@ impl store::Host for Guest {
     }
 }
 
-impl draft_store::Host for Guest {
+impl draft_store::Host for GuestState {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, draft_store::Error>> {
-        Ok(Ok(self.grants.reach.variables.get(&key).cloned()))
+        Ok(Ok(self.grants.capabilities.variables.get(&key).cloned()))
     }
 
     async fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, draft_store::Error>> {
@@ -54,12 +54,12 @@ impl draft_store::Host for Guest {
     }
 }
 
-fn all_variables(guest: &Guest) -> Vec<(String, String)> {
-    let all = guest.grants.reach.variables.iter();
+fn all_variables(guest: &GuestState) -> Vec<(String, String)> {
+    let all = guest.grants.capabilities.variables.iter();
     all.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-impl spin::Host for Guest {}
+impl spin::Host for GuestState {}
 
 impl<T: Send> spin::HostWithStore<T> for ToGuest {
     async fn get(
@@ -75,10 +75,10 @@ impl<T: Send> spin::HostWithStore<T> for ToGuest {
 }
 
 /// The value of a variable; else why there is none, and nothing where there can never be one of that name.
-fn variable(guest: &Guest, name: &str) -> Result<String, Option<String>> {
+fn variable(guest: &GuestState, name: &str) -> Result<String, Option<String>> {
     // Spin's own names are snake_case; another can never be defined.
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    match guest.grants.reach.variables.get(name) {
+    match guest.grants.capabilities.variables.get(name) {
         Some(value) => Ok(value.clone()),
         None if name.is_empty() || !name.bytes().all(good) => Err(None),
         None => {
@@ -87,7 +87,7 @@ fn variable(guest: &Guest, name: &str) -> Result<String, Option<String>> {
     }
 }
 
-impl spin2::Host for Guest {
+impl spin2::Host for GuestState {
     async fn get(&mut self, name: String) -> wasmtime::Result<Result<String, spin2::Error>> {
         Ok(variable(self, &name).map_err(|undefined| match undefined {
             None => spin2::Error::InvalidName(name),

@@ -2,12 +2,12 @@
 
 use wasmtime::component::Linker;
 
-use super::{Capability, OfferedInterface};
-use crate::guest::Guest;
-use crate::plan::Setup;
+use super::{HostCapability, OfferedInterface};
+use crate::execution_mode::ProfileKind;
+use crate::guest::GuestState;
 use crate::{files, step_clock};
 
-pub(super) const CAPABILITY: Capability = Capability {
+pub(super) const CAPABILITY: HostCapability = HostCapability {
     interfaces: &[
         OfferedInterface::new("wasi:cli/", "0.2."),
         OfferedInterface::new("wasi:clocks/", "0.2."),
@@ -25,15 +25,15 @@ pub(super) const CAPABILITY: Capability = Capability {
     link,
 };
 
-fn link(linker: &mut Linker<Guest>, setup: Setup) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<GuestState>, profile_kind: ProfileKind) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    match setup {
-        Setup::Plain => files::link_removal(linker, false),
-        Setup::Concurrent => {
+    match profile_kind {
+        ProfileKind::Plain => files::link_removal(linker, false),
+        ProfileKind::Concurrent => {
             wasmtime_wasi::p3::add_to_linker(linker)?;
             files::link_removal(linker, true)
         }
-        Setup::Hermetic => {
+        ProfileKind::Hermetic => {
             wasmtime_wasi::p3::add_to_linker(linker)?;
             step_clock::link(linker)?;
             files::link(linker)

@@ -10,10 +10,10 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::view::{FilesView, Handle};
+use super::view::{DescriptorHandle, FilesView};
 
 /// What is left of a folder's list.
-type Listed = std::vec::IntoIter<DirectoryEntry>;
+type EntryIterator = std::vec::IntoIter<DirectoryEntry>;
 
 impl preopens::Host for FilesView<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
@@ -35,67 +35,83 @@ impl Host for FilesView<'_> {
 }
 
 impl HostDescriptor for FilesView<'_> {
-    async fn advise(&mut self, fd: Handle, offset: Filesize, len: Filesize, advice: Advice) -> FsResult<()> {
+    async fn advise(
+        &mut self,
+        fd: DescriptorHandle,
+        offset: Filesize,
+        len: Filesize,
+        advice: Advice,
+    ) -> FsResult<()> {
         self.inner.advise(fd, offset, len, advice).await
     }
 
-    async fn sync_data(&mut self, fd: Handle) -> FsResult<()> {
+    async fn sync_data(&mut self, fd: DescriptorHandle) -> FsResult<()> {
         self.inner.sync_data(fd).await
     }
 
-    async fn sync(&mut self, fd: Handle) -> FsResult<()> {
+    async fn sync(&mut self, fd: DescriptorHandle) -> FsResult<()> {
         self.inner.sync(fd).await
     }
 
-    async fn get_flags(&mut self, fd: Handle) -> FsResult<DescriptorFlags> {
+    async fn get_flags(&mut self, fd: DescriptorHandle) -> FsResult<DescriptorFlags> {
         self.inner.get_flags(fd).await
     }
 
-    async fn get_type(&mut self, fd: Handle) -> FsResult<DescriptorType> {
+    async fn get_type(&mut self, fd: DescriptorHandle) -> FsResult<DescriptorType> {
         self.inner.get_type(fd).await
     }
 
-    async fn set_size(&mut self, fd: Handle, size: Filesize) -> FsResult<()> {
+    async fn set_size(&mut self, fd: DescriptorHandle, size: Filesize) -> FsResult<()> {
         FilesView::set_size(self, &fd, size)
     }
 
     async fn set_times(
         &mut self,
-        fd: Handle,
+        fd: DescriptorHandle,
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
         FilesView::set_times(self, &fd, accessed, modified)
     }
 
-    async fn read(&mut self, fd: Handle, len: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)> {
+    async fn read(
+        &mut self,
+        fd: DescriptorHandle,
+        len: Filesize,
+        offset: Filesize,
+    ) -> FsResult<(Vec<u8>, bool)> {
         self.inner.read(fd, len, offset).await
     }
 
-    async fn write(&mut self, fd: Handle, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
+    async fn write(&mut self, fd: DescriptorHandle, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
         FilesView::write(self, &fd, bytes, offset)
     }
 
-    async fn read_directory(&mut self, fd: Handle) -> FsResult<Resource<DirectoryEntryStream>> {
-        let listed: Listed = self.entries(&fd)?.into_iter();
+    async fn read_directory(&mut self, fd: DescriptorHandle) -> FsResult<Resource<DirectoryEntryStream>> {
+        let listed: EntryIterator = self.entries(&fd)?.into_iter();
         Ok(Resource::new_own(self.inner.table.push(listed)?.rep()))
     }
 
-    async fn create_directory_at(&mut self, fd: Handle, path: String) -> FsResult<()> {
+    async fn create_directory_at(&mut self, fd: DescriptorHandle, path: String) -> FsResult<()> {
         FilesView::create_directory_at(self, &fd, path)
     }
 
-    async fn stat(&mut self, fd: Handle) -> FsResult<DescriptorStat> {
+    async fn stat(&mut self, fd: DescriptorHandle) -> FsResult<DescriptorStat> {
         FilesView::stat(self, &fd)
     }
 
-    async fn stat_at(&mut self, fd: Handle, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+    async fn stat_at(
+        &mut self,
+        fd: DescriptorHandle,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<DescriptorStat> {
         FilesView::stat_at(self, &fd, flags, path)
     }
 
     async fn set_times_at(
         &mut self,
-        fd: Handle,
+        fd: DescriptorHandle,
         flags: PathFlags,
         path: String,
         accessed: NewTimestamp,
@@ -106,10 +122,10 @@ impl HostDescriptor for FilesView<'_> {
 
     async fn link_at(
         &mut self,
-        fd: Handle,
+        fd: DescriptorHandle,
         flags: PathFlags,
         path: String,
-        new: Handle,
+        new: DescriptorHandle,
         new_path: String,
     ) -> FsResult<()> {
         FilesView::link_at(self, &fd, flags, path, &new, new_path)
@@ -117,65 +133,83 @@ impl HostDescriptor for FilesView<'_> {
 
     async fn open_at(
         &mut self,
-        fd: Handle,
+        fd: DescriptorHandle,
         path_flags: PathFlags,
         path: String,
         how: OpenFlags,
         flags: DescriptorFlags,
-    ) -> FsResult<Handle> {
+    ) -> FsResult<DescriptorHandle> {
         FilesView::open_at(self, &fd, path_flags, path, how, flags)
     }
 
-    fn drop(&mut self, fd: Handle) -> wasmtime::Result<()> {
+    fn drop(&mut self, fd: DescriptorHandle) -> wasmtime::Result<()> {
         FilesView::drop(self, fd)
     }
 
-    async fn readlink_at(&mut self, fd: Handle, path: String) -> FsResult<String> {
+    async fn readlink_at(&mut self, fd: DescriptorHandle, path: String) -> FsResult<String> {
         self.inner.readlink_at(fd, path).await
     }
 
-    async fn remove_directory_at(&mut self, fd: Handle, path: String) -> FsResult<()> {
+    async fn remove_directory_at(&mut self, fd: DescriptorHandle, path: String) -> FsResult<()> {
         FilesView::remove_directory_at(self, &fd, path)
     }
 
-    async fn rename_at(&mut self, fd: Handle, path: String, new: Handle, new_path: String) -> FsResult<()> {
+    async fn rename_at(
+        &mut self,
+        fd: DescriptorHandle,
+        path: String,
+        new: DescriptorHandle,
+        new_path: String,
+    ) -> FsResult<()> {
         FilesView::rename_at(self, &fd, path, &new, new_path)
     }
 
-    async fn symlink_at(&mut self, fd: Handle, target: String, path: String) -> FsResult<()> {
+    async fn symlink_at(&mut self, fd: DescriptorHandle, target: String, path: String) -> FsResult<()> {
         FilesView::symlink_at(self, &fd, target, path)
     }
 
-    async fn unlink_file_at(&mut self, fd: Handle, path: String) -> FsResult<()> {
+    async fn unlink_file_at(&mut self, fd: DescriptorHandle, path: String) -> FsResult<()> {
         FilesView::unlink_file_at(self, &fd, path)
     }
 
-    fn read_via_stream(&mut self, fd: Handle, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
+    fn read_via_stream(
+        &mut self,
+        fd: DescriptorHandle,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynInputStream>> {
         let reader: DynInputStream = Box::new(self.reader(&fd, offset)?);
         Ok(self.inner.table.push(reader)?)
     }
 
-    fn write_via_stream(&mut self, fd: Handle, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
+    fn write_via_stream(
+        &mut self,
+        fd: DescriptorHandle,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynOutputStream>> {
         let writer: DynOutputStream = Box::new(self.writer(&fd, Some(offset))?);
         Ok(self.inner.table.push(writer)?)
     }
 
-    fn append_via_stream(&mut self, fd: Handle) -> FsResult<Resource<DynOutputStream>> {
+    fn append_via_stream(&mut self, fd: DescriptorHandle) -> FsResult<Resource<DynOutputStream>> {
         let writer: DynOutputStream = Box::new(self.writer(&fd, None)?);
         Ok(self.inner.table.push(writer)?)
     }
 
-    async fn is_same_object(&mut self, one: Handle, other: Handle) -> wasmtime::Result<bool> {
+    async fn is_same_object(
+        &mut self,
+        one: DescriptorHandle,
+        other: DescriptorHandle,
+    ) -> wasmtime::Result<bool> {
         self.inner.is_same_object(one, other).await
     }
 
-    async fn metadata_hash(&mut self, fd: Handle) -> FsResult<MetadataHashValue> {
+    async fn metadata_hash(&mut self, fd: DescriptorHandle) -> FsResult<MetadataHashValue> {
         self.hash(&fd)
     }
 
     async fn metadata_hash_at(
         &mut self,
-        fd: Handle,
+        fd: DescriptorHandle,
         flags: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
@@ -188,11 +222,11 @@ impl HostDirectoryEntryStream for FilesView<'_> {
         &mut self,
         stream: Resource<DirectoryEntryStream>,
     ) -> FsResult<Option<DirectoryEntry>> {
-        Ok(self.inner.table.get_mut(&Resource::<Listed>::new_borrow(stream.rep()))?.next())
+        Ok(self.inner.table.get_mut(&Resource::<EntryIterator>::new_borrow(stream.rep()))?.next())
     }
 
     fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
-        self.inner.table.delete(Resource::<Listed>::new_own(stream.rep()))?;
+        self.inner.table.delete(Resource::<EntryIterator>::new_own(stream.rep()))?;
         Ok(())
     }
 }

@@ -15,10 +15,10 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::streams::{Consumed, Ended, Produced, Writer};
-use super::view::{FilesView, Handle, ToFiles, now};
+use super::streams::{EndSignal, FileConsumer, FileProducer, FileWriter};
+use super::view::{DescriptorHandle, FilesView, ToFiles, now};
 
-type End = FutureReader<Result<(), ErrorCode>>;
+type EndFuture = FutureReader<Result<(), ErrorCode>>;
 
 impl preopens::Host for FilesView<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
@@ -33,7 +33,7 @@ impl Host for FilesView<'_> {
 }
 
 impl HostDescriptor for FilesView<'_> {
-    fn drop(&mut self, fd: Handle) -> wasmtime::Result<()> {
+    fn drop(&mut self, fd: DescriptorHandle) -> wasmtime::Result<()> {
         FilesView::drop(self, fd)
     }
 }
@@ -50,14 +50,14 @@ fn call<U, T>(
 fn write<U>(
     mut store: Access<'_, U, ToFiles>,
     mut data: StreamReader<u8>,
-    writer: Result<Writer, FsError>,
-) -> wasmtime::Result<End> {
-    let (mut ended, end) = Ended::new();
+    writer: Result<FileWriter, FsError>,
+) -> wasmtime::Result<EndFuture> {
+    let (mut ended, end) = EndSignal::new();
     match writer {
-        Ok(writer) => data.pipe(&mut store, Consumed { writer, ended })?,
+        Ok(writer) => data.pipe(&mut store, FileConsumer { writer, ended })?,
         Err(refused) => {
             data.close(&mut store)?;
-            ended.tell(Err(error(refused).downcast()?));
+            ended.send(Err(error(refused).downcast()?));
         }
     }
     FutureReader::new(&mut store, end)
@@ -66,14 +66,14 @@ fn write<U>(
 impl<U> HostDescriptorWithStore<U> for ToFiles {
     fn read_via_stream(
         mut store: Access<'_, U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         offset: Filesize,
-    ) -> wasmtime::Result<(StreamReader<u8>, End)> {
-        let (mut ended, end) = Ended::new();
+    ) -> wasmtime::Result<(StreamReader<u8>, EndFuture)> {
+        let (mut ended, end) = EndSignal::new();
         let stream = match store.get().reader(&fd, offset) {
-            Ok(reader) => StreamReader::new(&mut store, Produced { reader, ended })?,
+            Ok(reader) => StreamReader::new(&mut store, FileProducer { reader, ended })?,
             Err(refused) => {
-                ended.tell(Err(error(refused).downcast()?));
+                ended.send(Err(error(refused).downcast()?));
                 StreamReader::new(&mut store, iter::empty())?
             }
         };
@@ -82,26 +82,26 @@ impl<U> HostDescriptorWithStore<U> for ToFiles {
 
     fn write_via_stream(
         mut store: Access<'_, U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         data: StreamReader<u8>,
         offset: Filesize,
-    ) -> wasmtime::Result<End> {
+    ) -> wasmtime::Result<EndFuture> {
         let writer = store.get().writer(&fd, Some(offset));
         write(store, data, writer)
     }
 
     fn append_via_stream(
         mut store: Access<'_, U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         data: StreamReader<u8>,
-    ) -> wasmtime::Result<End> {
+    ) -> wasmtime::Result<EndFuture> {
         let writer = store.get().writer(&fd, None);
         write(store, data, writer)
     }
 
     async fn advise(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         offset: Filesize,
         length: Filesize,
         advice: Advice,
@@ -117,31 +117,35 @@ impl<U> HostDescriptorWithStore<U> for ToFiles {
         call(store, |files| now(files.inner.advise(fd, offset, length, advice)))
     }
 
-    async fn sync_data(store: &Accessor<U, Self>, fd: Handle) -> FilesystemResult<()> {
+    async fn sync_data(store: &Accessor<U, Self>, fd: DescriptorHandle) -> FilesystemResult<()> {
         call(store, |files| now(files.inner.sync_data(fd)))
     }
 
-    async fn sync(store: &Accessor<U, Self>, fd: Handle) -> FilesystemResult<()> {
+    async fn sync(store: &Accessor<U, Self>, fd: DescriptorHandle) -> FilesystemResult<()> {
         call(store, |files| now(files.inner.sync(fd)))
     }
 
-    async fn get_flags(store: &Accessor<U, Self>, fd: Handle) -> FilesystemResult<DescriptorFlags> {
+    async fn get_flags(store: &Accessor<U, Self>, fd: DescriptorHandle) -> FilesystemResult<DescriptorFlags> {
         let flags = call(store, |files| now(files.inner.get_flags(fd)))?;
         let set = DESCRIPTOR_FLAGS.iter().filter(|(second, _)| flags.contains(*second));
         Ok(set.fold(DescriptorFlags::empty(), |all, (_, third)| all | *third))
     }
 
-    async fn get_type(store: &Accessor<U, Self>, fd: Handle) -> FilesystemResult<DescriptorType> {
+    async fn get_type(store: &Accessor<U, Self>, fd: DescriptorHandle) -> FilesystemResult<DescriptorType> {
         call(store, |files| now(files.inner.get_type(fd))).map(kind)
     }
 
-    async fn set_size(store: &Accessor<U, Self>, fd: Handle, size: Filesize) -> FilesystemResult<()> {
+    async fn set_size(
+        store: &Accessor<U, Self>,
+        fd: DescriptorHandle,
+        size: Filesize,
+    ) -> FilesystemResult<()> {
         call(store, |files| files.set_size(&fd, size))
     }
 
     async fn set_times(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FilesystemResult<()> {
@@ -151,13 +155,13 @@ impl<U> HostDescriptorWithStore<U> for ToFiles {
 
     fn read_directory(
         mut store: Access<'_, U, Self>,
-        fd: Handle,
-    ) -> wasmtime::Result<(StreamReader<DirectoryEntry>, End)> {
-        let (mut ended, end) = Ended::new();
+        fd: DescriptorHandle,
+    ) -> wasmtime::Result<(StreamReader<DirectoryEntry>, EndFuture)> {
+        let (mut ended, end) = EndSignal::new();
         let entries = match store.get().entries(&fd) {
             Ok(entries) => entries,
             Err(refused) => {
-                ended.tell(Err(error(refused).downcast()?));
+                ended.send(Err(error(refused).downcast()?));
                 Vec::new()
             }
         };
@@ -169,19 +173,19 @@ impl<U> HostDescriptorWithStore<U> for ToFiles {
 
     async fn create_directory_at(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         path: String,
     ) -> FilesystemResult<()> {
         call(store, |files| files.create_directory_at(&fd, path))
     }
 
-    async fn stat(store: &Accessor<U, Self>, fd: Handle) -> FilesystemResult<DescriptorStat> {
+    async fn stat(store: &Accessor<U, Self>, fd: DescriptorHandle) -> FilesystemResult<DescriptorStat> {
         call(store, |files| files.stat(&fd)).map(stat)
     }
 
     async fn stat_at(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         flags: PathFlags,
         path: String,
     ) -> FilesystemResult<DescriptorStat> {
@@ -190,7 +194,7 @@ impl<U> HostDescriptorWithStore<U> for ToFiles {
 
     async fn set_times_at(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         flags: PathFlags,
         path: String,
         accessed: NewTimestamp,
@@ -202,10 +206,10 @@ impl<U> HostDescriptorWithStore<U> for ToFiles {
 
     async fn link_at(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         flags: PathFlags,
         path: String,
-        new: Handle,
+        new: DescriptorHandle,
         new_path: String,
     ) -> FilesystemResult<()> {
         call(store, |files| files.link_at(&fd, path_flags(flags), path, &new, new_path))
@@ -213,24 +217,28 @@ impl<U> HostDescriptorWithStore<U> for ToFiles {
 
     async fn open_at(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         flags: PathFlags,
         path: String,
         how: OpenFlags,
         wanted: DescriptorFlags,
-    ) -> FilesystemResult<Handle> {
+    ) -> FilesystemResult<DescriptorHandle> {
         let set = DESCRIPTOR_FLAGS.iter().filter(|(_, third)| wanted.contains(*third));
         let wanted = set.fold(second::DescriptorFlags::empty(), |all, (second, _)| all | *second);
         call(store, |files| files.open_at(&fd, path_flags(flags), path, open_flags(how), wanted))
     }
 
-    async fn readlink_at(store: &Accessor<U, Self>, fd: Handle, path: String) -> FilesystemResult<String> {
+    async fn readlink_at(
+        store: &Accessor<U, Self>,
+        fd: DescriptorHandle,
+        path: String,
+    ) -> FilesystemResult<String> {
         call(store, |files| now(files.inner.readlink_at(fd, path)))
     }
 
     async fn remove_directory_at(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         path: String,
     ) -> FilesystemResult<()> {
         call(store, |files| files.remove_directory_at(&fd, path))
@@ -238,9 +246,9 @@ impl<U> HostDescriptorWithStore<U> for ToFiles {
 
     async fn rename_at(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         path: String,
-        new: Handle,
+        new: DescriptorHandle,
         new_path: String,
     ) -> FilesystemResult<()> {
         call(store, |files| files.rename_at(&fd, path, &new, new_path))
@@ -248,31 +256,42 @@ impl<U> HostDescriptorWithStore<U> for ToFiles {
 
     async fn symlink_at(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         target: String,
         path: String,
     ) -> FilesystemResult<()> {
         call(store, |files| files.symlink_at(&fd, target, path))
     }
 
-    async fn unlink_file_at(store: &Accessor<U, Self>, fd: Handle, path: String) -> FilesystemResult<()> {
+    async fn unlink_file_at(
+        store: &Accessor<U, Self>,
+        fd: DescriptorHandle,
+        path: String,
+    ) -> FilesystemResult<()> {
         call(store, |files| files.unlink_file_at(&fd, path))
     }
 
-    async fn is_same_object(store: &Accessor<U, Self>, one: Handle, other: Handle) -> wasmtime::Result<bool> {
+    async fn is_same_object(
+        store: &Accessor<U, Self>,
+        one: DescriptorHandle,
+        other: DescriptorHandle,
+    ) -> wasmtime::Result<bool> {
         let same = call(store, |files| {
             now(async { files.inner.is_same_object(one, other).await.map_err(FsError::trap) })
         });
         same.map_err(wasmtime::Error::from)
     }
 
-    async fn metadata_hash(store: &Accessor<U, Self>, fd: Handle) -> FilesystemResult<MetadataHashValue> {
+    async fn metadata_hash(
+        store: &Accessor<U, Self>,
+        fd: DescriptorHandle,
+    ) -> FilesystemResult<MetadataHashValue> {
         call(store, |files| files.hash(&fd)).map(hash)
     }
 
     async fn metadata_hash_at(
         store: &Accessor<U, Self>,
-        fd: Handle,
+        fd: DescriptorHandle,
         flags: PathFlags,
         path: String,
     ) -> FilesystemResult<MetadataHashValue> {

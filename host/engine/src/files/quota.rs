@@ -27,79 +27,79 @@ impl From<&eyot_core::config::Steps> for OutputLimits {
 
 /// What a step has left until now. Clones count together.
 #[derive(Clone, Debug)]
-pub(crate) struct OutputUsage(Arc<Mutex<Counted>>);
+pub(crate) struct OutputUsage(Arc<Mutex<UsageCounts>>);
 
 #[derive(Debug)]
-struct Counted {
+struct UsageCounts {
     limits: OutputLimits,
     bytes: u64,
     entries: u64,
     /// The limit that was passed first.
-    passed: Option<Passed>,
+    passed: Option<PassedLimit>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Passed {
+enum PassedLimit {
     Bytes,
     Entries,
 }
 
 /// There is no room for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct QuotaExceeded;
 
 impl OutputUsage {
     pub(crate) fn new(limits: OutputLimits) -> Self {
-        Self(Arc::new(Mutex::new(Counted { limits, bytes: 0, entries: 0, passed: None })))
+        Self(Arc::new(Mutex::new(UsageCounts { limits, bytes: 0, entries: 0, passed: None })))
     }
 
     /// Counts so many bytes more, or none where there is no room for all.
-    pub(crate) fn grow(&self, bytes: u64) -> Result<(), Full> {
-        let mut counted = self.0.lock();
-        match counted.bytes.checked_add(bytes).filter(|sum| *sum <= counted.limits.bytes) {
+    pub(crate) fn grow(&self, bytes: u64) -> Result<(), QuotaExceeded> {
+        let mut counts = self.0.lock();
+        match counts.bytes.checked_add(bytes).filter(|sum| *sum <= counts.limits.bytes) {
             Some(sum) => {
-                counted.bytes = sum;
+                counts.bytes = sum;
                 Ok(())
             }
             None => {
-                counted.passed.get_or_insert(Passed::Bytes);
-                Err(Full)
+                counts.passed.get_or_insert(PassedLimit::Bytes);
+                Err(QuotaExceeded)
             }
         }
     }
 
     pub(crate) fn shrink(&self, bytes: u64) {
-        let mut counted = self.0.lock();
-        counted.bytes = counted.bytes.saturating_sub(bytes);
+        let mut counts = self.0.lock();
+        counts.bytes = counts.bytes.saturating_sub(bytes);
     }
 
     /// Counts a file, folder or link more.
-    pub(crate) fn enter(&self) -> Result<(), Full> {
-        let mut counted = self.0.lock();
-        if counted.entries >= counted.limits.entries {
-            counted.passed.get_or_insert(Passed::Entries);
-            return Err(Full);
+    pub(crate) fn enter(&self) -> Result<(), QuotaExceeded> {
+        let mut counts = self.0.lock();
+        if counts.entries >= counts.limits.entries {
+            counts.passed.get_or_insert(PassedLimit::Entries);
+            return Err(QuotaExceeded);
         }
-        counted.entries += 1;
+        counts.entries += 1;
         Ok(())
     }
 
     pub(crate) fn leave(&self) {
-        let mut counted = self.0.lock();
-        counted.entries = counted.entries.saturating_sub(1);
+        let mut counts = self.0.lock();
+        counts.entries = counts.entries.saturating_sub(1);
     }
 
     /// Why a step that wanted to leave more has failed. One that got over it has, too: what it wrote instead must not
     /// be kept as what it writes.
     pub(crate) fn failure(&self) -> Option<Error> {
-        let counted = self.0.lock();
-        let OutputLimits { bytes, entries } = counted.limits;
-        Some(match counted.passed? {
-            Passed::Bytes => {
+        let counts = self.0.lock();
+        let OutputLimits { bytes, entries } = counts.limits;
+        Some(match counts.passed? {
+            PassedLimit::Bytes => {
                 Error::failed(format!("the step writes more than the {} that it may leave", ByteCount(bytes)))
                     .hint("let it write less, or raise steps.output")
             }
-            Passed::Entries => {
+            PassedLimit::Entries => {
                 Error::failed(format!("the step makes more than the {entries} files that it may leave"))
                     .hint("pack them into one, or raise steps.output-files")
             }
@@ -120,10 +120,10 @@ mod tests {
         usage.shrink(4);
         assert_eq!(usage.grow(4), Ok(()));
         assert!(usage.failure().is_none());
-        assert_eq!(usage.grow(1), Err(Full));
-        assert_eq!(usage.grow(u64::MAX), Err(Full));
+        assert_eq!(usage.grow(1), Err(QuotaExceeded));
+        assert_eq!(usage.grow(u64::MAX), Err(QuotaExceeded));
         assert_eq!(usage.enter(), Ok(()));
-        assert_eq!(usage.enter(), Err(Full));
+        assert_eq!(usage.enter(), Err(QuotaExceeded));
         usage.leave();
         assert_eq!(usage.enter(), Ok(()));
         let failure = usage.failure().unwrap();

@@ -13,25 +13,25 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, StreamResult};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError};
 
-use super::Node;
-use super::quota::Full;
+use super::FileNode;
+use super::quota::QuotaExceeded;
 
 /// Bytes that are read or written at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-impl From<Full> for io::Error {
-    fn from(_: Full) -> Self {
+impl From<QuotaExceeded> for io::Error {
+    fn from(_: QuotaExceeded) -> Self {
         Self::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error())
     }
 }
 
 /// Reads a file from some place on.
-pub(super) struct Reader {
+pub(super) struct FileReader {
     pub(super) file: Arc<File>,
     pub(super) position: u64,
 }
 
-impl Reader {
+impl FileReader {
     fn next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = loop {
             match self.file.read_at(buffer, self.position) {
@@ -45,11 +45,11 @@ impl Reader {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Reader {
+impl Pollable for FileReader {
     async fn ready(&mut self) {}
 }
 
-impl InputStream for Reader {
+impl InputStream for FileReader {
     fn read(&mut self, size: usize) -> Result<Bytes, StreamError> {
         let mut buffer = BytesMut::zeroed(size.min(PIECE_BYTES));
         match self.next(&mut buffer) {
@@ -64,14 +64,14 @@ impl InputStream for Reader {
 }
 
 /// Writes a file, from some place on or at its end.
-pub(super) struct Writer {
+pub(super) struct FileWriter {
     pub(super) file: Arc<File>,
-    pub(super) node: Arc<Node>,
+    pub(super) node: Arc<FileNode>,
     /// None for its end.
     pub(super) position: Option<u64>,
 }
 
-impl Writer {
+impl FileWriter {
     fn next(&mut self, bytes: &[u8]) -> io::Result<()> {
         let start = self.position.map_or_else(|| self.file.metadata().map(|data| data.len()), Ok)?;
         let end = start.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
@@ -83,11 +83,11 @@ impl Writer {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Writer {
+impl Pollable for FileWriter {
     async fn ready(&mut self) {}
 }
 
-impl OutputStream for Writer {
+impl OutputStream for FileWriter {
     fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
         self.next(&bytes).map_err(|error| StreamError::LastOperationFailed(error.into()))
     }
@@ -101,16 +101,16 @@ impl OutputStream for Writer {
     }
 }
 
-/// How a stream of WASI 0.3 ended, told once.
-pub(super) struct Ended<E>(Option<oneshot::Sender<Result<(), E>>>);
+/// Reports how a stream of WASI 0.3 ended, once.
+pub(super) struct EndSignal<E>(Option<oneshot::Sender<Result<(), E>>>);
 
-impl<E> Ended<E> {
+impl<E> EndSignal<E> {
     pub(super) fn new() -> (Self, oneshot::Receiver<Result<(), E>>) {
         let (sender, receiver) = oneshot::channel();
         (Self(Some(sender)), receiver)
     }
 
-    pub(super) fn tell(&mut self, how: Result<(), E>) {
+    pub(super) fn send(&mut self, how: Result<(), E>) {
         if let Some(sender) = self.0.take() {
             // Whoever does not want to know has dropped its end.
             let _ = sender.send(how);
@@ -118,19 +118,19 @@ impl<E> Ended<E> {
     }
 }
 
-impl<E> Drop for Ended<E> {
+impl<E> Drop for EndSignal<E> {
     fn drop(&mut self) {
-        self.tell(Ok(()));
+        self.send(Ok(()));
     }
 }
 
 /// A stream of WASI 0.3 out of a file.
-pub(super) struct Produced<E> {
-    pub(super) reader: Reader,
-    pub(super) ended: Ended<E>,
+pub(super) struct FileProducer<E> {
+    pub(super) reader: FileReader,
+    pub(super) ended: EndSignal<E>,
 }
 
-impl<D, E: From<io::Error> + Send + Unpin + 'static> StreamProducer<D> for Produced<E> {
+impl<D, E: From<io::Error> + Send + Unpin + 'static> StreamProducer<D> for FileProducer<E> {
     type Item = u8;
     type Buffer = BytesMut;
 
@@ -152,7 +152,7 @@ impl<D, E: From<io::Error> + Send + Unpin + 'static> StreamProducer<D> for Produ
                 StreamResult::Completed
             }
             Err(error) => {
-                self.ended.tell(Err(error.into()));
+                self.ended.send(Err(error.into()));
                 StreamResult::Dropped
             }
         }))
@@ -160,12 +160,12 @@ impl<D, E: From<io::Error> + Send + Unpin + 'static> StreamProducer<D> for Produ
 }
 
 /// A stream of WASI 0.3 into a file.
-pub(super) struct Consumed<E> {
-    pub(super) writer: Writer,
-    pub(super) ended: Ended<E>,
+pub(super) struct FileConsumer<E> {
+    pub(super) writer: FileWriter,
+    pub(super) ended: EndSignal<E>,
 }
 
-impl<D, E: From<io::Error> + Send + Unpin + 'static> StreamConsumer<D> for Consumed<E> {
+impl<D, E: From<io::Error> + Send + Unpin + 'static> StreamConsumer<D> for FileConsumer<E> {
     type Item = u8;
 
     fn poll_consume(
@@ -184,7 +184,7 @@ impl<D, E: From<io::Error> + Send + Unpin + 'static> StreamConsumer<D> for Consu
                 StreamResult::Completed
             }
             Err(error) => {
-                self.ended.tell(Err(error.into()));
+                self.ended.send(Err(error.into()));
                 StreamResult::Dropped
             }
         }))

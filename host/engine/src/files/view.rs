@@ -12,9 +12,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{FsError, FsResult};
 
-use super::quota::Full;
-use super::streams::{Reader, Writer};
-use super::{Node, STANDING, StepFiles};
+use super::quota::QuotaExceeded;
+use super::streams::{FileReader, FileWriter};
+use super::{FileNode, STEP_TIME, StepFiles};
 
 /// The files of a guest while a call works on them.
 pub(crate) struct FilesView<'a> {
@@ -30,16 +30,16 @@ impl HasData for ToFiles {
 }
 
 /// A handle that a call has for as long as it takes.
-pub(super) type Handle = Resource<Descriptor>;
+pub(super) type DescriptorHandle = Resource<Descriptor>;
 
-impl From<Full> for FsError {
-    fn from(_: Full) -> Self {
+impl From<QuotaExceeded> for FsError {
+    fn from(_: QuotaExceeded) -> Self {
         ErrorCode::InsufficientSpace.into()
     }
 }
 
 /// The same handle for another call.
-fn same(handle: &Handle) -> Handle {
+fn same(handle: &DescriptorHandle) -> DescriptorHandle {
     Resource::new_borrow(handle.rep())
 }
 
@@ -50,16 +50,16 @@ pub(super) fn now<T>(call: impl Future<Output = FsResult<T>>) -> FsResult<T> {
 }
 
 impl FilesView<'_> {
-    fn identity(&mut self, handle: &Handle) -> FsResult<u64> {
+    fn identity(&mut self, handle: &DescriptorHandle) -> FsResult<u64> {
         Ok(now(self.inner.metadata_hash(same(handle)))?.lower)
     }
 
-    fn identity_at(&mut self, handle: &Handle, flags: PathFlags, path: &str) -> FsResult<u64> {
+    fn identity_at(&mut self, handle: &DescriptorHandle, flags: PathFlags, path: &str) -> FsResult<u64> {
         Ok(now(self.inner.metadata_hash_at(same(handle), flags, path.to_owned()))?.lower)
     }
 
     /// The file behind a handle.
-    fn node(&mut self, handle: &Handle) -> FsResult<Arc<Node>> {
+    fn node(&mut self, handle: &DescriptorHandle) -> FsResult<Arc<FileNode>> {
         if let Some(node) = self.files.open.get(&handle.rep()) {
             return Ok(node.clone());
         }
@@ -69,12 +69,17 @@ impl FilesView<'_> {
         Ok(node)
     }
 
-    fn node_at(&mut self, handle: &Handle, flags: PathFlags, path: &str) -> FsResult<Arc<Node>> {
+    fn node_at(
+        &mut self,
+        handle: &DescriptorHandle,
+        flags: PathFlags,
+        path: &str,
+    ) -> FsResult<Arc<FileNode>> {
         let identity = self.identity_at(handle, flags, path)?;
         Ok(self.files.node(identity))
     }
 
-    pub(super) fn stat(&mut self, handle: &Handle) -> FsResult<DescriptorStat> {
+    pub(super) fn stat(&mut self, handle: &DescriptorHandle) -> FsResult<DescriptorStat> {
         let found = now(self.inner.stat(same(handle)))?;
         let node = self.node(handle)?;
         Ok(seen(found, &node))
@@ -82,7 +87,7 @@ impl FilesView<'_> {
 
     pub(super) fn stat_at(
         &mut self,
-        handle: &Handle,
+        handle: &DescriptorHandle,
         flags: PathFlags,
         path: String,
     ) -> FsResult<DescriptorStat> {
@@ -91,13 +96,13 @@ impl FilesView<'_> {
         Ok(seen(found, &node))
     }
 
-    pub(super) fn hash(&mut self, handle: &Handle) -> FsResult<MetadataHashValue> {
+    pub(super) fn hash(&mut self, handle: &DescriptorHandle) -> FsResult<MetadataHashValue> {
         Ok(hash_of(&*self.node(handle)?))
     }
 
     pub(super) fn hash_at(
         &mut self,
-        handle: &Handle,
+        handle: &DescriptorHandle,
         flags: PathFlags,
         path: &str,
     ) -> FsResult<MetadataHashValue> {
@@ -106,7 +111,7 @@ impl FilesView<'_> {
 
     pub(super) fn set_times(
         &mut self,
-        handle: &Handle,
+        handle: &DescriptorHandle,
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
@@ -118,7 +123,7 @@ impl FilesView<'_> {
 
     pub(super) fn set_times_at(
         &mut self,
-        handle: &Handle,
+        handle: &DescriptorHandle,
         flags: PathFlags,
         path: String,
         accessed: NewTimestamp,
@@ -131,13 +136,13 @@ impl FilesView<'_> {
         Ok(())
     }
 
-    pub(super) fn set_size(&mut self, handle: &Handle, size_bytes: u64) -> FsResult<()> {
+    pub(super) fn set_size(&mut self, handle: &DescriptorHandle, size_bytes: u64) -> FsResult<()> {
         self.writable(handle)?;
         self.node(handle)?.resize(size_bytes)?;
         now(self.inner.set_size(same(handle), size_bytes))
     }
 
-    pub(super) fn write(&mut self, handle: &Handle, bytes: Vec<u8>, offset: u64) -> FsResult<u64> {
+    pub(super) fn write(&mut self, handle: &DescriptorHandle, bytes: Vec<u8>, offset: u64) -> FsResult<u64> {
         self.writable(handle)?;
         let end = offset.checked_add(bytes.len() as u64).ok_or(ErrorCode::FileTooLarge)?;
         self.node(handle)?.grow_to(end)?;
@@ -145,7 +150,7 @@ impl FilesView<'_> {
     }
 
     /// What is listed is in the order of its names.
-    pub(super) fn entries(&mut self, handle: &Handle) -> FsResult<Vec<DirectoryEntry>> {
+    pub(super) fn entries(&mut self, handle: &DescriptorHandle) -> FsResult<Vec<DirectoryEntry>> {
         let found = now(self.inner.read_directory(same(handle)))?;
         let found = self.inner.table.delete(found)?;
         let mut entries = found.into_iter().collect::<FsResult<Vec<_>>>()?;
@@ -153,20 +158,25 @@ impl FilesView<'_> {
         Ok(entries)
     }
 
-    pub(super) fn create_directory_at(&mut self, handle: &Handle, path: String) -> FsResult<()> {
+    pub(super) fn create_directory_at(&mut self, handle: &DescriptorHandle, path: String) -> FsResult<()> {
         self.entering(|view| now(view.inner.create_directory_at(same(handle), path)))
     }
 
-    pub(super) fn symlink_at(&mut self, handle: &Handle, target: String, path: String) -> FsResult<()> {
+    pub(super) fn symlink_at(
+        &mut self,
+        handle: &DescriptorHandle,
+        target: String,
+        path: String,
+    ) -> FsResult<()> {
         self.entering(|view| now(view.inner.symlink_at(same(handle), target, path)))
     }
 
     pub(super) fn link_at(
         &mut self,
-        handle: &Handle,
+        handle: &DescriptorHandle,
         flags: PathFlags,
         path: String,
-        new: &Handle,
+        new: &DescriptorHandle,
         new_path: String,
     ) -> FsResult<()> {
         self.entering(|view| now(view.inner.link_at(same(handle), flags, path, same(new), new_path)))
@@ -184,12 +194,12 @@ impl FilesView<'_> {
 
     pub(super) fn open_at(
         &mut self,
-        handle: &Handle,
+        handle: &DescriptorHandle,
         path_flags: PathFlags,
         path: String,
         how: OpenFlags,
         flags: DescriptorFlags,
-    ) -> FsResult<Handle> {
+    ) -> FsResult<DescriptorHandle> {
         let makes = how.contains(OpenFlags::CREATE) && self.identity_at(handle, path_flags, &path).is_err();
         let open = |view: &mut Self| now(view.inner.open_at(same(handle), path_flags, path, how, flags));
         let opened = if makes { self.entering(open)? } else { open(self)? };
@@ -200,19 +210,19 @@ impl FilesView<'_> {
         Ok(opened)
     }
 
-    pub(super) fn drop(&mut self, handle: Handle) -> wasmtime::Result<()> {
+    pub(super) fn drop(&mut self, handle: DescriptorHandle) -> wasmtime::Result<()> {
         self.files.open.remove(&handle.rep());
         HostDescriptor::drop(&mut self.inner, handle)
     }
 
-    pub(super) fn unlink_file_at(&mut self, handle: &Handle, path: String) -> FsResult<()> {
+    pub(super) fn unlink_file_at(&mut self, handle: &DescriptorHandle, path: String) -> FsResult<()> {
         let last = self.last_name(handle, &path);
         now(self.inner.unlink_file_at(same(handle), path))?;
         self.left(last);
         Ok(())
     }
 
-    pub(super) fn remove_directory_at(&mut self, handle: &Handle, path: String) -> FsResult<()> {
+    pub(super) fn remove_directory_at(&mut self, handle: &DescriptorHandle, path: String) -> FsResult<()> {
         let last = self.last_name(handle, &path);
         self.remove_folder(handle, path)?;
         self.left(last);
@@ -221,7 +231,7 @@ impl FilesView<'_> {
 
     /// Removes a folder of the host. A slash at the end of its path says once more that it is one, as in POSIX; wasmtime
     /// takes it for a wrong path.
-    pub(super) fn remove_folder(&mut self, handle: &Handle, mut path: String) -> FsResult<()> {
+    pub(super) fn remove_folder(&mut self, handle: &DescriptorHandle, mut path: String) -> FsResult<()> {
         match path.trim_end_matches('/').len() {
             // The root, or nothing at all.
             0 => {}
@@ -232,9 +242,9 @@ impl FilesView<'_> {
 
     pub(super) fn rename_at(
         &mut self,
-        handle: &Handle,
+        handle: &DescriptorHandle,
         path: String,
-        new: &Handle,
+        new: &DescriptorHandle,
         new_path: String,
     ) -> FsResult<()> {
         let replaced = self.identity_at(new, PathFlags::empty(), &new_path).ok();
@@ -250,7 +260,7 @@ impl FilesView<'_> {
     }
 
     /// The file of that name, where it has no other.
-    fn last_name(&mut self, handle: &Handle, path: &str) -> Option<u64> {
+    fn last_name(&mut self, handle: &DescriptorHandle, path: &str) -> Option<u64> {
         let found = now(self.inner.stat_at(same(handle), PathFlags::empty(), path.to_owned())).ok()?;
         let only = found.type_ == DescriptorType::Directory || found.link_count <= 1;
         self.identity_at(handle, PathFlags::empty(), path).ok().filter(|_| only)
@@ -264,25 +274,29 @@ impl FilesView<'_> {
         }
     }
 
-    pub(super) fn reader(&mut self, handle: &Handle, position: u64) -> FsResult<Reader> {
+    pub(super) fn reader(&mut self, handle: &DescriptorHandle, position: u64) -> FsResult<FileReader> {
         match self.inner.table.get(handle)? {
-            Descriptor::File(file) => Ok(Reader { file: file.file.clone(), position }),
+            Descriptor::File(file) => Ok(FileReader { file: file.file.clone(), position }),
             Descriptor::Dir(_) => Err(ErrorCode::IsDirectory.into()),
         }
     }
 
     /// Writes at `position`, or at the end.
-    pub(super) fn writer(&mut self, handle: &Handle, position: Option<u64>) -> FsResult<Writer> {
+    pub(super) fn writer(
+        &mut self,
+        handle: &DescriptorHandle,
+        position: Option<u64>,
+    ) -> FsResult<FileWriter> {
         self.writable(handle)?;
         let node = self.node(handle)?;
         match self.inner.table.get(handle)? {
-            Descriptor::File(file) => Ok(Writer { file: file.file.clone(), node, position }),
+            Descriptor::File(file) => Ok(FileWriter { file: file.file.clone(), node, position }),
             Descriptor::Dir(_) => Err(ErrorCode::BadDescriptor.into()),
         }
     }
 
     /// Fails where wasmtime would refuse to write, so that nothing is counted that is not written.
-    fn writable(&mut self, handle: &Handle) -> FsResult<()> {
+    fn writable(&mut self, handle: &DescriptorHandle) -> FsResult<()> {
         match self.inner.table.get(handle)? {
             Descriptor::File(file) if file.perms.write_not_permitted() => Err(ErrorCode::NotPermitted.into()),
             Descriptor::File(_) => Ok(()),
@@ -292,20 +306,20 @@ impl FilesView<'_> {
 }
 
 /// What is seen of a file. A folder's size and links tell of the host's file system.
-fn seen(found: DescriptorStat, node: &Node) -> DescriptorStat {
+fn seen(found: DescriptorStat, node: &FileNode) -> DescriptorStat {
     let folder = found.type_ == DescriptorType::Directory;
     let times = node.times();
     DescriptorStat {
         type_: found.type_,
         link_count: if folder { 1 } else { found.link_count },
         size: if folder { 0 } else { found.size },
-        data_access_timestamp: Some(times.accessed.unwrap_or(STANDING)),
-        data_modification_timestamp: Some(times.modified.unwrap_or(STANDING)),
-        status_change_timestamp: Some(STANDING),
+        data_access_timestamp: Some(times.accessed.unwrap_or(STEP_TIME)),
+        data_modification_timestamp: Some(times.modified.unwrap_or(STEP_TIME)),
+        status_change_timestamp: Some(STEP_TIME),
     }
 }
 
-fn hash_of(node: &Node) -> MetadataHashValue {
+fn hash_of(node: &FileNode) -> MetadataHashValue {
     MetadataHashValue { lower: node.number, upper: !node.number }
 }
 
@@ -313,7 +327,7 @@ fn hash_of(node: &Node) -> MetadataHashValue {
 fn time(new: NewTimestamp) -> FsResult<Option<Datetime>> {
     Ok(match new {
         NewTimestamp::NoChange => None,
-        NewTimestamp::Now => Some(STANDING),
+        NewTimestamp::Now => Some(STEP_TIME),
         NewTimestamp::Timestamp(time) if time.nanoseconds >= 1_000_000_000 => {
             return Err(ErrorCode::Invalid.into());
         }

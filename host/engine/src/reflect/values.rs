@@ -12,15 +12,15 @@ use serde_json::{Map, Number, Value, json};
 use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceAny, Val};
 
-use crate::capabilities::artifacts::Entry;
-use crate::guest::Guest;
+use crate::capabilities::artifacts::ArtifactEntry;
+use crate::guest::GuestState;
 
 /// The arguments of a call, from values by parameter name. What is optional may be left out.
 /// `media_types` has the places, as JSON pointers, of the artifacts among them.
 ///
 /// Fails with `Invalid` that names the parameter and the path inside of it.
 pub(crate) fn arguments<'a>(
-    store: &mut Store<Guest>,
+    store: &mut Store<GuestState>,
     function: &Function,
     given: impl Fn(&str) -> Option<&'a Value>,
     media_types: &BTreeMap<String, String>,
@@ -55,7 +55,7 @@ fn typed<'a>(value: &'a Value, at: &str, media_types: &BTreeMap<String, String>)
 }
 
 /// The value for a parameter of type `ty`.
-fn to_val(store: &mut Store<Guest>, ty: &Type, value: &Value) -> Result<Val> {
+fn to_val(store: &mut Store<GuestState>, ty: &Type, value: &Value) -> Result<Val> {
     let wrong = || Error::invalid(format!("expected {ty}, found {value}"));
     Ok(match (ty, value) {
         (Type::Bool, Value::Bool(flag)) => Val::Bool(*flag),
@@ -93,7 +93,7 @@ fn to_val(store: &mut Store<Guest>, ty: &Type, value: &Value) -> Result<Val> {
             Val::Option(Some(Box::new(to_val(store, inner, value)?)))
         }
         (Type::Result { ok, err }, Value::Object(map)) => {
-            let arm = |store: &mut Store<Guest>, ty: &Option<Box<Type>>, value: &Value| match ty {
+            let arm = |store: &mut Store<GuestState>, ty: &Option<Box<Type>>, value: &Value| match ty {
                 Some(ty) => to_val(store, ty, value).map(|value| Some(Box::new(value))),
                 None => Ok(None),
             };
@@ -135,7 +135,7 @@ fn float(value: &Value) -> Option<f64> {
     }
 }
 
-fn variant(store: &mut Store<Guest>, cases: &[Case], value: &Value) -> Option<Result<Val>> {
+fn variant(store: &mut Store<GuestState>, cases: &[Case], value: &Value) -> Option<Result<Val>> {
     let (name, payload) = match value {
         Value::String(name) => (name, &Value::Null),
         Value::Object(map) => map.iter().next()?,
@@ -150,7 +150,7 @@ fn variant(store: &mut Store<Guest>, cases: &[Case], value: &Value) -> Option<Re
 }
 
 /// A handle on an artifact that was handed in.
-fn artifact(store: &mut Store<Guest>, value: &Value) -> Result<ResourceAny> {
+fn artifact(store: &mut Store<GuestState>, value: &Value) -> Result<ResourceAny> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     let digest: Digest = text("digest").or(value.as_str()).unwrap_or_default().parse()?;
     let guest = store.data_mut();
@@ -158,7 +158,7 @@ fn artifact(store: &mut Store<Guest>, value: &Value) -> Result<ResourceAny> {
     let (Some(size), Some(media_type)) = (size, text("media-type")) else {
         return Err(Error::denied(format!("artifact {digest} was not handed to this step")));
     };
-    let entry = Entry { digest, size, media_type: media_type.to_owned() };
+    let entry = ArtifactEntry { digest, size, media_type: media_type.to_owned() };
     let handle: wasmtime::Result<Resource<eyot_world::Artifact>> = guest.push(entry);
     let any = handle.and_then(|handle| ResourceAny::try_from_resource(handle, store));
     any.map_err(|error| Error::exhausted(format!("no handle for artifact {digest}: {error:#}")))
@@ -166,7 +166,7 @@ fn artifact(store: &mut Store<Guest>, value: &Value) -> Result<ResourceAny> {
 
 /// The JSON form of a value of type `ty` that a guest returned. Artifacts are taken out of their
 /// handles, and stand in it with digest, size and media type.
-pub(crate) fn from_val(store: &mut Store<Guest>, ty: &Type, value: Val) -> Result<Value> {
+pub(crate) fn from_val(store: &mut Store<GuestState>, ty: &Type, value: Val) -> Result<Value> {
     Ok(match (ty, value) {
         (_, Val::Bool(flag)) => Value::Bool(flag),
         (_, Val::S8(number)) => number.into(),
@@ -218,7 +218,7 @@ pub(crate) fn from_val(store: &mut Store<Guest>, ty: &Type, value: Val) -> Resul
     })
 }
 
-fn record(store: &mut Store<Guest>, types: &[Field], fields: Vec<(String, Val)>) -> Result<Value> {
+fn record(store: &mut Store<GuestState>, types: &[Field], fields: Vec<(String, Val)>) -> Result<Value> {
     let mut map = Map::new();
     for (field, (name, value)) in types.iter().zip(fields) {
         map.insert(name, from_val(store, &field.ty, value)?);
@@ -256,11 +256,11 @@ fn from_float(number: f64) -> Value {
     Number::from_f64(number).map_or_else(|| Value::String(text.to_owned()), Value::Number)
 }
 
-fn take_artifact(store: &mut Store<Guest>, resource: ResourceAny) -> Result<Value> {
+fn take_artifact(store: &mut Store<GuestState>, resource: ResourceAny) -> Result<Value> {
     let entry = resource
         .try_into_resource::<eyot_world::Artifact>(&mut *store)
-        .and_then(|handle| store.data_mut().take::<_, Entry>(handle));
-    let Entry { digest, size, media_type } = entry.map_err(|error| {
+        .and_then(|handle| store.data_mut().take::<_, ArtifactEntry>(handle));
+    let ArtifactEntry { digest, size, media_type } = entry.map_err(|error| {
         Error::failed(format!("the component returned a handle that is no artifact of its own: {error:#}"))
     })?;
     Ok(json!({ "digest": digest, "size": size, "media-type": media_type }))

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result};
-use eyot_engine::{Arguments, Called, Reply, When};
+use eyot_engine::{CallArguments, CallOptions, CompletedCall, FunctionReply};
 use http::request;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -138,8 +138,8 @@ struct FunctionWork<'a> {
 }
 
 impl RequestWork for FunctionWork<'_> {
-    type Input = Arguments;
-    type Call = Arguments;
+    type Input = CallArguments;
+    type Call = CallArguments;
     type Answer = HttpResponse;
     type Failure = ErrorResponse;
     type Response = HttpResponse;
@@ -162,13 +162,13 @@ impl RequestWork for FunctionWork<'_> {
         &mut self,
         exchange: &mut Exchange,
         _: &DeploymentEntry,
-    ) -> Result<Arguments, ErrorResponse> {
+    ) -> Result<CallArguments, ErrorResponse> {
         let body = self.body.take().ok_or_else(|| Error::internal("the body was read already"))?;
         let received = read_body(self.gateway, exchange, self.headers, body, None).await?;
         exchange.timings.received = Some(Instant::now());
         self.is_long = received.len() > OFFLOAD_THRESHOLD_BYTES;
         Ok(if has_media_type(self.headers, header::CONTENT_TYPE, BYTES_TYPE) {
-            Arguments::Bytes(received.into())
+            CallArguments::Bytes(received.into())
         } else if self.is_long {
             self.gateway.offload(move || parse_arguments(&received)).await?
         } else {
@@ -176,7 +176,11 @@ impl RequestWork for FunctionWork<'_> {
         })
     }
 
-    fn select(&self, deployment: &DeploymentEntry, arguments: &Arguments) -> Result<Arc<ServingRevision>> {
+    fn select(
+        &self,
+        deployment: &DeploymentEntry,
+        arguments: &CallArguments,
+    ) -> Result<Arc<ServingRevision>> {
         select_revision(deployment, self.target.version.as_deref(), self.headers, arguments)
     }
 
@@ -184,8 +188,8 @@ impl RequestWork for FunctionWork<'_> {
         &mut self,
         _: &mut Exchange,
         revision: &ServingRevision,
-        arguments: Arguments,
-    ) -> Result<Arguments> {
+        arguments: CallArguments,
+    ) -> Result<CallArguments> {
         revision.functions()?;
         Ok(arguments)
     }
@@ -194,7 +198,7 @@ impl RequestWork for FunctionWork<'_> {
         self,
         exchange: &mut Exchange,
         revision: Arc<ServingRevision>,
-        arguments: Arguments,
+        arguments: CallArguments,
     ) -> Result<HttpResponse, ErrorResponse> {
         let EncodedReply { status, content_type, body, took } =
             self.call(exchange, &revision, arguments).await?;
@@ -218,22 +222,22 @@ impl FunctionWork<'_> {
         &self,
         exchange: &mut Exchange,
         revision: &ServingRevision,
-        arguments: Arguments,
+        arguments: CallArguments,
     ) -> Result<EncodedReply> {
         let keeps = exchange.captures();
         if keeps {
             let (name, arguments) = (self.function.to_owned(), arguments.clone());
             exchange.capture(CapturedCall::Function { name, arguments, reply: None });
         }
-        let when = When { deadline: exchange.deadline, aside: self.is_long };
+        let options = CallOptions { deadline: exchange.deadline, in_background: self.is_long };
         // Bytes as they are, not in base64.
         let bytes = has_media_type(self.headers, header::ACCEPT, BYTES_TYPE);
-        let then = move |Called { reply, spent }| {
+        let then = move |CompletedCall { reply, usage }| {
             let kept = keeps.then(|| reply.clone());
-            (EncodedReply::of(reply, bytes), kept, spent)
+            (EncodedReply::of(reply, bytes), kept, usage)
         };
-        let called = revision.functions()?.call_then(self.function, arguments, when, then).await;
-        exchange.record_work(called.as_ref().ok().map(|(_, _, spent)| *spent));
+        let called = revision.functions()?.call_then(self.function, arguments, options, then).await;
+        exchange.record_work(called.as_ref().ok().map(|(_, _, usage)| *usage));
         let (written, reply, _) = called?;
         exchange.capture_reply(reply);
         Ok(written)
@@ -250,16 +254,16 @@ struct EncodedReply {
 }
 
 impl EncodedReply {
-    fn of(reply: Reply, bytes: bool) -> Self {
+    fn of(reply: FunctionReply, bytes: bool) -> Self {
         const JSON_TYPE: &str = "application/json";
         let started = Instant::now();
         let (status, content_type, body) = match reply {
-            Reply::Value(value) => (StatusCode::OK, JSON_TYPE, value.to_string().into()),
-            Reply::Bytes(content) if bytes => (StatusCode::OK, BYTES_TYPE, content.into()),
-            Reply::Bytes(content) => {
+            FunctionReply::Value(value) => (StatusCode::OK, JSON_TYPE, value.to_string().into()),
+            FunctionReply::Bytes(content) if bytes => (StatusCode::OK, BYTES_TYPE, content.into()),
+            FunctionReply::Bytes(content) => {
                 (StatusCode::OK, JSON_TYPE, Value::String(STANDARD.encode(content)).to_string().into())
             }
-            Reply::Error(value) => {
+            FunctionReply::Error(value) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, JSON_TYPE, json!({ "error": value }).to_string().into())
             }
         };
@@ -277,9 +281,9 @@ fn has_media_type(headers: &HeaderMap, name: header::HeaderName, media_type: &st
 }
 
 /// A body of JSON: arguments by parameter name; none at all where there is no body.
-fn parse_arguments(body: &[u8]) -> Result<Arguments> {
+fn parse_arguments(body: &[u8]) -> Result<CallArguments> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Arguments::Values(Map::new()));
+        return Ok(CallArguments::Values(Map::new()));
     }
     let value: Value = serde_json::from_slice(body).map_err(|error| {
         Error::invalid(format!("the body cannot be read as JSON: {error}")).hint(
@@ -287,7 +291,7 @@ fn parse_arguments(body: &[u8]) -> Result<Arguments> {
         )
     })?;
     match value {
-        Value::Object(values) => Ok(Arguments::Values(values)),
+        Value::Object(values) => Ok(CallArguments::Values(values)),
         _ => Err(Error::invalid("the body is no JSON object")
             .hint("send an object with one field for each parameter")),
     }
@@ -298,12 +302,12 @@ fn select_revision(
     endpoint: &DeploymentEntry,
     version: Option<&str>,
     headers: &HeaderMap,
-    arguments: &Arguments,
+    arguments: &CallArguments,
 ) -> Result<Arc<ServingRevision>> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
     let argument = |name: &str| match arguments {
-        Arguments::Bytes(_) => None,
-        Arguments::Values(values) => values.get(name).map(|value| match value {
+        CallArguments::Bytes(_) => None,
+        CallArguments::Values(values) => values.get(name).map(|value| match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         }),

@@ -47,7 +47,7 @@ pub(super) async fn run(
     }
     let ask = Ask { deadline: exchange.deadline, priority };
     let predicted = revision.predictor()?.predict(inputs, ask).await;
-    exchange.record_work(predicted.as_ref().ok().map(|predicted| predicted.spent));
+    exchange.record_work(predicted.as_ref().ok().map(|predicted| predicted.usage));
     let outputs = predicted?.outputs;
     exchange.capture_outputs(&outputs);
     Ok(Prediction { live: revision, id, outputs, chosen, non_finite })

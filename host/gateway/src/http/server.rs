@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use eyot_core::{Error, Name, Result, config};
 use eyot_deploy::{Route, Traffic};
-use eyot_engine::Lane;
+use eyot_engine::BackgroundExecutor;
 use eyot_http::{Buffers, Connections, Guard, Listener, tls_acceptor};
 use eyot_nn::{Models, RanOn};
 use tokio::net::TcpListener;
@@ -27,9 +27,9 @@ use crate::telemetry::spans::SpanExporter;
 pub struct Gateway(Arc<GatewayState>);
 
 impl Gateway {
-    /// Serves nothing yet. What is long work even to read or to write is worked on in `lane`.
-    pub fn new(config: config::Gateway, lane: Arc<Lane>) -> Self {
-        Self(Arc::new(GatewayState::new(config, lane)))
+    /// Serves nothing yet. What is long work even to read or to write is worked on in `background_executor`.
+    pub fn new(config: config::Gateway, background_executor: Arc<BackgroundExecutor>) -> Self {
+        Self(Arc::new(GatewayState::new(config, background_executor)))
     }
 
     /// Tells of these models in its metrics; of the first that it is given.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Result, config};
-use eyot_engine::Streamed;
+use eyot_engine::StreamedBody;
 use eyot_http::PacedBody;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header, request};
@@ -45,7 +45,7 @@ struct HttpWork<'a> {
 impl RequestWork for HttpWork<'_> {
     type Input = ();
     type Call = ();
-    type Answer = Response<Streamed>;
+    type Answer = Response<StreamedBody>;
     type Failure = Error;
     type Response = Response<ResponseBody>;
 
@@ -87,7 +87,7 @@ impl RequestWork for HttpWork<'_> {
         exchange: &mut Exchange,
         revision: Arc<ServingRevision>,
         (): (),
-    ) -> Result<Response<Streamed>> {
+    ) -> Result<Response<StreamedBody>> {
         let Self { gateway, found, request } = self;
         let (parts, body) = request.into_parts();
         let request = guest_request(gateway, exchange, &found, parts)?;
@@ -101,7 +101,7 @@ impl RequestWork for HttpWork<'_> {
         answered
     }
 
-    fn respond(mut exchange: Exchange, attempted: Result<Response<Streamed>>) -> Response<ResponseBody> {
+    fn respond(mut exchange: Exchange, attempted: Result<Response<StreamedBody>>) -> Response<ResponseBody> {
         let (traceparent, id) =
             (answers::traceparent(&exchange), HeaderValue::try_from(exchange.id.as_str()).ok());
         let mut answer = match attempted {
@@ -162,13 +162,13 @@ fn guest_request(
 /// A component's answer as it goes out. The exchange ends with it: well or broken off, or, where it is dropped
 /// before, as one whose client has gone. Until then it keeps its place among the requests that the revision works on.
 struct WatchedBody {
-    inner: Streamed,
+    inner: StreamedBody,
     exchange: Exchange,
     failed: bool,
 }
 
 impl WatchedBody {
-    fn new(inner: Streamed, exchange: Exchange, failed: bool) -> Self {
+    fn new(inner: StreamedBody, exchange: Exchange, failed: bool) -> Self {
         let is_empty = inner.is_end_stream();
         let mut watched = Self { inner, exchange, failed };
         // Nobody asks an empty body for its parts.
@@ -251,7 +251,7 @@ mod tests {
     }
 
     /// A body of these parts, which breaks off after them or not.
-    fn body(parts: &[&'static str], breaks: bool) -> Streamed {
+    fn body(parts: &[&'static str], breaks: bool) -> StreamedBody {
         let parts = parts.iter().map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes()))));
         let broken = breaks.then(|| Err(BodyError::from("broken")));
         StreamBody::new(stream::iter(parts.chain(broken).collect::<Vec<_>>())).boxed_unsync()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use eyot_core::{Digest, Error, Name, Result};
 use eyot_deploy::{Route, Traffic};
-use eyot_engine::{Census, Functions, Web};
+use eyot_engine::{HttpComponent, InstanceStats, JsonFunctions};
 use eyot_nn::{Pin, RanOn};
 
 use crate::Predictor;
@@ -29,9 +29,9 @@ pub struct LoadedRevision {
     /// What answers tensors, if it does.
     pub predictor: Option<Arc<dyn Predictor>>,
     /// What is called with JSON, if it has such functions.
-    pub functions: Option<Arc<Functions>>,
+    pub functions: Option<Arc<JsonFunctions>>,
     /// What answers HTTP itself, if it does.
-    pub web: Option<Arc<Web>>,
+    pub web: Option<Arc<HttpComponent>>,
     /// The requests that are for `web`.
     pub routes: Vec<Route>,
     /// How long a request may take, waiting included.
@@ -70,7 +70,7 @@ impl ServingRevision {
     }
 
     /// What is called with JSON. Fails with `NotFound` that says what answers instead.
-    pub(crate) fn functions(&self) -> Result<&Arc<Functions>> {
+    pub(crate) fn functions(&self) -> Result<&Arc<JsonFunctions>> {
         self.revision.functions.as_ref().ok_or_else(|| {
             let name = &self.revision.deployment;
             Error::not_found(format!("'{name}' has no functions to call")).hint(
@@ -83,7 +83,7 @@ impl ServingRevision {
     }
 
     /// What answers HTTP. Fails with `NotFound` where this revision has no such thing.
-    pub(crate) fn web(&self) -> Result<&Arc<Web>> {
+    pub(crate) fn web(&self) -> Result<&Arc<HttpComponent>> {
         self.revision.web.as_ref().ok_or_else(|| {
             let (name, revision) = (&self.revision.deployment, self.revision.revision);
             Error::not_found(format!("revision {revision} of '{name}' answers no HTTP"))
@@ -92,12 +92,12 @@ impl ServingRevision {
     }
 
     /// Its component's instances, if it has one.
-    pub(crate) fn census(&self) -> Option<Census> {
+    pub(crate) fn instance_stats(&self) -> Option<InstanceStats> {
         let LoadedRevision { predictor, functions, web, .. } = &self.revision;
         let tensors = predictor.as_ref().and_then(|predictor| predictor.instances());
         tensors
-            .or_else(|| functions.as_ref().map(|functions| functions.census()))
-            .or_else(|| web.as_ref().map(|web| web.census()))
+            .or_else(|| functions.as_ref().map(|functions| functions.stats()))
+            .or_else(|| web.as_ref().map(|web| web.stats()))
     }
 
     /// What each of its models runs on.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Kind, Result};
-use eyot_engine::{Arguments, Reply, Spent};
+use eyot_engine::{CallArguments, FunctionReply, InferenceUsage};
 use eyot_nn::NamedTensor;
 
 use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
@@ -43,7 +43,7 @@ pub(crate) struct Exchange {
     pub(crate) timings: ExchangeTimings,
     pub(crate) sizes: BodySizes,
     /// What its inferences took, once it was worked on.
-    pub(crate) usage: Option<Spent>,
+    pub(crate) usage: Option<InferenceUsage>,
     /// When it must be answered, from the moment that its revision is known.
     pub(crate) deadline: Option<Instant>,
     /// The name that was asked for, where nothing of that name serves.
@@ -106,7 +106,7 @@ pub(crate) enum ExchangeOutcome {
 #[derive(Clone, Debug)]
 pub(crate) enum CapturedCall {
     Prediction { inputs: Vec<NamedTensor>, outputs: Option<Vec<NamedTensor>> },
-    Function { name: String, arguments: Arguments, reply: Option<Reply> },
+    Function { name: String, arguments: CallArguments, reply: Option<FunctionReply> },
 }
 
 impl CapturedCall {
@@ -202,7 +202,7 @@ impl Exchange {
     }
 
     /// The work is done, for better or worse. What it was done with may serve the next request.
-    pub(crate) fn record_work(&mut self, usage: Option<Spent>) {
+    pub(crate) fn record_work(&mut self, usage: Option<InferenceUsage>) {
         self.timings.work = self.timings.admission.map(|(_, begun)| begun.elapsed());
         self.usage = usage;
         self.release();
@@ -240,7 +240,7 @@ impl Exchange {
     }
 
     /// Keeps what a function answered beside what it was called with.
-    pub(crate) fn capture_reply(&mut self, answered: Option<Reply>) {
+    pub(crate) fn capture_reply(&mut self, answered: Option<FunctionReply>) {
         if let Some(CapturedCall::Function { reply, .. }) = self.captured.as_mut().and_then(Arc::get_mut) {
             *reply = answered;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use eyot_core::Result;
-use eyot_engine::{Answer, Census, Handler, Spent};
+use eyot_engine::{HandlerOutput, InferenceUsage, InstanceStats, PredictionHandler};
 use eyot_nn::{Ask, Inferred, LoadedModel, NamedTensor, RanOn, Signature};
 
 /// What answers predictions.
@@ -21,14 +21,14 @@ pub trait Predictor: Send + Sync + 'static {
     fn ran_on(&self) -> BTreeMap<String, RanOn>;
 
     /// The instances of its component, if it has one.
-    fn instances(&self) -> Option<Census>;
+    fn instances(&self) -> Option<InstanceStats>;
 }
 
 /// An answer, and what its inferences took.
 #[derive(Clone, Debug, Default)]
 pub struct PredictorOutput {
     pub outputs: Vec<NamedTensor>,
-    pub spent: Spent,
+    pub usage: InferenceUsage,
 }
 
 /// The built-in handler: a model alone, as it is.
@@ -48,26 +48,35 @@ impl Predictor for ModelPredictor {
 
     async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
         let Inferred { outputs, queued, computed, batch } = self.0.infer_as(inputs, ask).await?;
-        Ok(PredictorOutput { outputs, spent: Spent { inferences: 1, queued, computed, batch, at_once: 1 } })
+        Ok(PredictorOutput {
+            outputs,
+            usage: InferenceUsage {
+                inferences: 1,
+                queue_time: queued,
+                compute_time: computed,
+                max_batch_size: batch,
+                max_in_flight: 1,
+            },
+        })
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {
         BTreeMap::from([("model".to_owned(), self.0.ran_on())])
     }
 
-    fn instances(&self) -> Option<Census> {
+    fn instances(&self) -> Option<InstanceStats> {
         None
     }
 }
 
 /// A component with the models it was granted.
 pub struct ComponentPredictor {
-    handler: Arc<Handler>,
+    handler: Arc<PredictionHandler>,
     ran_on: BTreeMap<String, RanOn>,
 }
 
 impl ComponentPredictor {
-    pub fn new(handler: Arc<Handler>, ran_on: BTreeMap<String, RanOn>) -> Self {
+    pub fn new(handler: Arc<PredictionHandler>, ran_on: BTreeMap<String, RanOn>) -> Self {
         Self { handler, ran_on }
     }
 }
@@ -79,15 +88,15 @@ impl Predictor for ComponentPredictor {
     }
 
     async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
-        let Answer { outputs, spent } = self.handler.answer_as(inputs, ask).await?;
-        Ok(PredictorOutput { outputs, spent })
+        let HandlerOutput { outputs, usage } = self.handler.answer_as(inputs, ask).await?;
+        Ok(PredictorOutput { outputs, usage })
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {
         self.ran_on.clone()
     }
 
-    fn instances(&self) -> Option<Census> {
-        Some(self.handler.census())
+    fn instances(&self) -> Option<InstanceStats> {
+        Some(self.handler.stats())
     }
 }

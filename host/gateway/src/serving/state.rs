@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use eyot_core::{Error, Result, config};
-use eyot_engine::Lane;
+use eyot_engine::BackgroundExecutor;
 use eyot_nn::Models;
 use http::{HeaderMap, header};
 use parking_lot::RwLock;
@@ -25,7 +25,7 @@ pub(crate) struct GatewayState {
     pub(crate) revisions: RouteTable,
     pub(crate) draining: AtomicBool,
     /// For work that takes long.
-    lane: Arc<Lane>,
+    background_executor: Arc<BackgroundExecutor>,
     /// Counts changes of what serves, for those who watch.
     changes: watch::Sender<u64>,
     /// Empty again when serving ends: the repository leads back here.
@@ -39,7 +39,7 @@ pub(crate) struct GatewayState {
 
 impl GatewayState {
     /// Serves nothing yet.
-    pub(crate) fn new(config: config::Gateway, lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(config: config::Gateway, background_executor: Arc<BackgroundExecutor>) -> Self {
         let (changes, _) = watch::channel(0);
         let collects_traces = !config.otlp_endpoint.is_empty();
         let trace_sampler = collects_traces.then(|| ShareSampler::new(config.trace_share));
@@ -47,7 +47,7 @@ impl GatewayState {
             config,
             revisions: RouteTable::default(),
             draining: AtomicBool::new(false),
-            lane,
+            background_executor,
             changes,
             repository: RwLock::default(),
             models: OnceLock::new(),
@@ -58,7 +58,7 @@ impl GatewayState {
 
     /// Does what takes long where it keeps no other request waiting.
     pub(crate) async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        self.lane.run(async { work() }).await
+        self.background_executor.run(async { work() }).await
     }
 
     /// The deployment of that name; `NotFound` lists those there are.

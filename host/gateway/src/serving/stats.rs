@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use eyot_core::{Clock as _, Kind, SystemClock};
-use eyot_engine::Spent;
+use eyot_engine::InferenceUsage;
 
 /// The upper bounds of a histogram's buckets; what is longer is in a last one of its own.
 pub(crate) const DURATION_BOUNDS: [Duration; 18] = [
@@ -125,7 +125,7 @@ pub(crate) struct RevisionStats {
     pub(crate) inference: DurationHistogram,
     pub(crate) batches: CountHistogram,
     /// Inferences of one prediction under way at the same time.
-    pub(crate) at_once: CountHistogram,
+    pub(crate) max_in_flight: CountHistogram,
     pub(crate) encode: DurationHistogram,
     pub(crate) shadowed: ShadowCounts,
     last: AtomicU64,
@@ -133,15 +133,15 @@ pub(crate) struct RevisionStats {
 
 impl RevisionStats {
     /// A prediction has ended, and what is known of its inferences if it went well.
-    pub(crate) fn record_prediction(&self, took: Duration, spent: Option<Spent>) {
+    pub(crate) fn record_prediction(&self, took: Duration, usage: Option<InferenceUsage>) {
         self.prediction.add(took);
-        let Some(spent) = spent else { return };
-        self.guest.add(took.saturating_sub(spent.queued + spent.computed));
-        if spent.inferences > 0 {
-            self.model_queue.add(spent.queued);
-            self.inference.add(spent.computed);
-            self.batches.add(spent.batch);
-            self.at_once.add(spent.at_once);
+        let Some(usage) = usage else { return };
+        self.guest.add(took.saturating_sub(usage.queue_time + usage.compute_time));
+        if usage.inferences > 0 {
+            self.model_queue.add(usage.queue_time);
+            self.inference.add(usage.compute_time);
+            self.batches.add(usage.max_batch_size);
+            self.max_in_flight.add(usage.max_in_flight);
         }
     }
 

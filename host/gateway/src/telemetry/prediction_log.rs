@@ -13,7 +13,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use eyot_core::{Clock as _, Error, Name, Result, ResultExt, SystemClock};
-use eyot_engine::{Arguments, Reply};
+use eyot_engine::{CallArguments, FunctionReply};
 use eyot_nn::{DataType, NamedTensor};
 use serde_json::{Value, json};
 
@@ -166,13 +166,13 @@ fn line(told: &LoggedCall) -> Vec<u8> {
         CapturedCall::Function { name, arguments, reply } => {
             field("function", &|line| value(line, &Value::from(name.as_str())));
             match arguments {
-                Arguments::Values(values) => field("arguments", &|line| value(line, &json!(values))),
-                Arguments::Bytes(given) => field("arguments", &|line| bytes(line, given)),
+                CallArguments::Values(values) => field("arguments", &|line| value(line, &json!(values))),
+                CallArguments::Bytes(given) => field("arguments", &|line| bytes(line, given)),
             }
             match reply {
-                Some(Reply::Value(given)) => field("reply", &|line| value(line, given)),
-                Some(Reply::Bytes(given)) => field("reply", &|line| bytes(line, given)),
-                Some(Reply::Error(given)) => field("refusal", &|line| value(line, given)),
+                Some(FunctionReply::Value(given)) => field("reply", &|line| value(line, given)),
+                Some(FunctionReply::Bytes(given)) => field("reply", &|line| bytes(line, given)),
+                Some(FunctionReply::Error(given)) => field("refusal", &|line| value(line, given)),
                 None => {}
             }
         }
@@ -301,29 +301,29 @@ mod tests {
 
     #[test]
     fn calls_of_functions_are_told_as_they_were_made() {
-        let values = |value: Value| Arguments::Values(value.as_object().unwrap().clone());
+        let values = |value: Value| CallArguments::Values(value.as_object().unwrap().clone());
         let long = "x".repeat(MAX_SHOWN_BYTES);
         for (arguments, reply, expected) in [
             (
                 values(json!({"a": [1, null]})),
-                Ok(Reply::Value(json!(2.5))),
+                Ok(FunctionReply::Value(json!(2.5))),
                 r#""arguments":{"a":[1,null]},"reply":2.5}"#,
             ),
             (
-                Arguments::Bytes(vec![0, 255]),
-                Ok(Reply::Bytes(vec![1])),
+                CallArguments::Bytes(vec![0, 255]),
+                Ok(FunctionReply::Bytes(vec![1])),
                 r#""arguments":{"base64":"AP8="},"reply":{"base64":"AQ=="}}"#,
             ),
-            (values(json!({})), Ok(Reply::Error(json!("no"))), r#""arguments":{},"refusal":"no"}"#),
+            (values(json!({})), Ok(FunctionReply::Error(json!("no"))), r#""arguments":{},"refusal":"no"}"#),
             (values(json!({})), Err("it \"broke\"".to_owned()), r#""arguments":{},"error":"it \"broke\""}"#),
             (
                 values(json!({})),
-                Ok(Reply::Value(json!(long))),
+                Ok(FunctionReply::Value(json!(long))),
                 r#""arguments":{},"reply":{"characters":65538}}"#,
             ),
             (
-                Arguments::Bytes(vec![0; MAX_SHOWN_BYTES + 1]),
-                Ok(Reply::Value(json!(null))),
+                CallArguments::Bytes(vec![0; MAX_SHOWN_BYTES + 1]),
+                Ok(FunctionReply::Value(json!(null))),
                 r#""arguments":{"bytes":65537},"reply":null}"#,
             ),
         ] {

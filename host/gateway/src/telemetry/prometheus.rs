@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use eyot_core::{Error, Result};
-use eyot_engine::Census;
+use eyot_engine::InstanceStats;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, prometheus_text};
 use prometheus_client::metrics::MetricType;
@@ -205,19 +205,21 @@ impl MetricsCollector {
         };
         let help = "Calls that ran together with a prediction's own, itself included";
         self.histograms(encoder, "batch_size", help, None, &batches)?;
-        let at_once = |stats: &RevisionStats, _: &ServingRevision| {
-            vec![(Vec::new(), HistogramValue::of_counts(&stats.at_once))]
+        let in_flight = |stats: &RevisionStats, _: &ServingRevision| {
+            vec![(Vec::new(), HistogramValue::of_counts(&stats.max_in_flight))]
         };
         let help = "Inferences of one prediction that were under way at the same time, at most";
-        self.histograms(encoder, "inferences_at_once", help, None, &at_once)
+        self.histograms(encoder, "inferences_at_once", help, None, &in_flight)
     }
 
     /// The instances of components, and why some were ended.
     fn instances(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let census = |live: &ServingRevision| live.census();
+        let instance_stats = |live: &ServingRevision| live.instance_stats();
         self.gauges(encoder, "instances", "Instances of a component, by what they do", &|_, live| {
-            let states = |census: Census| [("idle", census.idle), ("busy", census.busy)];
-            let states = census(live).into_iter().flat_map(states);
+            let states = |instance_stats: InstanceStats| {
+                [("idle", instance_stats.idle), ("busy", instance_stats.busy)]
+            };
+            let states = instance_stats(live).into_iter().flat_map(states);
             states.map(|(state, count)| (vec![("state", state.to_owned())], GaugeValue(count))).collect()
         })?;
         self.counts(
@@ -225,12 +227,15 @@ impl MetricsCollector {
             "instances_started",
             "Instances of a component that were started",
             &|_, live| {
-                census(live).map(|census| (Vec::new(), CounterValue(census.started))).into_iter().collect()
+                instance_stats(live)
+                    .map(|instance_stats| (Vec::new(), CounterValue(instance_stats.started)))
+                    .into_iter()
+                    .collect()
             },
         )?;
         let help = "Instances of a component that were ended in the middle of a call, by cause";
         self.counts(encoder, "instances_ended", help, &|_, live| {
-            let ended = census(live).into_iter().flat_map(|census| census.ended);
+            let ended = instance_stats(live).into_iter().flat_map(|instance_stats| instance_stats.ended);
             ended
                 .map(|(cause, count)| (vec![("cause", cause.as_str().to_owned())], CounterValue(count)))
                 .collect()

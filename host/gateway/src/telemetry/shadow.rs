@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use eyot_core::Result;
-use eyot_engine::Reply;
+use eyot_engine::FunctionReply;
 use eyot_nn::{Ask, DataType, Element, NamedTensor, Tensor};
 use half::{bf16, f16};
 use serde_json::Value;
@@ -85,7 +85,7 @@ async fn agrees(shadow: &ServingRevision, call: &CapturedCall) -> Result<bool> {
         CapturedCall::Function { name, arguments, reply } => {
             let called = shadow.functions()?.call(name, arguments.clone(), deadline).await?;
             Ok(match (&called.reply, reply) {
-                (Reply::Value(one), Some(Reply::Value(other))) => alike_json(one, other),
+                (FunctionReply::Value(one), Some(FunctionReply::Value(other))) => alike_json(one, other),
                 (one, other) => Some(one) == other.as_ref(),
             })
         }

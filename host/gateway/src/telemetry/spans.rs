@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use eyot_core::{Error, Result};
-use eyot_engine::Spent;
+use eyot_engine::InferenceUsage;
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -54,7 +54,7 @@ struct WorkSpan {
     runs_on: String,
     took: Duration,
     /// What its inferences took.
-    usage: Option<Spent>,
+    usage: Option<InferenceUsage>,
 }
 
 impl SpanCollector {
@@ -198,11 +198,11 @@ impl WorkSpan {
         let count = |number: usize| json!({ "intValue": number.to_string() });
         let milliseconds = |time: Duration| json!({ "doubleValue": time.as_secs_f64() * 1e3 });
         vec![
-            attribute("eyot.model_queue_ms", milliseconds(usage.queued)),
-            attribute("eyot.inference_ms", milliseconds(usage.computed)),
+            attribute("eyot.model_queue_ms", milliseconds(usage.queue_time)),
+            attribute("eyot.inference_ms", milliseconds(usage.compute_time)),
             attribute("eyot.inferences", json!({ "intValue": usage.inferences.to_string() })),
-            attribute("eyot.at_once", count(usage.at_once)),
-            attribute("eyot.batch", count(usage.batch)),
+            attribute("eyot.at_once", count(usage.max_in_flight)),
+            attribute("eyot.batch", count(usage.max_batch_size)),
         ]
     }
 }

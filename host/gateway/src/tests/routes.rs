@@ -1,6 +1,6 @@
 //! Revisions side by side, and everything about a model that is no prediction.
 
-use eyot_engine::{Cause, Spent};
+use eyot_engine::{FailureCause, InferenceUsage};
 
 use super::*;
 
@@ -18,13 +18,13 @@ impl Predictor for Off {
         let first = &mut predicted.outputs[0].tensor;
         let values: Vec<f32> = first.to_vec::<f32>().unwrap().iter().map(|value| value + 1.0).collect();
         *first = eyot_nn::Tensor::of(first.shape().to_vec(), &values).unwrap();
-        predicted.spent = Spent { inferences: 1, batch: 3, ..Spent::default() };
+        predicted.usage = InferenceUsage { inferences: 1, max_batch_size: 3, ..InferenceUsage::default() };
         Ok(predicted)
     }
 
-    fn instances(&self) -> Option<Census> {
-        let ended = Cause::ALL.map(|cause| (cause, u64::from(cause == Cause::Memory)));
-        Some(Census { started: 5, idle: 2, busy: 1, ended: ended.into() })
+    fn instances(&self) -> Option<InstanceStats> {
+        let ended = FailureCause::ALL.map(|cause| (cause, u64::from(cause == FailureCause::Memory)));
+        Some(InstanceStats { started: 5, idle: 2, busy: 1, ended: ended.into() })
     }
 
     fn ran_on(&self) -> BTreeMap<String, RanOn> {

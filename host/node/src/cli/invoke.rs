@@ -7,7 +7,7 @@ use clap::Args;
 use eyot_component::ComponentDescription;
 use eyot_core::interface::{Field, Function, Type};
 use eyot_core::{Error, Kind, Result, ResultExt};
-use eyot_engine::Artifact;
+use eyot_engine::OutputArtifact;
 use serde_json::{Map, Value, json};
 
 use self::program::ProgramOptions;
@@ -122,7 +122,7 @@ pub(crate) async fn wasm(source: &str, global: &GlobalOptions) -> Result<Bytes> 
 }
 
 /// An artifact's file is named as the output that it is; one inside of a value, by its digest.
-fn name_of(artifact: &Artifact) -> String {
+fn name_of(artifact: &OutputArtifact) -> String {
     match artifact.at.strip_prefix('/') {
         Some(name) if !name.contains('/') && name.parse::<usize>().is_err() => name.to_owned(),
         _ => artifact.digest.hex(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use eyot_core::{ByteCount, Error, Result, ResultExt};
-use eyot_engine::{Cell, Connection, HeldMemory, Rows, StatementLimits};
+use eyot_engine::{HeldMemory, SqlConnection, SqlRows, SqlValue, StatementLimits};
 use eyot_store::DiskReserve;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
@@ -80,8 +80,8 @@ struct DiskRoom {
 }
 
 #[async_trait]
-impl eyot_engine::Database for SqliteDatabase {
-    async fn connect(&self) -> Result<Box<dyn Connection>> {
+impl eyot_engine::SqlDatabase for SqliteDatabase {
+    async fn connect(&self) -> Result<Box<dyn SqlConnection>> {
         let place = tokio::time::timeout(BUSY_TIMEOUT, self.connections.clone().acquire_owned()).await;
         let place = place.ok().and_then(std::result::Result::ok).ok_or_else(|| {
             Error::exhausted(format!("{MAX_CONNECTIONS} connections to the database are open already"))
@@ -194,13 +194,13 @@ struct OpenedConnection {
 }
 
 #[async_trait]
-impl Connection for OpenedConnection {
+impl SqlConnection for OpenedConnection {
     async fn execute(
         &self,
         statement: String,
-        parameters: Vec<Cell>,
+        parameters: Vec<SqlValue>,
         limits: StatementLimits,
-    ) -> Result<Rows> {
+    ) -> Result<SqlRows> {
         let stop = StatementStop::new(limits.deadline, self.closing.clone());
         let turn = async {
             let handle = self.opened.clone().lock_owned().await;
@@ -250,10 +250,10 @@ impl StatementHandle {
     fn run(
         &self,
         statement: &str,
-        parameters: Vec<Cell>,
+        parameters: Vec<SqlValue>,
         stop: &Arc<StatementStop>,
         answer: &HeldMemory,
-    ) -> Result<Rows> {
+    ) -> Result<SqlRows> {
         if let Some(why) = stop.due() {
             return Err(why);
         }
@@ -284,13 +284,13 @@ impl StatementHandle {
             }
             let cells = (0..columns.len()).map(|index| row.get_ref(index).unwrap_or(ValueRef::Null));
             // Before they are copied: one value may be larger than all that the component may have.
-            let bytes = cells.clone().map(|cell| size_of::<Cell>() + value_bytes(cell)).sum::<usize>();
-            answer.grow(size_of::<Vec<Cell>>() + bytes)?;
+            let bytes = cells.clone().map(|cell| size_of::<SqlValue>() + value_bytes(cell)).sum::<usize>();
+            answer.grow(size_of::<Vec<SqlValue>>() + bytes)?;
             rows.push(cells.map(into_cell).collect());
         }
         drop(found);
         let (last, changed) = (connection.last_insert_rowid(), connection.changes());
-        Ok(Rows { columns, rows, last, changed })
+        Ok(SqlRows { columns, rows, last, changed })
     }
 }
 
@@ -327,23 +327,23 @@ static TEMPORARY: LazyLock<Option<DiskReserve>> = LazyLock::new(|| {
     DiskReserve::new(&folder, ByteCount(0)).ok()
 });
 
-fn into_value(cell: Cell) -> Value {
+fn into_value(cell: SqlValue) -> Value {
     match cell {
-        Cell::Null => Value::Null,
-        Cell::Integer(number) => Value::Integer(number),
-        Cell::Real(number) => Value::Real(number),
-        Cell::Text(text) => Value::Text(text),
-        Cell::Blob(bytes) => Value::Blob(bytes),
+        SqlValue::Null => Value::Null,
+        SqlValue::Integer(number) => Value::Integer(number),
+        SqlValue::Real(number) => Value::Real(number),
+        SqlValue::Text(text) => Value::Text(text),
+        SqlValue::Blob(bytes) => Value::Blob(bytes),
     }
 }
 
-fn into_cell(value: ValueRef<'_>) -> Cell {
+fn into_cell(value: ValueRef<'_>) -> SqlValue {
     match value {
-        ValueRef::Null => Cell::Null,
-        ValueRef::Integer(number) => Cell::Integer(number),
-        ValueRef::Real(number) => Cell::Real(number),
-        ValueRef::Text(text) => Cell::Text(String::from_utf8_lossy(text).into_owned()),
-        ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
+        ValueRef::Null => SqlValue::Null,
+        ValueRef::Integer(number) => SqlValue::Integer(number),
+        ValueRef::Real(number) => SqlValue::Real(number),
+        ValueRef::Text(text) => SqlValue::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => SqlValue::Blob(bytes.to_vec()),
     }
 }
 

@@ -8,62 +8,62 @@ use eyot_world::serving::fermyon::spin::key_value;
 use wasmtime::component::Resource;
 
 use super::{all_keys, fetch};
-use crate::guest::Guest;
-use crate::stores::KeyValue;
+use crate::guest::GuestState;
+use crate::stores::KeyValueStore;
 
-type Store = Arc<dyn KeyValue>;
-type Answered<T> = wasmtime::Result<Result<T, key_value::Error>>;
+type SharedStore = Arc<dyn KeyValueStore>;
+type Spin2Result<T> = wasmtime::Result<Result<T, key_value::Error>>;
 
-fn other(error: &Error) -> key_value::Error {
+fn spin2_error(error: &Error) -> key_value::Error {
     match error.kind() {
         Kind::Denied => key_value::Error::AccessDenied,
         _ => key_value::Error::Other(error.chain()),
     }
 }
 
-impl Guest {
-    fn spin_store(&self, store: &Resource<SpinStore>) -> wasmtime::Result<Store> {
-        Ok(self.get::<SpinStore, Store>(store)?.clone())
+impl GuestState {
+    fn spin_store(&self, store: &Resource<SpinStore>) -> wasmtime::Result<SharedStore> {
+        Ok(self.get::<SpinStore, SharedStore>(store)?.clone())
     }
 }
 
-impl key_value::Host for Guest {}
+impl key_value::Host for GuestState {}
 
-impl key_value::HostStore for Guest {
-    async fn open(&mut self, label: String) -> Answered<Resource<SpinStore>> {
-        match self.grants.reach.stores.get(&label).cloned() {
+impl key_value::HostStore for GuestState {
+    async fn open(&mut self, label: String) -> Spin2Result<Resource<SpinStore>> {
+        match self.grants.capabilities.stores.get(&label).cloned() {
             Some(store) => Ok(Ok(self.push(store)?)),
             None => Ok(Err(key_value::Error::NoSuchStore)),
         }
     }
 
-    async fn get(&mut self, store: Resource<SpinStore>, key: String) -> Answered<Option<Vec<u8>>> {
+    async fn get(&mut self, store: Resource<SpinStore>, key: String) -> Spin2Result<Option<Vec<u8>>> {
         let (store, memory) = (self.spin_store(&store)?, self.memory.clone());
-        Ok(fetch(&store, &key, &memory).await.map_err(|error| other(&error)))
+        Ok(fetch(&store, &key, &memory).await.map_err(|error| spin2_error(&error)))
     }
 
-    async fn set(&mut self, store: Resource<SpinStore>, key: String, value: Vec<u8>) -> Answered<()> {
+    async fn set(&mut self, store: Resource<SpinStore>, key: String, value: Vec<u8>) -> Spin2Result<()> {
         let store = self.spin_store(&store)?;
-        Ok(store.set(vec![(key, value)]).await.map_err(|error| other(&error)))
+        Ok(store.set(vec![(key, value)]).await.map_err(|error| spin2_error(&error)))
     }
 
-    async fn delete(&mut self, store: Resource<SpinStore>, key: String) -> Answered<()> {
+    async fn delete(&mut self, store: Resource<SpinStore>, key: String) -> Spin2Result<()> {
         let store = self.spin_store(&store)?;
-        Ok(store.delete(vec![key]).await.map_err(|error| other(&error)))
+        Ok(store.delete(vec![key]).await.map_err(|error| spin2_error(&error)))
     }
 
-    async fn exists(&mut self, store: Resource<SpinStore>, key: String) -> Answered<bool> {
+    async fn exists(&mut self, store: Resource<SpinStore>, key: String) -> Spin2Result<bool> {
         let store = self.spin_store(&store)?;
-        Ok(store.get(&key).await.map(|value| value.is_some()).map_err(|error| other(&error)))
+        Ok(store.get(&key).await.map(|value| value.is_some()).map_err(|error| spin2_error(&error)))
     }
 
-    async fn get_keys(&mut self, store: Resource<SpinStore>) -> Answered<Vec<String>> {
+    async fn get_keys(&mut self, store: Resource<SpinStore>) -> Spin2Result<Vec<String>> {
         let (store, held) = (self.spin_store(&store)?, self.memory.open());
         let (keys, ended) = all_keys(&store, &held).await;
-        Ok(ended.map(|()| keys).map_err(|error| other(&error)))
+        Ok(ended.map(|()| keys).map_err(|error| spin2_error(&error)))
     }
 
     async fn drop(&mut self, store: Resource<SpinStore>) -> wasmtime::Result<()> {
-        self.take::<SpinStore, Store>(store).map(drop)
+        self.take::<SpinStore, SharedStore>(store).map(drop)
     }
 }

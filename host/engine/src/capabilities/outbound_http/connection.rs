@@ -21,13 +21,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::Io;
+use super::ConnectionDriver;
 
 /// How long each part of a request may take where the guest does not say.
 const PART_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Where a request goes.
-pub(super) struct Target {
+pub(super) struct RequestTarget {
     /// Without the brackets of an address.
     pub(super) host: String,
     pub(super) port: u16,
@@ -36,7 +36,7 @@ pub(super) struct Target {
     pub(super) authority: String,
 }
 
-impl Target {
+impl RequestTarget {
     /// Fails with `HttpRequestUriInvalid` where the URI has no host, or a user before it.
     pub(super) fn of(uri: &Uri) -> Result<Self, Error> {
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
@@ -49,13 +49,13 @@ impl Target {
 }
 
 /// How long the parts of a request may take.
-pub(super) struct Timeouts {
+pub(super) struct RequestTimeouts {
     pub(super) connect: Duration,
     first_byte: Duration,
     between_bytes: Duration,
 }
 
-impl Timeouts {
+impl RequestTimeouts {
     pub(super) fn of(options: Option<RequestOptions>) -> Self {
         let or = |given: Option<Duration>| given.unwrap_or(PART_TIMEOUT);
         Self {
@@ -81,12 +81,12 @@ pub(super) fn tls(roots: rustls::RootCertStore) -> Arc<rustls::ClientConfig> {
 /// the target. Answers the response, and what drives the connection on while its body is read.
 pub(super) async fn send(
     request: Request<WasiBody>,
-    target: &Target,
+    target: &RequestTarget,
     addresses: &[SocketAddr],
-    timeouts: Timeouts,
+    timeouts: RequestTimeouts,
     tls: Arc<rustls::ClientConfig>,
-) -> Result<(Response<WasiBody>, Io), Error> {
-    let Timeouts { connect, first_byte, between_bytes } = timeouts;
+) -> Result<(Response<WasiBody>, ConnectionDriver), Error> {
+    let RequestTimeouts { connect, first_byte, between_bytes } = timeouts;
     let stream = timeout(connect, stream(target, addresses, tls)).await;
     let stream = stream.map_err(|_| Error::ConnectionTimeout)??;
     let shaking = http1::Builder::new().handshake(TokioIo::new(stream));
@@ -106,19 +106,19 @@ pub(super) async fn send(
     };
     let body = |incoming| {
         let silence = Box::pin(tokio::time::sleep_until(tokio::time::Instant::now() + between_bytes));
-        http_body_util::BodyExt::boxed_unsync(Paced { incoming, between_bytes, silence })
+        http_body_util::BodyExt::boxed_unsync(TimedBody { incoming, between_bytes, silence })
     };
     Ok((response.map(body), Box::new(rest)))
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 async fn stream(
-    target: &Target,
+    target: &RequestTarget,
     addresses: &[SocketAddr],
     tls: Arc<rustls::ClientConfig>,
-) -> Result<Box<dyn Stream>, Error> {
+) -> Result<Box<dyn ByteStream>, Error> {
     let stream = TcpStream::connect(addresses).await.map_err(Error::Connect)?;
     if !target.is_encrypted {
         return Ok(Box::new(stream));
@@ -129,7 +129,7 @@ async fn stream(
 }
 
 /// The request as it goes over a connection: its path, and whom it is for in the header Host.
-fn as_sent(mut request: Request<WasiBody>, target: &Target) -> Result<Request<WasiBody>, Error> {
+fn as_sent(mut request: Request<WasiBody>, target: &RequestTarget) -> Result<Request<WasiBody>, Error> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() =
         Uri::builder().path_and_query(path).build().map_err(|_| Error::HttpRequestUriInvalid)?;
@@ -140,12 +140,12 @@ fn as_sent(mut request: Request<WasiBody>, target: &Target) -> Result<Request<Wa
     Ok(request)
 }
 
-type Connection = http1::Connection<TokioIo<Box<dyn Stream>>, WasiBody>;
+type HttpConnection = http1::Connection<TokioIo<Box<dyn ByteStream>>, WasiBody>;
 
 /// What `work` comes to, while the connection that it needs is driven. One that has ended is taken away.
 async fn driven<T>(
     work: impl Future<Output = T>,
-    connection: &mut Option<Pin<Box<Connection>>>,
+    connection: &mut Option<Pin<Box<HttpConnection>>>,
 ) -> Result<T, Error> {
     let mut work = pin!(work);
     poll_fn(|context| {
@@ -167,13 +167,13 @@ async fn driven<T>(
 }
 
 /// A body whose parts come within a time of each other.
-struct Paced {
+struct TimedBody {
     incoming: Incoming,
     between_bytes: Duration,
     silence: Pin<Box<tokio::time::Sleep>>,
 }
 
-impl Body for Paced {
+impl Body for TimedBody {
     type Data = Bytes;
     type Error = Error;
 

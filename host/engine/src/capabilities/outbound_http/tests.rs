@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::logs::Discard;
+use crate::logs::NullSink;
 
 #[test]
 fn this_machine_and_its_link_are_guarded() {
@@ -29,7 +29,7 @@ fn this_machine_and_its_link_are_guarded() {
         assert_eq!(is_guarded(address.parse().unwrap()), guarded, "{address}");
     }
     // This machine's address on its network, where it has one.
-    if let Some(own) = way_to("192.0.2.1:9".parse().unwrap()) {
+    if let Some(own) = local_address_to("192.0.2.1:9".parse().unwrap()) {
         assert!(is_guarded(SocketAddr::new(own, 8090)), "{own}");
     }
 }
@@ -65,19 +65,24 @@ async fn answer(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + 
 }
 
 /// A network whose names lead to the first of `answers` when they are first looked up, then to the next.
-fn network(answers: Vec<Vec<SocketAddr>>, is_guarded: fn(SocketAddr) -> bool) -> Arc<Network> {
+fn network(answers: Vec<Vec<SocketAddr>>, is_guarded: fn(SocketAddr) -> bool) -> Arc<OutboundNetwork> {
     let asked = AtomicUsize::new(0);
     let resolve = move |_, _| {
         let found = answers[asked.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)].clone();
         std::future::ready(Ok(found)).boxed()
     };
-    Arc::new(Network { resolve: Box::new(resolve), is_guarded, tls: test_tls })
+    Arc::new(OutboundNetwork { resolve: Box::new(resolve), is_guarded, tls: test_tls })
 }
 
 /// A request to `uri`, as a component sends it that may go everywhere.
-async fn ask(network: &Arc<Network>, uri: &str) -> Result<String, Error> {
-    let reach = Reach { http: vec!["*".parse().unwrap()], ..Reach::default() };
-    let mut outbound = Outbound { reach: Arc::new(reach), sink: Arc::new(Discard), network: network.clone() };
+async fn ask(network: &Arc<OutboundNetwork>, uri: &str) -> Result<String, Error> {
+    let capabilities =
+        GrantedCapabilities { http: vec!["*".parse().unwrap()], ..GrantedCapabilities::default() };
+    let mut outbound = OutboundHttp {
+        capabilities: Arc::new(capabilities),
+        sink: Arc::new(NullSink),
+        network: network.clone(),
+    };
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let request = Request::get(uri).body(body).unwrap();
     let sent = Box::into_pin(outbound.send_request(request, None, Box::new(async { Ok(()) })));

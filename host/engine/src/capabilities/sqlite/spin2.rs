@@ -7,14 +7,14 @@ use eyot_world::SpinConnection;
 use eyot_world::serving::fermyon::spin::sqlite;
 use wasmtime::component::Resource;
 
-use crate::guest::Guest;
-use crate::stores::{Cell, Connection};
+use crate::guest::GuestState;
+use crate::stores::{SqlConnection, SqlValue};
 
-type Answered<T> = wasmtime::Result<Result<T, sqlite::Error>>;
+type Spin2Result<T> = wasmtime::Result<Result<T, sqlite::Error>>;
 
-type Connected = Arc<dyn Connection>;
+type SharedConnection = Arc<dyn SqlConnection>;
 
-fn told(error: &Error) -> sqlite::Error {
+fn sqlite_error(error: &Error) -> sqlite::Error {
     match error.kind() {
         Kind::Exhausted => sqlite::Error::DatabaseFull,
         Kind::Denied => sqlite::Error::AccessDenied,
@@ -22,36 +22,36 @@ fn told(error: &Error) -> sqlite::Error {
     }
 }
 
-fn cell(value: sqlite::Value) -> Cell {
+fn cell(value: sqlite::Value) -> SqlValue {
     match value {
-        sqlite::Value::Integer(number) => Cell::Integer(number),
-        sqlite::Value::Real(number) => Cell::Real(number),
-        sqlite::Value::Text(text) => Cell::Text(text),
-        sqlite::Value::Blob(bytes) => Cell::Blob(bytes),
-        sqlite::Value::Null => Cell::Null,
+        sqlite::Value::Integer(number) => SqlValue::Integer(number),
+        sqlite::Value::Real(number) => SqlValue::Real(number),
+        sqlite::Value::Text(text) => SqlValue::Text(text),
+        sqlite::Value::Blob(bytes) => SqlValue::Blob(bytes),
+        sqlite::Value::Null => SqlValue::Null,
     }
 }
 
-fn value(cell: Cell) -> sqlite::Value {
+fn value(cell: SqlValue) -> sqlite::Value {
     match cell {
-        Cell::Integer(number) => sqlite::Value::Integer(number),
-        Cell::Real(number) => sqlite::Value::Real(number),
-        Cell::Text(text) => sqlite::Value::Text(text),
-        Cell::Blob(bytes) => sqlite::Value::Blob(bytes),
-        Cell::Null => sqlite::Value::Null,
+        SqlValue::Integer(number) => sqlite::Value::Integer(number),
+        SqlValue::Real(number) => sqlite::Value::Real(number),
+        SqlValue::Text(text) => sqlite::Value::Text(text),
+        SqlValue::Blob(bytes) => sqlite::Value::Blob(bytes),
+        SqlValue::Null => sqlite::Value::Null,
     }
 }
 
-impl sqlite::Host for Guest {}
+impl sqlite::Host for GuestState {}
 
-impl sqlite::HostConnection for Guest {
-    async fn open(&mut self, label: String) -> Answered<Resource<SpinConnection>> {
-        let Some(database) = self.grants.reach.databases.get(&label).cloned() else {
+impl sqlite::HostConnection for GuestState {
+    async fn open(&mut self, label: String) -> Spin2Result<Resource<SpinConnection>> {
+        let Some(database) = self.grants.capabilities.databases.get(&label).cloned() else {
             return Ok(Err(sqlite::Error::NoSuchDatabase));
         };
         match database.connect().await {
-            Ok(connection) => Ok(Ok(self.push::<_, Connected>(connection.into())?)),
-            Err(error) => Ok(Err(told(&error))),
+            Ok(connection) => Ok(Ok(self.push::<_, SharedConnection>(connection.into())?)),
+            Err(error) => Ok(Err(sqlite_error(&error))),
         }
     }
 
@@ -60,18 +60,18 @@ impl sqlite::HostConnection for Guest {
         connection: Resource<SpinConnection>,
         statement: String,
         parameters: Vec<sqlite::Value>,
-    ) -> Answered<sqlite::QueryResult> {
-        let connection = self.get::<SpinConnection, Connected>(&connection)?.clone();
+    ) -> Spin2Result<sqlite::QueryResult> {
+        let connection = self.get::<SpinConnection, SharedConnection>(&connection)?.clone();
         let cells = parameters.into_iter().map(cell).collect();
         let rows = match connection.execute(statement, cells, self.statement_limits()).await {
             Ok(rows) => rows,
-            Err(error) => return Ok(Err(told(&error))),
+            Err(error) => return Ok(Err(sqlite_error(&error))),
         };
-        let row = |cells: Vec<Cell>| sqlite::RowResult { values: cells.into_iter().map(value).collect() };
+        let row = |cells: Vec<SqlValue>| sqlite::RowResult { values: cells.into_iter().map(value).collect() };
         Ok(Ok(sqlite::QueryResult { columns: rows.columns, rows: rows.rows.into_iter().map(row).collect() }))
     }
 
     async fn drop(&mut self, connection: Resource<SpinConnection>) -> wasmtime::Result<()> {
-        self.take::<SpinConnection, Connected>(connection).map(drop)
+        self.take::<SpinConnection, SharedConnection>(connection).map(drop)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use eyot_core::interface::{Function, Type};
-use eyot_engine::Functions;
+use eyot_engine::JsonFunctions;
 use serde_json::{Map, Value, json};
 
 use crate::serving::endpoint::ServingRevision;
@@ -16,7 +16,7 @@ pub(super) struct DeploymentUrl<'a> {
 }
 
 /// The names to call functions by: bare where that means one of them.
-pub(crate) fn names(functions: &Functions) -> Vec<(String, &Function)> {
+pub(crate) fn names(functions: &JsonFunctions) -> Vec<(String, &Function)> {
     let bare = |function: &Function| {
         let short = function.short();
         short.rsplit('/').next().unwrap_or_default().to_owned()
@@ -31,7 +31,7 @@ pub(crate) fn names(functions: &Functions) -> Vec<(String, &Function)> {
 }
 
 /// The functions of what serves, for programs.
-pub(super) fn list(live: &ServingRevision, functions: &Functions) -> Value {
+pub(super) fn list(live: &ServingRevision, functions: &JsonFunctions) -> Value {
     let all = names(functions).into_iter().map(|(name, function)| {
         json!({
             "name": name,
@@ -56,7 +56,7 @@ pub(super) fn signature(function: &Function) -> String {
 }
 
 /// The OpenAPI document of a deployment.
-pub(super) fn document(place: &DeploymentUrl<'_>, functions: &Functions) -> Value {
+pub(super) fn document(place: &DeploymentUrl<'_>, functions: &JsonFunctions) -> Value {
     let mut paths = Map::new();
     for (name, function) in names(functions) {
         paths.insert(format!("{}/{name}", place.base), json!({ "post": operation(&name, function) }));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use eyot_engine::Functions;
+use eyot_engine::JsonFunctions;
 
 use super::openapi::{self, DeploymentUrl};
 use crate::http::docs::escape;
@@ -31,7 +31,7 @@ pub(super) const PAGE_SCRIPT: &str = r#"for (const form of document.forms) {
 }
 "#;
 
-pub(super) fn page(place: &DeploymentUrl<'_>, live: &ServingRevision, functions: &Functions) -> String {
+pub(super) fn page(place: &DeploymentUrl<'_>, live: &ServingRevision, functions: &JsonFunctions) -> String {
     let mut page = String::with_capacity(4096);
     // Writing into a string cannot fail.
     let _ = write!(

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clap::Args;
 use eyot_core::{Error, Result};
-use eyot_engine::{Discard, Folder, Grants, Limits, Mode, ProgramCall, Reach};
+use eyot_engine::{
+    ExecutionMode, GrantedCapabilities, GuestGrants, InstanceLimits, NullSink, PreopenedDirectory,
+    ProgramCall,
+};
 use eyot_store::{BlobStore, Memory};
 
 use crate::cli::GlobalOptions;
@@ -39,7 +42,7 @@ pub(super) struct ProgramOptions {
 
 /// `HOST::GUEST`, or a folder that is there under the name that it has here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct PreopenedFolder(Folder);
+struct PreopenedFolder(PreopenedDirectory);
 
 impl FromStr for PreopenedFolder {
     type Err = Error;
@@ -50,7 +53,7 @@ impl FromStr for PreopenedFolder {
             return Err(Error::invalid(format!("'{text}' names no folder"))
                 .hint("write --dir HOST::GUEST, as in --dir data::/in"));
         }
-        Ok(Self(Folder { host: PathBuf::from(host), guest: guest.to_owned() }))
+        Ok(Self(PreopenedDirectory { host: PathBuf::from(host), guest: guest.to_owned() }))
     }
 }
 
@@ -80,7 +83,7 @@ impl ProgramOptions {
     ) -> Result<i32> {
         let config = global.config()?;
         let real = self.real || self.network || !self.http.is_empty();
-        let mode = if real { Mode::Serving } else { Mode::Hermetic };
+        let mode = if real { ExecutionMode::Serving } else { ExecutionMode::Hermetic };
         let store: Arc<dyn BlobStore> = Arc::new(Memory::default());
         let digest = store.put(wasm).await?.digest;
         let engine = platform::engine(&config)?;
@@ -89,9 +92,9 @@ impl ProgramOptions {
         spinner.finish_and_clear();
         let component = component?;
         let models = platform::models_over(&config, store)?;
-        let mut grants = Grants::new(Arc::default(), models, Arc::new(Discard));
+        let mut grants = GuestGrants::new(Arc::default(), models, Arc::new(NullSink));
         let http = self.http.iter().map(|text| text.parse()).collect::<Result<_>>()?;
-        grants.reach = Arc::new(Reach { http, ..Reach::default() });
+        grants.capabilities = Arc::new(GrantedCapabilities { http, ..GrantedCapabilities::default() });
         let args = std::iter::once(&program).chain(&self.args).chain(more).cloned().collect();
         let function = component.interface().program().map(|function| function.name.clone());
         let function = function
@@ -103,7 +106,7 @@ impl ProgramOptions {
             folders: self.folders.iter().map(|folder| folder.0.clone()).collect(),
             network: self.network,
             seed: [0; 32],
-            limits: Limits::from(&config.steps),
+            limits: InstanceLimits::from(&config.steps),
             grants,
         };
         component.run_program(call).await
@@ -124,8 +127,9 @@ mod tests {
 
     #[test]
     fn folders_have_a_name_for_the_program() {
-        let folder =
-            |host: &str, guest: &str| PreopenedFolder(Folder { host: host.into(), guest: guest.to_owned() });
+        let folder = |host: &str, guest: &str| {
+            PreopenedFolder(PreopenedDirectory { host: host.into(), guest: guest.to_owned() })
+        };
         assert_eq!("data::/in".parse::<PreopenedFolder>().ok(), Some(folder("data", "/in")));
         assert_eq!(".".parse::<PreopenedFolder>().ok(), Some(folder(".", ".")));
         assert!("::/in".parse::<PreopenedFolder>().is_err());

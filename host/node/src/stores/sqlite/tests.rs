@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use eyot_core::Kind;
-use eyot_engine::{Database as _, HostMemory};
+use eyot_engine::{HostMemory, SqlDatabase as _};
 
 use super::*;
 use crate::stores::closing::StoreClosings;

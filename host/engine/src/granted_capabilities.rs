@@ -1,4 +1,4 @@
-//! What of the world outside a component may reach, beside models.
+//! The capabilities that a component was granted, beside models.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,69 +9,69 @@ use std::sync::Arc;
 use eyot_core::{Error, Result};
 use http::Uri;
 
-use crate::stores::{Database, KeyValue};
+use crate::stores::{KeyValueStore, SqlDatabase};
 
 /// All of it; nothing by default.
 #[derive(Clone, Debug, Default)]
-pub struct Reach {
+pub struct GrantedCapabilities {
     /// Where requests over HTTP may go.
-    pub http: Vec<Destination>,
+    pub http: Vec<HttpDestination>,
     /// Settings, by name.
     pub variables: BTreeMap<String, String>,
     /// Environment variables, of what serves.
     pub environment: BTreeMap<String, String>,
     /// Key-value stores, by the label under which they are opened.
-    pub stores: BTreeMap<String, Arc<dyn KeyValue>>,
+    pub stores: BTreeMap<String, Arc<dyn KeyValueStore>>,
     /// Databases, by the label under which they are opened.
-    pub databases: BTreeMap<String, Arc<dyn Database>>,
+    pub databases: BTreeMap<String, Arc<dyn SqlDatabase>>,
 }
 
 /// Where requests over HTTP may go: `api.example.com`, `*.example.com`, `localhost:8000`, or `*`.
 ///
 /// Without a port, a host means the default ports of http and https.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    host: Host,
+pub struct HttpDestination {
+    host: HostPattern,
     port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Host {
+enum HostPattern {
     Any,
     /// With its leading dot.
-    Below(String),
+    Subdomains(String),
     Exact(String),
 }
 
-impl Destination {
+impl HttpDestination {
     /// Whether a request to `uri` may go there.
     pub(crate) fn holds(&self, uri: &Uri) -> bool {
         let Some(host) = uri.host() else { return false };
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let named = match &self.host {
-            Host::Any => true,
-            Host::Below(suffix) => host.ends_with(suffix.as_str()),
-            Host::Exact(exact) => host == *exact,
+            HostPattern::Any => true,
+            HostPattern::Subdomains(suffix) => host.ends_with(suffix.as_str()),
+            HostPattern::Exact(exact) => host == *exact,
         };
         let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
         let port = uri.port_u16().unwrap_or(default);
         named
             && match (self.port, &self.host) {
                 (Some(allowed), _) => port == allowed,
-                (None, Host::Any) => true,
+                (None, HostPattern::Any) => true,
                 (None, _) => port == 80 || port == 443,
             }
     }
 
     /// Whether it names this machine or an address itself, and not only a name that may lead to any.
     pub(crate) fn is_literal(&self) -> bool {
-        let Host::Exact(host) = &self.host else { return false };
+        let HostPattern::Exact(host) = &self.host else { return false };
         let address = host.trim_start_matches('[').trim_end_matches(']');
         host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
     }
 }
 
-impl FromStr for Destination {
+impl FromStr for HttpDestination {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -91,23 +91,23 @@ impl FromStr for Destination {
             !host.is_empty() && (host.bytes().all(good) || bracketed && host.ends_with(']'))
         };
         let host = match (host, host.strip_prefix('*')) {
-            ("*", _) => Host::Any,
+            ("*", _) => HostPattern::Any,
             (_, Some(suffix)) if suffix.strip_prefix('.').is_some_and(plain) => {
-                Host::Below(suffix.to_ascii_lowercase())
+                HostPattern::Subdomains(suffix.to_ascii_lowercase())
             }
-            (host, None) if plain(host) => Host::Exact(host.to_ascii_lowercase()),
+            (host, None) if plain(host) => HostPattern::Exact(host.to_ascii_lowercase()),
             _ => return Err(wrong()),
         };
         Ok(Self { host, port })
     }
 }
 
-impl fmt::Display for Destination {
+impl fmt::Display for HttpDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Any => f.write_str("*")?,
-            Host::Below(suffix) => write!(f, "*{suffix}")?,
-            Host::Exact(host) => f.write_str(host)?,
+            HostPattern::Any => f.write_str("*")?,
+            HostPattern::Subdomains(suffix) => write!(f, "*{suffix}")?,
+            HostPattern::Exact(host) => f.write_str(host)?,
         }
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
@@ -137,12 +137,12 @@ mod tests {
             ("*", "http://anything:1234/", true),
             ("api.example.com", "https://user@evil.test/api.example.com", false),
         ] {
-            let destination: Destination = allowed.parse().unwrap();
+            let destination: HttpDestination = allowed.parse().unwrap();
             assert_eq!(destination.holds(&uri.parse().unwrap()), expected, "{allowed} {uri}");
             assert_eq!(destination.to_string(), allowed);
         }
         for wrong in ["", "https://a", "a/b", "*x", "a:b", "a:99999", "*.", "a b"] {
-            assert!(wrong.parse::<Destination>().is_err(), "{wrong}");
+            assert!(wrong.parse::<HttpDestination>().is_err(), "{wrong}");
         }
     }
 }

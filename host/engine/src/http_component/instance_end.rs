@@ -8,18 +8,18 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use wasmtime::Store;
 
-use crate::guest::Guest;
+use crate::guest::GuestState;
 
 /// An instance that ended itself and says that all went well. While its store lives, the body of an answer that it
 /// finished has an end, and one that it left unfinished has none; without it both look the same.
-pub(super) type ExitedInstance = Arc<Mutex<Store<Guest>>>;
+pub(super) type ExitedInstance = Arc<Mutex<Store<GuestState>>>;
 
-/// How the instance behind an answer ended, told by whoever runs the instance to whoever reads the answer.
+/// How the instance behind an answer ended: set by the task that runs the instance, read by the body of the answer.
 #[derive(Default)]
 pub(super) struct InstanceEnd {
     failed: AtomicBool,
     exited: Mutex<Option<ExitedInstance>>,
-    /// Of who waits for more of the answer.
+    /// The task that waits for more of the answer.
     reader: AtomicWaker,
 }
 
@@ -44,12 +44,12 @@ impl InstanceEnd {
         self.failed.swap(false, Ordering::Relaxed)
     }
 
-    /// The instance, if it ended itself; whoever reads the answer lets go of it once it has what is there.
+    /// The instance, if it ended itself; the body drops it once it has read what is there.
     pub(super) fn take_exited(&self) -> Option<ExitedInstance> {
         self.exited.lock().take()
     }
 
-    /// Who is to be woken when the instance ends itself.
+    /// Registers the task that is woken when the instance ends itself.
     pub(super) fn wakes(&self, reader: &Waker) {
         self.reader.register(reader);
     }

@@ -1,19 +1,19 @@
-//! Which of the engine's configurations a component runs on.
+//! How components run, and which of the engine's profiles that takes.
 
 use eyot_component::outer_names;
 
 /// How components run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
+pub enum ExecutionMode {
     /// Predictions: fast to instantiate, native floating point.
     Serving,
     /// Steps: the same on every machine.
     Hermetic,
 }
 
-/// What wasmtime is set up for. One engine has one of them.
+/// The kinds of engine profiles: what a wasmtime engine is configured for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Setup {
+pub(crate) enum ProfileKind {
     /// Predictions by components of which one instance has one call at a time. A call is a switch to the
     /// guest's stack and back.
     Plain,
@@ -24,14 +24,14 @@ pub(crate) enum Setup {
     Hermetic,
 }
 
-impl Setup {
+impl ProfileKind {
     pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Concurrent, Self::Hermetic];
 }
 
 /// Whether a component's imports or exports are offered by, or called through, an event loop. One that says
 /// no may still use async of its own, which shows when the plain engine refuses it.
 pub(crate) fn asks_for_concurrency(wasm: &[u8], asks: fn(&str) -> bool) -> bool {
-    // What cannot be read asks for nothing: whoever compiles it says what is wrong.
+    // What cannot be read asks for nothing: the compiler says what is wrong.
     outer_names(wasm).any(asks)
 }
 

@@ -7,45 +7,47 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use alone::Alone;
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Result};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use instance_end::InstanceEnd;
-use together::Together;
-use wasmtime_wasi_http::{WasiBody, p2, p3};
+use p2::P2Component;
+use p3::P3Component;
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::guest::Deadline;
-use crate::{Census, Component, Grants, Instances, Limits, Mode};
+use crate::guest::SharedDeadline;
+use crate::{Component, ExecutionMode, GuestGrants, InstanceLimits, InstancePolicy, InstanceStats};
 
-mod alone;
 mod instance_end;
-mod together;
+mod p2;
+mod p3;
 
 /// The body of a request or an answer as it streams.
-pub type Streamed = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub type StreamedBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// A component that answers HTTP, with what it was granted.
-pub struct Web {
-    kind: Kind,
+/// A component that answers HTTP, with its grants.
+pub struct HttpComponent {
+    interface: HttpInterface,
 }
 
-enum Kind {
-    Alone(Alone),
-    Together(Together),
+enum HttpInterface {
+    P2(P2Component),
+    P3(P3Component),
 }
 
-impl Web {
+impl HttpComponent {
     /// Fails with `Invalid` when the component exports no handler of `wasi:http`.
     pub fn new(
         component: Component,
-        grants: Grants,
-        limits: Limits,
-        instances: Instances,
+        grants: GuestGrants,
+        limits: InstanceLimits,
+        instances: InstancePolicy,
     ) -> Result<Arc<Self>> {
-        if component.mode() != Mode::Serving {
+        if component.mode() != ExecutionMode::Serving {
             return Err(Error::internal("an HTTP function was compiled for steps"));
         }
         let invalid = |error: wasmtime::Error| {
@@ -53,14 +55,14 @@ impl Web {
                 .hint("it exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3")
         };
         let pre = component.instance().clone();
-        let kind = if Self::answers_once(&component) {
-            let pre = p2::bindings::ProxyPre::new(pre).map_err(invalid)?;
-            Kind::Alone(Alone::new(component, pre, grants, limits, instances)?)
+        let interface = if Self::answers_once(&component) {
+            let pre = ProxyPre::new(pre).map_err(invalid)?;
+            HttpInterface::P2(P2Component::new(component, pre, grants, limits, instances)?)
         } else {
-            let pre = p3::bindings::ServicePre::new(pre).map_err(invalid)?;
-            Kind::Together(Together::new(component, pre, grants, limits, instances))
+            let pre = ServicePre::new(pre).map_err(invalid)?;
+            HttpInterface::P3(P3Component::new(component, pre, grants, limits, instances))
         };
-        Ok(Arc::new(Self { kind }))
+        Ok(Arc::new(Self { interface }))
     }
 
     /// Whether a component is of this kind.
@@ -78,17 +80,17 @@ impl Web {
 
     /// The component.
     pub fn component(&self) -> &Component {
-        match &self.kind {
-            Kind::Alone(alone) => alone.component(),
-            Kind::Together(together) => together.component(),
+        match &self.interface {
+            HttpInterface::P2(p2) => p2.component(),
+            HttpInterface::P3(p3) => p3.component(),
         }
     }
 
     /// Its instances now, and why some ended.
-    pub fn census(&self) -> Census {
-        match &self.kind {
-            Kind::Alone(alone) => alone.census(),
-            Kind::Together(together) => together.census(),
+    pub fn stats(&self) -> InstanceStats {
+        match &self.interface {
+            HttpInterface::P2(p2) => p2.stats(),
+            HttpInterface::P3(p3) => p3.stats(),
         }
     }
 
@@ -96,11 +98,11 @@ impl Web {
     ///
     /// Fails with `Failed` when the component traps or answers no response, with `Timeout` when
     /// nothing comes in time.
-    pub async fn answer(&self, request: http::Request<Streamed>) -> Result<http::Response<Streamed>> {
-        let request = request.map(|body| body.map_err(in_its_words).boxed_unsync());
-        match &self.kind {
-            Kind::Alone(alone) => alone.answer(request).await,
-            Kind::Together(together) => together.answer(request).await,
+    pub async fn answer(&self, request: http::Request<StreamedBody>) -> Result<http::Response<StreamedBody>> {
+        let request = request.map(|body| body.map_err(to_wasi_error).boxed_unsync());
+        match &self.interface {
+            HttpInterface::P2(p2) => p2.answer(request).await,
+            HttpInterface::P3(p3) => p3.answer(request).await,
         }
     }
 }
@@ -111,15 +113,15 @@ fn check_status(status: http::StatusCode, digest: &Digest) -> Result<()> {
         return Ok(());
     }
     let why = format!("the status {} announces an answer and is none", status.as_u16());
-    Err(unanswered(digest, why).hint("the component should answer with a status from 200 to 599"))
+    Err(no_response(digest, why).hint("the component should answer with a status from 200 to 599"))
 }
 
-fn unanswered(digest: &Digest, why: impl Display) -> Error {
+fn no_response(digest: &Digest, why: impl Display) -> Error {
     Error::failed(format!("component {digest} answered no response: {why}"))
 }
 
 /// What ends a body early, in the words of `wasi:http`.
-fn in_its_words(error: Box<dyn std::error::Error + Send + Sync>) -> wasmtime_wasi_http::Error {
+fn to_wasi_error(error: Box<dyn std::error::Error + Send + Sync>) -> wasmtime_wasi_http::Error {
     match error.downcast::<hyper::Error>() {
         Ok(error) => wasmtime_wasi_http::Error::Hyper(*error),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
@@ -135,30 +137,30 @@ fn is_late(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// An answer's body: the component has its time again with each part that it gives.
-struct Answer {
+struct ResponseBody {
     /// What has come already.
-    first: VecDeque<Part>,
+    first: VecDeque<BodyPart>,
     inner: WasiBody,
     ended: bool,
     /// Bytes that its component says there are, and those that it has given.
     declared: Option<u64>,
     given: u64,
-    deadline: Deadline,
+    deadline: SharedDeadline,
     timeout: Duration,
     /// How the instance ended; an answer that has begun must not look whole where it is not.
     end: Arc<InstanceEnd>,
 }
 
-type Part = std::result::Result<http_body::Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>;
+type BodyPart = std::result::Result<http_body::Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Bytes of an answer that are taken before its head is sent, if they are there.
-const AT_ONCE: u64 = 64 << 10;
+const EAGER_BODY_BYTES: u64 = 64 << 10;
 
-impl Answer {
+impl ResponseBody {
     /// The answer of a component that works until `deadline`, which moves by `timeout` with each part.
     fn of(
         response: http::Response<WasiBody>,
-        deadline: Deadline,
+        deadline: SharedDeadline,
         timeout: Duration,
         end: Arc<InstanceEnd>,
     ) -> http::Response<Self> {
@@ -168,13 +170,13 @@ impl Answer {
         response.map(|inner| Self { first, inner, ended, declared, given, deadline, timeout, end })
     }
 
-    fn streamed(self) -> Streamed {
+    fn streamed(self) -> StreamedBody {
         self.boxed_unsync()
     }
 
     /// Why what has come already is no whole answer, if it is none. Nothing of it has gone out yet, so it can still
     /// be an error.
-    fn broken_early(&mut self) -> Option<String> {
+    fn take_error(&mut self) -> Option<String> {
         let at = self.first.iter().position(std::result::Result::is_err)?;
         let error = self.first.remove(at)?.err()?;
         Some(match error.downcast_ref::<wasmtime_wasi_http::Error>() {
@@ -187,15 +189,15 @@ impl Answer {
     }
 
     /// Bytes that have come already.
-    fn taken(&self) -> u64 {
+    fn taken_bytes(&self) -> u64 {
         let bytes =
-            |part: &Part| part.as_ref().ok().and_then(http_body::Frame::data_ref).map_or(0, Bytes::len);
+            |part: &BodyPart| part.as_ref().ok().and_then(http_body::Frame::data_ref).map_or(0, Bytes::len);
         self.first.iter().map(|part| bytes(part) as u64).sum()
     }
 
     /// Takes the next part, if it is there and more would be welcome.
-    fn take_at_once(&mut self, context: &mut Context<'_>) -> bool {
-        if self.ended || self.taken() >= AT_ONCE {
+    fn take_ready(&mut self, context: &mut Context<'_>) -> bool {
+        if self.ended || self.taken_bytes() >= EAGER_BODY_BYTES {
             return false;
         }
         match self.next(context) {
@@ -206,7 +208,7 @@ impl Answer {
         true
     }
 
-    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<BodyPart>> {
         self.end.wakes(context.waker());
         let Some(_instance) = self.end.take_exited() else { return self.next_of_body(context) };
         // It writes no more: what is there is all there will be, and whole only if it says so itself.
@@ -222,7 +224,7 @@ impl Answer {
         Poll::Ready(self.first.pop_front())
     }
 
-    fn next_of_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
+    fn next_of_body(&mut self, context: &mut Context<'_>) -> Poll<Option<BodyPart>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.deadline.set(Instant::now() + self.timeout);
@@ -245,11 +247,11 @@ impl Answer {
     }
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Part>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<BodyPart>> {
         match self.first.pop_front() {
             Some(part) => Poll::Ready(Some(part)),
             None if self.ended => Poll::Ready(None),
@@ -262,13 +264,13 @@ impl http_body::Body for Answer {
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        let data = |part: &Part| part.as_ref().is_ok_and(http_body::Frame::is_data);
+        let data = |part: &BodyPart| part.as_ref().is_ok_and(http_body::Frame::is_data);
         match self.declared {
             // hyper trusts a body to be as long as its header says, and ends the connection where it is not.
             Some(length) => http_body::SizeHint::with_exact(length),
             // Trailers have no place after a body whose length is told.
             None if self.ended && self.first.iter().all(data) => {
-                http_body::SizeHint::with_exact(self.taken())
+                http_body::SizeHint::with_exact(self.taken_bytes())
             }
             None => http_body::SizeHint::default(),
         }

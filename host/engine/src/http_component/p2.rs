@@ -18,58 +18,61 @@ use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 use super::instance_end::InstanceEnd;
-use super::{Answer, Streamed, check_status, unanswered};
-use crate::guest::{Deadline, Guest};
-use crate::lane::{Pace, Paced};
-use crate::pool::{Pool, Start};
-use crate::{Census, Component, Grants, Instances, Limits, fault};
+use super::{ResponseBody, StreamedBody, check_status, no_response};
+use crate::background_executor::{PreemptibleCall, TimeSlice};
+use crate::guest::{GuestState, SharedDeadline};
+use crate::pool::{InstanceFactory, InstancePool};
+use crate::{Component, GuestGrants, InstanceLimits, InstancePolicy, InstanceStats, fault};
 
 /// Hands each request to an instance of its own, or to one that has done with its last.
-pub(super) struct Alone {
-    pool: Arc<Pool<ProxyPre<Guest>>>,
+pub(super) struct P2Component {
+    pool: Arc<InstancePool<ProxyPre<GuestState>>>,
 }
 
-impl Start for ProxyPre<Guest> {
-    type Started = Proxy;
+impl InstanceFactory for ProxyPre<GuestState> {
+    type Exports = Proxy;
 
-    async fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Proxy> {
+    async fn instantiate(&self, store: &mut Store<GuestState>) -> wasmtime::Result<Proxy> {
         self.instantiate_async(store).await
     }
 }
 
 /// What a component is called with.
-struct Asked {
+struct P2Request {
     request: http::Request<WasiBody>,
-    give: oneshot::Sender<Result<http::Response<WasiBody>, ErrorCode>>,
-    deadline: Deadline,
+    sender: oneshot::Sender<Result<http::Response<WasiBody>, ErrorCode>>,
+    deadline: SharedDeadline,
     end: Arc<InstanceEnd>,
 }
 
-impl Alone {
+impl P2Component {
     pub(super) fn new(
         component: Component,
-        pre: ProxyPre<Guest>,
-        grants: Grants,
-        limits: Limits,
-        instances: Instances,
+        pre: ProxyPre<GuestState>,
+        grants: GuestGrants,
+        limits: InstanceLimits,
+        instances: InstancePolicy,
     ) -> Result<Self> {
-        Ok(Self { pool: Arc::new(Pool::new(component, pre, grants, limits, instances)?) })
+        Ok(Self { pool: Arc::new(InstancePool::new(component, pre, grants, limits, instances)?) })
     }
 
     pub(super) fn component(&self) -> &Component {
         self.pool.component()
     }
 
-    pub(super) fn census(&self) -> Census {
-        self.pool.census()
+    pub(super) fn stats(&self) -> InstanceStats {
+        self.pool.stats()
     }
 
-    pub(super) async fn answer(&self, request: http::Request<WasiBody>) -> Result<http::Response<Streamed>> {
-        let (give, given) = oneshot::channel();
+    pub(super) async fn answer(
+        &self,
+        request: http::Request<WasiBody>,
+    ) -> Result<http::Response<StreamedBody>> {
+        let (sender, given) = oneshot::channel();
         let (timeout, end) = (self.pool.limits().timeout, Arc::<InstanceEnd>::default());
-        let deadline = Deadline::new(Instant::now() + timeout);
-        let asked = Asked { request, give, deadline: deadline.clone(), end: end.clone() };
-        let mut work = self.pool.call(false, |pool, pace| work(pool, pace, asked));
+        let deadline = SharedDeadline::new(Instant::now() + timeout);
+        let p2_request = P2Request { request, sender, deadline: deadline.clone(), end: end.clone() };
+        let mut work = self.pool.call(false, |pool, time_slice| work(pool, time_slice, p2_request));
         let (mut given, mut done) = (given.fuse(), Poll::Pending);
         let given = std::future::poll_fn(|context| {
             done = Pin::new(&mut work).poll(context);
@@ -82,40 +85,40 @@ impl Alone {
         match (given.await, done) {
             (Some(Ok(response)), done) => {
                 check_status(response.status(), &self.component().digest())?;
-                let mut response = Answer::of(response, deadline, timeout, end);
-                let done = at_once(response.body_mut(), &mut work, done).await;
-                let broken_early = response.body_mut().broken_early();
+                let mut response = ResponseBody::of(response, deadline, timeout, end);
+                let done = drain_ready(response.body_mut(), &mut work, done).await;
+                let body_error = response.body_mut().take_error();
                 match done {
                     // Nothing of the answer has gone out yet, so it can still be an error.
                     Poll::Ready(done) => done?,
                     // It goes on while its answer goes out, and after that.
-                    Poll::Pending => drop(tokio::spawn(work.map(note))),
+                    Poll::Pending => drop(tokio::spawn(work.map(log_late_failure))),
                 }
-                match broken_early {
-                    Some(why) => Err(self.unanswered(why)),
-                    None => Ok(response.map(Answer::streamed)),
+                match body_error {
+                    Some(why) => Err(self.no_response(why)),
+                    None => Ok(response.map(ResponseBody::streamed)),
                 }
             }
             (_, Poll::Ready(Err(error))) => Err(error),
-            (Some(Err(code)), _) => Err(self.unanswered(HttpError::from(code))),
-            (None, _) => Err(self.unanswered("it never set its response-outparam")),
+            (Some(Err(code)), _) => Err(self.no_response(HttpError::from(code))),
+            (None, _) => Err(self.no_response("it never set its response-outparam")),
         }
     }
 
-    fn unanswered(&self, why: impl std::fmt::Display) -> Error {
-        unanswered(&self.component().digest(), why)
+    fn no_response(&self, why: impl std::fmt::Display) -> Error {
+        no_response(&self.component().digest(), why)
     }
 }
 
 /// Takes what comes of an answer without waiting for anything, so that `work` on a small one ends here and needs no
 /// task of its own. Answers whether it has ended.
-async fn at_once(
-    answer: &mut Answer,
-    work: &mut Paced<Result<()>>,
+async fn drain_ready(
+    answer: &mut ResponseBody,
+    work: &mut PreemptibleCall<Result<()>>,
     mut done: Poll<Result<()>>,
 ) -> Poll<Result<()>> {
     std::future::poll_fn(|context| {
-        while answer.take_at_once(context) {
+        while answer.take_ready(context) {
             if done.is_pending() {
                 done = Pin::new(&mut *work).poll(context);
             }
@@ -127,7 +130,7 @@ async fn at_once(
 }
 
 /// What went wrong once the answer had begun.
-fn note(done: Result<()>) {
+fn log_late_failure(done: Result<()>) {
     if let Err(error) = done {
         tracing::warn!(error = %error.chain(), "a component failed after it had begun to answer");
     }
@@ -136,14 +139,18 @@ fn note(done: Result<()>) {
 /// A request from its start to what the component does after its answer.
 ///
 /// Fails with why the instance was ended; the answer is marked as broken then.
-async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Result<()> {
+async fn work(
+    pool: Arc<InstancePool<ProxyPre<GuestState>>>,
+    time_slice: TimeSlice,
+    p2_request: P2Request,
+) -> Result<()> {
     let mut warm = pool.take().await?;
-    let Asked { request, give, deadline, end } = asked;
+    let P2Request { request, sender, deadline, end } = p2_request;
     let mut http = warm.store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request);
     let request = request.map_err(|error| Error::invalid(format!("{error:#}")))?;
-    let out = http.new_response_outparam(give).map_err(|error| Error::internal(format!("{error:#}")))?;
-    let (_, busy) = pool.begin(&mut warm, pace, None);
+    let out = http.new_response_outparam(sender).map_err(|error| Error::internal(format!("{error:#}")))?;
+    let (_, busy) = pool.begin(&mut warm, time_slice, None);
     *warm.store.data_mut().running.get_or_insert_default().lock() = vec![deadline.clone()];
     let call = warm.exports.wasi_http_incoming_handler().call_handle(&mut warm.store, request, out);
     let called = until(&deadline, call).await;
@@ -162,8 +169,8 @@ async fn work(pool: Arc<Pool<ProxyPre<Guest>>>, pace: Pace, asked: Asked) -> Res
     Ok(())
 }
 
-/// Aborts what nobody will end any more: a body that went with its instance would look as if it were whole. Answers
-/// whether there was one.
+/// Aborts bodies that were left unfinished: one dropped with its instance would look complete. Answers whether there
+/// was one.
 fn abort_bodies(table: &mut ResourceTable) -> bool {
     let mut left = 0;
     for body in table.iter_mut().filter_map(|one| one.downcast_mut::<HostOutgoingBody>()) {
@@ -176,7 +183,7 @@ fn abort_bodies(table: &mut ResourceTable) -> bool {
 
 /// Waits for as long as the deadline moves on.
 async fn until<T>(
-    deadline: &Deadline,
+    deadline: &SharedDeadline,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
     let mut call = pin!(call);

@@ -1,0 +1,127 @@
+//! How the recent calls of a component ended, and which priority its next call gets for that.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::FailureCause;
+use crate::background_executor::ThreadPriority;
+
+/// For how long calls are expected to go as recent ones did.
+const MEMORY_MILLISECONDS: u64 = 1000;
+
+/// Consecutive faults within that time, without a success, after which a component is expected to fail. Fewer,
+/// of less than a millisecond each, are noticed by less than one in a hundred of its neighbours' requests; and a
+/// component that succeeds for somebody keeps its full share.
+const FAULT_COUNT: u32 = 16;
+
+/// The recent faults of a component.
+pub(crate) struct FaultHistory {
+    start: Instant,
+    /// Faults since the last success, within [`MEMORY_MILLISECONDS`].
+    faults: AtomicU32,
+    /// When the first of them was, in milliseconds since `start`.
+    first_fault: AtomicU64,
+    /// Until when its calls are expected to fail, and until when to take long: in milliseconds since `start`,
+    /// 0 where they are not.
+    faulty_until: AtomicU64,
+    slow_until: AtomicU64,
+}
+
+impl Default for FaultHistory {
+    fn default() -> Self {
+        Self::since(Instant::now())
+    }
+}
+
+impl FaultHistory {
+    fn since(start: Instant) -> Self {
+        let [first_fault, faulty_until, slow_until] = Default::default();
+        Self { start, faults: AtomicU32::new(0), first_fault, faulty_until, slow_until }
+    }
+
+    /// A call failed for that cause.
+    pub(crate) fn record_fault(&self, cause: FailureCause) {
+        let now = self.now();
+        if cause == FailureCause::Deadline {
+            self.slow_until.store(now + MEMORY_MILLISECONDS, Ordering::Relaxed);
+        }
+        // Two at the same time may count as one: it takes one more then.
+        if now - self.first_fault.load(Ordering::Relaxed).min(now) > MEMORY_MILLISECONDS {
+            self.faults.store(0, Ordering::Relaxed);
+        }
+        let before = self.faults.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            self.first_fault.store(now, Ordering::Relaxed);
+        }
+        if before + 1 >= FAULT_COUNT || self.is_ahead(&self.faulty_until) {
+            self.faulty_until.store(now + MEMORY_MILLISECONDS, Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+    }
+
+    fn is_ahead(&self, until: &AtomicU64) -> bool {
+        let until = until.load(Ordering::Relaxed);
+        until > 0 && self.now() < until
+    }
+
+    /// A call succeeded.
+    pub(crate) fn record_success(&self) {
+        if self.faults.load(Ordering::Relaxed) > 0 {
+            self.faults.store(0, Ordering::Relaxed);
+            self.faulty_until.store(0, Ordering::Relaxed);
+            self.slow_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The priority with which the next call starts; `None` for the caller's own.
+    pub(crate) fn priority(&self) -> Option<ThreadPriority> {
+        if self.is_ahead(&self.faulty_until) {
+            return Some(ThreadPriority::Idle);
+        }
+        self.is_ahead(&self.slow_until).then_some(ThreadPriority::Background)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn many_faults_at_once_are_told_from_one_now_and_then() {
+        let fault_history = FaultHistory::default();
+        assert_eq!(fault_history.priority(), None);
+        (1..FAULT_COUNT).for_each(|_| fault_history.record_fault(FailureCause::Trap));
+        assert_eq!(fault_history.priority(), None);
+        fault_history.record_fault(FailureCause::Trap);
+        assert_eq!(fault_history.priority(), Some(ThreadPriority::Idle));
+        fault_history.record_success();
+        assert_eq!(fault_history.priority(), None);
+        for _ in 0..FAULT_COUNT {
+            fault_history.record_fault(FailureCause::Trap);
+            fault_history.record_success();
+        }
+        assert_eq!(fault_history.priority(), None);
+        fault_history.record_fault(FailureCause::Deadline);
+        assert_eq!(fault_history.priority(), Some(ThreadPriority::Background));
+    }
+
+    #[test]
+    fn what_is_long_ago_is_forgotten() {
+        let Some(earlier) = Instant::now().checked_sub(Duration::from_millis(3 * MEMORY_MILLISECONDS)) else {
+            return;
+        };
+        let fault_history = FaultHistory::since(earlier);
+        for until in [&fault_history.faulty_until, &fault_history.slow_until] {
+            until.store(1, Ordering::Relaxed);
+        }
+        fault_history.faults.store(FAULT_COUNT, Ordering::Relaxed);
+        assert_eq!(fault_history.priority(), None);
+        fault_history.record_fault(FailureCause::Trap);
+        assert_eq!((fault_history.priority(), fault_history.faults.load(Ordering::Relaxed)), (None, 1));
+    }
+}
