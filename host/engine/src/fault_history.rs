@@ -40,8 +40,8 @@ impl FaultHistory {
     }
 
     /// A call failed for that cause.
-    pub(crate) fn record_fault(&self, cause: FailureCause) {
-        let now = self.now();
+    pub(crate) fn record_fault(&self, cause: FailureCause, now: Instant) {
+        let now = self.milliseconds(now);
         if cause == FailureCause::Deadline {
             self.slow_until.store(now + MEMORY_MILLISECONDS, Ordering::Relaxed);
         }
@@ -53,18 +53,14 @@ impl FaultHistory {
         if before == 0 {
             self.first_fault.store(now, Ordering::Relaxed);
         }
-        if before + 1 >= FAULT_COUNT || self.is_ahead(&self.faulty_until) {
+        if before + 1 >= FAULT_COUNT || now < self.faulty_until.load(Ordering::Relaxed) {
             self.faulty_until.store(now + MEMORY_MILLISECONDS, Ordering::Relaxed);
         }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
-    }
-
-    fn is_ahead(&self, until: &AtomicU64) -> bool {
-        let until = until.load(Ordering::Relaxed);
-        until > 0 && self.now() < until
+    fn milliseconds(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.start);
+        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX / 2)
     }
 
     /// A call succeeded.
@@ -78,10 +74,18 @@ impl FaultHistory {
 
     /// The priority with which the next call starts; `None` for the caller's own.
     pub(crate) fn priority(&self) -> Option<ThreadPriority> {
-        if self.is_ahead(&self.faulty_until) {
+        let untroubled =
+            [&self.faulty_until, &self.slow_until].iter().all(|until| until.load(Ordering::Relaxed) == 0);
+        // Most calls have no faults before them, and need not read the clock.
+        if untroubled { None } else { self.priority_at(Instant::now()) }
+    }
+
+    fn priority_at(&self, now: Instant) -> Option<ThreadPriority> {
+        let now = self.milliseconds(now);
+        if now < self.faulty_until.load(Ordering::Relaxed) {
             return Some(ThreadPriority::Idle);
         }
-        self.is_ahead(&self.slow_until).then_some(ThreadPriority::Background)
+        (now < self.slow_until.load(Ordering::Relaxed)).then_some(ThreadPriority::Background)
     }
 }
 
@@ -93,35 +97,38 @@ mod tests {
 
     #[test]
     fn many_faults_at_once_are_told_from_one_now_and_then() {
-        let fault_history = FaultHistory::default();
-        assert_eq!(fault_history.priority(), None);
-        (1..FAULT_COUNT).for_each(|_| fault_history.record_fault(FailureCause::Trap));
-        assert_eq!(fault_history.priority(), None);
-        fault_history.record_fault(FailureCause::Trap);
-        assert_eq!(fault_history.priority(), Some(ThreadPriority::Idle));
+        let start = Instant::now();
+        let fault_history = FaultHistory::since(start);
+        let priority = || fault_history.priority_at(start);
+        assert_eq!(priority(), None);
+        (1..FAULT_COUNT).for_each(|_| fault_history.record_fault(FailureCause::Trap, start));
+        assert_eq!(priority(), None);
+        fault_history.record_fault(FailureCause::Trap, start);
+        assert_eq!(priority(), Some(ThreadPriority::Idle));
         fault_history.record_success();
-        assert_eq!(fault_history.priority(), None);
+        assert_eq!((priority(), fault_history.priority()), (None, None));
         for _ in 0..FAULT_COUNT {
-            fault_history.record_fault(FailureCause::Trap);
+            fault_history.record_fault(FailureCause::Trap, start);
             fault_history.record_success();
         }
-        assert_eq!(fault_history.priority(), None);
-        fault_history.record_fault(FailureCause::Deadline);
-        assert_eq!(fault_history.priority(), Some(ThreadPriority::Background));
+        assert_eq!(priority(), None);
+        fault_history.record_fault(FailureCause::Deadline, start);
+        assert_eq!(priority(), Some(ThreadPriority::Background));
     }
 
     #[test]
     fn what_is_long_ago_is_forgotten() {
-        let Some(earlier) = Instant::now().checked_sub(Duration::from_millis(3 * MEMORY_MILLISECONDS)) else {
-            return;
-        };
-        let fault_history = FaultHistory::since(earlier);
-        for until in [&fault_history.faulty_until, &fault_history.slow_until] {
-            until.store(1, Ordering::Relaxed);
-        }
-        fault_history.faults.store(FAULT_COUNT, Ordering::Relaxed);
-        assert_eq!(fault_history.priority(), None);
-        fault_history.record_fault(FailureCause::Trap);
-        assert_eq!((fault_history.priority(), fault_history.faults.load(Ordering::Relaxed)), (None, 1));
+        let start = Instant::now();
+        let fault_history = FaultHistory::since(start);
+        (0..FAULT_COUNT).for_each(|_| fault_history.record_fault(FailureCause::Deadline, start));
+        let within = start + Duration::from_millis(MEMORY_MILLISECONDS - 1);
+        assert_eq!(fault_history.priority_at(within), Some(ThreadPriority::Idle));
+        let later = start + Duration::from_millis(3 * MEMORY_MILLISECONDS);
+        assert_eq!(fault_history.priority_at(later), None);
+        fault_history.record_fault(FailureCause::Trap, later);
+        assert_eq!(
+            (fault_history.priority_at(later), fault_history.faults.load(Ordering::Relaxed)),
+            (None, 1)
+        );
     }
 }

@@ -205,7 +205,7 @@ impl<S: InstanceFactory> InstancePool<S> {
             Err(error) => {
                 let cause = fault::cause(&error, warm.store.data());
                 busy.ended(cause);
-                self.fault_history.record_fault(cause);
+                self.fault_history.record_fault(cause, Instant::now());
                 Err(self.explain(&error, &warm, export))
             }
         }

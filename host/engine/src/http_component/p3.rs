@@ -157,7 +157,7 @@ impl P3Component {
         // as soon as it has nothing to do.
         let Ok(fault) = fault.await else { return no_response(&digest, format_args!("{error:#}")) };
         if fault.exited {
-            self.proxy.state().fault_history.record_fault(FailureCause::Exit);
+            self.proxy.state().fault_history.record_fault(FailureCause::Exit, Instant::now());
             self.proxy.state().counters.begin_call().ended(FailureCause::Exit);
         }
         fault.error
@@ -319,7 +319,7 @@ impl WorkerState for InstanceWorker {
         let exited = fault::is_success(&error);
         if !exited {
             let cause = fault::cause(&error, store.data());
-            self.fault_history.record_fault(cause);
+            self.fault_history.record_fault(cause, Instant::now());
             self.counters.begin_call().ended(cause);
         }
         // One that failed goes after all have heard of it: without it, an answer that broke off looks whole.
