@@ -144,6 +144,13 @@ pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes, Error> {
     }
 }
 
+/// The `Warning` of a response that may not be what an upstream has now, and why.
+pub(crate) fn stale_warning(error: &Error) -> String {
+    let is_plain = |letter: &char| (letter.is_ascii_graphic() || *letter == ' ') && *letter != '"';
+    let reason: String = error.message().chars().filter(is_plain).take(200).collect();
+    format!("110 - \"as it was last seen: {reason}\"")
+}
+
 /// The path of the next page; only the path, whatever host a registry writes before it.
 pub(crate) fn next_page(headers: &HeaderMap) -> Option<String> {
     let link = headers.get(header::LINK)?.to_str().ok()?;

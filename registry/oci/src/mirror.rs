@@ -9,23 +9,29 @@ mod upstream;
 pub(crate) use upstream::read_challenge;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::body::Body;
 use eyot_core::config::Mirror as Config;
 use eyot_core::{Error, Kind, Reference, Result};
-use eyot_store::{ContentDigest, UploadId};
+use eyot_meta::Database;
+use eyot_store::{BlobStore, ContentDigest, UploadId};
 use futures::StreamExt as _;
 use http::{Method, header};
 use parking_lot::Mutex;
 
-use crate::answer::{CONTENT_DIGEST, collect};
+use crate::answer::{CONTENT_DIGEST, collect, stale_warning};
 use crate::cache::Bounded;
 use crate::glob;
 use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::place::Target;
-use crate::registry::{Arrival, Held, Push, Registry, Source, Stored, milliseconds, now};
+use crate::registry::{
+    Arrival, Held, Push, Registry, Settings, Source, Stored, TagPage, UpstreamManifest, UpstreamRegistry,
+    milliseconds, now,
+};
 use upstream::Upstream;
 
 /// One upstream registry.
@@ -36,13 +42,6 @@ pub(crate) struct Mirror {
     seen: Bounded<String, i64>,
     /// What is being fetched, so that it is fetched once however many ask.
     fetching: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
-}
-
-/// A manifest, and what must be said of it.
-pub(crate) struct Mirrored {
-    pub(crate) stored: Arc<Stored>,
-    /// Why it may not be what the upstream has now.
-    pub(crate) warning: Option<String>,
 }
 
 /// Tags whose time of comparison is kept.
@@ -65,11 +64,6 @@ impl Mirror {
             seen: Bounded::new(TAGS),
             fetching: Mutex::default(),
         })
-    }
-
-    /// Whether a repository of that name here would be one of the upstream's.
-    pub(crate) fn serves(&self, repository: &str) -> bool {
-        self.name(repository).is_some()
     }
 
     /// The upstream's name of a repository here; none for one that this mirror does not serve.
@@ -102,49 +96,6 @@ impl Mirror {
             }
         };
         lock.lock_owned().await
-    }
-
-    /// A manifest: the one that is here, if it must be the right one, or the upstream's.
-    pub(crate) async fn manifest(
-        &self,
-        registry: &Registry,
-        repository: &str,
-        target: &Target,
-    ) -> Result<Mirrored> {
-        let name = self.permitted(repository)?;
-        let key = format!("{repository} {target}");
-        let is_fresh = || match target {
-            Target::Digest(_) => true,
-            Target::Tag(_) => {
-                let seen = self.seen.get(&key).unwrap_or_default();
-                now() < seen + milliseconds(self.config.fresh.0)
-            }
-        };
-        let _turn = match registry.local_manifest(repository, target).await? {
-            Some(stored) if is_fresh() => return Ok(Mirrored { stored, warning: None }),
-            _ => self.turn(&key).await,
-        };
-        // Somebody else may have fetched it meanwhile.
-        let here = registry.local_manifest(repository, target).await?;
-        if let Some(stored) = here.clone().filter(|_| is_fresh()) {
-            return Ok(Mirrored { stored, warning: None });
-        }
-        let fetched = self.fetch_manifest(registry, repository, name, target, here.as_deref()).await;
-        match (fetched, here) {
-            (Ok(stored), here) => {
-                let epoch = self.seen.epoch();
-                self.seen.insert(epoch, key, now(), 1);
-                stored
-                    .or(here)
-                    .map(|stored| Mirrored { stored, warning: None })
-                    .ok_or_else(|| absent(repository, target))
-            }
-            (Err(error), Some(stored)) if error.kind() != Kind::NotFound => {
-                tracing::warn!(error = %error.chain(), repository, %target, "an upstream is not asked: what is here is served");
-                Ok(Mirrored { stored, warning: Some(stale(&error)) })
-            }
-            (Err(error), _) => Err(error),
-        }
     }
 
     /// Takes a manifest in from the upstream; none when the one that is here is the same.
@@ -186,31 +137,6 @@ impl Mirror {
         registry.local_manifest(repository, target).await
     }
 
-    /// A blob: the one that is here, or the upstream's, which is here from then on.
-    pub(crate) async fn blob(
-        self: &Arc<Self>,
-        registry: &Registry,
-        repository: &str,
-        digest: &ContentDigest,
-    ) -> Result<Option<Held>> {
-        let name = self.permitted(repository)?.to_owned();
-        if let Some(held) = registry.blob(repository, digest).await? {
-            return Ok(Some(held));
-        }
-        let (mirror, registry, repository, digest) =
-            (self.clone(), registry.clone(), repository.to_owned(), *digest);
-        // It goes on when the one who asked goes away: the next one who asks finds more of it done.
-        let work = tokio::spawn(async move {
-            let _turn = mirror.turn(&digest.to_string()).await;
-            if let Some(held) = registry.blob(&repository, &digest).await? {
-                return Ok(Some(held));
-            }
-            mirror.fetch_blob(&registry, &repository, &name, &digest).await?;
-            registry.blob(&repository, &digest).await
-        });
-        work.await.map_err(|error| Error::internal("fetching ended early").because(error))?
-    }
-
     async fn fetch_blob(
         &self,
         registry: &Registry,
@@ -234,6 +160,109 @@ impl Mirror {
                 .with_kind(Kind::Unavailable),
             _ => error,
         })
+    }
+}
+
+#[async_trait]
+impl UpstreamRegistry for Mirror {
+    fn serves(&self, repository: &str) -> bool {
+        self.name(repository).is_some()
+    }
+
+    async fn manifest(
+        &self,
+        registry: &Registry,
+        repository: &str,
+        target: &Target,
+    ) -> Result<UpstreamManifest> {
+        let name = self.permitted(repository)?;
+        let key = format!("{repository} {target}");
+        let is_fresh = || match target {
+            Target::Digest(_) => true,
+            Target::Tag(_) => {
+                let seen = self.seen.get(&key).unwrap_or_default();
+                now() < seen + milliseconds(self.config.fresh.0)
+            }
+        };
+        let _turn = match registry.local_manifest(repository, target).await? {
+            Some(stored) if is_fresh() => return Ok(UpstreamManifest { manifest: stored, warning: None }),
+            _ => self.turn(&key).await,
+        };
+        // Somebody else may have fetched it meanwhile.
+        let here = registry.local_manifest(repository, target).await?;
+        if let Some(stored) = here.clone().filter(|_| is_fresh()) {
+            return Ok(UpstreamManifest { manifest: stored, warning: None });
+        }
+        let fetched = self.fetch_manifest(registry, repository, name, target, here.as_deref()).await;
+        match (fetched, here) {
+            (Ok(stored), here) => {
+                let epoch = self.seen.epoch();
+                self.seen.insert(epoch, key, now(), 1);
+                stored
+                    .or(here)
+                    .map(|stored| UpstreamManifest { manifest: stored, warning: None })
+                    .ok_or_else(|| absent(repository, target))
+            }
+            (Err(error), Some(stored)) if error.kind() != Kind::NotFound => {
+                tracing::warn!(error = %error.chain(), repository, %target, "an upstream is not asked: what is here is served");
+                Ok(UpstreamManifest { manifest: stored, warning: Some(stale_warning(&error)) })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    async fn blob(
+        self: Arc<Self>,
+        registry: &Registry,
+        repository: &str,
+        digest: &ContentDigest,
+    ) -> Result<Option<Held>> {
+        let name = self.permitted(repository)?.to_owned();
+        if let Some(held) = registry.blob(repository, digest).await? {
+            return Ok(Some(held));
+        }
+        let (mirror, registry, repository, digest) = (self, registry.clone(), repository.to_owned(), *digest);
+        // It goes on when the one who asked goes away: the next one who asks finds more of it done.
+        let work = tokio::spawn(async move {
+            let _turn = mirror.turn(&digest.to_string()).await;
+            if let Some(held) = registry.blob(&repository, &digest).await? {
+                return Ok(Some(held));
+            }
+            mirror.fetch_blob(&registry, &repository, &name, &digest).await?;
+            registry.blob(&repository, &digest).await
+        });
+        work.await.map_err(|error| Error::internal("fetching ended early").because(error))?
+    }
+
+    async fn tags(&self, repository: &str, last: Option<&str>, most: u32) -> Result<TagPage> {
+        self.list_tags(repository, last, most).await
+    }
+
+    async fn fetch_referrers(
+        &self,
+        registry: &Registry,
+        repository: &str,
+        subject: &ContentDigest,
+    ) -> Result<Option<String>> {
+        self.bring_referrers(registry, repository, subject).await
+    }
+}
+
+impl Registry {
+    /// Over a store and a database, with the mirrors of its configuration. With `layout`, the directory's `index.json`
+    /// names every tag, so that other tools can read the directory.
+    ///
+    /// Fails with `Invalid` when a mirror's configuration cannot be.
+    pub async fn new(
+        store: Arc<dyn BlobStore>,
+        db: Database,
+        layout: Option<PathBuf>,
+        settings: Settings,
+    ) -> Result<Self> {
+        let mirrors = settings.config.mirror.iter();
+        let upstreams = mirrors.map(|mirror| Ok(Arc::new(Mirror::new(mirror)?) as Arc<dyn UpstreamRegistry>));
+        let upstreams = upstreams.collect::<Result<Vec<_>>>()?;
+        Self::with_upstreams(store, db, layout, settings, upstreams).await
     }
 }
 
@@ -261,18 +290,4 @@ async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, arrival: &mut 
 
 fn absent(repository: &str, target: &Target) -> Error {
     Error::not_found(format!("there is no '{target}' in {repository}"))
-}
-
-/// The warning of an answer that may not be what the upstream has now, and why.
-pub(crate) fn stale(error: &Error) -> String {
-    format!("110 - \"as it was last seen: {}\"", plain(error.message()))
-}
-
-/// Text that may stand in a quoted string of a header.
-fn plain(text: &str) -> String {
-    text.chars()
-        .filter(|letter| letter.is_ascii_graphic() || *letter == ' ')
-        .filter(|letter| *letter != '"')
-        .take(200)
-        .collect()
 }

@@ -11,6 +11,7 @@ mod quota;
 mod referrers;
 mod stored_policy;
 mod uploads;
+mod upstream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,12 +34,12 @@ pub use policy::{Policy, Requirement};
 pub(crate) use push::{Push, Source};
 pub use quota::Usage;
 pub(crate) use referrers::tag_of;
+pub(crate) use upstream::{TagPage, UpstreamManifest, UpstreamRegistry};
 
 use crate::access::{Holder, LocalSecret};
 use crate::cache::Bounded;
 use crate::layout::{self, Index};
 use crate::manifest::{ArtifactKind, DataLayer, Manifest};
-use crate::mirror::Mirror;
 use crate::place::Target;
 use crate::short_lived_token::SigningKey;
 
@@ -61,7 +62,7 @@ pub(crate) struct Inner {
     /// The hash of a token's secret, and its id → whose it is.
     pub(crate) holders: Bounded<String, Arc<Holder>>,
     pub(crate) key: SigningKey,
-    mirrors: Vec<Arc<Mirror>>,
+    upstreams: Vec<Arc<dyn UpstreamRegistry>>,
 }
 
 /// How a registry behaves.
@@ -153,16 +154,15 @@ const HOLDERS: usize = 10_000;
 const BYTES: usize = 64 << 20;
 
 impl Registry {
-    /// Over a store and a database. With `layout`, the directory's `index.json` names every tag, so
-    /// that other tools can read the directory.
-    pub async fn new(
+    /// Over a store and a database, with the upstreams whose repositories are served from here. With `layout`, the
+    /// directory's `index.json` names every tag, so that other tools can read the directory.
+    pub(crate) async fn with_upstreams(
         store: Arc<dyn BlobStore>,
         db: Database,
         layout: Option<PathBuf>,
         settings: Settings,
+        upstreams: Vec<Arc<dyn UpstreamRegistry>>,
     ) -> Result<Self> {
-        let mirrors = settings.config.mirror.iter().map(|mirror| Mirror::new(mirror).map(Arc::new));
-        let mirrors = mirrors.collect::<Result<Vec<_>>>()?;
         let registry = Self(Arc::new(Inner {
             store,
             db,
@@ -174,7 +174,7 @@ impl Registry {
             bytes: Bounded::new(BYTES),
             holders: Bounded::new(HOLDERS),
             key: SigningKey::random(),
-            mirrors,
+            upstreams,
         }));
         registry.list_older_manifests().await?;
         registry.size_older_blobs().await?;
@@ -204,21 +204,21 @@ impl Registry {
         Ok(self.push(push, Source::Store).await?.resolved)
     }
 
-    /// What a reference means now. What a mirror serves is fetched, if it is not here.
+    /// What a reference means now. What an upstream has is fetched, if it is not here.
     ///
     /// Fails with `NotFound`, naming what is there instead.
     pub async fn artifact(&self, reference: &Reference) -> Result<Resolved> {
-        let Some(mirror) = self.mirror(&reference.repository) else { return self.local(reference).await };
+        let Some(upstream) = self.upstream(&reference.repository) else { return self.local(reference).await };
         let target = match &reference.selector {
             Selector::Tag(tag) => Target::Tag(tag.clone()),
             Selector::Digest(digest) => Target::Digest((*digest).into()),
         };
-        mirror.manifest(self, &reference.repository, &target).await?;
+        upstream.manifest(self, &reference.repository, &target).await?;
         let resolved = self.local(reference).await?;
         if resolved.content != resolved.manifest {
             let beside = resolved.data.iter().map(|layer| layer.digest);
             for digest in std::iter::once(resolved.content).chain(beside) {
-                mirror.blob(self, &reference.repository, &digest.into()).await?;
+                upstream.clone().blob(self, &reference.repository, &digest.into()).await?;
             }
         }
         Ok(resolved)
@@ -321,9 +321,9 @@ impl Registry {
         Ok(row.fetch_optional(self.0.db.pool()).await.map_err(fail)?.is_some())
     }
 
-    /// The mirror that serves a repository, if one does.
-    pub(crate) fn mirror(&self, repository: &str) -> Option<&Arc<Mirror>> {
-        self.0.mirrors.iter().find(|mirror| mirror.serves(repository))
+    /// The upstream whose repository it is, if it is one's.
+    pub(crate) fn upstream(&self, repository: &str) -> Option<&Arc<dyn UpstreamRegistry>> {
+        self.0.upstreams.iter().find(|upstream| upstream.serves(repository))
     }
 
     /// The bytes of a manifest, as they were pushed.

@@ -104,7 +104,8 @@ async fn route(State(registry): State<Registry>, request: Request) -> Response {
         let action = action(&place, &method).ok_or_else(|| not_allowed(&parts.uri, &method))?;
         let caller = auth::caller(&registry, &parts).await?;
         auth::authorize(&registry, &parts.headers, &caller, action, place.repository())?;
-        if action == Action::Push && place.repository().is_some_and(|name| registry.mirror(name).is_some()) {
+        if action == Action::Push && place.repository().is_some_and(|name| registry.upstream(name).is_some())
+        {
             let error = Error::denied("what is mirrored from another registry is not pushed here")
                 .hint("push to a repository outside of the mirror's prefix");
             return Err(Refusal::new("DENIED", error));

@@ -7,11 +7,11 @@ use eyot_store::ContentDigest;
 use http::Method;
 use serde::Deserialize;
 
-use super::{MANIFEST, Mirror, stale};
-use crate::answer::{collect, next_page};
+use super::{MANIFEST, Mirror};
+use crate::answer::{collect, next_page, stale_warning};
 use crate::manifest::{IMAGE_INDEX, Manifest};
 use crate::place::Target;
-use crate::registry::{Registry, milliseconds, now, tag_of};
+use crate::registry::{Registry, TagPage, UpstreamRegistry as _, milliseconds, now, tag_of};
 
 /// Referrers of one manifest that are brought here: whoever may push to the upstream could add any number.
 const REFERRERS: usize = 200;
@@ -22,12 +22,6 @@ struct Listed {
     tags: Option<Vec<String>>,
 }
 
-/// A page of tags.
-pub(crate) struct Tags {
-    pub(crate) tags: Vec<String>,
-    pub(crate) more: bool,
-}
-
 /// What an index of the upstream lists.
 fn entries(index: &[u8]) -> Result<BTreeSet<ContentDigest>> {
     let index = Manifest::parse(index).map_err(|error| error.with_kind(Kind::Unavailable))?;
@@ -35,10 +29,7 @@ fn entries(index: &[u8]) -> Result<BTreeSet<ContentDigest>> {
 }
 
 impl Mirror {
-    /// Tags of the upstream's repository after `last`, up to `most`.
-    ///
-    /// Fails with `Unavailable` or `Timeout` when it is down.
-    pub(crate) async fn tags(&self, repository: &str, last: Option<&str>, most: u32) -> Result<Tags> {
+    pub(super) async fn list_tags(&self, repository: &str, last: Option<&str>, most: u32) -> Result<TagPage> {
         let name = self.permitted(repository)?;
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("n", &most.to_string())
@@ -55,12 +46,10 @@ impl Mirror {
         let mut tags = listed.tags.unwrap_or_default();
         let whole = tags.len();
         tags.truncate(most as usize);
-        Ok(Tags { more: more || tags.len() < whole, tags })
+        Ok(TagPage { has_more: more || tags.len() < whole, tags })
     }
 
-    /// Brings here what refers to a manifest at the upstream; answers a warning where it cannot be asked, so
-    /// that what is here is all there is.
-    pub(crate) async fn bring_referrers(
+    pub(super) async fn bring_referrers(
         &self,
         registry: &Registry,
         repository: &str,
@@ -78,7 +67,7 @@ impl Mirror {
             // Registries without this API have a tag in its place, whose list is read where it came.
             Err(error) if error.kind() == Kind::NotFound => {
                 match self.manifest(registry, repository, &Target::Tag(tag_of(subject))).await {
-                    Ok(list) => self.bring(registry, repository, entries(&list.stored.bytes)?).await,
+                    Ok(list) => self.bring(registry, repository, entries(&list.manifest.bytes)?).await,
                     Err(error) if error.kind() == Kind::NotFound => Ok(()),
                     Err(error) => Err(error),
                 }
@@ -93,7 +82,7 @@ impl Mirror {
             }
             Err(error) => {
                 tracing::warn!(error = %error.chain(), repository, %subject, "an upstream's referrers are not seen");
-                Ok(Some(stale(&error)))
+                Ok(Some(stale_warning(&error)))
             }
         }
     }

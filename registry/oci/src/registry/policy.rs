@@ -168,8 +168,8 @@ impl Registry {
     ///
     /// Fails with `Denied`, naming the rule, what is missing and the digest.
     pub async fn check_policy(&self, repository: &str, digest: &Digest) -> Result<()> {
-        if let Some(mirror) = self.mirror(repository) {
-            mirror.bring_referrers(self, repository, &(*digest).into()).await?;
+        if let Some(upstream) = self.upstream(repository) {
+            upstream.fetch_referrers(self, repository, &(*digest).into()).await?;
         }
         self.check_own_policy(repository, digest).await
     }
@@ -226,8 +226,8 @@ impl Registry {
             let (ContentDigest::Sha256(blob), true) = (layer.digest, layer.size <= trust::LARGEST) else {
                 continue;
             };
-            if let Some(mirror) = self.mirror(repository) {
-                mirror.blob(self, repository, &layer.digest).await?;
+            if let Some(upstream) = self.upstream(repository) {
+                upstream.clone().blob(self, repository, &layer.digest).await?;
             }
             let bundle = self.small(&blob).await?;
             found.push(Statement { bundle, since: row.try_get("created_at").map_err(fail)? });

@@ -17,9 +17,9 @@ pub(super) async fn get(ask: Ask<'_>, repository: &str, digest: &ContentDigest) 
         _ => error.into(),
     };
     let absent = || unknown(Error::not_found(format!("there is no blob {digest} in {repository}")));
-    let held = match registry.mirror(repository) {
+    let held = match registry.upstream(repository) {
         None => registry.blob(repository, digest).await?,
-        Some(mirror) => mirror.blob(registry, repository, digest).await.map_err(unknown)?,
+        Some(upstream) => upstream.clone().blob(registry, repository, digest).await.map_err(unknown)?,
     };
     let held = held.ok_or_else(absent)?;
     let mut headers = content_headers(digest, "application/octet-stream", held.size);

@@ -8,9 +8,8 @@ use http::{HeaderName, Uri, header};
 use serde_json::json;
 
 use super::{Answer, Ask, query, value};
-use crate::answer::Refusal;
+use crate::answer::{Refusal, stale_warning};
 use crate::manifest::IMAGE_INDEX;
-use crate::mirror::stale;
 
 /// Entries a page, whatever a client asks for: a page is built in memory.
 const PAGE: u32 = 10_000;
@@ -41,12 +40,12 @@ pub(super) async fn tags(ask: Ask<'_>, repository: &str) -> Answer {
     let most = limit(uri, PAGE)?;
     let last = query(uri, "last");
     let mut warning = None;
-    if let Some(mirror) = ask.registry.mirror(repository) {
-        match mirror.tags(repository, last.as_deref(), most).await {
-            Ok(found) => return Ok(tag_page(repository, &found.tags, most, found.more)),
+    if let Some(upstream) = ask.registry.upstream(repository) {
+        match upstream.tags(repository, last.as_deref(), most).await {
+            Ok(found) => return Ok(tag_page(repository, &found.tags, most, found.has_more)),
             Err(error) if error.kind() == Kind::NotFound => return Err(Refusal::new("NAME_UNKNOWN", error)),
             Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Timeout) => {
-                warning = Some(stale(&error));
+                warning = Some(stale_warning(&error));
             }
             Err(error) => return Err(error.into()),
         }
@@ -108,8 +107,8 @@ pub(super) async fn referrers(ask: Ask<'_>, repository: &str, subject: &ContentD
     let most = limit(uri, REFERRERS)?.max(1);
     let artifact_type = query(uri, "artifactType").filter(|text| !text.is_empty());
     let last = query(uri, "last").unwrap_or_default();
-    let warning = match ask.registry.mirror(repository) {
-        Some(mirror) => mirror.bring_referrers(ask.registry, repository, subject).await?,
+    let warning = match ask.registry.upstream(repository) {
+        Some(upstream) => upstream.fetch_referrers(ask.registry, repository, subject).await?,
         None => None,
     };
     let page = ask.registry.referrers(repository, subject, artifact_type.as_deref(), &last, most).await?;

@@ -14,11 +14,11 @@ const LARGEST: usize = 4 << 20;
 const TAGS: usize = 64;
 
 pub(super) async fn get(ask: Ask<'_>, repository: &str, target: &Target) -> Answer {
-    let (stored, warning) = match ask.registry.mirror(repository) {
+    let (stored, warning) = match ask.registry.upstream(repository) {
         None => (ask.registry.manifest(repository, target).await.map_err(unknown)?, None),
-        Some(mirror) => {
-            let found = mirror.manifest(ask.registry, repository, target).await.map_err(unknown)?;
-            (found.stored, found.warning)
+        Some(upstream) => {
+            let found = upstream.manifest(ask.registry, repository, target).await.map_err(unknown)?;
+            (found.manifest, found.warning)
         }
     };
     let mut headers = content_headers(&stored.digest, &stored.media_type, stored.bytes.len() as u64);
