@@ -79,7 +79,7 @@ fn a_data_set_travels_as_what_changed_and_a_project_has_its_limit() {
 }
 
 #[test]
-fn a_run_vouches_for_the_model_that_it_made() {
+fn a_run_attests_the_model_that_it_made() {
     let world = World::new();
     if !world.push("digits-steps") {
         return;

@@ -4,7 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Name, Result};
 use eyot_deploy::{Deployment, Revision, Traffic};
-use eyot_oci::{Entry, Resolved, Transport};
+use eyot_oci::{RegistryEntry, ResolvedArtifact, Transport};
 use eyot_pipelines::{PipelineRun, RunEvent};
 use futures::Stream;
 use futures::StreamExt as _;
@@ -22,7 +22,7 @@ use crate::{DeployRequest, LogLine, RunLineage, ServerInfo, SubmitRequest, Submi
 #[derive(Clone)]
 pub struct ApiClient {
     transport: Transport,
-    registry: eyot_oci::Client,
+    registry: eyot_oci::RegistryClient,
 }
 
 /// The largest answer that is read whole; blobs and events are streamed.
@@ -31,12 +31,12 @@ const MAX_ANSWER_BYTES: usize = 256 << 20;
 impl ApiClient {
     /// A client over `transport`.
     pub fn new(transport: Transport) -> Self {
-        let registry = eyot_oci::Client::with_transport(transport.clone());
+        let registry = eyot_oci::RegistryClient::with_transport(transport.clone());
         Self { transport, registry }
     }
 
     /// The registry behind the same address.
-    pub fn registry(&self) -> &eyot_oci::Client {
+    pub fn registry(&self) -> &eyot_oci::RegistryClient {
         &self.registry
     }
 
@@ -44,12 +44,12 @@ impl ApiClient {
         self.get("/api/v1/server").await
     }
 
-    pub async fn artifacts(&self) -> Result<Vec<Entry>> {
+    pub async fn artifacts(&self) -> Result<Vec<RegistryEntry>> {
         self.get("/api/v1/artifacts").await
     }
 
     /// What a reference (`name:tag`, `name@digest`, `models:/name@alias`) means now.
-    pub async fn resolve(&self, reference: &str) -> Result<Resolved> {
+    pub async fn resolve(&self, reference: &str) -> Result<ResolvedArtifact> {
         self.get(&format!("/api/v1/artifacts/resolve?reference={}", escape(reference))).await
     }
 

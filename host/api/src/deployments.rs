@@ -6,7 +6,7 @@ use eyot_deploy::{
     Deployment, InferenceOverrides, PinnedArtifact, PinnedData, Revision, RevisionGrants, RevisionLimits,
     RevisionSpec, Route, Traffic,
 };
-use eyot_oci::{ArtifactKind, Resolved};
+use eyot_oci::{ArtifactKind, ResolvedArtifact};
 use serde::{Deserialize, Serialize};
 
 use crate::ApiServices;
@@ -154,7 +154,7 @@ async fn resolve(services: &ApiServices, request: &DeployRequest) -> Result<Revi
     })
 }
 
-async fn pin(services: &ApiServices, reference: &str) -> Result<(Resolved, PinnedArtifact)> {
+async fn pin(services: &ApiServices, reference: &str) -> Result<(ResolvedArtifact, PinnedArtifact)> {
     let target = match reference.strip_prefix("models:/") {
         Some(model) => services.tracking.resolve_model(model).await?.source,
         None => reference.to_owned(),

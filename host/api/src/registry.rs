@@ -1,6 +1,9 @@
 use axum::extract::{Path, Query, State};
 use eyot_core::{Clock as _, Error, Permission, Reference, SystemClock, Timestamp};
-use eyot_oci::{Collection, Entry, LogEntry, Minted, Mode, Policy, Resolved, Scope, Scrub, Token, Usage};
+use eyot_oci::{
+    AccessScope, AccessToken, CollectionMode, CollectionReport, CreatedToken, LogEntry, QuotaUsage,
+    RegistryEntry, ResolvedArtifact, ScrubReport, SignaturePolicy,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +38,7 @@ pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
 async fn list(
     State(services): State<ApiServices>,
     RequestCaller(caller): RequestCaller,
-) -> ApiResult<Vec<Entry>> {
+) -> ApiResult<Vec<RegistryEntry>> {
     let mut entries = services.registry.list().await?;
     entries.retain(|entry| caller.may_pull(&entry.repository));
     Ok(axum::Json(entries))
@@ -50,7 +53,7 @@ async fn resolve(
     State(services): State<ApiServices>,
     RequestCaller(caller): RequestCaller,
     Query(query): Query<ByReference>,
-) -> ApiResult<Resolved> {
+) -> ApiResult<ResolvedArtifact> {
     let text = query.reference.ok_or_else(|| Error::invalid("the query parameter 'reference' is missing"))?;
     let target = match text.strip_prefix("models:/") {
         Some(model) => {
@@ -69,21 +72,21 @@ async fn resolve(
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CollectRequest {
-    pub(crate) mode: Mode,
+    pub(crate) mode: CollectionMode,
 }
 
 async fn collect_garbage(
     State(services): State<ApiServices>,
     JsonBody(CollectRequest { mode }): JsonBody<CollectRequest>,
-) -> ApiResult<Collection> {
+) -> ApiResult<CollectionReport> {
     Ok(axum::Json(services.registry.collect(mode).await?))
 }
 
-async fn scrub(State(services): State<ApiServices>) -> ApiResult<Scrub> {
+async fn scrub(State(services): State<ApiServices>) -> ApiResult<ScrubReport> {
     Ok(axum::Json(services.registry.scrub(SystemClock.now().0, &CancellationToken::new()).await?))
 }
 
-async fn tokens(State(services): State<ApiServices>) -> ApiResult<Vec<Token>> {
+async fn tokens(State(services): State<ApiServices>) -> ApiResult<Vec<AccessToken>> {
     Ok(axum::Json(services.registry.tokens().await?))
 }
 
@@ -92,7 +95,7 @@ async fn tokens(State(services): State<ApiServices>) -> ApiResult<Vec<Token>> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenRequest {
     pub(crate) name: String,
-    pub(crate) scopes: Vec<Scope>,
+    pub(crate) scopes: Vec<AccessScope>,
     #[serde(default)]
     pub(crate) expires: Option<Timestamp>,
 }
@@ -101,7 +104,7 @@ async fn create_token(
     State(services): State<ApiServices>,
     RequestCaller(caller): RequestCaller,
     JsonBody(request): JsonBody<TokenRequest>,
-) -> ApiResult<Minted> {
+) -> ApiResult<CreatedToken> {
     let TokenRequest { name, scopes, expires } = request;
     Ok(axum::Json(services.registry.create_token_for(&caller, &name, scopes, expires).await?))
 }
@@ -130,19 +133,19 @@ async fn log(
     Ok(axum::Json(services.registry.log(after, MAX_PAGE_ENTRIES).await?))
 }
 
-async fn usage(State(services): State<ApiServices>) -> ApiResult<Vec<Usage>> {
+async fn usage(State(services): State<ApiServices>) -> ApiResult<Vec<QuotaUsage>> {
     Ok(axum::Json(services.registry.usage().await?))
 }
 
-async fn policies(State(services): State<ApiServices>) -> ApiResult<Vec<Policy>> {
+async fn policies(State(services): State<ApiServices>) -> ApiResult<Vec<SignaturePolicy>> {
     Ok(axum::Json(services.registry.policies().await?))
 }
 
 async fn set_policy(
     State(services): State<ApiServices>,
     RequestCaller(caller): RequestCaller,
-    JsonBody(policy): JsonBody<Policy>,
-) -> ApiResult<Policy> {
+    JsonBody(policy): JsonBody<SignaturePolicy>,
+) -> ApiResult<SignaturePolicy> {
     services.registry.set_policy(&policy, &caller.actor()).await?;
     Ok(axum::Json(policy))
 }

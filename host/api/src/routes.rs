@@ -11,7 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use eyot_core::{Error, Permission};
-use eyot_oci::Caller as Known;
+use eyot_oci::RegistryCaller;
 
 use crate::ApiServices;
 use crate::answer::ErrorResponse;
@@ -129,7 +129,7 @@ fn unauthorized(error: Error) -> Response {
 
 /// Who sent the request that a handler works on.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestCaller(pub(crate) Known);
+pub(crate) struct RequestCaller(pub(crate) RegistryCaller);
 
 impl<S: Send + Sync> FromRequestParts<S> for RequestCaller {
     type Rejection = ErrorResponse;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use eyot_core::{Digest, Error, Result, ResultExt};
-use eyot_oci::{LocalSecret, Trust};
+use eyot_oci::{LocalSecret, ServerTrust};
 use serde::{Deserialize, Serialize};
 
 use crate::output::aside;
@@ -26,8 +26,8 @@ pub(crate) struct RunningServer {
 
 impl RunningServer {
     /// Whom to believe to be this server.
-    pub(crate) fn trust(&self) -> Trust {
-        self.certificate.map_or(Trust::System, Trust::Exactly)
+    pub(crate) fn trust(&self) -> ServerTrust {
+        self.certificate.map_or(ServerTrust::System, ServerTrust::Exactly)
     }
 }
 

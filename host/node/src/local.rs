@@ -7,7 +7,7 @@ use eyot_api::ApiClient;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
 use eyot_http::{Connections, Listener};
-use eyot_oci::{Transport, Trust};
+use eyot_oci::{ServerTrust, Transport};
 use tokio::sync::watch;
 
 use crate::cli::up::{bind, guard, stopped, url};
@@ -48,7 +48,7 @@ impl LocalServer {
         let (platform, starting) = ServerPlatform::start(config).await?;
         let mut local = Self::over(platform, config, None).await?;
         local.platform.deployments.restore().await?;
-        let certificate = config.api.tls().map(|(cert, _)| Trust::fingerprint(cert)).transpose()?;
+        let certificate = config.api.tls().map(|(cert, _)| ServerTrust::fingerprint(cert)).transpose()?;
         let (pid, api, gateway) = (std::process::id(), local.api.clone(), local.gateway.clone());
         let running = RunningServer { pid, api, gateway, certificate };
         let announced = starting.announce(&config.data.dir, &running, &local.platform.secret)?;

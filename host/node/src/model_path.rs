@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use eyot_core::{Error, Result, ResultExt as _};
 use eyot_nn::{DataFile, ModelFiles, is_plain_name, map_file};
-use eyot_oci::{Client, DataPath, Pushed};
+use eyot_oci::{DataPath, PushedArtifact, RegistryClient};
 
 /// A model's files.
 #[derive(Debug)]
@@ -61,10 +61,10 @@ impl ModelPath {
     /// Pushes the model with the files beside it.
     pub(crate) async fn push(
         &self,
-        registry: &Client,
+        registry: &RegistryClient,
         repository: &str,
         tag: Option<&str>,
-    ) -> Result<Pushed> {
+    ) -> Result<PushedArtifact> {
         let name = self.onnx.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let onnx = map_file(&self.onnx)?;
         registry.push_model_files(repository, tag, (&name, onnx), &self.data).await

@@ -10,7 +10,7 @@ use eyot_engine::{Engine, EngineOptions};
 use eyot_gateway::Gateway;
 use eyot_meta::{Changes, Database};
 use eyot_nn::{Backends, Models, Options as Keeping};
-use eyot_oci::{LocalSecret, Registry, Settings};
+use eyot_oci::{LocalSecret, Registry, RegistrySettings};
 use eyot_pipelines::PipelineExecutor;
 use eyot_store::{BlobStore, Directory, Memory};
 use eyot_tracking::Tracking;
@@ -59,7 +59,7 @@ impl ServerPlatform {
             Arc::new(Directory::open_leaving(&layout, config.data.reserve).await.context(open)?);
         let db = Database::open(&dir.join("eyot.db")).await.context(open)?;
         let secret = LocalSecret::random();
-        let settings = Settings::new(&config.registry, config.api.listen)
+        let settings = RegistrySettings::new(&config.registry, config.api.listen)
             .secure(config.api.tls().is_some())
             .with_local_secret(secret.clone());
         let registry = Registry::new(store.clone(), db.clone(), Some(layout), settings).await?;

@@ -59,7 +59,7 @@ impl ModelPublisher for RegistryPublisher {
         Ok(target.to_string())
     }
 
-    async fn vouch(&self, source: &str, predicate: Value) -> Result<()> {
+    async fn attest(&self, source: &str, predicate: Value) -> Result<()> {
         let Reference { repository, selector: Selector::Digest(subject) } = source.parse()? else {
             return Err(Error::internal(format!("'{source}' was published by no digest")));
         };

@@ -3,7 +3,7 @@
 use eyot_api::ApiClient;
 use eyot_core::config::Config;
 use eyot_core::{Error, Kind, Result};
-use eyot_oci::{Transport, Trust};
+use eyot_oci::{ServerTrust, Transport};
 
 use crate::cli::GlobalOptions;
 use crate::folder;
@@ -90,6 +90,6 @@ impl ApiSession {
 }
 
 /// Whom commands with this configuration trust over TLS.
-pub(crate) fn trust(config: &Config) -> Trust {
-    Trust::with_authority(&config.api.ca)
+pub(crate) fn trust(config: &Config) -> ServerTrust {
+    ServerTrust::with_authority(&config.api.ca)
 }

@@ -192,7 +192,7 @@ impl ActiveRun {
             tracing::error!(run, error = %error.chain(), "a tracking run's end was not recorded");
         }
         if status == RunStatus::Succeeded {
-            self.vouch(&records).await;
+            self.attest(&records).await;
         }
         if let Err(error) = self.inner.records.finish(&self.id, status, error.as_deref(), &cut_off).await {
             tracing::error!(run = self.id, error = %error.chain(), "a run's end was not recorded");
@@ -203,11 +203,11 @@ impl ActiveRun {
 }
 
 impl ActiveRun {
-    /// Lets it be known how the models that were registered came about, before the run is said to be over.
-    async fn vouch(&self, records: &IndexMap<Name, StepRun>) {
+    /// Publishes the provenance of the models that were registered, before the run ends.
+    async fn attest(&self, records: &IndexMap<Name, StepRun>) {
         let registers = |step: &&PlannedStep| matches!(step.work, PlannedWork::Register { .. });
         let registered = self.plan.steps.iter().filter(registers).filter_map(|step| records.get(&step.name));
-        // Of what was registered before, it was said then.
+        // Models that were registered before have theirs.
         let new: Vec<_> = registered.filter(|record| record.status == StepStatus::Succeeded).collect();
         if new.is_empty() {
             return;
@@ -216,7 +216,7 @@ impl ActiveRun {
             let predicate = self.inner.records.get(&self.id).await?.provenance(SystemClock.now());
             for record in new {
                 let source = record.outputs.get("source").and_then(Value::as_str).unwrap_or_default();
-                self.inner.publisher.vouch(source, predicate.clone()).await?;
+                self.inner.publisher.attest(source, predicate.clone()).await?;
             }
             Ok::<_, Error>(())
         };

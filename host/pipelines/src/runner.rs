@@ -85,6 +85,6 @@ pub trait ModelPublisher: Send + Sync + 'static {
     /// Fails with `Invalid` when the weights are no model.
     async fn publish(&self, model: &str, weights: &Digest) -> Result<String>;
 
-    /// Says beside what was published which run made it, of what: `predicate` is SLSA provenance.
-    async fn vouch(&self, source: &str, predicate: Value) -> Result<()>;
+    /// Attaches an attestation to what was published: `predicate` is its SLSA provenance.
+    async fn attest(&self, source: &str, predicate: Value) -> Result<()>;
 }

@@ -123,7 +123,7 @@ fn what_is_not_in_the_file_is_refused_too() {
 struct Fake {
     store: Arc<Memory>,
     ran: Mutex<Vec<String>>,
-    vouched: Mutex<Vec<(String, Value)>>,
+    attestations: Mutex<Vec<(String, Value)>>,
     together: Barrier,
     stopped: Arc<AtomicUsize>,
     started: Notify,
@@ -190,8 +190,8 @@ impl ModelPublisher for Fake {
         Ok(format!("models/{model}@{weights}"))
     }
 
-    async fn vouch(&self, source: &str, predicate: Value) -> Result<()> {
-        self.vouched.lock().push((source.to_owned(), predicate));
+    async fn attest(&self, source: &str, predicate: Value) -> Result<()> {
+        self.attestations.lock().push((source.to_owned(), predicate));
         Ok(())
     }
 }
@@ -213,7 +213,7 @@ impl World {
         let fake = Arc::new(Fake {
             store: store.clone(),
             ran: Mutex::default(),
-            vouched: Mutex::default(),
+            attestations: Mutex::default(),
             together: Barrier::new(2),
             stopped: Arc::default(),
             started: Notify::new(),
@@ -296,16 +296,16 @@ async fn steps_run_in_order_and_never_twice() {
     assert_eq!(world.tracking.resolve_model("digits@champion").await.unwrap().version, 2);
     assert_eq!(world.executor.runs().await.unwrap().len(), 3);
     // How a model came about is said once for each that is new, with the artifacts that went into it.
-    let vouched = world.fake.vouched.lock().clone();
-    let said = vouched.iter().map(|(source, predicate)| {
+    let attestations = world.fake.attestations.lock().clone();
+    let said = attestations.iter().map(|(source, predicate)| {
         (json!(source), predicate["runDetails"]["metadata"]["invocationId"].clone())
     });
     let made = [&first, &third].map(|run| (run.steps[2].outputs["source"].clone(), json!(run.id)));
     assert_eq!(said.collect::<Vec<_>>(), made);
     let data = json!({ "name": "load/file", "digest": { "sha256": Digest::of("data").hex() } });
-    let dependencies = vouched[1].1["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
+    let dependencies = attestations[1].1["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
     assert!(dependencies.contains(&data), "{dependencies:?}");
-    assert_eq!(vouched[1].1["buildDefinition"]["externalParameters"]["parameters"]["train/seed"], 8);
+    assert_eq!(attestations[1].1["buildDefinition"]["externalParameters"]["parameters"]["train/seed"], 8);
     let lineage = world.executor.lineage(&third.id[..12]).await.unwrap();
     let arrow = |from: &str, to: &str| lineage.iter().any(|edge| edge.from == from && edge.to == to);
     assert!(arrow(&Digest::of("data").to_string(), "step load"), "{lineage:?}");

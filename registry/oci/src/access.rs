@@ -1,35 +1,35 @@
-//! Who asks, and what they may do.
+//! Callers of the registry, and what they are authorized to do.
 
 use std::sync::Arc;
 
 use eyot_core::config::Anonymous;
 use eyot_core::{Digest, Error, Permission, Result, Role, new_id};
 
-use crate::scope::{Action, Scope};
+use crate::scope::{AccessScope, RegistryAction};
 
-/// Put into the extensions of a request that this process sends to itself: it acts for whoever owns
-/// the data folder. A request over a socket never carries it.
+/// Marks, in its extensions, a request that this process sends to itself: it acts for the owner of the data folder.
+/// A request over a socket never carries it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Local;
+pub(crate) struct LocalRequest;
 
-/// Shown by commands on the data folder itself to the server that runs on it: whoever can read the
-/// folder owns it, whatever tokens there are. It is good as long as the process that made it.
+/// The secret by which commands on a data folder authenticate to the server that runs on it: whoever can read the
+/// folder owns it, whatever tokens there are. It is valid as long as the process that made it.
 #[derive(Clone)]
 pub struct LocalSecret(String);
 
 impl LocalSecret {
-    /// One that nobody knows yet.
+    /// A new random secret.
     pub fn random() -> Self {
         Self(format!("eyot-local_{}{}", new_id(), new_id()))
     }
 
-    /// The text that is shown as a bearer token.
+    /// The text that is sent as a bearer token.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Compares hashes: how long that takes tells nothing of the secret.
-    pub(crate) fn is(&self, shown: &str) -> bool {
+    /// Compares hashes, so that the time it takes tells nothing of the secret.
+    pub(crate) fn matches(&self, shown: &str) -> bool {
         Digest::of(&self.0) == Digest::of(shown)
     }
 }
@@ -40,31 +40,31 @@ impl std::fmt::Debug for LocalSecret {
     }
 }
 
-/// A token's name and what it allows.
+/// The owner of an access token: its name and its scopes.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct TokenHolder {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) scopes: Vec<Scope>,
+    pub(crate) scopes: Vec<AccessScope>,
     /// In milliseconds since 1970; none for ever.
     pub(crate) expires: Option<i64>,
 }
 
-/// Who asks.
+/// Who sent a request.
 #[derive(Clone, Debug)]
-pub enum Caller {
+pub enum RegistryCaller {
     /// The process itself.
     Local,
-    /// Somebody without a token, and what that means here.
+    /// A client without a token, and what this registry allows those.
     Anonymous(Anonymous),
-    /// Somebody with a token, who may do what those without may, too.
-    Holder(Arc<Holder>, Anonymous),
-    /// Somebody with what they got for a token at `/v2/token`, or for none.
-    Granted { holder: Option<Arc<Holder>>, anonymous: Anonymous, scopes: Arc<[Scope]> },
+    /// A client with an access token, which may also do what clients without one may.
+    Holder(Arc<TokenHolder>, Anonymous),
+    /// A client with a short-lived token that `/v2/token` issued for an access token, or for none.
+    Granted { holder: Option<Arc<TokenHolder>>, anonymous: Anonymous, scopes: Arc<[AccessScope]> },
 }
 
-impl Caller {
-    /// How the log names them.
+impl RegistryCaller {
+    /// The actor's name in the audit log.
     pub fn actor(&self) -> String {
         match self {
             Self::Local => "local".to_owned(),
@@ -76,7 +76,7 @@ impl Caller {
     }
 
     /// Whether they may do something to a repository, or to the registry.
-    pub(crate) fn may(&self, action: Action, repository: Option<&str>) -> bool {
+    pub(crate) fn may(&self, action: RegistryAction, repository: Option<&str>) -> bool {
         match self {
             Self::Granted { scopes, .. } => {
                 self.could(action, repository) && scopes.iter().any(|scope| scope.allows(action, repository))
@@ -85,8 +85,8 @@ impl Caller {
         }
     }
 
-    /// Whether they could, if they had asked for it at `/v2/token`.
-    pub(crate) fn could(&self, action: Action, repository: Option<&str>) -> bool {
+    /// Whether they could, if their short-lived token had been issued for it.
+    pub(crate) fn could(&self, action: RegistryAction, repository: Option<&str>) -> bool {
         let (holder, anonymous) = match self {
             Self::Local => return true,
             Self::Anonymous(anonymous) => (None, anonymous),
@@ -98,14 +98,14 @@ impl Caller {
         by_token
             || match anonymous {
                 Anonymous::All => true,
-                Anonymous::Pull => matches!(action, Action::Pull | Action::List),
+                Anonymous::Pull => matches!(action, RegistryAction::Pull | RegistryAction::List),
                 Anonymous::None | Anonymous::Auto => false,
             }
     }
 
     /// The role that they have in the project.
     pub fn role(&self) -> Option<Role> {
-        let highest = |scopes: &[Scope]| scopes.iter().filter_map(Scope::role).max();
+        let highest = |scopes: &[AccessScope]| scopes.iter().filter_map(AccessScope::role).max();
         match self {
             Self::Local => Some(Role::Owner),
             Self::Anonymous(Anonymous::All) => Some(Role::Owner),
@@ -126,13 +126,13 @@ impl Caller {
 
     /// Lets them do something to the project.
     ///
-    /// Fails with `Denied`, saying what would do.
+    /// Fails with `Denied`; the hint names a token that would do.
     pub fn require(&self, permission: Permission) -> Result<()> {
         if self.role().is_some_and(|role| role.may(permission)) {
             return Ok(());
         }
         let (what, role) = (permission.description(), permission.least_role());
-        let scope = Scope::of_role(role);
+        let scope = AccessScope::of_role(role);
         if self.is_known() {
             let error = Error::denied(format!("this token does not allow to {what}"));
             return Err(error.hint(format!("a token with the scope {scope} does")));
@@ -141,9 +141,9 @@ impl Caller {
         Err(error.hint(format!("eyot token create NAME --role {role} makes one; EYOT_TOKEN holds it")))
     }
 
-    /// Lets in whoever may pull from any repository at all.
+    /// Lets in callers that may pull from any repository at all.
     ///
-    /// Fails with `Denied`, saying what would do.
+    /// Fails with `Denied`; the hint names a token that would do.
     pub fn require_some_repository(&self) -> Result<()> {
         let pulls = match self {
             Self::Local | Self::Anonymous(Anonymous::All | Anonymous::Pull) | Self::Holder(..) => true,
@@ -173,7 +173,7 @@ impl Caller {
     /// Lets them give a token some scopes, or take them away: nobody gives or takes more than they have.
     ///
     /// Fails with `Denied`.
-    pub(crate) fn require_to_give(&self, scopes: &[Scope]) -> Result<()> {
+    pub(crate) fn require_to_give(&self, scopes: &[AccessScope]) -> Result<()> {
         match scopes.iter().find(|scope| scope.role() > self.role()) {
             Some(scope) => {
                 let own = self.role().map_or("no role", Role::as_str);
@@ -186,7 +186,7 @@ impl Caller {
 
     /// Whether they may pull from a repository.
     pub fn may_pull(&self, repository: &str) -> bool {
-        self.may(Action::Pull, Some(repository))
+        self.may(RegistryAction::Pull, Some(repository))
     }
 
     /// Whether they said who they are.
@@ -201,19 +201,19 @@ mod tests {
 
     use super::*;
 
-    fn holder(scopes: &[&str], anonymous: Anonymous) -> Caller {
+    fn holder(scopes: &[&str], anonymous: Anonymous) -> RegistryCaller {
         let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
         let (id, name) = ("1".to_owned(), "ci".to_owned());
-        Caller::Holder(Arc::new(Holder { id, name, scopes, expires: None }), anonymous)
+        RegistryCaller::Holder(Arc::new(TokenHolder { id, name, scopes, expires: None }), anonymous)
     }
 
     #[test]
     fn the_highest_role_of_a_token_counts() {
         for (caller, role) in [
-            (Caller::Local, Some(Role::Owner)),
-            (Caller::Anonymous(Anonymous::All), Some(Role::Owner)),
-            (Caller::Anonymous(Anonymous::Pull), None),
-            (Caller::Anonymous(Anonymous::None), None),
+            (RegistryCaller::Local, Some(Role::Owner)),
+            (RegistryCaller::Anonymous(Anonymous::All), Some(Role::Owner)),
+            (RegistryCaller::Anonymous(Anonymous::Pull), None),
+            (RegistryCaller::Anonymous(Anonymous::None), None),
             (holder(&["repository:*:pull,push,delete"], Anonymous::None), None),
             (holder(&["registry:admin:*"], Anonymous::None), Some(Role::Owner)),
             (
@@ -243,8 +243,8 @@ mod tests {
     #[test]
     fn a_local_secret_is_compared_whole_and_not_shown() {
         let secret = LocalSecret::random();
-        assert!(secret.is(secret.reveal()));
-        assert!(!secret.is(&secret.reveal()[1..]) && !secret.is(""));
+        assert!(secret.matches(secret.reveal()));
+        assert!(!secret.matches(&secret.reveal()[1..]) && !secret.matches(""));
         assert!(!format!("{secret:?}").contains(secret.reveal()));
     }
 }

@@ -1,4 +1,4 @@
-//! Everything can leave and come back: image layout directories, as skopeo and oras read and write them.
+//! Export to and import from OCI image layout directories, as skopeo and oras read and write them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use sha2::Digest as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
 
-use crate::client::Client;
-use crate::layout::REFERENCE;
+use crate::client::RegistryClient;
+use crate::layout::REFERENCE_ANNOTATION;
 use crate::manifest::{Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
 
-/// What went out or came in.
+/// What an export or import transferred.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moved {
-    /// What was named, as `REPOSITORY:TAG` or `REPOSITORY@DIGEST`.
+pub struct TransferStats {
+    /// The references, as `REPOSITORY:TAG` or `REPOSITORY@DIGEST`.
     pub names: Vec<String>,
     pub manifests: u64,
     pub blobs: u64,
@@ -29,18 +29,18 @@ pub struct Moved {
 }
 
 /// The largest manifest in a layout that is read.
-const MANIFEST: u64 = 4 << 20;
+const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// Writes a manifest, what it needs and what refers to it into a layout directory, beside what is there.
-pub async fn export(client: &Client, reference: &Reference, dir: &Path) -> Result<Moved> {
+pub async fn export(client: &RegistryClient, reference: &Reference, dir: &Path) -> Result<TransferStats> {
     let repository = &reference.repository;
     let target = match &reference.selector {
         Selector::Tag(tag) => tag.clone(),
         Selector::Digest(digest) => digest.to_string(),
     };
     let root = client.manifest(repository, &target).await?;
-    let mut moved = Moved { names: vec![reference.to_string()], ..Moved::default() };
-    let name = (REFERENCE.to_owned(), reference.to_string());
+    let mut stats = TransferStats { names: vec![reference.to_string()], ..TransferStats::default() };
+    let name = (REFERENCE_ANNOTATION.to_owned(), reference.to_string());
     let mut entries = vec![entry(&root.media_type, root.digest, root.bytes.len(), [name].into())];
     let mut waiting = VecDeque::from([root.digest]);
     let mut seen = BTreeSet::from([root.digest]);
@@ -48,9 +48,9 @@ pub async fn export(client: &Client, reference: &Reference, dir: &Path) -> Resul
         let fetched = client.manifest(repository, &digest.to_string()).await?;
         let manifest = Manifest::parse(&fetched.bytes)?;
         write(dir, &digest, &fetched.bytes).await?;
-        moved.manifests += 1;
+        stats.manifests += 1;
         for blob in manifest.config.iter().chain(&manifest.layers) {
-            fetch(client, repository, blob, dir, &mut moved).await?;
+            fetch(client, repository, blob, dir, &mut stats).await?;
         }
         let children = manifest.manifests.iter().map(|child| child.digest);
         waiting.extend(children.filter(|child| seen.insert(*child)));
@@ -63,7 +63,7 @@ pub async fn export(client: &Client, reference: &Reference, dir: &Path) -> Resul
         }
     }
     write_index(dir, entries).await?;
-    Ok(moved)
+    Ok(stats)
 }
 
 fn entry(
@@ -76,12 +76,12 @@ fn entry(
     Descriptor { media_type, digest, size, artifact_type: None, annotations, urls: Vec::new() }
 }
 
-async fn make_room(path: &Path) -> Result<()> {
+async fn create_parent(path: &Path) -> Result<()> {
     let dir = path.parent().unwrap_or(path);
     tokio::fs::create_dir_all(dir).await.context(|| format!("cannot create {}", dir.display()))
 }
 
-fn place(dir: &Path, digest: &ContentDigest) -> PathBuf {
+fn blob_path(dir: &Path, digest: &ContentDigest) -> PathBuf {
     let algorithm = match digest.algorithm() {
         Algorithm::Sha256 => "sha256",
         Algorithm::Sha512 => "sha512",
@@ -90,13 +90,13 @@ fn place(dir: &Path, digest: &ContentDigest) -> PathBuf {
 }
 
 async fn fetch(
-    client: &Client,
+    client: &RegistryClient,
     repository: &str,
     blob: &Descriptor,
     dir: &Path,
-    moved: &mut Moved,
+    stats: &mut TransferStats,
 ) -> Result<()> {
-    let path = place(dir, &blob.digest);
+    let path = blob_path(dir, &blob.digest);
     let is_here = tokio::fs::metadata(&path).await.is_ok_and(|found| found.len() == blob.size);
     if is_here {
         return Ok(());
@@ -105,11 +105,11 @@ async fn fetch(
     if !blob.urls.is_empty() && !client.has_blob(repository, &blob.digest).await? {
         return Ok(());
     }
-    make_room(&path).await?;
+    create_parent(&path).await?;
     let fresh = path.with_extension("part");
     let mut file =
         tokio::fs::File::create(&fresh).await.context(|| format!("cannot write {}", fresh.display()))?;
-    let mut hasher = Hasher::new(blob.digest.algorithm());
+    let mut hasher = ContentHasher::new(blob.digest.algorithm());
     let mut pieces = client.stream_blob(repository, &blob.digest).await?.into_data_stream();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| {
@@ -127,16 +127,16 @@ async fn fetch(
         )));
     }
     tokio::fs::rename(&fresh, &path).await?;
-    (moved.blobs, moved.bytes) = (moved.blobs + 1, moved.bytes + blob.size);
+    (stats.blobs, stats.bytes) = (stats.blobs + 1, stats.bytes + blob.size);
     Ok(())
 }
 
-enum Hasher {
+enum ContentHasher {
     Sha256(sha2::Sha256),
     Sha512(sha2::Sha512),
 }
 
-impl Hasher {
+impl ContentHasher {
     fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
@@ -160,8 +160,8 @@ impl Hasher {
 }
 
 async fn write(dir: &Path, digest: &ContentDigest, bytes: &[u8]) -> Result<()> {
-    let path = place(dir, digest);
-    make_room(&path).await?;
+    let path = blob_path(dir, digest);
+    create_parent(&path).await?;
     tokio::fs::write(&path, bytes).await.context(|| format!("cannot write {}", path.display()))
 }
 
@@ -172,7 +172,7 @@ async fn write_index(dir: &Path, entries: Vec<Descriptor>) -> Result<()> {
         Err(error) if error.kind() == eyot_core::Kind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    let name = |entry: &Descriptor| entry.annotations.get(REFERENCE).cloned();
+    let name = |entry: &Descriptor| entry.annotations.get(REFERENCE_ANNOTATION).cloned();
     kept.retain(|old| {
         !entries.iter().any(|new| {
             (name(old), old.digest) == (name(new), new.digest)
@@ -200,25 +200,25 @@ async fn read_index(dir: &Path) -> Result<Manifest> {
 
 /// Pushes what a layout directory holds under the names that it has there; those that are tags alone,
 /// as skopeo and oras write them, come into the repository `into`.
-pub async fn import(client: &Client, dir: &Path, into: Option<&str>) -> Result<Moved> {
+pub async fn import(client: &RegistryClient, dir: &Path, into: Option<&str>) -> Result<TransferStats> {
     let index = read_index(dir).await?;
-    let mut moved = Moved::default();
-    let mut homes: BTreeMap<ContentDigest, String> = BTreeMap::new();
+    let mut stats = TransferStats::default();
+    let mut repositories: BTreeMap<ContentDigest, String> = BTreeMap::new();
     let mut unnamed = Vec::new();
     for entry in &index.manifests {
-        let Some(name) = entry.annotations.get(REFERENCE) else {
+        let Some(name) = entry.annotations.get(REFERENCE_ANNOTATION) else {
             unnamed.push(entry);
             continue;
         };
         let target = target_of(name, into)?;
-        push_tree(client, dir, &target.repository, entry, &mut homes, &mut moved).await?;
+        push_tree(client, dir, &target.repository, entry, &mut repositories, &mut stats).await?;
         if let Selector::Tag(tag) = &target.selector {
             let bytes = read_manifest(dir, &entry.digest).await?;
             client
                 .put_manifest(&target.repository, Some(tag), &media_type(entry, &bytes), bytes.into())
                 .await?;
         }
-        moved.names.push(target.to_string());
+        stats.names.push(target.to_string());
     }
     // What refers to something goes where that went; it may refer to what refers.
     while !unnamed.is_empty() {
@@ -226,9 +226,11 @@ pub async fn import(client: &Client, dir: &Path, into: Option<&str>) -> Result<M
         let mut left = Vec::new();
         for entry in unnamed {
             let manifest = Manifest::parse(&read_manifest(dir, &entry.digest).await?)?;
-            let home = manifest.subject.and_then(|subject| homes.get(&subject.digest).cloned());
-            match home.or_else(|| into.map(str::to_owned)) {
-                Some(home) => push_tree(client, dir, &home, entry, &mut homes, &mut moved).await?,
+            let repository = manifest.subject.and_then(|subject| repositories.get(&subject.digest).cloned());
+            match repository.or_else(|| into.map(str::to_owned)) {
+                Some(repository) => {
+                    push_tree(client, dir, &repository, entry, &mut repositories, &mut stats).await?
+                }
                 None => left.push(entry),
             }
         }
@@ -239,7 +241,7 @@ pub async fn import(client: &Client, dir: &Path, into: Option<&str>) -> Result<M
         }
         unnamed = left;
     }
-    Ok(moved)
+    Ok(stats)
 }
 
 fn target_of(name: &str, into: Option<&str>) -> Result<Reference> {
@@ -257,10 +259,10 @@ fn target_of(name: &str, into: Option<&str>) -> Result<Reference> {
 }
 
 async fn read_manifest(dir: &Path, digest: &ContentDigest) -> Result<Vec<u8>> {
-    let path = place(dir, digest);
+    let path = blob_path(dir, digest);
     let length =
         tokio::fs::metadata(&path).await.context(|| format!("cannot read {}", path.display()))?.len();
-    if length > MANIFEST {
+    if length > MAX_MANIFEST_BYTES {
         return Err(Error::too_large(format!("the manifest {digest} has {length} bytes")));
     }
     let bytes = tokio::fs::read(&path).await.context(|| format!("cannot read {}", path.display()))?;
@@ -284,14 +286,14 @@ fn media_type(entry: &Descriptor, bytes: &[u8]) -> String {
 
 /// Pushes a manifest after all that it needs, each by its digest.
 async fn push_tree(
-    client: &Client,
+    client: &RegistryClient,
     dir: &Path,
     repository: &str,
     root: &Descriptor,
-    homes: &mut BTreeMap<ContentDigest, String>,
-    moved: &mut Moved,
+    repositories: &mut BTreeMap<ContentDigest, String>,
+    stats: &mut TransferStats,
 ) -> Result<()> {
-    // Whatever names a digest was made after it, so there are no circles to go round in.
+    // A manifest that names a digest was made after it, so there are no cycles.
     let (mut stack, mut done) = (vec![(root.clone(), false)], BTreeSet::new());
     while let Some((entry, has_children)) = stack.pop() {
         if done.contains(&entry.digest) {
@@ -305,28 +307,28 @@ async fn push_tree(
             continue;
         }
         for blob in manifest.config.iter().chain(&manifest.layers) {
-            push_blob(client, dir, repository, blob, moved).await?;
+            push_blob(client, dir, repository, blob, stats).await?;
         }
         let media_type = media_type(&entry, &bytes);
         client.put_manifest(repository, None, &media_type, bytes.into()).await?;
-        homes.insert(entry.digest, repository.to_owned());
+        repositories.insert(entry.digest, repository.to_owned());
         done.insert(entry.digest);
-        moved.manifests += 1;
+        stats.manifests += 1;
     }
     Ok(())
 }
 
 async fn push_blob(
-    client: &Client,
+    client: &RegistryClient,
     dir: &Path,
     repository: &str,
     blob: &Descriptor,
-    moved: &mut Moved,
+    stats: &mut TransferStats,
 ) -> Result<()> {
     if client.has_blob(repository, &blob.digest).await? {
         return Ok(());
     }
-    let path = place(dir, &blob.digest);
+    let path = blob_path(dir, &blob.digest);
     let file = match tokio::fs::File::open(&path).await {
         Ok(file) => file,
         Err(_) if !blob.urls.is_empty() => return Ok(()),
@@ -336,6 +338,6 @@ async fn push_blob(
     let body = Body::from_stream(ReaderStream::with_capacity(file, 256 << 10));
     // The registry hashes what arrives: a file that is damaged is refused there.
     client.push_stream(repository, &blob.digest, length, body).await?;
-    (moved.blobs, moved.bytes) = (moved.blobs + 1, moved.bytes + length);
+    (stats.blobs, stats.bytes) = (stats.blobs + 1, stats.bytes + length);
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Large files in pieces that stay the same where the file stays the same: cut where the content says, or,
-//! for models, where tensors begin and end. The index of the pieces lies beside the file as a referrer, so
-//! that a new version is sent, and fetched, as the pieces that are new.
+//! Deduplication of large files: they are split into chunks by content (FastCDC) or, for models, at the boundaries of
+//! tensors. The index of the chunks is attached to the manifest as a referrer, so that of a new version only new
+//! chunks are transferred.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,109 +13,113 @@ use fastcdc::v2020::StreamCDC;
 use serde::{Deserialize, Serialize};
 
 /// The artifact type of an index, and the media type of its layer.
-pub(crate) const CHUNKS: &str = "application/vnd.eyot.chunks.v1+json";
+pub(crate) const CHUNK_INDEX_TYPE: &str = "application/vnd.eyot.chunks.v1+json";
 /// Files below this are sent whole: a round trip costs more than their bytes.
-pub(crate) const LARGE: u64 = 4 << 20;
-/// The longest piece of a tensor.
-const TENSOR: u64 = 4 << 20;
-/// The least, usual and greatest length of a piece that is cut by content.
-const BY_CONTENT: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
+pub(crate) const MIN_CHUNKED_BYTES: u64 = 4 << 20;
+/// The longest chunk of a tensor.
+const MAX_TENSOR_CHUNK_BYTES: u64 = 4 << 20;
+/// The minimum, average and maximum length of a content-defined chunk.
+const CONTENT_CHUNK_BYTES: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
 /// The longest header of a safetensors file that is read.
-const HEADER: u64 = 64 << 20;
+const MAX_HEADER_BYTES: u64 = 64 << 20;
 
-/// The pieces of one file, from its beginning to its end.
+/// The chunks of one file, from its beginning to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Index {
+pub(crate) struct ChunkIndex {
     pub(crate) version: u32,
     /// The whole file.
     pub(crate) digest: Digest,
     pub(crate) size: u64,
-    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) chunks: Vec<FileChunk>,
 }
 
-/// A piece.
+/// A chunk of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Chunk {
+pub(crate) struct FileChunk {
     pub(crate) length: u64,
     pub(crate) digest: Digest,
 }
 
-const VERSION: u32 = 1;
+const CHUNK_INDEX_VERSION: u32 = 1;
 
-/// How to make a file: from what somebody has, and from what is new.
+/// Where a range of a file is copied from when it is made anew: the old version, or the new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum ChunkSource {
     /// Bytes of the old file.
     Old { offset: u64, length: u64 },
     /// Bytes of the new file.
     New { offset: u64, length: u64 },
 }
 
-impl Index {
-    /// Reads a file once, and cuts it.
+impl ChunkIndex {
+    /// Reads a file once, and splits it.
     pub(crate) fn of(path: &Path) -> Result<Self> {
         let read = || format!("cannot read {}", path.display());
         let size = std::fs::metadata(path).context(read)?.len();
         let tensors = tensors(path, size).unwrap_or_default();
         let mut file = BufReader::with_capacity(1 << 20, File::open(path).context(read)?);
-        let mut cutter = Cutter { whole: Digester::new(), chunks: Vec::new(), size: 0 };
+        let mut cutter = FileChunker { whole: Digester::new(), chunks: Vec::new(), size: 0 };
         if tensors.is_empty() {
             cutter.by_content(file).context(read)?;
         } else {
             cutter.by_tensors(&mut file, &tensors, size).context(read)?;
         }
-        let Cutter { whole, chunks, size } = cutter;
-        Ok(Self { version: VERSION, digest: whole.finish(), size, chunks })
+        let FileChunker { whole, chunks, size } = cutter;
+        Ok(Self { version: CHUNK_INDEX_VERSION, digest: whole.finish(), size, chunks })
     }
 
-    /// Reads what [`Index`] is written as.
+    /// Reads what [`ChunkIndex`] is written as.
     ///
-    /// Fails with `Invalid` when the pieces do not add up.
+    /// Fails with `Invalid` when the chunks do not add up to the file.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let index: Self = serde_json::from_slice(bytes)
             .map_err(|error| Error::invalid(format!("the index of pieces cannot be read: {error}")))?;
         let sum = index.chunks.iter().try_fold(0_u64, |sum, chunk| sum.checked_add(chunk.length));
-        if index.version == VERSION && sum == Some(index.size) {
+        if index.version == CHUNK_INDEX_VERSION && sum == Some(index.size) {
             return Ok(index);
         }
         Err(Error::invalid("the index's pieces are not the file"))
     }
 
-    /// How to make this file for whoever has `old`.
-    pub(crate) fn from(&self, old: &Self) -> Vec<Part> {
+    /// The ranges that make this file for whoever has `old`.
+    pub(crate) fn sources_from(&self, old: &Self) -> Vec<ChunkSource> {
         let mut there = HashMap::new();
         let mut offset = 0;
         for chunk in &old.chunks {
             there.entry((chunk.digest, chunk.length)).or_insert(offset);
             offset += chunk.length;
         }
-        let mut parts: Vec<Part> = Vec::new();
+        let mut sources: Vec<ChunkSource> = Vec::new();
         let mut at = 0;
         for chunk in &self.chunks {
             let part = match there.get(&(chunk.digest, chunk.length)) {
-                Some(offset) => Part::Old { offset: *offset, length: chunk.length },
-                None => Part::New { offset: at, length: chunk.length },
+                Some(offset) => ChunkSource::Old { offset: *offset, length: chunk.length },
+                None => ChunkSource::New { offset: at, length: chunk.length },
             };
             at += chunk.length;
-            match (parts.last_mut(), part) {
+            match (sources.last_mut(), part) {
                 // Neighbours become one request.
-                (Some(Part::Old { offset, length }), Part::Old { offset: next, length: more })
-                | (Some(Part::New { offset, length }), Part::New { offset: next, length: more })
-                    if *offset + *length == next =>
-                {
+                (
+                    Some(ChunkSource::Old { offset, length }),
+                    ChunkSource::Old { offset: next, length: more },
+                )
+                | (
+                    Some(ChunkSource::New { offset, length }),
+                    ChunkSource::New { offset: next, length: more },
+                ) if *offset + *length == next => {
                     *length += more;
                 }
-                _ => parts.push(part),
+                _ => sources.push(part),
             }
         }
-        parts
+        sources
     }
 }
 
-impl Part {
-    /// Bytes that have to travel.
-    pub(crate) fn travels(&self) -> u64 {
+impl ChunkSource {
+    /// Bytes that have to be transferred.
+    pub(crate) fn transferred_bytes(&self) -> u64 {
         match self {
             Self::Old { .. } => 0,
             Self::New { length, .. } => *length,
@@ -123,35 +127,35 @@ impl Part {
     }
 }
 
-struct Cutter {
+struct FileChunker {
     whole: Digester,
-    chunks: Vec<Chunk>,
+    chunks: Vec<FileChunk>,
     size: u64,
 }
 
-impl Cutter {
+impl FileChunker {
     fn add(&mut self, bytes: &[u8]) {
         self.whole.update(bytes);
         self.size += bytes.len() as u64;
-        self.chunks.push(Chunk { length: bytes.len() as u64, digest: Digest::of(bytes) });
+        self.chunks.push(FileChunk { length: bytes.len() as u64, digest: Digest::of(bytes) });
     }
 
     fn by_content(&mut self, file: impl Read) -> std::io::Result<()> {
-        let [least, usual, most] = BY_CONTENT;
+        let [least, usual, most] = CONTENT_CHUNK_BYTES;
         for chunk in StreamCDC::new(file, least, usual, most) {
             self.add(&chunk.map_err(std::io::Error::from)?.data);
         }
         Ok(())
     }
 
-    /// Cuts at the boundaries, and what is long between them again. What lies before the first tensor,
-    /// the header, changes with everything, and is its own.
+    /// Splits at the boundaries, and long tensors again. The header before the first tensor changes with every version,
+    /// and is a chunk of its own.
     fn by_tensors(&mut self, file: &mut impl Read, boundaries: &[u64], size: u64) -> std::io::Result<()> {
         let mut at = 0;
         for end in boundaries.iter().copied().chain([size]) {
             while at < end {
                 let mut piece = Vec::new();
-                file.take((end - at).min(TENSOR)).read_to_end(&mut piece)?;
+                file.take((end - at).min(MAX_TENSOR_CHUNK_BYTES)).read_to_end(&mut piece)?;
                 if piece.is_empty() {
                     return Ok(());
                 }
@@ -174,12 +178,12 @@ fn tensors(path: &Path, size: u64) -> Option<Vec<u64>> {
         }
         _ => return None,
     };
-    // Small tensors side by side are one piece.
+    // Neighbouring small tensors are one chunk.
     boundaries.sort_unstable();
     let mut last = 0;
     boundaries.retain(|boundary| {
         // What lies before the first is the header, however short.
-        let is_far = last == 0 || *boundary >= last + BY_CONTENT[0] as u64;
+        let is_far = last == 0 || *boundary >= last + CONTENT_CHUNK_BYTES[0] as u64;
         let is_far = is_far && (1..size).contains(boundary);
         if is_far {
             last = *boundary;
@@ -194,7 +198,7 @@ fn safetensors(mut file: impl Read, size: u64) -> Option<Vec<u64>> {
     let mut length = [0; 8];
     file.read_exact(&mut length).ok()?;
     let length = u64::from_le_bytes(length);
-    if length > HEADER.min(size) {
+    if length > MAX_HEADER_BYTES.min(size) {
         return None;
     }
     let mut header = Vec::new();
@@ -225,28 +229,28 @@ mod tests {
         .collect()
     }
 
-    fn index(name: &str, bytes: &[u8]) -> Index {
+    fn index(name: &str, bytes: &[u8]) -> ChunkIndex {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let index = Index::of(&path).unwrap();
+        let index = ChunkIndex::of(&path).unwrap();
         assert_eq!((index.digest, index.size), (Digest::of(bytes), bytes.len() as u64));
-        assert_eq!(Index::parse(&serde_json::to_vec(&index).unwrap()).unwrap(), index);
+        assert_eq!(ChunkIndex::parse(&serde_json::to_vec(&index).unwrap()).unwrap(), index);
         index
     }
 
     /// Makes the new file of the old one as the parts say; answers how many bytes travelled.
-    fn make(old: &[u8], new: &[u8], parts: &[Part]) -> u64 {
+    fn make(old: &[u8], new: &[u8], sources: &[ChunkSource]) -> u64 {
         let mut made = Vec::new();
-        for part in parts {
+        for part in sources {
             let (source, offset, length) = match *part {
-                Part::Old { offset, length } => (old, offset as usize, length as usize),
-                Part::New { offset, length } => (new, offset as usize, length as usize),
+                ChunkSource::Old { offset, length } => (old, offset as usize, length as usize),
+                ChunkSource::New { offset, length } => (new, offset as usize, length as usize),
             };
             made.extend_from_slice(&source[offset..offset + length]);
         }
         assert!(made == new, "other bytes were made");
-        parts.iter().map(Part::travels).sum()
+        sources.iter().map(ChunkSource::transferred_bytes).sum()
     }
 
     #[test]
@@ -259,9 +263,9 @@ mod tests {
         for (new, most) in
             [(old.clone(), 0), (inserted, 3 << 20), (removed, 3 << 20), (noise(8 << 20, 9), 8 << 20)]
         {
-            let parts = index("new", &new).from(&index("old", &old));
-            let travelled = make(&old, &new, &parts);
-            assert!(travelled <= most, "{travelled} of {most}");
+            let sources = index("new", &new).sources_from(&index("old", &old));
+            let transferred_bytes = make(&old, &new, &sources);
+            assert!(transferred_bytes <= most, "{transferred_bytes} of {most}");
         }
     }
 
@@ -285,9 +289,9 @@ mod tests {
         let mut changed = tensors.clone();
         changed[1][7] ^= 1;
         let new = file(&changed, "a note that is longer, so that everything moves");
-        let parts = index("new.safetensors", &new).from(&index("old.safetensors", &old));
-        let travelled = make(&old, &new, &parts);
-        assert!(travelled < (2 << 20) + (64 << 10), "the header and one tensor: {travelled}");
+        let sources = index("new.safetensors", &new).sources_from(&index("old.safetensors", &old));
+        let transferred_bytes = make(&old, &new, &sources);
+        assert!(transferred_bytes < (2 << 20) + (64 << 10), "the header and one tensor: {transferred_bytes}");
         for damaged in [&b""[..], b"\xff\xff\xff\xff\xff\xff\xff\xff", b"\x02\0\0\0\0\0\0\0[]", &old[..100]] {
             index("damaged.safetensors", damaged);
             index("damaged.onnx", damaged);
@@ -300,8 +304,8 @@ mod tests {
         for (field, value) in [("size", 6), ("version", 2)] {
             let mut bad = good.clone();
             bad[field] = value.into();
-            assert!(Index::parse(bad.to_string().as_bytes()).is_err(), "{field}");
+            assert!(ChunkIndex::parse(bad.to_string().as_bytes()).is_err(), "{field}");
         }
-        assert!(Index::parse(b"{}").is_err());
+        assert!(ChunkIndex::parse(b"{}").is_err());
     }
 }

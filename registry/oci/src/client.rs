@@ -8,32 +8,32 @@ use futures::TryStreamExt as _;
 use http::{Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{collect, next_page, read};
 use crate::manifest::module_manifest;
 use crate::manifest::{Descriptor, Manifest};
-use crate::{Built, Transport, component_manifest, model_manifest};
+use crate::response::{next_page_path, read_body, read_error};
+use crate::{BuiltManifest, Transport, component_manifest, model_manifest};
 
-/// A manifest as a registry sent it, checked against the digest that it was asked for by.
+/// A manifest as a registry sent it, verified against the requested digest.
 #[derive(Clone, Debug)]
-pub struct Fetched {
+pub struct FetchedManifest {
     pub digest: ContentDigest,
     pub media_type: String,
     pub bytes: Bytes,
 }
 
-/// Speaks the distribution API.
+/// A client of the OCI distribution API.
 #[derive(Clone)]
-pub struct Client {
+pub struct RegistryClient {
     transport: Transport,
-    /// Hears of bytes as they are handed to the connection.
-    sent: Option<Sent>,
+    /// Told of bytes as they are handed to the connection.
+    sent: Option<UploadObserver>,
 }
 
-type Sent = Arc<dyn Fn(u64) + Send + Sync>;
+type UploadObserver = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// What was pushed, under which name.
+/// An artifact that was pushed, and its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pushed {
+pub struct PushedArtifact {
     pub repository: String,
     pub tag: Option<String>,
     /// The manifest.
@@ -45,13 +45,13 @@ pub struct Pushed {
 }
 
 /// The largest blob that is pulled into memory: wasm and ONNX have their own limit of 2 GiB.
-const LIMIT: usize = 2 << 30;
-/// The steps in which a progress bar moves.
-const PIECE: usize = 256 << 10;
+const MAX_BLOB_BYTES: usize = 2 << 30;
+/// The granularity of a progress bar.
+const PROGRESS_STEP_BYTES: usize = 256 << 10;
 /// The largest manifest that is pulled.
-const MANIFEST: usize = 4 << 20;
+const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
-impl Client {
+impl RegistryClient {
     /// A client over `transport`.
     pub fn with_transport(transport: Transport) -> Self {
         Self { transport, sent: None }
@@ -65,7 +65,12 @@ impl Client {
     /// Pushes a component: its bytes, a config that says what it imports and exports, a manifest.
     ///
     /// Fails with `Invalid` when the bytes are no component.
-    pub async fn push_component(&self, repository: &str, tag: Option<&str>, wasm: Bytes) -> Result<Pushed> {
+    pub async fn push_component(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        wasm: Bytes,
+    ) -> Result<PushedArtifact> {
         self.push_component_declaring(repository, tag, wasm, &[]).await
     }
 
@@ -77,7 +82,7 @@ impl Client {
         tag: Option<&str>,
         wasm: Bytes,
         models: &[String],
-    ) -> Result<Pushed> {
+    ) -> Result<PushedArtifact> {
         let built = component_manifest(repository, &wasm, models)?;
         self.push(repository, tag, built, wasm).await
     }
@@ -89,13 +94,13 @@ impl Client {
         tag: Option<&str>,
         file: &str,
         onnx: Bytes,
-    ) -> Result<Pushed> {
+    ) -> Result<PushedArtifact> {
         let built = model_manifest(repository, file, &onnx)?;
         self.push(repository, tag, built, onnx).await
     }
 
-    /// Puts the core module beside the component that was made of it, so that what somebody built can be
-    /// had as they built it; answers the manifest that holds it.
+    /// Attaches the core module to the component that was made of it, so that it can be pulled as it was built;
+    /// answers the manifest that holds it.
     pub async fn attach_module(
         &self,
         repository: &str,
@@ -114,9 +119,9 @@ impl Client {
         &self,
         repository: &str,
         tag: Option<&str>,
-        built: Built,
+        built: BuiltManifest,
         content: Bytes,
-    ) -> Result<Pushed> {
+    ) -> Result<PushedArtifact> {
         let size = content.len() as u64;
         let digest = Digest::of(&built.manifest);
         let target = tag.map_or_else(|| digest.to_string(), str::to_owned);
@@ -126,7 +131,13 @@ impl Client {
         let request = Request::put(format!("/v2/{repository}/manifests/{target}"))
             .header(header::CONTENT_TYPE, media_type);
         self.send(request, Body::from(built.manifest)).await?;
-        Ok(Pushed { repository: repository.to_owned(), tag: tag.map(str::to_owned), digest, content, size })
+        Ok(PushedArtifact {
+            repository: repository.to_owned(),
+            tag: tag.map(str::to_owned),
+            digest,
+            content,
+            size,
+        })
     }
 
     /// Pushes bytes that are not there yet; answers their digest.
@@ -145,8 +156,8 @@ impl Client {
 
     fn body(&self, bytes: Bytes) -> Body {
         let Some(sent) = self.sent.clone() else { return Body::from(bytes) };
-        let pieces = (0..bytes.len()).step_by(PIECE).map(move |start| {
-            let piece = bytes.slice(start..bytes.len().min(start + PIECE));
+        let pieces = (0..bytes.len()).step_by(PROGRESS_STEP_BYTES).map(move |start| {
+            let piece = bytes.slice(start..bytes.len().min(start + PROGRESS_STEP_BYTES));
             sent(piece.len() as u64);
             Ok::<_, std::convert::Infallible>(piece)
         });
@@ -157,7 +168,7 @@ impl Client {
     pub async fn pull_blob(&self, repository: &str, digest: &Digest) -> Result<Bytes> {
         let response =
             self.send(Request::get(format!("/v2/{repository}/blobs/{digest}")), Body::empty()).await?;
-        let bytes = collect(response.into_body(), LIMIT).await?;
+        let bytes = read_body(response.into_body(), MAX_BLOB_BYTES).await?;
         let found = Digest::of(&bytes);
         if found == *digest {
             return Ok(bytes);
@@ -171,12 +182,12 @@ impl Client {
     pub async fn blob(&self, repository: &str, digest: &ContentDigest) -> Result<Bytes> {
         let response =
             self.send(Request::get(format!("/v2/{repository}/blobs/{digest}")), Body::empty()).await?;
-        let bytes = collect(response.into_body(), LIMIT).await?;
+        let bytes = read_body(response.into_body(), MAX_BLOB_BYTES).await?;
         checked(digest, &bytes)?;
         Ok(bytes)
     }
 
-    /// A blob as it comes, not checked: whoever takes it hashes it.
+    /// A blob as it comes, not verified: the caller hashes it.
     pub(crate) async fn stream_blob(&self, repository: &str, digest: &ContentDigest) -> Result<Body> {
         let response =
             self.send(Request::get(format!("/v2/{repository}/blobs/{digest}")), Body::empty()).await?;
@@ -184,13 +195,13 @@ impl Client {
     }
 
     /// Pulls a manifest by tag or digest.
-    pub async fn manifest(&self, repository: &str, target: &str) -> Result<Fetched> {
+    pub async fn manifest(&self, repository: &str, target: &str) -> Result<FetchedManifest> {
         let request =
             Request::get(format!("/v2/{repository}/manifests/{target}")).header(header::ACCEPT, "*/*");
         let response = self.send(request, Body::empty()).await?;
         let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = media_type.unwrap_or_default().to_owned();
-        let bytes = collect(response.into_body(), MANIFEST).await?;
+        let bytes = read_body(response.into_body(), MAX_MANIFEST_BYTES).await?;
         let digest = match target.parse::<ContentDigest>() {
             Ok(digest) => {
                 checked(&digest, &bytes)?;
@@ -198,7 +209,7 @@ impl Client {
             }
             Err(_) => Digest::of(&bytes).into(),
         };
-        Ok(Fetched { digest, media_type, bytes })
+        Ok(FetchedManifest { digest, media_type, bytes })
     }
 
     /// Pushes a manifest whose blobs are there, by its sha256 or under a tag; answers its digest.
@@ -232,8 +243,8 @@ impl Client {
         let mut found = Vec::new();
         while let Some(path) = next {
             let response = self.send(Request::get(path), Body::empty()).await?;
-            next = next_page(response.headers());
-            let page = Manifest::parse(&collect(response.into_body(), LIMIT).await?)?;
+            next = next_page_path(response.headers());
+            let page = Manifest::parse(&read_body(response.into_body(), MAX_BLOB_BYTES).await?)?;
             // A registry that does not filter answers with everything.
             let wanted = |entry: &Descriptor| {
                 artifact_type.is_none() || entry.artifact_type.as_deref() == artifact_type
@@ -292,7 +303,7 @@ impl Client {
         self.send(Request::patch(format!("{upload}{separator}{query}")), Body::empty()).await.map(drop)
     }
 
-    /// Makes an upload a blob.
+    /// Completes an upload.
     pub(crate) async fn finish_upload(&self, upload: &str, digest: &Digest) -> Result<()> {
         let separator = if upload.contains('?') { '&' } else { '?' };
         self.send(Request::put(format!("{upload}{separator}digest={digest}")), Body::empty()).await.map(drop)
@@ -319,7 +330,7 @@ impl Client {
         Err(Error::unsupported("the registry sends no parts of blobs"))
     }
 
-    /// A body of whose bytes whoever watches hears.
+    /// A body whose bytes are counted for the observer.
     pub(crate) fn counted(&self, body: Body) -> Body {
         let Some(sent) = self.sent.clone() else { return body };
         Body::from_stream(body.into_data_stream().inspect_ok(move |piece| sent(piece.len() as u64)))
@@ -348,7 +359,7 @@ impl Client {
             return Ok(response);
         }
         let status = response.status();
-        Err(read(status, &collect(response.into_body(), 1 << 20).await?))
+        Err(read_error(status, &read_body(response.into_body(), 1 << 20).await?))
     }
 
     async fn answer(&self, request: http::request::Builder, body: Body) -> Result<Response<Body>> {

@@ -1,5 +1,4 @@
-//! Data sets: directories as trees of content-addressed files. A new version is sent, and fetched, as what
-//! is new in it.
+//! Data sets: directories as trees of content-addressed files. Of a new version only what is new in it is transferred.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,29 +10,30 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio_util::io::ReaderStream;
 
-use crate::chunks::{CHUNKS, Index, LARGE, Part};
-use crate::client::{Client, Pushed};
-use crate::manifest::{Descriptor, EMPTY, IMAGE_MANIFEST, Manifest, TITLE};
-use crate::tree::{Leaf, TREE, Tree};
-use crate::trust::Held;
+use crate::attestation::AttestedManifest;
+use crate::chunks::{CHUNK_INDEX_TYPE, ChunkIndex, ChunkSource, MIN_CHUNKED_BYTES};
+use crate::client::{PushedArtifact, RegistryClient};
+use crate::manifest::{Descriptor, EMPTY_CONFIG_TYPE, IMAGE_MANIFEST, Manifest, TITLE_ANNOTATION};
+use crate::tree::{FileEntry, FileTree, TREE_TYPE};
 
-/// What says that a manifest is a data set.
-pub(crate) const DATASET: &str = "application/vnd.eyot.dataset.v1+json";
-const FILE: &str = "application/octet-stream";
+/// The artifact type of a data set.
+pub(crate) const DATASET_TYPE: &str = "application/vnd.eyot.dataset.v1+json";
+const FILE_TYPE: &str = "application/octet-stream";
 /// Files of one data set: each is a layer, and a manifest ends at 4 MiB.
-const FILES: usize = 10_000;
+const MAX_DATASET_FILES: usize = 10_000;
 
-/// What travelled.
+/// A data set that was pushed or pulled, and how much of it was transferred.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Travelled {
+pub struct DatasetTransfer {
     #[serde(flatten)]
-    pub pushed: Pushed,
+    pub pushed: PushedArtifact,
     pub files: usize,
     /// Bytes of files that had to be sent or fetched.
-    pub travelled: u64,
+    #[serde(rename = "travelled")]
+    pub transferred_bytes: u64,
 }
 
-impl Client {
+impl RegistryClient {
     /// Pushes a directory, as the next version of what `before` names, if it is given. Symbolic links and
     /// what is neither file nor directory are refused: they would mean something else elsewhere.
     pub async fn push_dataset(
@@ -42,7 +42,7 @@ impl Client {
         tag: Option<&str>,
         dir: &Path,
         before: Option<&Reference>,
-    ) -> Result<Travelled> {
+    ) -> Result<DatasetTransfer> {
         let root = dir.to_owned();
         let indexed = tokio::task::spawn_blocking(move || index_files(&root)).await;
         let indexed =
@@ -51,31 +51,37 @@ impl Client {
             Some(before) => self.indexes(before).await?,
             None => BTreeMap::new(),
         };
-        let (mut files, mut layers, mut travelled) = (BTreeMap::new(), Vec::new(), 0);
+        let (mut files, mut layers, mut transferred_bytes) = (BTreeMap::new(), Vec::new(), 0);
         let mut known = BTreeSet::new();
         for (path, index) in &indexed {
-            files.insert(path.clone(), Leaf { digest: index.digest, size: index.size });
+            files.insert(path.clone(), FileEntry { digest: index.digest, size: index.size });
             if known.insert(index.digest) {
-                travelled += self.push_file(repository, &dir.join(path), index, old.get(path)).await?;
-                layers.push(blob(FILE, index.digest, index.size, Some(path)));
+                transferred_bytes +=
+                    self.push_file(repository, &dir.join(path), index, old.get(path)).await?;
+                layers.push(file_descriptor(FILE_TYPE, index.digest, index.size, Some(path)));
             }
         }
         let size = files.values().map(|file| file.size).sum();
         let count = files.len();
-        let tree = json(&Tree::new(files))?;
+        let tree = to_json(&FileTree::new(files))?;
         let content = Digest::of(&tree);
-        let config = blob(TREE, content, tree.len() as u64, None);
+        let config = file_descriptor(TREE_TYPE, content, tree.len() as u64, None);
         self.push_blob(repository, tree).await?;
-        let manifest = image(DATASET, config, layers, None);
-        let bytes = json(&manifest)?;
+        let manifest = image_manifest(DATASET_TYPE, config, layers, None);
+        let bytes = to_json(&manifest)?;
         let digest = Digest::of(&bytes);
         let length = bytes.len() as u64;
         // The index lies beside it before anybody can see it.
         self.push_indexes(repository, &digest, length, &indexed).await?;
         self.put_manifest(repository, tag, IMAGE_MANIFEST, bytes).await?;
-        let pushed =
-            Pushed { repository: repository.to_owned(), tag: tag.map(str::to_owned), digest, content, size };
-        Ok(Travelled { pushed, files: count, travelled })
+        let pushed = PushedArtifact {
+            repository: repository.to_owned(),
+            tag: tag.map(str::to_owned),
+            digest,
+            content,
+            size,
+        };
+        Ok(DatasetTransfer { pushed, files: count, transferred_bytes })
     }
 
     /// Sends a file that is not there, as far as it is new; answers how many bytes that were.
@@ -83,25 +89,25 @@ impl Client {
         &self,
         repository: &str,
         path: &Path,
-        index: &Index,
-        old: Option<&Index>,
+        index: &ChunkIndex,
+        old: Option<&ChunkIndex>,
     ) -> Result<u64> {
         if self.has_blob(repository, &index.digest.into()).await? {
             return Ok(0);
         }
-        let whole = [Part::New { offset: 0, length: index.size }];
-        let parts = match old {
-            Some(old) if self.has_blob(repository, &old.digest.into()).await? => index.from(old),
+        let whole = [ChunkSource::New { offset: 0, length: index.size }];
+        let sources = match old {
+            Some(old) if self.has_blob(repository, &old.digest.into()).await? => index.sources_from(old),
             _ => whole.to_vec(),
         };
         let upload = self.start_upload(repository).await?;
-        for part in &parts {
+        for part in &sources {
             match (part, old) {
-                (Part::Old { offset, length }, Some(old)) => {
+                (ChunkSource::Old { offset, length }, Some(old)) => {
                     self.copy_range(&upload, &old.digest, *offset, *length).await?;
                 }
-                (Part::Old { offset, length } | Part::New { offset, length }, _) => {
-                    let body = range(path, *offset, *length).await?;
+                (ChunkSource::Old { offset, length } | ChunkSource::New { offset, length }, _) => {
+                    let body = read_range(path, *offset, *length).await?;
                     self.append(&upload, *length, body).await?;
                 }
             }
@@ -109,7 +115,7 @@ impl Client {
         self.finish_upload(&upload, &index.digest)
             .await
             .map_err(|error| error.context(format!("{} cannot be pushed", path.display())))?;
-        Ok(parts.iter().map(Part::travels).sum())
+        Ok(sources.iter().map(ChunkSource::transferred_bytes).sum())
     }
 
     async fn push_indexes(
@@ -117,30 +123,31 @@ impl Client {
         repository: &str,
         subject: &Digest,
         length: u64,
-        indexed: &BTreeMap<String, Index>,
+        indexed: &BTreeMap<String, ChunkIndex>,
     ) -> Result<()> {
-        let large: BTreeMap<_, _> = indexed.iter().filter(|(_, index)| index.size >= LARGE).collect();
+        let large: BTreeMap<_, _> =
+            indexed.iter().filter(|(_, index)| index.size >= MIN_CHUNKED_BYTES).collect();
         if large.is_empty() {
             return Ok(());
         }
-        let bytes = json(&large)?;
-        let layer = blob(CHUNKS, Digest::of(&bytes), bytes.len() as u64, None);
+        let bytes = to_json(&large)?;
+        let layer = file_descriptor(CHUNK_INDEX_TYPE, Digest::of(&bytes), bytes.len() as u64, None);
         self.push_blob(repository, bytes).await?;
         let empty = Bytes::from_static(b"{}");
-        let config = blob(EMPTY, Digest::of(&empty), empty.len() as u64, None);
+        let config = file_descriptor(EMPTY_CONFIG_TYPE, Digest::of(&empty), empty.len() as u64, None);
         self.push_blob(repository, empty).await?;
-        let subject = blob(IMAGE_MANIFEST, *subject, length, None);
-        let manifest = image(CHUNKS, config, vec![layer], Some(subject));
-        self.put_manifest(repository, None, IMAGE_MANIFEST, json(&manifest)?).await.map(drop)
+        let subject = file_descriptor(IMAGE_MANIFEST, *subject, length, None);
+        let manifest = image_manifest(CHUNK_INDEX_TYPE, config, vec![layer], Some(subject));
+        self.put_manifest(repository, None, IMAGE_MANIFEST, to_json(&manifest)?).await.map(drop)
     }
 
-    /// The indexes of a data set's large files, by path; those that cannot be read are as if there were
-    /// none: then files travel whole.
-    async fn indexes(&self, reference: &Reference) -> Result<BTreeMap<String, Index>> {
+    /// The chunk indexes of a data set's large files, by path. One that cannot be read counts as missing: then the file
+    /// is transferred whole.
+    async fn indexes(&self, reference: &Reference) -> Result<BTreeMap<String, ChunkIndex>> {
         let repository = &reference.repository;
         let digest = Digest::of(&self.fetch(reference).await?.bytes);
         let mut found = BTreeMap::new();
-        for referrer in self.referrers(repository, &digest.into(), Some(CHUNKS)).await? {
+        for referrer in self.referrers(repository, &digest.into(), Some(CHUNK_INDEX_TYPE)).await? {
             let manifest = self.manifest(repository, &referrer.digest.to_string()).await?;
             let Ok(manifest) = Manifest::parse(&manifest.bytes) else { continue };
             let [layer] = manifest.layers.as_slice() else { continue };
@@ -149,7 +156,7 @@ impl Client {
                 continue;
             };
             for (path, index) in read {
-                if let Ok(index) = Index::parse(index.to_string().as_bytes()) {
+                if let Ok(index) = ChunkIndex::parse(index.to_string().as_bytes()) {
                     found.insert(path, index);
                 }
             }
@@ -158,24 +165,28 @@ impl Client {
     }
 
     /// The files of a manifest.
-    pub(crate) async fn files(&self, repository: &str, manifest: &Manifest) -> Result<Tree> {
-        let config = match Tree::config(manifest) {
+    pub(crate) async fn files(&self, repository: &str, manifest: &Manifest) -> Result<FileTree> {
+        let config = match FileTree::config(manifest) {
             Some(config) => Some(self.blob(repository, &config).await?),
             None => None,
         };
-        Tree::of(manifest, config.as_deref())
+        FileTree::of(manifest, config.as_deref())
     }
 
-    /// A manifest with the files that it holds, for statements about it.
-    pub(crate) async fn held(&self, repository: &str, digest: &Digest) -> Result<Held> {
+    /// A manifest with its files, as the subject of statements.
+    pub(crate) async fn attested_manifest(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<AttestedManifest> {
         let manifest = Manifest::parse(&self.manifest(repository, &digest.to_string()).await?.bytes)?;
-        Ok(Held { digest: *digest, files: self.files(repository, &manifest).await? })
+        Ok(AttestedManifest { digest: *digest, files: self.files(repository, &manifest).await? })
     }
 
     /// Makes a directory what a data set says, or puts there the files of a model, a component or whatever
     /// else has layers with names. Files that are there and right stay; of large ones only what is new is
     /// fetched. Other files are left alone.
-    pub async fn pull_files(&self, reference: &Reference, dir: &Path) -> Result<Travelled> {
+    pub async fn pull_files(&self, reference: &Reference, dir: &Path) -> Result<DatasetTransfer> {
         let repository = &reference.repository;
         let fetched = self.fetch(reference).await?;
         let manifest = Manifest::parse(&fetched.bytes)?;
@@ -185,33 +196,33 @@ impl Client {
                 .hint("eyot push DIR --as NAME:TAG makes a data set of a folder; eyot export takes what is no data set"));
         }
         let indexes = self.indexes(reference).await?;
-        let mut travelled = 0;
+        let mut transferred_bytes = 0;
         for (path, leaf) in &tree.files {
-            let target = place(dir, path)?;
-            travelled += self.pull_file(repository, &target, leaf, indexes.get(path)).await?;
+            let target = file_path(dir, path)?;
+            transferred_bytes += self.pull_file(repository, &target, leaf, indexes.get(path)).await?;
         }
-        let content = Digest::of(json(&tree)?);
+        let content = Digest::of(to_json(&tree)?);
         let (size, files) = (tree.files.values().map(|file| file.size).sum(), tree.files.len());
         let tag = match &reference.selector {
             Selector::Tag(tag) => Some(tag.clone()),
             Selector::Digest(_) => None,
         };
         let digest = Digest::of(&fetched.bytes);
-        let pushed = Pushed { repository: repository.clone(), tag, digest, content, size };
-        Ok(Travelled { pushed, files, travelled })
+        let pushed = PushedArtifact { repository: repository.clone(), tag, digest, content, size };
+        Ok(DatasetTransfer { pushed, files, transferred_bytes })
     }
 
     async fn pull_file(
         &self,
         repository: &str,
         target: &Path,
-        leaf: &Leaf,
-        new: Option<&Index>,
+        leaf: &FileEntry,
+        new: Option<&ChunkIndex>,
     ) -> Result<u64> {
         let old = match tokio::fs::try_exists(target).await? {
             true => {
                 let path = target.to_owned();
-                let index = tokio::task::spawn_blocking(move || Index::of(&path)).await;
+                let index = tokio::task::spawn_blocking(move || ChunkIndex::of(&path)).await;
                 Some(index.map_err(|error| Error::internal("reading a file ended early").because(error))??)
             }
             false => None,
@@ -220,19 +231,19 @@ impl Client {
             return Ok(0);
         }
         let new = new.filter(|new| new.digest == leaf.digest && new.size == leaf.size);
-        let parts = match (new, &old) {
-            (Some(new), Some(old)) => new.from(old),
-            _ => vec![Part::New { offset: 0, length: leaf.size }],
+        let sources = match (new, &old) {
+            (Some(new), Some(old)) => new.sources_from(old),
+            _ => vec![ChunkSource::New { offset: 0, length: leaf.size }],
         };
         let folder = target.parent().unwrap_or(Path::new("."));
         tokio::fs::create_dir_all(folder).await.context(|| format!("cannot make {}", folder.display()))?;
         let (file, made) = tempfile::NamedTempFile::new_in(folder)?.into_parts();
         let mut file = tokio::fs::File::from_std(file);
         let mut digester = eyot_core::Digester::new();
-        for part in &parts {
+        for part in &sources {
             let mut body = match part {
-                Part::Old { offset, length } => range(target, *offset, *length).await?,
-                Part::New { offset, length } => {
+                ChunkSource::Old { offset, length } => read_range(target, *offset, *length).await?,
+                ChunkSource::New { offset, length } => {
                     self.blob_range(repository, &leaf.digest, *offset, *length).await?
                 }
             }
@@ -254,12 +265,12 @@ impl Client {
             .hint("pull into an empty folder"));
         }
         made.persist(target).map_err(|error| Error::from(error.error))?;
-        Ok(parts.iter().map(Part::travels).sum())
+        Ok(sources.iter().map(ChunkSource::transferred_bytes).sum())
     }
 }
 
 /// Every file under a directory, by its path there, with its pieces.
-fn index_files(root: &Path) -> Result<BTreeMap<String, Index>> {
+fn index_files(root: &Path) -> Result<BTreeMap<String, ChunkIndex>> {
     let (mut files, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         let entries =
@@ -279,12 +290,15 @@ fn index_files(root: &Path) -> Result<BTreeMap<String, Index>> {
                 .ok()
                 .and_then(|path| path.to_str())
                 .ok_or_else(|| Error::invalid(format!("the name of {} is no UTF-8", entry.display())))?;
-            if files.len() == FILES {
-                return Err(Error::too_large(format!("{} holds more than {FILES} files", root.display()))
-                    .hint("pack small files together, or push its folders by themselves"));
+            if files.len() == MAX_DATASET_FILES {
+                return Err(Error::too_large(format!(
+                    "{} holds more than {MAX_DATASET_FILES} files",
+                    root.display()
+                ))
+                .hint("pack small files together, or push its folders by themselves"));
             }
-            place(root, path)?;
-            files.insert(path.to_owned(), Index::of(&entry)?);
+            file_path(root, path)?;
+            files.insert(path.to_owned(), ChunkIndex::of(&entry)?);
         }
     }
     if files.is_empty() {
@@ -295,7 +309,7 @@ fn index_files(root: &Path) -> Result<BTreeMap<String, Index>> {
 
 /// Where a file of a data set lies in a folder. Paths are somebody else's input: none may lead out of it,
 /// not even over a link that is there already.
-fn place(dir: &Path, path: &str) -> Result<PathBuf> {
+fn file_path(dir: &Path, path: &str) -> Result<PathBuf> {
     let refused = |why: &str| {
         let shown: String = path.chars().take(200).collect();
         Error::invalid(format!("the path '{shown}' {why}"))
@@ -314,28 +328,33 @@ fn place(dir: &Path, path: &str) -> Result<PathBuf> {
 }
 
 /// A part of a file.
-pub(crate) async fn range(path: &Path, offset: u64, length: u64) -> Result<Body> {
+pub(crate) async fn read_range(path: &Path, offset: u64, length: u64) -> Result<Body> {
     let mut file = tokio::fs::File::open(path).await.context(|| format!("cannot read {}", path.display()))?;
     file.seek(std::io::SeekFrom::Start(offset)).await?;
     Ok(Body::from_stream(ReaderStream::with_capacity(file.take(length), 256 << 10)))
 }
 
-fn json(value: &impl Serialize) -> Result<Bytes> {
+fn to_json(value: &impl Serialize) -> Result<Bytes> {
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| Error::internal("no JSON").because(error))
 }
 
-fn blob(media_type: &str, digest: Digest, size: u64, title: Option<&str>) -> Descriptor {
+fn file_descriptor(media_type: &str, digest: Digest, size: u64, title: Option<&str>) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
         digest: digest.into(),
         size,
         artifact_type: None,
-        annotations: title.map(|title| (TITLE.to_owned(), title.to_owned())).into_iter().collect(),
+        annotations: title.map(|title| (TITLE_ANNOTATION.to_owned(), title.to_owned())).into_iter().collect(),
         urls: Vec::new(),
     }
 }
 
-fn image(kind: &str, config: Descriptor, layers: Vec<Descriptor>, subject: Option<Descriptor>) -> Manifest {
+fn image_manifest(
+    kind: &str,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+    subject: Option<Descriptor>,
+) -> Manifest {
     Manifest {
         schema_version: 2,
         media_type: Some(IMAGE_MANIFEST.to_owned()),
@@ -371,8 +390,8 @@ mod tests {
             "link",
             "a/",
         ] {
-            assert!(place(dir.path(), bad).is_err(), "{bad:?}");
+            assert!(file_path(dir.path(), bad).is_err(), "{bad:?}");
         }
-        assert_eq!(place(dir.path(), "a/b.csv").unwrap(), dir.path().join("a/b.csv"));
+        assert_eq!(file_path(dir.path(), "a/b.csv").unwrap(), dir.path().join("a/b.csv"));
     }
 }

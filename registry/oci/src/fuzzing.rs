@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
 
 use crate::manifest::Manifest;
-use crate::unpack::{self, Packing};
+use crate::unpack::{self, ArchiveFormat};
 use crate::{mirror, server};
 
 /// A manifest: what is admitted is JSON that any reader takes, with as many layers.
@@ -19,12 +19,12 @@ pub fn manifest(bytes: &[u8]) {
 /// An archive with a model in it, in each packing. Nothing that is not packed becomes longer.
 pub fn archive(bytes: &[u8]) {
     let mut length = 0;
-    let _ = unpack::onnx(bytes, Packing::Tar, bytes.len() as u64, |piece| {
+    let _ = unpack::onnx(bytes, ArchiveFormat::Tar, bytes.len() as u64, |piece| {
         length += piece.len();
         Ok(())
     });
     assert!(length <= bytes.len(), "more than there is");
-    for packing in [Packing::TarGzip, Packing::TarZstd] {
+    for packing in [ArchiveFormat::TarGzip, ArchiveFormat::TarZstd] {
         let _ = unpack::onnx(bytes, packing, bytes.len() as u64, |_| Ok(()));
     }
 }

@@ -13,14 +13,14 @@ use tokio::sync::{Mutex, Notify};
 use crate::manifest::IMAGE_INDEX;
 
 /// The annotation under which tools look for a name in a layout.
-pub(crate) const REFERENCE: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REFERENCE_ANNOTATION: &str = "org.opencontainers.image.ref.name";
 
-/// Keeps a layout's index true to the tags.
+/// Keeps a layout's index consistent with the tags.
 ///
 /// Writing it costs time by the number of tags, so a server does not do it for each push: it writes
 /// after the first change, and what changes meanwhile goes into the next writing. Without a server
 /// every change is written before it is answered, as the process may end right after.
-pub(crate) struct Index {
+pub(crate) struct LayoutIndex {
     dir: Option<PathBuf>,
     /// Whether a task waits for changes.
     served: AtomicBool,
@@ -30,22 +30,22 @@ pub(crate) struct Index {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct IndexDocument {
     schema_version: u32,
     media_type: &'static str,
-    manifests: Vec<Named>,
+    manifests: Vec<IndexEntry>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Named {
+struct IndexEntry {
     media_type: String,
     digest: String,
     size: i64,
     annotations: std::collections::BTreeMap<&'static str, String>,
 }
 
-impl Index {
+impl LayoutIndex {
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         Self { dir, served: AtomicBool::new(false), changed: Notify::new(), writing: Mutex::new(()) }
     }
@@ -81,7 +81,7 @@ impl Index {
             return Ok(());
         }
         let manifests = named(db).await?;
-        replace(dir, Document { schema_version: 2, media_type: IMAGE_INDEX, manifests }).await?;
+        replace(dir, IndexDocument { schema_version: 2, media_type: IMAGE_INDEX, manifests }).await?;
         let mut tx = db.begin().await?;
         let noted = sqlx::query("UPDATE registry_state SET value = ? WHERE name = 'index'").bind(changed);
         noted.execute(&mut *tx).await.map_err(fail)?;
@@ -100,7 +100,7 @@ pub(crate) async fn tags_change(tx: &mut Transaction) -> Result<()> {
     noted.execute(&mut **tx).await.map(drop).map_err(fail)
 }
 
-async fn named(db: &Database) -> Result<Vec<Named>> {
+async fn named(db: &Database) -> Result<Vec<IndexEntry>> {
     let rows = sqlx::query(
         "SELECT t.repository, t.tag, m.digest, m.media_type, m.bytes FROM tags t \
          JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest ORDER BY t.repository, t.tag",
@@ -113,18 +113,18 @@ async fn named(db: &Database) -> Result<Vec<Named>> {
             let (repository, tag): (String, String) =
                 (row.try_get("repository").map_err(fail)?, row.try_get("tag").map_err(fail)?);
             let digest: String = row.try_get("digest").map_err(fail)?;
-            Ok(Named {
+            Ok(IndexEntry {
                 media_type: row.try_get("media_type").map_err(fail)?,
                 digest: digest.parse::<Digest>()?.to_string(),
                 size: row.try_get("bytes").map_err(fail)?,
-                annotations: [(REFERENCE, format!("{repository}:{tag}"))].into(),
+                annotations: [(REFERENCE_ANNOTATION, format!("{repository}:{tag}"))].into(),
             })
         })
         .collect()
 }
 
 /// Replaces the index in one step: a reader sees the old one or the new one.
-async fn replace(dir: &Path, document: Document) -> Result<()> {
+async fn replace(dir: &Path, document: IndexDocument) -> Result<()> {
     let dir = dir.to_owned();
     let work = move || {
         let mut file = tempfile::NamedTempFile::new_in(&dir)?;

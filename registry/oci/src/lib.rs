@@ -2,8 +2,8 @@
 //! distribution API for other tools, and a client that speaks it.
 
 mod access;
-mod answer;
 mod archive;
+mod attestation;
 mod cache;
 mod chunks;
 mod client;
@@ -16,11 +16,12 @@ mod layout;
 mod manifest;
 mod mirror;
 mod model;
-mod place;
 #[cfg(test)]
 mod properties;
 mod registry;
 mod release;
+mod response;
+mod route;
 mod sbom;
 mod scope;
 mod server;
@@ -31,28 +32,30 @@ mod tls;
 mod tokens;
 mod transport;
 mod tree;
-mod trust;
 mod unpack;
 mod world;
 
-pub use access::{Caller, LocalSecret};
-pub use archive::{Moved, export, import};
-pub use client::{Client, Fetched, Pushed};
-pub use dataset::Travelled;
+pub use access::{LocalSecret, RegistryCaller};
+pub use archive::{TransferStats, export, import};
+pub use attestation::{
+    AttachedStatement, FILE_LIST_PREDICATE, PrivateKey, PublicKey, SIGNATURE_PREDICATE, VerifiedSignature,
+    bundle_manifest, sign,
+};
+pub use client::{FetchedManifest, PushedArtifact, RegistryClient};
+pub use dataset::DatasetTransfer;
 pub use manifest::{
-    ArtifactKind, Built, DataLayer, Descriptor, IMAGE_MANIFEST, Manifest, component_manifest, model_manifest,
-    model_manifest_with,
+    ArtifactKind, BuiltManifest, DataLayer, Descriptor, IMAGE_MANIFEST, Manifest, component_manifest,
+    model_manifest, model_manifest_with,
 };
 pub use model::DataPath;
 pub use registry::{
-    Collection, Entry, LogEntry, Mode, Policy, Registry, Removed, Requirement, Resolved, Scrub, Settings,
-    Usage,
+    CollectionMode, CollectionReport, LogEntry, PolicyRequirement, QuotaUsage, Registry, RegistryEntry,
+    RegistrySettings, ResolvedArtifact, RetiredEntry, ScrubReport, SignaturePolicy,
 };
-pub use release::{Part, Recipe, Release, differences};
-pub use sbom::{SBOM, sbom};
-pub use scope::{Action, Scope};
+pub use release::{Release, ReleasePart, ReleaseSpec, differences};
+pub use sbom::{SBOM_PREDICATE, sbom};
+pub use scope::{AccessScope, RegistryAction};
 pub use server::{authenticate, router};
-pub use tls::Trust;
-pub use tokens::{Minted, Token};
+pub use tls::ServerTrust;
+pub use tokens::{AccessToken, CreatedToken};
 pub use transport::Transport;
-pub use trust::{Attached, LISTED, PrivateKey, PublicKey, SIGNED, Vouched, bundle_manifest, sign};

@@ -1,5 +1,5 @@
-//! Manifests as the world writes them: components in the CNCF wasm artifact layout, models in CNCF
-//! ModelPack. The same content gives the same manifest: there is no time in them.
+//! Manifests in standard layouts: components as CNCF wasm artifacts, models as CNCF ModelPack. They are reproducible:
+//! there is no time in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::unpack::Packing;
+use crate::unpack::ArchiveFormat;
 
 /// The media type of an image manifest, which all that is pushed from here is.
 pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -26,17 +26,17 @@ const MODEL_WEIGHT: &str = "application/vnd.cncf.model.weight.v1.raw";
 const SPIN_APPLICATION: &str = "application/vnd.fermyon.spin.application.v1+config";
 const SPIN_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
 const KITOPS_CONFIG: &str = "application/vnd.kitops.modelkit.config.v1+json";
-/// How the types of layers begin that hold a model, packed.
-const PACKED: [&str; 3] = [
+/// The prefixes of media types of layers that hold a packed model.
+const PACKED_WEIGHT_TYPES: [&str; 3] = [
     "application/vnd.cncf.model.weight.v1.",
     "application/vnd.kitops.modelkit.model.v1.",
     "application/vnd.kitops.modelkit.modelpart.v1.",
 ];
-pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-pub(crate) const TITLE: &str = "org.opencontainers.image.title";
-pub(crate) const FILE_PATH: &str = "org.cncf.model.filepath";
+pub(crate) const EMPTY_CONFIG_TYPE: &str = "application/vnd.oci.empty.v1+json";
+pub(crate) const TITLE_ANNOTATION: &str = "org.opencontainers.image.title";
+pub(crate) const FILE_PATH_ANNOTATION: &str = "org.cncf.model.filepath";
 
-/// What a manifest is of.
+/// The kind of a manifest's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ArtifactKind {
@@ -83,7 +83,10 @@ pub struct Descriptor {
 impl Descriptor {
     /// The file that a layer is unpacked as.
     fn file_name(&self) -> Option<&str> {
-        [FILE_PATH, TITLE].into_iter().find_map(|key| self.annotations.get(key)).map(String::as_str)
+        [FILE_PATH_ANNOTATION, TITLE_ANNOTATION]
+            .into_iter()
+            .find_map(|key| self.annotations.get(key))
+            .map(String::as_str)
     }
 }
 
@@ -209,16 +212,16 @@ impl Manifest {
         self.layers.iter().filter(|layer| self.is_model() && layer.media_type == MODEL_WEIGHT)
     }
 
-    /// The files beside a model's own.
-    ///
-    /// Fails with `Invalid` where two of its files have one name.
-    /// The names by which a component says that it opens models. A list that is none declares nothing: others may
-    /// use the annotation as they like.
+    /// The names by which a component declares that it opens models. An annotation that is no list declares nothing:
+    /// others may use it as they like.
     pub(crate) fn declared_models(&self) -> Vec<String> {
-        let list = self.annotations.get(COMPONENT_MODELS);
+        let list = self.annotations.get(MODELS_ANNOTATION);
         list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
     }
 
+    /// The files beside a model's own.
+    ///
+    /// Fails with `Invalid` where two of its files have one name.
     pub(crate) fn data_layers(&self) -> Result<Vec<DataLayer>> {
         let Some(onnx) = self.onnx_layer() else { return Ok(Vec::new()) };
         let mut names: BTreeSet<&str> = onnx.file_name().into_iter().collect();
@@ -243,10 +246,10 @@ impl Manifest {
 
     /// The only layer that holds a model in an archive. Models in other formats are kept and handed out,
     /// but not served.
-    pub(crate) fn packed(&self) -> Option<(&Descriptor, Packing)> {
+    pub(crate) fn packed(&self) -> Option<(&Descriptor, ArchiveFormat)> {
         let packing = |layer: &Descriptor| {
-            let is_model = PACKED.iter().any(|kind| layer.media_type.starts_with(kind));
-            is_model.then(|| Packing::of(&layer.media_type)).flatten()
+            let is_model = PACKED_WEIGHT_TYPES.iter().any(|kind| layer.media_type.starts_with(kind));
+            is_model.then(|| ArchiveFormat::of(&layer.media_type)).flatten()
         };
         let mut packed =
             self.layers.iter().filter(|_| self.is_model()).filter_map(|layer| Some((layer, packing(layer)?)));
@@ -261,12 +264,12 @@ impl Manifest {
 
 /// A manifest that is ready to be pushed, with its config blob.
 #[derive(Clone, Debug)]
-pub struct Built {
+pub struct BuiltManifest {
     pub manifest: Bytes,
     pub config: Bytes,
 }
 
-impl Built {
+impl BuiltManifest {
     pub(crate) fn new(manifest: &Manifest, config: Bytes) -> Result<Self> {
         Ok(Self { manifest: json_bytes(manifest)?, config })
     }
@@ -296,16 +299,16 @@ pub(crate) fn descriptor(media_type: &str, bytes: &[u8], annotation: Option<(&st
 }
 
 /// wkg takes no config without it. It is always the same, as the digest is of the same content.
-const CREATED: &str = "1970-01-01T00:00:00Z";
+const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 
 /// The manifest of a component that opens models under these names.
 ///
 /// Fails with `Invalid` when the bytes are no valid component.
-pub fn component_manifest(name: &str, wasm: &Bytes, models: &[String]) -> Result<Built> {
+pub fn component_manifest(name: &str, wasm: &Bytes, models: &[String]) -> Result<BuiltManifest> {
     let ComponentNames { imports, exports } = component_names(wasm)?;
-    let layer = descriptor(WASM_LAYER, wasm, Some((TITLE, &format!("{name}.wasm"))));
+    let layer = descriptor(WASM_LAYER, wasm, Some((TITLE_ANNOTATION, &format!("{name}.wasm"))));
     let config = json_bytes(&json!({
-        "created": CREATED,
+        "created": CREATED_AT,
         "architecture": "wasm",
         "os": "wasip2",
         "layerDigests": [layer.digest],
@@ -321,11 +324,11 @@ pub fn component_manifest(name: &str, wasm: &Bytes, models: &[String]) -> Result
         subject: None,
         annotations: declared_models(models)?,
     };
-    Built::new(&manifest, config)
+    BuiltManifest::new(&manifest, config)
 }
 
 /// Under this annotation the names stand by which a component opens models: a list in JSON.
-const COMPONENT_MODELS: &str = "dev.eyot.component.models";
+const MODELS_ANNOTATION: &str = "dev.eyot.component.models";
 
 fn declared_models(names: &[String]) -> Result<BTreeMap<String, String>> {
     if names.is_empty() {
@@ -333,30 +336,34 @@ fn declared_models(names: &[String]) -> Result<BTreeMap<String, String>> {
     }
     let list = serde_json::to_string(names);
     let list = list.map_err(|error| Error::internal("names of models have no JSON form").because(error))?;
-    Ok([(COMPONENT_MODELS.to_owned(), list)].into())
+    Ok([(MODELS_ANNOTATION.to_owned(), list)].into())
 }
 
-/// What says that a manifest is of the core module that a component was made of.
-const MODULE: &str = "application/vnd.eyot.module.v1+wasm";
+/// The artifact type of the core module that a component was made of.
+const MODULE_TYPE: &str = "application/vnd.eyot.module.v1+wasm";
 
 /// The manifest of a core module that refers to the component made of it: `about` is the component's media
 /// type, digest and number of bytes.
-pub(crate) fn module_manifest(about: (&str, &Digest, u64), name: &str, module: &Bytes) -> Result<Built> {
+pub(crate) fn module_manifest(
+    about: (&str, &Digest, u64),
+    name: &str,
+    module: &Bytes,
+) -> Result<BuiltManifest> {
     let config = Bytes::from_static(b"{}");
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(IMAGE_MANIFEST.to_owned()),
-        artifact_type: Some(MODULE.to_owned()),
-        config: Some(descriptor(EMPTY, &config, None)),
-        layers: vec![descriptor(WASM_LAYER, module, Some((TITLE, &format!("{name}.core.wasm"))))],
+        artifact_type: Some(MODULE_TYPE.to_owned()),
+        config: Some(descriptor(EMPTY_CONFIG_TYPE, &config, None)),
+        layers: vec![descriptor(WASM_LAYER, module, Some((TITLE_ANNOTATION, &format!("{name}.core.wasm"))))],
         manifests: Vec::new(),
         subject: Some(subject(about)),
         annotations: BTreeMap::new(),
     };
-    Built::new(&manifest, config)
+    BuiltManifest::new(&manifest, config)
 }
 
-/// What a manifest is about: a media type, a digest and a number of bytes.
+/// The descriptor of a subject: a media type, a digest and a number of bytes.
 pub(crate) fn subject((media_type, digest, size): (&str, &Digest, u64)) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
@@ -378,15 +385,20 @@ pub struct DataLayer {
 }
 
 /// The manifest of a model in ONNX. What its config says is read from the file.
-pub fn model_manifest(name: &str, file: &str, onnx: &Bytes) -> Result<Built> {
+pub fn model_manifest(name: &str, file: &str, onnx: &Bytes) -> Result<BuiltManifest> {
     model_manifest_with(name, file, onnx, &[])
 }
 
 /// The same of a model whose weights lie in files beside it: a layer each, under the names that the model gives them.
-pub fn model_manifest_with(name: &str, file: &str, onnx: &Bytes, data: &[DataLayer]) -> Result<Built> {
-    let mut layer = descriptor(MODEL_WEIGHT, onnx, Some((FILE_PATH, file)));
+pub fn model_manifest_with(
+    name: &str,
+    file: &str,
+    onnx: &Bytes,
+    data: &[DataLayer],
+) -> Result<BuiltManifest> {
+    let mut layer = descriptor(MODEL_WEIGHT, onnx, Some((FILE_PATH_ANNOTATION, file)));
     let title = |layer: &mut Descriptor, name: &str| {
-        layer.annotations.insert(TITLE.to_owned(), name.to_owned());
+        layer.annotations.insert(TITLE_ANNOTATION.to_owned(), name.to_owned());
     };
     // Clients that know nothing of models write files under their titles. A model that is one file needs none, and
     // had none before there were others.
@@ -400,7 +412,7 @@ pub fn model_manifest_with(name: &str, file: &str, onnx: &Bytes, data: &[DataLay
             digest: (*digest).into(),
             size: *size,
             artifact_type: None,
-            annotations: BTreeMap::from([(FILE_PATH.to_owned(), name.clone())]),
+            annotations: BTreeMap::from([(FILE_PATH_ANNOTATION.to_owned(), name.clone())]),
             urls: Vec::new(),
         };
         title(&mut layer, name);
@@ -423,7 +435,7 @@ pub fn model_manifest_with(name: &str, file: &str, onnx: &Bytes, data: &[DataLay
         subject: None,
         annotations: signature(&header)?,
     };
-    Built::new(&manifest, config)
+    BuiltManifest::new(&manifest, config)
 }
 
 /// ModelPack's `config`, as far as the file says it.
@@ -443,7 +455,7 @@ fn about(header: &OnnxHeader) -> serde_json::Value {
 }
 
 /// Under this annotation a model's inputs and outputs stand: ModelPack's config has no place for them.
-const SIGNATURE: &str = "dev.eyot.model.signature";
+const SIGNATURE_ANNOTATION: &str = "dev.eyot.model.signature";
 
 fn signature(header: &OnnxHeader) -> Result<BTreeMap<String, String>> {
     if header.inputs.is_empty() && header.outputs.is_empty() {
@@ -454,7 +466,7 @@ fn signature(header: &OnnxHeader) -> Result<BTreeMap<String, String>> {
         ports.iter().map(port).collect::<Vec<_>>()
     };
     let signature = json!({ "inputs": ports(&header.inputs), "outputs": ports(&header.outputs) });
-    Ok([(SIGNATURE.to_owned(), signature.to_string())].into())
+    Ok([(SIGNATURE_ANNOTATION.to_owned(), signature.to_string())].into())
 }
 
 /// A number of parameters as models are named by it: `950`, `1.3K`, `6.7B`.

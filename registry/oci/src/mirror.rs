@@ -1,5 +1,5 @@
-//! Repositories of another registry, served from here: fetched when they are asked for, kept by digest,
-//! and served as they were last seen while the other is down.
+//! A pull-through cache of another registry: its repositories are fetched on demand, stored by digest, and served stale
+//! while it is down.
 
 mod address;
 mod lists;
@@ -23,33 +23,33 @@ use futures::StreamExt as _;
 use http::{Method, header};
 use parking_lot::Mutex;
 
-use crate::answer::{CONTENT_DIGEST, collect, stale_warning};
 use crate::cache::Bounded;
 use crate::glob;
 use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST};
-use crate::place::Target;
 use crate::registry::{
-    Arrival, Held, Push, Registry, Settings, Source, Stored, TagPage, UpstreamManifest, UpstreamRegistry,
-    milliseconds, now,
+    BlobSource, HeldBlob, ManifestPush, PendingUpload, Registry, RegistrySettings, StoredManifest, TagPage,
+    UpstreamManifest, UpstreamRegistry, milliseconds, now,
 };
-use upstream::Upstream;
+use crate::response::{CONTENT_DIGEST, read_body, stale_warning};
+use crate::route::ManifestRef;
+use upstream::UpstreamClient;
 
-/// One upstream registry.
-pub(crate) struct Mirror {
+/// A mirror of one upstream registry.
+pub(crate) struct RegistryMirror {
     config: Config,
-    upstream: Upstream,
+    upstream: UpstreamClient,
     /// When a tag was last compared with the upstream's.
-    seen: Bounded<String, i64>,
-    /// What is being fetched, so that it is fetched once however many ask.
+    compared: Bounded<String, i64>,
+    /// A lock for each fetch under way, so that concurrent requests fetch once.
     fetching: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
-/// Tags whose time of comparison is kept.
-const TAGS: usize = 10_000;
+/// Tags of which the time of their last comparison is remembered.
+const COMPARED_TAG_COUNT: usize = 10_000;
 /// The largest manifest.
-const MANIFEST: usize = 4 << 20;
+const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
-impl Mirror {
+impl RegistryMirror {
     /// Fails with `Invalid` when the configuration cannot be.
     pub(crate) fn new(config: &Config) -> Result<Self> {
         let prefix = config.prefix.strip_suffix('/').unwrap_or_default();
@@ -59,9 +59,9 @@ impl Mirror {
                 .hint("write the beginning of repositories' names with a slash at the end, as in ghcr/")
         })?;
         Ok(Self {
-            upstream: Upstream::new(config)?,
+            upstream: UpstreamClient::new(config)?,
             config: config.clone(),
-            seen: Bounded::new(TAGS),
+            compared: Bounded::new(COMPARED_TAG_COUNT),
             fetching: Mutex::default(),
         })
     }
@@ -72,7 +72,7 @@ impl Mirror {
     }
 
     /// Fails with `Denied` for a repository that the configuration does not list.
-    fn permitted<'a>(&self, repository: &'a str) -> Result<&'a str> {
+    fn upstream_name<'a>(&self, repository: &'a str) -> Result<&'a str> {
         let name = self.name(repository).unwrap_or_default();
         if self.config.repositories.iter().any(|pattern| glob::matches(pattern, name)) {
             return Ok(name);
@@ -81,8 +81,8 @@ impl Mirror {
         Err(error.hint("repositories in the mirror's section lists those that are"))
     }
 
-    /// Waits until nobody else fetches the same thing.
-    async fn turn(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
+    /// Waits until no other request fetches the same thing.
+    async fn lock_key(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut fetching = self.fetching.lock();
             fetching.retain(|_, lock| lock.strong_count() > 0);
@@ -98,38 +98,44 @@ impl Mirror {
         lock.lock_owned().await
     }
 
-    /// Takes a manifest in from the upstream; none when the one that is here is the same.
+    /// Fetches a manifest from the upstream; none when the local one is the same.
     async fn fetch_manifest(
         &self,
         registry: &Registry,
         repository: &str,
         name: &str,
-        target: &Target,
-        here: Option<&Stored>,
-    ) -> Result<Option<Arc<Stored>>> {
+        target: &ManifestRef,
+        here: Option<&StoredManifest>,
+    ) -> Result<Option<Arc<StoredManifest>>> {
         let accept = [IMAGE_MANIFEST, IMAGE_INDEX, DOCKER_MANIFEST, DOCKER_LIST].join(", ");
         let path = format!("/v2/{name}/manifests/{target}");
         if let Some(here) = here {
             // A look costs upstreams less than a pull, and some count pulls.
-            let head = self.upstream.ask(Method::HEAD, name, &path, &accept).await?;
+            let head = self.upstream.request(Method::HEAD, name, &path, &accept).await?;
             let said = head.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
             if said == Some(here.digest.to_string().as_str()) {
                 return Ok(None);
             }
         }
-        let response = self.upstream.ask(Method::GET, name, &path, &accept).await?;
+        let response = self.upstream.request(Method::GET, name, &path, &accept).await?;
         let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
-        let bytes = collect(response.into_body(), MANIFEST).await.map_err(|error| {
+        let bytes = read_body(response.into_body(), MAX_MANIFEST_BYTES).await.map_err(|error| {
             error.context(format!("{} sent no manifest", self.config.upstream)).with_kind(Kind::Unavailable)
         })?;
         let (digest, tags) = match target {
-            Target::Digest(digest) => (Some(*digest), Vec::new()),
-            Target::Tag(tag) => (None, vec![tag.clone()]),
+            ManifestRef::Digest(digest) => (Some(*digest), Vec::new()),
+            ManifestRef::Tag(tag) => (None, vec![tag.clone()]),
         };
-        let push =
-            Push { repository, digest, tags, media_type: media_type.as_deref(), bytes, actor: "mirror" };
-        registry.push(push, Source::Upstream).await.map_err(|error| match error.kind() {
+        let push = ManifestPush {
+            repository,
+            digest,
+            tags,
+            media_type: media_type.as_deref(),
+            bytes,
+            actor: "mirror",
+        };
+        registry.push(push, BlobSource::Upstream).await.map_err(|error| match error.kind() {
             // What the upstream sent is not what was asked for: nobody's request is wrong.
             Kind::Invalid => error.with_kind(Kind::Unavailable),
             _ => error,
@@ -145,16 +151,16 @@ impl Mirror {
         digest: &ContentDigest,
     ) -> Result<()> {
         let path = format!("/v2/{name}/blobs/{digest}");
-        let response = self.upstream.ask(Method::GET, name, &path, "*/*").await?;
-        registry.reserve(digest).await?;
+        let response = self.upstream.request(Method::GET, name, &path, "*/*").await?;
+        registry.extend_lease(digest).await?;
         let id = UploadId::random();
-        let mut arrival = registry.arrive(repository, id, 0).await?;
+        let mut pending = registry.track_upload(repository, id, 0).await?;
         let mut upload = registry.0.store.start_upload(id, digest.algorithm()).await?;
-        if let Err(error) = receive(&mut *upload, response.into_body(), &mut arrival).await {
+        if let Err(error) = receive(&mut *upload, response.into_body(), &mut pending).await {
             upload.discard().await?;
             return Err(error);
         }
-        registry.keep(repository, upload, digest).await.map_err(|error| match error.kind() {
+        registry.commit_upload(repository, upload, digest).await.map_err(|error| match error.kind() {
             Kind::Invalid => error
                 .context(format!("{} sent other bytes than those of {digest}", self.config.upstream))
                 .with_kind(Kind::Unavailable),
@@ -164,7 +170,7 @@ impl Mirror {
 }
 
 #[async_trait]
-impl UpstreamRegistry for Mirror {
+impl UpstreamRegistry for RegistryMirror {
     fn serves(&self, repository: &str) -> bool {
         self.name(repository).is_some()
     }
@@ -173,20 +179,20 @@ impl UpstreamRegistry for Mirror {
         &self,
         registry: &Registry,
         repository: &str,
-        target: &Target,
+        target: &ManifestRef,
     ) -> Result<UpstreamManifest> {
-        let name = self.permitted(repository)?;
+        let name = self.upstream_name(repository)?;
         let key = format!("{repository} {target}");
         let is_fresh = || match target {
-            Target::Digest(_) => true,
-            Target::Tag(_) => {
-                let seen = self.seen.get(&key).unwrap_or_default();
-                now() < seen + milliseconds(self.config.fresh.0)
+            ManifestRef::Digest(_) => true,
+            ManifestRef::Tag(_) => {
+                let compared = self.compared.get(&key).unwrap_or_default();
+                now() < compared + milliseconds(self.config.fresh.0)
             }
         };
         let _turn = match registry.local_manifest(repository, target).await? {
             Some(stored) if is_fresh() => return Ok(UpstreamManifest { manifest: stored, warning: None }),
-            _ => self.turn(&key).await,
+            _ => self.lock_key(&key).await,
         };
         // Somebody else may have fetched it meanwhile.
         let here = registry.local_manifest(repository, target).await?;
@@ -196,8 +202,8 @@ impl UpstreamRegistry for Mirror {
         let fetched = self.fetch_manifest(registry, repository, name, target, here.as_deref()).await;
         match (fetched, here) {
             (Ok(stored), here) => {
-                let epoch = self.seen.epoch();
-                self.seen.insert(epoch, key, now(), 1);
+                let epoch = self.compared.epoch();
+                self.compared.insert(epoch, key, now(), 1);
                 stored
                     .or(here)
                     .map(|stored| UpstreamManifest { manifest: stored, warning: None })
@@ -216,15 +222,15 @@ impl UpstreamRegistry for Mirror {
         registry: &Registry,
         repository: &str,
         digest: &ContentDigest,
-    ) -> Result<Option<Held>> {
-        let name = self.permitted(repository)?.to_owned();
+    ) -> Result<Option<HeldBlob>> {
+        let name = self.upstream_name(repository)?.to_owned();
         if let Some(held) = registry.blob(repository, digest).await? {
             return Ok(Some(held));
         }
         let (mirror, registry, repository, digest) = (self, registry.clone(), repository.to_owned(), *digest);
-        // It goes on when the one who asked goes away: the next one who asks finds more of it done.
+        // A task of its own: the fetch goes on when the client disconnects, and the next request finds more of it done.
         let work = tokio::spawn(async move {
-            let _turn = mirror.turn(&digest.to_string()).await;
+            let _turn = mirror.lock_key(&digest.to_string()).await;
             if let Some(held) = registry.blob(&repository, &digest).await? {
                 return Ok(Some(held));
             }
@@ -244,7 +250,7 @@ impl UpstreamRegistry for Mirror {
         repository: &str,
         subject: &ContentDigest,
     ) -> Result<Option<String>> {
-        self.bring_referrers(registry, repository, subject).await
+        self.fetch_missing_referrers(registry, repository, subject).await
     }
 }
 
@@ -257,30 +263,31 @@ impl Registry {
         store: Arc<dyn BlobStore>,
         db: Database,
         layout: Option<PathBuf>,
-        settings: Settings,
+        settings: RegistrySettings,
     ) -> Result<Self> {
         let mirrors = settings.config.mirror.iter();
-        let upstreams = mirrors.map(|mirror| Ok(Arc::new(Mirror::new(mirror)?) as Arc<dyn UpstreamRegistry>));
+        let upstreams =
+            mirrors.map(|mirror| Ok(Arc::new(RegistryMirror::new(mirror)?) as Arc<dyn UpstreamRegistry>));
         let upstreams = upstreams.collect::<Result<Vec<_>>>()?;
         Self::with_upstreams(store, db, layout, settings, upstreams).await
     }
 }
 
 /// An upstream that sends nothing for this long has gone.
-const STALL: Duration = Duration::from_secs(60);
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that are handed to the disk at once.
-const BATCH: usize = 128 << 10;
+const WRITE_BATCH_BYTES: usize = 128 << 10;
 
-async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, arrival: &mut Arrival) -> Result<()> {
+async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, pending: &mut PendingUpload) -> Result<()> {
     let mut frames = body.into_data_stream();
     let (mut batch, mut length) = (Vec::new(), 0);
     let stalled = |_| Error::timeout("the upstream stopped in the middle of a blob");
-    while let Some(frame) = tokio::time::timeout(STALL, frames.next()).await.map_err(stalled)? {
+    while let Some(frame) = tokio::time::timeout(STALL_TIMEOUT, frames.next()).await.map_err(stalled)? {
         let frame = frame.map_err(|error| Error::unavailable("the blob ended early").because(error))?;
         length += frame.len();
         batch.push(frame);
-        arrival.grow(upload.received() + length as u64)?;
-        if length >= BATCH {
+        pending.grow(upload.received() + length as u64)?;
+        if length >= WRITE_BATCH_BYTES {
             upload.append(std::mem::take(&mut batch)).await?;
             length = 0;
         }
@@ -288,6 +295,6 @@ async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, arrival: &mut 
     upload.append(batch).await
 }
 
-fn absent(repository: &str, target: &Target) -> Error {
+fn absent(repository: &str, target: &ManifestRef) -> Error {
     Error::not_found(format!("there is no '{target}' in {repository}"))
 }

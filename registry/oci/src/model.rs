@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use eyot_core::{Digest, Digester, Error, Result, ResultExt as _};
 
-use crate::client::Pushed;
-use crate::dataset::range;
-use crate::{Client, DataLayer, model_manifest_with};
+use crate::client::PushedArtifact;
+use crate::dataset::read_range;
+use crate::{DataLayer, RegistryClient, model_manifest_with};
 
 /// A file of weights on this machine, and the name that the model gives it.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct DataPath {
     pub path: PathBuf,
 }
 
-impl Client {
+impl RegistryClient {
     /// Pushes a model with the files that lie beside it, which are sent from where they lie; `file` is the name the
     /// model itself is unpacked under.
     pub async fn push_model_files(
@@ -26,7 +26,7 @@ impl Client {
         tag: Option<&str>,
         (file, onnx): (&str, Bytes),
         data: &[DataPath],
-    ) -> Result<Pushed> {
+    ) -> Result<PushedArtifact> {
         let mut layers = Vec::with_capacity(data.len());
         for DataPath { name, path } in data {
             let (digest, size) = self.push_path(repository, path).await?;
@@ -48,7 +48,7 @@ impl Client {
         if self.has_blob(repository, &digest.into()).await? {
             return Ok((digest, size));
         }
-        let body = self.counted(range(path, 0, size).await?);
+        let body = self.counted(read_range(path, 0, size).await?);
         self.push_stream(repository, &digest.into(), size, body)
             .await
             .map_err(|error| error.context(format!("{} cannot be pushed", path.display())))?;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::glob;
 use crate::manifest::{IMAGE_MANIFEST, Manifest};
-use crate::unpack::{self, Packing};
+use crate::unpack::{self, ArchiveFormat};
 
 fn changed(bytes: &[u8], changes: &[(Index, u8)], cut: Option<Index>) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
@@ -77,7 +77,7 @@ proptest! {
     ) {
         let whole = archive(&names, &content);
         let mut found = Vec::new();
-        let is_one = unpack::onnx(whole.as_slice(), Packing::Tar, whole.len() as u64, |piece| {
+        let is_one = unpack::onnx(whole.as_slice(), ArchiveFormat::Tar, whole.len() as u64, |piece| {
             found.extend_from_slice(&piece);
             Ok(())
         });
@@ -88,12 +88,12 @@ proptest! {
         }
         let bytes = changed(&whole, &changes, cut);
         let mut length = 0;
-        let _ = unpack::onnx(bytes.as_slice(), Packing::Tar, bytes.len() as u64, |piece| {
+        let _ = unpack::onnx(bytes.as_slice(), ArchiveFormat::Tar, bytes.len() as u64, |piece| {
             length += piece.len();
             Ok(())
         });
         prop_assert!(length <= bytes.len(), "more than there is");
-        for packing in [Packing::TarGzip, Packing::TarZstd] {
+        for packing in [ArchiveFormat::TarGzip, ArchiveFormat::TarZstd] {
             let _ = unpack::onnx(bytes.as_slice(), packing, bytes.len() as u64, |_| Ok(()));
         }
     }

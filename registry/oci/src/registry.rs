@@ -1,10 +1,10 @@
-mod admit;
-mod arrivals;
+mod admission;
+mod audit_log;
 mod blobs;
-mod collect;
 mod delete;
-mod log;
-mod maintain;
+mod garbage;
+mod maintenance;
+mod pending_uploads;
 mod policy;
 mod push;
 mod quota;
@@ -25,59 +25,59 @@ use eyot_store::{BlobStore, ContentDigest};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-pub(crate) use arrivals::Arrival;
-use arrivals::Arrivals;
-pub(crate) use blobs::Held;
-pub use collect::{Collection, Mode, Removed, Scrub};
-pub use log::LogEntry;
-pub use policy::{Policy, Requirement};
-pub(crate) use push::{Push, Source};
-pub use quota::Usage;
-pub(crate) use referrers::tag_of;
+pub use audit_log::LogEntry;
+pub(crate) use blobs::HeldBlob;
+pub use garbage::{CollectionMode, CollectionReport, RetiredEntry, ScrubReport};
+use pending_uploads::PendingBytes;
+pub(crate) use pending_uploads::PendingUpload;
+pub use policy::{PolicyRequirement, SignaturePolicy};
+pub(crate) use push::{BlobSource, ManifestPush};
+pub use quota::QuotaUsage;
+pub(crate) use referrers::referrers_tag;
 pub(crate) use upstream::{TagPage, UpstreamManifest, UpstreamRegistry};
 
-use crate::access::{Holder, LocalSecret};
+use crate::access::{LocalSecret, TokenHolder};
 use crate::cache::Bounded;
-use crate::layout::{self, Index};
+use crate::layout::{self, LayoutIndex};
 use crate::manifest::{ArtifactKind, DataLayer, Manifest};
-use crate::place::Target;
+use crate::route::ManifestRef;
 use crate::short_lived_token::SigningKey;
 
 /// Names over a blob store. Cheap to clone.
 #[derive(Clone)]
-pub struct Registry(pub(crate) Arc<Inner>);
+pub struct Registry(pub(crate) Arc<RegistryState>);
 
-pub(crate) struct Inner {
+pub(crate) struct RegistryState {
     pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) db: Database,
-    pub(crate) settings: Settings,
-    index: Index,
+    pub(crate) settings: RegistrySettings,
+    index: LayoutIndex,
     /// `REPOSITORY:TAG` and `REPOSITORY@DIGEST` → the manifest there.
-    manifests: Bounded<String, Arc<Stored>>,
+    manifests: Bounded<String, Arc<StoredManifest>>,
     /// `REPOSITORY@DIGEST` → the blob there.
-    blobs: Bounded<String, Held>,
-    arrivals: Arrivals,
+    blobs: Bounded<String, HeldBlob>,
+    pending: PendingBytes,
     /// Small blobs, manifests among them, as they were last checked.
     bytes: Bounded<Digest, Bytes>,
     /// The hash of a token's secret, and its id → whose it is.
-    pub(crate) holders: Bounded<String, Arc<Holder>>,
+    pub(crate) holders: Bounded<String, Arc<TokenHolder>>,
     pub(crate) key: SigningKey,
     upstreams: Vec<Arc<dyn UpstreamRegistry>>,
 }
 
 /// How a registry behaves.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct RegistrySettings {
     pub config: config::Registry,
     /// What a client without a token may do; never `Auto`.
     pub anonymous: Anonymous,
     /// Whether clients speak TLS to it.
     pub is_secure: bool,
-    /// What commands on the data folder itself show, if they can reach it.
+    /// The secret of commands on the data folder itself.
     pub local_secret: Option<LocalSecret>,
 }
 
-impl Settings {
+impl RegistrySettings {
     /// For a server that listens on `address`.
     pub fn new(config: &config::Registry, address: std::net::SocketAddr) -> Self {
         let anonymous = config.anonymous_at(address);
@@ -89,7 +89,7 @@ impl Settings {
         Self { is_secure, ..self }
     }
 
-    /// The same for one that takes whoever shows this secret for the owner of the data folder.
+    /// The same for one that takes whoever sends this secret for the owner of the data folder.
     pub fn with_local_secret(self, secret: LocalSecret) -> Self {
         Self { local_secret: Some(secret), ..self }
     }
@@ -107,9 +107,9 @@ pub(crate) fn now() -> i64 {
     SystemClock.now().0
 }
 
-/// A name in the registry and what is there.
+/// A tagged or untagged manifest in the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct RegistryEntry {
     pub repository: String,
     /// None for a manifest that no tag names.
     pub tag: Option<String>,
@@ -120,9 +120,9 @@ pub struct Entry {
     pub size: u64,
 }
 
-/// What a reference means now.
+/// What a reference resolves to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resolved {
+pub struct ResolvedArtifact {
     pub repository: String,
     pub manifest: Digest,
     /// The component's or the model's own bytes; the manifest itself for anything else.
@@ -139,19 +139,19 @@ pub struct Resolved {
 }
 
 /// A manifest as it was pushed.
-pub(crate) struct Stored {
+pub(crate) struct StoredManifest {
     /// The digest to answer with: that which was asked for, or under which it was pushed.
     pub(crate) digest: ContentDigest,
     pub(crate) media_type: String,
     pub(crate) bytes: Bytes,
 }
 
-/// Room for names, each counted as one.
-const NAMES: usize = 100_000;
-/// Room for holders of tokens.
-const HOLDERS: usize = 10_000;
-/// Room for small blobs' bytes.
-const BYTES: usize = 64 << 20;
+/// Names that are cached.
+const CACHED_NAME_COUNT: usize = 100_000;
+/// Token holders that are cached.
+const CACHED_HOLDER_COUNT: usize = 10_000;
+/// Bytes of small blobs that are cached.
+const CACHED_BYTES: usize = 64 << 20;
 
 impl Registry {
     /// Over a store and a database, with the upstreams whose repositories are served from here. With `layout`, the
@@ -160,19 +160,19 @@ impl Registry {
         store: Arc<dyn BlobStore>,
         db: Database,
         layout: Option<PathBuf>,
-        settings: Settings,
+        settings: RegistrySettings,
         upstreams: Vec<Arc<dyn UpstreamRegistry>>,
     ) -> Result<Self> {
-        let registry = Self(Arc::new(Inner {
+        let registry = Self(Arc::new(RegistryState {
             store,
             db,
             settings,
-            index: Index::new(layout),
-            manifests: Bounded::new(NAMES),
-            blobs: Bounded::new(NAMES),
-            arrivals: Arrivals::default(),
-            bytes: Bounded::new(BYTES),
-            holders: Bounded::new(HOLDERS),
+            index: LayoutIndex::new(layout),
+            manifests: Bounded::new(CACHED_NAME_COUNT),
+            blobs: Bounded::new(CACHED_NAME_COUNT),
+            pending: PendingBytes::default(),
+            bytes: Bounded::new(CACHED_BYTES),
+            holders: Bounded::new(CACHED_HOLDER_COUNT),
             key: SigningKey::random(),
             upstreams,
         }));
@@ -194,27 +194,30 @@ impl Registry {
     /// Fails with `NotFound` when one of them is not there, with `Invalid` when the manifest cannot be
     /// read or is not what the digest that it is put under says, with `Conflict` when the tag names
     /// another manifest for ever.
-    pub async fn put(&self, target: &Reference, media_type: &str, bytes: Bytes) -> Result<Resolved> {
+    pub async fn put(&self, target: &Reference, media_type: &str, bytes: Bytes) -> Result<ResolvedArtifact> {
         let (digest, tags) = match &target.selector {
             Selector::Tag(tag) => (None, vec![tag.clone()]),
             Selector::Digest(digest) => (Some((*digest).into()), Vec::new()),
         };
         let repository = &target.repository;
-        let push = Push { repository, digest, tags, media_type: Some(media_type), bytes, actor: "local" };
-        Ok(self.push(push, Source::Store).await?.resolved)
+        let push =
+            ManifestPush { repository, digest, tags, media_type: Some(media_type), bytes, actor: "local" };
+        Ok(self.push(push, BlobSource::Store).await?.resolved)
     }
 
-    /// What a reference means now. What an upstream has is fetched, if it is not here.
+    /// Resolves a reference. What an upstream has is fetched, if it is not here.
     ///
     /// Fails with `NotFound`, naming what is there instead.
-    pub async fn artifact(&self, reference: &Reference) -> Result<Resolved> {
-        let Some(upstream) = self.upstream(&reference.repository) else { return self.local(reference).await };
+    pub async fn artifact(&self, reference: &Reference) -> Result<ResolvedArtifact> {
+        let Some(upstream) = self.upstream(&reference.repository) else {
+            return self.resolve_local(reference).await;
+        };
         let target = match &reference.selector {
-            Selector::Tag(tag) => Target::Tag(tag.clone()),
-            Selector::Digest(digest) => Target::Digest((*digest).into()),
+            Selector::Tag(tag) => ManifestRef::Tag(tag.clone()),
+            Selector::Digest(digest) => ManifestRef::Digest((*digest).into()),
         };
         upstream.manifest(self, &reference.repository, &target).await?;
-        let resolved = self.local(reference).await?;
+        let resolved = self.resolve_local(reference).await?;
         if resolved.content != resolved.manifest {
             let beside = resolved.data.iter().map(|layer| layer.digest);
             for digest in std::iter::once(resolved.content).chain(beside) {
@@ -224,7 +227,7 @@ impl Registry {
         Ok(resolved)
     }
 
-    async fn local(&self, reference: &Reference) -> Result<Resolved> {
+    async fn resolve_local(&self, reference: &Reference) -> Result<ResolvedArtifact> {
         let row = match &reference.selector {
             Selector::Tag(tag) => sqlx::query(
                 "SELECT m.digest, m.kind, m.content, m.size FROM tags t \
@@ -252,7 +255,7 @@ impl Registry {
                 (manifest.data_layers(), manifest.declared_models())
             }
         };
-        Ok(Resolved {
+        Ok(ResolvedArtifact {
             repository: reference.repository.clone(),
             manifest,
             content: content.map_or(Ok(manifest), |content| content.parse())?,
@@ -273,7 +276,7 @@ impl Registry {
     }
 
     /// Every tagged manifest, and those that no tag names, by repository and tag.
-    pub async fn list(&self) -> Result<Vec<Entry>> {
+    pub async fn list(&self) -> Result<Vec<RegistryEntry>> {
         let rows = sqlx::query(
             "SELECT m.repository, t.tag, m.digest, m.kind, m.size FROM manifests m \
              LEFT JOIN tags t ON t.repository = m.repository AND t.digest = m.digest ORDER BY m.repository, t.tag, m.digest",
@@ -283,7 +286,7 @@ impl Registry {
         .map_err(fail)?;
         rows.iter()
             .map(|row| {
-                Ok(Entry {
+                Ok(RegistryEntry {
                     repository: row.try_get("repository").map_err(fail)?,
                     tag: row.try_get("tag").map_err(fail)?,
                     digest: row.try_get::<String, _>("digest").map_err(fail)?.parse()?,
@@ -329,10 +332,14 @@ impl Registry {
     /// The bytes of a manifest, as they were pushed.
     ///
     /// Fails with `NotFound`, naming what is there instead.
-    pub(crate) async fn manifest(&self, repository: &str, target: &Target) -> Result<Arc<Stored>> {
+    pub(crate) async fn manifest(
+        &self,
+        repository: &str,
+        target: &ManifestRef,
+    ) -> Result<Arc<StoredManifest>> {
         match self.local_manifest(repository, target).await? {
             Some(stored) => Ok(stored),
-            None => Err(self.missing(repository, &key(repository, target)).await?),
+            None => Err(self.missing(repository, &cache_key(repository, target)).await?),
         }
     }
 
@@ -340,21 +347,21 @@ impl Registry {
     pub(crate) async fn local_manifest(
         &self,
         repository: &str,
-        target: &Target,
-    ) -> Result<Option<Arc<Stored>>> {
-        let key = key(repository, target);
+        target: &ManifestRef,
+    ) -> Result<Option<Arc<StoredManifest>>> {
+        let key = cache_key(repository, target);
         if let Some(stored) = self.0.manifests.get(&key) {
             return Ok(Some(stored));
         }
         let epoch = self.0.manifests.epoch();
         let row = match target {
-            Target::Tag(tag) => sqlx::query(
+            ManifestRef::Tag(tag) => sqlx::query(
                 "SELECT m.digest, m.media_type, m.pushed_as FROM tags t \
                  JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest WHERE t.repository = ? AND t.tag = ?",
             )
             .bind(repository)
             .bind(tag.clone()),
-            Target::Digest(digest) => {
+            ManifestRef::Digest(digest) => {
                 let digest = self.sha256_of(digest).await?.map(|digest| digest.to_string());
                 sqlx::query("SELECT digest, media_type, pushed_as FROM manifests WHERE repository = ? AND digest = ?")
                     .bind(repository)
@@ -366,11 +373,12 @@ impl Registry {
         let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
         let pushed_as: Option<String> = row.try_get("pushed_as").map_err(fail)?;
         let shown = match target {
-            Target::Digest(asked) => *asked,
-            Target::Tag(_) => pushed_as.map_or(Ok(digest.into()), |text| text.parse())?,
+            ManifestRef::Digest(asked) => *asked,
+            ManifestRef::Tag(_) => pushed_as.map_or(Ok(digest.into()), |text| text.parse())?,
         };
         let media_type = row.try_get("media_type").map_err(fail)?;
-        let stored = Arc::new(Stored { digest: shown, media_type, bytes: self.small(&digest).await? });
+        let stored =
+            Arc::new(StoredManifest { digest: shown, media_type, bytes: self.read_small(&digest).await? });
         self.0.manifests.insert(epoch, key, stored.clone(), 1);
         Ok(Some(stored))
     }
@@ -388,7 +396,7 @@ impl Registry {
     }
 
     /// The bytes of a blob that is small, checked when they were read from the store.
-    pub(crate) async fn small(&self, digest: &Digest) -> Result<Bytes> {
+    pub(crate) async fn read_small(&self, digest: &Digest) -> Result<Bytes> {
         if let Some(bytes) = self.0.bytes.get(digest) {
             return Ok(bytes);
         }
@@ -398,26 +406,30 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// Has something done to what is held in memory if and when a transaction is committed.
-    pub(crate) fn then(&self, tx: &mut Transaction, consequence: impl FnOnce(&Inner) + Send + 'static) {
+    /// Changes the state in memory when a transaction is committed.
+    pub(crate) fn on_commit(
+        &self,
+        tx: &mut Transaction,
+        consequence: impl FnOnce(&RegistryState) + Send + 'static,
+    ) {
         let inner = self.0.clone();
         tx.then(move || consequence(&inner));
     }
 
     /// A name means something else with this transaction: the query that makes it so stands beside this.
-    fn forget_manifest(&self, tx: &mut Transaction, repository: &str, target: &Target) {
-        let key = key(repository, target);
-        self.then(tx, move |inner| inner.manifests.forget(&key));
+    fn forget_manifest(&self, tx: &mut Transaction, repository: &str, target: &ManifestRef) {
+        let key = cache_key(repository, target);
+        self.on_commit(tx, move |inner| inner.manifests.forget(&key));
     }
 
     /// A repository no longer has some blob with this transaction.
     fn forget_blobs(&self, tx: &mut Transaction) {
-        self.then(tx, |inner| inner.blobs.clear());
+        self.on_commit(tx, |inner| inner.blobs.clear());
     }
 
     /// Tags change with this transaction: the layout's index is out of date.
     async fn change_tags(&self, tx: &mut Transaction) -> Result<()> {
-        self.then(tx, |inner| inner.index.stale());
+        self.on_commit(tx, |inner| inner.index.stale());
         layout::tags_change(tx).await
     }
 
@@ -428,9 +440,9 @@ impl Registry {
     }
 }
 
-fn key(repository: &str, target: &Target) -> String {
+fn cache_key(repository: &str, target: &ManifestRef) -> String {
     match target {
-        Target::Tag(tag) => format!("{repository}:{tag}"),
-        Target::Digest(digest) => format!("{repository}@{digest}"),
+        ManifestRef::Tag(tag) => format!("{repository}:{tag}"),
+        ManifestRef::Digest(digest) => format!("{repository}@{digest}"),
     }
 }

@@ -8,28 +8,29 @@ use eyot_core::{Digest, Error, Reference, Result, Selector};
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Client, Fetched};
-use crate::manifest::{ArtifactKind, Descriptor, EMPTY, IMAGE_INDEX, IMAGE_MANIFEST, Manifest, descriptor};
-use crate::world::{WORLD, changes};
+use crate::client::{FetchedManifest, RegistryClient};
+use crate::manifest::{
+    ArtifactKind, Descriptor, EMPTY_CONFIG_TYPE, IMAGE_INDEX, IMAGE_MANIFEST, Manifest, descriptor,
+};
+use crate::world::{WORLD_TYPE, changes};
 
-/// What says that an index is a release. It stands in an annotation and not in `artifactType`: skopeo
-/// 1.9 writes an index anew when it copies it, without the fields that it does not know, and so under
-/// another digest.
-const KIND: &str = "dev.eyot.kind";
-pub(crate) const RELEASE: &str = "application/vnd.eyot.release.v1+json";
-const PARAMETERS: &str = "application/vnd.eyot.parameters.v1+json";
-const PIPELINE: &str = "application/vnd.eyot.pipeline.v1+toml";
-const ROLE: &str = "dev.eyot.release.role";
+/// The annotation that marks an index as a release. It is no `artifactType`: skopeo 1.9 writes an index anew when it
+/// copies it, without the fields that it does not know, and so under another digest.
+const KIND_ANNOTATION: &str = "dev.eyot.kind";
+pub(crate) const RELEASE_TYPE: &str = "application/vnd.eyot.release.v1+json";
+const PARAMETERS_TYPE: &str = "application/vnd.eyot.parameters.v1+json";
+const PIPELINE_TYPE: &str = "application/vnd.eyot.pipeline.v1+toml";
+const ROLE_ANNOTATION: &str = "dev.eyot.release.role";
 /// The role of a component's world; its name is that of the component.
-const ROLE_WORLD: &str = "world";
-const NAME: &str = "dev.eyot.release.name";
-const SOURCE: &str = "dev.eyot.release.source";
-/// Before a data set's name in the index's annotations.
-const DATA: &str = "dev.eyot.release.data.";
+const WORLD_ROLE: &str = "world";
+const NAME_ANNOTATION: &str = "dev.eyot.release.name";
+const SOURCE_ANNOTATION: &str = "dev.eyot.release.source";
+/// The prefix of a data set's name in the index's annotations.
+const DATA_PREFIX: &str = "dev.eyot.release.data.";
 
-/// What a release is made of.
+/// What a release is to pin.
 #[derive(Clone, Debug, Default)]
-pub struct Recipe {
+pub struct ReleaseSpec {
     pub components: Vec<Reference>,
     /// Models by the names that they are granted under.
     pub models: BTreeMap<String, Reference>,
@@ -44,34 +45,34 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     pub digest: ContentDigest,
-    pub parts: Vec<Part>,
+    pub parts: Vec<ReleasePart>,
     pub parameters: BTreeMap<String, String>,
     pub data: BTreeMap<String, String>,
 }
 
 /// A component, its world, a model or the pipeline of a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct ReleasePart {
     /// `component`, `world`, `model` or `pipeline`.
     pub role: String,
     pub name: String,
-    /// What it was called when the release was made.
+    /// The reference that it was resolved from when the release was made.
     pub source: String,
     pub manifest: ContentDigest,
     /// The bytes that matter: wasm, weights, the file.
     pub content: ContentDigest,
     pub size: u64,
-    /// What a component needs of its host.
+    /// The interfaces that a component imports.
     pub imports: BTreeSet<String>,
     /// The text of a component's world.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub world: Option<String>,
 }
 
-impl Client {
-    /// Makes a release in a repository. What it pins comes into that repository, so that it can be
-    /// copied as a whole.
-    pub async fn create_release(&self, target: &Reference, recipe: &Recipe) -> Result<ContentDigest> {
+impl RegistryClient {
+    /// Makes a release in a repository. What it pins is copied into that repository, so that it can be copied as a
+    /// whole.
+    pub async fn create_release(&self, target: &Reference, recipe: &ReleaseSpec) -> Result<ContentDigest> {
         let Selector::Tag(tag) = &target.selector else {
             return Err(
                 Error::invalid(format!("'{target}' is a digest")).hint("name the release NAME:VERSION")
@@ -83,14 +84,14 @@ impl Client {
             let name = &component.repository;
             children.push(self.pin(repository, component, ArtifactKind::Component, name).await?);
             let text = world_text(&self.component(component).await?)?;
-            children.push(self.document(repository, (ROLE_WORLD, name), WORLD, text.into()).await?);
+            children.push(self.document(repository, (WORLD_ROLE, name), WORLD_TYPE, text.into()).await?);
         }
         for (name, model) in &recipe.models {
             children.push(self.pin(repository, model, ArtifactKind::Model, name).await?);
         }
         if let Some(pipeline) = &recipe.pipeline {
             children.push(
-                self.document(repository, ("pipeline", "pipeline"), PIPELINE, pipeline.clone().into())
+                self.document(repository, ("pipeline", "pipeline"), PIPELINE_TYPE, pipeline.clone().into())
                     .await?,
             );
         }
@@ -98,14 +99,15 @@ impl Client {
             let text = serde_json::to_vec(&recipe.parameters)
                 .map_err(|error| Error::internal("no JSON").because(error))?;
             children.push(
-                self.document(repository, ("parameters", "parameters"), PARAMETERS, text.into()).await?,
+                self.document(repository, ("parameters", "parameters"), PARAMETERS_TYPE, text.into()).await?,
             );
         }
         if children.is_empty() {
             return Err(Error::invalid("the release pins nothing")
                 .hint("--component REF, --model NAME=REF, --pipeline FILE or --param NAME=VALUE"));
         }
-        let data = recipe.data.iter().map(|(name, digest)| (format!("{DATA}{name}"), digest.to_string()));
+        let data =
+            recipe.data.iter().map(|(name, digest)| (format!("{DATA_PREFIX}{name}"), digest.to_string()));
         let index = Manifest {
             schema_version: 2,
             media_type: Some(IMAGE_INDEX.to_owned()),
@@ -114,7 +116,7 @@ impl Client {
             layers: Vec::new(),
             manifests: children,
             subject: None,
-            annotations: data.chain([(KIND.to_owned(), RELEASE.to_owned())]).collect(),
+            annotations: data.chain([(KIND_ANNOTATION.to_owned(), RELEASE_TYPE.to_owned())]).collect(),
         };
         let bytes = serde_json::to_vec(&index).map_err(|error| Error::internal("no JSON").because(error))?;
         self.put_manifest(repository, Some(tag), IMAGE_INDEX, bytes.into()).await
@@ -129,7 +131,7 @@ impl Client {
         }
     }
 
-    /// Brings a manifest of another repository here.
+    /// Copies a manifest of another repository here.
     async fn pin(
         &self,
         repository: &str,
@@ -153,7 +155,11 @@ impl Client {
             }
         }
         let digest = self.put_manifest(repository, None, &fetched.media_type, fetched.bytes.clone()).await?;
-        let notes = [(ROLE, kind.as_str()), (NAME, name), (SOURCE, &source.to_string())];
+        let notes = [
+            (ROLE_ANNOTATION, kind.as_str()),
+            (NAME_ANNOTATION, name),
+            (SOURCE_ANNOTATION, &source.to_string()),
+        ];
         let annotations = notes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let size = fetched.bytes.len() as u64;
         Ok(Descriptor {
@@ -181,7 +187,7 @@ impl Client {
             schema_version: 2,
             media_type: Some(IMAGE_MANIFEST.to_owned()),
             artifact_type: Some(media_type.to_owned()),
-            config: Some(descriptor(EMPTY, &empty, None)),
+            config: Some(descriptor(EMPTY_CONFIG_TYPE, &empty, None)),
             layers: vec![descriptor(media_type, &text, None)],
             manifests: Vec::new(),
             subject: None,
@@ -191,7 +197,9 @@ impl Client {
             serde_json::to_vec(&manifest).map_err(|error| Error::internal("no JSON").because(error))?;
         let size = bytes.len() as u64;
         let digest = self.put_manifest(repository, None, IMAGE_MANIFEST, bytes.into()).await?;
-        let annotations = [(ROLE.to_owned(), role.to_owned()), (NAME.to_owned(), name.to_owned())].into();
+        let annotations =
+            [(ROLE_ANNOTATION.to_owned(), role.to_owned()), (NAME_ANNOTATION.to_owned(), name.to_owned())]
+                .into();
         Ok(Descriptor {
             media_type: IMAGE_MANIFEST.to_owned(),
             digest,
@@ -202,8 +210,8 @@ impl Client {
         })
     }
 
-    /// The manifest that a reference means now.
-    pub async fn fetch(&self, reference: &Reference) -> Result<Fetched> {
+    /// Fetches the manifest of a reference.
+    pub async fn fetch(&self, reference: &Reference) -> Result<FetchedManifest> {
         let target = match &reference.selector {
             Selector::Tag(tag) => tag.clone(),
             Selector::Digest(digest) => digest.to_string(),
@@ -217,7 +225,7 @@ impl Client {
     pub async fn release(&self, reference: &Reference) -> Result<Release> {
         let fetched = self.fetch(reference).await?;
         let index = Manifest::parse(&fetched.bytes)?;
-        if index.annotations.get(KIND).map(String::as_str) != Some(RELEASE) {
+        if index.annotations.get(KIND_ANNOTATION).map(String::as_str) != Some(RELEASE_TYPE) {
             return Err(
                 Error::invalid(format!("'{reference}' is no release")).hint("eyot release create makes one")
             );
@@ -225,7 +233,7 @@ impl Client {
         let data = index
             .annotations
             .iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix(DATA)?.to_owned(), value.clone())));
+            .filter_map(|(key, value)| Some((key.strip_prefix(DATA_PREFIX)?.to_owned(), value.clone())));
         let mut release = Release {
             digest: fetched.digest,
             parts: Vec::new(),
@@ -239,22 +247,22 @@ impl Client {
             let [layer, ..] = manifest.layers.as_slice() else {
                 return Err(Error::invalid(format!("{} pins nothing", child.digest)));
             };
-            if note(ROLE) == "parameters" {
+            if note(ROLE_ANNOTATION) == "parameters" {
                 let text = self.blob(&reference.repository, &layer.digest).await?;
                 release.parameters = serde_json::from_slice(&text)
                     .map_err(|error| Error::invalid("the parameters cannot be read").because(error))?;
                 continue;
             }
             let mut world = None;
-            if note(ROLE) == ROLE_WORLD {
+            if note(ROLE_ANNOTATION) == WORLD_ROLE {
                 let text = self.blob(&reference.repository, &layer.digest).await?;
                 world = Some(String::from_utf8_lossy(&text).into_owned());
             }
-            release.parts.push(Part {
+            release.parts.push(ReleasePart {
                 world,
-                role: note(ROLE),
-                name: note(NAME),
-                source: note(SOURCE),
+                role: note(ROLE_ANNOTATION),
+                name: note(NAME_ANNOTATION),
+                source: note(SOURCE_ANNOTATION),
                 manifest: child.digest,
                 content: layer.digest,
                 size: layer.size,
@@ -266,7 +274,7 @@ impl Client {
 
     async fn imports(&self, repository: &str, manifest: &Manifest) -> Result<BTreeSet<String>> {
         let (ArtifactKind::Component, Some(layer)) = manifest.content()? else { return Ok(BTreeSet::new()) };
-        // From the bytes: whoever wrote the config may not have told everything.
+        // From the bytes: the config may omit some.
         match WasmContent::read(&self.blob(repository, &layer.digest).await?)? {
             WasmContent::Component(names) => Ok(names.imports.into_iter().collect()),
             _ => Ok(BTreeSet::new()),
@@ -291,23 +299,23 @@ impl Client {
     }
 }
 
-/// What changed from one release to another, a line each.
+/// The differences between two releases, a line each.
 pub fn differences(old: &Release, new: &Release) -> Vec<String> {
     let mut lines = Vec::new();
     let word = |role: &str| match role {
         "component" => "code",
         "model" => "weights",
-        ROLE_WORLD => "interface",
+        WORLD_ROLE => "interface",
         _ => "pipeline",
     };
-    let find = |release: &Release, part: &Part| {
+    let find = |release: &Release, part: &ReleasePart| {
         release.parts.iter().find(|other| (&other.role, &other.name) == (&part.role, &part.name)).cloned()
     };
     for part in &new.parts {
         let what = format!("{} of {} '{}'", word(&part.role), part.role, part.name);
         match find(old, part) {
             None => lines.push(format!("{what} is new: {}", part.content)),
-            Some(Part { world: Some(before), .. }) => {
+            Some(ReleasePart { world: Some(before), .. }) => {
                 lines.extend(changes(&part.name, &before, part.world.as_deref().unwrap_or_default()));
             }
             Some(before) => {

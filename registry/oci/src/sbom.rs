@@ -1,4 +1,4 @@
-//! What a component was built of, as its own bytes say: a CycloneDX document.
+//! The software bill of materials of a component, from its own bytes: a CycloneDX document.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -9,20 +9,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The predicate type of a bundle that holds a CycloneDX document.
-pub const SBOM: &str = "https://cyclonedx.org/bom";
+pub const SBOM_PREDICATE: &str = "https://cyclonedx.org/bom";
 /// The custom section in which cargo-auditable keeps a list of crates.
-const CRATES: &str = ".dep-v0";
-/// A list of crates that unpacks to more is none.
-const LARGEST: u64 = 8 << 20;
+const CRATES_SECTION: &str = ".dep-v0";
+/// The largest list of crates, unpacked.
+const MAX_CRATE_LIST_BYTES: u64 = 8 << 20;
 
 /// What cargo-auditable writes.
 #[derive(Deserialize)]
-struct Audited {
-    packages: Vec<Crate>,
+struct AuditedCrates {
+    packages: Vec<AuditedCrate>,
 }
 
 #[derive(Deserialize)]
-struct Crate {
+struct AuditedCrate {
     name: String,
     version: String,
 }
@@ -41,7 +41,7 @@ pub fn sbom(name: &str, wasm: &[u8]) -> Result<Value> {
     }
     for section in custom_sections(wasm) {
         let section = section?;
-        if section.name == CRATES {
+        if section.name == CRATES_SECTION {
             let crates = crates(section.data).unwrap_or_default();
             parts.extend(crates.into_iter().map(|one| ("library", one.name, one.version)));
         }
@@ -65,10 +65,10 @@ pub fn sbom(name: &str, wasm: &[u8]) -> Result<Value> {
 }
 
 /// None for a section that is not what its name says: anybody may call a section so.
-fn crates(packed: &[u8]) -> Option<Vec<Crate>> {
+fn crates(packed: &[u8]) -> Option<Vec<AuditedCrate>> {
     let mut text = Vec::new();
-    flate2::read::ZlibDecoder::new(packed).take(LARGEST).read_to_end(&mut text).ok()?;
-    serde_json::from_slice::<Audited>(&text).ok().map(|audited| audited.packages)
+    flate2::read::ZlibDecoder::new(packed).take(MAX_CRATE_LIST_BYTES).read_to_end(&mut text).ok()?;
+    serde_json::from_slice::<AuditedCrates>(&text).ok().map(|audited| audited.packages)
 }
 
 #[cfg(test)]

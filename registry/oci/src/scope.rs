@@ -1,5 +1,5 @@
-//! What a token allows, as the distribution specification writes it: `repository:acme/*:pull,push`; a role
-//! in a project is written the same way: `project:default:deployer`.
+//! Scopes of tokens, in the syntax of the distribution specification: `repository:acme/*:pull,push`; a role in a project
+//! is written the same way: `project:default:deployer`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +8,9 @@ use eyot_core::{Error, Result, Role};
 
 use crate::glob;
 
-/// What can be done.
+/// An action on a repository or the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum RegistryAction {
     Pull,
     Push,
     Delete,
@@ -20,16 +20,16 @@ pub enum Action {
     Administer,
 }
 
-/// Some actions on some repositories, or on the registry itself.
+/// What a token authorizes: actions on some repositories or on the registry, or a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    subject: Subject,
+pub struct AccessScope {
+    subject: ScopeSubject,
     /// Pull, push and delete, in the order of the alphabet.
-    actions: Actions,
+    actions: ScopeActions,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Subject {
+enum ScopeSubject {
     /// Repositories by a pattern in which `*` stands for any text.
     Repository(String),
     Catalog,
@@ -39,50 +39,50 @@ enum Subject {
 }
 
 /// The one project that there is.
-const PROJECT: &str = "default";
+const DEFAULT_PROJECT: &str = "default";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Actions {
+struct ScopeActions {
     delete: bool,
     pull: bool,
     push: bool,
 }
 
-impl Actions {
-    fn has(self, action: Action) -> bool {
+impl ScopeActions {
+    fn has(self, action: RegistryAction) -> bool {
         match action {
-            Action::Pull => self.pull,
-            Action::Push => self.push,
-            Action::Delete => self.delete,
-            Action::List | Action::Administer => false,
+            RegistryAction::Pull => self.pull,
+            RegistryAction::Push => self.push,
+            RegistryAction::Delete => self.delete,
+            RegistryAction::List | RegistryAction::Administer => false,
         }
     }
 }
 
-impl Scope {
+impl AccessScope {
     /// One action on one repository, or on the registry.
-    pub(crate) fn of(action: Action, repository: Option<&str>) -> Self {
-        let actions = Actions {
-            delete: action == Action::Delete,
-            pull: matches!(action, Action::Pull | Action::Push),
-            push: action == Action::Push,
+    pub(crate) fn of(action: RegistryAction, repository: Option<&str>) -> Self {
+        let actions = ScopeActions {
+            delete: action == RegistryAction::Delete,
+            pull: matches!(action, RegistryAction::Pull | RegistryAction::Push),
+            push: action == RegistryAction::Push,
         };
         let subject = match (action, repository) {
-            (Action::Administer, _) => Subject::Admin,
-            (Action::List, _) | (_, None) => Subject::Catalog,
-            (_, Some(repository)) => Subject::Repository(repository.to_owned()),
+            (RegistryAction::Administer, _) => ScopeSubject::Admin,
+            (RegistryAction::List, _) | (_, None) => ScopeSubject::Catalog,
+            (_, Some(repository)) => ScopeSubject::Repository(repository.to_owned()),
         };
         Self { subject, actions }
     }
 
     /// Whether it allows an action on a repository, or on the registry.
-    pub(crate) fn allows(&self, action: Action, repository: Option<&str>) -> bool {
+    pub(crate) fn allows(&self, action: RegistryAction, repository: Option<&str>) -> bool {
         match (&self.subject, action) {
             // Whoever can make tokens can make one for anything.
-            (Subject::Admin, _) => true,
-            (Subject::Catalog, action) => action == Action::List,
-            (Subject::Project(role), action) => *role >= least_role(action),
-            (Subject::Repository(pattern), action) => {
+            (ScopeSubject::Admin, _) => true,
+            (ScopeSubject::Catalog, action) => action == RegistryAction::List,
+            (ScopeSubject::Project(role), action) => *role >= least_role(action),
+            (ScopeSubject::Repository(pattern), action) => {
                 self.actions.has(action)
                     && repository.is_some_and(|repository| glob::matches(pattern, repository))
             }
@@ -91,48 +91,51 @@ impl Scope {
 
     /// A role in the project.
     pub fn of_role(role: Role) -> Self {
-        Self { subject: Subject::Project(role), actions: Actions::default() }
+        Self { subject: ScopeSubject::Project(role), actions: ScopeActions::default() }
     }
 
     /// The role in the project that it gives.
     pub fn role(&self) -> Option<Role> {
         match &self.subject {
-            Subject::Admin => Some(Role::Owner),
-            Subject::Project(role) => Some(*role),
-            Subject::Repository(_) | Subject::Catalog => None,
+            ScopeSubject::Admin => Some(Role::Owner),
+            ScopeSubject::Project(role) => Some(*role),
+            ScopeSubject::Repository(_) | ScopeSubject::Catalog => None,
         }
     }
 
-    /// The part of this scope that `allowed` says yes to; none where nothing is left.
-    pub(crate) fn intersection(&self, allowed: impl Fn(Action, Option<&str>) -> bool) -> Option<Self> {
+    /// The part of this scope that `allowed` permits; none where nothing is left.
+    pub(crate) fn intersection(
+        &self,
+        allowed: impl Fn(RegistryAction, Option<&str>) -> bool,
+    ) -> Option<Self> {
         match &self.subject {
-            Subject::Admin => allowed(Action::Administer, None).then(|| self.clone()),
-            Subject::Catalog => allowed(Action::List, None).then(|| self.clone()),
+            ScopeSubject::Admin => allowed(RegistryAction::Administer, None).then(|| self.clone()),
+            ScopeSubject::Catalog => allowed(RegistryAction::List, None).then(|| self.clone()),
             // By the registry's actions alone it cannot be told whether a role is held: whoever holds it says so.
-            Subject::Project(_) => None,
-            Subject::Repository(repository) => {
+            ScopeSubject::Project(_) => None,
+            ScopeSubject::Repository(repository) => {
                 let may = |wanted: bool, action| wanted && allowed(action, Some(repository));
-                let actions = Actions {
-                    delete: may(self.actions.delete, Action::Delete),
-                    pull: may(self.actions.pull, Action::Pull),
-                    push: may(self.actions.push, Action::Push),
+                let actions = ScopeActions {
+                    delete: may(self.actions.delete, RegistryAction::Delete),
+                    pull: may(self.actions.pull, RegistryAction::Pull),
+                    push: may(self.actions.push, RegistryAction::Push),
                 };
-                (actions != Actions::default()).then(|| Self { subject: self.subject.clone(), actions })
+                (actions != ScopeActions::default()).then(|| Self { subject: self.subject.clone(), actions })
             }
         }
     }
 }
 
 /// The least role that does something in every repository of the project.
-fn least_role(action: Action) -> Role {
+fn least_role(action: RegistryAction) -> Role {
     match action {
-        Action::Pull | Action::List => Role::Viewer,
-        Action::Push => Role::Editor,
-        Action::Delete | Action::Administer => Role::Admin,
+        RegistryAction::Pull | RegistryAction::List => Role::Viewer,
+        RegistryAction::Push => Role::Editor,
+        RegistryAction::Delete | RegistryAction::Administer => Role::Admin,
     }
 }
 
-impl FromStr for Scope {
+impl FromStr for AccessScope {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -144,22 +147,22 @@ impl FromStr for Scope {
         let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
         let (name, actions) = rest.rsplit_once(':').ok_or_else(wrong)?;
         let kind = kind.split_once('(').map_or(kind, |(kind, _)| kind);
-        if kind == "project" && name == PROJECT {
+        if kind == "project" && name == DEFAULT_PROJECT {
             return Ok(Self::of_role(actions.parse()?));
         }
         let subject = match (kind, name) {
-            ("registry", "catalog") => Subject::Catalog,
-            ("registry", "admin") => Subject::Admin,
-            ("repository", name) if is_pattern(name) => Subject::Repository(name.to_owned()),
+            ("registry", "catalog") => ScopeSubject::Catalog,
+            ("registry", "admin") => ScopeSubject::Admin,
+            ("repository", name) if is_pattern(name) => ScopeSubject::Repository(name.to_owned()),
             _ => return Err(wrong()),
         };
-        let mut found = Actions::default();
+        let mut found = ScopeActions::default();
         for action in actions.split(',') {
             match action {
                 "pull" => found.pull = true,
                 "push" => found.push = true,
                 "delete" => found.delete = true,
-                "*" => found = Actions { delete: true, pull: true, push: true },
+                "*" => found = ScopeActions { delete: true, pull: true, push: true },
                 _ => return Err(wrong()),
             }
         }
@@ -172,13 +175,13 @@ fn is_pattern(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && name.bytes().all(plain)
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for AccessScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.subject {
-            Subject::Catalog => f.write_str("registry:catalog:*"),
-            Subject::Admin => f.write_str("registry:admin:*"),
-            Subject::Project(role) => write!(f, "project:{PROJECT}:{role}"),
-            Subject::Repository(name) => {
+            ScopeSubject::Catalog => f.write_str("registry:catalog:*"),
+            ScopeSubject::Admin => f.write_str("registry:admin:*"),
+            ScopeSubject::Project(role) => write!(f, "project:{DEFAULT_PROJECT}:{role}"),
+            ScopeSubject::Repository(name) => {
                 let words = [
                     (self.actions.pull, "pull"),
                     (self.actions.push, "push"),
@@ -191,13 +194,13 @@ impl fmt::Display for Scope {
     }
 }
 
-impl serde::Serialize for Scope {
+impl serde::Serialize for AccessScope {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Scope {
+impl<'de> serde::Deserialize<'de> for AccessScope {
     fn deserialize<D: serde::Deserializer<'de>>(de: D) -> std::result::Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(de)?;
         text.parse().map_err(serde::de::Error::custom)
@@ -213,26 +216,26 @@ mod tests {
     #[test]
     fn scopes_allow_what_they_say_and_nothing_else() {
         for (scope, action, repository, expected) in [
-            ("repository:acme/*:pull", Action::Pull, Some("acme/x"), true),
-            ("repository:acme/*:pull", Action::Push, Some("acme/x"), false),
-            ("repository:acme/*:pull", Action::Pull, Some("acme2/x"), false),
-            ("repository:acme/x:pull,push", Action::Delete, Some("acme/x"), false),
-            ("repository:acme/x:*", Action::Delete, Some("acme/x"), true),
-            ("repository:*:*", Action::List, None, false),
-            ("repository:*:*", Action::Administer, None, false),
-            ("registry:catalog:*", Action::List, None, true),
-            ("registry:catalog:*", Action::Pull, Some("x"), false),
-            ("registry:admin:*", Action::Push, Some("x"), true),
-            ("repository(plugin):x:pull", Action::Pull, Some("x"), true),
-            ("project:default:viewer", Action::Pull, Some("x"), true),
-            ("project:default:viewer", Action::Push, Some("x"), false),
-            ("project:default:editor", Action::Push, Some("x"), true),
-            ("project:default:deployer", Action::Delete, Some("x"), false),
-            ("project:default:admin", Action::Delete, Some("x"), true),
-            ("project:default:admin", Action::Administer, None, true),
+            ("repository:acme/*:pull", RegistryAction::Pull, Some("acme/x"), true),
+            ("repository:acme/*:pull", RegistryAction::Push, Some("acme/x"), false),
+            ("repository:acme/*:pull", RegistryAction::Pull, Some("acme2/x"), false),
+            ("repository:acme/x:pull,push", RegistryAction::Delete, Some("acme/x"), false),
+            ("repository:acme/x:*", RegistryAction::Delete, Some("acme/x"), true),
+            ("repository:*:*", RegistryAction::List, None, false),
+            ("repository:*:*", RegistryAction::Administer, None, false),
+            ("registry:catalog:*", RegistryAction::List, None, true),
+            ("registry:catalog:*", RegistryAction::Pull, Some("x"), false),
+            ("registry:admin:*", RegistryAction::Push, Some("x"), true),
+            ("repository(plugin):x:pull", RegistryAction::Pull, Some("x"), true),
+            ("project:default:viewer", RegistryAction::Pull, Some("x"), true),
+            ("project:default:viewer", RegistryAction::Push, Some("x"), false),
+            ("project:default:editor", RegistryAction::Push, Some("x"), true),
+            ("project:default:deployer", RegistryAction::Delete, Some("x"), false),
+            ("project:default:admin", RegistryAction::Delete, Some("x"), true),
+            ("project:default:admin", RegistryAction::Administer, None, true),
         ] {
             assert_eq!(
-                scope.parse::<Scope>().unwrap().allows(action, repository),
+                scope.parse::<AccessScope>().unwrap().allows(action, repository),
                 expected,
                 "{scope} {action:?}"
             );
@@ -250,13 +253,13 @@ mod tests {
             "project:default:root",
             "project:default:viewer,editor",
         ] {
-            assert!(bad.parse::<Scope>().is_err(), "{bad}");
+            assert!(bad.parse::<AccessScope>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn asked_and_allowed_meet() {
-        let held: Scope = "repository:acme/*:pull,push".parse().unwrap();
+        let held: AccessScope = "repository:acme/*:pull,push".parse().unwrap();
         for (asked, granted) in [
             ("repository:acme/x:pull,push,delete", Some("repository:acme/x:pull,push")),
             ("repository:acme/x:*", Some("repository:acme/x:pull,push")),
@@ -264,7 +267,7 @@ mod tests {
             ("registry:catalog:*", None),
         ] {
             let found = asked
-                .parse::<Scope>()
+                .parse::<AccessScope>()
                 .unwrap()
                 .intersection(|action, repository| held.allows(action, repository));
             assert_eq!(found.map(|scope| scope.to_string()).as_deref(), granted, "{asked}");

@@ -1,4 +1,4 @@
-//! The distribution API: what `skopeo`, `oras` and Eyot's own client push to and pull from.
+//! The server of the OCI distribution API, which `skopeo`, `oras` and Eyot's own client push to and pull from.
 
 mod auth;
 mod blobs;
@@ -22,15 +22,15 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 
-use crate::access::Caller;
-use crate::answer::{CONTENT_DIGEST, Refusal};
-use crate::place::Place;
+use crate::access::RegistryCaller;
 use crate::registry::Registry;
-use crate::scope::Action;
+use crate::response::{CONTENT_DIGEST, ErrorResponse};
+use crate::route::RegistryRoute;
+use crate::scope::RegistryAction;
 
-pub(crate) type Answer = Result<Response, Refusal>;
+pub(crate) type HandlerResult = Result<Response, ErrorResponse>;
 
-/// The routes under `/v2`, and where wasm package tools look for them.
+/// The routes under `/v2`, and the document by which wasm package tools find them.
 pub fn router(registry: Registry) -> Router {
     Router::new()
         .route("/.well-known/wasm-pkg/registry.json", get(wasm_packages))
@@ -41,24 +41,24 @@ pub fn router(registry: Registry) -> Router {
         .with_state(registry)
 }
 
-/// Whoever sent a request.
+/// Authenticates a request.
 ///
-/// Fails with `Denied` when they showed a token that is no good.
-pub async fn authenticate(registry: &Registry, parts: &Parts) -> eyot_core::Result<Caller> {
-    auth::caller(registry, parts).await.map_err(Refusal::into_error)
+/// Fails with `Denied` for an invalid token.
+pub async fn authenticate(registry: &Registry, parts: &Parts) -> eyot_core::Result<RegistryCaller> {
+    auth::caller(registry, parts).await.map_err(ErrorResponse::into_error)
 }
 
-/// A request and who sent it.
-pub(crate) struct Ask<'a> {
+/// A request and its caller.
+pub(crate) struct RequestContext<'a> {
     pub(crate) registry: &'a Registry,
-    pub(crate) caller: Caller,
+    pub(crate) caller: RegistryCaller,
     pub(crate) parts: Parts,
     pub(crate) body: Body,
 }
 
 /// Tells wkg that packages are here, and under which names.
 async fn wasm_packages(State(registry): State<Registry>, request: Request) -> Response {
-    let (parts, _) = parted(request);
+    let (parts, _) = split_request(request);
     let address = auth::address(&registry, &parts.headers);
     let host = address.split_once("://").map_or(address.as_str(), |(_, host)| host);
     let mut oci = json!({ "registry": host });
@@ -70,17 +70,17 @@ async fn wasm_packages(State(registry): State<Registry>, request: Request) -> Re
 }
 
 /// The head of a request, with the host that was asked for where HTTP/1.1 has it.
-fn parted(request: Request) -> (Parts, Body) {
+fn split_request(request: Request) -> (Parts, Body) {
     let (mut parts, body) = request.into_parts();
     if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(header::HOST)) {
-        let host = value(authority.as_str());
+        let host = header_value(authority.as_str());
         parts.headers.insert(header::HOST, host);
     }
     (parts, body)
 }
 
 async fn base(State(registry): State<Registry>, request: Request) -> Response {
-    let (parts, _) = parted(request);
+    let (parts, _) = split_request(request);
     let answer = async {
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             return Err(not_allowed(&parts.uri, &parts.method));
@@ -96,31 +96,32 @@ async fn base(State(registry): State<Registry>, request: Request) -> Response {
 }
 
 async fn route(State(registry): State<Registry>, request: Request) -> Response {
-    let (parts, body) = parted(request);
+    let (parts, body) = split_request(request);
     let method = parts.method.clone();
     let answer = async {
         let path = parts.uri.path();
-        let place = Place::parse(path.strip_prefix("/v2/").unwrap_or(path))?;
-        let action = action(&place, &method).ok_or_else(|| not_allowed(&parts.uri, &method))?;
+        let route = RegistryRoute::parse(path.strip_prefix("/v2/").unwrap_or(path))?;
+        let action = action(&route, &method).ok_or_else(|| not_allowed(&parts.uri, &method))?;
         let caller = auth::caller(&registry, &parts).await?;
-        auth::authorize(&registry, &parts.headers, &caller, action, place.repository())?;
-        if action == Action::Push && place.repository().is_some_and(|name| registry.upstream(name).is_some())
+        auth::authorize(&registry, &parts.headers, &caller, action, route.repository())?;
+        if action == RegistryAction::Push
+            && route.repository().is_some_and(|name| registry.upstream(name).is_some())
         {
             let error = Error::denied("what is mirrored from another registry is not pushed here")
                 .hint("push to a repository outside of the mirror's prefix");
-            return Err(Refusal::new("DENIED", error));
+            return Err(ErrorResponse::new("DENIED", error));
         }
-        if action == Action::Delete && !registry.0.settings.config.delete {
+        if action == RegistryAction::Delete && !registry.0.settings.config.delete {
             let error = Error::unsupported("nothing is deleted from this registry")
                 .hint("registry.delete switches that");
-            return Err(Refusal::new("UNSUPPORTED", error).status(StatusCode::METHOD_NOT_ALLOWED));
+            return Err(ErrorResponse::new("UNSUPPORTED", error).status(StatusCode::METHOD_NOT_ALLOWED));
         }
-        dispatch(Ask { registry: &registry, caller, parts, body }, place, &method).await
+        dispatch(RequestContext { registry: &registry, caller, parts, body }, route, &method).await
     };
     without_body(&method, versioned(answer.await.into_response()))
 }
 
-/// By this header old clients know a registry.
+/// Old clients recognize a registry by this header.
 fn versioned(mut response: Response) -> Response {
     response
         .headers_mut()
@@ -128,52 +129,56 @@ fn versioned(mut response: Response) -> Response {
     response
 }
 
-async fn dispatch(ask: Ask<'_>, place: Place, method: &Method) -> Answer {
+async fn dispatch(context: RequestContext<'_>, route: RegistryRoute, method: &Method) -> HandlerResult {
     let is_post = *method == Method::POST;
-    match place {
-        Place::Catalog => lists::catalog(ask).await,
-        Place::Tags(repository) => lists::tags(ask, &repository).await,
-        Place::Referrers(repository, subject) => lists::referrers(ask, &repository, &subject).await,
-        Place::Blob(repository, digest) if *method == Method::DELETE => {
-            blobs::delete(ask, &repository, &digest).await
+    match route {
+        RegistryRoute::Catalog => lists::catalog(context).await,
+        RegistryRoute::Tags(repository) => lists::tags(context, &repository).await,
+        RegistryRoute::Referrers(repository, subject) => {
+            lists::referrers(context, &repository, &subject).await
         }
-        Place::Blob(repository, digest) => blobs::get(ask, &repository, &digest).await,
-        Place::Uploads(repository) if is_post => uploads::start(ask, &repository).await,
-        Place::Uploads(_) => Err(not_allowed(&ask.parts.uri, method)),
-        Place::Upload(repository, id) => match *method {
-            Method::PATCH => uploads::append(ask, &repository, id).await,
-            Method::PUT => uploads::complete(ask, &repository, id).await,
-            Method::DELETE => uploads::cancel(ask, &repository, id).await,
-            _ => uploads::progress(ask, &repository, id).await,
+        RegistryRoute::Blob(repository, digest) if *method == Method::DELETE => {
+            blobs::delete(context, &repository, &digest).await
+        }
+        RegistryRoute::Blob(repository, digest) => blobs::get(context, &repository, &digest).await,
+        RegistryRoute::Uploads(repository) if is_post => uploads::start(context, &repository).await,
+        RegistryRoute::Uploads(_) => Err(not_allowed(&context.parts.uri, method)),
+        RegistryRoute::Upload(repository, id) => match *method {
+            Method::PATCH => uploads::append(context, &repository, id).await,
+            Method::PUT => uploads::complete(context, &repository, id).await,
+            Method::DELETE => uploads::cancel(context, &repository, id).await,
+            _ => uploads::progress(context, &repository, id).await,
         },
-        Place::Manifest(repository, target) => match *method {
-            Method::PUT => manifests::put(ask, &repository, target).await,
-            Method::DELETE => manifests::delete(ask, &repository, &target).await,
-            _ => manifests::get(ask, &repository, &target).await,
+        RegistryRoute::Manifest(repository, target) => match *method {
+            Method::PUT => manifests::put(context, &repository, target).await,
+            Method::DELETE => manifests::delete(context, &repository, &target).await,
+            _ => manifests::get(context, &repository, &target).await,
         },
     }
 }
 
-/// What a request does; none for what cannot be done there.
-fn action(place: &Place, method: &Method) -> Option<Action> {
+/// The action of a request; none for a method that the route does not have.
+fn action(route: &RegistryRoute, method: &Method) -> Option<RegistryAction> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
-    match place {
-        Place::Catalog => reads.then_some(Action::List),
-        Place::Tags(_) | Place::Referrers(..) => reads.then_some(Action::Pull),
-        Place::Uploads(_) => (*method == Method::POST).then_some(Action::Push),
-        Place::Upload(..) => {
-            (reads || matches!(*method, Method::PATCH | Method::PUT | Method::DELETE)).then_some(Action::Push)
+    match route {
+        RegistryRoute::Catalog => reads.then_some(RegistryAction::List),
+        RegistryRoute::Tags(_) | RegistryRoute::Referrers(..) => reads.then_some(RegistryAction::Pull),
+        RegistryRoute::Uploads(_) => (*method == Method::POST).then_some(RegistryAction::Push),
+        RegistryRoute::Upload(..) => (reads
+            || matches!(*method, Method::PATCH | Method::PUT | Method::DELETE))
+        .then_some(RegistryAction::Push),
+        RegistryRoute::Blob(..) | RegistryRoute::Manifest(..) if reads => Some(RegistryAction::Pull),
+        RegistryRoute::Blob(..) | RegistryRoute::Manifest(..) if *method == Method::DELETE => {
+            Some(RegistryAction::Delete)
         }
-        Place::Blob(..) | Place::Manifest(..) if reads => Some(Action::Pull),
-        Place::Blob(..) | Place::Manifest(..) if *method == Method::DELETE => Some(Action::Delete),
-        Place::Manifest(..) if *method == Method::PUT => Some(Action::Push),
-        Place::Blob(..) | Place::Manifest(..) => None,
+        RegistryRoute::Manifest(..) if *method == Method::PUT => Some(RegistryAction::Push),
+        RegistryRoute::Blob(..) | RegistryRoute::Manifest(..) => None,
     }
 }
 
-fn not_allowed(uri: &Uri, method: &Method) -> Refusal {
+fn not_allowed(uri: &Uri, method: &Method) -> ErrorResponse {
     let error = Error::unsupported(format!("{} takes no {method}", uri.path()));
-    Refusal::new("UNSUPPORTED", error).status(StatusCode::METHOD_NOT_ALLOWED)
+    ErrorResponse::new("UNSUPPORTED", error).status(StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// The answer to HEAD is that to GET, length included, without the body.
@@ -188,7 +193,7 @@ fn without_body(method: &Method, mut response: Response) -> Response {
     response
 }
 
-pub(crate) fn value(text: &str) -> HeaderValue {
+pub(crate) fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
@@ -196,9 +201,9 @@ pub(crate) fn value(text: &str) -> HeaderValue {
 pub(crate) fn content_headers(digest: &ContentDigest, media_type: &str, length: u64) -> HeaderMap {
     let digest = digest.to_string();
     let mut headers = HeaderMap::with_capacity(6);
-    headers.insert(header::ETAG, value(&format!("\"{digest}\"")));
-    headers.insert(CONTENT_DIGEST, value(&digest));
-    headers.insert(header::CONTENT_TYPE, value(media_type));
+    headers.insert(header::ETAG, header_value(&format!("\"{digest}\"")));
+    headers.insert(CONTENT_DIGEST, header_value(&digest));
+    headers.insert(header::CONTENT_TYPE, header_value(media_type));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers
@@ -222,7 +227,7 @@ pub(crate) fn query(uri: &Uri, name: &str) -> Option<String> {
 }
 
 /// A query parameter that is a digest.
-pub(crate) fn digest_query(uri: &Uri, name: &str) -> Result<Option<ContentDigest>, Refusal> {
+pub(crate) fn digest_query(uri: &Uri, name: &str) -> Result<Option<ContentDigest>, ErrorResponse> {
     let digest = query(uri, name).map(|text| text.parse()).transpose();
-    digest.map_err(|error| Refusal::new("DIGEST_INVALID", error))
+    digest.map_err(|error| ErrorResponse::new("DIGEST_INVALID", error))
 }

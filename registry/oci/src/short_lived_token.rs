@@ -1,4 +1,4 @@
-//! Tokens that are good for minutes, which clients get for one that is kept.
+//! Short-lived bearer tokens, which clients get for an access token.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,15 +7,15 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::scope::Scope;
+use crate::scope::AccessScope;
 
-/// What a short-lived token says, signed with a key of this process: after a restart clients ask for a
-/// new one. It is no JWT, so there is no header that could choose the algorithm or the key.
+/// The claims of a short-lived token, authenticated with a key of this process: after a restart clients request a new
+/// one. It is no JWT, so there is no header that could choose the algorithm or the key.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Claims {
+pub(crate) struct TokenClaims {
     /// The id of the token it was got for; none for no token.
     pub(crate) holder: Option<String>,
-    pub(crate) scopes: Vec<Scope>,
+    pub(crate) scopes: Vec<AccessScope>,
     pub(crate) until: i64,
 }
 
@@ -35,20 +35,20 @@ impl SigningKey {
         Ok(mac)
     }
 
-    pub(crate) fn sign(&self, claims: &Claims) -> Result<String> {
+    pub(crate) fn sign(&self, claims: &TokenClaims) -> Result<String> {
         let text = serde_json::to_vec(claims).map_err(|error| Error::internal("no JSON").because(error))?;
         let payload = URL_SAFE_NO_PAD.encode(text);
         let signature = self.mac(&payload)?.finalize().into_bytes();
         Ok(format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// What a token says that is signed with this key and good at the time `now`, in milliseconds.
-    pub(crate) fn check(&self, token: &str, now: i64) -> Option<Claims> {
+    /// The claims of a token that was made with this key and is valid at the time `now`, in milliseconds.
+    pub(crate) fn check(&self, token: &str, now: i64) -> Option<TokenClaims> {
         let (payload, signature) = token.split_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         // Compares in constant time.
         self.mac(payload).ok()?.verify_slice(&signature).ok()?;
-        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        let claims: TokenClaims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
         (now < claims.until).then_some(claims)
     }
 }

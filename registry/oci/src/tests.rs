@@ -27,9 +27,9 @@ use eyot_store::{BlobStore as _, Directory};
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::answer::collect;
 use crate::manifest::IMAGE_MANIFEST;
-use crate::{ArtifactKind, Client, Registry, Settings, Transport, router};
+use crate::response::read_body;
+use crate::{ArtifactKind, Registry, RegistryClient, RegistrySettings, Transport, router};
 
 /// A registry in a folder of its own, asked over its own wire.
 struct World {
@@ -84,8 +84,8 @@ impl World {
         Self::open(dir, config).await
     }
 
-    fn client(&self) -> Client {
-        Client::with_transport(self.transport.clone())
+    fn client(&self) -> RegistryClient {
+        RegistryClient::with_transport(self.transport.clone())
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Got {
@@ -98,7 +98,7 @@ impl World {
         Got {
             status: parts.status.as_u16(),
             headers: parts.headers,
-            body: collect(body, 8 << 20).await.unwrap(),
+            body: read_body(body, 8 << 20).await.unwrap(),
         }
     }
 
@@ -153,7 +153,7 @@ impl World {
 async fn registry(dir: &Path, config: &Config) -> (Registry, Arc<Directory>) {
     let store = Arc::new(Directory::open(dir).await.unwrap());
     let db = Database::open(&dir.join("eyot.db")).await.unwrap();
-    let settings = Settings::new(config, ([127, 0, 0, 1], 0).into());
+    let settings = RegistrySettings::new(config, ([127, 0, 0, 1], 0).into());
     let registry = Registry::new(store.clone(), db, Some(dir.to_owned()), settings).await.unwrap();
     (registry, store)
 }
@@ -220,7 +220,7 @@ async fn the_same_content_has_the_same_manifest_and_what_it_needs_is_kept() {
     let again = world.client().push_component("a", Some("2"), component()).await.unwrap();
     assert_eq!(first.digest, again.digest);
     assert_eq!(world.registry.tags("a", None, 10).await.unwrap(), ["1", "2"]);
-    assert_eq!(world.registry.collect(crate::Mode::Remove).await.unwrap().blobs, 0);
+    assert_eq!(world.registry.collect(crate::CollectionMode::Remove).await.unwrap().blobs, 0);
     assert!(world.store.size(&first.content).await.unwrap().is_some());
 }
 

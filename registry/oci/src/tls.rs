@@ -1,4 +1,4 @@
-//! Which servers a client believes over TLS.
+//! Which servers a client trusts over TLS.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Whom a client believes to be the server that it asked for.
+/// Which certificates a client accepts from a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Trust {
+pub enum ServerTrust {
     /// Those whose certificates come from an authority that this machine trusts.
     #[default]
     System,
@@ -23,7 +23,7 @@ pub enum Trust {
     Exactly(Digest),
 }
 
-impl Trust {
+impl ServerTrust {
     /// Those of the system, and those of a file; an empty path is no file.
     pub fn with_authority(file: &Path) -> Self {
         if file.as_os_str().is_empty() { Self::System } else { Self::Also(file.to_owned()) }
@@ -43,7 +43,7 @@ impl Trust {
         let Self::Exactly(fingerprint) = self else {
             return Ok(config.with_root_certificates(self.roots()?).with_no_client_auth());
         };
-        let verifier = Arc::new(Pinned { fingerprint: *fingerprint, provider });
+        let verifier = Arc::new(PinnedCertificate { fingerprint: *fingerprint, provider });
         Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
     }
 
@@ -68,14 +68,14 @@ fn no_certificates(file: &Path, error: rustls::pki_types::pem::Error) -> Error {
     found.hint("it must be a file in PEM: -----BEGIN CERTIFICATE-----")
 }
 
-/// Believes one certificate.
+/// Accepts one certificate alone.
 #[derive(Debug)]
-struct Pinned {
+struct PinnedCertificate {
     fingerprint: Digest,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for PinnedCertificate {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -1,5 +1,4 @@
-//! Tokens: long-lived ones that a person makes, known here by their hash only, and short-lived ones
-//! that clients get for them at `/v2/token`.
+//! Access tokens, of which only hashes are stored, and the short-lived tokens that clients get for them at `/v2/token`.
 
 use std::sync::Arc;
 
@@ -9,17 +8,17 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::access::{Caller, Holder};
+use crate::access::{RegistryCaller, TokenHolder};
 use crate::registry::{Registry, now};
-use crate::scope::Scope;
-use crate::short_lived_token::Claims;
+use crate::scope::AccessScope;
+use crate::short_lived_token::TokenClaims;
 
-/// A token as lists show it.
+/// An access token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
+pub struct AccessToken {
     pub id: String,
     pub name: String,
-    pub scopes: Vec<Scope>,
+    pub scopes: Vec<AccessScope>,
     pub created: Timestamp,
     pub expires: Option<Timestamp>,
     pub revoked: Option<Timestamp>,
@@ -27,16 +26,16 @@ pub struct Token {
 
 /// A token that was just made: the only time its secret is shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Minted {
+pub struct CreatedToken {
     #[serde(flatten)]
-    pub token: Token,
+    pub token: AccessToken,
     pub secret: String,
 }
 
-/// What every secret begins with, so that scanners of leaked secrets know it.
-const PREFIX: &str = "eyot_";
+/// The prefix of every secret, by which scanners recognize leaked ones.
+const SECRET_PREFIX: &str = "eyot_";
 
-fn hash(secret: &str) -> String {
+fn secret_hash(secret: &str) -> String {
     Digest::of(secret).hex()
 }
 
@@ -47,20 +46,21 @@ impl Registry {
     /// the caller has.
     pub async fn create_token_for(
         &self,
-        caller: &Caller,
+        caller: &RegistryCaller,
         name: &str,
-        scopes: Vec<Scope>,
+        scopes: Vec<AccessScope>,
         expires: Option<Timestamp>,
-    ) -> Result<Minted> {
+    ) -> Result<CreatedToken> {
         caller.require_to_give(&scopes)?;
         self.create_token(name, scopes, expires).await
     }
 
-    /// Whether there is a token that is still good.
+    /// Whether there is a valid token.
     pub async fn has_good_token(&self) -> Result<bool> {
         let now = Timestamp(now());
-        let is_good =
-            |token: &Token| token.revoked.is_none() && token.expires.is_none_or(|expires| now < expires);
+        let is_good = |token: &AccessToken| {
+            token.revoked.is_none() && token.expires.is_none_or(|expires| now < expires)
+        };
         Ok(self.tokens().await?.iter().any(is_good))
     }
 
@@ -70,24 +70,30 @@ impl Registry {
     pub async fn create_token(
         &self,
         name: &str,
-        scopes: Vec<Scope>,
+        scopes: Vec<AccessScope>,
         expires: Option<Timestamp>,
-    ) -> Result<Minted> {
+    ) -> Result<CreatedToken> {
         let name: eyot_core::Name = name.parse()?;
         if scopes.is_empty() {
             return Err(Error::invalid("a token without scopes allows nothing")
                 .hint("--role editor, or --scope repository:NAME:pull,push"));
         }
-        let (id, secret) = (new_id(), format!("{PREFIX}{}{}", new_id(), new_id()));
-        let token =
-            Token { id, name: name.to_string(), scopes, created: Timestamp(now()), expires, revoked: None };
+        let (id, secret) = (new_id(), format!("{SECRET_PREFIX}{}{}", new_id(), new_id()));
+        let token = AccessToken {
+            id,
+            name: name.to_string(),
+            scopes,
+            created: Timestamp(now()),
+            expires,
+            revoked: None,
+        };
         let scopes = serde_json::to_string(&token.scopes)
             .map_err(|error| Error::internal("no JSON").because(error))?;
         let mut tx = self.0.db.begin().await?;
         sqlx::query("INSERT INTO tokens (id, name, secret_hash, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
             .bind(&token.id)
             .bind(&token.name)
-            .bind(hash(&secret))
+            .bind(secret_hash(&secret))
             .bind(scopes)
             .bind(token.created.0)
             .bind(expires.map(|time| time.0))
@@ -99,35 +105,35 @@ impl Registry {
                 _ => error,
             })?;
         tx.commit().await?;
-        Ok(Minted { token, secret })
+        Ok(CreatedToken { token, secret })
     }
 
     /// Every token, by name.
-    pub async fn tokens(&self) -> Result<Vec<Token>> {
+    pub async fn tokens(&self) -> Result<Vec<AccessToken>> {
         let rows = sqlx::query("SELECT * FROM tokens ORDER BY name")
             .fetch_all(self.0.db.pool())
             .await
             .map_err(fail)?;
-        rows.iter().map(read).collect()
+        rows.iter().map(token_of_row).collect()
     }
 
-    /// Ends a token for `caller`.
+    /// Revokes a token for `caller`.
     ///
     /// Fails with `Denied` when it allows more than the caller has.
-    pub async fn revoke_token_for(&self, caller: &Caller, name: &str) -> Result<()> {
+    pub async fn revoke_token_for(&self, caller: &RegistryCaller, name: &str) -> Result<()> {
         if let Some(token) = self.tokens().await?.iter().find(|token| token.name == name) {
             caller.require_to_give(&token.scopes)?;
         }
         self.revoke_token(name).await
     }
 
-    /// Ends a token: what was got for it is no good from the next request on.
+    /// Revokes a token: short-lived ones that were issued for it are invalid from the next request on.
     pub async fn revoke_token(&self, name: &str) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         let query = "UPDATE tokens SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL";
         let done = sqlx::query(query).bind(now()).bind(name).execute(&mut *tx).await.map_err(fail)?;
         // After the commit: whoever read the old row before it must not keep it.
-        self.then(&mut tx, |inner| inner.holders.clear());
+        self.on_commit(&mut tx, |inner| inner.holders.clear());
         tx.commit().await?;
         if done.rows_affected() == 0 {
             return Err(Error::not_found(format!("there is no token '{name}' to revoke"))
@@ -136,47 +142,50 @@ impl Registry {
         Ok(())
     }
 
-    /// The holder of a secret; none when it is none, or no good any more.
-    pub(crate) async fn holder_of_secret(&self, secret: &str) -> Result<Option<Arc<Holder>>> {
-        if !secret.starts_with(PREFIX) {
+    /// The holder of a secret; none when it is invalid, revoked or expired.
+    pub(crate) async fn holder_of_secret(&self, secret: &str) -> Result<Option<Arc<TokenHolder>>> {
+        if !secret.starts_with(SECRET_PREFIX) {
             return Ok(None);
         }
-        let hash = hash(secret);
+        let hash = secret_hash(secret);
         self.holder(&hash, "SELECT * FROM tokens WHERE secret_hash = ? AND revoked_at IS NULL").await
     }
 
-    async fn holder(&self, key: &str, query: &'static str) -> Result<Option<Arc<Holder>>> {
-        let good = |holder: &Arc<Holder>| holder.expires.is_none_or(|expires| now() < expires);
+    async fn holder(&self, key: &str, query: &'static str) -> Result<Option<Arc<TokenHolder>>> {
+        let good = |holder: &Arc<TokenHolder>| holder.expires.is_none_or(|expires| now() < expires);
         if let Some(holder) = self.0.holders.get(key) {
             return Ok(Some(holder).filter(good));
         }
         let epoch = self.0.holders.epoch();
         let row = sqlx::query(query).bind(key).fetch_optional(self.0.db.pool()).await.map_err(fail)?;
-        let Some(token) = row.as_ref().map(read).transpose()? else { return Ok(None) };
+        let Some(token) = row.as_ref().map(token_of_row).transpose()? else { return Ok(None) };
         let expires = token.expires.map(|time| time.0);
-        let holder = Arc::new(Holder { id: token.id, name: token.name, scopes: token.scopes, expires });
+        let holder = Arc::new(TokenHolder { id: token.id, name: token.name, scopes: token.scopes, expires });
         self.0.holders.insert(epoch, key.to_owned(), holder.clone(), 1);
         Ok(Some(holder).filter(good))
     }
 
-    /// A short-lived token for what a caller asks for and may have.
-    pub(crate) fn grant(&self, caller: &Caller, asked: &[Scope], until: i64) -> Result<String> {
+    /// Issues a short-lived token for those requested scopes that the caller may have.
+    pub(crate) fn grant(&self, caller: &RegistryCaller, asked: &[AccessScope], until: i64) -> Result<String> {
         let holder = match caller {
-            Caller::Holder(holder, _) => Some(holder.id.clone()),
+            RegistryCaller::Holder(holder, _) => Some(holder.id.clone()),
             _ => None,
         };
         let scopes = asked.iter().filter_map(|scope| match scope.role() {
             Some(role) => caller.role().filter(|held| *held >= role).map(|_| scope.clone()),
             None => scope.intersection(|action, name| caller.could(action, name)),
         });
-        self.0.key.sign(&Claims { holder, scopes: scopes.collect(), until })
+        self.0.key.sign(&TokenClaims { holder, scopes: scopes.collect(), until })
     }
 
-    /// Who sent a bearer token: a short-lived one, or a secret itself. None when it is no good.
-    pub(crate) async fn bearer(&self, token: &str) -> Result<Option<Caller>> {
-        if token.starts_with(PREFIX) {
+    /// The caller of a bearer token: a short-lived one, or a secret itself. None when it is invalid.
+    pub(crate) async fn bearer(&self, token: &str) -> Result<Option<RegistryCaller>> {
+        if token.starts_with(SECRET_PREFIX) {
             let anonymous = self.0.settings.anonymous;
-            return Ok(self.holder_of_secret(token).await?.map(|holder| Caller::Holder(holder, anonymous)));
+            return Ok(self
+                .holder_of_secret(token)
+                .await?
+                .map(|holder| RegistryCaller::Holder(holder, anonymous)));
         }
         let Some(claims) = self.0.key.check(token, now()) else { return Ok(None) };
         let holder = match claims.holder {
@@ -189,14 +198,14 @@ impl Registry {
             }
         };
         let anonymous = self.0.settings.anonymous;
-        Ok(Some(Caller::Granted { holder, anonymous, scopes: claims.scopes.into() }))
+        Ok(Some(RegistryCaller::Granted { holder, anonymous, scopes: claims.scopes.into() }))
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Token> {
+fn token_of_row(row: &SqliteRow) -> Result<AccessToken> {
     let time = |name: &str| row.try_get::<Option<i64>, _>(name).map_err(fail).map(|time| time.map(Timestamp));
     let scopes: String = row.try_get("scopes").map_err(fail)?;
-    Ok(Token {
+    Ok(AccessToken {
         id: row.try_get("id").map_err(fail)?,
         name: row.try_get("name").map_err(fail)?,
         scopes: serde_json::from_str(&scopes)

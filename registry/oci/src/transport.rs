@@ -9,32 +9,32 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower::ServiceExt as _;
 
-use crate::access::Local;
-use crate::tls::Trust;
+use crate::access::LocalRequest;
+use crate::tls::ServerTrust;
 
 /// How requests reach a control plane: over HTTP, or in this process without a socket. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
-    kind: Kind,
-    /// Shown with every request.
+    kind: TransportKind,
+    /// Sent with every request.
     token: Option<HeaderValue>,
 }
 
 #[derive(Clone)]
-enum Kind {
-    Http { client: Box<Sender>, scheme: Scheme, authority: Authority },
+enum TransportKind {
+    Http { client: Box<HttpSender>, scheme: Scheme, authority: Authority },
     Local(Router),
 }
 
 #[derive(Clone)]
-enum Sender {
+enum HttpSender {
     Plain(Client<HttpConnector, Body>),
     Tls(Client<HttpsConnector<HttpConnector>, Body>),
 }
 
-impl Sender {
+impl HttpSender {
     /// Over TLS there is no way back to a connection without it.
-    fn new(scheme: &Scheme, trust: &Trust) -> Result<Self> {
+    fn new(scheme: &Scheme, trust: &ServerTrust) -> Result<Self> {
         let builder = Client::builder(TokioExecutor::new());
         if *scheme == Scheme::HTTP {
             return Ok(Self::Plain(builder.build_http()));
@@ -43,7 +43,7 @@ impl Sender {
         Ok(Self::Tls(builder.build(connector.enable_http1().build())))
     }
 
-    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
         let answer = match self {
             Self::Plain(client) => client.request(request).await,
             Self::Tls(client) => client.request(request).await,
@@ -52,11 +52,11 @@ impl Sender {
     }
 }
 
-type Failure = hyper_util::client::legacy::Error;
+type HttpError = hyper_util::client::legacy::Error;
 
 impl Transport {
     /// To the server at `url`, as in `http://127.0.0.1:8090`; over TLS only to one that is trusted.
-    pub fn connect(url: &str, trust: &Trust) -> Result<Self> {
+    pub fn connect(url: &str, trust: &ServerTrust) -> Result<Self> {
         let wrong = || {
             Error::invalid(format!("'{url}' is no address of a server"))
                 .hint("write http://HOST:PORT or https://HOST:PORT, as in http://127.0.0.1:8090")
@@ -67,13 +67,13 @@ impl Transport {
             return Err(wrong());
         }
         let authority = uri.authority().cloned().ok_or_else(wrong)?;
-        let client = Box::new(Sender::new(&scheme, trust)?);
-        Ok(Self { kind: Kind::Http { client, scheme, authority }, token: None })
+        let client = Box::new(HttpSender::new(&scheme, trust)?);
+        Ok(Self { kind: TransportKind::Http { client, scheme, authority }, token: None })
     }
 
     /// To a router in this process, for whoever owns the data folder.
     pub fn local(router: Router) -> Self {
-        Self { kind: Kind::Local(router), token: None }
+        Self { kind: TransportKind::Local(router), token: None }
     }
 
     /// Shows the secret of a token with every request.
@@ -97,15 +97,15 @@ impl Transport {
             request.headers_mut().entry(header::AUTHORIZATION).or_insert_with(|| token.clone());
         }
         match &self.kind {
-            Kind::Http { client, scheme, authority } => {
+            TransportKind::Http { client, scheme, authority } => {
                 let mut parts = request.uri().clone().into_parts();
                 (parts.scheme, parts.authority) = (Some(scheme.clone()), Some(authority.clone()));
                 *request.uri_mut() = Uri::from_parts(parts)
                     .map_err(|error| Error::internal("no such address").because(error))?;
                 client.send(request).await.map_err(|error| unanswered(scheme, authority, error))
             }
-            Kind::Local(router) => {
-                request.extensions_mut().insert(Local);
+            TransportKind::Local(router) => {
+                request.extensions_mut().insert(LocalRequest);
                 match router.clone().oneshot(request).await {
                     Ok(response) => Ok(response),
                     Err(never) => match never {},
@@ -115,7 +115,7 @@ impl Transport {
     }
 }
 
-fn unanswered(scheme: &Scheme, authority: &Authority, error: Failure) -> Error {
+fn unanswered(scheme: &Scheme, authority: &Authority, error: HttpError) -> Error {
     let address = format!("{scheme}://{authority}");
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(found) = cause {

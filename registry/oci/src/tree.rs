@@ -7,53 +7,53 @@ use eyot_core::{Digest, Error, Result};
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{Descriptor, FILE_PATH, Manifest, TITLE};
+use crate::manifest::{Descriptor, FILE_PATH_ANNOTATION, Manifest, TITLE_ANNOTATION};
 
 /// The media type of a data set's config.
-pub(crate) const TREE: &str = "application/vnd.eyot.tree.v1+json";
-const VERSION: u32 = 1;
+pub(crate) const TREE_TYPE: &str = "application/vnd.eyot.tree.v1+json";
+const TREE_VERSION: u32 = 1;
 /// The largest list of files that is read.
-const LARGEST: u64 = 4 << 20;
+const MAX_TREE_BYTES: u64 = 4 << 20;
 
 /// Files by path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Tree {
+pub(crate) struct FileTree {
     version: u32,
-    pub(crate) files: BTreeMap<String, Leaf>,
+    pub(crate) files: BTreeMap<String, FileEntry>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Leaf {
+pub(crate) struct FileEntry {
     pub(crate) digest: Digest,
     /// Its bytes.
     pub(crate) size: u64,
 }
 
-impl Default for Tree {
+impl Default for FileTree {
     fn default() -> Self {
         Self::new(BTreeMap::new())
     }
 }
 
-impl Tree {
-    pub(crate) fn new(files: BTreeMap<String, Leaf>) -> Self {
-        Self { version: VERSION, files }
+impl FileTree {
+    pub(crate) fn new(files: BTreeMap<String, FileEntry>) -> Self {
+        Self { version: TREE_VERSION, files }
     }
 
     /// The config that lists a manifest's files, where the manifest itself does not.
     pub(crate) fn config(manifest: &Manifest) -> Option<ContentDigest> {
         let config = manifest.config.as_ref()?;
-        (config.media_type == TREE && config.size <= LARGEST).then_some(config.digest)
+        (config.media_type == TREE_TYPE && config.size <= MAX_TREE_BYTES).then_some(config.digest)
     }
 
-    /// The files of a manifest. `config` is what [`Tree::config`] asked for.
+    /// The files of a manifest. `config` is what [`FileTree::config`] asked for.
     pub(crate) fn of(manifest: &Manifest, config: Option<&[u8]>) -> Result<Self> {
         let Some(config) = config else { return Self::named(&manifest.layers) };
         let tree: Self = serde_json::from_slice(config)
             .map_err(|error| Error::invalid("the tree of files cannot be read").because(error))?;
-        if tree.version != VERSION {
+        if tree.version != TREE_VERSION {
             return Err(Error::unsupported(format!("the tree of files has version {}", tree.version)));
         }
         Ok(tree)
@@ -62,9 +62,11 @@ impl Tree {
     fn named(layers: &[Descriptor]) -> Result<Self> {
         let mut files = BTreeMap::new();
         for layer in layers {
-            let name = [FILE_PATH, TITLE].into_iter().find_map(|key| layer.annotations.get(key));
+            let name = [FILE_PATH_ANNOTATION, TITLE_ANNOTATION]
+                .into_iter()
+                .find_map(|key| layer.annotations.get(key));
             let (Some(name), ContentDigest::Sha256(digest)) = (name, layer.digest) else { continue };
-            if files.insert(name.clone(), Leaf { digest, size: layer.size }).is_some() {
+            if files.insert(name.clone(), FileEntry { digest, size: layer.size }).is_some() {
                 return Err(Error::invalid(format!("two layers are called '{name}'")));
             }
         }

@@ -1,32 +1,31 @@
-//! Models that come packed: the file in the archive, and nothing else of it. Nothing is ever written under
-//! a name from an archive.
+//! Packed models: of an archive only the ONNX file is read. Nothing is ever written under a name from an archive.
 
 use std::io::{BufReader, Read};
 
 use bytes::Bytes;
 use eyot_core::{Error, Result, ResultExt as _};
 
-/// How an archive is packed.
+/// The format of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub(crate) enum ArchiveFormat {
     Tar,
     TarGzip,
     TarZstd,
 }
 
 /// Bytes that an archive may unpack to: ONNX itself ends at 2 GiB.
-const LARGEST: u64 = 4 << 30;
-/// How many times its own length an archive may unpack to. Weights hardly pack at all.
-const RATIO: u64 = 100;
+const MAX_UNPACKED_BYTES: u64 = 4 << 30;
+/// The largest compression ratio. Weights hardly compress at all.
+const MAX_UNPACKED_RATIO: u64 = 100;
 /// What a small archive may unpack to whatever its length.
-const SMALL: u64 = 1 << 20;
+const MIN_UNPACKED_BYTES: u64 = 1 << 20;
 /// Files of an archive.
-const FILES: usize = 10_000;
-/// Memory that a zstd archive may ask for, as a power of two.
-const WINDOW: u32 = 27;
-const PIECE: usize = 1 << 20;
+const MAX_ARCHIVE_FILES: usize = 10_000;
+/// The largest window of a zstd archive, as a power of two.
+const MAX_WINDOW_EXPONENT: u32 = 27;
+const PIECE_BYTES: usize = 1 << 20;
 
-impl Packing {
+impl ArchiveFormat {
     /// By the end of a layer's media type: `….v1.tar+gzip`.
     pub(crate) fn of(media_type: &str) -> Option<Self> {
         [(".tar", Self::Tar), (".tar+gzip", Self::TarGzip), (".tar+zstd", Self::TarZstd)]
@@ -42,35 +41,35 @@ impl Packing {
 /// any honest one.
 pub(crate) fn onnx(
     archive: impl Read,
-    packing: Packing,
+    packing: ArchiveFormat,
     length: u64,
     mut sink: impl FnMut(Bytes) -> Result<()>,
 ) -> Result<bool> {
-    let archive = BufReader::with_capacity(PIECE, archive);
+    let archive = BufReader::with_capacity(PIECE_BYTES, archive);
     let reader: Box<dyn Read> = match packing {
-        Packing::Tar => Box::new(archive),
-        Packing::TarGzip => Box::new(flate2::bufread::MultiGzDecoder::new(archive)),
-        Packing::TarZstd => {
+        ArchiveFormat::Tar => Box::new(archive),
+        ArchiveFormat::TarGzip => Box::new(flate2::bufread::MultiGzDecoder::new(archive)),
+        ArchiveFormat::TarZstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(archive)?;
-            decoder.window_log_max(WINDOW)?;
+            decoder.window_log_max(MAX_WINDOW_EXPONENT)?;
             Box::new(decoder)
         }
     };
-    let most = LARGEST.min(length.saturating_mul(RATIO).max(SMALL));
-    let mut tar = tar::Archive::new(Counted { reader, left: most });
+    let most = MAX_UNPACKED_BYTES.min(length.saturating_mul(MAX_UNPACKED_RATIO).max(MIN_UNPACKED_BYTES));
+    let mut tar = tar::Archive::new(BoundedReader { reader, left: most });
     let mut found = 0;
     // As they are written: the library would read long names and extended headers whole, however long.
     let entries = tar.entries().context(unreadable)?.raw(true);
     let mut long_name = None;
     for (number, entry) in entries.enumerate() {
         let mut entry = entry.map_err(refused)?;
-        if number >= FILES {
-            return Err(Error::too_large(format!("the archive has more than {FILES} files")));
+        if number >= MAX_ARCHIVE_FILES {
+            return Err(Error::too_large(format!("the archive has more than {MAX_ARCHIVE_FILES} files")));
         }
         // Links and devices are not followed, not even looked at.
         let kind = entry.header().entry_type();
         if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
-            let text = head(&mut entry)?;
+            let text = read_header(&mut entry)?;
             let name = if kind.is_gnu_longname() { Some(text) } else { pax_path(&text)? };
             long_name = name.or(long_name);
             continue;
@@ -89,8 +88,8 @@ pub(crate) fn onnx(
             return Ok(false);
         }
         loop {
-            let mut piece = Vec::with_capacity(PIECE);
-            (&mut entry).take(PIECE as u64).read_to_end(&mut piece).map_err(refused)?;
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            (&mut entry).take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(refused)?;
             if piece.is_empty() {
                 break;
             }
@@ -101,14 +100,16 @@ pub(crate) fn onnx(
 }
 
 /// The largest name or extended header of a file.
-const HEAD: u64 = 64 << 10;
+const MAX_HEADER_BYTES: u64 = 64 << 10;
 
 /// What stands before a file and says more of it.
-fn head(entry: &mut impl Read) -> Result<Vec<u8>> {
+fn read_header(entry: &mut impl Read) -> Result<Vec<u8>> {
     let mut text = Vec::new();
-    entry.take(HEAD + 1).read_to_end(&mut text).map_err(refused)?;
-    if text.len() as u64 > HEAD {
-        return Err(Error::too_large(format!("the archive has a header of more than {HEAD} bytes")));
+    entry.take(MAX_HEADER_BYTES + 1).read_to_end(&mut text).map_err(refused)?;
+    if text.len() as u64 > MAX_HEADER_BYTES {
+        return Err(Error::too_large(format!(
+            "the archive has a header of more than {MAX_HEADER_BYTES} bytes"
+        )));
     }
     Ok(text)
 }
@@ -147,13 +148,13 @@ fn refused(error: std::io::Error) -> Error {
     }
 }
 
-/// Ends an archive that unpacks to too much.
-struct Counted<R> {
+/// Limits the bytes that an archive unpacks to.
+struct BoundedReader<R> {
     reader: R,
     left: u64,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for BoundedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.reader.read(buffer)?;
         match self.left.checked_sub(read as u64) {
@@ -199,7 +200,7 @@ mod tests {
         tar.into_inner().unwrap()
     }
 
-    fn unpack(archive: &[u8], packing: Packing) -> Result<Option<Vec<u8>>> {
+    fn unpack(archive: &[u8], packing: ArchiveFormat) -> Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
         let found = onnx(archive, packing, archive.len() as u64, |piece| {
             bytes.extend_from_slice(&piece);
@@ -218,21 +219,23 @@ mod tests {
     fn the_only_model_of_an_archive_is_found() {
         let model = tar(&[("README.md", b"read"), ("dir/Model.ONNX", b"weights")]);
         let zstd = zstd::encode_all(model.as_slice(), 3).unwrap();
-        for (archive, packing) in
-            [(model.clone(), Packing::Tar), (gzip(&model), Packing::TarGzip), (zstd, Packing::TarZstd)]
-        {
+        for (archive, packing) in [
+            (model.clone(), ArchiveFormat::Tar),
+            (gzip(&model), ArchiveFormat::TarGzip),
+            (zstd, ArchiveFormat::TarZstd),
+        ] {
             assert_eq!(unpack(&archive, packing).unwrap().as_deref(), Some(b"weights".as_slice()));
         }
         for none in [tar(&[]), tar(&[("a.txt", b"x")]), tar(&[("a.onnx", b"x"), ("b.onnx", b"y")])] {
-            assert_eq!(unpack(&none, Packing::Tar).unwrap(), None);
+            assert_eq!(unpack(&none, ArchiveFormat::Tar).unwrap(), None);
         }
         for (media_type, packing) in [
-            ("application/vnd.kitops.modelkit.model.v1.tar", Some(Packing::Tar)),
-            ("application/vnd.cncf.model.weight.v1.tar+gzip", Some(Packing::TarGzip)),
-            ("application/vnd.cncf.model.weight.v1.tar+zstd", Some(Packing::TarZstd)),
+            ("application/vnd.kitops.modelkit.model.v1.tar", Some(ArchiveFormat::Tar)),
+            ("application/vnd.cncf.model.weight.v1.tar+gzip", Some(ArchiveFormat::TarGzip)),
+            ("application/vnd.cncf.model.weight.v1.tar+zstd", Some(ArchiveFormat::TarZstd)),
             ("application/vnd.cncf.model.weight.v1.raw", None),
         ] {
-            assert_eq!(Packing::of(media_type), packing, "{media_type}");
+            assert_eq!(ArchiveFormat::of(media_type), packing, "{media_type}");
         }
     }
 
@@ -261,21 +264,21 @@ mod tests {
             (tar::EntryType::GNULongName, name.clone()),
             (tar::EntryType::XHeader, pax),
         ] {
-            let found = unpack(&with_head(kind, text.as_bytes()), Packing::Tar).unwrap();
+            let found = unpack(&with_head(kind, text.as_bytes()), ArchiveFormat::Tar).unwrap();
             assert_eq!(found.as_deref(), Some(b"x".as_slice()), "{kind:?}");
         }
         let long = vec![b'a'; 64 << 20];
         for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader] {
-            let error = unpack(&gzip(&with_head(kind, &long)), Packing::TarGzip).unwrap_err();
+            let error = unpack(&gzip(&with_head(kind, &long)), ArchiveFormat::TarGzip).unwrap_err();
             assert_eq!(error.kind(), eyot_core::Kind::TooLarge, "{kind:?}");
         }
         for text in ["x", "5", "999 path=x\n", "0 path=x\n", "9 path=x", "8 pathx\n", " \n"] {
-            let refused = unpack(&with_head(tar::EntryType::XHeader, text.as_bytes()), Packing::Tar);
+            let refused = unpack(&with_head(tar::EntryType::XHeader, text.as_bytes()), ArchiveFormat::Tar);
             assert_eq!(refused.unwrap_err().kind(), eyot_core::Kind::Invalid, "{text:?}");
         }
         // Of links and of all files only what is skipped.
         for kind in [tar::EntryType::GNULongLink, tar::EntryType::XGlobalHeader] {
-            assert_eq!(unpack(&with_head(kind, &vec![b'a'; 1 << 20]), Packing::Tar).unwrap(), None);
+            assert_eq!(unpack(&with_head(kind, &vec![b'a'; 1 << 20]), ArchiveFormat::Tar).unwrap(), None);
         }
     }
 
@@ -284,24 +287,24 @@ mod tests {
         // Names are only ever compared: none of these leads anywhere.
         for name in ["../../etc/model.onnx", "/etc/model.onnx", "..\\model.onnx"] {
             assert_eq!(
-                unpack(&tar(&[(name, b"x")]), Packing::Tar).unwrap().as_deref(),
+                unpack(&tar(&[(name, b"x")]), ArchiveFormat::Tar).unwrap().as_deref(),
                 Some(b"x".as_slice())
             );
         }
-        assert_eq!(unpack(&link("/etc/passwd"), Packing::Tar).unwrap(), None);
+        assert_eq!(unpack(&link("/etc/passwd"), ArchiveFormat::Tar).unwrap(), None);
     }
 
     #[test]
     fn resource_exhaustion_by_an_archive() {
         let bomb = gzip(&tar(&[("model.onnx", &vec![0; 8 << 20])]));
-        assert_eq!(unpack(&bomb, Packing::TarGzip).unwrap_err().kind(), eyot_core::Kind::TooLarge);
+        assert_eq!(unpack(&bomb, ArchiveFormat::TarGzip).unwrap_err().kind(), eyot_core::Kind::TooLarge);
         let good = gzip(&tar(&[("model.onnx", b"weights")]));
         for cut in 0..good.len() {
-            let _ = unpack(&good[..cut], Packing::TarGzip);
+            let _ = unpack(&good[..cut], ArchiveFormat::TarGzip);
         }
         for cut in [0, 1, 100, 511, 512, 600] {
-            let _ = unpack(&tar(&[("model.onnx", b"weights")])[..cut], Packing::Tar);
+            let _ = unpack(&tar(&[("model.onnx", b"weights")])[..cut], ArchiveFormat::Tar);
         }
-        assert!(unpack(b"no zstd at all", Packing::TarZstd).is_err());
+        assert!(unpack(b"no zstd at all", ArchiveFormat::TarZstd).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The worlds of components in a release, as WIT.
 
 /// The media type of a world's text.
-pub(crate) const WORLD: &str = "application/vnd.eyot.world.v1+wit";
+pub(crate) const WORLD_TYPE: &str = "application/vnd.eyot.world.v1+wit";
 
 /// What a world gained and lost, a line each; capabilities are told elsewhere.
 pub(crate) fn changes(name: &str, old: &str, new: &str) -> Vec<String> {

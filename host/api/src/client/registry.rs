@@ -1,23 +1,26 @@
-//! The registry's own routes: what is used of it, who must vouch, tokens, the log.
+//! The registry's own routes: usage, signature policies, tokens, the audit log.
 
 use eyot_core::{Result, Timestamp};
-use eyot_oci::{Collection, LogEntry, Minted, Mode, Policy, Scope, Scrub, Token, Usage};
+use eyot_oci::{
+    AccessScope, AccessToken, CollectionMode, CollectionReport, CreatedToken, LogEntry, QuotaUsage,
+    ScrubReport, SignaturePolicy,
+};
 
 use super::{ApiClient, escape};
 use crate::registry::{CollectRequest, TokenRequest};
 
 impl ApiClient {
     /// What repositories may hold, and what they hold of it.
-    pub async fn usage(&self) -> Result<Vec<Usage>> {
+    pub async fn usage(&self) -> Result<Vec<QuotaUsage>> {
         self.get("/api/v1/registry/usage").await
     }
 
-    /// Who must vouch for what.
-    pub async fn policies(&self) -> Result<Vec<Policy>> {
+    /// Every signature policy.
+    pub async fn policies(&self) -> Result<Vec<SignaturePolicy>> {
         self.get("/api/v1/registry/policies").await
     }
 
-    pub async fn set_policy(&self, policy: &Policy) -> Result<Policy> {
+    pub async fn set_policy(&self, policy: &SignaturePolicy) -> Result<SignaturePolicy> {
         self.put("/api/v1/registry/policies", policy).await
     }
 
@@ -27,25 +30,25 @@ impl ApiClient {
     }
 
     /// Collects the registry's garbage, or says what a collection would remove.
-    pub async fn collect_garbage(&self, mode: Mode) -> Result<Collection> {
+    pub async fn collect_garbage(&self, mode: CollectionMode) -> Result<CollectionReport> {
         self.post("/api/v1/registry/collections", &CollectRequest { mode }).await
     }
 
     /// Hashes every blob of the registry again.
-    pub async fn scrub(&self) -> Result<Scrub> {
+    pub async fn scrub(&self) -> Result<ScrubReport> {
         self.post("/api/v1/registry/scrubs", &()).await
     }
 
-    pub async fn tokens(&self) -> Result<Vec<Token>> {
+    pub async fn tokens(&self) -> Result<Vec<AccessToken>> {
         self.get("/api/v1/registry/tokens").await
     }
 
     pub async fn create_token(
         &self,
         name: &str,
-        scopes: Vec<Scope>,
+        scopes: Vec<AccessScope>,
         expires: Option<Timestamp>,
-    ) -> Result<Minted> {
+    ) -> Result<CreatedToken> {
         self.post("/api/v1/registry/tokens", &TokenRequest { name: name.to_owned(), scopes, expires }).await
     }
 

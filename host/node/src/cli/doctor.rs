@@ -8,7 +8,7 @@ use eyot_core::config::Config;
 use eyot_core::{Error, Result};
 use eyot_deploy::Deployment;
 use eyot_nn::{Backends, install};
-use eyot_oci::Trust;
+use eyot_oci::ServerTrust;
 use serde::Serialize;
 
 use crate::cli::GlobalOptions;
@@ -135,7 +135,7 @@ async fn server(global: &GlobalOptions, config: &Config) -> DoctorFinding {
     )
 }
 
-async fn ask(url: &str, trust: &Trust) -> Result<String> {
+async fn ask(url: &str, trust: &ServerTrust) -> Result<String> {
     let client = eyot_api::ApiClient::new(eyot_oci::Transport::connect(url, trust)?);
     Ok(client.server().await?.version)
 }

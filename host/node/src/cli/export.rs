@@ -24,15 +24,15 @@ impl ExportCommand {
     pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let session = ApiSession::open(global).await?;
         let spinner = output.spinner(&format!("exporting {}", self.reference));
-        let moved = eyot_oci::export(session.client().registry(), &self.reference, &self.dir).await;
+        let stats = eyot_oci::export(session.client().registry(), &self.reference, &self.dir).await;
         spinner.finish_and_clear();
-        let moved = moved.map_err(|error| error.context(format!("cannot export {}", self.reference)))?;
-        output.result(&moved, |_| {
+        let stats = stats.map_err(|error| error.context(format!("cannot export {}", self.reference)))?;
+        output.result(&stats, |_| {
             format!(
                 "{} manifests, {} blobs ({}) in {}",
-                moved.manifests,
-                moved.blobs,
-                size(moved.bytes),
+                stats.manifests,
+                stats.blobs,
+                size(stats.bytes),
                 self.dir.display()
             )
         })

@@ -1,6 +1,6 @@
 use clap::Args;
 use eyot_core::{Error, Result};
-use eyot_oci::{Collection, Mode};
+use eyot_oci::{CollectionMode, CollectionReport};
 use serde::Serialize;
 
 use crate::cli::GlobalOptions;
@@ -23,23 +23,23 @@ pub(crate) struct GcCommand {
 }
 
 #[derive(Serialize)]
-struct CollectionReport {
+struct GarbageReport {
     #[serde(flatten)]
-    collection: Collection,
+    collection: CollectionReport,
     #[serde(skip_serializing_if = "Option::is_none")]
-    scrub: Option<eyot_oci::Scrub>,
+    scrub: Option<eyot_oci::ScrubReport>,
 }
 
 impl GcCommand {
     pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let session = ApiSession::open(global).await?;
-        let mode = if self.dry_run { Mode::DryRun } else { Mode::Remove };
+        let mode = if self.dry_run { CollectionMode::DryRun } else { CollectionMode::Remove };
         let collection = session.client().collect_garbage(mode).await?;
         let scrub = match self.scrub {
             true => Some(session.client().scrub().await?),
             false => None,
         };
-        let report = CollectionReport { collection, scrub };
+        let report = GarbageReport { collection, scrub };
         output.result(&report, |_| human(&report))?;
         match report.scrub.map(|scrub| scrub.quarantined) {
             Some(damaged) if !damaged.is_empty() => {
@@ -52,7 +52,7 @@ impl GcCommand {
     }
 }
 
-fn human(report: &CollectionReport) -> String {
+fn human(report: &GarbageReport) -> String {
     let collection = &report.collection;
     let removed = if collection.dry_run { "would be removed" } else { "removed" };
     let mut lines: Vec<_> = collection

@@ -25,13 +25,13 @@ impl ImportCommand {
         }
         let session = ApiSession::open(global).await?;
         let spinner = output.spinner(&format!("importing {}", self.dir.display()));
-        let moved = eyot_oci::import(session.client().registry(), &self.dir, self.into.as_deref()).await;
+        let stats = eyot_oci::import(session.client().registry(), &self.dir, self.into.as_deref()).await;
         spinner.finish_and_clear();
-        let moved = moved.map_err(|error| error.context(format!("cannot import {}", self.dir.display())))?;
-        output.result(&moved, |_| {
+        let stats = stats.map_err(|error| error.context(format!("cannot import {}", self.dir.display())))?;
+        output.result(&stats, |_| {
             let summary =
-                format!("{} manifests, {} blobs ({})", moved.manifests, moved.blobs, size(moved.bytes));
-            let names = moved.names.iter().cloned();
+                format!("{} manifests, {} blobs ({})", stats.manifests, stats.blobs, size(stats.bytes));
+            let names = stats.names.iter().cloned();
             names.chain([summary]).collect::<Vec<_>>().join("\n")
         })
     }

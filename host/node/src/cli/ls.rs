@@ -1,6 +1,6 @@
 use clap::Args;
 use eyot_core::Result;
-use eyot_oci::Usage;
+use eyot_oci::QuotaUsage;
 
 use crate::cli::GlobalOptions;
 use crate::output::{CommandOutput, size, table};
@@ -50,7 +50,7 @@ async fn usage(session: &ApiSession, output: &CommandOutput) -> Result<()> {
         if usage.is_empty() {
             return "no repository has a quota; registry.quota in eyot.toml gives one".to_owned();
         }
-        let row = |usage: &Usage| vec![usage.repository.clone(), size(usage.bytes), size(usage.limit)];
+        let row = |usage: &QuotaUsage| vec![usage.repository.clone(), size(usage.bytes), size(usage.limit)];
         table(output, &["REPOSITORIES", "USED", "OF"], &usage.iter().map(row).collect::<Vec<_>>())
     })
 }

@@ -2,17 +2,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use eyot_core::{Period, Result};
-use eyot_oci::{Requirement, SIGNED};
+use eyot_oci::{PolicyRequirement, SIGNATURE_PREDICATE};
 
 use crate::cli::GlobalOptions;
 use crate::keys;
 use crate::output::{CommandOutput, table};
 use crate::session::ApiSession;
 
-/// Says who must vouch for what repositories hold.
+/// Requires attestations of what repositories hold.
 ///
-/// A tag in them names only what is vouched for, and nothing else of them is deployed. What is pushed
-/// by its digest alone is let in, so that it can be signed.
+/// Only manifests with the required statements can be tagged in them or deployed from them. Pushing by digest alone is
+/// allowed, so that there is something to sign.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  eyot policy set 'acme/*' --key release.pub\n  \
     eyot policy set 'acme/*' --key a.pub --key b.pub --key c.pub --threshold 2 --max-age 2160h\n  \
@@ -25,7 +25,7 @@ pub(crate) struct PolicyCommand {
 
 #[derive(Debug, Subcommand)]
 enum PolicyAction {
-    /// Demands a kind of statement in some repositories.
+    /// Requires a kind of statement in some repositories.
     Set {
         /// Which repositories, '*' standing for any text.
         repository: String,
@@ -35,19 +35,19 @@ enum PolicyAction {
         /// How many of the keys must have signed.
         #[arg(long, value_name = "NUMBER", default_value_t = 1)]
         threshold: usize,
-        /// What the statement must be.
-        #[arg(long, value_name = "URI", default_value = SIGNED)]
+        /// The in-toto predicate type of the statement.
+        #[arg(long, value_name = "URI", default_value = SIGNATURE_PREDICATE)]
         predicate: String,
-        /// How old it may be, as in 720h [default: any age].
+        /// The greatest age of the statement, as in 720h [default: any age].
         #[arg(long, value_name = "TIME")]
         max_age: Option<Period>,
-        /// Demands it beside what is demanded already, instead of it.
+        /// Adds the requirement to the policy, instead of replacing it.
         #[arg(long)]
         add: bool,
     },
     /// Shows every policy.
     Show,
-    /// Takes a policy away.
+    /// Removes a policy.
     Remove {
         /// The pattern that it was set for.
         repository: String,
@@ -62,13 +62,13 @@ impl PolicyCommand {
             PolicyAction::Set { repository, keys, threshold, predicate, max_age, add } => {
                 let keys =
                     keys.iter().map(|file| keys::read_public(file)?.to_pem()).collect::<Result<_>>()?;
-                let mut policy = eyot_oci::Policy { repository, require: Vec::new() };
+                let mut policy = eyot_oci::SignaturePolicy { repository, require: Vec::new() };
                 if add {
                     let before = client.policies().await?;
                     let before = before.into_iter().find(|found| found.repository == policy.repository);
                     policy.require = before.map(|before| before.require).unwrap_or_default();
                 }
-                policy.require.push(Requirement { predicate, keys, threshold, max_age });
+                policy.require.push(PolicyRequirement { predicate, keys, threshold, max_age });
                 client.set_policy(&policy).await?;
                 output.result(&policy, |_| lines(&policy).join("\n"))
             }
@@ -91,8 +91,8 @@ impl PolicyCommand {
     }
 }
 
-fn rows(policy: &eyot_oci::Policy) -> Vec<Vec<String>> {
-    let row = |wanted: &Requirement| {
+fn rows(policy: &eyot_oci::SignaturePolicy) -> Vec<Vec<String>> {
+    let row = |wanted: &PolicyRequirement| {
         let keys = format!("{} of {}", wanted.threshold, wanted.keys.len());
         let age = wanted.max_age.map_or_else(|| "any".to_owned(), |age| age.to_string());
         vec![policy.repository.clone(), keys, age, wanted.predicate.clone()]
@@ -100,6 +100,6 @@ fn rows(policy: &eyot_oci::Policy) -> Vec<Vec<String>> {
     policy.require.iter().map(row).collect()
 }
 
-fn lines(policy: &eyot_oci::Policy) -> Vec<String> {
+fn lines(policy: &eyot_oci::SignaturePolicy) -> Vec<String> {
     rows(policy).into_iter().map(|row| row.join("  ")).collect()
 }

@@ -25,7 +25,8 @@ impl PullCommand {
         let session = ApiSession::open(global).await?;
         let pulled = session.client().registry().pull_files(&self.reference, &self.dir).await?;
         output.result(&pulled, |_| {
-            let (files, whole, travelled) = (pulled.files, size(pulled.pushed.size), size(pulled.travelled));
+            let (files, whole, travelled) =
+                (pulled.files, size(pulled.pushed.size), size(pulled.transferred_bytes));
             format!("{}: {files} files, {whole}, of which {travelled} were fetched", self.dir.display())
         })
     }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use eyot_build::{BuildProfile, component_artifact, component_manifest};
 use eyot_core::{Error, Reference, Result, ResultExt, Selector};
-use eyot_oci::{Client, PrivateKey, Pushed};
+use eyot_oci::{PrivateKey, PushedArtifact, RegistryClient};
 
 use crate::cli::{GlobalOptions, sign};
 use crate::model_path::ModelPath;
@@ -91,7 +91,8 @@ impl PushCommand {
             pushed.pushed = sign_and_tag(registry, pushed.pushed, &tag, key).await?;
         }
         output.result(&pushed, |_| {
-            let (files, whole, sent) = (pushed.files, size(pushed.pushed.size), size(pushed.travelled));
+            let (files, whole, sent) =
+                (pushed.files, size(pushed.pushed.size), size(pushed.transferred_bytes));
             format!(
                 "{repository}:{tag}@{}\n{files} files, {whole}, of which {sent} were sent",
                 pushed.pushed.digest
@@ -128,7 +129,7 @@ pub(crate) async fn push_file(
     declared: &[String],
     key: Option<&PrivateKey>,
     output: &CommandOutput,
-) -> Result<Pushed> {
+) -> Result<PushedArtifact> {
     let reference = match reference {
         Some(reference) => reference,
         None => default_reference(file)?,
@@ -179,12 +180,17 @@ pub(crate) async fn push_file(
     }
 }
 
-async fn sign_and_tag(registry: &Client, pushed: Pushed, tag: &str, key: &PrivateKey) -> Result<Pushed> {
+async fn sign_and_tag(
+    registry: &RegistryClient,
+    pushed: PushedArtifact,
+    tag: &str,
+    key: &PrivateKey,
+) -> Result<PushedArtifact> {
     let (repository, digest) = (&pushed.repository, &pushed.digest);
     registry.attach(repository, digest, sign::statement(key, repository, digest)?).await?;
     let manifest = registry.manifest(repository, &digest.to_string()).await?;
     registry.put_manifest(repository, Some(tag), &manifest.media_type, manifest.bytes).await?;
-    Ok(Pushed { tag: Some(tag.to_owned()), ..pushed })
+    Ok(PushedArtifact { tag: Some(tag.to_owned()), ..pushed })
 }
 
 /// What a file is, by its name.

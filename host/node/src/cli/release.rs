@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use eyot_core::{Digest, Error, Reference, Result, ResultExt as _};
-use eyot_oci::{Recipe, differences};
+use eyot_oci::{ReleaseSpec, differences};
 use serde::Serialize;
 use serde_json::json;
 
@@ -104,12 +104,12 @@ impl ReleaseCommand {
 }
 
 impl CreateOptions {
-    fn recipe(&self) -> Result<Recipe> {
+    fn recipe(&self) -> Result<ReleaseSpec> {
         let pipeline = self
             .pipeline
             .as_ref()
             .map(|file| std::fs::read_to_string(file).context(|| format!("cannot read {}", file.display())));
-        Ok(Recipe {
+        Ok(ReleaseSpec {
             components: self.components.clone(),
             models: pairs("--model", &self.models, str::parse)?,
             pipeline: pipeline.transpose()?,
@@ -164,7 +164,7 @@ async fn verify(
     let report = json!({ "blobs": blobs, "bytes": bytes, "signatures": signed });
     output.result(&report, |_| {
         let whole = format!("{blobs} blobs ({}) are what the release pins", size(bytes));
-        let signers = signed.iter().map(|vouched| format!("signed by {}", vouched.key));
+        let signers = signed.iter().map(|signature| format!("signed by {}", signature.key));
         [whole].into_iter().chain(signers).collect::<Vec<_>>().join("\n")
     })
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use clap::Args;
 use eyot_core::{Clock as _, Digest, Error, Reference, Result, ResultExt as _, SystemClock};
-use eyot_oci::{PrivateKey, SBOM, SIGNED, sbom};
+use eyot_oci::{PrivateKey, SBOM_PREDICATE, SIGNATURE_PREDICATE, sbom};
 use eyot_pipelines::PROVENANCE;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -95,14 +95,14 @@ impl SignCommand {
 
     async fn predicate(&self, session: &ApiSession, subject: &Digest) -> Result<(&'static str, Value)> {
         if self.provenance.is_none() && !self.sbom {
-            return Ok((SIGNED, now()));
+            return Ok((SIGNATURE_PREDICATE, now()));
         }
         let client = session.client();
         let exact = format!("{}@{subject}", self.reference.repository);
         let resolved = client.resolve(&exact).await?;
         let Some(run) = &self.provenance else {
             let wasm = client.registry().pull_blob(&resolved.repository, &resolved.content).await?;
-            return Ok((SBOM, sbom(&resolved.repository, &wasm)?));
+            return Ok((SBOM_PREDICATE, sbom(&resolved.repository, &wasm)?));
         };
         let run = client.run(run).await?;
         if !run.made(&resolved.content) {
@@ -119,5 +119,5 @@ fn now() -> Value {
 
 /// Says that a manifest is the key holder's, and when they said so: policies ask for the age.
 pub(crate) fn statement(key: &PrivateKey, repository: &str, subject: &Digest) -> Result<Bytes> {
-    eyot_oci::sign(key, repository, subject, SIGNED, now())
+    eyot_oci::sign(key, repository, subject, SIGNATURE_PREDICATE, now())
 }

@@ -1,6 +1,6 @@
 use clap::{Args, Subcommand};
 use eyot_core::{Clock as _, Period, Result, Role, SystemClock, Timestamp};
-use eyot_oci::Scope;
+use eyot_oci::AccessScope;
 
 use crate::cli::GlobalOptions;
 use crate::output::{CommandOutput, table};
@@ -28,7 +28,7 @@ enum TokenAction {
         /// What it allows beside: repository:NAME:pull,push,delete with '*' for any text, registry:catalog:*,
         /// registry:admin:* or project:default:ROLE; may be repeated.
         #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<Scope>,
+        scopes: Vec<AccessScope>,
         /// How long it is good, as in 720h [default: until it is revoked].
         #[arg(long, value_name = "TIME")]
         expires: Option<Period>,
@@ -48,7 +48,7 @@ impl TokenCommand {
         let client = session.client();
         match self.command {
             TokenAction::Create { name, role, mut scopes, expires } => {
-                scopes.extend(role.map(Scope::of_role));
+                scopes.extend(role.map(AccessScope::of_role));
                 let until = |period: Period| {
                     let milliseconds = i64::try_from(period.0.as_millis()).unwrap_or(i64::MAX);
                     Timestamp(SystemClock.now().0.saturating_add(milliseconds))
@@ -71,7 +71,7 @@ impl TokenCommand {
     }
 }
 
-fn row(token: &eyot_oci::Token) -> Vec<String> {
+fn row(token: &eyot_oci::AccessToken) -> Vec<String> {
     let now = SystemClock.now();
     let state = match (token.revoked, token.expires) {
         (Some(_), _) => "revoked".to_owned(),

@@ -8,7 +8,7 @@ use clap::Args;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
 use eyot_http::{Connections, Guard, Listener};
-use eyot_oci::Trust;
+use eyot_oci::ServerTrust;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -52,7 +52,7 @@ impl UpCommand {
         let api = bind("api.listen", config.api.listen).await?;
         let gateway = bind("gateway.listen", config.gateway.listen).await?;
         let tls = config.api.tls();
-        let certificate = tls.map(|(cert, _)| Trust::fingerprint(cert)).transpose()?;
+        let certificate = tls.map(|(cert, _)| ServerTrust::fingerprint(cert)).transpose()?;
         let tls = tls.map(|(cert, key)| eyot_http::tls_acceptor("api", cert, key)).transpose()?;
         let (limits, connections) = (config.http.clone(), Connections::new(&config.http));
         let running = RunningServer {

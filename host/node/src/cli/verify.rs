@@ -50,7 +50,7 @@ impl VerifyCommand {
         let registry = session.client().registry();
         let subject = Digest::of(&registry.fetch(reference).await?.bytes);
         let good = registry.signatures(&reference.repository, &subject, &keys).await?;
-        let signers: BTreeSet<_> = good.iter().map(|vouched| vouched.key.as_str()).collect();
+        let signers: BTreeSet<_> = good.iter().map(|signature| signature.key.as_str()).collect();
         if signers.len() < self.threshold {
             let (found, wanted) = (signers.len(), self.threshold);
             return Err(Error::denied(format!(

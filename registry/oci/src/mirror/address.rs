@@ -53,18 +53,18 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 /// Looks names up, and gives only addresses that may be asked: what was checked is what is connected to,
 /// so a name cannot mean one thing to the check and another to the connection.
 #[derive(Clone)]
-pub(super) struct Guarded {
+pub(super) struct PublicResolver {
     resolver: GaiResolver,
     private: bool,
 }
 
-impl Guarded {
+impl PublicResolver {
     pub(super) fn new(private: bool) -> Self {
         Self { resolver: GaiResolver::new(), private }
     }
 }
 
-impl Service<Name> for Guarded {
+impl Service<Name> for PublicResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = std::io::Error;
     type Future = Pin<Box<dyn Future<Output = std::io::Result<Self::Response>> + Send>>;

@@ -7,17 +7,17 @@ use eyot_store::ContentDigest;
 use http::Method;
 use serde::Deserialize;
 
-use super::{MANIFEST, Mirror};
-use crate::answer::{collect, next_page, stale_warning};
+use super::{MAX_MANIFEST_BYTES, RegistryMirror};
 use crate::manifest::{IMAGE_INDEX, Manifest};
-use crate::place::Target;
-use crate::registry::{Registry, TagPage, UpstreamRegistry as _, milliseconds, now, tag_of};
+use crate::registry::{Registry, TagPage, UpstreamRegistry as _, milliseconds, now, referrers_tag};
+use crate::response::{next_page_path, read_body, stale_warning};
+use crate::route::ManifestRef;
 
-/// Referrers of one manifest that are brought here: whoever may push to the upstream could add any number.
-const REFERRERS: usize = 200;
+/// Referrers of one manifest that are fetched: whoever may push to the upstream could add any number.
+const MAX_REFERRER_COUNT: usize = 200;
 
 #[derive(Deserialize)]
-struct Listed {
+struct TagListDocument {
     #[serde(default)]
     tags: Option<Vec<String>>,
 }
@@ -25,21 +25,21 @@ struct Listed {
 /// What an index of the upstream lists.
 fn entries(index: &[u8]) -> Result<BTreeSet<ContentDigest>> {
     let index = Manifest::parse(index).map_err(|error| error.with_kind(Kind::Unavailable))?;
-    Ok(index.manifests.iter().map(|entry| entry.digest).take(REFERRERS).collect())
+    Ok(index.manifests.iter().map(|entry| entry.digest).take(MAX_REFERRER_COUNT).collect())
 }
 
-impl Mirror {
+impl RegistryMirror {
     pub(super) async fn list_tags(&self, repository: &str, last: Option<&str>, most: u32) -> Result<TagPage> {
-        let name = self.permitted(repository)?;
+        let name = self.upstream_name(repository)?;
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("n", &most.to_string())
             .extend_pairs(last.map(|last| ("last", last)))
             .finish();
         let path = format!("/v2/{name}/tags/list?{query}");
-        let response = self.upstream.ask(Method::GET, name, &path, "application/json").await?;
-        let more = next_page(response.headers()).is_some();
-        let bytes = collect(response.into_body(), MANIFEST).await?;
-        let listed: Listed = serde_json::from_slice(&bytes).map_err(|error| {
+        let response = self.upstream.request(Method::GET, name, &path, "application/json").await?;
+        let more = next_page_path(response.headers()).is_some();
+        let bytes = read_body(response.into_body(), MAX_MANIFEST_BYTES).await?;
+        let listed: TagListDocument = serde_json::from_slice(&bytes).map_err(|error| {
             Error::unavailable(format!("{} lists tags as nobody can read them", self.config.upstream))
                 .because(error)
         })?;
@@ -49,25 +49,28 @@ impl Mirror {
         Ok(TagPage { has_more: more || tags.len() < whole, tags })
     }
 
-    pub(super) async fn bring_referrers(
+    pub(super) async fn fetch_missing_referrers(
         &self,
         registry: &Registry,
         repository: &str,
         subject: &ContentDigest,
     ) -> Result<Option<String>> {
-        let name = self.permitted(repository)?;
+        let name = self.upstream_name(repository)?;
         let key = format!("{repository} referrers {subject}");
-        let is_fresh = || now() < self.seen.get(&key).unwrap_or_default() + milliseconds(self.config.fresh.0);
-        let _turn = self.turn(&key).await;
+        let is_fresh =
+            || now() < self.compared.get(&key).unwrap_or_default() + milliseconds(self.config.fresh.0);
+        let _turn = self.lock_key(&key).await;
         if is_fresh() {
             return Ok(None);
         }
-        let brought = match self.listed(name, subject).await {
-            Ok(found) => self.bring(registry, repository, found).await,
-            // Registries without this API have a tag in its place, whose list is read where it came.
+        let brought = match self.list_referrers(name, subject).await {
+            Ok(found) => self.fetch_manifests(registry, repository, found).await,
+            // Registries without this API list them under a tag.
             Err(error) if error.kind() == Kind::NotFound => {
-                match self.manifest(registry, repository, &Target::Tag(tag_of(subject))).await {
-                    Ok(list) => self.bring(registry, repository, entries(&list.manifest.bytes)?).await,
+                match self.manifest(registry, repository, &ManifestRef::Tag(referrers_tag(subject))).await {
+                    Ok(list) => {
+                        self.fetch_manifests(registry, repository, entries(&list.manifest.bytes)?).await
+                    }
                     Err(error) if error.kind() == Kind::NotFound => Ok(()),
                     Err(error) => Err(error),
                 }
@@ -76,8 +79,8 @@ impl Mirror {
         };
         match brought {
             Ok(()) => {
-                let epoch = self.seen.epoch();
-                self.seen.insert(epoch, key, now(), 1);
+                let epoch = self.compared.epoch();
+                self.compared.insert(epoch, key, now(), 1);
                 Ok(None)
             }
             Err(error) => {
@@ -88,29 +91,29 @@ impl Mirror {
     }
 
     /// What the upstream says refers to a manifest.
-    async fn listed(&self, name: &str, subject: &ContentDigest) -> Result<BTreeSet<ContentDigest>> {
+    async fn list_referrers(&self, name: &str, subject: &ContentDigest) -> Result<BTreeSet<ContentDigest>> {
         let mut found = BTreeSet::new();
         let mut next = Some(format!("/v2/{name}/referrers/{subject}"));
         while let Some(path) = next {
-            let response = self.upstream.ask(Method::GET, name, &path, IMAGE_INDEX).await?;
-            let after = next_page(response.headers()).filter(|after| *after != path);
-            let page = entries(&collect(response.into_body(), MANIFEST).await?)?;
+            let response = self.upstream.request(Method::GET, name, &path, IMAGE_INDEX).await?;
+            let after = next_page_path(response.headers()).filter(|after| *after != path);
+            let page = entries(&read_body(response.into_body(), MAX_MANIFEST_BYTES).await?)?;
             let before = found.len();
-            found.extend(page.into_iter().take(REFERRERS - before));
+            found.extend(page.into_iter().take(MAX_REFERRER_COUNT - before));
             // An upstream whose pages never end says nothing new.
-            next = after.filter(|_| found.len() > before && found.len() < REFERRERS);
+            next = after.filter(|_| found.len() > before && found.len() < MAX_REFERRER_COUNT);
         }
         Ok(found)
     }
 
-    async fn bring(
+    async fn fetch_manifests(
         &self,
         registry: &Registry,
         repository: &str,
         found: BTreeSet<ContentDigest>,
     ) -> Result<()> {
         for digest in found {
-            match self.manifest(registry, repository, &Target::Digest(digest)).await {
+            match self.manifest(registry, repository, &ManifestRef::Digest(digest)).await {
                 // It was deleted meanwhile, or is something that is not taken in.
                 Err(error) if !matches!(error.kind(), Kind::Timeout) => {
                     tracing::debug!(error = %error.chain(), %digest, "a referrer is not brought here");

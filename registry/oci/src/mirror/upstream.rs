@@ -1,4 +1,4 @@
-//! Asking another registry: tokens, redirections, and whom a secret is shown to.
+//! The HTTP client of an upstream registry: authentication, redirects, and to whom credentials are sent.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,45 +18,45 @@ use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use super::address::{self, Guarded};
-use crate::answer::{collect, read};
+use super::address::{self, PublicResolver};
 use crate::registry::now;
-use crate::tls::Trust;
+use crate::response::{read_body, read_error};
+use crate::tls::ServerTrust;
 
 /// How long an upstream may take until it begins to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// More redirections than any registry needs.
-const REDIRECTIONS: usize = 5;
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// More redirects than any registry needs.
+const MAX_REDIRECT_COUNT: usize = 5;
 
-pub(super) struct Upstream {
-    client: Client<HttpsConnector<HttpConnector<Guarded>>, Body>,
+pub(super) struct UpstreamClient {
+    client: Client<HttpsConnector<HttpConnector<PublicResolver>>, Body>,
     /// Scheme and authority.
     base: Uri,
     /// `Basic …`.
     credentials: Option<HeaderValue>,
     token_hosts: Vec<String>,
     private: bool,
-    /// By repository: a token, and until when it is good.
+    /// By repository: a token, and when it expires.
     tokens: Mutex<HashMap<String, (HeaderValue, i64)>>,
 }
 
-/// What a registry wants to see.
+/// A `WWW-Authenticate` challenge.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Challenge {
+struct AuthChallenge {
     scheme: String,
     fields: HashMap<String, String>,
 }
 
-/// What a token is got as.
+/// The response of a token endpoint.
 #[derive(Deserialize)]
-struct Granted {
+struct TokenDocument {
     token: Option<String>,
     /// The same, as OAuth 2 calls it; many send both.
     access_token: Option<String>,
     expires_in: Option<i64>,
 }
 
-impl Upstream {
+impl UpstreamClient {
     /// Fails with `Invalid` when the configuration cannot be.
     pub(super) fn new(config: &Config) -> Result<Self> {
         let wrong = |what: &str| {
@@ -71,10 +71,10 @@ impl Upstream {
         if base.scheme() != Some(&Scheme::HTTPS) && !(is_plain && config.private_addresses) {
             return Err(wrong("over http only with private-addresses = true"));
         }
-        let mut connector = HttpConnector::new_with_resolver(Guarded::new(config.private_addresses));
+        let mut connector = HttpConnector::new_with_resolver(PublicResolver::new(config.private_addresses));
         connector.enforce_http(false);
-        connector.set_connect_timeout(Some(PATIENCE));
-        let tls = Trust::with_authority(&config.ca).client_config()?;
+        connector.set_connect_timeout(Some(RESPONSE_TIMEOUT));
+        let tls = ServerTrust::with_authority(&config.ca).client_config()?;
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -94,24 +94,24 @@ impl Upstream {
     ///
     /// Fails with `NotFound` when the upstream has no such thing, with `Denied` when it, or this mirror's
     /// rules, forbid it, and with `Unavailable` or `Timeout` when it is down.
-    pub(super) async fn ask(
+    pub(super) async fn request(
         &self,
         method: Method,
         repository: &str,
         path: &str,
         accept: &str,
     ) -> Result<Response<Body>> {
-        let mut response = self.once(&method, path, accept, self.token(repository)).await?;
+        let mut response = self.request_once(&method, path, accept, self.token(repository)).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            let shown = self.answer(repository, response.headers()).await?;
-            response = self.once(&method, path, accept, Some(shown)).await?;
+            let shown = self.authorization(repository, response.headers()).await?;
+            response = self.request_once(&method, path, accept, Some(shown)).await?;
         }
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let said = collect(response.into_body(), 64 << 10).await.unwrap_or_default();
-        let error = read(status, &said);
+        let said = read_body(response.into_body(), 64 << 10).await.unwrap_or_default();
+        let error = read_error(status, &said);
         let kind = match error.kind() {
             kind @ (Kind::NotFound | Kind::Denied | Kind::Exhausted | Kind::Timeout) => kind,
             // Whatever is wrong with it, it is wrong between this mirror and the upstream.
@@ -121,8 +121,8 @@ impl Upstream {
         Err(Error::new(kind, format!("{} says: {}", self.base, error.message())))
     }
 
-    /// One request, and where it is sent on to. What is shown to the upstream is shown to nobody else.
-    async fn once(
+    /// One request, with its redirects. Credentials are sent to the upstream alone.
+    async fn request_once(
         &self,
         method: &Method,
         path: &str,
@@ -130,7 +130,7 @@ impl Upstream {
         shown: Option<HeaderValue>,
     ) -> Result<Response<Body>> {
         let mut uri = self.at(path)?;
-        for _ in 0..REDIRECTIONS {
+        for _ in 0..MAX_REDIRECT_COUNT {
             self.permit(&uri)?;
             let mut request = Request::builder().method(method).uri(&uri).header(header::ACCEPT, accept);
             if let Some(shown) = shown.as_ref().filter(|_| uri.authority() == self.base.authority()) {
@@ -152,7 +152,8 @@ impl Upstream {
         let request = request.map_err(|error| Error::invalid("no such request").because(error))?;
         let address = request.uri().clone();
         let late = |_| Error::timeout(format!("{address} does not answer"));
-        let response = tokio::time::timeout(PATIENCE, self.client.request(request)).await.map_err(late)?;
+        let response =
+            tokio::time::timeout(RESPONSE_TIMEOUT, self.client.request(request)).await.map_err(late)?;
         response.map(|response| response.map(Body::new)).map_err(|error| {
             let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
             while let Some(found) = cause {
@@ -187,14 +188,14 @@ impl Upstream {
         tokens.get(repository).filter(|(_, until)| now() < *until).map(|(token, _)| token.clone())
     }
 
-    /// What to show after a challenge.
-    async fn answer(&self, repository: &str, headers: &HeaderMap) -> Result<HeaderValue> {
+    /// The `Authorization` that answers a challenge.
+    async fn authorization(&self, repository: &str, headers: &HeaderMap) -> Result<HeaderValue> {
         let refused = || {
             Error::denied(format!("{} wants credentials for {repository}", self.base))
                 .hint("credentials in the mirror's section names a file with NAME:PASSWORD")
         };
         let challenge = headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-        let challenge = challenge.map(Challenge::parse).ok_or_else(refused)?;
+        let challenge = challenge.map(AuthChallenge::parse).ok_or_else(refused)?;
         match challenge.scheme.as_str() {
             "basic" => self.credentials.clone().ok_or_else(refused),
             "bearer" => self.fetch_token(repository, &challenge).await,
@@ -202,7 +203,7 @@ impl Upstream {
         }
     }
 
-    async fn fetch_token(&self, repository: &str, challenge: &Challenge) -> Result<HeaderValue> {
+    async fn fetch_token(&self, repository: &str, challenge: &AuthChallenge) -> Result<HeaderValue> {
         let field = |name: &str| challenge.fields.get(name).map_or("", String::as_str);
         let realm: Uri = field("realm")
             .parse()
@@ -230,17 +231,17 @@ impl Upstream {
         }
         let response = self.send(request).await?;
         let status = response.status();
-        let body = collect(response.into_body(), 1 << 20).await?;
+        let body = read_body(response.into_body(), 1 << 20).await?;
         if !status.is_success() {
             return Err(Error::denied(format!("{host} gives no token for {repository}: {status}")));
         }
-        let granted: Granted = serde_json::from_slice(&body)
+        let granted: TokenDocument = serde_json::from_slice(&body)
             .map_err(|error| Error::unavailable(format!("{host} gives no token")).because(error))?;
         let token = granted.token.or(granted.access_token).unwrap_or_default();
         let mut token = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|error| Error::unavailable(format!("{host} gives no token")).because(error))?;
         token.set_sensitive(true);
-        // Asked for anew a little before it ends.
+        // Renewed a little before it expires.
         let seconds = granted.expires_in.unwrap_or(60).clamp(10, 3600);
         let until = now() + seconds * 900;
         self.tokens.lock().insert(repository.to_owned(), (token.clone(), until));
@@ -279,13 +280,13 @@ fn join(base: &Uri, location: &HeaderValue) -> Option<Uri> {
     None
 }
 
-/// Reads a challenge for whoever tries any bytes.
+/// Parses a challenge, for fuzzing.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read_challenge(value: &HeaderValue) {
-    value.to_str().map(Challenge::parse).ok();
+    value.to_str().map(AuthChallenge::parse).ok();
 }
 
-impl Challenge {
+impl AuthChallenge {
     /// `Bearer realm="…",service="…"`, as RFC 9110 writes it.
     fn parse(text: &str) -> Self {
         let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn challenges_are_read_as_registries_write_them() {
         let fields = |text: &str| {
-            Challenge::parse(text).fields.into_iter().collect::<std::collections::BTreeMap<_, _>>()
+            AuthChallenge::parse(text).fields.into_iter().collect::<std::collections::BTreeMap<_, _>>()
         };
         let of = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -358,10 +359,10 @@ mod tests {
             stranger in "\\PC{0,60}",
         ) {
             let written: Vec<_> = fields.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
-            let read = Challenge::parse(&format!("Bearer {}", written.join(",")));
+            let read = AuthChallenge::parse(&format!("Bearer {}", written.join(",")));
             let trimmed = fields.iter().map(|(name, value)| (name.clone(), value.trim().to_owned()));
-            proptest::prop_assert_eq!(read, Challenge { scheme: "bearer".to_owned(), fields: trimmed.collect() });
-            let _ = Challenge::parse(&stranger);
+            proptest::prop_assert_eq!(read, AuthChallenge { scheme: "bearer".to_owned(), fields: trimmed.collect() });
+            let _ = AuthChallenge::parse(&stranger);
         }
     }
 }

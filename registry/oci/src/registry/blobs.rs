@@ -5,20 +5,19 @@ use sqlx::Row as _;
 
 use super::{Registry, now};
 
-/// A blob of a repository.
+/// A blob that a repository holds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldBlob {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
-    /// Until when the answer that it is here may be given without looking again; none for ever, or
-    /// until a manifest is deleted.
+    /// Until when this may be answered from the cache; none until a manifest is deleted.
     fresh_until: Option<i64>,
 }
 
 impl Registry {
-    /// The blob of a repository that goes by a digest. Whoever is told that it is here may name it in a
-    /// manifest for half a lease at least.
-    pub(crate) async fn blob(&self, repository: &str, digest: &ContentDigest) -> Result<Option<Held>> {
+    /// The blob of a repository by its digest. A client that is told that it is here may refer to it in a manifest for
+    /// half a lease at least.
+    pub(crate) async fn blob(&self, repository: &str, digest: &ContentDigest) -> Result<Option<HeldBlob>> {
         let key = format!("{repository}@{digest}");
         if let Some(held) =
             self.0.blobs.get(&key).filter(|held| held.fresh_until.is_none_or(|until| now() < until))
@@ -51,13 +50,13 @@ impl Registry {
             }
         }
         let Some(size) = self.0.store.size(&found).await? else { return Ok(None) };
-        let held = Held { digest: found, size, fresh_until: (uses == 0).then_some(leased - half) };
+        let held = HeldBlob { digest: found, size, fresh_until: (uses == 0).then_some(leased - half) };
         self.0.blobs.insert(epoch, key, held, 1);
         Ok(Some(held))
     }
 
-    /// Sees to it that a blob which is about to be written again is not collected meanwhile.
-    pub(crate) async fn reserve(&self, digest: &ContentDigest) -> Result<()> {
+    /// Extends the lease of an unused blob that is about to be uploaded again, so that it is not collected meanwhile.
+    pub(crate) async fn extend_lease(&self, digest: &ContentDigest) -> Result<()> {
         let row = sqlx::query("SELECT digest FROM blobs WHERE (digest = ? OR sha512 = ?) AND uses = 0")
             .bind(digest.to_string())
             .bind(digest.to_string());
@@ -69,11 +68,11 @@ impl Registry {
         tx.commit().await
     }
 
-    /// Makes what was uploaded a blob of a repository's.
+    /// Completes an upload: its bytes become a blob of the repository.
     ///
-    /// Fails with `Invalid` when the bytes are others, with `Full` when the repository has no room for it;
-    /// nothing is stored then.
-    pub(crate) async fn keep(
+    /// Fails with `Invalid` when the digest does not match, with `Full` when that exceeds the repository's quota; nothing
+    /// is stored then.
+    pub(crate) async fn commit_upload(
         &self,
         repository: &str,
         upload: Box<dyn Upload>,
@@ -86,29 +85,29 @@ impl Registry {
         let digest = upload.finish(known_as).await?.digest;
         let hold = self.0.store.hold(&digest);
         drop(before);
-        let linked = self.hold(repository, &digest, known_as).await;
+        let linked = self.link_upload(repository, &digest, known_as).await;
         drop(hold);
         if linked.is_err() {
-            self.let_go(&[digest]).await;
+            self.discard_unreferenced(&[digest]).await;
         }
         linked
     }
 
-    async fn hold(&self, repository: &str, digest: &Digest, known_as: &ContentDigest) -> Result<()> {
+    async fn link_upload(&self, repository: &str, digest: &Digest, known_as: &ContentDigest) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         let Some(size) = self.0.store.size(digest).await? else {
             return Err(Error::unavailable(format!("blob {digest} was collected while it arrived"))
                 .hint("push it again"));
         };
-        take_in(&mut tx, digest, Some(known_as), size, now() + self.0.settings.lease()).await?;
-        link(&mut tx, repository, digest).await?;
+        record_blob(&mut tx, digest, Some(known_as), size, now() + self.0.settings.lease()).await?;
+        link_blob(&mut tx, repository, digest).await?;
         self.check_quota(&mut tx, repository).await?;
         tx.commit().await
     }
 
-    /// Deletes what came with a request that was refused, as far as nobody else has it. What that fails for
-    /// goes with a later collection.
-    pub(super) async fn let_go(&self, digests: &[Digest]) {
+    /// Deletes the blobs of a request that was refused, unless the registry has them from elsewhere. What cannot be
+    /// deleted is left to garbage collection.
+    pub(super) async fn discard_unreferenced(&self, digests: &[Digest]) {
         let gone = async {
             let mut tx = self.0.db.begin().await?;
             for digest in digests {
@@ -123,8 +122,8 @@ impl Registry {
         }
     }
 
-    /// Makes a blob of another repository one of this one's; `false` when it is not there. With no
-    /// other repository, `may_pull` says which are asked.
+    /// Mounts a blob of another repository here; `false` when it is not there. With no other repository given, those are
+    /// searched that `may_pull` permits.
     pub(crate) async fn mount(
         &self,
         repository: &str,
@@ -134,27 +133,27 @@ impl Registry {
     ) -> Result<bool> {
         let mut tx = self.0.db.begin().await?;
         let found = match from {
-            Some(from) if may_pull(from) => held(&mut tx, from, digest).await?,
+            Some(from) if may_pull(from) => find_blob(&mut tx, from, digest).await?,
             Some(_) => None,
-            None => anywhere(&mut tx, digest, may_pull).await?,
+            None => find_anywhere(&mut tx, digest, may_pull).await?,
         };
         let Some(found) = found else { return Ok(false) };
         let Some(size) = self.0.store.size(&found).await? else { return Ok(false) };
-        take_in(&mut tx, &found, None, size, now() + self.0.settings.lease()).await?;
-        link(&mut tx, repository, &found).await?;
+        record_blob(&mut tx, &found, None, size, now() + self.0.settings.lease()).await?;
+        link_blob(&mut tx, repository, &found).await?;
         self.check_quota(&mut tx, repository).await?;
         tx.commit().await?;
         Ok(true)
     }
 }
 
-/// Whether the registry has written down that it has a blob.
+/// Whether the registry has a row for a blob.
 pub(super) async fn is_known(tx: &mut Transaction, digest: &Digest) -> Result<bool> {
     let row = sqlx::query("SELECT 1 FROM blobs WHERE digest = ?").bind(digest.to_string());
     Ok(row.fetch_optional(&mut **tx).await.map_err(fail)?.is_some())
 }
 
-async fn anywhere(
+async fn find_anywhere(
     tx: &mut Transaction,
     digest: &ContentDigest,
     may_pull: impl Fn(&str) -> bool + Send,
@@ -176,8 +175,8 @@ async fn anywhere(
     Ok(None)
 }
 
-/// Notes that the registry has a blob, and keeps it until `lease` at least.
-pub(super) async fn take_in(
+/// Records a blob, with a lease until `lease` at least.
+pub(super) async fn record_blob(
     tx: &mut Transaction,
     digest: &Digest,
     known_as: Option<&ContentDigest>,
@@ -202,7 +201,7 @@ pub(super) async fn take_in(
     .map_err(fail)
 }
 
-pub(super) async fn link(tx: &mut Transaction, repository: &str, digest: &Digest) -> Result<()> {
+pub(super) async fn link_blob(tx: &mut Transaction, repository: &str, digest: &Digest) -> Result<()> {
     sqlx::query("INSERT INTO repository_blobs (repository, digest) VALUES (?, ?) ON CONFLICT DO NOTHING")
         .bind(repository)
         .bind(digest.to_string())
@@ -212,8 +211,8 @@ pub(super) async fn link(tx: &mut Transaction, repository: &str, digest: &Digest
         .map_err(fail)
 }
 
-/// The blob of a repository that goes by a digest.
-pub(super) async fn held(
+/// The blob of a repository by its digest.
+pub(super) async fn find_blob(
     tx: &mut Transaction,
     repository: &str,
     digest: &ContentDigest,

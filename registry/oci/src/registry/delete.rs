@@ -4,22 +4,22 @@ use eyot_store::ContentDigest;
 use serde_json::json;
 use sqlx::Row as _;
 
-use super::blobs::held;
-use super::log::{Entry, record};
+use super::audit_log::{NewLogEntry, record};
+use super::blobs::find_blob;
 use super::{Registry, now};
-use crate::place::Target;
+use crate::route::ManifestRef;
 
 impl Registry {
-    /// Takes a name, or a manifest with all of its names, out of a repository.
+    /// Deletes a tag, or a manifest with all of its tags, from a repository.
     ///
     /// Fails with `NotFound`, and with `Conflict` while an index of the repository needs the manifest.
-    pub(crate) async fn delete(&self, repository: &str, target: &Target, actor: &str) -> Result<()> {
+    pub(crate) async fn delete(&self, repository: &str, target: &ManifestRef, actor: &str) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         let absent = || Error::not_found(format!("there is no '{target}' in {repository}"));
         let was_there = match target {
-            Target::Tag(tag) => self.untag(&mut tx, repository, tag, actor).await?,
-            Target::Digest(digest) => {
-                let digest = held(&mut tx, repository, digest).await?.ok_or_else(absent)?;
+            ManifestRef::Tag(tag) => self.untag(&mut tx, repository, tag, actor).await?,
+            ManifestRef::Digest(digest) => {
+                let digest = find_blob(&mut tx, repository, digest).await?.ok_or_else(absent)?;
                 self.remove_manifest(&mut tx, repository, &digest, actor).await?
             }
         };
@@ -31,7 +31,7 @@ impl Registry {
         self.commit(tx).await
     }
 
-    /// Takes a blob out of a repository. Its bytes go with a later collection, if nobody else has it.
+    /// Deletes a blob from a repository. Its bytes are garbage collected, if nothing else uses them.
     ///
     /// Fails with `NotFound`, and with `Conflict` while a manifest of the repository uses it.
     pub(crate) async fn delete_blob(
@@ -41,7 +41,7 @@ impl Registry {
         actor: &str,
     ) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
-        let found = held(&mut tx, repository, digest).await?;
+        let found = find_blob(&mut tx, repository, digest).await?;
         let found =
             found.ok_or_else(|| Error::not_found(format!("there is no blob {digest} in {repository}")))?;
         let user = sqlx::query("SELECT digest FROM manifest_blobs WHERE repository = ? AND blob = ? LIMIT 1");
@@ -55,8 +55,13 @@ impl Registry {
         let unlinked = sqlx::query("DELETE FROM repository_blobs WHERE repository = ? AND digest = ?");
         unlinked.bind(repository).bind(found.to_string()).execute(&mut *tx).await.map_err(fail)?;
         self.forget_blobs(&mut tx);
-        let entry =
-            Entry { actor, action: "delete", repository, reference: "blob", digest: &found.to_string() };
+        let entry = NewLogEntry {
+            actor,
+            action: "delete",
+            repository,
+            reference: "blob",
+            digest: &found.to_string(),
+        };
         record(&mut tx, entry).await?;
         tx.commit().await
     }
@@ -73,7 +78,7 @@ impl Registry {
             .bind(repository)
             .bind(tag);
         let Some(row) = row.fetch_optional(&mut **tx).await.map_err(fail)? else { return Ok(false) };
-        self.forget_manifest(tx, repository, &Target::Tag(tag.to_owned()));
+        self.forget_manifest(tx, repository, &ManifestRef::Tag(tag.to_owned()));
         let digest: String = row.try_get("digest").map_err(fail)?;
         sqlx::query("DELETE FROM tags WHERE repository = ? AND tag = ?")
             .bind(repository)
@@ -93,7 +98,8 @@ impl Registry {
                 .map_err(fail)?;
         }
         self.change_tags(tx).await?;
-        record(tx, Entry { actor, action: "untag", repository, reference: tag, digest: &digest }).await?;
+        record(tx, NewLogEntry { actor, action: "untag", repository, reference: tag, digest: &digest })
+            .await?;
         Ok(true)
     }
 
@@ -131,7 +137,7 @@ impl Registry {
         }
         let known_as = sha512.and_then(|text| text.parse().ok());
         for known_as in [Some((*digest).into()), known_as].into_iter().flatten() {
-            self.forget_manifest(tx, repository, &Target::Digest(known_as));
+            self.forget_manifest(tx, repository, &ManifestRef::Digest(known_as));
         }
         self.forget_blobs(tx);
         // What is used no longer stays for a lease: somebody may have been told that it is here.
@@ -150,7 +156,7 @@ impl Registry {
         ] {
             sqlx::query(query).bind(repository).bind(&text).execute(&mut **tx).await.map_err(fail)?;
         }
-        record(tx, Entry { actor, action: "delete", repository, reference: "", digest: &text }).await?;
+        record(tx, NewLogEntry { actor, action: "delete", repository, reference: "", digest: &text }).await?;
         Ok(true)
     }
 }

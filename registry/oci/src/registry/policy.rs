@@ -6,56 +6,56 @@ use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-use super::log::{Entry, record};
+use super::audit_log::{NewLogEntry, record};
 use super::stored_policy::{StoredPolicy, StoredRequirement};
 use super::{Registry, milliseconds, now};
+use crate::attestation::{self, AttestedManifest, BUNDLE_TYPE, PublicKey, SIGNATURE_PREDICATE};
 use crate::glob;
 use crate::manifest::Manifest;
-use crate::place::Target;
-use crate::tree::Tree;
-use crate::trust::{self, BUNDLE, Held, PublicKey, SIGNED};
+use crate::route::ManifestRef;
+use crate::tree::FileTree;
 
-/// Who must vouch for what some repositories hold, before a tag names it and before it is deployed.
+/// The attestations that manifests of some repositories need before they are tagged or deployed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Policy {
+pub struct SignaturePolicy {
     /// Which repositories, `*` standing for any text.
     pub repository: String,
-    /// Everything that is wanted.
-    pub require: Vec<Requirement>,
+    /// All of them must be met.
+    pub require: Vec<PolicyRequirement>,
 }
 
-/// One kind of statement, by enough of those who are trusted with it.
+/// One kind of statement, signed with enough of the keys that are trusted with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Requirement {
-    /// What the statement says: a predicate type of in-toto.
-    #[serde(default = "signed")]
+pub struct PolicyRequirement {
+    /// The in-toto predicate type of the statement.
+    #[serde(default = "default_predicate")]
     pub predicate: String,
     /// Public keys in PEM.
     pub keys: Vec<String>,
     /// How many of the keys must have signed such a statement.
-    #[serde(default = "one")]
+    #[serde(default = "default_threshold")]
     pub threshold: usize,
-    /// How old a statement may be; none for any age. Its age counts from the time that it says, or from
-    /// when it came here, whichever is earlier.
+    /// How old a statement may be; none for any age. Its age counts from the time of signing that it states, or from its
+    /// push, whichever is earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Period>,
 }
 
-fn signed() -> String {
-    SIGNED.to_owned()
+fn default_predicate() -> String {
+    SIGNATURE_PREDICATE.to_owned()
 }
 
-fn one() -> usize {
+fn default_threshold() -> usize {
     1
 }
 
-/// Statements of one manifest that are looked at: whoever may push could add any number.
-const STATEMENTS: u32 = 200;
+/// Statements of one manifest that are verified: whoever may push could add any number.
+const MAX_STATEMENT_COUNT: u32 = 200;
 
-impl Policy {
-    /// Fails with `Invalid` for a policy that nothing could meet, or that asks for nothing.
+impl SignaturePolicy {
+    /// Fails with `Invalid` for a policy that nothing could meet, or that requires nothing.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: String| {
             Error::invalid(format!("the policy for '{}' {what}", self.repository))
@@ -82,46 +82,45 @@ impl Policy {
     }
 }
 
-impl From<Policy> for StoredPolicy {
-    fn from(Policy { repository, require }: Policy) -> Self {
-        let require = require.into_iter().map(|Requirement { predicate, keys, threshold, max_age }| {
+impl From<SignaturePolicy> for StoredPolicy {
+    fn from(SignaturePolicy { repository, require }: SignaturePolicy) -> Self {
+        let require = require.into_iter().map(|PolicyRequirement { predicate, keys, threshold, max_age }| {
             StoredRequirement { predicate, keys, threshold, max_age }
         });
         Self { repository, require: require.collect() }
     }
 }
 
-impl From<StoredPolicy> for Policy {
+impl From<StoredPolicy> for SignaturePolicy {
     fn from(StoredPolicy { repository, require }: StoredPolicy) -> Self {
         let require = require.into_iter().map(|StoredRequirement { predicate, keys, threshold, max_age }| {
-            Requirement { predicate, keys, threshold, max_age }
+            PolicyRequirement { predicate, keys, threshold, max_age }
         });
         Self { repository, require: require.collect() }
     }
 }
 
-/// A statement of a manifest, and how old it is.
-struct Statement {
+/// The bundle of a statement, and when it was pushed.
+struct DatedBundle {
     bundle: bytes::Bytes,
     since: i64,
 }
 
 impl Registry {
     /// Every policy, by the pattern of repositories.
-    pub async fn policies(&self) -> Result<Vec<Policy>> {
+    pub async fn policies(&self) -> Result<Vec<SignaturePolicy>> {
         let rows = sqlx::query("SELECT policy FROM registry_policies ORDER BY repository");
         let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
         rows.iter()
             .map(|row| {
                 let text: String = row.try_get("policy").map_err(fail)?;
-                read_stored::<StoredPolicy>(&text).map(Policy::from)
+                read_stored::<StoredPolicy>(&text).map(SignaturePolicy::from)
             })
             .collect()
     }
 
-    /// Puts a policy in the place of the one for the same pattern. What is tagged and deployed already
-    /// stays so.
-    pub async fn set_policy(&self, policy: &Policy, actor: &str) -> Result<()> {
+    /// Replaces the policy of the same pattern. What is tagged and deployed already stays so.
+    pub async fn set_policy(&self, policy: &SignaturePolicy, actor: &str) -> Result<()> {
         policy.check()?;
         let text = write_stored(&StoredPolicy::from(policy.clone()))?;
         let mut tx = self.0.db.begin().await?;
@@ -136,7 +135,7 @@ impl Registry {
         .await
         .map_err(fail)?;
         let digest = Digest::of(&text).to_string();
-        let entry = Entry {
+        let entry = NewLogEntry {
             actor,
             action: "policy",
             repository: &policy.repository,
@@ -147,7 +146,7 @@ impl Registry {
         tx.commit().await
     }
 
-    /// Takes a policy away.
+    /// Removes a policy.
     ///
     /// Fails with `NotFound` when there is none for that pattern.
     pub async fn remove_policy(&self, repository: &str, actor: &str) -> Result<()> {
@@ -158,98 +157,102 @@ impl Registry {
             return Err(Error::not_found(format!("there is no policy for '{repository}'"))
                 .hint("eyot policy show lists them"));
         }
-        record(&mut tx, Entry { actor, action: "policy", repository, reference: "removed", digest: "" })
-            .await?;
+        record(
+            &mut tx,
+            NewLogEntry { actor, action: "policy", repository, reference: "removed", digest: "" },
+        )
+        .await?;
         tx.commit().await
     }
 
-    /// Lets a manifest be deployed, if those vouch for it who must. Of a mirrored one the upstream is asked
-    /// who does.
+    /// Checks that a manifest may be deployed. The statements of a mirrored one are fetched from its upstream.
     ///
-    /// Fails with `Denied`, naming the rule, what is missing and the digest.
+    /// Fails with `Denied`, naming the policy, what is missing and the digest.
     pub async fn check_policy(&self, repository: &str, digest: &Digest) -> Result<()> {
         if let Some(upstream) = self.upstream(repository) {
             upstream.fetch_referrers(self, repository, &(*digest).into()).await?;
         }
-        self.check_own_policy(repository, digest).await
+        self.check_local_policy(repository, digest).await
     }
 
-    /// The same by what is here already, before a tag names the manifest.
-    pub(crate) async fn check_own_policy(&self, repository: &str, digest: &Digest) -> Result<()> {
+    /// The same with local statements alone, before a tag names the manifest.
+    pub(crate) async fn check_local_policy(&self, repository: &str, digest: &Digest) -> Result<()> {
         let policies = self.policies().await?;
         let mut known = None;
         for policy in policies.iter().filter(|policy| glob::matches(&policy.repository, repository)) {
-            let (held, statements) = match &known {
+            let (attested, statements) = match &known {
                 Some(known) => known,
                 None => known.insert((
-                    self.held(repository, digest).await?,
+                    self.attested(repository, digest).await?,
                     self.statements(repository, digest).await?,
                 )),
             };
             for requirement in &policy.require {
-                vouched(policy, requirement, repository, held, statements)?;
+                check_requirement(policy, requirement, repository, attested, statements)?;
             }
         }
         Ok(())
     }
 
-    /// A manifest that statements are about; one that is not here yet holds nothing that they could list.
-    async fn held(&self, repository: &str, digest: &Digest) -> Result<Held> {
-        let stored = self.local_manifest(repository, &Target::Digest((*digest).into())).await?;
-        let mut files = Tree::default();
+    /// A manifest as the subject of statements; one that is not here yet has no files that they could list.
+    async fn attested(&self, repository: &str, digest: &Digest) -> Result<AttestedManifest> {
+        let stored = self.local_manifest(repository, &ManifestRef::Digest((*digest).into())).await?;
+        let mut files = FileTree::default();
         if let Some(manifest) = stored.and_then(|stored| Manifest::parse(&stored.bytes).ok()) {
-            let config = match Tree::config(&manifest) {
-                Some(ContentDigest::Sha256(config)) => Some(self.small(&config).await?),
+            let config = match FileTree::config(&manifest) {
+                Some(ContentDigest::Sha256(config)) => Some(self.read_small(&config).await?),
                 _ => None,
             };
-            files = Tree::of(&manifest, config.as_deref()).unwrap_or_default();
+            files = FileTree::of(&manifest, config.as_deref()).unwrap_or_default();
         }
-        Ok(Held { digest: *digest, files })
+        Ok(AttestedManifest { digest: *digest, files })
     }
 
-    async fn statements(&self, repository: &str, digest: &Digest) -> Result<Vec<Statement>> {
+    async fn statements(&self, repository: &str, digest: &Digest) -> Result<Vec<DatedBundle>> {
         let rows = sqlx::query(
             "SELECT digest, created_at FROM manifests WHERE repository = ? AND subject = ? AND artifact_type = ? \
              ORDER BY created_at DESC LIMIT ?",
         )
         .bind(repository)
         .bind(digest.to_string())
-        .bind(BUNDLE)
-        .bind(STATEMENTS);
+        .bind(BUNDLE_TYPE)
+        .bind(MAX_STATEMENT_COUNT);
         let mut found = Vec::new();
         for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
             let signature: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
-            let target = Target::Digest(signature.into());
+            let target = ManifestRef::Digest(signature.into());
             let Some(stored) = self.local_manifest(repository, &target).await? else { continue };
             let Ok(manifest) = Manifest::parse(&stored.bytes) else { continue };
             let [layer] = manifest.layers.as_slice() else { continue };
-            let (ContentDigest::Sha256(blob), true) = (layer.digest, layer.size <= trust::LARGEST) else {
+            let (ContentDigest::Sha256(blob), true) =
+                (layer.digest, layer.size <= attestation::MAX_BUNDLE_BYTES)
+            else {
                 continue;
             };
             if let Some(upstream) = self.upstream(repository) {
                 upstream.clone().blob(self, repository, &layer.digest).await?;
             }
-            let bundle = self.small(&blob).await?;
-            found.push(Statement { bundle, since: row.try_get("created_at").map_err(fail)? });
+            let bundle = self.read_small(&blob).await?;
+            found.push(DatedBundle { bundle, since: row.try_get("created_at").map_err(fail)? });
         }
         Ok(found)
     }
 }
 
-/// Whether enough of a requirement's keys say of a manifest what they must.
-fn vouched(
-    policy: &Policy,
-    requirement: &Requirement,
+/// Fails with `Denied` unless enough of a requirement's keys have signed its statement about a manifest.
+fn check_requirement(
+    policy: &SignaturePolicy,
+    requirement: &PolicyRequirement,
     repository: &str,
-    held: &Held,
-    statements: &[Statement],
+    attested: &AttestedManifest,
+    statements: &[DatedBundle],
 ) -> Result<()> {
     let keys = requirement.keys.iter().map(|key| PublicKey::from_pem(key)).collect::<Result<Vec<_>>>()?;
     let oldest = requirement.max_age.map_or(i64::MIN, |age| now() - milliseconds(age.0));
     let (mut signers, mut too_old) = (BTreeSet::new(), 0);
     for statement in statements {
-        // What is no good is as if it were not there: anybody who may push could add such.
-        let Ok(checked) = trust::check(&statement.bundle, held, &keys) else { continue };
+        // An invalid one counts as missing: whoever may push could add such.
+        let Ok(checked) = attestation::verify(&statement.bundle, attested, &keys) else { continue };
         if checked.predicate_type != requirement.predicate {
             continue;
         }
@@ -260,7 +263,7 @@ fn vouched(
             signers.extend(checked.keys);
         }
     }
-    let (wanted, there, digest) = (requirement.threshold, signers.len(), held.digest);
+    let (wanted, there, digest) = (requirement.threshold, signers.len(), attested.digest);
     if there >= wanted {
         return Ok(());
     }
@@ -287,7 +290,7 @@ mod tests {
 
     #[test]
     fn policies_of_every_version_are_read() {
-        let of = |file: &str| Policy::from(read_stored::<StoredPolicy>(file).unwrap());
+        let of = |file: &str| SignaturePolicy::from(read_stored::<StoredPolicy>(file).unwrap());
         let newest = of(include_str!("stored_policy/policy-1.json"));
         assert_eq!(of(include_str!("stored_policy/policy-0.json")), newest);
         assert_eq!((newest.require.len(), newest.require[1].threshold), (2, 2));

@@ -6,14 +6,14 @@ use eyot_store::{ContentDigest, Hold};
 use serde_json::json;
 use sqlx::Row as _;
 
-use super::blobs::{held, link, take_in};
-use super::log::{Entry, record};
-use super::{Registry, Resolved, now};
+use super::audit_log::{NewLogEntry, record};
+use super::blobs::{find_blob, link_blob, record_blob};
+use super::{Registry, ResolvedArtifact, now};
 use crate::manifest::{ArtifactKind, Descriptor, Manifest};
-use crate::place::Target;
+use crate::route::ManifestRef;
 
-/// A manifest on its way in.
-pub(crate) struct Push<'a> {
+/// A manifest that is being pushed.
+pub(crate) struct ManifestPush<'a> {
     pub(crate) repository: &'a str,
     /// The digest that it must have.
     pub(crate) digest: Option<ContentDigest>,
@@ -26,25 +26,25 @@ pub(crate) struct Push<'a> {
 
 /// Where a manifest's blobs may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// Clients name only what the repository holds: by naming what others hold they would get at it.
+pub(crate) enum BlobSource {
+    /// Clients may refer only to what the repository holds: else they could read what other repositories hold.
     Repository,
-    /// The process itself may name whatever is in the store.
+    /// The process itself may refer to anything in the store.
     Store,
-    /// A mirror names what it fetches when somebody asks for it.
+    /// A mirror refers to blobs that are fetched on demand.
     Upstream,
 }
 
-/// A manifest that is in.
-pub(crate) struct Pushed {
-    pub(crate) resolved: Resolved,
+/// A manifest that was pushed.
+pub(crate) struct PushedManifest {
+    pub(crate) resolved: ResolvedArtifact,
     /// The digest to answer with.
     pub(crate) digest: ContentDigest,
     pub(crate) subject: Option<ContentDigest>,
 }
 
-/// What a manifest is, worked out before anything is written.
-struct Plan {
+/// What is derived from a pushed manifest before anything is written.
+struct PushPlan {
     digest: Digest,
     /// Of the manifest itself.
     length: u64,
@@ -55,59 +55,58 @@ struct Plan {
 }
 
 impl Registry {
-    /// Takes a manifest in: it, its tags, what it refers to, what it uses and what is told of it become
-    /// true in one transaction.
-    pub(crate) async fn push(&self, push: Push<'_>, source: Source) -> Result<Pushed> {
-        let plan = plan(&push)?;
-        if !push.tags.is_empty() && source != Source::Upstream {
-            self.check_own_policy(push.repository, &plan.digest).await?;
+    /// Pushes a manifest: its row, tags, references, uses of blobs, event and log entries are committed in one
+    /// transaction.
+    pub(crate) async fn push(&self, push: ManifestPush<'_>, source: BlobSource) -> Result<PushedManifest> {
+        let plan = plan_push(&push)?;
+        if !push.tags.is_empty() && source != BlobSource::Upstream {
+            self.check_local_policy(push.repository, &plan.digest).await?;
         }
         if self.0.store.size(&plan.digest).await?.is_none() {
-            // What is refused is not stored: all is gone through once, and undone.
+            // What is refused must not be stored: a dry run in a transaction that is rolled back.
             let mut rehearsal = self.0.db.begin().await?;
-            self.enter(&mut rehearsal, &push, &plan, None, source).await?;
+            self.record_manifest(&mut rehearsal, &push, &plan, None, source).await?;
         }
-        let mut brought = vec![(plan.digest, self.0.store.hold(&plan.digest))];
-        let pushed = self.bring(push, plan, source, &mut brought).await;
+        let mut held_blobs = vec![(plan.digest, self.0.store.hold(&plan.digest))];
+        let pushed = self.store_manifest(push, plan, source, &mut held_blobs).await;
         if pushed.is_err() {
-            let digests: Vec<_> = brought.into_iter().map(|(digest, _)| digest).collect();
-            self.let_go(&digests).await;
+            let digests: Vec<_> = held_blobs.into_iter().map(|(digest, _)| digest).collect();
+            self.discard_unreferenced(&digests).await;
         }
         pushed
     }
 
-    /// Stores a manifest, and what is unpacked for it, and writes down that they are there. What it brought
-    /// is held until that is written.
-    async fn bring(
+    /// Stores a manifest and what is unpacked for it, and records them. Their blobs are held until that is committed.
+    async fn store_manifest(
         &self,
-        push: Push<'_>,
-        plan: Plan,
-        source: Source,
-        brought: &mut Vec<(Digest, Hold)>,
-    ) -> Result<Pushed> {
-        let unpacked = self.examine(push.repository, &plan, source).await?;
+        push: ManifestPush<'_>,
+        plan: PushPlan,
+        source: BlobSource,
+        held_blobs: &mut Vec<(Digest, Hold)>,
+    ) -> Result<PushedManifest> {
+        let unpacked = self.inspect(push.repository, &plan, source).await?;
         if let Some((digest, _)) = &unpacked {
-            brought.push((*digest, self.0.store.hold(digest)));
+            held_blobs.push((*digest, self.0.store.hold(digest)));
         }
         // Over what is here already too: its bytes may have been damaged since.
         self.0.store.put(push.bytes.clone()).await?;
         let mut tx = self.0.db.begin().await?;
-        let resolved = self.enter(&mut tx, &push, &plan, unpacked, source).await?;
+        let resolved = self.record_manifest(&mut tx, &push, &plan, unpacked, source).await?;
         self.commit(tx).await?;
         let subject = plan.manifest.subject.map(|subject| subject.digest);
-        Ok(Pushed { resolved, digest: push.digest.unwrap_or(plan.digest.into()), subject })
+        Ok(PushedManifest { resolved, digest: push.digest.unwrap_or(plan.digest.into()), subject })
     }
 
-    /// Writes a manifest down with all that follows from it: it, its tags, what it refers to and uses.
-    async fn enter(
+    /// Writes the rows of a manifest: itself, its tags, its references and uses of blobs.
+    async fn record_manifest(
         &self,
         tx: &mut Transaction,
-        push: &Push<'_>,
-        plan: &Plan,
+        push: &ManifestPush<'_>,
+        plan: &PushPlan,
         unpacked: Option<(Digest, u64)>,
-        source: Source,
-    ) -> Result<Resolved> {
-        let mut uses = self.present(tx, push.repository, &plan.manifest, source).await?;
+        source: BlobSource,
+    ) -> Result<ResolvedArtifact> {
+        let mut uses = self.check_references(tx, push.repository, &plan.manifest, source).await?;
         let content = plan.content.and_then(|content| uses.iter().find(|(named, ..)| *named == content));
         let content = content.map(|(_, digest, _)| *digest).or(unpacked.map(|(digest, _)| digest));
         if let Some((digest, size)) = unpacked {
@@ -118,7 +117,7 @@ impl Registry {
             uses.push((digest.into(), digest, size));
         }
         let size = uses.iter().map(|(.., size)| size).sum::<u64>() + push.bytes.len() as u64;
-        take_in(
+        record_blob(
             tx,
             &plan.digest,
             push.digest.as_ref(),
@@ -128,29 +127,34 @@ impl Registry {
         .await?;
         let is_new = self.insert(tx, push, plan, content.as_ref(), size).await?;
         if is_new {
-            self.use_blobs(tx, push.repository, plan, &uses).await?;
+            self.count_uses(tx, push.repository, plan, &uses).await?;
             self.check_quota(tx, push.repository).await?;
         }
         for tag in &push.tags {
-            self.point(tx, push.repository, tag, &plan.digest).await?;
+            self.move_tag(tx, push.repository, tag, &plan.digest).await?;
         }
-        tell(tx, push, plan, is_new).await?;
-        Ok(Resolved {
+        announce(tx, push, plan, is_new).await?;
+        Ok(ResolvedArtifact {
             repository: push.repository.to_owned(),
             manifest: plan.digest,
             content: content.unwrap_or(plan.digest),
             kind: if content.is_some() { plan.kind } else { ArtifactKind::Other },
             size,
-            // Anything may be kept; that two files have one name is said to who wants to use them.
+            // Anything may be stored; that two files have one name is an error where they are used.
             data: plan.manifest.data_layers().unwrap_or_default(),
             models: plan.manifest.declared_models(),
         })
     }
 
-    /// Looks at what a manifest is of before it comes in; answers what was unpacked for it. What a mirror
-    /// names is not here yet.
-    async fn examine(&self, repository: &str, plan: &Plan, source: Source) -> Result<Option<(Digest, u64)>> {
-        if source == Source::Upstream {
+    /// Checks the content of a manifest before it is admitted; answers what was unpacked for it. The content of a
+    /// mirrored one is not here yet.
+    async fn inspect(
+        &self,
+        repository: &str,
+        plan: &PushPlan,
+        source: BlobSource,
+    ) -> Result<Option<(Digest, u64)>> {
+        if source == BlobSource::Upstream {
             return Ok(None);
         }
         if let (ArtifactKind::Component, Some(layer)) = (plan.kind, &plan.content) {
@@ -162,25 +166,25 @@ impl Registry {
         }
     }
 
-    /// What a manifest names, by the name that it uses and by sha256, with sizes: all of it must be here.
-    async fn present(
+    /// The blobs that a manifest refers to, by the digest that it uses and by sha256, with sizes: all must be here.
+    async fn check_references(
         &self,
         tx: &mut Transaction,
         repository: &str,
         manifest: &Manifest,
-        source: Source,
+        source: BlobSource,
     ) -> Result<Vec<(ContentDigest, Digest, u64)>> {
         let mut uses = Vec::new();
         for blob in manifest.config.iter().chain(&manifest.layers) {
             let held = match source {
-                Source::Repository => held(tx, repository, &blob.digest).await?,
-                Source::Store | Source::Upstream => known(tx, &blob.digest).await?,
+                BlobSource::Repository => find_blob(tx, repository, &blob.digest).await?,
+                BlobSource::Store | BlobSource::Upstream => known_digest(tx, &blob.digest).await?,
             };
             let size = match held {
                 Some(digest) => self.0.store.size(&digest).await?,
                 None => None,
             };
-            let size = size.or_else(|| (source == Source::Upstream).then_some(blob.size));
+            let size = size.or_else(|| (source == BlobSource::Upstream).then_some(blob.size));
             match held.zip(size) {
                 Some((digest, size)) if size == blob.size => uses.push((blob.digest, digest, size)),
                 Some((_, size)) => {
@@ -194,9 +198,9 @@ impl Registry {
             }
         }
         for child in &manifest.manifests {
-            let may_lack = source == Source::Upstream || !child.urls.is_empty();
-            match child_of(tx, repository, child).await? {
-                Some((_, bytes)) if bytes != child.size && source != Source::Upstream => {
+            let may_lack = source == BlobSource::Upstream || !child.urls.is_empty();
+            match find_child(tx, repository, child).await? {
+                Some((_, bytes)) if bytes != child.size && source != BlobSource::Upstream => {
                     let (digest, said) = (&child.digest, child.size);
                     return Err(Error::invalid(format!(
                         "manifest {digest} has {bytes} bytes, the index says {said}"
@@ -209,18 +213,18 @@ impl Registry {
         Ok(uses)
     }
 
-    async fn use_blobs(
+    async fn count_uses(
         &self,
         tx: &mut Transaction,
         repository: &str,
-        plan: &Plan,
+        plan: &PushPlan,
         uses: &[(ContentDigest, Digest, u64)],
     ) -> Result<()> {
         let lease = now() + self.0.settings.lease();
         let own = (&plan.digest, plan.length);
         for (blob, size) in uses.iter().map(|(_, digest, size)| (digest, *size)).chain([own]) {
-            take_in(tx, blob, None, size, lease).await?;
-            link(tx, repository, blob).await?;
+            record_blob(tx, blob, None, size, lease).await?;
+            link_blob(tx, repository, blob).await?;
             let used = sqlx::query("INSERT INTO manifest_blobs (repository, digest, blob) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
                 .bind(repository)
                 .bind(plan.digest.to_string())
@@ -235,7 +239,7 @@ impl Registry {
             }
         }
         for child in &plan.manifest.manifests {
-            let Some((child, _)) = child_of(tx, repository, child).await? else { continue };
+            let Some((child, _)) = find_child(tx, repository, child).await? else { continue };
             sqlx::query("INSERT INTO manifest_children (repository, digest, child) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
                 .bind(repository)
                 .bind(plan.digest.to_string())
@@ -247,12 +251,12 @@ impl Registry {
         Ok(())
     }
 
-    /// Writes the manifest's row; `false` when it was there. That it was not there is never kept in memory.
+    /// Writes the manifest's row; `false` when it was there. Absence is never cached.
     async fn insert(
         &self,
         tx: &mut Transaction,
-        push: &Push<'_>,
-        plan: &Plan,
+        push: &ManifestPush<'_>,
+        plan: &PushPlan,
         content: Option<&Digest>,
         size: u64,
     ) -> Result<bool> {
@@ -262,8 +266,12 @@ impl Registry {
             .map(|digest| digest.to_string());
         let (digest, length) = (plan.digest.to_string(), i64::try_from(push.bytes.len()).unwrap_or(i64::MAX));
         let shown = push.digest.unwrap_or(plan.digest.into());
-        let descriptor =
-            super::referrers::describe(&plan.manifest, &plan.media_type, shown, push.bytes.len() as u64)?;
+        let descriptor = super::referrers::referrer_descriptor(
+            &plan.manifest,
+            &plan.media_type,
+            shown,
+            push.bytes.len() as u64,
+        )?;
         let kind = if content.is_some() { plan.kind } else { ArtifactKind::Other };
         let inserted = sqlx::query(
             "INSERT INTO manifests (repository, digest, media_type, size, kind, content, created_at, pushed_as, subject, \
@@ -291,12 +299,12 @@ impl Registry {
             let renamed = renamed.bind(&pushed_as).bind(&descriptor).bind(push.repository).bind(&digest);
             renamed.execute(&mut **tx).await.map_err(fail)?;
             // Its tags answer with the other digest from now on.
-            self.then(tx, |inner| inner.manifests.clear());
+            self.on_commit(tx, |inner| inner.manifests.clear());
         }
         Ok(inserted.rows_affected() == 1)
     }
 
-    /// Whether a tag, once it names something, names it for ever.
+    /// Whether a tag is immutable once it is set.
     pub(super) fn is_immutable(&self, tag: &str) -> bool {
         match self.0.settings.config.immutable_tags {
             ImmutableTags::All => true,
@@ -305,8 +313,14 @@ impl Registry {
         }
     }
 
-    /// Points a tag to a manifest. This is the only place where a tag comes to name something.
-    async fn point(&self, tx: &mut Transaction, repository: &str, tag: &str, digest: &Digest) -> Result<()> {
+    /// Points a tag to a manifest. No other function sets tags.
+    async fn move_tag(
+        &self,
+        tx: &mut Transaction,
+        repository: &str,
+        tag: &str,
+        digest: &Digest,
+    ) -> Result<()> {
         if self.is_immutable(tag) {
             let query = "SELECT digest FROM tags WHERE repository = ? AND tag = ? \
                  UNION ALL SELECT digest FROM retired_tags WHERE repository = ? AND tag = ?";
@@ -321,7 +335,7 @@ impl Registry {
                 .hint("push under another version; registry.immutable-tags says which tags may move"));
             }
         }
-        self.forget_manifest(tx, repository, &Target::Tag(tag.to_owned()));
+        self.forget_manifest(tx, repository, &ManifestRef::Tag(tag.to_owned()));
         self.change_tags(tx).await?;
         sqlx::query(
             "INSERT INTO tags (repository, tag, digest, updated_at) VALUES (?, ?, ?, ?) \
@@ -338,7 +352,7 @@ impl Registry {
     }
 }
 
-fn plan(push: &Push<'_>) -> Result<Plan> {
+fn plan_push(push: &ManifestPush<'_>) -> Result<PushPlan> {
     let digest = Digest::of(&push.bytes);
     if let Some(expected) = push.digest {
         let found = expected.of_same_algorithm(&push.bytes);
@@ -349,7 +363,7 @@ fn plan(push: &Push<'_>) -> Result<Plan> {
     let (manifest, media_type) = Manifest::admit(&push.bytes, push.media_type)?;
     let (kind, content) = manifest.content()?;
     let content = content.map(|layer| layer.digest);
-    Ok(Plan { digest, length: push.bytes.len() as u64, media_type, manifest, kind, content })
+    Ok(PushPlan { digest, length: push.bytes.len() as u64, media_type, manifest, kind, content })
 }
 
 fn unknown(repository: &str, digest: &ContentDigest) -> Error {
@@ -357,8 +371,8 @@ fn unknown(repository: &str, digest: &ContentDigest) -> Error {
         .hint("push its blobs first")
 }
 
-/// The blob of the whole store that goes by a digest.
-async fn known(tx: &mut Transaction, digest: &ContentDigest) -> Result<Option<Digest>> {
+/// The sha256 of a blob of the whole store, by its digest.
+async fn known_digest(tx: &mut Transaction, digest: &ContentDigest) -> Result<Option<Digest>> {
     if let ContentDigest::Sha256(digest) = digest {
         return Ok(Some(*digest));
     }
@@ -367,13 +381,13 @@ async fn known(tx: &mut Transaction, digest: &ContentDigest) -> Result<Option<Di
     row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
 }
 
-/// The manifest of a repository that an index names, and its length.
-async fn child_of(
+/// The manifest of a repository that an index refers to, and its length.
+async fn find_child(
     tx: &mut Transaction,
     repository: &str,
     child: &Descriptor,
 ) -> Result<Option<(Digest, u64)>> {
-    let Some(digest) = known(tx, &child.digest).await? else { return Ok(None) };
+    let Some(digest) = known_digest(tx, &child.digest).await? else { return Ok(None) };
     let row = sqlx::query("SELECT bytes FROM manifests WHERE repository = ? AND digest = ?")
         .bind(repository)
         .bind(digest.to_string());
@@ -382,10 +396,15 @@ async fn child_of(
     Ok(bytes.map(|bytes| (digest, bytes.unsigned_abs())))
 }
 
-/// Writes the event and the log.
-async fn tell(tx: &mut Transaction, push: &Push<'_>, plan: &Plan, is_new: bool) -> Result<()> {
+/// Emits the event and appends to the log.
+async fn announce(
+    tx: &mut Transaction,
+    push: &ManifestPush<'_>,
+    plan: &PushPlan,
+    is_new: bool,
+) -> Result<()> {
     let digest = plan.digest.to_string();
-    let entry = |action, reference| Entry {
+    let entry = |action, reference| NewLogEntry {
         actor: push.actor,
         action,
         repository: push.repository,
@@ -395,7 +414,7 @@ async fn tell(tx: &mut Transaction, push: &Push<'_>, plan: &Plan, is_new: bool) 
     let subject =
         plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string()).unwrap_or_default();
     if is_new {
-        let is_signature = plan.manifest.kind_of_artifact() == Some(crate::trust::BUNDLE);
+        let is_signature = plan.manifest.kind_of_artifact() == Some(crate::attestation::BUNDLE_TYPE);
         record(tx, entry(if is_signature { "sign" } else { "push" }, &subject)).await?;
     }
     for tag in &push.tags {

@@ -7,9 +7,9 @@ use sqlx::Row as _;
 use super::Registry;
 use crate::glob;
 
-/// What the repositories of a quota hold.
+/// What the repositories of a quota use of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
+pub struct QuotaUsage {
     /// Which repositories, `*` standing for any text.
     pub repository: String,
     pub bytes: u64,
@@ -17,53 +17,53 @@ pub struct Usage {
     pub limit: u64,
 }
 
-const QUERY: &str =
+const USAGE_QUERY: &str =
     "SELECT COALESCE(SUM(bytes), 0) AS bytes FROM repository_usage WHERE repository LIKE ? ESCAPE '\\'";
 
 impl Registry {
     /// What each quota allows and what is used of it.
-    pub async fn usage(&self) -> Result<Vec<Usage>> {
+    pub async fn usage(&self) -> Result<Vec<QuotaUsage>> {
         let mut found = Vec::new();
         for quota in &self.0.settings.config.quota {
-            let row = sqlx::query(QUERY).bind(glob::like(&quota.repository));
-            let bytes = used(&row.fetch_one(self.0.db.pool()).await.map_err(fail)?)?;
-            found.push(Usage { repository: quota.repository.clone(), bytes, limit: quota.size.0 });
+            let row = sqlx::query(USAGE_QUERY).bind(glob::like(&quota.repository));
+            let bytes = used_bytes(&row.fetch_one(self.0.db.pool()).await.map_err(fail)?)?;
+            found.push(QuotaUsage { repository: quota.repository.clone(), bytes, limit: quota.size.0 });
         }
         Ok(found)
     }
 
-    /// How many bytes more a repository may take in; none for any number.
-    pub(crate) async fn room(&self, repository: &str) -> Result<Option<u64>> {
-        Ok(self.left(repository).await?.into_iter().map(|(_, left)| left).min())
+    /// How many more bytes a repository may hold; none where there is no quota.
+    pub(crate) async fn available_bytes(&self, repository: &str) -> Result<Option<u64>> {
+        Ok(self.remaining_bytes(repository).await?.into_iter().map(|(_, left)| left).min())
     }
 
-    /// What each quota of a repository has left.
-    pub(super) async fn left(&self, repository: &str) -> Result<Vec<(Quota, u64)>> {
+    /// The bytes that each quota of a repository has left.
+    pub(super) async fn remaining_bytes(&self, repository: &str) -> Result<Vec<(Quota, u64)>> {
         let mut found = Vec::new();
         for quota in self.quotas(repository) {
-            let row = sqlx::query(QUERY).bind(glob::like(&quota.repository));
-            let bytes = used(&row.fetch_one(self.0.db.pool()).await.map_err(fail)?)?;
+            let row = sqlx::query(USAGE_QUERY).bind(glob::like(&quota.repository));
+            let bytes = used_bytes(&row.fetch_one(self.0.db.pool()).await.map_err(fail)?)?;
             found.push((quota.clone(), quota.size.0.saturating_sub(bytes)));
         }
         Ok(found)
     }
 
-    /// Fails with `Full` when a transaction has brought a repository over what it may hold.
+    /// Fails with `Full` when a transaction has brought a repository over its quota.
     pub(super) async fn check_quota(&self, tx: &mut Transaction, repository: &str) -> Result<()> {
         for quota in self.quotas(repository) {
-            let row = sqlx::query(QUERY).bind(glob::like(&quota.repository));
-            let bytes = used(&row.fetch_one(&mut **tx).await.map_err(fail)?)?;
+            let row = sqlx::query(USAGE_QUERY).bind(glob::like(&quota.repository));
+            let bytes = used_bytes(&row.fetch_one(&mut **tx).await.map_err(fail)?)?;
             if bytes > quota.size.0 {
-                return Err(exceeded(repository, quota));
+                return Err(quota_error(repository, quota));
             }
         }
         Ok(())
     }
 
-    /// The refusal of more bytes than [`Registry::room`] said.
-    pub(crate) fn no_room(&self, repository: &str) -> Error {
+    /// The error for more bytes than [`Registry::available_bytes`] answers.
+    pub(crate) fn quota_exceeded(&self, repository: &str) -> Error {
         match self.quotas(repository).min_by_key(|quota| quota.size) {
-            Some(quota) => exceeded(repository, quota),
+            Some(quota) => quota_error(repository, quota),
             None => Error::full(format!("there is no room for more in {repository}")),
         }
     }
@@ -73,7 +73,7 @@ impl Registry {
         quotas.filter(move |quota| glob::matches(&quota.repository, repository))
     }
 
-    /// Blobs that came before their sizes were kept are counted now.
+    /// Records the sizes of blobs that were stored before sizes were recorded.
     pub(super) async fn size_older_blobs(&self) -> Result<()> {
         loop {
             let rows = sqlx::query("SELECT digest FROM blobs WHERE size IS NULL LIMIT 1000");
@@ -94,11 +94,11 @@ impl Registry {
     }
 }
 
-fn used(row: &sqlx::sqlite::SqliteRow) -> Result<u64> {
+fn used_bytes(row: &sqlx::sqlite::SqliteRow) -> Result<u64> {
     Ok(u64::try_from(row.try_get::<i64, _>("bytes").map_err(fail)?).unwrap_or_default())
 }
 
-fn exceeded(repository: &str, quota: &Quota) -> Error {
+fn quota_error(repository: &str, quota: &Quota) -> Error {
     let Quota { repository: which, size: ByteCount(limit) } = quota;
     Error::full(format!("{repository} is full: the repositories {which} may hold {limit} bytes in all")).hint(
         "delete something and collect garbage (eyot gc), or raise the quota: registry.quota in eyot.toml; \

@@ -6,18 +6,18 @@ use sqlx::Row as _;
 
 use super::Registry;
 use crate::manifest::{Descriptor, Manifest};
-use crate::place::Target;
+use crate::route::ManifestRef;
 
-/// One page of what refers to a manifest.
+/// A page of a manifest's referrers.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct ReferrerPage {
     pub(crate) descriptors: Vec<Value>,
     /// Where the next page goes on; none after the last.
     pub(crate) next: Option<String>,
 }
 
 /// A manifest as the referrers API lists it.
-pub(crate) fn describe(
+pub(crate) fn referrer_descriptor(
     manifest: &Manifest,
     media_type: &str,
     digest: ContentDigest,
@@ -36,7 +36,7 @@ pub(crate) fn describe(
 }
 
 /// The tag under which referrers are listed where there is no API for them.
-pub(crate) fn tag_of(subject: &ContentDigest) -> String {
+pub(crate) fn referrers_tag(subject: &ContentDigest) -> String {
     let text = subject.to_string();
     let (algorithm, hex) = text.split_once(':').unwrap_or_default();
     format!("{algorithm}-{}", hex.get(..64).unwrap_or(hex))
@@ -52,7 +52,7 @@ impl Registry {
         artifact_type: Option<&str>,
         last: &str,
         most: u32,
-    ) -> Result<Page> {
+    ) -> Result<ReferrerPage> {
         let other_name = self.sha256_of(subject).await?.map(|digest| digest.to_string());
         let rows = sqlx::query(
             "SELECT digest, descriptor FROM manifests WHERE repository = ? AND subject IN (?, ?) AND digest > ? \
@@ -69,7 +69,7 @@ impl Registry {
         .await
         .map_err(fail)?;
         let more = rows.len() > most as usize;
-        let mut page = Page { descriptors: Vec::new(), next: None };
+        let mut page = ReferrerPage { descriptors: Vec::new(), next: None };
         for row in rows.iter().take(most as usize) {
             page.descriptors.push(parse(&row.try_get::<String, _>("descriptor").map_err(fail)?)?);
             page.next = more.then(|| row.try_get("digest").map_err(fail)).transpose()?;
@@ -83,10 +83,10 @@ impl Registry {
         Ok(page)
     }
 
-    /// What clients listed under the tag `sha256-…` of a registry without this API, and which came here
+    /// Referrers that clients listed under the tag `sha256-…` of a registry without this API, and that were copied here
     /// with it. Those that name their subject themselves are found by that.
     async fn listed_under_a_tag(&self, repository: &str, subject: &ContentDigest) -> Result<Vec<Value>> {
-        let tag = tag_of(subject);
+        let tag = referrers_tag(subject);
         let query = "SELECT 1 FROM tags WHERE repository = ? AND tag = ?";
         let row = sqlx::query(query)
             .bind(repository)
@@ -97,7 +97,7 @@ impl Registry {
         if row.is_none() {
             return Ok(Vec::new());
         }
-        let stored = self.manifest(repository, &Target::Tag(tag)).await?;
+        let stored = self.manifest(repository, &ManifestRef::Tag(tag)).await?;
         let Ok(index) = Manifest::parse(&stored.bytes) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for entry in &index.manifests {
@@ -114,7 +114,7 @@ impl Registry {
         Ok(found)
     }
 
-    /// Manifests that were stored before the registry listed referrers are listed now.
+    /// Records the subjects of manifests that were stored before the registry listed referrers.
     pub(super) async fn list_older_manifests(&self) -> Result<()> {
         let rows =
             sqlx::query("SELECT repository, digest, media_type FROM manifests WHERE descriptor IS NULL");
@@ -132,7 +132,7 @@ impl Registry {
             sqlx::query(query)
                 .bind(manifest.subject.as_ref().map(|subject| subject.digest.to_string()))
                 .bind(manifest.kind_of_artifact())
-                .bind(describe(&manifest, &media_type, blob.into(), bytes.len() as u64)?)
+                .bind(referrer_descriptor(&manifest, &media_type, blob.into(), bytes.len() as u64)?)
                 .bind(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
                 .bind(&repository)
                 .bind(&digest)

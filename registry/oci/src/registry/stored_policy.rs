@@ -1,4 +1,4 @@
-//! Policies as they are written down: a format with versions, apart from what clients send.
+//! The stored format of policies: versioned, and separate from what clients send.
 
 use eyot_core::{Period, StoredFormat};
 use serde::{Deserialize, Serialize};

@@ -7,9 +7,8 @@ use sqlx::Row as _;
 
 use super::{Registry, milliseconds, now};
 
-/// Uploads at the same time. Each is a row and two files; a client that opens them without end must
-/// not fill the disk with those.
-const MOST: i64 = 10_000;
+/// Concurrent uploads. Each is a row and two files: a client that opens them without end must not fill the disk.
+const MAX_UPLOAD_COUNT: i64 = 10_000;
 
 impl Registry {
     /// Starts an upload to a repository.
@@ -21,14 +20,14 @@ impl Registry {
             .fetch_one(self.0.db.pool())
             .await
             .map_err(fail)?;
-        if count.try_get::<i64, _>("count").map_err(fail)? >= MOST {
+        if count.try_get::<i64, _>("count").map_err(fail)? >= MAX_UPLOAD_COUNT {
             self.expire_uploads().await?;
-            let error = Error::exhausted(format!("{MOST} uploads are under way"));
+            let error = Error::exhausted(format!("{MAX_UPLOAD_COUNT} uploads are under way"));
             return Err(error.hint(
                 "try again later; registry.upload-expiry says when those that nobody goes on with end",
             ));
         }
-        // The row first: a file of which nothing is written down is removed, whenever it is found.
+        // The row first: a file without a row is removed whenever it is found.
         let mut tx = self.0.db.begin().await?;
         let row = sqlx::query("INSERT INTO uploads (id, repository, touched_at) VALUES (?, ?, ?)");
         row.bind(id.to_string()).bind(repository).bind(now()).execute(&mut *tx).await.map_err(fail)?;
@@ -50,13 +49,13 @@ impl Registry {
         self.0.store.upload_received(id).await
     }
 
-    /// Takes an upload up where it stands.
+    /// Resumes an upload.
     ///
     /// Fails with `NotFound`, also when it is another repository's, and with `Conflict` while another
     /// request writes to it.
     pub(crate) async fn resume_upload(&self, repository: &str, id: UploadId) -> Result<Box<dyn Upload>> {
         let touched = self.touched(repository, id).await?;
-        // A note a tenth of the way to the end is enough; one a chunk would be a disk write a chunk.
+        // Renewed after a tenth of the time is enough; at each chunk it would be a disk write a chunk.
         if touched < now() - milliseconds(self.0.settings.config.upload_expiry.0) / 10 {
             let mut tx = self.0.db.begin().await?;
             let row = sqlx::query("UPDATE uploads SET touched_at = ? WHERE id = ?")
@@ -68,17 +67,17 @@ impl Registry {
         self.0.store.resume_upload(id).await
     }
 
-    /// Ends an upload without a blob.
+    /// Cancels an upload.
     pub(crate) async fn cancel_upload(&self, repository: &str, id: UploadId) -> Result<()> {
         self.touched(repository, id).await?;
         self.0.store.drop_upload(id).await?;
         self.upload_ended(id).await
     }
 
-    /// Forgets an upload that became a blob or nothing.
+    /// Removes the row of an upload that was completed or cancelled.
     pub(crate) async fn upload_ended(&self, id: UploadId) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
-        // What came before it was kept by it, and has a lease again for as long as the manifest takes.
+        // The upload protected the blobs of its push; now they have a lease again, until the manifest comes.
         let renewed = sqlx::query(
             "UPDATE blobs SET leased_until = ?1 WHERE uses = 0 AND leased_until < ?1 AND digest IN (SELECT r.digest \
              FROM repository_blobs r JOIN uploads u ON u.repository = r.repository WHERE u.id = ?2)",
@@ -87,7 +86,7 @@ impl Registry {
         renewed.execute(&mut *tx).await.map_err(fail)?;
         let row = sqlx::query("DELETE FROM uploads WHERE id = ?").bind(id.to_string());
         row.execute(&mut *tx).await.map_err(fail)?;
-        self.then(&mut tx, move |inner| inner.arrivals.end(id));
+        self.on_commit(&mut tx, move |inner| inner.pending.end(id));
         tx.commit().await
     }
 
@@ -101,7 +100,7 @@ impl Registry {
         row.try_get("touched_at").map_err(fail)
     }
 
-    /// Ends uploads that nobody went on with, or of which nothing is written down, and answers how many.
+    /// Cancels abandoned uploads and those without a row; answers how many expired.
     pub(crate) async fn expire_uploads(&self) -> Result<u64> {
         self.drop_stray_uploads().await?;
         let since = now() - milliseconds(self.0.settings.config.upload_expiry.0);
@@ -120,7 +119,7 @@ impl Registry {
         Ok(expired)
     }
 
-    /// What a killed process left, while nobody is served yet: rows without files, files without a row.
+    /// Cleans up after a killed process, before requests are served: rows without files, files without a row.
     pub(super) async fn forget_lost_uploads(&self) -> Result<()> {
         let files = self.0.store.uploads().await?;
         for id in self.written_uploads().await?.difference(&files) {
@@ -130,20 +129,20 @@ impl Registry {
         for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
             let id: UploadId = row.try_get::<String, _>("id").map_err(fail)?.parse()?;
             let repository: String = row.try_get("repository").map_err(fail)?;
-            // One that cannot be gone on with has nothing that counts, and expires.
+            // One that cannot be resumed has no bytes that count, and expires.
             let received = self.0.store.upload_received(id).await.unwrap_or_default();
-            self.0.arrivals.set(&repository, id, received);
+            self.0.pending.set(&repository, id, received);
         }
         self.drop_stray_uploads().await
     }
 
-    /// Files of uploads of which nothing is written down, and to which nobody writes.
+    /// Removes the files of uploads without a row to which nobody writes.
     async fn drop_stray_uploads(&self) -> Result<()> {
         // The files first: whoever starts one from now on has its row by then.
         let files = self.0.store.uploads().await?;
         for id in files.difference(&self.written_uploads().await?) {
             match self.0.store.drop_upload(*id).await {
-                // A blob that is sent at once has no row: whoever receives it has the file.
+                // An upload in one request has no row: that request has the file.
                 Err(error) if error.kind() == Kind::Conflict => {}
                 dropped => drop(dropped?),
             }

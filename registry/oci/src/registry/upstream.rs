@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use eyot_core::Result;
 use eyot_store::ContentDigest;
 
-use super::{Held, Registry, Stored};
-use crate::place::Target;
+use super::{HeldBlob, Registry, StoredManifest};
+use crate::route::ManifestRef;
 
 /// A manifest of an upstream, and what must be said of it.
 pub(crate) struct UpstreamManifest {
-    pub(crate) manifest: Arc<Stored>,
+    pub(crate) manifest: Arc<StoredManifest>,
     /// Why it may not be what the upstream has now.
     pub(crate) warning: Option<String>,
 }
@@ -37,7 +37,7 @@ pub(crate) trait UpstreamRegistry: Send + Sync {
         &self,
         registry: &Registry,
         repository: &str,
-        target: &Target,
+        target: &ManifestRef,
     ) -> Result<UpstreamManifest>;
 
     /// A blob: the one that is here, or the upstream's. Fetching goes on when whoever asked goes away.
@@ -46,7 +46,7 @@ pub(crate) trait UpstreamRegistry: Send + Sync {
         registry: &Registry,
         repository: &str,
         digest: &ContentDigest,
-    ) -> Result<Option<Held>>;
+    ) -> Result<Option<HeldBlob>>;
 
     /// Tags of the upstream's repository after `last`, up to `most`.
     ///

@@ -1,4 +1,4 @@
-//! Who asks, by Basic or Bearer, and the tokens that they get.
+//! Authentication by Basic or Bearer, authorization, and the endpoint of short-lived tokens.
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -9,28 +9,30 @@ use eyot_core::{Error, Timestamp};
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::json;
 
-use super::{Answer, not_allowed, queries};
-use crate::access::{Caller, Local};
-use crate::answer::{Refusal, collect};
+use super::{HandlerResult, not_allowed, queries};
+use crate::access::{LocalRequest, RegistryCaller};
 use crate::registry::{Registry, milliseconds, now};
-use crate::scope::{Action, Scope};
+use crate::response::{ErrorResponse, read_body};
+use crate::scope::{AccessScope, RegistryAction};
 
-/// Who sent a request.
+/// Authenticates a request.
 ///
-/// Fails with `UNAUTHORIZED` when they showed something that is no good: whoever means to be somebody
-/// must not go on as nobody.
-pub(crate) async fn caller(registry: &Registry, parts: &http::request::Parts) -> Result<Caller, Refusal> {
-    if parts.extensions.get::<Local>().is_some() {
-        return Ok(Caller::Local);
+/// Fails with `UNAUTHORIZED` for invalid credentials: who sends some must not go on as anonymous.
+pub(crate) async fn caller(
+    registry: &Registry,
+    parts: &http::request::Parts,
+) -> Result<RegistryCaller, ErrorResponse> {
+    if parts.extensions.get::<LocalRequest>().is_some() {
+        return Ok(RegistryCaller::Local);
     }
-    let anonymous = Caller::Anonymous(registry.0.settings.anonymous);
+    let anonymous = RegistryCaller::Anonymous(registry.0.settings.anonymous);
     let Some(shown) = parts.headers.get(header::AUTHORIZATION) else { return Ok(anonymous) };
     let found = match shown.to_str().ok().and_then(|shown| shown.split_once(' ')) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
             let token = token.trim();
             let local = registry.0.settings.local_secret.as_ref();
-            if local.is_some_and(|local| local.is(token)) {
-                return Ok(Caller::Local);
+            if local.is_some_and(|local| local.matches(token)) {
+                return Ok(RegistryCaller::Local);
             }
             registry.bearer(token).await?
         }
@@ -39,7 +41,7 @@ pub(crate) async fn caller(registry: &Registry, parts: &http::request::Parts) ->
             Some(password) if password.is_empty() => Some(anonymous),
             Some(password) => {
                 let holder = registry.holder_of_secret(&password).await?;
-                holder.map(|holder| Caller::Holder(holder, registry.0.settings.anonymous))
+                holder.map(|holder| RegistryCaller::Holder(holder, registry.0.settings.anonymous))
             }
             None => None,
         },
@@ -58,51 +60,51 @@ fn password(text: &str) -> Option<String> {
     text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
-/// Lets a caller do something, or says how they could.
+/// Authorizes an action, or answers how the caller could be authorized.
 pub(crate) fn authorize(
     registry: &Registry,
     headers: &HeaderMap,
-    caller: &Caller,
-    action: Action,
+    caller: &RegistryCaller,
+    action: RegistryAction,
     repository: Option<&str>,
-) -> Result<(), Refusal> {
+) -> Result<(), ErrorResponse> {
     if caller.may(action, repository) {
         return Ok(());
     }
     // A push begins with a look at what is there. Some clients keep the token that they get for it, oras's in
     // Python does: whoever has shown nothing yet is told to ask for both, and gets what they may have of it.
-    let first = action == Action::Pull && repository.is_some() && !caller.is_known();
-    let asked = if first { Action::Push } else { action };
-    let scope = Scope::of(asked, repository);
+    let first = action == RegistryAction::Pull && repository.is_some() && !caller.is_known();
+    let asked = if first { RegistryAction::Push } else { action };
+    let scope = AccessScope::of(asked, repository);
     let what = repository.map_or_else(|| "the registry".to_owned(), |repository| format!("'{repository}'"));
     let word = format!("{action:?}").to_lowercase();
     if caller.is_known() && !caller.could(action, repository) {
         let error = Error::denied(format!("this token does not allow to {word} {what}"));
-        return Err(Refusal::new("DENIED", error.hint(format!("a token with the scope {scope} does"))));
+        return Err(ErrorResponse::new("DENIED", error.hint(format!("a token with the scope {scope} does"))));
     }
     let error = Error::denied(format!("to {word} {what} takes a token"))
         .hint("eyot token create makes one; EYOT_TOKEN holds it");
     Err(challenge(registry, headers, error, Some(&scope), caller.is_known().then_some("insufficient_scope")))
 }
 
-/// Whether clients must be told, before they ask for anything, that tokens are known here: some never
-/// show theirs to a registry that answers its base to anybody.
-pub(crate) fn wants_tokens(registry: &Registry, caller: &Caller) -> bool {
-    registry.0.settings.anonymous != Anonymous::All && matches!(caller, Caller::Anonymous(_))
+/// Whether the base must challenge: some clients never send their token to a registry whose base answers anonymous
+/// requests.
+pub(crate) fn wants_tokens(registry: &Registry, caller: &RegistryCaller) -> bool {
+    registry.0.settings.anonymous != Anonymous::All && matches!(caller, RegistryCaller::Anonymous(_))
 }
 
 pub(crate) fn challenge(
     registry: &Registry,
     headers: &HeaderMap,
     error: Error,
-    scope: Option<&Scope>,
+    scope: Option<&AccessScope>,
     reason: Option<&str>,
-) -> Refusal {
+) -> ErrorResponse {
     let address = address(registry, headers);
     let mut text = format!("Bearer realm=\"{address}/v2/token\",service=\"eyot\"");
     scope.iter().for_each(|scope| text.push_str(&format!(",scope=\"{scope}\"")));
     reason.iter().for_each(|reason| text.push_str(&format!(",error=\"{reason}\"")));
-    Refusal::new("UNAUTHORIZED", error)
+    ErrorResponse::new("UNAUTHORIZED", error)
         .status(StatusCode::UNAUTHORIZED)
         .header(header::WWW_AUTHENTICATE, &text)
 }
@@ -125,17 +127,19 @@ pub(crate) fn host(headers: &HeaderMap) -> String {
 
 /// `GET /v2/token?service=&scope=` with Basic credentials, or `POST` with a form as OAuth 2 has it.
 pub(super) async fn token(State(registry): State<Registry>, request: Request) -> Response {
-    let (mut parts, body) = super::parted(request);
+    let (mut parts, body) = super::split_request(request);
     let answer = async {
         let form = match parts.method {
             Method::GET => parts.uri.clone(),
             Method::POST => {
-                let form = collect(body, 64 << 10).await?;
+                let form = read_body(body, 64 << 10).await?;
                 let form = String::from_utf8(form.to_vec())
                     .map_err(|error| Error::invalid("the form is no text").because(error))?;
                 if let Some(secret) = secret(&form) {
                     let basic = STANDARD.encode(format!("form:{secret}"));
-                    parts.headers.insert(header::AUTHORIZATION, super::value(&format!("Basic {basic}")));
+                    parts
+                        .headers
+                        .insert(header::AUTHORIZATION, super::header_value(&format!("Basic {basic}")));
                 }
                 format!("/?{form}").parse().map_err(|error: http::uri::InvalidUri| {
                     Error::invalid("the form is none").because(error)
@@ -161,14 +165,14 @@ fn secret(form: &str) -> Option<String> {
     pairs.get(field).cloned()
 }
 
-/// More scopes than a client has any use for.
-const SCOPES: usize = 64;
+/// Scopes that one request for a token may have.
+const MAX_SCOPE_COUNT: usize = 64;
 
-fn grant(registry: &Registry, caller: &Caller, form: &http::Uri) -> Answer {
+fn grant(registry: &Registry, caller: &RegistryCaller, form: &http::Uri) -> HandlerResult {
     let asked =
         queries(form, "scope").flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>());
-    // What is not understood is not granted.
-    let asked: Vec<Scope> = asked.take(SCOPES).filter_map(|text| text.parse().ok()).collect();
+    // Unknown scopes are not granted.
+    let asked: Vec<AccessScope> = asked.take(MAX_SCOPE_COUNT).filter_map(|text| text.parse().ok()).collect();
     let issued = now();
     let lifetime = milliseconds(registry.0.settings.config.token_lifetime.0).max(60_000);
     let token = registry.grant(caller, &asked, issued + lifetime)?;

@@ -4,16 +4,20 @@ use eyot_core::{Error, Kind};
 use eyot_store::ContentDigest;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::{Answer, Ask, content_headers, is_known, value};
-use crate::answer::Refusal;
+use super::{HandlerResult, RequestContext, content_headers, header_value, is_known};
+use crate::response::ErrorResponse;
 
 /// Blobs up to this length are sent from memory.
-const SMALL: u64 = 64 << 10;
+const MAX_IN_MEMORY_BYTES: u64 = 64 << 10;
 
-pub(super) async fn get(ask: Ask<'_>, repository: &str, digest: &ContentDigest) -> Answer {
-    let Ask { registry, parts, .. } = ask;
+pub(super) async fn get(
+    context: RequestContext<'_>,
+    repository: &str,
+    digest: &ContentDigest,
+) -> HandlerResult {
+    let RequestContext { registry, parts, .. } = context;
     let unknown = |error: Error| match error.kind() {
-        Kind::NotFound => Refusal::new("BLOB_UNKNOWN", error),
+        Kind::NotFound => ErrorResponse::new("BLOB_UNKNOWN", error),
         _ => error.into(),
     };
     let absent = || unknown(Error::not_found(format!("there is no blob {digest} in {repository}")));
@@ -29,9 +33,9 @@ pub(super) async fn get(ask: Ask<'_>, repository: &str, digest: &ContentDigest) 
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
     let (offset, length) = match wanted(&parts.headers, held.size) {
-        Wanted::Whole => (0, held.size),
-        Wanted::Part { offset, length } => (offset, length),
-        Wanted::Nothing => return Ok(outside(headers, held.size)),
+        RequestedRange::Whole => (0, held.size),
+        RequestedRange::Part { offset, length } => (offset, length),
+        RequestedRange::Nothing => return Ok(outside(headers, held.size)),
     };
     let status = if length == held.size { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
     // A range that is the whole is still an answer to a range.
@@ -42,14 +46,14 @@ pub(super) async fn get(ask: Ask<'_>, repository: &str, digest: &ContentDigest) 
     };
     if status == StatusCode::PARTIAL_CONTENT {
         let last = offset + length.saturating_sub(1);
-        headers.insert(header::CONTENT_RANGE, value(&format!("bytes {offset}-{last}/{}", held.size)));
+        headers.insert(header::CONTENT_RANGE, header_value(&format!("bytes {offset}-{last}/{}", held.size)));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     if parts.method == Method::HEAD {
         return Ok((status, headers).into_response());
     }
-    let body = if held.size <= SMALL {
-        let bytes = registry.small(&held.digest).await.map_err(unknown)?;
+    let body = if held.size <= MAX_IN_MEMORY_BYTES {
+        let bytes = registry.read_small(&held.digest).await.map_err(unknown)?;
         let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(bytes.len());
         Body::from(bytes.slice(at(offset)..at(offset + length)))
     } else {
@@ -58,15 +62,15 @@ pub(super) async fn get(ask: Ask<'_>, repository: &str, digest: &ContentDigest) 
     Ok((status, headers, body).into_response())
 }
 
-/// Which bytes a request wants.
+/// The bytes that a request asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+enum RequestedRange {
     Whole,
     Part {
         offset: u64,
         length: u64,
     },
-    /// Bytes that the blob does not have.
+    /// A range that the blob does not have.
     Nothing,
 }
 
@@ -81,52 +85,56 @@ fn is_one(headers: &HeaderMap) -> bool {
 
 /// Several ranges, other units and ranges of what the blob was before are answered with the whole, as
 /// RFC 9110 allows.
-fn wanted(headers: &HeaderMap, size: u64) -> Wanted {
-    let Some(range) = range(headers).filter(|_| is_one(headers)) else { return Wanted::Whole };
-    let Some((first, last)) = range.split_once('-') else { return Wanted::Nothing };
+fn wanted(headers: &HeaderMap, size: u64) -> RequestedRange {
+    let Some(range) = range(headers).filter(|_| is_one(headers)) else { return RequestedRange::Whole };
+    let Some((first, last)) = range.split_once('-') else { return RequestedRange::Nothing };
     let number = |text: &str| text.trim().parse::<u64>().ok();
     match (first.trim().is_empty(), last.trim().is_empty()) {
-        (true, true) => Wanted::Nothing,
+        (true, true) => RequestedRange::Nothing,
         (true, false) => match number(last) {
             Some(length) if length > 0 && size > 0 => {
                 let length = length.min(size);
-                Wanted::Part { offset: size - length, length }
+                RequestedRange::Part { offset: size - length, length }
             }
-            _ => Wanted::Nothing,
+            _ => RequestedRange::Nothing,
         },
         (false, no_end) => match (number(first), if no_end { Some(u64::MAX) } else { number(last) }) {
             (Some(first), Some(last)) if first <= last && first < size => {
-                Wanted::Part { offset: first, length: last.min(size - 1) - first + 1 }
+                RequestedRange::Part { offset: first, length: last.min(size - 1) - first + 1 }
             }
-            _ => Wanted::Nothing,
+            _ => RequestedRange::Nothing,
         },
     }
 }
 
-/// Offset and length of the part that a request wants, for whoever tries any bytes.
+/// Offset and length of the range that a request asks for, for fuzzing.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn part_wanted(headers: &HeaderMap, size: u64) -> Option<(u64, u64)> {
     match wanted(headers, size) {
-        Wanted::Part { offset, length } => Some((offset, length)),
-        Wanted::Whole | Wanted::Nothing => None,
+        RequestedRange::Part { offset, length } => Some((offset, length)),
+        RequestedRange::Whole | RequestedRange::Nothing => None,
     }
 }
 
 fn outside(mut headers: HeaderMap, size: u64) -> Response {
     let error = Error::invalid(format!("the blob has {size} bytes, and none of those that were asked for"));
     let mut response =
-        Refusal::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE).into_response();
+        ErrorResponse::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE).into_response();
     headers.clear();
-    headers.insert(header::CONTENT_RANGE, value(&format!("bytes */{size}")));
+    headers.insert(header::CONTENT_RANGE, header_value(&format!("bytes */{size}")));
     response.headers_mut().extend(headers);
     response
 }
 
-pub(super) async fn delete(ask: Ask<'_>, repository: &str, digest: &ContentDigest) -> Answer {
-    let deleted = ask.registry.delete_blob(repository, digest, &ask.caller.actor()).await;
+pub(super) async fn delete(
+    context: RequestContext<'_>,
+    repository: &str,
+    digest: &ContentDigest,
+) -> HandlerResult {
+    let deleted = context.registry.delete_blob(repository, digest, &context.caller.actor()).await;
     deleted.map_err(|error| match error.kind() {
-        Kind::NotFound => Refusal::new("BLOB_UNKNOWN", error),
-        Kind::Conflict => Refusal::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
+        Kind::NotFound => ErrorResponse::new("BLOB_UNKNOWN", error),
+        Kind::Conflict => ErrorResponse::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
         _ => error.into(),
     })?;
     Ok(StatusCode::ACCEPTED.into_response())
@@ -140,7 +148,7 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_rfc_9110_says() {
-        let part = |offset, length| Wanted::Part { offset, length };
+        let part = |offset, length| RequestedRange::Part { offset, length };
         for (range, size, expected) in [
             ("bytes=0-4", 11, part(0, 5)),
             ("bytes=5-", 11, part(5, 6)),
@@ -148,16 +156,16 @@ mod tests {
             ("bytes=-30", 11, part(0, 11)),
             ("bytes=0-99", 11, part(0, 11)),
             ("bytes=10-10", 11, part(10, 1)),
-            ("bytes=11-", 11, Wanted::Nothing),
-            ("bytes=4-2", 11, Wanted::Nothing),
-            ("bytes=-0", 11, Wanted::Nothing),
-            ("bytes=-", 11, Wanted::Nothing),
-            ("bytes=a-b", 11, Wanted::Nothing),
-            ("bytes=0-0", 0, Wanted::Nothing),
-            ("bytes=18446744073709551616-", 11, Wanted::Nothing),
+            ("bytes=11-", 11, RequestedRange::Nothing),
+            ("bytes=4-2", 11, RequestedRange::Nothing),
+            ("bytes=-0", 11, RequestedRange::Nothing),
+            ("bytes=-", 11, RequestedRange::Nothing),
+            ("bytes=a-b", 11, RequestedRange::Nothing),
+            ("bytes=0-0", 0, RequestedRange::Nothing),
+            ("bytes=18446744073709551616-", 11, RequestedRange::Nothing),
             ("bytes=0-18446744073709551615", 11, part(0, 11)),
-            ("bytes=0-1,3-4", 11, Wanted::Whole),
-            ("lines=0-1", 11, Wanted::Whole),
+            ("bytes=0-1,3-4", 11, RequestedRange::Whole),
+            ("lines=0-1", 11, RequestedRange::Whole),
         ] {
             let headers = HeaderMap::from_iter([(header::RANGE, range.parse().unwrap())]);
             assert_eq!(wanted(&headers, size), expected, "{range}");
@@ -169,7 +177,7 @@ mod tests {
         fn a_part_lies_inside_of_its_blob(range in "bytes=[0-9]{0,21}-[0-9]{0,21}|\\PC{0,20}", size: u64, shift in 0_u32..64) {
             let size = size >> shift;
             let Ok(value) = range.parse() else { return Ok(()) };
-            if let Wanted::Part { offset, length } = wanted(&HeaderMap::from_iter([(header::RANGE, value)]), size) {
+            if let RequestedRange::Part { offset, length } = wanted(&HeaderMap::from_iter([(header::RANGE, value)]), size) {
                 proptest::prop_assert!(length > 0 && offset.checked_add(length).is_some_and(|end| end <= size));
             }
         }

@@ -7,23 +7,23 @@ use eyot_store::{Algorithm, ContentDigest, Upload, UploadId};
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{Answer, Ask, digest_query, query, value};
-use crate::answer::{CONTENT_DIGEST, Refusal};
-use crate::registry::{Arrival, Registry};
+use super::{HandlerResult, RequestContext, digest_query, header_value, query};
+use crate::registry::{PendingUpload, Registry};
+use crate::response::{CONTENT_DIGEST, ErrorResponse};
 
 /// Bytes that are received before they are hashed and written: the hop to a thread must not cost more
 /// than the work, and a hundred uploads at once must not hold more than tens of megabytes.
-const BATCH: usize = 128 << 10;
-/// Bytes that are read of a body which is refused.
-const LINGER: usize = 256 << 20;
+const WRITE_BATCH_BYTES: usize = 128 << 10;
+/// Bytes of a refused body that are still read.
+const MAX_DRAIN_BYTES: usize = 256 << 20;
 /// How long they may take.
-const LINGER_TIME: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that sends nothing for this long may be gone for good: what it has sent is stored, and stays when it is.
 /// How long it is waited for is for whoever listens to say.
 const FLUSH_DELAY: Duration = Duration::from_secs(1);
 
-pub(super) async fn start(ask: Ask<'_>, repository: &str) -> Answer {
-    let Ask { registry, caller, parts, body } = ask;
+pub(super) async fn start(context: RequestContext<'_>, repository: &str) -> HandlerResult {
+    let RequestContext { registry, caller, parts, body } = context;
     let uri = &parts.uri;
     if let Some(mount) = digest_query(uri, "mount")? {
         let from = query(uri, "from");
@@ -32,32 +32,32 @@ pub(super) async fn start(ask: Ask<'_>, repository: &str) -> Answer {
         }
         // What is not there, or not for them, is uploaded: the answer must not tell which.
     } else if let Some(digest) = digest_query(uri, "digest")? {
-        return at_once(registry, repository, &digest, &parts.headers, body).await;
+        return upload_whole(registry, repository, &digest, &parts.headers, body).await;
     }
     let algorithm = query(uri, "digest-algorithm").map_or(Ok(Algorithm::Sha256), |text| text.parse());
-    let algorithm = algorithm.map_err(|error| Refusal::new("DIGEST_INVALID", error))?;
+    let algorithm = algorithm.map_err(|error| ErrorResponse::new("DIGEST_INVALID", error))?;
     let id = registry.start_upload(repository, algorithm).await?;
     Ok((StatusCode::ACCEPTED, upload_headers(repository, id, 0)).into_response())
 }
 
 /// A blob in one request.
-async fn at_once(
+async fn upload_whole(
     registry: &Registry,
     repository: &str,
     digest: &ContentDigest,
     headers: &HeaderMap,
     body: Body,
-) -> Answer {
-    registry.reserve(digest).await?;
+) -> HandlerResult {
+    registry.extend_lease(digest).await?;
     let id = UploadId::random();
-    let mut arrival = registry.arrive(repository, id, 0).await?;
+    let mut pending = registry.track_upload(repository, id, 0).await?;
     let mut upload = registry.0.store.start_upload(id, digest.algorithm()).await?;
-    let received = receive(&mut *upload, headers, body, &mut arrival).await;
+    let received = receive(&mut *upload, headers, body, &mut pending).await;
     if let Err(refusal) = received {
         upload.discard().await?;
         return Err(refusal);
     }
-    let kept = keep(registry, repository, upload, digest).await;
+    let kept = commit(registry, repository, upload, digest).await;
     if kept.is_err() {
         // Nobody knows this upload's name, so nobody can go on with it.
         registry.0.store.drop_upload(id).await?;
@@ -65,12 +65,11 @@ async fn at_once(
     kept
 }
 
-/// Reads what a client still sends after it was clear that it is refused, up to a limit: most clients look
-/// for an answer only when they have sent everything, and never see that of a connection that is closed
-/// before.
-async fn linger(frames: &mut BodyDataStream) {
+/// Drains a refused body up to a limit: most clients read the response only when they have sent everything, and never
+/// see that of a connection that was closed before.
+async fn drain_body(frames: &mut BodyDataStream) {
     let read = async {
-        let mut left = LINGER;
+        let mut left = MAX_DRAIN_BYTES;
         while let Some(Ok(frame)) = frames.next().await {
             left = left.saturating_sub(frame.len());
             if left == 0 {
@@ -78,32 +77,32 @@ async fn linger(frames: &mut BodyDataStream) {
             }
         }
     };
-    let _ = tokio::time::timeout(LINGER_TIME, read).await;
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, read).await;
 }
 
-/// Takes a body in, as it comes.
+/// Receives a body into an upload.
 async fn receive(
     upload: &mut dyn Upload,
     headers: &HeaderMap,
     body: Body,
-    arrival: &mut Arrival,
-) -> Result<(), Refusal> {
+    pending: &mut PendingUpload,
+) -> Result<(), ErrorResponse> {
     let expected = body_length(headers);
     let before = upload.received();
     let mut frames = body.into_data_stream();
-    let taken = take_in(upload, &mut frames, arrival, expected.is_none()).await;
+    let taken = append_body(upload, &mut frames, pending, expected.is_none()).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::Full) {
-        linger(&mut frames).await;
+        drain_body(&mut frames).await;
     }
     taken.map_err(|error| match error.kind() {
         Kind::Full => error.into(),
-        _ => Refusal::new("BLOB_UPLOAD_INVALID", error),
+        _ => ErrorResponse::new("BLOB_UPLOAD_INVALID", error),
     })?;
     let received = upload.received() - before;
     match expected {
         Some(expected) if expected != received => {
             let error = Error::invalid(format!("the body has {received} bytes, its range says {expected}"));
-            Err(Refusal::new("SIZE_INVALID", error))
+            Err(ErrorResponse::new("SIZE_INVALID", error))
         }
         _ => Ok(()),
     }
@@ -111,10 +110,10 @@ async fn receive(
 
 /// Appends what comes, in batches. With `saves`, what has come counts as soon as nothing comes for a moment; without,
 /// it may turn out to be a chunk of another length than it said.
-async fn take_in(
+async fn append_body(
     upload: &mut dyn Upload,
     frames: &mut BodyDataStream,
-    arrival: &mut Arrival,
+    pending: &mut PendingUpload,
     saves: bool,
 ) -> Result<()> {
     let (mut batch, mut length, mut is_saved) = (Vec::new(), 0, true);
@@ -126,7 +125,7 @@ async fn take_in(
             }
             if saves && !std::mem::replace(&mut is_saved, true) {
                 upload.save().await?;
-                arrival.keep();
+                pending.keep();
             }
             continue;
         };
@@ -138,8 +137,8 @@ async fn take_in(
             batch.push(frame.clone());
             is_saved = false;
         }
-        arrival.grow(upload.received() + length as u64)?;
-        if (length >= BATCH || is_last) && !batch.is_empty() {
+        pending.grow(upload.received() + length as u64)?;
+        if (length >= WRITE_BATCH_BYTES || is_last) && !batch.is_empty() {
             upload.append(std::mem::take(&mut batch)).await?;
             length = 0;
         }
@@ -152,14 +151,14 @@ async fn take_in(
     }
 }
 
-async fn keep(
+async fn commit(
     registry: &Registry,
     repository: &str,
     upload: Box<dyn Upload>,
     digest: &ContentDigest,
-) -> Answer {
-    registry.keep(repository, upload, digest).await.map_err(|error| match error.kind() {
-        Kind::Invalid => Refusal::new("DIGEST_INVALID", error),
+) -> HandlerResult {
+    registry.commit_upload(repository, upload, digest).await.map_err(|error| match error.kind() {
+        Kind::Invalid => ErrorResponse::new("DIGEST_INVALID", error),
         _ => error.into(),
     })?;
     Ok(created(repository, digest))
@@ -173,28 +172,28 @@ fn created(repository: &str, digest: &ContentDigest) -> Response {
 
 fn upload_headers(repository: &str, id: UploadId, received: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(header::LOCATION, value(&format!("/v2/{repository}/blobs/uploads/{id}")));
-    headers.insert(header::RANGE, value(&format!("0-{}", received.saturating_sub(1))));
-    headers.insert(HeaderName::from_static("docker-upload-uuid"), value(&id.to_string()));
+    headers.insert(header::LOCATION, header_value(&format!("/v2/{repository}/blobs/uploads/{id}")));
+    headers.insert(header::RANGE, header_value(&format!("0-{}", received.saturating_sub(1))));
+    headers.insert(HeaderName::from_static("docker-upload-uuid"), header_value(&id.to_string()));
     headers.insert(HeaderName::from_static("oci-chunk-min-length"), HeaderValue::from_static("1"));
     headers
 }
 
-fn unknown(error: Error) -> Refusal {
+fn unknown(error: Error) -> ErrorResponse {
     match error.kind() {
-        Kind::NotFound => Refusal::new("BLOB_UPLOAD_UNKNOWN", error),
-        Kind::Conflict => Refusal::new("BLOB_UPLOAD_INVALID", error),
+        Kind::NotFound => ErrorResponse::new("BLOB_UPLOAD_UNKNOWN", error),
+        Kind::Conflict => ErrorResponse::new("BLOB_UPLOAD_INVALID", error),
         _ => error.into(),
     }
 }
 
-pub(super) async fn progress(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
-    let received = ask.registry.upload_received(repository, id).await.map_err(unknown)?;
+pub(super) async fn progress(context: RequestContext<'_>, repository: &str, id: UploadId) -> HandlerResult {
+    let received = context.registry.upload_received(repository, id).await.map_err(unknown)?;
     Ok((StatusCode::NO_CONTENT, upload_headers(repository, id, received)).into_response())
 }
 
-pub(super) async fn cancel(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
-    ask.registry.cancel_upload(repository, id).await.map_err(unknown)?;
+pub(super) async fn cancel(context: RequestContext<'_>, repository: &str, id: UploadId) -> HandlerResult {
+    context.registry.cancel_upload(repository, id).await.map_err(unknown)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -214,20 +213,25 @@ fn body_length(headers: &HeaderMap) -> Option<u64> {
     (last - first).checked_add(1)
 }
 
-/// How long a chunk says that it is, for whoever tries any bytes.
+/// The length that a chunk states, for fuzzing.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn length_of_chunk(headers: &HeaderMap) -> Option<u64> {
     body_length(headers)
 }
 
-/// A chunk out of order: the client is told where it stands and goes on from there.
-fn in_order(headers: &HeaderMap, repository: &str, id: UploadId, received: u64) -> Result<(), Refusal> {
+/// Fails for a chunk out of order, with the offset from which the client can resume.
+fn check_order(
+    headers: &HeaderMap,
+    repository: &str,
+    id: UploadId,
+    received: u64,
+) -> Result<(), ErrorResponse> {
     let refusal = |message: String| {
-        let refusal = Refusal::new("BLOB_UPLOAD_INVALID", Error::invalid(message));
-        let told = upload_headers(repository, id, received);
-        let told =
-            told.into_iter().filter_map(|(name, value)| Some((name?, value.to_str().ok()?.to_owned())));
-        told.fold(refusal.status(StatusCode::RANGE_NOT_SATISFIABLE), |refusal, (name, value)| {
+        let refusal = ErrorResponse::new("BLOB_UPLOAD_INVALID", Error::invalid(message));
+        let position = upload_headers(repository, id, received);
+        let position =
+            position.into_iter().filter_map(|(name, value)| Some((name?, value.to_str().ok()?.to_owned())));
+        position.fold(refusal.status(StatusCode::RANGE_NOT_SATISFIABLE), |refusal, (name, value)| {
             refusal.header(name, &value)
         })
     };
@@ -241,69 +245,74 @@ fn in_order(headers: &HeaderMap, repository: &str, id: UploadId, received: u64) 
     }
 }
 
-/// What a client need not send: a part of a blob that the repository has.
-async fn part(
+/// A range of a blob that the repository has, which a client need not send.
+async fn blob_range(
     registry: &Registry,
     repository: &str,
     source: &ContentDigest,
     uri: &http::Uri,
-) -> Result<Body, Refusal> {
+) -> Result<Body, ErrorResponse> {
     let number = |name: &str| {
         query(uri, name).and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| {
-            Refusal::new("BLOB_UPLOAD_INVALID", Error::invalid(format!("'{name}' is no number of bytes")))
+            ErrorResponse::new(
+                "BLOB_UPLOAD_INVALID",
+                Error::invalid(format!("'{name}' is no number of bytes")),
+            )
         })
     };
     let (offset, length) = (number("offset")?, number("length")?);
     let absent = || Error::not_found(format!("there is no blob {source} in {repository}"));
-    let held =
-        registry.blob(repository, source).await?.ok_or_else(|| Refusal::new("BLOB_UNKNOWN", absent()))?;
+    let held = registry
+        .blob(repository, source)
+        .await?
+        .ok_or_else(|| ErrorResponse::new("BLOB_UNKNOWN", absent()))?;
     if length == 0 || offset.checked_add(length).is_none_or(|end| end > held.size) {
         let error = Error::invalid(format!("the blob has {} bytes, and not all that are wanted", held.size));
-        return Err(Refusal::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE));
+        return Err(ErrorResponse::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE));
     }
     Ok(Body::from_stream(registry.0.store.stream(&held.digest, offset, length).await?))
 }
 
-pub(super) async fn append(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
-    let Ask { registry, parts, body, .. } = ask;
+pub(super) async fn append(context: RequestContext<'_>, repository: &str, id: UploadId) -> HandlerResult {
+    let RequestContext { registry, parts, body, .. } = context;
     let body = match digest_query(&parts.uri, "eyot-copy")? {
-        Some(source) => part(registry, repository, &source, &parts.uri).await?,
+        Some(source) => blob_range(registry, repository, &source, &parts.uri).await?,
         None => body,
     };
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
-    in_order(&parts.headers, repository, id, upload.received())?;
-    let mut arrival = registry.arrive(repository, id, upload.received()).await?;
-    let received = receive(&mut *upload, &parts.headers, body, &mut arrival).await;
+    check_order(&parts.headers, repository, id, upload.received())?;
+    let mut pending = registry.track_upload(repository, id, upload.received()).await?;
+    let received = receive(&mut *upload, &parts.headers, body, &mut pending).await;
     // A chunk of another length than it said is as if it never came; one that was cut short counts.
     match received {
-        Err(refusal) if refusal.is_invalid() || !refusal.is_clients() => return Err(refusal),
+        Err(refusal) if refusal.is_invalid() || !refusal.is_client_fault() => return Err(refusal),
         received => {
             upload.save().await?;
-            arrival.keep();
+            pending.keep();
             received?;
         }
     }
     Ok((StatusCode::ACCEPTED, upload_headers(repository, id, upload.received())).into_response())
 }
 
-pub(super) async fn complete(ask: Ask<'_>, repository: &str, id: UploadId) -> Answer {
-    let Ask { registry, parts, body, .. } = ask;
+pub(super) async fn complete(context: RequestContext<'_>, repository: &str, id: UploadId) -> HandlerResult {
+    let RequestContext { registry, parts, body, .. } = context;
     let missing =
-        || Refusal::new("DIGEST_INVALID", Error::invalid("the query parameter 'digest' is missing"));
+        || ErrorResponse::new("DIGEST_INVALID", Error::invalid("the query parameter 'digest' is missing"));
     let digest = digest_query(&parts.uri, "digest")?.ok_or_else(missing)?;
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
-    in_order(&parts.headers, repository, id, upload.received())?;
-    let mut arrival = registry.arrive(repository, id, upload.received()).await?;
-    registry.reserve(&digest).await?;
-    if let Err(refusal) = receive(&mut *upload, &parts.headers, body, &mut arrival).await {
-        if refusal.is_clients() && !refusal.is_invalid() {
+    check_order(&parts.headers, repository, id, upload.received())?;
+    let mut pending = registry.track_upload(repository, id, upload.received()).await?;
+    registry.extend_lease(&digest).await?;
+    if let Err(refusal) = receive(&mut *upload, &parts.headers, body, &mut pending).await {
+        if refusal.is_client_fault() && !refusal.is_invalid() {
             upload.save().await?;
-            arrival.keep();
+            pending.keep();
         }
         return Err(refusal);
     }
-    let kept = keep(registry, repository, upload, &digest).await;
-    drop(arrival);
+    let kept = commit(registry, repository, upload, &digest).await;
+    drop(pending);
     registry.upload_ended(id).await?;
     kept
 }

@@ -29,7 +29,7 @@ impl Site {
         Got {
             status: parts.status.as_u16(),
             headers: parts.headers,
-            body: collect(body, 1 << 20).await.unwrap(),
+            body: read_body(body, 1 << 20).await.unwrap(),
         }
     }
 

@@ -130,7 +130,7 @@ async fn kits_and_packed_models_are_the_model_in_them() {
         assert_eq!(found(&world).await, (ArtifactKind::Model, Digest::of("weights")), "{kind}");
     }
     // The unpacked model is kept by the manifest, and can be pulled by those who may pull that.
-    world.registry.collect(crate::Mode::Remove).await.unwrap();
+    world.registry.collect(crate::CollectionMode::Remove).await.unwrap();
     assert_eq!(world.get(&format!("/v2/a/blobs/{}", Digest::of("weights"))).await.body, "weights");
     let broken = [("application/vnd.kitops.modelkit.model.v1.tar+gzip", b"no gzip".to_vec())];
     assert_eq!(push(&world, (kit, b"{}".to_vec()), &broken, json!({})).await.status, 400);

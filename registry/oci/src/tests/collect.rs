@@ -3,7 +3,7 @@
 use eyot_store::{Algorithm, UploadId};
 
 use super::*;
-use crate::Mode;
+use crate::CollectionMode;
 use eyot_core::Period;
 use eyot_core::config::Retention;
 use std::time::Duration;
@@ -31,8 +31,11 @@ async fn only_what_nothing_uses_goes() {
     let outside = world.store.put("of a pipeline".into()).await.unwrap().digest;
     world.store.pin(&outside, "cache/1").await.unwrap();
     a_moment().await;
-    for (mode, blobs, after) in [(Mode::DryRun, 1, true), (Mode::Remove, 1, false), (Mode::Remove, 0, false)]
-    {
+    for (mode, blobs, after) in [
+        (CollectionMode::DryRun, 1, true),
+        (CollectionMode::Remove, 1, false),
+        (CollectionMode::Remove, 0, false),
+    ] {
         let collection = world.registry.collect(mode).await.unwrap();
         assert_eq!((collection.blobs, collection.bytes), (blobs, blobs * 5), "{mode:?}");
         assert_eq!(world.store.size(&alone).await.unwrap().is_some(), after);
@@ -43,7 +46,7 @@ async fn only_what_nothing_uses_goes() {
     );
     a_moment().await;
     assert_eq!(
-        world.registry.collect(Mode::Remove).await.unwrap().blobs,
+        world.registry.collect(CollectionMode::Remove).await.unwrap().blobs,
         0,
         "the other repository uses them"
     );
@@ -58,9 +61,9 @@ async fn only_what_nothing_uses_goes() {
         202
     );
     a_moment().await;
-    assert_eq!(world.registry.collect(Mode::Remove).await.unwrap().blobs, 3);
+    assert_eq!(world.registry.collect(CollectionMode::Remove).await.unwrap().blobs, 3);
     world.store.unpin(&pinned, "deployment/x/1").await.unwrap();
-    world.registry.collect(Mode::Remove).await.unwrap();
+    world.registry.collect(CollectionMode::Remove).await.unwrap();
     let left: Vec<_> = world.store.list().await.unwrap().into_iter().map(|blob| blob.digest).collect();
     assert_eq!(left, [outside], "what the registry did not take in is not the registry's");
 }
@@ -77,7 +80,7 @@ async fn what_a_client_was_told_is_here_stays_for_its_push() {
         world.send("HEAD", &format!("/v2/a/blobs/{}", Digest::of("layer")), &[], Body::empty()).await.status,
         200
     );
-    assert_eq!(world.registry.collect(Mode::Remove).await.unwrap().blobs, 0, "the lease runs");
+    assert_eq!(world.registry.collect(CollectionMode::Remove).await.unwrap().blobs, 0, "the lease runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -117,7 +120,7 @@ async fn pushes_during_a_collection_lose_nothing() {
     });
     let pushers: Vec<_> = pushers.collect();
     while !pushers.iter().all(|pusher| pusher.is_finished()) {
-        world.registry.collect(Mode::Remove).await.unwrap();
+        world.registry.collect(CollectionMode::Remove).await.unwrap();
         tokio::task::yield_now().await;
     }
     for pusher in pushers {
@@ -150,8 +153,8 @@ async fn rules_of_retention_spare_what_is_used() {
     world.image("models/a", "", "stale", json!({})).await;
     world.image("other", "", "stale", json!({})).await;
     a_moment().await;
-    let planned = world.registry.collect(Mode::DryRun).await.unwrap().retired;
-    let done = world.registry.collect(Mode::Remove).await.unwrap().retired;
+    let planned = world.registry.collect(CollectionMode::DryRun).await.unwrap().retired;
+    let done = world.registry.collect(CollectionMode::Remove).await.unwrap().retired;
     assert_eq!(planned, done);
     assert_eq!(
         done.iter().map(|removed| removed.rule.as_str()).collect::<Vec<_>>(),
@@ -208,22 +211,22 @@ async fn what_is_written_down_nowhere_goes_once_a_lease_has_passed() {
     let world = World::open(dir.clone(), Config::default()).await;
     world.image("a", "t", "layer", json!({})).await;
     let stray = world.store.put("stray".into()).await.unwrap().digest;
-    assert_eq!(world.registry.collect(Mode::Remove).await.unwrap().blobs, 0, "it is fresh");
+    assert_eq!(world.registry.collect(CollectionMode::Remove).await.unwrap().blobs, 0, "it is fresh");
     let world = world.reopened(short()).await;
     a_moment().await;
-    let dry = world.registry.collect(Mode::DryRun).await.unwrap();
+    let dry = world.registry.collect(CollectionMode::DryRun).await.unwrap();
     assert_eq!((dry.blobs, dry.bytes), (1, 5));
     let held = world.store.put("held".into()).await.unwrap().digest;
     let hold = world.store.hold(&held);
     a_moment().await;
-    for (mode, blobs) in [(Mode::Remove, 1), (Mode::Remove, 0)] {
+    for (mode, blobs) in [(CollectionMode::Remove, 1), (CollectionMode::Remove, 0)] {
         let collection = world.registry.collect(mode).await.unwrap();
         assert_eq!((collection.blobs, collection.bytes), (blobs, blobs * 5), "{mode:?}");
     }
     assert_eq!(world.store.size(&stray).await.unwrap(), None);
     assert_eq!(world.store.size(&held).await.unwrap(), Some(4));
     drop(hold);
-    assert_eq!(world.registry.collect(Mode::Remove).await.unwrap().blobs, 1);
+    assert_eq!(world.registry.collect(CollectionMode::Remove).await.unwrap().blobs, 1);
     assert_eq!(world.get("/v2/a/manifests/t").await.status, 200);
 }
 

@@ -33,11 +33,11 @@ async fn a_new_version_travels_as_what_is_new() {
         ],
     );
     let first = client.push_dataset("data/rows", Some("1"), here.path(), None).await.unwrap();
-    assert_eq!((first.files, first.travelled), (4, (9 << 20) + 4), "the same bytes travel once");
+    assert_eq!((first.files, first.transferred_bytes), (4, (9 << 20) + 4), "the same bytes travel once");
     let pulled = client.pull_files(&reference("data/rows:1"), there.path()).await.unwrap();
-    assert_eq!((pulled.files, pulled.travelled), (4, (9 << 20) + 5));
+    assert_eq!((pulled.files, pulled.transferred_bytes), (4, (9 << 20) + 5));
     let again = client.push_dataset("data/rows", Some("1"), here.path(), None).await.unwrap();
-    assert_eq!((again.pushed.digest, again.travelled), (first.pushed.digest, 0));
+    assert_eq!((again.pushed.digest, again.transferred_bytes), (first.pushed.digest, 0));
 
     let mut changed = large;
     changed.splice(4_000_000..4_000_000, noise(500, 2));
@@ -46,9 +46,9 @@ async fn a_new_version_travels_as_what_is_new() {
         .push_dataset("data/rows", Some("2"), here.path(), Some(&reference("data/rows:1")))
         .await
         .unwrap();
-    assert!((500..3 << 20).contains(&second.travelled), "{}", second.travelled);
+    assert!((500..3 << 20).contains(&second.transferred_bytes), "{}", second.transferred_bytes);
     let pulled = client.pull_files(&reference("data/rows:2"), there.path()).await.unwrap();
-    assert!((500..3 << 20).contains(&pulled.travelled), "{}", pulled.travelled);
+    assert!((500..3 << 20).contains(&pulled.transferred_bytes), "{}", pulled.transferred_bytes);
     assert!(std::fs::read(there.path().join("large")).unwrap() == changed);
     assert_eq!(std::fs::read(there.path().join("new.csv")).unwrap(), b"new");
     // Other tools pull every file as a layer, whole.

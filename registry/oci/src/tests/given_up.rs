@@ -9,7 +9,7 @@ use eyot_core::Period;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{Mode, Scope};
+use crate::{AccessScope, CollectionMode};
 
 /// Polls a future so many times, and gives it up the next time that it could go on.
 async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
@@ -75,7 +75,7 @@ impl Set {
             let (parts, body) = transport.send(request).await.unwrap().into_parts();
             let digest = parts.headers.get("docker-content-digest");
             let digest = digest.map(|digest| digest.to_str().unwrap().to_owned()).unwrap_or_default();
-            answers.push((question, parts.status.as_u16(), digest, collect(body, 8 << 20).await.unwrap()));
+            answers.push((question, parts.status.as_u16(), digest, read_body(body, 8 << 20).await.unwrap()));
         }
         answers
     }
@@ -118,7 +118,7 @@ const REQUESTS: [(&str, Ask); 11] = [
 async fn agrees(world: &World, set: &Set, what: &str) {
     drop(world.registry.0.db.begin().await.unwrap());
     let config = world.registry.0.settings.config.clone();
-    let settings = Settings::new(&config, ([127, 0, 0, 1], 0).into());
+    let settings = RegistrySettings::new(&config, ([127, 0, 0, 1], 0).into());
     let fresh =
         Registry::new(world.store.clone(), world.registry.0.db.clone(), None, settings).await.unwrap();
     let (here, truth) =
@@ -164,14 +164,14 @@ async fn an_administrator_that_goes_away_at_any_moment_leaves_one_truth() {
         while crate::registry::now() <= start + 2 {
             tokio::task::yield_now().await;
         }
-        let ended = give_up_after(polls, registry.collect(Mode::Remove)).await;
+        let ended = give_up_after(polls, registry.collect(CollectionMode::Remove)).await;
         agrees(&world, &set, &format!("a collection, given up after {polls} polls")).await;
         if ended.is_some() {
             break;
         }
     }
     for polls in 0.. {
-        let scopes = vec!["repository:*:pull".parse::<Scope>().unwrap()];
+        let scopes = vec!["repository:*:pull".parse::<AccessScope>().unwrap()];
         let name = format!("token-{polls}");
         let minted = registry.create_token(&name, scopes, None).await.unwrap();
         assert!(registry.bearer(&minted.secret).await.unwrap().is_some());

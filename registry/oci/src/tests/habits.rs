@@ -5,7 +5,7 @@ use std::time::Duration;
 use eyot_core::Period;
 
 use super::*;
-use crate::Mode;
+use crate::CollectionMode;
 use crate::manifest::IMAGE_INDEX;
 
 #[tokio::test]
@@ -69,11 +69,11 @@ async fn a_push_may_take_longer_than_a_lease() {
     while crate::registry::now() <= begun + 400 {
         world.send("PATCH", &upload, &[], "x").await;
     }
-    assert_eq!(world.registry.collect(Mode::Remove).await.unwrap().blobs, 0);
+    assert_eq!(world.registry.collect(CollectionMode::Remove).await.unwrap().blobs, 0);
     let received =
         world.get(&upload).await.header("range").split_once('-').unwrap().1.parse::<usize>().unwrap();
     let last = format!("{upload}?digest={}", Digest::of("x".repeat(received + 1)));
     assert_eq!(world.send("PUT", &last, &[], Body::empty()).await.status, 201);
-    world.registry.collect(Mode::Remove).await.unwrap();
+    world.registry.collect(CollectionMode::Remove).await.unwrap();
     assert_eq!(world.put("a", "t", &manifest).await.status, 201);
 }

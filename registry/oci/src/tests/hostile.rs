@@ -118,7 +118,7 @@ async fn bit_rot_is_found_and_never_served() {
         let request = Request::get(format!("/v2/a/blobs/{digest}")).body(Body::empty()).unwrap();
         let response = world.transport.send(request).await.unwrap();
         let served = response.status() == 200;
-        let body = collect(response.into_body(), 1 << 20).await;
+        let body = read_body(response.into_body(), 1 << 20).await;
         assert!(!served || body.is_err(), "a body of wrong bytes must not end well");
     }
     let scrub = world.registry.scrub(i64::MAX, &tokio_util::sync::CancellationToken::new()).await.unwrap();

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::{DataLayer, DataPath, Policy, PrivateKey, Requirement, SIGNED, sign};
+use crate::{DataLayer, DataPath, PolicyRequirement, PrivateKey, SIGNATURE_PREDICATE, SignaturePolicy, sign};
 use http::StatusCode;
 
 /// A server; it is down once this is dropped.
@@ -83,7 +83,7 @@ async fn what_is_asked_for_is_fetched_once_and_served_while_the_upstream_is_down
     let never = here.get(&format!("/v2/up/open/a/blobs/{}", Digest::of("other"))).await;
     assert_eq!(never.status, 503, "this one was never fetched: {:?}", never.body);
     // A collection keeps what is cached.
-    here.registry.collect(crate::Mode::Remove).await.unwrap();
+    here.registry.collect(crate::CollectionMode::Remove).await.unwrap();
     assert_eq!(here.get(&blob).await.body, "layer");
 }
 
@@ -268,7 +268,7 @@ async fn requests_to_private_addresses() {
     }
     assert!(shown.lock().unwrap().is_empty());
     let plain = Mirror { private_addresses: false, ..mirror(inside.address) };
-    assert!(crate::mirror::Mirror::new(&plain).is_err(), "http only where it is said to be private");
+    assert!(crate::mirror::RegistryMirror::new(&plain).is_err(), "http only where it is said to be private");
 }
 
 #[tokio::test]
@@ -327,7 +327,7 @@ async fn tags_and_referrers_are_those_of_the_upstream_and_hold_for_policies() {
     let key = PrivateKey::generate();
     let first = upstream.image("open/a", "one", "layer", json!({})).await;
     upstream.image("open/a", "two", "other", json!({})).await;
-    let bundle = sign(&key, "open/a", &first, SIGNED, json!({})).unwrap();
+    let bundle = sign(&key, "open/a", &first, SIGNATURE_PREDICATE, json!({})).unwrap();
     upstream.client().attach("open/a", &first, bundle).await.unwrap();
     let site = Site::new(router(upstream.registry.clone())).await;
     let here = mirroring(mirror(site.address)).await;
@@ -341,13 +341,13 @@ async fn tags_and_referrers_are_those_of_the_upstream_and_hold_for_policies() {
     assert_eq!(here.get("/v2/up/open/none/tags/list").await.code(), "NAME_UNKNOWN");
     assert_eq!(here.get("/v2/up/closed/a/tags/list").await.status, 403);
 
-    let require = vec![Requirement {
-        predicate: SIGNED.to_owned(),
+    let require = vec![PolicyRequirement {
+        predicate: SIGNATURE_PREDICATE.to_owned(),
         keys: vec![key.public().to_pem().unwrap()],
         threshold: 1,
         max_age: None,
     }];
-    let policy = Policy { repository: "up/*".to_owned(), require };
+    let policy = SignaturePolicy { repository: "up/*".to_owned(), require };
     here.registry.set_policy(&policy, "local").await.unwrap();
     assert_eq!(here.get("/v2/up/open/a/manifests/one").await.status, 200);
     here.registry.check_policy("up/open/a", &first).await.unwrap();

@@ -1,7 +1,10 @@
-//! Whole objects: they leave and come back, are pinned and vouched for.
+//! Whole objects: exported and imported, pinned and signed.
 
 use super::*;
-use crate::{LISTED, Policy, PrivateKey, Recipe, Requirement, SIGNED, differences, export, import, sign};
+use crate::{
+    FILE_LIST_PREDICATE, PolicyRequirement, PrivateKey, ReleaseSpec, SIGNATURE_PREDICATE, SignaturePolicy,
+    differences, export, import, sign,
+};
 
 #[tokio::test]
 async fn everything_leaves_and_comes_back_by_the_same_digests() {
@@ -54,7 +57,7 @@ async fn a_release_pins_and_says_what_changed() {
     client.push_component("acme/scorer", Some("1.0.0"), component()).await.unwrap();
     client.push_model("acme/iris", Some("1"), "iris.onnx", "weights".into()).await.unwrap();
     client.push_model("acme/iris", Some("2"), "iris.onnx", "other weights".into()).await.unwrap();
-    let recipe = |model: &str, rate: &str| Recipe {
+    let recipe = |model: &str, rate: &str| ReleaseSpec {
         components: vec![reference("acme/scorer:1.0.0")],
         models: [("iris".to_owned(), reference(&format!("acme/iris:{model}")))].into(),
         pipeline: Some("[pipeline]".to_owned()),
@@ -91,7 +94,7 @@ async fn a_release_pins_and_says_what_changed() {
     );
     assert_eq!(client.verify_release(&reference("releases/iris:1.0.0")).await.unwrap().0, 10);
     assert_eq!(client.release(&reference("acme/iris:1")).await.unwrap_err().kind(), Kind::Invalid);
-    let wrong = Recipe { components: vec![reference("acme/iris:1")], ..Recipe::default() };
+    let wrong = ReleaseSpec { components: vec![reference("acme/iris:1")], ..ReleaseSpec::default() };
     assert_eq!(
         client.create_release(&reference("releases/x:1"), &wrong).await.unwrap_err().kind(),
         Kind::Invalid
@@ -106,12 +109,12 @@ async fn signatures_lie_beside_what_they_are_about() {
     let (key, other) = (PrivateKey::generate(), PrivateKey::generate());
     let error = client.signatures("a", &subject, &[key.public()]).await.unwrap_err();
     assert!(error.kind() == Kind::Denied && error.chain().contains("is not signed"), "{error:?}");
-    let bundle = sign(&key, "a", &subject, SIGNED, json!({})).unwrap();
+    let bundle = sign(&key, "a", &subject, SIGNATURE_PREDICATE, json!({})).unwrap();
     let attached = client.attach("a", &subject, bundle.clone()).await.unwrap();
     let good = client.signatures("a", &subject, &[other.public(), key.public()]).await.unwrap();
     assert_eq!(
         (good.len(), good[0].signature, good[0].predicate_type.as_str()),
-        (1, attached.signature, SIGNED)
+        (1, attached.signature, SIGNATURE_PREDICATE)
     );
     let error = client.signatures("a", &subject, &[other.public()]).await.unwrap_err();
     assert!(error.chain().contains("none of the keys"), "{error:?}");
@@ -140,9 +143,9 @@ async fn a_list_of_files_is_a_signature_of_what_holds_them() {
     let pushed = client.push_dataset("models/x", Some("1"), dir.path(), None).await.unwrap().pushed.digest;
     let bundle = client.sign_files("models/x", &pushed, &key).await.unwrap();
     let attached = client.attach("models/x", &pushed, bundle.clone()).await.unwrap();
-    assert_eq!(attached.predicate_type, LISTED);
+    assert_eq!(attached.predicate_type, FILE_LIST_PREDICATE);
     let good = client.signatures("models/x", &pushed, &[key.public()]).await.unwrap();
-    assert_eq!((good.len(), good[0].predicate_type.as_str()), (1, LISTED));
+    assert_eq!((good.len(), good[0].predicate_type.as_str()), (1, FILE_LIST_PREDICATE));
     // The same files elsewhere are signed by it too, others are not.
     let again = client.push_dataset("copies/x", None, dir.path(), None).await.unwrap().pushed.digest;
     client.attach("copies/x", &again, bundle.clone()).await.unwrap();
@@ -152,8 +155,13 @@ async fn a_list_of_files_is_a_signature_of_what_holds_them() {
     assert!(error.kind() == Kind::Denied && error.chain().contains("another 'config.json'"), "{error:?}");
     // A policy may ask for it.
     let keys = vec![key.public().to_pem().unwrap()];
-    let require = vec![Requirement { predicate: LISTED.to_owned(), keys, threshold: 1, max_age: None }];
-    let policy = Policy { repository: "models/*".to_owned(), require };
+    let require = vec![PolicyRequirement {
+        predicate: FILE_LIST_PREDICATE.to_owned(),
+        keys,
+        threshold: 1,
+        max_age: None,
+    }];
+    let policy = SignaturePolicy { repository: "models/*".to_owned(), require };
     world.registry.set_policy(&policy, "local").await.unwrap();
     world.registry.check_policy("models/x", &pushed).await.unwrap();
     assert!(world.registry.check_policy("models/x", &other).await.is_err());

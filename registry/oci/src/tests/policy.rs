@@ -1,19 +1,19 @@
-//! Who must vouch before a tag names something, and before it is deployed.
+//! Attestations that are required before a manifest is tagged or deployed.
 
 use super::*;
-use crate::{Policy, PrivateKey, Requirement, SIGNED, sign};
+use crate::{PolicyRequirement, PrivateKey, SIGNATURE_PREDICATE, SignaturePolicy, sign};
 use eyot_core::{Clock as _, Period, SystemClock, Timestamp};
 use std::time::Duration;
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
-fn requirement(predicate: &str, keys: &[&PrivateKey], threshold: usize) -> Requirement {
+fn requirement(predicate: &str, keys: &[&PrivateKey], threshold: usize) -> PolicyRequirement {
     let keys = keys.iter().map(|key| key.public().to_pem().unwrap()).collect();
-    Requirement { predicate: predicate.to_owned(), keys, threshold, max_age: None }
+    PolicyRequirement { predicate: predicate.to_owned(), keys, threshold, max_age: None }
 }
 
-async fn demand(world: &World, require: Vec<Requirement>) {
-    let policy = Policy { repository: "acme/*".to_owned(), require };
+async fn demand(world: &World, require: Vec<PolicyRequirement>) {
+    let policy = SignaturePolicy { repository: "acme/*".to_owned(), require };
     world.registry.set_policy(&policy, "local").await.unwrap();
 }
 
@@ -23,11 +23,15 @@ async fn say(world: &World, key: &PrivateKey, subject: &Digest, predicate: &str,
 }
 
 #[tokio::test]
-async fn a_tag_names_only_what_enough_keys_vouch_for() {
+async fn a_tag_names_only_what_enough_keys_attest() {
     let world = World::new().await;
     let [a, b, c, other] = std::array::from_fn(|_| PrivateKey::generate());
     let before = world.image("acme/x", "old", "old layer", json!({})).await;
-    demand(&world, vec![requirement(SIGNED, &[&a, &b, &c], 2), requirement(PROVENANCE, &[&c], 1)]).await;
+    demand(
+        &world,
+        vec![requirement(SIGNATURE_PREDICATE, &[&a, &b, &c], 2), requirement(PROVENANCE, &[&c], 1)],
+    )
+    .await;
     let manifest = world.manifest("acme/x", "layer", json!({})).await;
     let digest = Digest::of(&manifest);
     let tagged = || world.put("acme/x", "new", &manifest);
@@ -45,13 +49,13 @@ async fn a_tag_names_only_what_enough_keys_vouch_for() {
         201,
         "by digest it comes in"
     );
-    say(&world, &a, &digest, SIGNED, json!({})).await;
+    say(&world, &a, &digest, SIGNATURE_PREDICATE, json!({})).await;
     // Twice by one key is one key; a stranger's is none; of something else is none.
-    say(&world, &a, &digest, SIGNED, json!({ "again": true })).await;
-    say(&world, &other, &digest, SIGNED, json!({})).await;
-    say(&world, &b, &before, SIGNED, json!({})).await;
+    say(&world, &a, &digest, SIGNATURE_PREDICATE, json!({ "again": true })).await;
+    say(&world, &other, &digest, SIGNATURE_PREDICATE, json!({})).await;
+    say(&world, &b, &before, SIGNATURE_PREDICATE, json!({})).await;
     refused(tagged().await, "1 did");
-    say(&world, &b, &digest, SIGNED, json!({})).await;
+    say(&world, &b, &digest, SIGNATURE_PREDICATE, json!({})).await;
     refused(tagged().await, PROVENANCE);
     say(&world, &c, &digest, PROVENANCE, json!({})).await;
     assert_eq!(tagged().await.status, 201);
@@ -71,16 +75,18 @@ async fn a_tag_names_only_what_enough_keys_vouch_for() {
 async fn a_statement_may_be_too_old() {
     let world = World::new().await;
     let key = PrivateKey::generate();
-    let wanted =
-        Requirement { max_age: Some(Period(Duration::from_secs(3600))), ..requirement(SIGNED, &[&key], 1) };
+    let wanted = PolicyRequirement {
+        max_age: Some(Period(Duration::from_secs(3600))),
+        ..requirement(SIGNATURE_PREDICATE, &[&key], 1)
+    };
     let digest = world.image("acme/x", "", "layer", json!({})).await;
     demand(&world, vec![wanted]).await;
     let at = |seconds: i64| Timestamp(SystemClock.now().0 + seconds * 1000).to_rfc3339();
-    say(&world, &key, &digest, SIGNED, json!({ "signedAt": at(-7200) })).await;
+    say(&world, &key, &digest, SIGNATURE_PREDICATE, json!({ "signedAt": at(-7200) })).await;
     let error = world.registry.check_policy("acme/x", &digest).await.unwrap_err();
     assert!(error.chain().contains("and 1 older than 1h"), "{error:?}");
     // That it was signed tomorrow makes it no younger than its arrival.
-    say(&world, &key, &digest, SIGNED, json!({ "signedAt": at(86_400) })).await;
+    say(&world, &key, &digest, SIGNATURE_PREDICATE, json!({ "signedAt": at(86_400) })).await;
     world.registry.check_policy("acme/x", &digest).await.unwrap();
     let query = "UPDATE manifests SET created_at = created_at - 7200000 WHERE subject IS NOT NULL";
     sqlx::query(query).execute(world.registry.0.db.pool()).await.unwrap();
@@ -91,16 +97,16 @@ async fn a_statement_may_be_too_old() {
 async fn policies_that_cannot_be_met_or_ask_for_nothing_are_refused() {
     let world = World::new().await;
     let key = PrivateKey::generate();
-    let good = requirement(SIGNED, &[&key], 1);
+    let good = requirement(SIGNATURE_PREDICATE, &[&key], 1);
     for (repository, require) in [
         ("", vec![good.clone()]),
         ("a", vec![]),
-        ("a", vec![Requirement { threshold: 0, ..good.clone() }]),
-        ("a", vec![Requirement { threshold: 2, ..good.clone() }]),
-        ("a", vec![Requirement { threshold: 2, ..requirement(SIGNED, &[&key, &key], 2) }]),
-        ("a", vec![Requirement { keys: vec!["nonsense".to_owned()], ..good }]),
+        ("a", vec![PolicyRequirement { threshold: 0, ..good.clone() }]),
+        ("a", vec![PolicyRequirement { threshold: 2, ..good.clone() }]),
+        ("a", vec![PolicyRequirement { threshold: 2, ..requirement(SIGNATURE_PREDICATE, &[&key, &key], 2) }]),
+        ("a", vec![PolicyRequirement { keys: vec!["nonsense".to_owned()], ..good }]),
     ] {
-        let policy = Policy { repository: repository.to_owned(), require };
+        let policy = SignaturePolicy { repository: repository.to_owned(), require };
         assert_eq!(
             world.registry.set_policy(&policy, "local").await.unwrap_err().kind(),
             Kind::Invalid,

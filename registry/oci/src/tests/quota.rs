@@ -1,7 +1,7 @@
 //! How much a project may hold.
 
 use super::*;
-use crate::Mode;
+use crate::CollectionMode;
 use eyot_core::config::Quota;
 use eyot_core::{ByteCount, Period};
 use std::time::Duration;
@@ -53,7 +53,7 @@ async fn a_project_takes_in_no_more_than_it_may() {
     while crate::registry::now() <= start + 1 {
         tokio::task::yield_now().await;
     }
-    world.registry.collect(Mode::Remove).await.unwrap();
+    world.registry.collect(CollectionMode::Remove).await.unwrap();
     assert_eq!(used(&world).await, 0);
     world.image("acme/b", "t", &large, json!({})).await;
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use axum::body::Body;
 use eyot_core::{Error, Result, ResultExt};
-use eyot_oci::{Transport, Trust};
+use eyot_oci::{ServerTrust, Transport};
 use http::{Method, Request, header};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
@@ -228,7 +228,7 @@ async fn ask(request: &HttpRequest, below: &str, bench: &mut TestBench<'_>) -> R
         (Some(json), _) => json.to_string(),
         (None, body) => body.clone().unwrap_or_default(),
     };
-    let transport = Transport::connect(bench.server().await?.gateway(), &Trust::System)?;
+    let transport = Transport::connect(bench.server().await?.gateway(), &ServerTrust::System)?;
     let response = transport.send(built.body(Body::from(body)).map_err(invalid)?).await?;
     let status = response.status().as_u16();
     let text =

@@ -1,6 +1,6 @@
 //! The `oci-client` crate, which Spin and wkg stand on, pushes an image, pulls it back and lists it. Takes
 //! the registry's address. With a secret in REGISTRY_SECRET it speaks TLS, to a registry that the
-//! authority in REGISTRY_CA vouches for, and shows the secret: by Basic to get a token for it, and as a
+//! authority in REGISTRY_CA has certified, and shows the secret: by Basic to get a token for it, and as a
 //! token itself. Exits non-zero, with a reason, on failure.
 
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! Errors as the distribution specification writes them: `{"errors": [{"code", "message", "detail"}]}`.
+//! Responses of the distribution API: errors as `{"errors": [{"code", "message", "detail"}]}`, bodies, links.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -7,40 +7,40 @@ use eyot_core::{Error, Kind};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-/// The header with the digest of what is answered or was taken.
+/// The header with the digest of the content that is sent or was received.
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Problems {
-    errors: Vec<Problem>,
+struct ErrorDocument {
+    errors: Vec<ErrorEntry>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Problem {
+struct ErrorEntry {
     code: String,
     message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    detail: Option<Detail>,
+    detail: Option<ErrorDetail>,
 }
 
-/// What Eyot's own client reads; others show it.
+/// Read by Eyot's own client; others show it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Detail {
+struct ErrorDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kind: Option<Kind>,
 }
 
-/// An error on its way out, under a code of the specification.
-pub(crate) struct Refusal {
+/// An error that is sent, with its code of the specification.
+pub(crate) struct ErrorResponse {
     code: &'static str,
     status: Option<StatusCode>,
     headers: Vec<(HeaderName, HeaderValue)>,
     error: Error,
 }
 
-impl Refusal {
+impl ErrorResponse {
     /// With the status of the error's kind.
     pub(crate) fn new(code: &'static str, error: Error) -> Self {
         Self { code, status: None, headers: Vec::new(), error }
@@ -52,7 +52,7 @@ impl Refusal {
         self
     }
 
-    /// The error itself, for those who answer in other words.
+    /// The error itself, for other APIs' responses.
     pub(crate) fn into_error(self) -> Error {
         self.error
     }
@@ -62,8 +62,8 @@ impl Refusal {
         self.error.kind() == Kind::Invalid
     }
 
-    /// Whether the client, or the way to it, is at fault: what it sent before is good.
-    pub(crate) fn is_clients(&self) -> bool {
+    /// Whether the client, or the connection to it, is at fault: what it sent before is valid.
+    pub(crate) fn is_client_fault(&self) -> bool {
         matches!(self.error.kind(), Kind::Invalid | Kind::Unavailable | Kind::Timeout)
     }
 
@@ -75,8 +75,8 @@ impl Refusal {
     }
 }
 
-/// For errors that are nobody's request's fault.
-impl From<Error> for Refusal {
+/// With the code of the error's kind.
+impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
             Kind::Denied | Kind::Conflict | Kind::Full => "DENIED",
@@ -91,7 +91,7 @@ impl From<Error> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let Self { code, status, headers, error } = self;
         let mut headers = HeaderMap::from_iter(headers);
@@ -103,14 +103,15 @@ impl IntoResponse for Refusal {
         if error.kind() == Kind::Exhausted {
             headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
         }
-        let detail = Detail { hint: error.hint_text().map(str::to_owned), kind: Some(error.kind()) };
-        let problem = Problem { code: code.to_owned(), message: error.chain(), detail: Some(detail) };
-        (status.unwrap_or(of_kind), headers, axum::Json(Problems { errors: vec![problem] })).into_response()
+        let detail = ErrorDetail { hint: error.hint_text().map(str::to_owned), kind: Some(error.kind()) };
+        let problem = ErrorEntry { code: code.to_owned(), message: error.chain(), detail: Some(detail) };
+        (status.unwrap_or(of_kind), headers, axum::Json(ErrorDocument { errors: vec![problem] }))
+            .into_response()
     }
 }
 
-/// The error that a registry answered with.
-pub(crate) fn read(status: StatusCode, body: &Bytes) -> Error {
+/// Parses the error response of a registry.
+pub(crate) fn read_error(status: StatusCode, body: &Bytes) -> Error {
     let kind_of_status = match status.as_u16() {
         401 | 403 => Kind::Denied,
         404 => Kind::NotFound,
@@ -119,12 +120,13 @@ pub(crate) fn read(status: StatusCode, body: &Bytes) -> Error {
         400..500 => Kind::Invalid,
         _ => Kind::Unavailable,
     };
-    let problem =
-        serde_json::from_slice::<Problems>(body).ok().and_then(|problems| problems.errors.into_iter().next());
+    let problem = serde_json::from_slice::<ErrorDocument>(body)
+        .ok()
+        .and_then(|problems| problems.errors.into_iter().next());
     let Some(problem) = problem else {
         return Error::new(kind_of_status, format!("the registry answered {status}"));
     };
-    let detail = problem.detail.unwrap_or(Detail { hint: None, kind: None });
+    let detail = problem.detail.unwrap_or(ErrorDetail { hint: None, kind: None });
     let error = Error::new(detail.kind.unwrap_or(kind_of_status), problem.message);
     match detail.hint {
         Some(hint) => error.hint(hint),
@@ -132,8 +134,8 @@ pub(crate) fn read(status: StatusCode, body: &Bytes) -> Error {
     }
 }
 
-/// A whole body of at most `limit` bytes.
-pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes, Error> {
+/// Reads a whole body of at most `limit` bytes.
+pub(crate) async fn read_body(body: Body, limit: usize) -> Result<Bytes, Error> {
     use http_body_util::BodyExt as _;
     match http_body_util::Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
@@ -152,7 +154,7 @@ pub(crate) fn stale_warning(error: &Error) -> String {
 }
 
 /// The path of the next page; only the path, whatever host a registry writes before it.
-pub(crate) fn next_page(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn next_page_path(headers: &HeaderMap) -> Option<String> {
     let link = headers.get(header::LINK)?.to_str().ok()?;
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     let uri: http::Uri = target.parse().ok().filter(|_| rest.contains("next"))?;

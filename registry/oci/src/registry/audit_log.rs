@@ -6,8 +6,8 @@ use sqlx::sqlite::SqliteRow;
 
 use super::{Registry, now};
 
-/// What happened, on its way into the log.
-pub(super) struct Entry<'a> {
+/// An entry that is to be appended to the audit log.
+pub(super) struct NewLogEntry<'a> {
     pub(super) actor: &'a str,
     pub(super) action: &'a str,
     pub(super) repository: &'a str,
@@ -15,7 +15,7 @@ pub(super) struct Entry<'a> {
     pub(super) digest: &'a str,
 }
 
-/// An entry of the registry's log.
+/// An entry of the registry's audit log, a hash chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogEntry {
@@ -71,8 +71,9 @@ impl LogEntry {
     }
 }
 
-/// Adds an entry in the transaction that makes it true. Writers take turns, so the chain has no forks.
-pub(super) async fn record(tx: &mut Transaction, entry: Entry<'_>) -> Result<()> {
+/// Appends an entry in the transaction that makes it true. Transactions that write are serialized, so the chain has no
+/// forks.
+pub(super) async fn record(tx: &mut Transaction, entry: NewLogEntry<'_>) -> Result<()> {
     let last = sqlx::query("SELECT id, hash FROM registry_log ORDER BY id DESC LIMIT 1");
     let last = last.fetch_optional(&mut **tx).await.map_err(fail)?;
     let (id, previous) = match last {

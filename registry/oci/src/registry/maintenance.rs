@@ -3,25 +3,25 @@ use std::time::{Duration, Instant};
 use eyot_core::Result;
 use tokio_util::sync::CancellationToken;
 
-use super::{Mode, Registry, milliseconds, now};
+use super::{CollectionMode, Registry, milliseconds, now};
 
-/// How often uploads are looked at for those that nobody goes on with.
-const UPLOADS_EVERY: Duration = Duration::from_secs(60);
+/// How often abandoned uploads are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 /// The least time between two writings of the layout's index.
-const PAUSE: Duration = Duration::from_millis(100);
+const MIN_INDEX_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Registry {
-    /// What a server does beside answering: writes the layout's index, ends forgotten uploads, collects
-    /// and scrubs as the configuration says. Ends soon after `stop` is cancelled, with the index written.
+    /// A server's background work: writes the layout's index, expires abandoned uploads, collects garbage and scrubs as
+    /// configured. Ends soon after `stop` is cancelled, with the index written.
     pub async fn maintain(&self, stop: CancellationToken) {
         let config = &self.0.settings.config;
         tokio::join!(
             self.keep_index(&stop),
-            every(UPLOADS_EVERY, &stop, "ending forgotten uploads", || async {
+            every(EXPIRY_INTERVAL, &stop, "ending forgotten uploads", || async {
                 self.expire_uploads().await.map(drop)
             }),
             every(config.collect_every.0, &stop, "collecting garbage", || async {
-                let collection = self.collect(Mode::Remove).await?;
+                let collection = self.collect(CollectionMode::Remove).await?;
                 tracing::info!(blobs = collection.blobs, bytes = collection.bytes, "garbage was collected");
                 Ok(())
             }),
@@ -51,14 +51,14 @@ impl Registry {
                 return;
             }
             // With many tags a writing takes long: no more than a tenth of the time goes into it.
-            let pause = PAUSE.max(started.elapsed() * 9);
+            let pause = MIN_INDEX_INTERVAL.max(started.elapsed() * 9);
             let _ = tokio::time::timeout(pause, stop.cancelled()).await;
         }
     }
 }
 
-/// Works again and again, with `period` between; never for a period of zero. A failure is logged: the
-/// next time may be better, and requests are answered either way.
+/// Runs work periodically; never for a period of zero. A failure is logged: the next run may succeed, and requests are
+/// answered either way.
 async fn every<F: Future<Output = Result<()>>>(
     period: Duration,
     stop: &CancellationToken,

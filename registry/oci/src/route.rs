@@ -1,4 +1,4 @@
-//! What a path under `/v2/` names. Names contain slashes, so the end of the path decides.
+//! The routes under `/v2/`. Names of repositories contain slashes, so the end of the path decides.
 
 use std::borrow::Cow;
 
@@ -7,28 +7,28 @@ use eyot_store::{ContentDigest, UploadId};
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 
-use crate::answer::Refusal;
+use crate::response::ErrorResponse;
 
-/// A repository and what in it; or the whole registry.
+/// A parsed path: a repository and what in it, or the whole registry.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum RegistryRoute {
     Catalog,
     Blob(String, ContentDigest),
     Uploads(String),
     Upload(String, UploadId),
-    Manifest(String, Target),
+    Manifest(String, ManifestRef),
     Tags(String),
     Referrers(String, ContentDigest),
 }
 
-/// Which manifest of a repository.
+/// A manifest of a repository, by tag or digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum ManifestRef {
     Tag(String),
     Digest(ContentDigest),
 }
 
-impl std::fmt::Display for Target {
+impl std::fmt::Display for ManifestRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tag(tag) => f.write_str(tag),
@@ -37,9 +37,9 @@ impl std::fmt::Display for Target {
     }
 }
 
-impl Place {
+impl RegistryRoute {
     /// Parses what follows `/v2/`. Clients may escape what need not be, as in `sha256%3A`.
-    pub(crate) fn parse(path: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(path: &str) -> Result<Self, ErrorResponse> {
         let path = &path.split('/').map(decoded).collect::<Vec<_>>().join("/");
         if path == "_catalog" {
             return Ok(Self::Catalog);
@@ -54,7 +54,7 @@ impl Place {
                 return name(repository).map(Self::Uploads);
             }
             let repository = name(repository)?;
-            let id = last.parse().map_err(|error| Refusal::new("BLOB_UPLOAD_UNKNOWN", error))?;
+            let id = last.parse().map_err(|error| ErrorResponse::new("BLOB_UPLOAD_UNKNOWN", error))?;
             return Ok(Self::Upload(repository, id));
         }
         if let Some(repository) = rest.strip_suffix("/blobs") {
@@ -69,10 +69,10 @@ impl Place {
         if let Some(repository) = rest.strip_suffix("/manifests") {
             let repository = name(repository)?;
             if last.contains(':') {
-                return Ok(Self::Manifest(repository, Target::Digest(digest(last)?)));
+                return Ok(Self::Manifest(repository, ManifestRef::Digest(digest(last)?)));
             }
-            Reference::check_tag(last).map_err(|error| Refusal::new("MANIFEST_INVALID", error))?;
-            return Ok(Self::Manifest(repository, Target::Tag(last.to_owned())));
+            Reference::check_tag(last).map_err(|error| ErrorResponse::new("MANIFEST_INVALID", error))?;
+            return Ok(Self::Manifest(repository, ManifestRef::Tag(last.to_owned())));
         }
         Err(unknown(path))
     }
@@ -91,27 +91,26 @@ impl Place {
     }
 }
 
-/// A segment without its escapes, once. One that would be no segment then, or no text, stays as it is: as
-/// such it is no name of anything.
+/// Decodes a segment once. One that would be no segment then, or no text, stays as it is: nothing has such a name.
 fn decoded(segment: &str) -> String {
     let text = percent_decode_str(segment).decode_utf8().ok().filter(|text| !text.contains('/'));
     text.map_or_else(|| segment.to_owned(), Cow::into_owned)
 }
 
-fn unknown(path: &str) -> Refusal {
+fn unknown(path: &str) -> ErrorResponse {
     let shown: String = path.chars().take(80).collect();
-    Refusal::new("UNSUPPORTED", Error::not_found(format!("there is no route /v2/{shown}")))
+    ErrorResponse::new("UNSUPPORTED", Error::not_found(format!("there is no route /v2/{shown}")))
 }
 
-/// What is no name cannot be the name of anything that is here: the specification wants 404.
-fn name(repository: &str) -> Result<String, Refusal> {
+/// Nothing can have an invalid name: the specification wants 404.
+fn name(repository: &str) -> Result<String, ErrorResponse> {
     let checked = Reference::check_repository(repository);
-    checked.map_err(|error| Refusal::new("NAME_INVALID", error).status(StatusCode::NOT_FOUND))?;
+    checked.map_err(|error| ErrorResponse::new("NAME_INVALID", error).status(StatusCode::NOT_FOUND))?;
     Ok(repository.to_owned())
 }
 
-fn digest(text: &str) -> Result<ContentDigest, Refusal> {
-    text.parse().map_err(|error| Refusal::new("DIGEST_INVALID", error))
+fn digest(text: &str) -> Result<ContentDigest, ErrorResponse> {
+    text.parse().map_err(|error| ErrorResponse::new("DIGEST_INVALID", error))
 }
 
 #[cfg(test)]
@@ -120,22 +119,28 @@ mod tests {
 
     #[test]
     fn repositories_may_have_parts_that_are_words_of_the_protocol() {
-        let of = |path: &str| Place::parse(path).ok();
+        let of = |path: &str| RegistryRoute::parse(path).ok();
         let tag = |repository: &str, tag: &str| {
-            Some(Place::Manifest(repository.to_owned(), Target::Tag(tag.to_owned())))
+            Some(RegistryRoute::Manifest(repository.to_owned(), ManifestRef::Tag(tag.to_owned())))
         };
         assert_eq!(of("a/manifests/manifests/blobs"), tag("a/manifests", "blobs"));
         assert_eq!(of("a/tags/list/manifests/list"), tag("a/tags/list", "list"));
-        assert_eq!(of("a/blobs/uploads/blobs/uploads/"), Some(Place::Uploads("a/blobs/uploads".to_owned())));
+        assert_eq!(
+            of("a/blobs/uploads/blobs/uploads/"),
+            Some(RegistryRoute::Uploads("a/blobs/uploads".to_owned()))
+        );
         assert_eq!(of("%61/manifests/v1%2e0"), tag("a", "v1.0"));
         let digest = eyot_core::Digest::of("x");
         let escaped = digest.to_string().replace(':', "%3A");
-        assert_eq!(of(&format!("a/blobs/{escaped}")), Some(Place::Blob("a".to_owned(), digest.into())));
+        assert_eq!(
+            of(&format!("a/blobs/{escaped}")),
+            Some(RegistryRoute::Blob("a".to_owned(), digest.into()))
+        );
         for no_name in
             ["a%2Fb/manifests/t", "a/manifests/%2531", "a/manifests/%", "%ff/manifests/t", "a/manifests/%+1"]
         {
             assert_eq!(of(no_name), None, "{no_name}");
         }
-        assert_eq!(of("a/blobs/uploads"), Some(Place::Uploads("a".to_owned())));
+        assert_eq!(of("a/blobs/uploads"), Some(RegistryRoute::Uploads("a".to_owned())));
     }
 }

@@ -1,4 +1,4 @@
-//! What the registry finds out from the bytes themselves before it takes a manifest in.
+//! Content checks before a manifest is admitted: what its blobs' own bytes say.
 
 use std::io::Read;
 
@@ -10,10 +10,10 @@ use eyot_store::{BlobStore, ContentDigest};
 use super::Registry;
 use crate::component_config::check_config;
 use crate::manifest::{Descriptor, Manifest};
-use crate::unpack::{self, Packing};
+use crate::unpack::{self, ArchiveFormat};
 
-/// A config that is larger says nothing of a component.
-const CONFIG: u64 = 1 << 20;
+/// The largest config of a component that is read.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 impl Registry {
     /// Compares what a component's config says with what its bytes say.
@@ -24,7 +24,7 @@ impl Registry {
         let read = tokio::task::spawn_blocking(move || WasmContent::read(&wasm)).await;
         let read = read.map_err(|error| Error::internal("reading a component ended early").because(error))?;
         let WasmContent::Component(names) = read? else { return Ok(()) };
-        let Some(config) = manifest.config.as_ref().filter(|config| config.size <= CONFIG) else {
+        let Some(config) = manifest.config.as_ref().filter(|config| config.size <= MAX_CONFIG_BYTES) else {
             return Ok(());
         };
         match self.whole(&config.digest).await? {
@@ -43,17 +43,17 @@ impl Registry {
         }
     }
 
-    /// Takes the model out of an archive, as a blob of its own: what serves it maps it. None when there
-    /// is no model in it that could be served.
+    /// Unpacks the model of an archive as a blob of its own, which back ends map into memory. None when there is no
+    /// model in it that could be served.
     ///
-    /// Fails with `Full` when the repository has no room for it.
+    /// Fails with `Full` when that exceeds the repository's quota.
     pub(super) async fn unpack(
         &self,
         repository: &str,
         layer: &Descriptor,
-        packing: Packing,
+        packing: ArchiveFormat,
     ) -> Result<Option<(Digest, u64)>> {
-        let room = self.room(repository).await?.unwrap_or(u64::MAX);
+        let room = self.available_bytes(repository).await?.unwrap_or(u64::MAX);
         let Some(digest) = self.sha256_of(&layer.digest).await? else { return Ok(None) };
         let Some(length) = self.0.store.size(&digest).await? else { return Ok(None) };
         let archive = open(&*self.0.store, &digest).await?;
@@ -66,7 +66,7 @@ impl Registry {
         });
         while let Some(piece) = pieces.recv().await {
             if writer.written() + piece.len() as u64 > room {
-                return Err(self.no_room(repository));
+                return Err(self.quota_exceeded(repository));
             }
             writer.write(piece).await?;
         }

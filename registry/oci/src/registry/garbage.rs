@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 
+use super::audit_log::{NewLogEntry, record};
 use super::blobs::is_known;
-use super::log::{Entry, record};
 use super::{Registry, milliseconds, now};
 use crate::glob;
 
-/// Whether a collection removes things or only says what it would remove.
+/// Whether a garbage collection removes things or only reports what it would remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mode {
+pub enum CollectionMode {
     Remove,
     DryRun,
 }
 
-/// What a collection removed, or would remove.
+/// What a garbage collection removed, or would remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Collection {
+pub struct CollectionReport {
     pub dry_run: bool,
-    /// Names and manifests, by the rules of retention.
-    pub retired: Vec<Removed>,
+    /// Tags and manifests, by the retention rules.
+    pub retired: Vec<RetiredEntry>,
     pub blobs: u64,
     /// The blobs' bytes.
     pub bytes: u64,
@@ -33,18 +33,18 @@ pub struct Collection {
     pub uploads: u64,
 }
 
-/// A tag, or a manifest without one, that a rule of retention removed.
+/// A tag, or an untagged manifest, that a retention rule removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
+pub struct RetiredEntry {
     pub repository: String,
     pub tag: Option<String>,
     pub digest: Digest,
     pub rule: String,
 }
 
-/// What hashing blobs again found.
+/// What a scrub, which hashes blobs again, found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scrub {
+pub struct ScrubReport {
     pub checked: u64,
     pub bytes: u64,
     /// Blobs whose bytes are not what their digest says; they lie in `quarantine/` now.
@@ -52,26 +52,27 @@ pub struct Scrub {
 }
 
 /// Blobs a transaction: pushes wait for no more than that.
-const BATCH: u32 = 64;
+const BATCH_BLOB_COUNT: u32 = 64;
 
 impl Registry {
     /// Removes what the rules of retention say, blobs that nothing uses and whose lease has ended, and
     /// uploads that nobody goes on with; pushes and pulls go on meanwhile. What a manifest uses, and
     /// what somebody pins in the store, stays.
-    pub async fn collect(&self, mode: Mode) -> Result<Collection> {
-        let mut collection = Collection { dry_run: mode == Mode::DryRun, ..Collection::default() };
+    pub async fn collect(&self, mode: CollectionMode) -> Result<CollectionReport> {
+        let mut collection =
+            CollectionReport { dry_run: mode == CollectionMode::DryRun, ..CollectionReport::default() };
         self.retire(mode, &mut collection).await?;
         match mode {
-            Mode::Remove => {
+            CollectionMode::Remove => {
                 self.prune_links().await?;
                 let mut after = String::new();
                 while let Some(last) = self.collect_batch(&after, &mut collection).await? {
                     after = last;
                 }
-                self.collect_strays(&mut collection).await?;
+                self.collect_orphans(&mut collection).await?;
                 collection.uploads = self.expire_uploads().await?;
             }
-            Mode::DryRun => self.count_collectable(&mut collection).await?,
+            CollectionMode::DryRun => self.count_collectable(&mut collection).await?,
         }
         Ok(collection)
     }
@@ -97,7 +98,7 @@ impl Registry {
     ///
     /// Files are removed inside of the transaction: every push takes its lease in one too, so it either
     /// comes before, and is seen here, or after, and finds the blob gone.
-    async fn collect_batch(&self, after: &str, collection: &mut Collection) -> Result<Option<String>> {
+    async fn collect_batch(&self, after: &str, collection: &mut CollectionReport) -> Result<Option<String>> {
         let mut tx = self.0.db.begin().await?;
         let candidates = candidates(&mut tx, after).await?;
         self.forget_blobs(&mut tx);
@@ -111,24 +112,24 @@ impl Registry {
             {
                 sqlx::query(query).bind(digest.to_string()).execute(&mut *tx).await.map_err(fail)?;
             }
-            record(&mut tx, collected(&digest.to_string())).await?;
+            record(&mut tx, collection_entry(&digest.to_string())).await?;
             (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
         }
         tx.commit().await?;
         Ok(candidates.last().map(ToString::to_string))
     }
 
-    /// Removes blobs of which nothing is written down: a process was killed, or a request given up, between
-    /// the storing and the writing.
-    async fn collect_strays(&self, collection: &mut Collection) -> Result<()> {
-        for strays in self.strays().await?.chunks(BATCH as usize) {
+    /// Removes orphaned blobs, which have no row: a process was killed, or a request given up, between storing the blob
+    /// and recording it.
+    async fn collect_orphans(&self, collection: &mut CollectionReport) -> Result<()> {
+        for orphans in self.orphans().await?.chunks(BATCH_BLOB_COUNT as usize) {
             let mut tx = self.0.db.begin().await?;
-            for digest in strays {
+            for digest in orphans {
                 let size = self.0.store.size(digest).await?;
                 // It may have come again since the look.
                 let (Some(size), false) = (size, is_known(&mut tx, digest).await?) else { continue };
                 if self.remove_blob(digest).await? {
-                    record(&mut tx, collected(&digest.to_string())).await?;
+                    record(&mut tx, collection_entry(&digest.to_string())).await?;
                     (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
                 }
             }
@@ -137,11 +138,11 @@ impl Registry {
         Ok(())
     }
 
-    /// Blobs that were written longer ago than a lease lasts and of which nothing is written down. Whoever
-    /// writes one and works on without writing that down, as steps do, pins or holds it.
-    async fn strays(&self) -> Result<Vec<Digest>> {
+    /// Blobs without a row that were written longer ago than a lease lasts. Whoever stores a blob without a row and goes
+    /// on using it, as steps do, pins or holds it.
+    async fn orphans(&self) -> Result<Vec<Digest>> {
         let mut old = self.0.store.older_than(self.0.settings.config.lease.0).await?.into_iter().peekable();
-        let (mut strays, mut after) = (Vec::new(), String::new());
+        let (mut orphans, mut after) = (Vec::new(), String::new());
         loop {
             let rows = sqlx::query("SELECT digest FROM blobs WHERE digest > ? ORDER BY digest LIMIT 10000");
             let rows = rows.bind(&after).fetch_all(self.0.db.pool()).await.map_err(fail)?;
@@ -150,15 +151,15 @@ impl Registry {
             let last = known.last().copied();
             while let Some(digest) = old.next_if(|digest| last.is_none_or(|last| *digest <= last)) {
                 if known.binary_search(&digest).is_err() {
-                    strays.push(digest);
+                    orphans.push(digest);
                 }
             }
-            let Some(last) = last else { return Ok(strays) };
+            let Some(last) = last else { return Ok(orphans) };
             after = last.to_string();
         }
     }
 
-    /// `false` when somebody outside of the registry pins it, or works with it.
+    /// `false` when something outside of the registry pins or holds it.
     pub(super) async fn remove_blob(&self, digest: &Digest) -> Result<bool> {
         for owner in self.0.store.pins(digest).await?.iter().filter(|owner| owner.starts_with("manifest/")) {
             // Before uses were counted, manifests pinned their blobs.
@@ -171,7 +172,7 @@ impl Registry {
         }
     }
 
-    async fn count_collectable(&self, collection: &mut Collection) -> Result<()> {
+    async fn count_collectable(&self, collection: &mut CollectionReport) -> Result<()> {
         let rows = sqlx::query(
             "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND NOT EXISTS (SELECT 1 FROM uploads u \
              JOIN repository_blobs r ON r.repository = u.repository WHERE r.digest = blobs.digest)",
@@ -179,7 +180,7 @@ impl Registry {
         let rows = rows.bind(now());
         let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
         let unused = rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse());
-        for digest in unused.chain(self.strays().await?.into_iter().map(Ok)) {
+        for digest in unused.chain(self.orphans().await?.into_iter().map(Ok)) {
             let digest: Digest = digest?;
             let pins = self.0.store.pins(&digest).await?;
             if pins.iter().all(|owner| owner.starts_with("manifest/")) {
@@ -194,14 +195,14 @@ impl Registry {
         Ok(())
     }
 
-    async fn retire(&self, mode: Mode, collection: &mut Collection) -> Result<()> {
+    async fn retire(&self, mode: CollectionMode, collection: &mut CollectionReport) -> Result<()> {
         for rule in &self.0.settings.config.retention {
             let names = self.names().await?;
-            for removed in plan(rule, &names, now()) {
+            for removed in plan_retention(rule, &names, now()) {
                 if self.is_needed(&removed).await? {
                     continue;
                 }
-                if mode == Mode::Remove && !self.remove(&removed).await? {
+                if mode == CollectionMode::Remove && !self.remove(&removed).await? {
                     continue;
                 }
                 collection.retired.push(removed);
@@ -210,8 +211,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Somebody outside of the registry pins the manifest or what it is of.
-    async fn is_needed(&self, removed: &Removed) -> Result<bool> {
+    /// Whether something outside of the registry pins the manifest or its content.
+    async fn is_needed(&self, removed: &RetiredEntry) -> Result<bool> {
         if removed.tag.is_some() {
             return Ok(false);
         }
@@ -227,8 +228,8 @@ impl Registry {
         Ok(false)
     }
 
-    async fn remove(&self, removed: &Removed) -> Result<bool> {
-        let Removed { repository, tag, digest, .. } = removed;
+    async fn remove(&self, removed: &RetiredEntry) -> Result<bool> {
+        let RetiredEntry { repository, tag, digest, .. } = removed;
         let mut tx = self.0.db.begin().await?;
         let is_removed = match tag {
             Some(tag) => self.untag(&mut tx, repository, tag, "local").await?,
@@ -246,7 +247,7 @@ impl Registry {
         Ok(is_removed)
     }
 
-    async fn names(&self) -> Result<Vec<Name>> {
+    async fn names(&self) -> Result<Vec<RetentionCandidate>> {
         let rows = sqlx::query(
             "SELECT m.repository, m.digest, m.created_at, t.tag, t.updated_at, \
              EXISTS (SELECT 1 FROM manifest_children c WHERE c.repository = m.repository AND c.child = m.digest) AS is_child, \
@@ -261,7 +262,7 @@ impl Registry {
                 let tag: Option<String> = row.try_get("tag").map_err(fail)?;
                 let (created, updated): (i64, Option<i64>) =
                     (row.try_get("created_at").map_err(fail)?, row.try_get("updated_at").map_err(fail)?);
-                Ok(Name {
+                Ok(RetentionCandidate {
                     repository: row.try_get("repository").map_err(fail)?,
                     tag,
                     digest: row.try_get::<String, _>("digest").map_err(fail)?.parse()?,
@@ -273,10 +274,10 @@ impl Registry {
             .collect()
     }
 
-    /// Hashes blobs again that were not since `since`, in the order in which that was, and moves those
-    /// away that are damaged. Ends early when `stop` is cancelled.
-    pub async fn scrub(&self, since: i64, stop: &CancellationToken) -> Result<Scrub> {
-        let mut scrub = Scrub::default();
+    /// Hashes the blobs again that were not checked since `since`, the oldest check first, and quarantines damaged ones.
+    /// Ends early when `stop` is cancelled.
+    pub async fn scrub(&self, since: i64, stop: &CancellationToken) -> Result<ScrubReport> {
+        let mut scrub = ScrubReport::default();
         loop {
             let row =
                 sqlx::query("SELECT digest FROM blobs WHERE checked_at < ? ORDER BY checked_at LIMIT 1")
@@ -294,7 +295,7 @@ impl Registry {
             noted.execute(&mut *tx).await.map_err(fail)?;
             if damaged {
                 tracing::error!(%digest, "a blob is damaged and was moved to quarantine");
-                let entry = Entry {
+                let entry = NewLogEntry {
                     actor: "local",
                     action: "quarantine",
                     repository: "",
@@ -310,18 +311,19 @@ impl Registry {
     }
 }
 
-/// What the log says of a blob that was collected.
-fn collected(digest: &str) -> Entry<'_> {
-    Entry { actor: "local", action: "collect", repository: "", reference: "blob", digest }
+/// The log entry of a blob that was collected.
+fn collection_entry(digest: &str) -> NewLogEntry<'_> {
+    NewLogEntry { actor: "local", action: "collect", repository: "", reference: "blob", digest }
 }
 
 async fn candidates(tx: &mut Transaction, after: &str) -> Result<Vec<Digest>> {
-    // A push goes on as long as one of its uploads does, however long that takes: so do its blobs' leases.
+    // The blobs of a push keep their leases for as long as one of its uploads is under way.
     let rows = sqlx::query(
         "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND digest > ? AND NOT EXISTS (SELECT 1 FROM uploads u \
          JOIN repository_blobs r ON r.repository = u.repository WHERE r.digest = blobs.digest) ORDER BY digest LIMIT ?",
     );
-    let rows = rows.bind(now()).bind(after).bind(BATCH).fetch_all(&mut **tx).await.map_err(fail)?;
+    let rows =
+        rows.bind(now()).bind(after).bind(BATCH_BLOB_COUNT).fetch_all(&mut **tx).await.map_err(fail)?;
     rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).collect()
 }
 
@@ -331,9 +333,9 @@ async fn has_tag(tx: &mut Transaction, repository: &str, digest: &Digest) -> Res
     Ok(row.is_some())
 }
 
-/// A tag, or a manifest without one.
+/// A tag, or an untagged manifest, that retention rules are applied to.
 #[derive(Clone, Debug)]
-struct Name {
+struct RetentionCandidate {
     repository: String,
     tag: Option<String>,
     digest: Digest,
@@ -343,15 +345,15 @@ struct Name {
     is_used: bool,
 }
 
-/// What a rule removes at a time.
-fn plan(rule: &Retention, names: &[Name], now: i64) -> Vec<Removed> {
-    let removed = |name: &Name, reason: String| Removed {
+/// What a retention rule removes at a time.
+fn plan_retention(rule: &Retention, names: &[RetentionCandidate], now: i64) -> Vec<RetiredEntry> {
+    let removed = |name: &RetentionCandidate, reason: String| RetiredEntry {
         repository: name.repository.clone(),
         tag: name.tag.clone(),
         digest: name.digest,
         rule: reason,
     };
-    let mut tagged: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
+    let mut tagged: BTreeMap<&str, Vec<&RetentionCandidate>> = BTreeMap::new();
     let mut plan = Vec::new();
     for name in names.iter().filter(|name| glob::matches(&rule.repository, &name.repository)) {
         match &name.tag {
@@ -381,9 +383,15 @@ mod tests {
 
     use super::*;
 
-    fn name(repository: &str, tag: Option<&str>, since: i64, is_used: bool) -> Name {
+    fn name(repository: &str, tag: Option<&str>, since: i64, is_used: bool) -> RetentionCandidate {
         let tag = tag.map(str::to_owned);
-        Name { repository: repository.to_owned(), tag, digest: Digest::of(since.to_string()), since, is_used }
+        RetentionCandidate {
+            repository: repository.to_owned(),
+            tag,
+            digest: Digest::of(since.to_string()),
+            since,
+            is_used,
+        }
     }
 
     #[test]
@@ -412,7 +420,8 @@ mod tests {
             (rule("models/*", "*", 0, "10s"), vec![None]),
             (rule("nothing", "*", 1, "1s"), vec![]),
         ] {
-            let found: Vec<_> = plan(&rule, &names, 20_000).into_iter().map(|removed| removed.tag).collect();
+            let found: Vec<_> =
+                plan_retention(&rule, &names, 20_000).into_iter().map(|removed| removed.tag).collect();
             assert_eq!(
                 found,
                 expected.into_iter().map(|tag| tag.map(str::to_owned)).collect::<Vec<_>>(),
