@@ -14,7 +14,7 @@ use eyot_engine::{
     PredictionHandler,
 };
 use eyot_nn::{Backends, LoadedModel, Models, NamedTensor, Settings, Tensor};
-use eyot_store::{BlobStore as _, Memory};
+use eyot_store::{BlobStore as _, MemoryStore};
 use eyot_tests::{Eyot, fixture, path, quantile};
 use serde_json::json;
 
@@ -64,7 +64,7 @@ fn milliseconds(duration: Duration) -> f64 {
 async fn engine(dir: &Path) -> Result<()> {
     let wasm =
         std::fs::read(path("target/components/digits-image.wasm")).context("cargo xtask components")?;
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(MemoryStore::default());
     let digest = store.put(wasm.into()).await?.digest;
     let backends = Backends::open(&eyot_core::config::Data::default().backends, BackendChoice::Auto)?;
     let models = Models::new(store.clone(), backends, 1);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Kind, Name, Result, SystemClock};
 use eyot_meta::Database;
-use eyot_store::{BlobStore, Memory};
+use eyot_store::{BlobStore, MemoryStore};
 use parking_lot::Mutex;
 
 use crate::{
@@ -71,7 +71,7 @@ impl DataPlane for Fake {
 
 struct World {
     db: Database,
-    store: Arc<Memory>,
+    store: Arc<MemoryStore>,
     host: Arc<Fake>,
     _dir: tempfile::TempDir,
 }
@@ -80,7 +80,7 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Database::open(&dir.path().join("meta.db")).await.unwrap();
-        Self { db, store: Arc::new(Memory::default()), host: Arc::default(), _dir: dir }
+        Self { db, store: Arc::new(MemoryStore::default()), host: Arc::default(), _dir: dir }
     }
 
     fn deployments(&self) -> Deployments {

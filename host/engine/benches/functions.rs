@@ -17,7 +17,7 @@ use eyot_engine::{
     InstancePolicy, JsonFunctions, NullSink,
 };
 use eyot_nn::{Backends, Models};
-use eyot_store::{BlobStore as _, Memory};
+use eyot_store::{BlobStore as _, MemoryStore};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -107,7 +107,7 @@ async fn bound(wasm: &[u8]) -> (Store<Host>, bindings::JsonFunctions) {
 /// The functions, compiled before, and how long it took from their code on disk to a first answer.
 async fn reflected(wasm: &[u8]) -> (Arc<JsonFunctions>, Duration) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(MemoryStore::default());
     let digest = store.put(wasm.to_vec().into()).await.unwrap().digest;
     let engine = || Engine::new(&EngineOptions { cache: dir.path().join("compiled") }).unwrap();
     engine().load(&*store, digest, ExecutionMode::Serving).await.unwrap();

@@ -14,12 +14,12 @@ use eyot_engine::{
     PredictionHandler,
 };
 use eyot_nn::{Backends, LoadedModel, Models, NamedTensor, Settings, Tensor};
-use eyot_store::{BlobStore as _, Memory};
+use eyot_store::{BlobStore as _, MemoryStore};
 
 const ROUNDS: usize = 2000;
 
 struct World {
-    store: Arc<Memory>,
+    store: Arc<MemoryStore>,
     engine: Engine,
     models: Arc<Models>,
     _dir: tempfile::TempDir,
@@ -29,7 +29,7 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::new(&EngineOptions { cache: dir.path().join("compiled") }).unwrap();
-        let store: Arc<Memory> = Arc::default();
+        let store: Arc<MemoryStore> = Arc::default();
         let backends = std::env::var_os("EYOT_DATA__BACKENDS").unwrap_or_else(|| "/nowhere".into());
         let backends = Backends::open(backends.as_ref(), BackendChoice::Auto).unwrap();
         Self { models: Models::new(store.clone(), backends, 1), engine, store, _dir: dir }

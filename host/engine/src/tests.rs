@@ -10,7 +10,7 @@ use std::time::Duration;
 use eyot_core::config::BackendChoice;
 use eyot_core::{Digest, Error, Kind, Result};
 use eyot_nn::{Backends, Models, NamedTensor, Settings, Tensor};
-use eyot_store::{BlobStore as _, Memory};
+use eyot_store::{BlobStore as _, MemoryStore};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ const UNGRANTED: &str = r#"(component
   (func (export "run") (result u32) (canon lift (core func $i "run"))))"#;
 
 struct EngineFixture {
-    store: Arc<Memory>,
+    store: Arc<MemoryStore>,
     engine: Engine,
     dir: tempfile::TempDir,
 }

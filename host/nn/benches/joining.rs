@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use eyot_core::config::{BackendChoice, Inference};
 use eyot_nn::{Backends, Batching, LoadedModel, Models, NamedTensor, Options, Settings, Tensor};
-use eyot_store::Memory;
+use eyot_store::MemoryStore;
 
 const CALLERS: usize = 16;
 const TIME: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ async fn main() {
     let backends = std::env::var_os("EYOT_DATA__BACKENDS").unwrap_or_else(|| "/nowhere".into());
     let backends = Backends::open(backends.as_ref(), BackendChoice::Auto).unwrap();
     let options = Options { threads: 1, ..Options::from(&Inference::default()) };
-    let models = Models::with(Arc::new(Memory::default()), backends, options);
+    let models = Models::with(Arc::new(MemoryStore::default()), backends, options);
     let joined = models.load_bytes(bytes.into(), Settings::default()).await.unwrap();
     let alone = joined.with_batching(Batching::OFF);
     let spec = &joined.signature().inputs[0];

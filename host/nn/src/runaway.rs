@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use eyot_core::Kind;
 use eyot_core::config::{BackendChoice, Config, Inference, Setting};
 use eyot_core::{ByteCount, Result};
-use eyot_store::Memory;
+use eyot_store::MemoryStore;
 
 use crate::control::{RunLimits, bounded};
 use crate::graphs::{Graph, Is};
@@ -79,7 +79,7 @@ fn an_endless_loop_ends_at_its_deadline_and_the_model_serves_on() {
 
 fn models(backends: Backends, limits: RunLimits) -> Arc<Models> {
     let options = Options { threads: 1, limits, ..Options::from(&Inference::default()) };
-    Models::with(Arc::new(Memory::default()), backends, options)
+    Models::with(Arc::new(MemoryStore::default()), backends, options)
 }
 
 fn named(inputs: Vec<Tensor>) -> Vec<NamedTensor> {

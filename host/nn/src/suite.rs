@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eyot_core::Kind;
 use eyot_core::config::{BackendChoice, Config, Setting};
-use eyot_store::Memory;
+use eyot_store::MemoryStore;
 
 use crate::backends::Tract;
 use crate::{
@@ -267,7 +267,7 @@ async fn a_lower_precision_is_taken_within_the_tolerance_that_was_stated() {
     }
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
     let backends = Backends::open(&config.data.backends, BackendChoice::Openvino).unwrap();
-    let models = Models::new(Arc::new(Memory::default()), backends, 2);
+    let models = Models::new(Arc::new(MemoryStore::default()), backends, 2);
     let settings = Settings { precision: Precision::Bf16, ..Settings::default() };
     let model = match models.load_bytes(fixture("dense"), settings).await {
         Ok(model) => model,
@@ -287,14 +287,14 @@ async fn a_lower_precision_is_taken_within_the_tolerance_that_was_stated() {
     exact.check_within(Tolerance::new(0.0).unwrap()).unwrap();
 }
 
-fn models(store: Memory) -> Arc<Models> {
+fn models(store: MemoryStore) -> Arc<Models> {
     let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Auto).unwrap();
     Models::new(Arc::new(store), backends, 2)
 }
 
 #[tokio::test]
 async fn inputs_are_checked_and_matched_by_name() {
-    let model = models(Memory::default()).load_bytes(fixture("two"), Settings::default()).await.unwrap();
+    let model = models(MemoryStore::default()).load_bytes(fixture("two"), Settings::default()).await.unwrap();
     let a = NamedTensor { name: "a".into(), tensor: Tensor::of(vec![1, 3], &[1_f32, 2., 3.]).unwrap() };
     let b = NamedTensor { name: "b".into(), tensor: Tensor::of(vec![3, 1], &[1_f32; 3]).unwrap() };
     for _ in 0..20 {

@@ -15,7 +15,7 @@ use eyot_engine::{
     ReportSink, StandardStream, StepCall,
 };
 use eyot_nn::Models;
-use eyot_store::{BlobStore, Memory};
+use eyot_store::{BlobStore, MemoryStore};
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
@@ -40,7 +40,7 @@ pub(crate) struct CallOutcome {
 impl CallableComponent {
     /// Compiles the component, or takes it out of the cache.
     pub(crate) async fn new(config: &Config, engine: &Engine, wasm: Bytes) -> Result<Self> {
-        let store: Arc<dyn BlobStore> = Arc::new(Memory::default());
+        let store: Arc<dyn BlobStore> = Arc::new(MemoryStore::default());
         let blob = store.put(wasm).await?;
         let component = engine.load(&*store, blob.digest, ExecutionMode::Hermetic).await?;
         let models = crate::platform::models_over(config, store.clone())?;

@@ -13,7 +13,7 @@ mod tests {
 
     use eyot_component::ComponentDescription;
     use eyot_engine::{Engine, EngineOptions, ExecutionMode, GrantedCapabilities};
-    use eyot_store::{BlobStore as _, Memory};
+    use eyot_store::{BlobStore as _, MemoryStore};
 
     use super::*;
 
@@ -56,7 +56,7 @@ mod tests {
     async fn what_is_said_to_be_offered_is_what_the_engine_links() {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::new(&EngineOptions { cache: dir.path().to_owned() }).unwrap();
-        let store = Memory::default();
+        let store = MemoryStore::default();
         for (name, item) in INTERFACE_ITEMS {
             let wasm = wat::parse_str(format!(r#"(component (import "{name}" (instance {item})))"#)).unwrap();
             let digest = store.put(wasm.clone().into()).await.unwrap().digest;

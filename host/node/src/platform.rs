@@ -12,7 +12,7 @@ use eyot_meta::{Changes, Database};
 use eyot_nn::{Backends, Models, Options as Keeping};
 use eyot_oci::{LocalSecret, Registry, RegistrySettings};
 use eyot_pipelines::PipelineExecutor;
-use eyot_store::{BlobStore, Directory, Memory};
+use eyot_store::{BlobStore, DirectoryStore, MemoryStore};
 use eyot_tracking::Tracking;
 
 use crate::folder::{FolderLock, StartingServer};
@@ -56,7 +56,7 @@ impl ServerPlatform {
         let open = || format!("cannot open the data folder {}", dir.display());
         let layout = dir.join("registry");
         let store: Arc<dyn BlobStore> =
-            Arc::new(Directory::open_leaving(&layout, config.data.reserve).await.context(open)?);
+            Arc::new(DirectoryStore::open_leaving(&layout, config.data.reserve).await.context(open)?);
         let db = Database::open(&dir.join("eyot.db")).await.context(open)?;
         let secret = LocalSecret::random();
         let settings = RegistrySettings::new(&config.registry, config.api.listen)
@@ -153,7 +153,7 @@ pub(crate) fn engine(config: &Config) -> Result<Engine> {
 
 /// A model store over nothing: for files that are looked at and not kept.
 pub(crate) fn models(config: &Config) -> Result<Arc<Models>> {
-    models_over(config, Arc::new(Memory::default()))
+    models_over(config, Arc::new(MemoryStore::default()))
 }
 
 pub(crate) fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<Models>> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use eyot_core::{Digest, Error, Result, new_id};
 use eyot_meta::{Changes, Database};
-use eyot_store::{BlobStore, Hold, Holding, Reader};
+use eyot_store::{BlobHold, BlobReader, BlobStore, HoldingStore};
 use eyot_tracking::{Outcome, Tracking};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ impl PipelineExecutor {
     }
 
     /// Writes a run and starts it. Cut in two, there would be a run that is on its way for ever.
-    async fn start(&self, plan: PipelinePlan, record: Value, held: Vec<Hold>) -> Result<String> {
+    async fn start(&self, plan: PipelinePlan, record: Value, held: Vec<BlobHold>) -> Result<String> {
         let id = new_id();
         let tracking_run = self.track(&plan, &id).await?;
         self.0.records.start(&id, &plan, &record, Some(&tracking_run)).await?;
@@ -95,7 +95,7 @@ impl PipelineExecutor {
             plan,
             tracking_run: Some(tracking_run),
             cancelled,
-            store: Arc::new(Holding::new(self.0.store.clone())),
+            store: Arc::new(HoldingStore::new(self.0.store.clone())),
             _inputs: held,
         };
         // Entered under the lock: a run that ends at once must find itself to take out.
@@ -145,7 +145,7 @@ impl PipelineExecutor {
     /// An artifact that a step of a run gave under `output`: its digest, size and bytes.
     ///
     /// Fails with `NotFound` naming the outputs there are, and as the store does.
-    pub async fn artifact(&self, id: &str, step: &str, output: &str) -> Result<(Digest, u64, Reader)> {
+    pub async fn artifact(&self, id: &str, step: &str, output: &str) -> Result<(Digest, u64, BlobReader)> {
         let run = self.get(id).await?;
         let digest = run.artifact(step, output)?;
         let size = self.0.store.size(&digest).await?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use eyot_core::interface::below;
 use eyot_core::{Clock as _, Digest, Error, Name, Result, SystemClock};
-use eyot_store::{BlobStore, Hold};
+use eyot_store::{BlobHold, BlobStore};
 use eyot_tracking::Outcome;
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub(crate) struct ActiveRun {
     /// What its steps write stays until the run is over: the steps after them need it.
     pub(crate) store: Arc<dyn BlobStore>,
     /// What it began with.
-    pub(crate) _inputs: Vec<Hold>,
+    pub(crate) _inputs: Vec<BlobHold>,
 }
 
 /// The artifacts that the steps before gave.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use eyot_core::interface::{Field, Function, Interface, Type};
 use eyot_core::{Digest, Error, Result};
 use eyot_meta::Database;
-use eyot_store::{BlobStore as _, Memory};
+use eyot_store::{BlobStore as _, MemoryStore};
 use eyot_tracking::Tracking;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ fn what_is_not_in_the_file_is_refused_too() {
 
 /// Runs the functions of `interface()`, counting.
 struct Fake {
-    store: Arc<Memory>,
+    store: Arc<MemoryStore>,
     ran: Mutex<Vec<String>>,
     attestations: Mutex<Vec<(String, Value)>>,
     together: Barrier,
@@ -208,7 +208,7 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Database::open(&dir.path().join("eyot.db")).await.unwrap();
-        let store = Arc::new(Memory::default());
+        let store = Arc::new(MemoryStore::default());
         store.put(Bytes::from_static(b"data")).await.unwrap();
         let fake = Arc::new(Fake {
             store: store.clone(),

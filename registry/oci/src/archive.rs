@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use axum::body::Body;
 use eyot_core::{Digest, Error, Reference, Result, ResultExt as _, Selector};
-use eyot_store::{Algorithm, ContentDigest};
+use eyot_store::{ContentDigest, DigestAlgorithm};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -83,8 +83,8 @@ async fn create_parent(path: &Path) -> Result<()> {
 
 fn blob_path(dir: &Path, digest: &ContentDigest) -> PathBuf {
     let algorithm = match digest.algorithm() {
-        Algorithm::Sha256 => "sha256",
-        Algorithm::Sha512 => "sha512",
+        DigestAlgorithm::Sha256 => "sha256",
+        DigestAlgorithm::Sha512 => "sha512",
     };
     dir.join("blobs").join(algorithm).join(digest.hex())
 }
@@ -137,10 +137,10 @@ enum ContentHasher {
 }
 
 impl ContentHasher {
-    fn new(algorithm: Algorithm) -> Self {
+    fn new(algorithm: DigestAlgorithm) -> Self {
         match algorithm {
-            Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
+            DigestAlgorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
+            DigestAlgorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
         }
     }
 

@@ -278,7 +278,11 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that are handed to the disk at once.
 const WRITE_BATCH_BYTES: usize = 128 << 10;
 
-async fn receive(upload: &mut dyn eyot_store::Upload, body: Body, pending: &mut PendingUpload) -> Result<()> {
+async fn receive(
+    upload: &mut dyn eyot_store::BlobUpload,
+    body: Body,
+    pending: &mut PendingUpload,
+) -> Result<()> {
     let mut frames = body.into_data_stream();
     let (mut batch, mut length) = (Vec::new(), 0);
     let stalled = |_| Error::timeout("the upstream stopped in the middle of a blob");

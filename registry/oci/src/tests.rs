@@ -23,7 +23,7 @@ use bytes::Bytes;
 use eyot_core::config::Registry as Config;
 use eyot_core::{Digest, Kind, Reference};
 use eyot_meta::Database;
-use eyot_store::{BlobStore as _, Directory};
+use eyot_store::{BlobStore as _, DirectoryStore};
 use http::Request;
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ use crate::{ArtifactKind, Registry, RegistryClient, RegistrySettings, Transport,
 /// A registry in a folder of its own, asked over its own wire.
 struct World {
     registry: Registry,
-    store: Arc<Directory>,
+    store: Arc<DirectoryStore>,
     transport: Transport,
     dir: Arc<tempfile::TempDir>,
 }
@@ -150,8 +150,8 @@ impl World {
     }
 }
 
-async fn registry(dir: &Path, config: &Config) -> (Registry, Arc<Directory>) {
-    let store = Arc::new(Directory::open(dir).await.unwrap());
+async fn registry(dir: &Path, config: &Config) -> (Registry, Arc<DirectoryStore>) {
+    let store = Arc::new(DirectoryStore::open(dir).await.unwrap());
     let db = Database::open(&dir.join("eyot.db")).await.unwrap();
     let settings = RegistrySettings::new(config, ([127, 0, 0, 1], 0).into());
     let registry = Registry::new(store.clone(), db, Some(dir.to_owned()), settings).await.unwrap();

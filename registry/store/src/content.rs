@@ -15,7 +15,7 @@ pub enum ContentDigest {
 
 /// The algorithm of a [`ContentDigest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
+pub enum DigestAlgorithm {
     Sha256,
     Sha512,
 }
@@ -34,10 +34,10 @@ impl ContentDigest {
         }
     }
 
-    pub fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> DigestAlgorithm {
         match self {
-            Self::Sha256(_) => Algorithm::Sha256,
-            Self::Sha512(_) => Algorithm::Sha512,
+            Self::Sha256(_) => DigestAlgorithm::Sha256,
+            Self::Sha512(_) => DigestAlgorithm::Sha512,
         }
     }
 
@@ -79,7 +79,7 @@ impl fmt::Display for ContentDigest {
     }
 }
 
-impl FromStr for Algorithm {
+impl FromStr for DigestAlgorithm {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -110,14 +110,14 @@ impl<'de> serde::Deserialize<'de> for ContentDigest {
 
 /// The hashes of an upload, which can be written down and taken up again.
 #[derive(Clone)]
-pub(crate) struct Hashes {
+pub(crate) struct HashState {
     sha256: Sha256,
     sha512: Option<Sha512>,
 }
 
-impl Hashes {
-    pub(crate) fn new(algorithm: Algorithm) -> Self {
-        let sha512 = (algorithm == Algorithm::Sha512).then(Sha512::new);
+impl HashState {
+    pub(crate) fn new(algorithm: DigestAlgorithm) -> Self {
+        let sha512 = (algorithm == DigestAlgorithm::Sha512).then(Sha512::new);
         Self { sha256: Sha256::new(), sha512 }
     }
 
@@ -139,7 +139,7 @@ impl Hashes {
         (hex::encode(self.sha256.serialize()), self.sha512.as_ref().map(|hash| hex::encode(hash.serialize())))
     }
 
-    /// What [`Hashes::save`] wrote; `None` when it is nothing of the kind.
+    /// What [`HashState::save`] wrote; `None` when it is nothing of the kind.
     pub(crate) fn restore(sha256: &str, sha512: Option<&str>) -> Option<Self> {
         let sha256 = Sha256::deserialize(bytes(sha256)?.as_slice().try_into().ok()?).ok()?;
         let sha512 = match sha512 {
@@ -186,20 +186,20 @@ mod tests {
 
     #[test]
     fn hashing_goes_on_where_it_was_written_down() {
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let mut hashes = Hashes::new(algorithm);
+        for algorithm in [DigestAlgorithm::Sha256, DigestAlgorithm::Sha512] {
+            let mut hashes = HashState::new(algorithm);
             for piece in ["one", &"two".repeat(1000), ""] {
                 hashes.update(piece.as_bytes());
                 let (sha256, sha512) = hashes.save();
-                hashes = Hashes::restore(&sha256, sha512.as_deref()).unwrap();
+                hashes = HashState::restore(&sha256, sha512.as_deref()).unwrap();
             }
             let whole = format!("one{}", "two".repeat(1000));
             let (sha256, sha512) = hashes.finish();
             assert_eq!(sha256, Digest::of(&whole));
-            assert_eq!(sha512, (algorithm == Algorithm::Sha512).then(|| ContentDigest::sha512(&whole)));
+            assert_eq!(sha512, (algorithm == DigestAlgorithm::Sha512).then(|| ContentDigest::sha512(&whole)));
         }
         for bad in ["", "00", "zz", &"0".repeat(10_000)] {
-            assert!(Hashes::restore(bad, None).is_none());
+            assert!(HashState::restore(bad, None).is_none());
         }
     }
 }

@@ -1,7 +1,7 @@
 mod age;
-mod known;
-mod pieces;
-mod session;
+mod stream;
+mod uploads;
+mod verified_files;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -21,28 +21,28 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
-    Algorithm, Blob, BlobStore, BlobWriter, DiskReserve, Hold, Pieces, Reader, Upload, UploadId, blocking,
-    check_expected, damaged, held, holds::Holds, missing, pinned,
+    Blob, BlobHold, BlobReader, BlobStore, BlobStream, BlobUpload, BlobWriter, DigestAlgorithm, DiskReserve,
+    UploadId, blob_holds::BlobHolds, blocking, check_expected, damaged, held, missing, pinned,
 };
 
 /// Blobs in an OCI image layout directory. Beside what the layout names lie `tmp/`, for blobs that
 /// are being written, `pins/`, one empty file a pin, and `quarantine/`, for damaged blobs. Cheap to
 /// clone.
 #[derive(Clone)]
-pub struct Directory(Arc<Inner>);
+pub struct DirectoryStore(Arc<DirectoryState>);
 
-struct Inner {
+struct DirectoryState {
     root: PathBuf,
     /// None where nothing is written.
     reserve: Option<DiskReserve>,
     /// Pinning and deleting must not pass each other.
     pins: Mutex<()>,
-    busy: session::Busy,
-    known: known::Known,
-    holds: Holds,
+    active_uploads: uploads::ActiveUploads,
+    verified: verified_files::VerifiedFiles,
+    holds: BlobHolds,
 }
 
-impl Directory {
+impl DirectoryStore {
     /// Opens the directory, and makes it an image layout if it is none. What a killed process was
     /// still writing is removed, but for uploads: the caller sees to it that no other process has the
     /// directory open.
@@ -50,11 +50,11 @@ impl Directory {
         Self::open_leaving(root, ByteCount(0)).await
     }
 
-    /// As [`Directory::open`], leaving so much of the disk free as [`DiskReserve`] says.
+    /// As [`DirectoryStore::open`], leaving so much of the disk free as [`DiskReserve`] says.
     pub async fn open_leaving(root: &Path, reserve: ByteCount) -> Result<Self> {
         let root = root.to_owned();
         blocking(move || {
-            session::sweep(&root.join("tmp"))?;
+            uploads::clean_up(&root.join("tmp"))?;
             for dir in [root.join("blobs/sha256"), root.join("pins"), root.join("tmp/uploads")] {
                 fs::create_dir_all(&dir).context(|| format!("cannot create {}", dir.display()))?;
             }
@@ -63,7 +63,7 @@ impl Directory {
                 write_durably(&root, &layout, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
             }
             let reserve = DiskReserve::new(&root, reserve)?;
-            Ok(Self::over(root, Some(reserve)))
+            Ok(Self::with_root(root, Some(reserve)))
         })
         .await
     }
@@ -71,17 +71,17 @@ impl Directory {
     /// The directory as it is, for reading beside the process that has it open: nothing is made or
     /// removed.
     pub fn read_only(root: &Path) -> Self {
-        Self::over(root.to_owned(), None)
+        Self::with_root(root.to_owned(), None)
     }
 
-    fn over(root: PathBuf, reserve: Option<DiskReserve>) -> Self {
-        Self(Arc::new(Inner {
+    fn with_root(root: PathBuf, reserve: Option<DiskReserve>) -> Self {
+        Self(Arc::new(DirectoryState {
             root,
             reserve,
             pins: Mutex::new(()),
-            busy: session::Busy::default(),
-            known: known::Known::default(),
-            holds: Holds::default(),
+            active_uploads: uploads::ActiveUploads::default(),
+            verified: verified_files::VerifiedFiles::default(),
+            holds: BlobHolds::default(),
         }))
     }
 
@@ -89,7 +89,7 @@ impl Directory {
         self.0.root.join("blobs/sha256").join(digest.hex())
     }
 
-    fn room_for(&self, length: u64) -> Result<()> {
+    fn check_space(&self, length: u64) -> Result<()> {
         self.0.reserve.as_ref().map_or(Ok(()), |reserve| reserve.check(length))
     }
 
@@ -97,7 +97,7 @@ impl Directory {
         self.0.root.join("pins").join(digest.hex())
     }
 
-    fn owners(&self, digest: &Digest) -> Result<Vec<String>> {
+    fn pin_owners(&self, digest: &Digest) -> Result<Vec<String>> {
         let entries = match fs::read_dir(self.pin_folder(digest)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -119,9 +119,9 @@ impl Directory {
     }
 }
 
-impl Directory {
+impl DirectoryStore {
     /// Moves a damaged blob out of the way; `false` when it is whole, or not here.
-    fn set_aside(&self, digest: &Digest) -> Result<bool> {
+    fn quarantine_file(&self, digest: &Digest) -> Result<bool> {
         let path = self.blob(digest);
         let hash = |path: &Path| {
             let mut digester = Digester::new();
@@ -170,14 +170,17 @@ fn sync_dir(dir: &Path) -> Result<()> {
 }
 
 #[async_trait]
-impl BlobStore for Directory {
+impl BlobStore for DirectoryStore {
     async fn writer(&self) -> Result<Box<dyn BlobWriter>> {
         let store = self.clone();
         blocking(move || {
             let file = NamedTempFile::new_in(store.0.root.join("tmp"))
                 .context(|| "cannot start a blob".to_owned())?;
-            Ok(Box::new(Writer { store, state: Some(State { file, digester: Digester::new() }), written: 0 })
-                as _)
+            Ok(Box::new(DirectoryWriter {
+                store,
+                state: Some(WriterState { file, digester: Digester::new() }),
+                written: 0,
+            }) as _)
         })
         .await
     }
@@ -193,11 +196,11 @@ impl BlobStore for Directory {
         .await
     }
 
-    async fn open(&self, digest: &Digest) -> Result<Reader> {
+    async fn open(&self, digest: &Digest) -> Result<BlobReader> {
         let (store, wanted) = (self.clone(), *digest);
         let file = blocking(move || store.open_file(&wanted)).await?;
         let (file, digester) = (tokio::fs::File::from_std(file), Some(Digester::new()));
-        Ok(Box::pin(Verified { file, digest: *digest, digester }))
+        Ok(Box::pin(VerifyingReader { file, digest: *digest, digester }))
     }
 
     async fn read(&self, digest: &Digest, offset: u64, length: u64) -> Result<Bytes> {
@@ -216,21 +219,21 @@ impl BlobStore for Directory {
         .await
     }
 
-    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<Pieces> {
+    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<BlobStream> {
         let (store, digest) = (self.clone(), *digest);
         blocking(move || {
             let file = store.open_file(&digest)?;
-            pieces::stream(&store, file, digest, offset, length)
+            stream::stream(&store, file, digest, offset, length)
         })
         .await
     }
 
-    async fn start_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Box<dyn Upload>> {
+    async fn start_upload(&self, id: UploadId, algorithm: DigestAlgorithm) -> Result<Box<dyn BlobUpload>> {
         let store = self.clone();
         blocking(move || Ok(Box::new(store.create_upload(id, algorithm)?) as _)).await
     }
 
-    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn Upload>> {
+    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn BlobUpload>> {
         let store = self.clone();
         blocking(move || Ok(Box::new(store.reopen_upload(id)?) as _)).await
     }
@@ -252,7 +255,7 @@ impl BlobStore for Directory {
 
     async fn quarantine(&self, digest: &Digest) -> Result<bool> {
         let (store, digest) = (self.clone(), *digest);
-        blocking(move || store.set_aside(&digest)).await
+        blocking(move || store.quarantine_file(&digest)).await
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>> {
@@ -287,14 +290,14 @@ impl BlobStore for Directory {
         blocking(move || age::older_than(&dir, age)).await
     }
 
-    fn hold(&self, digest: &Digest) -> Hold {
+    fn hold(&self, digest: &Digest) -> BlobHold {
         self.0.holds.hold(digest)
     }
 
     async fn pin(&self, digest: &Digest, owner: &str) -> Result<()> {
         let (store, digest, owner) = (self.clone(), *digest, escape(owner));
         blocking(move || {
-            let _turn = store.0.pins.lock();
+            let _guard = store.0.pins.lock();
             if !store.blob(&digest).exists() {
                 return Err(missing(&digest));
             }
@@ -310,7 +313,7 @@ impl BlobStore for Directory {
     async fn unpin(&self, digest: &Digest, owner: &str) -> Result<()> {
         let (store, digest, owner) = (self.clone(), *digest, escape(owner));
         blocking(move || {
-            let _turn = store.0.pins.lock();
+            let _guard = store.0.pins.lock();
             let dir = store.pin_folder(&digest);
             match fs::remove_file(dir.join(owner)) {
                 Ok(()) => {
@@ -327,7 +330,7 @@ impl BlobStore for Directory {
 
     async fn pins(&self, digest: &Digest) -> Result<Vec<String>> {
         let (store, digest) = (self.clone(), *digest);
-        blocking(move || store.owners(&digest)).await
+        blocking(move || store.pin_owners(&digest)).await
     }
 
     async fn pins_of(&self, prefix: &str) -> Result<Vec<(Digest, String)>> {
@@ -337,7 +340,7 @@ impl BlobStore for Directory {
             for folder in fs::read_dir(store.0.root.join("pins"))? {
                 let name = folder?.file_name();
                 let Ok(digest) = format!("sha256:{}", name.to_string_lossy()).parse() else { continue };
-                let owners = store.owners(&digest)?.into_iter();
+                let owners = store.pin_owners(&digest)?.into_iter();
                 found.extend(owners.filter(|owner| owner.starts_with(&prefix)).map(|owner| (digest, owner)));
             }
             found.sort();
@@ -349,8 +352,8 @@ impl BlobStore for Directory {
     async fn delete(&self, digest: &Digest) -> Result<bool> {
         let (store, digest) = (self.clone(), *digest);
         blocking(move || {
-            let _turn = store.0.pins.lock();
-            let owners = store.owners(&digest)?;
+            let _guard = store.0.pins.lock();
+            let owners = store.pin_owners(&digest)?;
             if !owners.is_empty() {
                 return Err(pinned(&digest, &owners));
             }
@@ -382,26 +385,26 @@ fn unescape(name: &str) -> String {
     percent_decode_str(name).decode_utf8_lossy().into_owned()
 }
 
-struct Writer {
-    store: Directory,
+struct DirectoryWriter {
+    store: DirectoryStore,
     /// `None` only while a write is under way, and after one that failed.
-    state: Option<State>,
+    state: Option<WriterState>,
     written: u64,
 }
 
-struct State {
+struct WriterState {
     file: NamedTempFile,
     digester: Digester,
 }
 
 #[async_trait]
-impl BlobWriter for Writer {
+impl BlobWriter for DirectoryWriter {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let mut state = self.state.take().ok_or_else(broken)?;
         let length = bytes.len() as u64;
         let store = self.store.clone();
         let state = blocking(move || {
-            store.room_for(length)?;
+            store.check_space(length)?;
             state.file.write_all(&bytes).context(|| "cannot write a blob".to_owned())?;
             state.digester.update(&bytes);
             Ok(state)
@@ -416,11 +419,11 @@ impl BlobWriter for Writer {
     }
 
     async fn finish(self: Box<Self>) -> Result<Blob> {
-        self.keep(None).await
+        self.store_blob(None).await
     }
 
     async fn finish_as(self: Box<Self>, expected: &Digest) -> Result<Blob> {
-        self.keep(Some(*expected)).await
+        self.store_blob(Some(*expected)).await
     }
 }
 
@@ -428,9 +431,9 @@ fn broken() -> Error {
     Error::internal("a write to this blob failed before")
 }
 
-impl Writer {
-    async fn keep(self, expected: Option<Digest>) -> Result<Blob> {
-        let State { file, digester } = self.state.ok_or_else(broken)?;
+impl DirectoryWriter {
+    async fn store_blob(self, expected: Option<Digest>) -> Result<Blob> {
+        let WriterState { file, digester } = self.state.ok_or_else(broken)?;
         let (store, size) = (self.store, self.written);
         blocking(move || {
             let digest = digester.finish();
@@ -440,7 +443,7 @@ impl Writer {
             let path = store.blob(&digest);
             let file = file.persist(&path).map_err(|error| error.error)?;
             sync_dir(&store.0.root.join("blobs/sha256"))?;
-            store.0.known.note_written(digest, &file.metadata()?);
+            store.0.verified.record_written(digest, &file.metadata()?);
             Ok(Blob { digest, size })
         })
         .await
@@ -448,14 +451,14 @@ impl Writer {
 }
 
 /// A file that is hashed while it is read.
-struct Verified {
+struct VerifyingReader {
     file: tokio::fs::File,
     digest: Digest,
     /// `None` once the end was reached and the hash compared.
     digester: Option<Digester>,
 }
 
-impl AsyncRead for Verified {
+impl AsyncRead for VerifyingReader {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,10 +1,10 @@
 //! Content-addressed blobs. A blob is known by the sha256 of its bytes, is visible only when whole and
 //! durable, and is checked against its name when it is read.
 
+mod blob_holds;
 mod content;
 mod directory;
-mod holding;
-mod holds;
+mod holding_store;
 mod memory;
 mod reserve;
 #[cfg(test)]
@@ -23,13 +23,13 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
-pub use content::{Algorithm, ContentDigest};
-pub use directory::Directory;
-pub use holding::Holding;
-pub use holds::Hold;
-pub use memory::Memory;
+pub use blob_holds::BlobHold;
+pub use content::{ContentDigest, DigestAlgorithm};
+pub use directory::DirectoryStore;
+pub use holding_store::HoldingStore;
+pub use memory::MemoryStore;
 pub use reserve::DiskReserve;
-pub use upload::{Upload, UploadId};
+pub use upload::{BlobUpload, UploadId};
 
 /// A stored blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,15 +39,15 @@ pub struct Blob {
     pub size: u64,
 }
 
-/// A blob's bytes, hashed on their way: the last read fails when they are not what the digest says.
-pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
+/// A reader of a blob that verifies it: the last read fails when the bytes do not match the digest.
+pub type BlobReader = Pin<Box<dyn AsyncRead + Send>>;
 
-/// A blob's bytes in pieces for sending.
-pub type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+/// A blob's bytes as a stream of pieces, for sending.
+pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
 /// What [`BlobStore::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verification {
+pub struct VerificationReport {
     /// Blobs looked at.
     pub checked: u64,
     /// Their bytes.
@@ -68,7 +68,7 @@ pub trait BlobStore: Send + Sync + 'static {
     async fn get(&self, digest: &Digest) -> Result<Bytes>;
 
     /// The blob as a stream; the same failures, `Corrupt` as the error of its last read.
-    async fn open(&self, digest: &Digest) -> Result<Reader>;
+    async fn open(&self, digest: &Digest) -> Result<BlobReader>;
 
     /// Up to `length` bytes from `offset`; shorter only at the end, empty at or past it. A range is
     /// not checked: whoever needs that reads the whole once.
@@ -77,15 +77,15 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Up to `length` bytes from `offset` in pieces, the next one read while the last one is sent. A
     /// whole blob is checked: its last piece never comes, but `Corrupt`, when the bytes are not what
     /// the digest says.
-    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<Pieces>;
+    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<BlobStream>;
 
     /// Starts an upload that goes on after a restart; its digest will have `algorithm`.
-    async fn start_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Box<dyn Upload>>;
+    async fn start_upload(&self, id: UploadId, algorithm: DigestAlgorithm) -> Result<Box<dyn BlobUpload>>;
 
     /// Goes on with an upload from its last save.
     ///
     /// Fails with `NotFound` when there is none, with `Conflict` while somebody writes to it.
-    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn Upload>>;
+    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn BlobUpload>>;
 
     /// Bytes of an upload at its last save.
     ///
@@ -124,12 +124,12 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Who pins a blob, in alphabetical order.
     async fn pins(&self, digest: &Digest) -> Result<Vec<String>>;
 
-    /// Every pin whose owner begins with `prefix`. A process that was killed between a pin and the row
-    /// that says why leaves one that nobody would take away: whoever pins looks for those at its start.
+    /// Every pin whose owner begins with `prefix`. A process that was killed between a pin and the row of its owner
+    /// leaves an orphaned pin: owners look for those when they start.
     async fn pins_of(&self, prefix: &str) -> Result<Vec<(Digest, String)>>;
 
-    /// Keeps a blob from being deleted until the answer is dropped, or the process ends.
-    fn hold(&self, digest: &Digest) -> Hold;
+    /// Keeps a blob from being deleted until the hold is dropped, or the process ends.
+    fn hold(&self, digest: &Digest) -> BlobHold;
 
     /// Deletes a blob; `false` when it was not there.
     ///
@@ -149,8 +149,8 @@ pub trait BlobStore: Send + Sync + 'static {
     }
 
     /// Reads every blob again and compares it with its digest.
-    async fn verify(&self) -> Result<Verification> {
-        let mut found = Verification::default();
+    async fn verify(&self) -> Result<VerificationReport> {
+        let mut found = VerificationReport::default();
         for blob in self.list().await? {
             found.checked += 1;
             found.bytes += blob.size;

@@ -8,58 +8,58 @@ use eyot_core::{Digest, Result};
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 
-use crate::holds::Holds;
+use crate::blob_holds::BlobHolds;
 use crate::upload::{busy, unknown};
 use crate::{
-    Algorithm, Blob, BlobStore, BlobWriter, ContentDigest, Hold, Pieces, Reader, Upload, UploadId,
-    check_expected, held, missing, pinned,
+    Blob, BlobHold, BlobReader, BlobStore, BlobStream, BlobUpload, BlobWriter, ContentDigest,
+    DigestAlgorithm, UploadId, check_expected, held, missing, pinned,
 };
 
 /// Blobs in memory: for tests, and for work that keeps nothing. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Memory(Arc<Mutex<Inner>>);
+pub struct MemoryStore(Arc<Mutex<MemoryState>>);
 
 #[derive(Default)]
-struct Inner {
+struct MemoryState {
     blobs: BTreeMap<Digest, Bytes>,
     written: BTreeMap<Digest, Instant>,
-    holds: Holds,
+    holds: BlobHolds,
     pins: BTreeMap<Digest, BTreeSet<String>>,
     /// `None` while somebody writes to it.
     uploads: BTreeMap<UploadId, Option<Bytes>>,
 }
 
-impl Inner {
+impl MemoryState {
     fn keep(&mut self, digest: Digest, bytes: Bytes) {
         self.blobs.insert(digest, bytes);
         self.written.insert(digest, Instant::now());
     }
 }
 
-/// An upload that a request works on; dropped, it is as it was last saved.
-struct Session {
-    store: Memory,
+/// An upload that a request writes to; dropped, it is as it was last saved.
+struct MemoryUpload {
+    store: MemoryStore,
     id: UploadId,
     saved: Bytes,
     bytes: BytesMut,
 }
 
-struct Writer {
-    store: Memory,
+struct MemoryWriter {
+    store: MemoryStore,
     bytes: BytesMut,
 }
 
 #[async_trait]
-impl BlobStore for Memory {
+impl BlobStore for MemoryStore {
     async fn writer(&self) -> Result<Box<dyn BlobWriter>> {
-        Ok(Box::new(Writer { store: self.clone(), bytes: BytesMut::new() }))
+        Ok(Box::new(MemoryWriter { store: self.clone(), bytes: BytesMut::new() }))
     }
 
     async fn get(&self, digest: &Digest) -> Result<Bytes> {
         self.0.lock().blobs.get(digest).cloned().ok_or_else(|| missing(digest))
     }
 
-    async fn open(&self, digest: &Digest) -> Result<Reader> {
+    async fn open(&self, digest: &Digest) -> Result<BlobReader> {
         Ok(Box::pin(std::io::Cursor::new(self.get(digest).await?)))
     }
 
@@ -69,21 +69,21 @@ impl BlobStore for Memory {
         Ok(bytes.slice(end(offset)..end(offset.saturating_add(length))))
     }
 
-    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<Pieces> {
+    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<BlobStream> {
         let bytes = self.read(digest, offset, length).await?;
         Ok(futures::stream::iter((!bytes.is_empty()).then_some(Ok(bytes))).boxed())
     }
 
-    async fn start_upload(&self, id: UploadId, _: Algorithm) -> Result<Box<dyn Upload>> {
+    async fn start_upload(&self, id: UploadId, _: DigestAlgorithm) -> Result<Box<dyn BlobUpload>> {
         self.0.lock().uploads.insert(id, None);
-        Ok(Box::new(Session { store: self.clone(), id, saved: Bytes::new(), bytes: BytesMut::new() }))
+        Ok(Box::new(MemoryUpload { store: self.clone(), id, saved: Bytes::new(), bytes: BytesMut::new() }))
     }
 
-    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn Upload>> {
+    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn BlobUpload>> {
         let saved =
             self.0.lock().uploads.get_mut(&id).ok_or_else(|| unknown(id))?.take().ok_or_else(|| busy(id))?;
         let bytes = BytesMut::from(&saved[..]);
-        Ok(Box::new(Session { store: self.clone(), id, saved, bytes }))
+        Ok(Box::new(MemoryUpload { store: self.clone(), id, saved, bytes }))
     }
 
     async fn upload_received(&self, id: UploadId) -> Result<u64> {
@@ -129,7 +129,7 @@ impl BlobStore for Memory {
         Ok(old.map(|(digest, _)| *digest).filter(|digest| inner.blobs.contains_key(digest)).collect())
     }
 
-    fn hold(&self, digest: &Digest) -> Hold {
+    fn hold(&self, digest: &Digest) -> BlobHold {
         self.0.lock().holds.hold(digest)
     }
 
@@ -175,7 +175,7 @@ impl BlobStore for Memory {
 }
 
 #[async_trait]
-impl BlobWriter for Writer {
+impl BlobWriter for MemoryWriter {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.bytes.extend_from_slice(&bytes);
         Ok(())
@@ -194,7 +194,7 @@ impl BlobWriter for Writer {
     }
 }
 
-impl Writer {
+impl MemoryWriter {
     fn keep(self, expected: Option<&Digest>) -> Result<Blob> {
         let (digest, size) = (Digest::of(&self.bytes), self.bytes.len() as u64);
         check_expected(expected, &digest)?;
@@ -203,7 +203,7 @@ impl Writer {
     }
 }
 
-impl Drop for Session {
+impl Drop for MemoryUpload {
     fn drop(&mut self) {
         if let Some(upload) = self.store.0.lock().uploads.get_mut(&self.id) {
             *upload = Some(std::mem::take(&mut self.saved));
@@ -212,7 +212,7 @@ impl Drop for Session {
 }
 
 #[async_trait]
-impl Upload for Session {
+impl BlobUpload for MemoryUpload {
     fn received(&self) -> u64 {
         self.bytes.len() as u64
     }

@@ -14,8 +14,8 @@ pub struct DiskReserve {
 
 /// The least that is kept, and the most where nobody says how much.
 const DEFAULT_BYTES: (u64, u64) = (8 << 20, 256 << 20);
-/// The part of a disk that is kept where nobody says how much.
-const DEFAULT_PART: u64 = 20;
+/// By default the reserve is a twentieth of the disk.
+const DISK_TO_RESERVE_RATIO: u64 = 20;
 
 impl DiskReserve {
     /// On the disk of that folder, which is there; 0 bytes is a twentieth of the disk, within 8 and 256 MiB.
@@ -26,7 +26,7 @@ impl DiskReserve {
         }
         let disk = rustix::fs::statvfs(&folder).map_err(std::io::Error::from)?;
         let size = disk.f_blocks.saturating_mul(disk.f_frsize);
-        let bytes = (size / DEFAULT_PART).clamp(DEFAULT_BYTES.0, DEFAULT_BYTES.1);
+        let bytes = (size / DISK_TO_RESERVE_RATIO).clamp(DEFAULT_BYTES.0, DEFAULT_BYTES.1);
         Ok(Self { folder, bytes })
     }
 

@@ -10,7 +10,7 @@ use eyot_core::{Digest, Kind, Result};
 use futures::TryStreamExt as _;
 use tokio::io::AsyncReadExt as _;
 
-use crate::{Algorithm, BlobStore, ContentDigest, Directory, Memory, UploadId};
+use crate::{BlobStore, ContentDigest, DigestAlgorithm, DirectoryStore, MemoryStore, UploadId};
 
 async fn everything(store: Arc<dyn BlobStore>) {
     whole_and_ranges(&*store).await;
@@ -73,7 +73,7 @@ async fn streamed(store: &dyn BlobStore, digest: &Digest, offset: u64, length: u
 async fn uploads_go_on_from_their_last_save(store: &dyn BlobStore) {
     let id = UploadId::random();
     assert_eq!(store.resume_upload(id).await.err().unwrap().kind(), Kind::NotFound);
-    let mut upload = store.start_upload(id, Algorithm::Sha256).await.unwrap();
+    let mut upload = store.start_upload(id, DigestAlgorithm::Sha256).await.unwrap();
     upload.append(vec!["hello ".into(), "wo".into()]).await.unwrap();
     upload.save().await.unwrap();
     upload.append(vec!["lost".into()]).await.unwrap();
@@ -101,12 +101,12 @@ async fn uploads_go_on_from_their_last_save(store: &dyn BlobStore) {
 async fn uploads_end_as_a_blob_or_not_at_all(store: &dyn BlobStore) {
     let text = "by another name";
     for (algorithm, expected, fits) in [
-        (Algorithm::Sha512, ContentDigest::sha512(text), true),
+        (DigestAlgorithm::Sha512, ContentDigest::sha512(text), true),
         // An algorithm that was not asked for costs one more reading.
-        (Algorithm::Sha256, ContentDigest::sha512(text), true),
-        (Algorithm::Sha512, Digest::of(text).into(), true),
-        (Algorithm::Sha512, ContentDigest::sha512("other"), false),
-        (Algorithm::Sha256, Digest::of("other").into(), false),
+        (DigestAlgorithm::Sha256, ContentDigest::sha512(text), true),
+        (DigestAlgorithm::Sha512, Digest::of(text).into(), true),
+        (DigestAlgorithm::Sha512, ContentDigest::sha512("other"), false),
+        (DigestAlgorithm::Sha256, Digest::of("other").into(), false),
     ] {
         let id = UploadId::random();
         let mut upload = store.start_upload(id, algorithm).await.unwrap();
@@ -120,7 +120,7 @@ async fn uploads_end_as_a_blob_or_not_at_all(store: &dyn BlobStore) {
         assert!(!store.drop_upload(id).await.unwrap());
     }
     let id = UploadId::random();
-    drop(store.start_upload(id, Algorithm::Sha256).await.unwrap());
+    drop(store.start_upload(id, DigestAlgorithm::Sha256).await.unwrap());
     assert!(store.drop_upload(id).await.unwrap());
     assert_eq!(store.upload_received(id).await.unwrap_err().kind(), Kind::NotFound);
 }
@@ -195,7 +195,7 @@ async fn holds_keep(store: Arc<dyn BlobStore>) {
         assert_eq!(store.delete(&digest).await.unwrap_err().kind(), Kind::Conflict);
         drop(hold);
     }
-    let holding = crate::Holding::new(store.clone());
+    let holding = crate::HoldingStore::new(store.clone());
     holding.put(Bytes::from_static(b"held")).await.unwrap();
     assert_eq!(store.delete(&digest).await.unwrap_err().kind(), Kind::Conflict);
     drop(holding);
@@ -225,18 +225,18 @@ async fn many_writers_of_one_blob(store: Arc<dyn BlobStore>) {
 
 #[tokio::test]
 async fn memory() {
-    everything(Arc::new(Memory::default())).await;
+    everything(Arc::new(MemoryStore::default())).await;
 }
 
 #[tokio::test]
 async fn directory() {
     let dir = tempfile::tempdir().unwrap();
-    everything(Arc::new(Directory::open(dir.path()).await.unwrap())).await;
+    everything(Arc::new(DirectoryStore::open(dir.path()).await.unwrap())).await;
     // What is there is there for the next process too, pins included.
-    let first = Directory::open(dir.path()).await.unwrap();
+    let first = DirectoryStore::open(dir.path()).await.unwrap();
     let blob = first.put(Bytes::from_static(b"kept")).await.unwrap();
     first.pin(&blob.digest, "me").await.unwrap();
-    let second = Directory::open(dir.path()).await.unwrap();
+    let second = DirectoryStore::open(dir.path()).await.unwrap();
     assert_eq!(second.get(&blob.digest).await.unwrap(), "kept");
     assert_eq!(second.pins(&blob.digest).await.unwrap(), ["me"]);
     let layout = std::fs::read_to_string(dir.path().join("oci-layout")).unwrap();
@@ -246,17 +246,17 @@ async fn directory() {
 #[tokio::test]
 async fn a_killed_write_is_swept_and_a_damaged_blob_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Directory::open(dir.path()).await.unwrap();
+    let store = DirectoryStore::open(dir.path()).await.unwrap();
     let blob = store.put(Bytes::from_static(b"good bytes")).await.unwrap();
     let tmp = dir.path().join("tmp");
     std::fs::write(tmp.join("left-over"), b"half a bl").unwrap();
     std::fs::write(tmp.join("uploads/stray"), b"nobody's").unwrap();
     let id = UploadId::random();
-    let mut upload = store.start_upload(id, Algorithm::Sha512).await.unwrap();
+    let mut upload = store.start_upload(id, DigestAlgorithm::Sha512).await.unwrap();
     upload.append(vec!["good ".into()]).await.unwrap();
     upload.save().await.unwrap();
     drop(upload);
-    let store = Directory::open(dir.path()).await.unwrap();
+    let store = DirectoryStore::open(dir.path()).await.unwrap();
     assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 1);
     assert_eq!(std::fs::read_dir(tmp.join("uploads")).unwrap().count(), 2);
     let mut upload = store.resume_upload(id).await.unwrap();

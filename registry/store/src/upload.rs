@@ -16,7 +16,7 @@ pub struct UploadId(u128);
 /// Appending is one step ahead of the disk: an error of writing a piece may come with a later call,
 /// and at the latest with `save` or `finish`.
 #[async_trait]
-pub trait Upload: Send {
+pub trait BlobUpload: Send {
     /// Bytes received so far.
     fn received(&self) -> u64;
 

@@ -339,7 +339,7 @@ mod tests {
     use async_trait::async_trait;
     use eyot_core::config::BackendChoice;
     use eyot_nn::{Backends, Models};
-    use eyot_store::Memory;
+    use eyot_store::MemoryStore;
 
     use super::*;
     use crate::{GuestGrants, InstanceLimits, NullSink};
@@ -384,7 +384,7 @@ mod tests {
     /// A guest that may have 16 MiB, and its bucket.
     fn guest() -> (GuestState, SharedStore) {
         let backends = Backends::open(Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-        let loader = Models::new(Arc::<Memory>::default(), backends, 1);
+        let loader = Models::new(Arc::<MemoryStore>::default(), backends, 1);
         let grants = GuestGrants::new(Arc::default(), loader, Arc::new(NullSink));
         let limits = InstanceLimits { memory: 16 << 20, timeout: Duration::from_secs(1), handles: 100 };
         (GuestState::new(grants, &limits, None), Arc::new(Large))

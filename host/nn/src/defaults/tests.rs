@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eyot_core::config::{BackendChoice, Config, Setting};
-use eyot_store::Memory;
+use eyot_store::MemoryStore;
 
 use crate::graphs::Graph;
 use crate::suite::{back_ends, installed};
@@ -120,7 +120,7 @@ fn a_default_that_stands_here_is_named_when_it_is_overridden() {
 fn models(choice: BackendChoice) -> Arc<Models> {
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
     let backends = Backends::open(&config.data.backends, choice).unwrap();
-    Models::new(Arc::new(Memory::default()), backends, 2)
+    Models::new(Arc::new(MemoryStore::default()), backends, 2)
 }
 
 async fn ask(model: &LoadedModel, row: f32, scale: Option<f32>) -> Vec<f32> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eyot_core::config::{BackendChoice, Inference};
 use eyot_core::{Digest, Kind};
-use eyot_store::{BlobStore as _, Memory};
+use eyot_store::{BlobStore as _, MemoryStore};
 
 use super::*;
 use crate::suite::fixture;
@@ -13,13 +13,13 @@ use crate::{NamedTensor, StoredData, Tensor};
 
 /// Models of 1000 or so bytes each over a memory of so many.
 struct World {
-    store: Memory,
+    store: MemoryStore,
     models: Arc<Models>,
 }
 
 impl World {
     fn new(memory: u64) -> Self {
-        let store = Memory::default();
+        let store = MemoryStore::default();
         let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
         let options = Options { threads: 2, memory, ..Options::from(&Inference::default()) };
         Self { models: Models::with(Arc::new(store.clone()), backends, options), store }
@@ -170,7 +170,7 @@ async fn a_back_end_that_is_asked_for_by_name_is_the_one() {
 #[tokio::test]
 async fn what_a_trial_found_out_is_not_found_out_again() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Memory::default();
+    let store = MemoryStore::default();
     let digest = store.put(fixture("add-fp32")).await.unwrap().digest;
     let process = || {
         let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
@@ -221,8 +221,10 @@ async fn first_output(model: &LoadedModel) -> Vec<f32> {
 #[tokio::test]
 async fn weights_beside_a_model_are_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let stores: [Arc<dyn eyot_store::BlobStore>; 2] =
-        [Arc::new(Memory::default()), Arc::new(eyot_store::Directory::open(dir.path()).await.unwrap())];
+    let stores: [Arc<dyn eyot_store::BlobStore>; 2] = [
+        Arc::new(MemoryStore::default()),
+        Arc::new(eyot_store::DirectoryStore::open(dir.path()).await.unwrap()),
+    ];
     for store in stores {
         let size = length("beside") + weights().len() as u64;
         let with = |memory| {
@@ -253,7 +255,7 @@ async fn weights_beside_a_model_are_of_it() {
 #[tokio::test]
 async fn damaged_weights_are_found() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(eyot_store::Directory::open(dir.path()).await.unwrap());
+    let store = Arc::new(eyot_store::DirectoryStore::open(dir.path()).await.unwrap());
     let stored = put_beside(&*store, weights()).await;
     let path = store.path(&stored.data[0].digest).unwrap();
     let mut bytes = weights().to_vec();

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use eyot_core::{Digest, Error, Reference, Result};
-use eyot_store::{BlobStore as _, Directory};
+use eyot_store::{BlobStore as _, DirectoryStore};
 
 use crate::cli::GlobalOptions;
 use crate::keys;
@@ -72,7 +72,7 @@ async fn store(global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
     }
     let spinner = output.spinner("hashing");
     // A server may have the folder open: nothing of what it is writing must be swept.
-    let verification = Directory::read_only(&dir).verify().await;
+    let verification = DirectoryStore::read_only(&dir).verify().await;
     spinner.finish_and_clear();
     let verification = verification?;
     output.result(&verification, |_| {

@@ -1,6 +1,6 @@
 use eyot_core::{Digest, Error, Result};
 use eyot_meta::{Transaction, fail};
-use eyot_store::{ContentDigest, Upload};
+use eyot_store::{BlobUpload, ContentDigest};
 use sqlx::Row as _;
 
 use super::{Registry, now};
@@ -75,7 +75,7 @@ impl Registry {
     pub(crate) async fn commit_upload(
         &self,
         repository: &str,
-        upload: Box<dyn Upload>,
+        upload: Box<dyn BlobUpload>,
         known_as: &ContentDigest,
     ) -> Result<()> {
         let before = match known_as {

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use eyot_core::config::ImmutableTags;
 use eyot_core::{Digest, Error, Result};
 use eyot_meta::{Event, Transaction, fail};
-use eyot_store::{ContentDigest, Hold};
+use eyot_store::{BlobHold, ContentDigest};
 use serde_json::json;
 use sqlx::Row as _;
 
@@ -82,7 +82,7 @@ impl Registry {
         push: ManifestPush<'_>,
         plan: PushPlan,
         source: BlobSource,
-        held_blobs: &mut Vec<(Digest, Hold)>,
+        held_blobs: &mut Vec<(Digest, BlobHold)>,
     ) -> Result<PushedManifest> {
         let unpacked = self.inspect(push.repository, &plan, source).await?;
         if let Some((digest, _)) = &unpacked {

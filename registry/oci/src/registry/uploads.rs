@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use eyot_core::{Error, Kind, Result};
 use eyot_meta::fail;
-use eyot_store::{Algorithm, Upload, UploadId};
+use eyot_store::{BlobUpload, DigestAlgorithm, UploadId};
 use sqlx::Row as _;
 
 use super::{Registry, milliseconds, now};
@@ -14,7 +14,11 @@ impl Registry {
     /// Starts an upload to a repository.
     ///
     /// Fails with `Exhausted` when too many are under way.
-    pub(crate) async fn start_upload(&self, repository: &str, algorithm: Algorithm) -> Result<UploadId> {
+    pub(crate) async fn start_upload(
+        &self,
+        repository: &str,
+        algorithm: DigestAlgorithm,
+    ) -> Result<UploadId> {
         let id = UploadId::random();
         let count = sqlx::query("SELECT COUNT(*) AS count FROM uploads")
             .fetch_one(self.0.db.pool())
@@ -53,7 +57,7 @@ impl Registry {
     ///
     /// Fails with `NotFound`, also when it is another repository's, and with `Conflict` while another
     /// request writes to it.
-    pub(crate) async fn resume_upload(&self, repository: &str, id: UploadId) -> Result<Box<dyn Upload>> {
+    pub(crate) async fn resume_upload(&self, repository: &str, id: UploadId) -> Result<Box<dyn BlobUpload>> {
         let touched = self.touched(repository, id).await?;
         // Renewed after a tenth of the time is enough; at each chunk it would be a disk write a chunk.
         if touched < now() - milliseconds(self.0.settings.config.upload_expiry.0) / 10 {

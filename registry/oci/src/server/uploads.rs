@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream};
 use axum::response::{IntoResponse as _, Response};
 use eyot_core::{Error, Kind, Result};
-use eyot_store::{Algorithm, ContentDigest, Upload, UploadId};
+use eyot_store::{BlobUpload, ContentDigest, DigestAlgorithm, UploadId};
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -34,7 +34,7 @@ pub(super) async fn start(context: RequestContext<'_>, repository: &str) -> Hand
     } else if let Some(digest) = digest_query(uri, "digest")? {
         return upload_whole(registry, repository, &digest, &parts.headers, body).await;
     }
-    let algorithm = query(uri, "digest-algorithm").map_or(Ok(Algorithm::Sha256), |text| text.parse());
+    let algorithm = query(uri, "digest-algorithm").map_or(Ok(DigestAlgorithm::Sha256), |text| text.parse());
     let algorithm = algorithm.map_err(|error| ErrorResponse::new("DIGEST_INVALID", error))?;
     let id = registry.start_upload(repository, algorithm).await?;
     Ok((StatusCode::ACCEPTED, upload_headers(repository, id, 0)).into_response())
@@ -82,7 +82,7 @@ async fn drain_body(frames: &mut BodyDataStream) {
 
 /// Receives a body into an upload.
 async fn receive(
-    upload: &mut dyn Upload,
+    upload: &mut dyn BlobUpload,
     headers: &HeaderMap,
     body: Body,
     pending: &mut PendingUpload,
@@ -111,7 +111,7 @@ async fn receive(
 /// Appends what comes, in batches. With `saves`, what has come counts as soon as nothing comes for a moment; without,
 /// it may turn out to be a chunk of another length than it said.
 async fn append_body(
-    upload: &mut dyn Upload,
+    upload: &mut dyn BlobUpload,
     frames: &mut BodyDataStream,
     pending: &mut PendingUpload,
     saves: bool,
@@ -154,7 +154,7 @@ async fn append_body(
 async fn commit(
     registry: &Registry,
     repository: &str,
-    upload: Box<dyn Upload>,
+    upload: Box<dyn BlobUpload>,
     digest: &ContentDigest,
 ) -> HandlerResult {
     registry.commit_upload(repository, upload, digest).await.map_err(|error| match error.kind() {

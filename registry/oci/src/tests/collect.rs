@@ -1,6 +1,6 @@
 //! Collecting garbage while others push.
 
-use eyot_store::{Algorithm, UploadId};
+use eyot_store::{DigestAlgorithm, UploadId};
 
 use super::*;
 use crate::CollectionMode;
@@ -236,8 +236,8 @@ async fn the_file_of_an_upload_that_is_nobodys_goes() {
     let started = world.send("POST", "/v2/a/blobs/uploads/", &[], Body::empty()).await;
     assert_eq!(started.status, 202);
     let [stray, written] = [UploadId::random(), UploadId::random()];
-    drop(world.store.start_upload(stray, Algorithm::Sha256).await.unwrap());
-    let writer = world.store.start_upload(written, Algorithm::Sha256).await.unwrap();
+    drop(world.store.start_upload(stray, DigestAlgorithm::Sha256).await.unwrap());
+    let writer = world.store.start_upload(written, DigestAlgorithm::Sha256).await.unwrap();
     world.registry.expire_uploads().await.unwrap();
     let left = world.store.uploads().await.unwrap();
     assert!(left.len() == 2 && left.contains(&written) && !left.contains(&stray), "{left:?}");

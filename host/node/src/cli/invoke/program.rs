@@ -11,7 +11,7 @@ use eyot_engine::{
     ExecutionMode, GrantedCapabilities, GuestGrants, InstanceLimits, NullSink, PreopenedDirectory,
     ProgramCall,
 };
-use eyot_store::{BlobStore, Memory};
+use eyot_store::{BlobStore, MemoryStore};
 
 use crate::cli::GlobalOptions;
 use crate::output::CommandOutput;
@@ -84,7 +84,7 @@ impl ProgramOptions {
         let config = global.config()?;
         let real = self.real || self.network || !self.http.is_empty();
         let mode = if real { ExecutionMode::Serving } else { ExecutionMode::Hermetic };
-        let store: Arc<dyn BlobStore> = Arc::new(Memory::default());
+        let store: Arc<dyn BlobStore> = Arc::new(MemoryStore::default());
         let digest = store.put(wasm).await?.digest;
         let engine = platform::engine(&config)?;
         let spinner = output.spinner("compiling");

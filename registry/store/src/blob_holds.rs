@@ -1,4 +1,4 @@
-//! What must not be deleted while this process is at work with it.
+//! Blobs that must not be deleted while this process uses them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,22 +6,22 @@ use std::sync::Arc;
 use eyot_core::Digest;
 use parking_lot::Mutex;
 
-/// The blobs that are held, and by how many.
+/// The held blobs, with reference counts.
 #[derive(Clone, Default)]
-pub(crate) struct Holds(Arc<Mutex<HashMap<Digest, usize>>>);
+pub(crate) struct BlobHolds(Arc<Mutex<HashMap<Digest, usize>>>);
 
-/// Keeps a blob from being deleted for as long as it lives: a pin of this process, for the time until what
-/// uses the blob is written down. The blob need not be there yet.
+/// Keeps a blob from being deleted until it is dropped: a pin of this process, for the time until the use of the blob is
+/// recorded. The blob need not be there yet.
 #[must_use]
-pub struct Hold {
-    holds: Holds,
+pub struct BlobHold {
+    holds: BlobHolds,
     digest: Digest,
 }
 
-impl Holds {
-    pub(crate) fn hold(&self, digest: &Digest) -> Hold {
+impl BlobHolds {
+    pub(crate) fn hold(&self, digest: &Digest) -> BlobHold {
         *self.0.lock().entry(*digest).or_default() += 1;
-        Hold { holds: self.clone(), digest: *digest }
+        BlobHold { holds: self.clone(), digest: *digest }
     }
 
     pub(crate) fn is_held(&self, digest: &Digest) -> bool {
@@ -29,7 +29,7 @@ impl Holds {
     }
 }
 
-impl Drop for Hold {
+impl Drop for BlobHold {
     fn drop(&mut self) {
         let mut holds = self.holds.0.lock();
         if let Some(count) = holds.get_mut(&self.digest) {

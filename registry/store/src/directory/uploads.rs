@@ -14,15 +14,15 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::{Directory, sync_dir};
-use crate::content::Hashes;
+use super::{DirectoryStore, sync_dir};
+use crate::content::HashState;
 use crate::upload::{busy, unknown};
-use crate::{Algorithm, Blob, ContentDigest, Upload, UploadId, blocking, check_expected};
+use crate::{Blob, BlobUpload, ContentDigest, DigestAlgorithm, UploadId, blocking, check_expected};
 
 /// What `ID.json` holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Saved {
+struct SavedUpload {
     version: u32,
     received: u64,
     sha256: String,
@@ -30,48 +30,48 @@ struct Saved {
     sha512: Option<String>,
 }
 
-const VERSION: u32 = 1;
+const STATE_VERSION: u32 = 1;
 
-/// An upload that a request works on.
-pub(super) struct Session {
-    store: Directory,
+/// An upload that a request writes to.
+pub(super) struct DirectoryUpload {
+    store: DirectoryStore,
     id: UploadId,
-    state: Working,
-    early: Arc<Early>,
+    state: WriteState,
+    early_sync: Arc<EarlySync>,
     /// What was handed over to be written, written or not.
     received: u64,
 }
 
-/// The file and the hashes, here or with the thread that writes the last piece.
-enum Working {
-    Here(Box<State>),
-    Away(JoinHandle<Result<Box<State>>>),
+/// The file and the hashes, here or on the thread that writes the last piece.
+enum WriteState {
+    Here(Box<UploadState>),
+    Away(JoinHandle<Result<Box<UploadState>>>),
     /// A write failed: what is on disk is not known.
     Broken,
 }
 
-struct State {
+struct UploadState {
     file: File,
-    hashes: Hashes,
+    hashes: HashState,
     received: u64,
     /// Held until the last write has ended, also by a thread whose request is gone.
-    _turn: Turn,
+    _lock: UploadLock,
 }
 
-/// Has the disk write what has arrived while the rest arrives, or all of it would be waited for at the end.
+/// Syncs what was received while the rest arrives, or the final sync would wait for all of it.
 #[derive(Default)]
-struct Early(Mutex<(u64, Option<JoinHandle<()>>)>);
+struct EarlySync(Mutex<(u64, Option<JoinHandle<()>>)>);
 
-/// Bytes that are handed to the disk at once.
-const EARLY: u64 = 16 << 20;
+/// Bytes between two early syncs.
+const EARLY_SYNC_BYTES: u64 = 16 << 20;
 
-impl Early {
+impl EarlySync {
     /// So many bytes more were written to `path`.
     fn add(&self, length: u64, path: PathBuf) {
-        let mut early = self.0.lock();
-        let (waiting, at_work) = &mut *early;
+        let mut early_sync = self.0.lock();
+        let (waiting, at_work) = &mut *early_sync;
         *waiting += length;
-        if *waiting < EARLY || at_work.as_ref().is_some_and(|task| !task.is_finished()) {
+        if *waiting < EARLY_SYNC_BYTES || at_work.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
         *waiting = 0;
@@ -92,24 +92,24 @@ impl Early {
 }
 
 /// Uploads that are being written to: two writers of one file would spoil it.
-pub(super) type Busy = Arc<Mutex<HashSet<UploadId>>>;
+pub(super) type ActiveUploads = Arc<Mutex<HashSet<UploadId>>>;
 
-struct Turn(Busy, UploadId);
+struct UploadLock(ActiveUploads, UploadId);
 
-impl Turn {
-    fn take(busy_uploads: &Busy, id: UploadId) -> Result<Self> {
-        if busy_uploads.lock().insert(id) { Ok(Self(busy_uploads.clone(), id)) } else { Err(busy(id)) }
+impl UploadLock {
+    fn take(active: &ActiveUploads, id: UploadId) -> Result<Self> {
+        if active.lock().insert(id) { Ok(Self(active.clone(), id)) } else { Err(busy(id)) }
     }
 }
 
-impl Drop for Turn {
+impl Drop for UploadLock {
     fn drop(&mut self) {
         self.0.lock().remove(&self.1);
     }
 }
 
-/// What a killed process left: everything but uploads, which are whole again from their last save.
-pub(super) fn sweep(tmp: &Path) -> Result<()> {
+/// Removes what a killed process left, except uploads, which can be resumed from their last save.
+pub(super) fn clean_up(tmp: &Path) -> Result<()> {
     let uploads = tmp.join("uploads");
     for entry in entries(tmp)?.into_iter().filter(|path| *path != uploads) {
         let removed = if entry.is_dir() { fs::remove_dir_all(&entry) } else { fs::remove_file(&entry) };
@@ -136,7 +136,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-impl Directory {
+impl DirectoryStore {
     fn upload_file(&self, id: UploadId) -> PathBuf {
         self.0.root.join("tmp/uploads").join(id.to_string())
     }
@@ -145,19 +145,19 @@ impl Directory {
         self.0.root.join("tmp/uploads").join(format!("{id}.json"))
     }
 
-    pub(super) fn create_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Session> {
-        let turn = Turn::take(&self.0.busy, id)?;
+    pub(super) fn create_upload(&self, id: UploadId, algorithm: DigestAlgorithm) -> Result<DirectoryUpload> {
+        let lock = UploadLock::take(&self.0.active_uploads, id)?;
         let file = OpenOptions::new().write(true).create_new(true).open(self.upload_file(id));
         let file = file.context(|| "cannot start an upload".to_owned())?;
-        let state = State { file, hashes: Hashes::new(algorithm), received: 0, _turn: turn };
+        let state = UploadState { file, hashes: HashState::new(algorithm), received: 0, _lock: lock };
         write_state(self, id, &state)?;
-        Ok(Session::new(self, id, state))
+        Ok(DirectoryUpload::new(self, id, state))
     }
 
-    pub(super) fn reopen_upload(&self, id: UploadId) -> Result<Session> {
-        let turn = Turn::take(&self.0.busy, id)?;
+    pub(super) fn reopen_upload(&self, id: UploadId) -> Result<DirectoryUpload> {
+        let lock = UploadLock::take(&self.0.active_uploads, id)?;
         let saved = read_state(self, id)?;
-        let hashes = Hashes::restore(&saved.sha256, saved.sha512.as_deref()).ok_or_else(|| unknown(id))?;
+        let hashes = HashState::restore(&saved.sha256, saved.sha512.as_deref()).ok_or_else(|| unknown(id))?;
         let mut file = OpenOptions::new().write(true).open(self.upload_file(id)).map_err(|_| unknown(id))?;
         let length = file.metadata()?.len();
         if length < saved.received {
@@ -168,8 +168,8 @@ impl Directory {
             file.set_len(saved.received)?;
         }
         file.seek(SeekFrom::Start(saved.received))?;
-        let state = State { file, hashes, received: saved.received, _turn: turn };
-        Ok(Session::new(self, id, state))
+        let state = UploadState { file, hashes, received: saved.received, _lock: lock };
+        Ok(DirectoryUpload::new(self, id, state))
     }
 
     pub(super) fn upload_length(&self, id: UploadId) -> Result<u64> {
@@ -177,7 +177,7 @@ impl Directory {
     }
 
     pub(super) fn remove_upload(&self, id: UploadId) -> Result<bool> {
-        let _turn = Turn::take(&self.0.busy, id)?;
+        let _lock = UploadLock::take(&self.0.active_uploads, id)?;
         remove(&self.upload_state(id))?;
         remove(&self.upload_file(id))
     }
@@ -196,24 +196,24 @@ fn remove(path: &Path) -> Result<bool> {
     }
 }
 
-fn read_state(store: &Directory, id: UploadId) -> Result<Saved> {
+fn read_state(store: &DirectoryStore, id: UploadId) -> Result<SavedUpload> {
     let text = fs::read(store.upload_state(id)).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => unknown(id),
         _ => error.into(),
     })?;
     // A power cut may leave an empty file: that upload never got far enough to be promised.
-    let saved: Saved = serde_json::from_slice(&text).map_err(|_| unknown(id))?;
-    if saved.version == VERSION { Ok(saved) } else { Err(unknown(id)) }
+    let saved: SavedUpload = serde_json::from_slice(&text).map_err(|_| unknown(id))?;
+    if saved.version == STATE_VERSION { Ok(saved) } else { Err(unknown(id)) }
 }
 
 /// The bytes first, then the note of how many they are: a note of bytes that a power cut took away
 /// would make a blob of zeros under a good digest.
-fn write_state(store: &Directory, id: UploadId, state: &State) -> Result<()> {
+fn write_state(store: &DirectoryStore, id: UploadId, state: &UploadState) -> Result<()> {
     if state.received > 0 {
         state.file.sync_data()?;
     }
     let (sha256, sha512) = state.hashes.save();
-    let saved = Saved { version: VERSION, received: state.received, sha256, sha512 };
+    let saved = SavedUpload { version: STATE_VERSION, received: state.received, sha256, sha512 };
     let text = serde_json::to_vec(&saved).map_err(|error| Error::internal("no JSON").because(error))?;
     let path = store.upload_state(id);
     let fresh = path.with_extension("json.new");
@@ -221,25 +221,25 @@ fn write_state(store: &Directory, id: UploadId, state: &State) -> Result<()> {
     fs::rename(&fresh, &path).map_err(Error::from)
 }
 
-impl Session {
-    fn new(store: &Directory, id: UploadId, state: State) -> Self {
-        let (store, received, early) = (store.clone(), state.received, Arc::default());
-        Self { store, id, state: Working::Here(Box::new(state)), early, received }
+impl DirectoryUpload {
+    fn new(store: &DirectoryStore, id: UploadId, state: UploadState) -> Self {
+        let (store, received, early_sync) = (store.clone(), state.received, Arc::default());
+        Self { store, id, state: WriteState::Here(Box::new(state)), early_sync, received }
     }
 
-    async fn state(&mut self) -> Result<Box<State>> {
-        match std::mem::replace(&mut self.state, Working::Broken) {
-            Working::Here(state) => Ok(state),
-            Working::Away(task) => {
+    async fn state(&mut self) -> Result<Box<UploadState>> {
+        match std::mem::replace(&mut self.state, WriteState::Broken) {
+            WriteState::Here(state) => Ok(state),
+            WriteState::Away(task) => {
                 task.await.map_err(|error| Error::internal("file work ended early").because(error))?
             }
-            Working::Broken => Err(Error::internal("a write to this upload failed before")),
+            WriteState::Broken => Err(Error::internal("a write to this upload failed before")),
         }
     }
 }
 
 #[async_trait]
-impl Upload for Session {
+impl BlobUpload for DirectoryUpload {
     fn received(&self) -> u64 {
         self.received
     }
@@ -248,16 +248,17 @@ impl Upload for Session {
         let mut state = self.state().await?;
         let length = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         self.received += length;
-        let (store, path, early) = (self.store.clone(), self.store.upload_file(self.id), self.early.clone());
+        let (store, path, early_sync) =
+            (self.store.clone(), self.store.upload_file(self.id), self.early_sync.clone());
         // The next piece is received while this one is hashed and written.
-        self.state = Working::Away(tokio::task::spawn_blocking(move || {
-            store.room_for(length)?;
+        self.state = WriteState::Away(tokio::task::spawn_blocking(move || {
+            store.check_space(length)?;
             for piece in pieces {
                 state.file.write_all(&piece).context(|| "cannot write an upload".to_owned())?;
                 state.hashes.update(&piece);
                 state.received += piece.len() as u64;
             }
-            early.add(length, path);
+            early_sync.add(length, path);
             Ok(state)
         }));
         Ok(())
@@ -267,27 +268,32 @@ impl Upload for Session {
         let state = self.state().await?;
         let (store, id) = (self.store.clone(), self.id);
         let state = blocking(move || write_state(&store, id, &state).map(|()| state)).await?;
-        self.state = Working::Here(state);
+        self.state = WriteState::Here(state);
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>, expected: &ContentDigest) -> Result<Blob> {
         let state = self.state().await?;
         let (store, id, expected) = (self.store.clone(), self.id, *expected);
-        blocking(move || keep(&store, id, *state, &expected)).await
+        blocking(move || store_blob(&store, id, *state, &expected)).await
     }
 
     async fn discard(mut self: Box<Self>) -> Result<()> {
         // Whatever became of the last write, it has ended after this.
         drop(self.state().await);
-        self.early.ended().await;
+        self.early_sync.ended().await;
         let (store, id) = (self.store.clone(), self.id);
         blocking(move || store.remove_upload(id).map(drop)).await
     }
 }
 
-fn keep(store: &Directory, id: UploadId, state: State, expected: &ContentDigest) -> Result<Blob> {
-    let State { file, hashes, received, _turn } = state;
+fn store_blob(
+    store: &DirectoryStore,
+    id: UploadId,
+    state: UploadState,
+    expected: &ContentDigest,
+) -> Result<Blob> {
+    let UploadState { file, hashes, received, _lock } = state;
     let path = store.upload_file(id);
     let (digest, sha512) = hashes.finish();
     let found = match (expected, sha512) {
@@ -304,19 +310,19 @@ fn keep(store: &Directory, id: UploadId, state: State, expected: &ContentDigest)
     // Over a blob that is here already too: its bytes may have been damaged since.
     fs::rename(&path, store.blob(&digest)).context(|| format!("cannot keep blob {digest}"))?;
     sync_dir(&store.0.root.join("blobs/sha256"))?;
-    store.0.known.note_written(digest, &file.metadata()?);
+    store.0.verified.record_written(digest, &file.metadata()?);
     remove(&store.upload_state(id))?;
     Ok(Blob { digest, size: received })
 }
 
 fn sha512_of(path: &Path) -> Result<ContentDigest> {
     let mut file = File::open(path)?;
-    let mut hasher = HashWriter(Hashes::new(Algorithm::Sha512));
+    let mut hasher = HashWriter(HashState::new(DigestAlgorithm::Sha512));
     std::io::copy(&mut file, &mut hasher)?;
     hasher.0.finish().1.ok_or_else(|| Error::internal("no sha512 was made"))
 }
 
-struct HashWriter(Hashes);
+struct HashWriter(HashState);
 
 impl std::io::Write for HashWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

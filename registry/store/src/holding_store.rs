@@ -1,4 +1,4 @@
-//! A store as a piece of work sees it that takes long: what it writes stays for as long as it is at work.
+//! A store for long work: the blobs that it writes are held until it ends.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,31 +9,33 @@ use bytes::Bytes;
 use eyot_core::{Digest, Result};
 use parking_lot::Mutex;
 
-use crate::{Algorithm, Blob, BlobStore, BlobWriter, Hold, Pieces, Reader, Upload, UploadId};
+use crate::{
+    Blob, BlobHold, BlobReader, BlobStore, BlobStream, BlobUpload, BlobWriter, DigestAlgorithm, UploadId,
+};
 
 /// Holds every blob that is written through it, until it is dropped.
-pub struct Holding {
+pub struct HoldingStore {
     inner: Arc<dyn BlobStore>,
-    held: Held,
+    held: HeldBlobs,
 }
 
-type Held = Arc<Mutex<Vec<Hold>>>;
+type HeldBlobs = Arc<Mutex<Vec<BlobHold>>>;
 
-struct Writer {
+struct HoldingWriter {
     store: Arc<dyn BlobStore>,
     inner: Box<dyn BlobWriter>,
-    held: Held,
+    held: HeldBlobs,
 }
 
-impl Holding {
+impl HoldingStore {
     /// Over a store.
     pub fn new(inner: Arc<dyn BlobStore>) -> Self {
-        Self { inner, held: Held::default() }
+        Self { inner, held: HeldBlobs::default() }
     }
 }
 
 #[async_trait]
-impl BlobWriter for Writer {
+impl BlobWriter for HoldingWriter {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.inner.write(bytes).await
     }
@@ -55,17 +57,17 @@ impl BlobWriter for Writer {
 }
 
 #[async_trait]
-impl BlobStore for Holding {
+impl BlobStore for HoldingStore {
     async fn writer(&self) -> Result<Box<dyn BlobWriter>> {
         let inner = self.inner.writer().await?;
-        Ok(Box::new(Writer { store: self.inner.clone(), inner, held: self.held.clone() }))
+        Ok(Box::new(HoldingWriter { store: self.inner.clone(), inner, held: self.held.clone() }))
     }
 
     async fn get(&self, digest: &Digest) -> Result<Bytes> {
         self.inner.get(digest).await
     }
 
-    async fn open(&self, digest: &Digest) -> Result<Reader> {
+    async fn open(&self, digest: &Digest) -> Result<BlobReader> {
         self.inner.open(digest).await
     }
 
@@ -73,15 +75,15 @@ impl BlobStore for Holding {
         self.inner.read(digest, offset, length).await
     }
 
-    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<Pieces> {
+    async fn stream(&self, digest: &Digest, offset: u64, length: u64) -> Result<BlobStream> {
         self.inner.stream(digest, offset, length).await
     }
 
-    async fn start_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Box<dyn Upload>> {
+    async fn start_upload(&self, id: UploadId, algorithm: DigestAlgorithm) -> Result<Box<dyn BlobUpload>> {
         self.inner.start_upload(id, algorithm).await
     }
 
-    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn Upload>> {
+    async fn resume_upload(&self, id: UploadId) -> Result<Box<dyn BlobUpload>> {
         self.inner.resume_upload(id).await
     }
 
@@ -129,7 +131,7 @@ impl BlobStore for Holding {
         self.inner.pins_of(prefix).await
     }
 
-    fn hold(&self, digest: &Digest) -> Hold {
+    fn hold(&self, digest: &Digest) -> BlobHold {
         self.inner.hold(digest)
     }
 

@@ -1,5 +1,4 @@
-//! A blob on its way out: read one piece ahead of the reader, and hashed when it is whole and was not
-//! hashed before.
+//! Streams of blobs: read one piece ahead of the reader, and hashed when the blob is whole and not yet verified.
 
 use std::fs::{File, Metadata};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -11,74 +10,73 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::Directory;
-use crate::{Pieces, blocking, damaged};
+use super::DirectoryStore;
+use crate::{BlobStream, blocking, damaged};
 
 /// Large enough that the hop to a thread costs nothing beside reading and hashing; small enough that a
 /// hundred slow readers hold 50 MiB between them.
-const PIECE: u64 = 256 << 10;
+const PIECE_BYTES: u64 = 256 << 10;
 
-struct Reading {
+struct ReadAhead {
     file: File,
     left: u64,
     digest: Digest,
     /// `None` for a range, since a part of a blob has no digest, and for what was hashed before.
-    hashing: Option<Hashing>,
-    buffers: Buffers,
+    hashing: Option<StreamHash>,
+    buffers: BufferPool,
 }
 
-struct Hashing {
+struct StreamHash {
     digester: Digester,
-    store: Directory,
+    store: DirectoryStore,
     /// The file before the first byte was read.
     before: Metadata,
 }
 
-/// Buffers that came back from whoever sent what was in them. Memory that is asked for anew for each piece
-/// costs as much as reading into it.
-type Buffers = Arc<Mutex<Vec<Vec<u8>>>>;
+/// Buffers for reuse. Allocating one for each piece costs as much as reading into it.
+type BufferPool = Arc<Mutex<Vec<Vec<u8>>>>;
 
-/// A piece in the hands of whoever sends it.
-struct Lent {
+/// A piece that is being sent; its buffer returns to the pool.
+struct PooledBuffer {
     bytes: Vec<u8>,
-    home: Buffers,
+    pool: BufferPool,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for PooledBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
-        self.home.lock().push(std::mem::take(&mut self.bytes));
+        self.pool.lock().push(std::mem::take(&mut self.bytes));
     }
 }
 
 /// Streams `length` bytes from `offset`, which must lie in the file.
 pub(super) fn stream(
-    store: &Directory,
+    store: &DirectoryStore,
     mut file: File,
     digest: Digest,
     offset: u64,
     length: u64,
-) -> Result<Pieces> {
+) -> Result<BlobStream> {
     let before = file.metadata()?;
     let size = before.len();
     let left = size.saturating_sub(offset).min(length);
     file.seek(SeekFrom::Start(offset))?;
-    let is_new = left == size && !store.0.known.holds(&digest, &before);
-    let hashing = is_new.then(|| Hashing { digester: Digester::new(), store: store.clone(), before });
-    let first = fetch(Reading { file, left, digest, hashing, buffers: Buffers::default() });
+    let is_new = left == size && !store.0.verified.contains(&digest, &before);
+    let hashing = is_new.then(|| StreamHash { digester: Digester::new(), store: store.clone(), before });
+    let first = start_read(ReadAhead { file, left, digest, hashing, buffers: BufferPool::default() });
     Ok(futures::stream::unfold(Some(first), next).boxed())
 }
 
-type Fetch = JoinHandle<Result<(Bytes, Reading)>>;
+type PendingRead = JoinHandle<Result<(Bytes, ReadAhead)>>;
 
-fn fetch(mut reading: Reading) -> Fetch {
+fn start_read(mut reading: ReadAhead) -> PendingRead {
     tokio::spawn(blocking(move || {
-        let wanted = reading.left.min(PIECE);
+        let wanted = reading.left.min(PIECE_BYTES);
         let mut bytes = reading.buffers.lock().pop().unwrap_or_default();
         bytes.clear();
         bytes.reserve_exact(usize::try_from(wanted).unwrap_or_default());
@@ -96,30 +94,30 @@ fn fetch(mut reading: Reading) -> Fetch {
                 return Err(damaged(&reading.digest, &found));
             }
         }
-        let lent = Lent { bytes, home: reading.buffers.clone() };
-        Ok((Bytes::from_owner(lent), reading))
+        let buffer = PooledBuffer { bytes, pool: reading.buffers.clone() };
+        Ok((Bytes::from_owner(buffer), reading))
     }))
 }
 
-impl Hashing {
-    /// The digest that was found; if it is the right one, that is kept in mind.
+impl StreamHash {
+    /// The digest that was found; if it is the right one, the file is remembered as verified.
     fn finish(self, digest: &Digest) -> Digest {
         let found = self.digester.finish();
         if found == *digest {
-            self.store.0.known.note(found, &self.before);
+            self.store.0.verified.record_read(found, &self.before);
         }
         found
     }
 }
 
-async fn next(fetching: Option<Fetch>) -> Option<(Result<Bytes>, Option<Fetch>)> {
-    let fetched = fetching?.await;
-    let fetched = fetched
-        .unwrap_or_else(|error| Err(eyot_core::Error::internal("file work ended early").because(error)));
-    match fetched {
+async fn next(pending: Option<PendingRead>) -> Option<(Result<Bytes>, Option<PendingRead>)> {
+    let read = pending?.await;
+    let read =
+        read.unwrap_or_else(|error| Err(eyot_core::Error::internal("file work ended early").because(error)));
+    match read {
         Ok((bytes, _)) if bytes.is_empty() => None,
         Ok((bytes, reading)) if reading.left == 0 => Some((Ok(bytes), None)),
-        Ok((bytes, reading)) => Some((Ok(bytes), Some(fetch(reading)))),
+        Ok((bytes, reading)) => Some((Ok(bytes), Some(start_read(reading)))),
         Err(error) => Some((Err(error), None)),
     }
 }
