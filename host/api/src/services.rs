@@ -4,7 +4,7 @@ use eyot_deploy::Deployments;
 use eyot_meta::Changes;
 use eyot_oci::Registry;
 use eyot_pipelines::PipelineExecutor;
-use eyot_tracking::Tracking;
+use eyot_tracking::TrackingStore;
 use serde::{Deserialize, Serialize};
 
 use crate::log_lines::DeploymentLogs;
@@ -14,7 +14,7 @@ use crate::log_lines::DeploymentLogs;
 pub struct ApiServices {
     pub info: ServerInfo,
     pub registry: Registry,
-    pub tracking: Tracking,
+    pub tracking: TrackingStore,
     pub pipelines: PipelineExecutor,
     pub deployments: Deployments,
     pub logs: DeploymentLogs,

@@ -13,7 +13,7 @@ use eyot_nn::{Backends, Models, Options as Keeping};
 use eyot_oci::{LocalSecret, Registry, RegistrySettings};
 use eyot_pipelines::PipelineExecutor;
 use eyot_store::{BlobStore, DirectoryStore, MemoryStore};
-use eyot_tracking::Tracking;
+use eyot_tracking::TrackingStore;
 
 use crate::folder::{FolderLock, StartingServer};
 use crate::publisher::RegistryPublisher;
@@ -66,7 +66,7 @@ impl ServerPlatform {
         let engine = engine(config)?;
         let models = models_over(config, store.clone())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let tracking = Tracking::new(db.clone());
+        let tracking = TrackingStore::new(db.clone());
         let gateway = Gateway::new(config.gateway.clone(), engine.background_executor());
         gateway.report_models(models.clone());
         let logs = DeploymentLogs::default();

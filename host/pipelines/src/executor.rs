@@ -4,7 +4,7 @@ use std::sync::Arc;
 use eyot_core::{Digest, Error, Result, new_id};
 use eyot_meta::{Changes, Database};
 use eyot_store::{BlobHold, BlobReader, BlobStore, HoldingStore};
-use eyot_tracking::{Outcome, Tracking};
+use eyot_tracking::{RunOutcome, TrackingStore};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, broadcast, watch};
@@ -30,7 +30,7 @@ impl PipelineExecutor {
     pub fn new(
         db: Database,
         store: Arc<dyn BlobStore>,
-        tracking: Tracking,
+        tracking: TrackingStore,
         runner: Arc<dyn StepRunner>,
         publisher: Arc<dyn ModelPublisher>,
         parallel: usize,
@@ -58,7 +58,7 @@ impl PipelineExecutor {
     /// what was pinned for an outcome that was never written is let go.
     pub async fn recover(&self) -> Result<()> {
         for run in self.0.records.recover().await? {
-            self.0.tracking.end_run(&run, Outcome::Failed).await?;
+            self.0.tracking.end_run(&run, RunOutcome::Failed).await?;
         }
         for id in self.0.records.unpinned().await? {
             pins::pin_outputs(self.0.store.as_ref(), &self.0.records.get(&id).await?).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eyot_core::{Clock as _, Name, SystemClock};
-use eyot_tracking::Tracking;
+use eyot_tracking::TrackingStore;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 
@@ -100,7 +100,7 @@ impl StepReporter for ReportForwarder {
 
 /// Writes reports into tracking as they come; answers them all once the step has dropped its end.
 pub(crate) async fn drain(
-    tracking: Tracking,
+    tracking: TrackingStore,
     run: Option<String>,
     step: Name,
     mut reports: mpsc::UnboundedReceiver<StepReport>,
@@ -114,7 +114,7 @@ pub(crate) async fn drain(
 }
 
 /// Writes one report. A report that cannot be written is no reason for a step to fail.
-pub(crate) async fn write(tracking: &Tracking, run: Option<&str>, step: &Name, report: &StepReport) {
+pub(crate) async fn write(tracking: &TrackingStore, run: Option<&str>, step: &Name, report: &StepReport) {
     let Some(run) = run else { return };
     let name = |key: &str| format!("{step}/{key}");
     let written = match report {

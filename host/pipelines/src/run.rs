@@ -7,7 +7,7 @@ use std::time::Instant;
 use eyot_core::interface::below;
 use eyot_core::{Clock as _, Digest, Error, Name, Result, SystemClock};
 use eyot_store::{BlobHold, BlobStore};
-use eyot_tracking::Outcome;
+use eyot_tracking::RunOutcome;
 use indexmap::IndexMap;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -180,9 +180,9 @@ impl ActiveRun {
         }
         let failed = records.values().find(|record| record.status == StepStatus::Failed);
         let (status, outcome) = match (failed, cut_off.is_empty()) {
-            (_, false) => (RunStatus::Cancelled, Outcome::Killed),
-            (Some(_), _) => (RunStatus::Failed, Outcome::Failed),
-            (None, true) => (RunStatus::Succeeded, Outcome::Finished),
+            (_, false) => (RunStatus::Cancelled, RunOutcome::Killed),
+            (Some(_), _) => (RunStatus::Failed, RunOutcome::Failed),
+            (None, true) => (RunStatus::Succeeded, RunOutcome::Finished),
         };
         let error =
             failed.and_then(|record| Some(format!("step '{}': {}", record.step, record.error.as_deref()?)));

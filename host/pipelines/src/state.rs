@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eyot_meta::Changes;
 use eyot_store::BlobStore;
-use eyot_tracking::Tracking;
+use eyot_tracking::TrackingStore;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
@@ -20,7 +20,7 @@ pub(crate) struct ExecutorState {
     pub(crate) records: RunRecords,
     pub(crate) cache: StepCache,
     pub(crate) store: Arc<dyn BlobStore>,
-    pub(crate) tracking: Tracking,
+    pub(crate) tracking: TrackingStore,
     pub(crate) runner: Arc<dyn StepRunner>,
     pub(crate) publisher: Arc<dyn ModelPublisher>,
     /// Steps that run at the same time, over all runs.

@@ -11,7 +11,7 @@ use eyot_core::interface::{Field, Function, Interface, Type};
 use eyot_core::{Digest, Error, Result};
 use eyot_meta::Database;
 use eyot_store::{BlobStore as _, MemoryStore};
-use eyot_tracking::Tracking;
+use eyot_tracking::TrackingStore;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Barrier, Notify};
@@ -200,7 +200,7 @@ struct World {
     fake: Arc<Fake>,
     db: Database,
     executor: PipelineExecutor,
-    tracking: Tracking,
+    tracking: TrackingStore,
     _dir: tempfile::TempDir,
 }
 
@@ -218,7 +218,7 @@ impl World {
             stopped: Arc::default(),
             started: Notify::new(),
         });
-        let tracking = Tracking::new(db.clone());
+        let tracking = TrackingStore::new(db.clone());
         let executor =
             PipelineExecutor::new(db.clone(), store, tracking.clone(), fake.clone(), fake.clone(), 4);
         Self { fake, db, executor, tracking, _dir: dir }

@@ -1,5 +1,5 @@
-//! Experiments, runs, parameters, metrics, tags, registered models and aliases: the words and rules of
-//! MLflow, over the metadata database.
+//! Experiments, runs, parameters, metrics, tags, registered models and aliases, with the semantics of MLflow, over the
+//! metadata database.
 
 mod models;
 mod runs;
@@ -9,15 +9,15 @@ mod tests;
 use eyot_meta::Database;
 
 pub use models::{ModelVersion, RegisteredModel};
-pub use runs::{Metric, Outcome, Run};
+pub use runs::{MetricPoint, RunOutcome, TrackedRun};
 
-/// Everything that is tracked. Cheap to clone.
+/// The tracking tables of the metadata database. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Tracking {
+pub struct TrackingStore {
     db: Database,
 }
 
-impl Tracking {
+impl TrackingStore {
     /// Over a database.
     pub fn new(db: Database) -> Self {
         Self { db }

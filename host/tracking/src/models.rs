@@ -3,7 +3,7 @@ use eyot_meta::{Event, fail};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-use crate::Tracking;
+use crate::TrackingStore;
 
 /// A name under which versions of a model are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct ModelVersion {
     pub aliases: Vec<String>,
 }
 
-impl Tracking {
+impl TrackingStore {
     /// Adds a version. The same source again is the version that has it.
     pub async fn register(&self, name: &str, source: &str, run: Option<&str>) -> Result<ModelVersion> {
         let name: Name = name.parse()?;

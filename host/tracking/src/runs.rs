@@ -5,39 +5,39 @@ use eyot_meta::{Event, fail};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-use crate::Tracking;
+use crate::TrackingStore;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Outcome {
+pub enum RunOutcome {
     Finished,
     Failed,
     Killed,
 }
 
-impl Outcome {
+impl RunOutcome {
     fn as_str(self) -> &'static str {
         match self {
-            Outcome::Finished => "FINISHED",
-            Outcome::Failed => "FAILED",
-            Outcome::Killed => "KILLED",
+            RunOutcome::Finished => "FINISHED",
+            RunOutcome::Failed => "FAILED",
+            RunOutcome::Killed => "KILLED",
         }
     }
 }
 
 /// One point of a metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Metric {
+pub struct MetricPoint {
     pub key: String,
     pub value: f64,
     pub step: i64,
     pub timestamp: Timestamp,
 }
 
-/// A run with what it reported; of each metric the last point.
+/// A run with its parameters, metrics and tags; of each metric the last point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub struct TrackedRun {
     pub id: String,
     pub experiment: String,
     pub name: String,
@@ -46,11 +46,11 @@ pub struct Run {
     pub started: Timestamp,
     pub ended: Option<Timestamp>,
     pub params: BTreeMap<String, String>,
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<MetricPoint>,
     pub tags: BTreeMap<String, String>,
 }
 
-impl Tracking {
+impl TrackingStore {
     /// Starts a run in an experiment, which is made if it is not there; answers the run's id.
     pub async fn create_run(&self, experiment: &str, name: &str) -> Result<String> {
         let (id, now) = (new_id(), SystemClock.now().0);
@@ -133,7 +133,7 @@ impl Tracking {
     }
 
     /// Ends a run.
-    pub async fn end_run(&self, run: &str, outcome: Outcome) -> Result<()> {
+    pub async fn end_run(&self, run: &str, outcome: RunOutcome) -> Result<()> {
         let mut tx = self.db.begin().await?;
         let done = sqlx::query("UPDATE runs SET status = ?, ended_at = ? WHERE id = ?")
             .bind(outcome.as_str())
@@ -149,8 +149,8 @@ impl Tracking {
         tx.commit().await
     }
 
-    /// A run with what it reported.
-    pub async fn run(&self, id: &str) -> Result<Run> {
+    /// A run with its parameters, metrics and tags.
+    pub async fn run(&self, id: &str) -> Result<TrackedRun> {
         let pool = self.db.pool();
         let row = sqlx::query(
             "SELECT r.name, e.name AS experiment, r.status, r.started_at, r.ended_at FROM runs r \
@@ -171,7 +171,7 @@ impl Tracking {
             .fetch_all(pool)
             .await
             .map_err(fail)?;
-        Ok(Run {
+        Ok(TrackedRun {
             id: id.to_owned(),
             experiment: row.try_get("experiment").map_err(fail)?,
             name: row.try_get("name").map_err(fail)?,
@@ -185,7 +185,7 @@ impl Tracking {
     }
 
     /// The last point of each metric: that of the highest step, the one logged last among equals.
-    async fn last_metrics(&self, run: &str) -> Result<Vec<Metric>> {
+    async fn last_metrics(&self, run: &str) -> Result<Vec<MetricPoint>> {
         let rows = sqlx::query(
             "SELECT key, value, step, logged_at FROM metrics WHERE run = ? ORDER BY key, step, logged_at, id",
         )
@@ -202,7 +202,7 @@ impl Tracking {
     }
 
     /// Every point of a metric, by step and time.
-    pub async fn metric_history(&self, run: &str, key: &str) -> Result<Vec<Metric>> {
+    pub async fn metric_history(&self, run: &str, key: &str) -> Result<Vec<MetricPoint>> {
         let rows = sqlx::query(
             "SELECT key, value, step, logged_at FROM metrics WHERE run = ? AND key = ? ORDER BY step, logged_at, id",
         )
@@ -215,9 +215,9 @@ impl Tracking {
     }
 }
 
-fn metric(row: &sqlx::sqlite::SqliteRow) -> Result<Metric> {
+fn metric(row: &sqlx::sqlite::SqliteRow) -> Result<MetricPoint> {
     let value: String = row.try_get("value").map_err(fail)?;
-    Ok(Metric {
+    Ok(MetricPoint {
         key: row.try_get("key").map_err(fail)?,
         value: value.parse().map_err(|_| Error::corrupt(format!("'{value}' is no value of a metric")))?,
         step: row.try_get("step").map_err(fail)?,

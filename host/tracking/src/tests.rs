@@ -3,12 +3,12 @@
 use eyot_core::{Kind, Timestamp};
 use eyot_meta::Database;
 
-use crate::{Outcome, Tracking};
+use crate::{RunOutcome, TrackingStore};
 
-async fn tracking() -> (Tracking, tempfile::TempDir) {
+async fn tracking() -> (TrackingStore, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::open(&dir.path().join("eyot.db")).await.unwrap();
-    (Tracking::new(db), dir)
+    (TrackingStore::new(db), dir)
 }
 
 #[tokio::test]
@@ -23,7 +23,7 @@ async fn a_run_holds_what_was_reported() {
     }
     tracking.set_tag(&run, "stage", "a").await.unwrap();
     tracking.set_tag(&run, "stage", "b").await.unwrap();
-    tracking.end_run(&run, Outcome::Finished).await.unwrap();
+    tracking.end_run(&run, RunOutcome::Finished).await.unwrap();
     let found = tracking.run(&run).await.unwrap();
     assert_eq!((found.experiment.as_str(), found.status.as_str()), ("digits", "FINISHED"));
     assert_eq!((found.params["seed"].as_str(), found.tags["stage"].as_str()), ("7", "b"));
@@ -34,7 +34,7 @@ async fn a_run_holds_what_was_reported() {
         tracking.set_tag("none", "a", "b").await,
         tracking.log_param("none", "a", "b").await,
         tracking.log_metric("none", "a", 0.0, 0, Timestamp(0)).await,
-        tracking.end_run("none", Outcome::Failed).await,
+        tracking.end_run("none", RunOutcome::Failed).await,
     ] {
         assert_eq!(refused.unwrap_err().to_string(), "there is no run 'none'");
     }
