@@ -7,11 +7,11 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use crate::process::{cargo, root, run, say, target};
-use crate::setup::{self, Profile};
+use crate::setup::{self, BuildProfile};
 
 /// What is measured.
 #[derive(Subcommand)]
-pub(crate) enum Bench {
+pub(crate) enum BenchmarkSuite {
     /// Cold starts: an instance, a compiled component from disk, the first prediction after a deploy.
     Cold,
     /// Three models over HTTP and gRPC, alone and behind components, beside two floors in the same run.
@@ -22,26 +22,26 @@ pub(crate) enum Bench {
     Registry,
 }
 
-pub(crate) fn run_bench(what: &Bench, profile: Profile) -> Result<()> {
+pub(crate) fn run_bench(what: &BenchmarkSuite, profile: BuildProfile) -> Result<()> {
     setup::run(profile)?;
     crate::components::build(profile)?;
-    if matches!(what, Bench::Registry) {
+    if matches!(what, BenchmarkSuite::Registry) {
         setup::rival()?;
     }
     let name = match what {
-        Bench::Cold => "cold",
+        BenchmarkSuite::Cold => "cold",
         // The engine has a benchmark of its own that is called serving.
-        Bench::Serving => "serving-wire",
+        BenchmarkSuite::Serving => "serving-wire",
         // Both that are called so: over HTTP, and what reflection costs in the engine.
-        Bench::Functions => "functions",
-        Bench::Registry => "registry",
+        BenchmarkSuite::Functions => "functions",
+        BenchmarkSuite::Registry => "registry",
     };
     say(&format!("measuring {name}"));
     // All of the workspace is selected for the same features as everywhere; only one target is built.
     let eyot = setup::built(profile, "eyot")?;
     let mut bench = cargo();
     bench.args(["bench", "--locked", "--quiet", "--workspace", "--bench", name]).env("EYOT_BIN", eyot);
-    if matches!(what, Bench::Serving) {
+    if matches!(what, BenchmarkSuite::Serving) {
         bench.env("EYOT_MODELS", models()?);
     }
     run(&mut bench)

@@ -1,4 +1,4 @@
-//! Owns how long the stages of a run of CI took (`Stage`), and prints them beside what they may take.
+//! Owns how long the stages of a run of CI took (`StageTime`), and prints them beside what they may take.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ const SLOWEST_TESTS_COUNT: usize = 10;
 
 /// One line of the file: what was done, and the seconds that it took.
 #[derive(Debug, PartialEq)]
-struct Stage {
+struct StageTime {
     name: String,
     elapsed: f64,
     processor: f64,
@@ -36,7 +36,7 @@ pub(crate) fn stage<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T
     let (started, before) = (Instant::now(), processor_time_of_children());
     let done = work();
     if let Some(file) = std::env::var_os(FILE_VARIABLE) {
-        let stage = Stage {
+        let stage = StageTime {
             name: format!("  {name}"),
             elapsed: started.elapsed().as_secs_f64(),
             processor: processor_time_of_children().saturating_sub(before).as_secs_f64(),
@@ -50,7 +50,7 @@ pub(crate) fn stage<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T
 pub(crate) fn report(stages: &Path) -> Result<()> {
     let text =
         std::fs::read_to_string(stages).with_context(|| format!("cannot read {}", stages.display()))?;
-    let stages = text.lines().map(Stage::parse).collect::<Result<Vec<_>>>()?;
+    let stages = text.lines().map(StageTime::parse).collect::<Result<Vec<_>>>()?;
     let junit = root().join(JUNIT_REPORT);
     let junit =
         std::fs::read_to_string(&junit).with_context(|| format!("cannot read {}", junit.display()))?;
@@ -58,7 +58,7 @@ pub(crate) fn report(stages: &Path) -> Result<()> {
     Ok(())
 }
 
-fn rendered(stages: &[Stage], junit: &str) -> String {
+fn rendered(stages: &[StageTime], junit: &str) -> String {
     let mut lines = vec!["elapsed s  processor s".to_owned()];
     lines.extend(
         stages
@@ -86,7 +86,7 @@ fn rendered(stages: &[Stage], junit: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-impl Stage {
+impl StageTime {
     fn append(&self, file: &Path) -> Result<()> {
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file)?;
         Ok(writeln!(file, "{:.1} {:.1} {}", self.elapsed, self.processor, self.name)?)
@@ -151,8 +151,8 @@ mod tests {
     fn gates_are_added_up_and_stages_inside_of_them_are_not() {
         let stages =
             ["60.0 70.5 cargo xtask tidy", "4000.0 4900.0 cargo xtask test", "3000.0 4000.0   compile"];
-        let stages: Vec<Stage> = stages.iter().map(|line| Stage::parse(line).unwrap()).collect();
-        assert_eq!(stages[2], Stage { name: "  compile".to_owned(), elapsed: 3000.0, processor: 4000.0 });
+        let stages: Vec<StageTime> = stages.iter().map(|line| StageTime::parse(line).unwrap()).collect();
+        assert_eq!(stages[2], StageTime { name: "  compile".to_owned(), elapsed: 3000.0, processor: 4000.0 });
         let printed = rendered(&stages, JUNIT);
         assert!(printed.contains("     4060         4970  in all, over the budget"), "{printed}");
         assert!(rendered(&stages[..1], JUNIT).contains("in all, within the budget"));
@@ -165,6 +165,6 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_stage_is_an_error_that_quotes_it() {
-        assert!(Stage::parse("60 tidy").unwrap_err().to_string().contains("'60 tidy'"));
+        assert!(StageTime::parse("60 tidy").unwrap_err().to_string().contains("'60 tidy'"));
     }
 }

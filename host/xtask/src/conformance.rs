@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::process::{output, root, say};
-use crate::setup::{self, Profile};
+use crate::setup::{self, BuildProfile};
 
 /// What came of one check on one back end.
-struct Checked {
+struct CheckResult {
     outcome: String,
     reason: String,
 }
@@ -24,20 +24,20 @@ pub(crate) fn report() -> Result<()> {
     say("wasi:nn, as its conformance suite finds it");
     let backends = backends()?;
     let mut checks: Vec<String> = Vec::new();
-    let mut found: BTreeMap<(String, String), Checked> = BTreeMap::new();
+    let mut found: BTreeMap<(String, String), CheckResult> = BTreeMap::new();
     for backend in &backends {
-        for (name, checked) in ask(backend)? {
+        for (name, result) in ask(backend)? {
             if !checks.contains(&name) {
                 checks.push(name.clone());
             }
-            found.insert((name, backend.clone()), checked);
+            found.insert((name, backend.clone()), result);
         }
     }
     let of = |name: &str, backend: &str| found.get(&(name.to_owned(), backend.to_owned()));
     for name in &checks {
         let told = backends.iter().filter_map(|backend| Some((backend, of(name, backend)?)));
-        for (backend, checked) in told.filter(|(_, checked)| checked.outcome != "pass") {
-            println!("{:<11}  {backend:<11}  {name}: {}", checked.outcome, checked.reason);
+        for (backend, result) in told.filter(|(_, result)| result.outcome != "pass") {
+            println!("{:<11}  {backend:<11}  {name}: {}", result.outcome, result.reason);
         }
     }
     let count = |backend: &str, outcome: &str| {
@@ -62,19 +62,19 @@ fn backends() -> Result<Vec<String>> {
     Ok(rows.iter().filter_map(|row| row["name"].as_str().map(str::to_owned)).collect())
 }
 
-fn ask(backend: &str) -> Result<Vec<(String, Checked)>> {
+fn ask(backend: &str) -> Result<Vec<(String, CheckResult)>> {
     let suite = root().join("target/components/testing-nn.wasm");
     let suite = suite.to_str().context("the path of this repository is no text")?;
     let report = eyot(&["invoke", suite, "report", "--set", &format!("inference.backend={backend}")])?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let checked = |one: &Value| {
-        (text(&one["name"]), Checked { outcome: text(&one["outcome"]), reason: text(&one["reason"]) })
+    let result = |one: &Value| {
+        (text(&one["name"]), CheckResult { outcome: text(&one["outcome"]), reason: text(&one["reason"]) })
     };
-    Ok(report.as_array().context("the suite gave no report")?.iter().map(checked).collect())
+    Ok(report.as_array().context("the suite gave no report")?.iter().map(result).collect())
 }
 
 fn eyot(arguments: &[&str]) -> Result<Value> {
-    let mut eyot = Command::new(setup::built(Profile::Debug, "eyot")?);
+    let mut eyot = Command::new(setup::built(BuildProfile::Debug, "eyot")?);
     let said = output(eyot.args(arguments).arg("--json"))?;
     serde_json::from_str(&said).with_context(|| format!("eyot {} printed no JSON", arguments.join(" ")))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::process::{root, run, say};
-use crate::setup::{self, Profile};
+use crate::setup::{self, BuildProfile};
 
 /// What was pushed into the demo's data folder. A version in the registry never becomes something else,
 /// so components that were built anew from other sources need a fresh folder.
@@ -32,7 +32,7 @@ fn components_changed(data: &Path) -> Result<bool> {
     Ok(changed)
 }
 
-pub(crate) fn run_demo(profile: Profile, fresh: bool) -> Result<()> {
+pub(crate) fn run_demo(profile: BuildProfile, fresh: bool) -> Result<()> {
     setup::demo(profile)?;
     crate::components::build_folders(profile, &COMPONENTS.map(|(_, folder)| root().join(folder)))?;
     // Not target/demo: cargo puts there what it compiles with the profile of that name.
@@ -43,7 +43,7 @@ pub(crate) fn run_demo(profile: Profile, fresh: bool) -> Result<()> {
     std::fs::create_dir_all(&data)?;
     std::fs::write(data.join(PUSHED_COMPONENTS), components()?)?;
     say("training, registering, deploying and predicting with the binary that was just built");
-    if profile == Profile::Demo {
+    if profile == BuildProfile::Demo {
         say(
             "it is hardly optimised, so that it is built quickly; cargo xtask bench measures the release build",
         );

@@ -1,4 +1,4 @@
-//! Owns what is checked of dependencies: that each is used (`Manifest`), and what `cargo deny` says of
+//! Owns what is checked of dependencies: that each is used (`CrateManifest`), and what `cargo deny` says of
 //! licences, sources, bans and crates that are there in two versions.
 
 use std::collections::BTreeSet;
@@ -12,9 +12,9 @@ use toml::Table;
 use crate::process::{cargo, output, root, run, say};
 use crate::setup;
 
-const SECTIONS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+const DEPENDENCY_SECTIONS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 /// The workspaces of the repository.
-const WORKSPACES: [&str; 3] = [".", "components", "tests/fuzz"];
+const WORKSPACE_FOLDERS: [&str; 3] = [".", "components", "tests/fuzz"];
 
 /// Runs `cargo deny`, which setup installs; with `advisories` also on what is known of vulnerabilities, which
 /// it fetches from GitHub.
@@ -31,7 +31,7 @@ pub(crate) fn deny(advisories: bool) -> Result<()> {
 
 /// Says what a manifest asks for and no source uses, in every workspace.
 pub(crate) fn unused(problems: &mut Vec<String>) -> Result<()> {
-    for workspace in WORKSPACES {
+    for workspace in WORKSPACE_FOLDERS {
         let folder = root().join(workspace);
         let metadata = cargo()
             .args(["metadata", "--no-deps", "--format-version=1", "--locked"])
@@ -43,7 +43,7 @@ pub(crate) fn unused(problems: &mut Vec<String>) -> Result<()> {
         let packages = metadata["packages"].as_array().context("cargo metadata names no package")?;
         let mut wanted = BTreeSet::new();
         for file in packages.iter().filter_map(|package| package["manifest_path"].as_str()) {
-            let manifest = Manifest::read(Path::new(file))?;
+            let manifest = CrateManifest::read(Path::new(file))?;
             problems.extend(manifest.unused().into_iter().map(|name| {
                 format!("{}: asks for {name}, which no source of it uses", shown(&manifest.file))
             }));
@@ -68,7 +68,7 @@ fn table(file: &Path) -> Result<Table> {
 }
 
 /// What one crate asks for, and the names that its sources reach into.
-struct Manifest {
+struct CrateManifest {
     file: PathBuf,
     /// Section and name.
     dependencies: Vec<(&'static str, String)>,
@@ -77,7 +77,7 @@ struct Manifest {
     roots: BTreeSet<String>,
 }
 
-impl Manifest {
+impl CrateManifest {
     fn read(file: &Path) -> Result<Self> {
         let manifest = table(file)?;
         let of = |section: &'static str| {
@@ -92,7 +92,7 @@ impl Manifest {
         sources(folder, &mut roots)?;
         Ok(Self {
             file: file.to_owned(),
-            dependencies: SECTIONS.into_iter().flat_map(of).collect(),
+            dependencies: DEPENDENCY_SECTIONS.into_iter().flat_map(of).collect(),
             used_elsewhere: used_elsewhere.cloned().collect(),
             roots,
         })
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_a_manifest_asks_for_and_nobody_uses_is_named_and_an_exception_must_be_one() {
-        let manifest = |used: &[&str], elsewhere: &[&str]| Manifest {
+        let manifest = |used: &[&str], elsewhere: &[&str]| CrateManifest {
             file: PathBuf::from("Cargo.toml"),
             dependencies: vec![
                 ("dependencies", "http-body".to_owned()),

@@ -6,18 +6,19 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::process::{output, root, say};
-use crate::setup::{self, Profile};
+use crate::setup::{self, BuildProfile};
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+const PACKAGE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The programs that pack, each run with the program, its version and the folder, and what they make.
-const PACKERS: [(&str, &str); 2] = [("wheel.py", "a Python wheel"), ("debian.py", "a package of Debian")];
+const PACKING_SCRIPTS: [(&str, &str); 2] =
+    [("wheel.py", "a Python wheel"), ("debian.py", "a package of Debian")];
 const CONTAINER_FILE: &str = "Containerfile";
 
 /// Packs `binary`, or one that is built for this, into `folder`.
 pub(crate) fn pack(binary: Option<&Path>, folder: Option<&Path>) -> Result<()> {
     let built = match binary {
         Some(binary) => binary.to_owned(),
-        None => setup::binary(Profile::Dist)?,
+        None => setup::binary(BuildProfile::Dist)?,
     };
     let folder = folder.map_or_else(|| root().join("target/packages"), Path::to_owned);
     // What an earlier version left would be taken for this one's.
@@ -28,10 +29,10 @@ pub(crate) fn pack(binary: Option<&Path>, folder: Option<&Path>) -> Result<()> {
     let source = root().join("host/xtask/dist");
     let program = copy(&built, &folder.join("eyot"))?;
     let mut made = vec![program.clone()];
-    for (script, what) in PACKERS {
+    for (script, what) in PACKING_SCRIPTS {
         say(&format!("packing {what}"));
         let mut packer = Command::new("python3");
-        packer.arg(source.join(script)).arg(&program).arg(VERSION).arg(&folder);
+        packer.arg(source.join(script)).arg(&program).arg(PACKAGE_VERSION).arg(&folder);
         made.push(PathBuf::from(output(&mut packer)?));
     }
     made.push(copy(&source.join(CONTAINER_FILE), &folder.join(CONTAINER_FILE))?);

@@ -15,7 +15,7 @@ const INPUT_TIMEOUT_SECONDS: u64 = 10;
 const MEMORY_LIMIT_MIB: u64 = 2048;
 /// Those of the data plane, which is built only for them.
 const GATEWAY_TARGETS: [&str; 4] = ["number", "request", "binary_request", "call"];
-const NIGHTLY: &str = "+nightly";
+const NIGHTLY_TOOLCHAIN: &str = "+nightly";
 
 /// Runs one target, or each, for a minute or for so many inputs.
 pub(crate) fn run_targets(target_name: Option<&str>, inputs: Option<u64>) -> Result<()> {
@@ -66,7 +66,7 @@ fn targets() -> Result<Vec<String>> {
 
 /// The counters that the fuzzer looks at are an unstable option of the compiler.
 fn nightly() -> Result<()> {
-    if output(Command::new("rustc").args([NIGHTLY, "--version"])).is_ok() {
+    if output(Command::new("rustc").args([NIGHTLY_TOOLCHAIN, "--version"])).is_ok() {
         return Ok(());
     }
     say("installing a nightly compiler, whose coverage the fuzzer follows");

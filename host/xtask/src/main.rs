@@ -24,16 +24,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What is done with this repository beside building it.
+/// The automation of this repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
-struct Arguments {
+struct CliArguments {
     #[command(subcommand)]
-    task: Task,
+    command: XtaskCommand,
 }
 
 #[derive(Subcommand)]
-enum Task {
+enum XtaskCommand {
     /// Installs what building guests and running models needs: the wasm target, ONNX Runtime, OpenVINO.
     Setup,
     /// Trains, registers, deploys and predicts on real data with a binary that is quick to build.
@@ -59,7 +59,7 @@ enum Task {
         #[arg(long)]
         dist: bool,
         #[command(subcommand)]
-        what: bench::Bench,
+        what: bench::BenchmarkSuite,
     },
     /// Runs the public tests of WASI on a build that is there; prints a table.
     WasiTestsuite {
@@ -113,32 +113,33 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().task {
-        Task::Setup => setup::run(setup::Profile::Release),
-        Task::Demo { fresh, debug } => {
-            demo::run_demo(if debug { setup::Profile::Debug } else { setup::Profile::Demo }, fresh)
+    let done = match CliArguments::parse().command {
+        XtaskCommand::Setup => setup::run(setup::BuildProfile::Release),
+        XtaskCommand::Demo { fresh, debug } => {
+            demo::run_demo(if debug { setup::BuildProfile::Debug } else { setup::BuildProfile::Demo }, fresh)
         }
-        Task::Test => test::run_tests(),
-        Task::Memcheck => memcheck::check(),
-        Task::Components => {
-            setup::run(setup::Profile::Debug).and_then(|()| components::build(setup::Profile::Debug))
-        }
-        Task::Conformance => setup::run(setup::Profile::Debug)
-            .and_then(|()| components::build(setup::Profile::Debug))
+        XtaskCommand::Test => test::run_tests(),
+        XtaskCommand::Memcheck => memcheck::check(),
+        XtaskCommand::Components => setup::run(setup::BuildProfile::Debug)
+            .and_then(|()| components::build(setup::BuildProfile::Debug)),
+        XtaskCommand::Conformance => setup::run(setup::BuildProfile::Debug)
+            .and_then(|()| components::build(setup::BuildProfile::Debug))
             .and_then(|()| conformance::report()),
-        Task::Bench { dist, what } => {
-            bench::run_bench(&what, if dist { setup::Profile::Dist } else { setup::Profile::Release })
-        }
-        Task::WasiTestsuite { folder, as_step } => {
-            let view = if as_step { wasi_testsuite::View::Step } else { wasi_testsuite::View::Machine };
+        XtaskCommand::Bench { dist, what } => bench::run_bench(
+            &what,
+            if dist { setup::BuildProfile::Dist } else { setup::BuildProfile::Release },
+        ),
+        XtaskCommand::WasiTestsuite { folder, as_step } => {
+            let view =
+                if as_step { wasi_testsuite::GuestWorld::Step } else { wasi_testsuite::GuestWorld::Machine };
             wasi_testsuite::report(&folder, view)
         }
-        Task::Structure { details } => structure::report(details),
-        Task::Deny { advisories } => dependencies::deny(advisories),
-        Task::Dist { binary, out } => dist::pack(binary.as_deref(), out.as_deref()),
-        Task::Fuzz { target, inputs } => fuzz::run_targets(target.as_deref(), inputs),
-        Task::Budget { stages } => budget::report(&stages),
-        Task::Tidy { write } => tidy::run(write),
+        XtaskCommand::Structure { details } => structure::report(details),
+        XtaskCommand::Deny { advisories } => dependencies::deny(advisories),
+        XtaskCommand::Dist { binary, out } => dist::pack(binary.as_deref(), out.as_deref()),
+        XtaskCommand::Fuzz { target, inputs } => fuzz::run_targets(target.as_deref(), inputs),
+        XtaskCommand::Budget { stages } => budget::report(&stages),
+        XtaskCommand::Tidy { write } => tidy::run(write),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

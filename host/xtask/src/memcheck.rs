@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::process::{cargo, output, root, run, say};
-use crate::setup::{self, Profile};
+use crate::setup::{self, BuildProfile};
 
 /// What runs under valgrind: values that go into a library of others and come out of it, whose memory is theirs or
 /// ours, joined and split. It makes a test fifty times as slow, so not all of them.
-const TESTS: &[&str] =
+const TEST_FILTERS: &[&str] =
     &["aliases::", "batch::", "job::tests::", "aligned::", "suite::onnx_runtime", "suite::tract"];
 
 /// Fails when valgrind finds a read, write or jump that is wrong, or a test fails. Without valgrind it says so and
@@ -21,7 +21,7 @@ pub(crate) fn check() -> Result<()> {
         say("ignored: valgrind is not installed; on Debian: apt-get install valgrind");
         return Ok(());
     }
-    setup::run(Profile::Debug)?;
+    setup::run(BuildProfile::Debug)?;
     let tests = tests()?;
     say("tests of inference under valgrind, which takes minutes");
     let mut valgrind = Command::new("valgrind");
@@ -30,7 +30,7 @@ pub(crate) fn check() -> Result<()> {
         .arg(format!("--suppressions={}", root().join("host/nn/memcheck.supp").display()))
         .arg(tests)
         .arg("--test-threads=1")
-        .args(TESTS)
+        .args(TEST_FILTERS)
         .current_dir(root().join("host/nn"));
     run(&mut valgrind).context("valgrind found something, or a test fails")
 }

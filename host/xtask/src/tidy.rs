@@ -13,18 +13,18 @@ use crate::{dependencies, structure};
 use arrows::ArrowTable;
 
 /// The tests may use all.
-const TESTS: &str = "eyot-tests";
+const TESTS_PACKAGE: &str = "eyot-tests";
 /// What these crates must not know, whatever else they use.
-const FORBIDDEN: &[(&[&str], &[&str])] = &[(
+const FORBIDDEN_DEPENDENCIES: &[(&[&str], &[&str])] = &[(
     &["eyot-nn", "eyot-pipelines", "eyot-monitor", "eyot-tracking", "eyot-deploy", "eyot-meta", "eyot-store"],
     &["wasmtime", "hyper", "axum"],
 )];
 /// The files of the control plane that may make routes; elsewhere a route could be made without a rule.
-const ROUTES: &[&str] = &["host/api/src/routes.rs", "host/api/src/server.rs"];
-/// The longest source file. A longer one has parts that want names.
-const LINES: usize = 500;
+const ROUTE_FILES: &[&str] = &["host/api/src/routes.rs", "host/api/src/server.rs"];
+/// The longest source file. A longer one should be split into named modules.
+const MAX_FILE_LINES: usize = 500;
 /// What stands at the top of the repository; its owner fixed it. Hidden files are the tools' own.
-const TOP: &[&str] = &[
+const TOP_LEVEL_NAMES: &[&str] = &[
     "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
@@ -78,7 +78,7 @@ fn crates(table: &ArrowTable, problems: &mut Vec<String>) -> Result<()> {
     let names: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
-        if name == TESTS {
+        if name == TESTS_PACKAGE {
             continue;
         }
         let uses = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -94,7 +94,7 @@ fn crates(table: &ArrowTable, problems: &mut Vec<String>) -> Result<()> {
                 problems.push(format!("{name} -> {other}: no arrow of host/xtask/arrows.toml"));
             }
         }
-        for (crates, forbidden) in FORBIDDEN {
+        for (crates, forbidden) in FORBIDDEN_DEPENDENCIES {
             for other in forbidden.iter().filter(|other| crates.contains(&name) && uses.contains(**other)) {
                 problems.push(format!("{name} -> {other}: must not know it (host/ARCHITECTURE.md)"));
             }
@@ -135,7 +135,8 @@ fn top(files: &[PathBuf], problems: &mut Vec<String>) {
         .iter()
         .filter_map(|path| Some((path.iter().next()?.to_string_lossy().into_owned(), ())))
         .collect();
-    for name in tops.keys().filter(|name| !name.starts_with('.') && !TOP.contains(&name.as_str())) {
+    for name in tops.keys().filter(|name| !name.starts_with('.') && !TOP_LEVEL_NAMES.contains(&name.as_str()))
+    {
         problems.push(format!(
             "{name}: the top of the repository is fixed; put it into host, components, wit, registry or tests"
         ));
@@ -152,8 +153,8 @@ fn source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
     let text =
         std::fs::read_to_string(root().join(file)).with_context(|| format!("{name} cannot be read"))?;
     let lines = text.lines().count();
-    if lines > LINES && matches!(extension, "rs" | "ts" | "tsx" | "js" | "py") {
-        problems.push(format!("{name}: {lines} lines, more than {LINES}"));
+    if lines > MAX_FILE_LINES && matches!(extension, "rs" | "ts" | "tsx" | "js" | "py") {
+        problems.push(format!("{name}: {lines} lines, more than {MAX_FILE_LINES}"));
     }
     let words = [
         ["to", "do!("].concat(),
@@ -166,7 +167,7 @@ fn source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
             problems.push(format!("{name}:{}: unfinished by its own words", number + 1));
         }
         let makes_routes = line.contains("Router::new") || line.contains("axum::routing");
-        if makes_routes && name.starts_with("host/api/src/") && !ROUTES.contains(&name.as_ref()) {
+        if makes_routes && name.starts_with("host/api/src/") && !ROUTE_FILES.contains(&name.as_ref()) {
             problems.push(format!(
                 "{name}:{}: routes are made with crate::routes, which asks for a rule",
                 number + 1

@@ -14,16 +14,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::process::say;
-use crate::setup::{self, Profile};
-pub(crate) use case::View;
-use case::{Case, Outcome};
+use crate::setup::{self, BuildProfile};
+pub(crate) use case::GuestWorld;
+use case::{TestCase, TestOutcome};
 
 /// Why programs in AssemblyScript lose their arguments.
 const TAKES_ALL_MEMORY: &str = "AssemblyScript's allocator takes all memory that is there when it starts, and with it the \
     page in which the adapter of preview 1 keeps what it knows";
 
 /// Tests of the public suite that do not pass here, and why; the table in tests/README.md says the same.
-const EXPLAINED: &[(&str, &str)] = &[
+const KNOWN_FAILURES: &[(&str, &str)] = &[
     ("args_get-multiple-arguments", TAKES_ALL_MEMORY),
     ("environ_get-multiple-variables", TAKES_ALL_MEMORY),
     (
@@ -45,7 +45,7 @@ const EXPLAINED: &[(&str, &str)] = &[
 ];
 
 /// Programs with the same manifest.
-struct Suite {
+struct TestSuite {
     name: String,
     cases: Vec<PathBuf>,
 }
@@ -53,8 +53,8 @@ struct Suite {
 /// Runs every test below `folder` and prints a table.
 ///
 /// Fails when one does not pass that is not explained, or when there is none.
-pub(crate) fn report(folder: &Path, view: View) -> Result<()> {
-    let eyot = setup::built(Profile::Debug, "eyot")?;
+pub(crate) fn report(folder: &Path, view: GuestWorld) -> Result<()> {
+    let eyot = setup::built(BuildProfile::Debug, "eyot")?;
     ensure!(eyot.is_file(), "{} is not there: cargo build makes it", eyot.display());
     let mut suites = Vec::new();
     find(folder, &mut suites)?;
@@ -71,16 +71,16 @@ pub(crate) fn report(folder: &Path, view: View) -> Result<()> {
         let mut in_suite = 0;
         for program in &suite.cases {
             let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let outcome = Case::read(program).and_then(|case| case.run(&eyot, view));
-            let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
-            let explained = EXPLAINED.iter().find(|(test, _)| *test == name).map(|(_, why)| *why);
+            let outcome = TestCase::read(program).and_then(|case| case.run(&eyot, view));
+            let outcome = outcome.unwrap_or_else(|error| TestOutcome::Failed(format!("{error:#}")));
+            let explained = KNOWN_FAILURES.iter().find(|(test, _)| *test == name).map(|(_, why)| *why);
             match (&outcome, explained) {
-                (Outcome::Passed, _) => in_suite += 1,
-                (Outcome::Failed(why), Some(explained)) => {
+                (TestOutcome::Passed, _) => in_suite += 1,
+                (TestOutcome::Failed(why), Some(explained)) => {
                     println!("explained    {name}: {explained} ({why})")
                 }
-                (Outcome::Unsupported(why), _) => println!("unsupported  {name}: {why}"),
-                (Outcome::Failed(why), None) => {
+                (TestOutcome::Unsupported(why), _) => println!("unsupported  {name}: {why}"),
+                (TestOutcome::Failed(why), None) => {
                     unexplained += 1;
                     println!("failed       {name}: {why}");
                 }
@@ -102,7 +102,7 @@ pub(crate) fn report(folder: &Path, view: View) -> Result<()> {
 }
 
 /// Every folder below `folder` that holds programs, in the order of their paths.
-fn find(folder: &Path, suites: &mut Vec<Suite>) -> Result<()> {
+fn find(folder: &Path, suites: &mut Vec<TestSuite>) -> Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
     paths.sort();
@@ -110,7 +110,7 @@ fn find(folder: &Path, suites: &mut Vec<Suite>) -> Result<()> {
         |path: &&PathBuf| path.is_file() && path.extension().is_some_and(|ending| ending == "wasm");
     let cases: Vec<_> = paths.iter().filter(is_program).cloned().collect();
     if !cases.is_empty() {
-        suites.push(Suite { name: name(folder), cases });
+        suites.push(TestSuite { name: name(folder), cases });
     }
     // A link may lead back.
     paths.iter().filter(|path| path.is_dir() && !path.is_symlink()).try_for_each(|path| find(path, suites))

@@ -4,7 +4,7 @@ use syn::visit::{self, Visit};
 use syn::{Item, Type};
 
 /// A type or a constant.
-pub(super) struct Named {
+pub(super) struct NamedItem {
     pub(super) name: String,
     /// The module that defines it.
     pub(super) place: String,
@@ -94,7 +94,7 @@ const UNITS: &[&str] = &[
     "PRIORITY",
 ];
 
-impl Named {
+impl NamedItem {
     /// `RunLimits` has two, `MAX_BODY_BYTES` three.
     pub(super) fn words(&self) -> usize {
         if self.name.contains('_') || !self.name.contains(char::is_lowercase) {
@@ -113,31 +113,40 @@ impl Named {
 }
 
 /// Adds what the items of a module define, functions' own items included.
-pub(super) fn collect(place: &str, items: &[Item], types: &mut Vec<Named>, constants: &mut Vec<Named>) {
-    let mut collector = Collector { place, types, constants };
+pub(super) fn collect(
+    place: &str,
+    items: &[Item],
+    types: &mut Vec<NamedItem>,
+    constants: &mut Vec<NamedItem>,
+) {
+    let mut collector = NameCollector { place, types, constants };
     items.iter().for_each(|item| collector.visit_item(item));
 }
 
-struct Collector<'a> {
+struct NameCollector<'a> {
     place: &'a str,
-    types: &'a mut Vec<Named>,
-    constants: &'a mut Vec<Named>,
+    types: &'a mut Vec<NamedItem>,
+    constants: &'a mut Vec<NamedItem>,
 }
 
-impl Collector<'_> {
+impl NameCollector<'_> {
     fn add_type(&mut self, name: &syn::Ident) {
-        self.types.push(Named { name: name.to_string(), place: self.place.to_owned(), is_number: false });
+        self.types.push(NamedItem { name: name.to_string(), place: self.place.to_owned(), is_number: false });
     }
 
     fn add_constant(&mut self, name: &syn::Ident, ty: &Type) {
         if name != "_" {
             let is_number = is_number(ty);
-            self.constants.push(Named { name: name.to_string(), place: self.place.to_owned(), is_number });
+            self.constants.push(NamedItem {
+                name: name.to_string(),
+                place: self.place.to_owned(),
+                is_number,
+            });
         }
     }
 }
 
-impl<'ast> Visit<'ast> for Collector<'_> {
+impl<'ast> Visit<'ast> for NameCollector<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
         match item {
             Item::Struct(item) => self.add_type(&item.ident),

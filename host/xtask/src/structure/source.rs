@@ -9,14 +9,14 @@ use syn::{Attribute, Item, Meta, Token};
 use crate::process::root;
 
 /// A file that is a module.
-pub(super) struct Module {
+pub(super) struct ModuleSource {
     /// `protocol::json`; empty for the crate's root.
     pub(super) path: String,
     pub(super) items: Vec<Item>,
 }
 
 /// The crates of the product with their modules, by name.
-pub(super) fn crates() -> Result<Vec<(String, Vec<Module>)>> {
+pub(super) fn crates() -> Result<Vec<(String, Vec<ModuleSource>)>> {
     let mut found = Vec::new();
     for group in ["host", "registry"] {
         for entry in std::fs::read_dir(root().join(group))? {
@@ -35,7 +35,7 @@ pub(super) fn crates() -> Result<Vec<(String, Vec<Module>)>> {
 }
 
 /// Reads a module and those that it declares as files of `folder`.
-fn read(file: &Path, folder: &Path, path: &str, modules: &mut Vec<Module>) -> Result<()> {
+fn read(file: &Path, folder: &Path, path: &str, modules: &mut Vec<ModuleSource>) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let parsed = syn::parse_file(&text).with_context(|| format!("cannot parse {}", file.display()))?;
     let mut items = parsed.items;
@@ -52,7 +52,7 @@ fn read(file: &Path, folder: &Path, path: &str, modules: &mut Vec<Module>) -> Re
         let inner = if path.is_empty() { name.clone() } else { format!("{path}::{name}") };
         read(&child, &folder.join(&name), &inner, modules)?;
     }
-    modules.push(Module { path: path.to_owned(), items });
+    modules.push(ModuleSource { path: path.to_owned(), items });
     Ok(())
 }
 

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use syn::visit::{self, Visit};
 use syn::{Item, UseTree};
 
-use super::source::Module;
+use super::source::ModuleSource;
 
 /// What each module uses of its crate, by path.
-pub(crate) type Arrows = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type ModuleArrows = BTreeMap<String, BTreeSet<String>>;
 
 /// The groups of modules that reach each other, largest first. A module and those inside of it are one
 /// house: arrows between them are left out.
-pub(super) fn circles(modules: &[Module]) -> Vec<Vec<String>> {
+pub(super) fn circles(modules: &[ModuleSource]) -> Vec<Vec<String>> {
     let arrows = arrows(modules);
     let mut found: Vec<Vec<String>> = Vec::new();
     for start in arrows.keys() {
@@ -31,7 +31,7 @@ pub(super) fn circles(modules: &[Module]) -> Vec<Vec<String>> {
 }
 
 /// The modules to which arrows lead, over others or at once; itself among them where they lead back.
-fn reached(arrows: &Arrows, start: &str) -> BTreeSet<String> {
+fn reached(arrows: &ModuleArrows, start: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut ahead = vec![start];
     while let Some(module) = ahead.pop() {
@@ -46,12 +46,12 @@ fn reached(arrows: &Arrows, start: &str) -> BTreeSet<String> {
 
 /// Every arrow between modules that are not one house. The root is left out: it declares all and
 /// hands on what others define.
-fn arrows(modules: &[Module]) -> Arrows {
+fn arrows(modules: &[ModuleSource]) -> ModuleArrows {
     let known: BTreeSet<&str> = modules.iter().map(|module| module.path.as_str()).collect();
-    let mut arrows = Arrows::new();
+    let mut arrows = ModuleArrows::new();
     let handed_on = handed_on(modules, &known);
     for module in modules.iter().filter(|module| !module.path.is_empty()) {
-        let mut collector = Collector {
+        let mut collector = UseCollector {
             own: &module.path,
             inside: 0,
             known: &known,
@@ -67,9 +67,9 @@ fn arrows(modules: &[Module]) -> Arrows {
 }
 
 /// The arrows between the modules at the crate's root, those of what is inside of them included.
-pub(super) fn root_arrows(modules: &[Module]) -> Arrows {
+pub(super) fn root_arrows(modules: &[ModuleSource]) -> ModuleArrows {
     let outer = |path: &str| path.split("::").next().unwrap_or_default().to_owned();
-    let mut found = Arrows::new();
+    let mut found = ModuleArrows::new();
     for (module, uses) in arrows(modules) {
         let module = outer(&module);
         let uses = uses.iter().map(|other| outer(other)).filter(|other| *other != module).collect::<Vec<_>>();
@@ -86,7 +86,7 @@ fn is_one_house(one: &str, other: &str) -> bool {
 }
 
 /// What the root hands on under a name of its own: who uses that uses the module behind it.
-fn handed_on(modules: &[Module], known: &BTreeSet<&str>) -> BTreeMap<String, String> {
+fn handed_on(modules: &[ModuleSource], known: &BTreeSet<&str>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for item in modules.iter().filter(|module| module.path.is_empty()).flat_map(|module| &module.items) {
         let Item::Use(item) = item else { continue };
@@ -133,7 +133,7 @@ fn flatten(tree: &UseTree, before: &mut Vec<String>, found: &mut Vec<(Vec<String
     }
 }
 
-struct Collector<'a> {
+struct UseCollector<'a> {
     own: &'a str,
     /// How many modules within the file stand around.
     inside: usize,
@@ -142,7 +142,7 @@ struct Collector<'a> {
     found: BTreeSet<String>,
 }
 
-impl Collector<'_> {
+impl UseCollector<'_> {
     /// A path as it is written, from the module or from the crate.
     fn add(&mut self, path: &[String]) {
         let Some(first) = path.first() else { return };
@@ -172,7 +172,7 @@ impl Collector<'_> {
     }
 }
 
-impl<'ast> Visit<'ast> for Collector<'_> {
+impl<'ast> Visit<'ast> for UseCollector<'_> {
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
         self.inside += 1;
         visit::visit_item_mod(self, module);
@@ -196,8 +196,8 @@ impl<'ast> Visit<'ast> for Collector<'_> {
 mod tests {
     use super::*;
 
-    fn module(path: &str, text: &str) -> Module {
-        Module { path: path.to_owned(), items: syn::parse_file(text).unwrap().items }
+    fn module(path: &str, text: &str) -> ModuleSource {
+        ModuleSource { path: path.to_owned(), items: syn::parse_file(text).unwrap().items }
     }
 
     #[test]

@@ -10,10 +10,10 @@ use crate::process::root;
 use crate::structure;
 
 /// The table's place, as messages name it.
-const TABLE: &str = "host/xtask/arrows.toml";
-const PAGE: &str = "host/ARCHITECTURE.md";
+const TABLE_PATH: &str = "host/xtask/arrows.toml";
+const PAGE_PATH: &str = "host/ARCHITECTURE.md";
 /// What a crate writes that composes the others.
-const ALL: &str = "all";
+const ALL_CRATES: &str = "all";
 /// Tables of so many modules are folded on the page.
 const SHOWN_MODULE_COUNT: usize = 10;
 
@@ -33,9 +33,9 @@ struct CrateArrows {
 
 impl ArrowTable {
     pub(super) fn read() -> Result<Self> {
-        let path = root().join(TABLE);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {TABLE}"))?;
-        Self::parse(&text).with_context(|| format!("{TABLE} cannot be read"))
+        let path = root().join(TABLE_PATH);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {TABLE_PATH}"))?;
+        Self::parse(&text).with_context(|| format!("{TABLE_PATH} cannot be read"))
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -56,7 +56,7 @@ impl ArrowTable {
     /// Whether a crate may use another.
     pub(super) fn allows(&self, name: &str, other: &str) -> bool {
         let row = self.0.iter().find(|row| row.name == name);
-        row.is_some_and(|row| row.uses.iter().any(|used| used == other || used == ALL))
+        row.is_some_and(|row| row.uses.iter().any(|used| used == other || used == ALL_CRATES))
     }
 
     /// Checks the modules of the crates whose rows have some: each has a row, and its arrows are those that the
@@ -67,7 +67,7 @@ impl ArrowTable {
             let arrows = found.iter().find(|(name, _)| *name == row.name).map(|(_, arrows)| arrows);
             match arrows {
                 Some(arrows) => row.check_modules(arrows, problems),
-                None => problems.push(format!("{}: {TABLE} has a crate that is not there", row.name)),
+                None => problems.push(format!("{}: {TABLE_PATH} has a crate that is not there", row.name)),
             }
         }
         Ok(())
@@ -75,21 +75,22 @@ impl ArrowTable {
 
     /// Checks that the page shows the table, or writes it there.
     pub(super) fn check_page(&self, write: bool, problems: &mut Vec<String>) -> Result<()> {
-        let path = root().join(PAGE);
-        let page = std::fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
+        let path = root().join(PAGE_PATH);
+        let page = std::fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE_PATH}"))?;
         let mut wanted = page.clone();
         for (name, block) in [("crates", self.crates_block()), ("modules", self.modules_block())] {
             wanted = replace_block(&wanted, name, &block)
-                .with_context(|| format!("{PAGE} has no place for the table of {name}"))?;
+                .with_context(|| format!("{PAGE_PATH} has no place for the table of {name}"))?;
         }
         if wanted == page {
             return Ok(());
         }
         if write {
-            std::fs::write(&path, wanted).with_context(|| format!("cannot write {PAGE}"))?;
-            println!("tidy: wrote the tables of {PAGE}");
+            std::fs::write(&path, wanted).with_context(|| format!("cannot write {PAGE_PATH}"))?;
+            println!("tidy: wrote the tables of {PAGE_PATH}");
         } else {
-            problems.push(format!("{PAGE}: shows other arrows than {TABLE}; cargo xtask tidy --write"));
+            problems
+                .push(format!("{PAGE_PATH}: shows other arrows than {TABLE_PATH}; cargo xtask tidy --write"));
         }
         Ok(())
     }
@@ -144,18 +145,19 @@ impl CrateArrows {
         let name = &self.name;
         for (module, uses) in found {
             let Some(allowed) = self.modules.get(module) else {
-                problems.push(format!("{name}::{module}: no row in {TABLE}"));
+                problems.push(format!("{name}::{module}: no row in {TABLE_PATH}"));
                 continue;
             };
             for other in uses.iter().filter(|other| !allowed.contains(other)) {
-                problems.push(format!("{name}::{module} -> {other}: no arrow of {TABLE}"));
+                problems.push(format!("{name}::{module} -> {other}: no arrow of {TABLE_PATH}"));
             }
             for other in allowed.iter().filter(|other| !uses.contains(*other)) {
-                problems.push(format!("{name}::{module} -> {other}: {TABLE} has it, and the code has not"));
+                problems
+                    .push(format!("{name}::{module} -> {other}: {TABLE_PATH} has it, and the code has not"));
             }
         }
         for module in self.modules.keys().filter(|module| !found.contains_key(*module)) {
-            problems.push(format!("{name}::{module}: {TABLE} has it, and the code has not"));
+            problems.push(format!("{name}::{module}: {TABLE_PATH} has it, and the code has not"));
         }
     }
 

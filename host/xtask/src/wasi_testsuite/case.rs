@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::peer::Peers;
-use super::service::Service;
+use super::peer::PeerServers;
+use super::service::HttpService;
 use super::spec::{strings, text};
 use super::time_limit::{TEST_TIMEOUT, watch};
 
@@ -19,7 +19,7 @@ use super::time_limit::{TEST_TIMEOUT, watch};
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 const LISTEN_PAUSE: Duration = Duration::from_millis(10);
 
-pub(super) struct Case {
+pub(super) struct TestCase {
     program: PathBuf,
     operations: Vec<Value>,
     /// All that its file says.
@@ -28,7 +28,7 @@ pub(super) struct Case {
 
 /// The world that a program sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum View {
+pub(crate) enum GuestWorld {
     /// The machine's clock, chance and files, and its network.
     Machine,
     /// That of a step.
@@ -36,14 +36,14 @@ pub(crate) enum View {
 }
 
 /// How a test ended.
-pub(super) enum Outcome {
+pub(super) enum TestOutcome {
     Passed,
     Failed(String),
     /// It needs what `eyot invoke` is not for.
     Unsupported(String),
 }
 
-impl Case {
+impl TestCase {
     /// Reads the file beside a program, which may be of the older form; without one the program has to end well.
     pub(super) fn read(program: &Path) -> Result<Self> {
         let file = program.with_extension("json");
@@ -61,19 +61,19 @@ impl Case {
         Ok(Self { program: program.to_owned(), operations, spec })
     }
 
-    pub(super) fn run(&self, eyot: &Path, view: View) -> Result<Outcome> {
-        if view == View::Step && self.has_network() {
-            return Ok(Outcome::Unsupported("a step has no network".to_owned()));
+    pub(super) fn run(&self, eyot: &Path, view: GuestWorld) -> Result<TestOutcome> {
+        if view == GuestWorld::Step && self.has_network() {
+            return Ok(TestOutcome::Unsupported("a step has no network".to_owned()));
         }
         let folder = self.program.parent().unwrap_or(Path::new("."));
         self.clean(folder)?;
         let ran = match text(&self.spec, "world", "wasi:cli/command") {
             "wasi:cli/command" => self.operate(eyot, folder, view),
             "wasi:http/service" => self.serve(eyot),
-            other => return Ok(Outcome::Unsupported(format!("a {other} is not known here"))),
+            other => return Ok(TestOutcome::Unsupported(format!("a {other} is not known here"))),
         };
         self.clean(folder)?;
-        Ok(ran.map_or_else(|error| Outcome::Failed(format!("{error:#}")), |()| Outcome::Passed))
+        Ok(ran.map_or_else(|error| TestOutcome::Failed(format!("{error:#}")), |()| TestOutcome::Passed))
     }
 
     /// Whether it is about sockets or HTTP.
@@ -83,14 +83,15 @@ impl Case {
         named || !strings(&self.spec["proposals"]).is_empty()
     }
 
-    fn operate(&self, eyot: &Path, folder: &Path, view: View) -> Result<()> {
-        let peers = Peers::start(&self.spec)?;
-        let mut running: Option<Running> = None;
+    fn operate(&self, eyot: &Path, folder: &Path, view: GuestWorld) -> Result<()> {
+        let peers = PeerServers::start(&self.spec)?;
+        let mut running: Option<RunningProgram> = None;
         for operation in &self.operations {
             let kind = text(operation, "type", "");
             match (kind, &mut running) {
                 ("run", _) => {
-                    running = Some(Running::start(eyot, &self.program, folder, operation, (view, &peers))?);
+                    running =
+                        Some(RunningProgram::start(eyot, &self.program, folder, operation, (view, &peers))?);
                 }
                 ("wait", Some(_)) => {
                     let ended = running.take().context("nothing runs")?;
@@ -107,11 +108,11 @@ impl Case {
     }
 
     fn serve(&self, eyot: &Path) -> Result<()> {
-        let peers = Peers::start(&self.spec)?;
-        let mut running: Option<Service> = None;
+        let peers = PeerServers::start(&self.spec)?;
+        let mut running: Option<HttpService> = None;
         for operation in &self.operations {
             match (text(operation, "type", ""), &running) {
-                ("run", _) => running = Some(Service::start(eyot, &self.program, operation, &peers)?),
+                ("run", _) => running = Some(HttpService::start(eyot, &self.program, operation, &peers)?),
                 ("request", Some(service)) => service.request(operation)?,
                 ("kill", Some(service)) => service.signal(operation)?,
                 ("wait", Some(_)) => {
@@ -173,23 +174,23 @@ fn older(spec: &Value) -> Vec<Value> {
 }
 
 /// A program that runs. Whatever happens, it is gone when this is.
-struct Running {
+struct RunningProgram {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
-    connections: Vec<(String, Connection)>,
+    connections: Vec<(String, PeerConnection)>,
     /// Dropped, it calls off who ends the program when its time is over.
     _watched: mpsc::Sender<()>,
 }
 
 /// To a program that waits for it.
-enum Connection {
+enum PeerConnection {
     Stream(TcpStream),
     Datagrams(UdpSocket),
 }
 
-impl Connection {
+impl PeerConnection {
     fn open(protocol: &str, address: &str) -> Result<Self> {
         let timeout = Some(TEST_TIMEOUT);
         Ok(match protocol {
@@ -238,17 +239,17 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
     }
 }
 
-impl Running {
+impl RunningProgram {
     fn start(
         eyot: &Path,
         program: &Path,
         folder: &Path,
         run: &Value,
-        (view, peers): (View, &Peers),
+        (view, peers): (GuestWorld, &PeerServers),
     ) -> Result<Self> {
         let mut command = Command::new(eyot);
         command.args(["invoke", "--color", "never"]).arg(program);
-        if view == View::Machine {
+        if view == GuestWorld::Machine {
             command.arg("--network");
         }
         for address in peers.addresses() {
@@ -309,13 +310,13 @@ impl Running {
         let protocol = text(operation, "protocol_type", "tcp");
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
-        let opened = Connection::open(protocol, line.trim());
+        let opened = PeerConnection::open(protocol, line.trim());
         let opened = opened.with_context(|| format!("no connection to '{}'", line.trim()))?;
         self.connections.push((text(operation, "id", "server").to_owned(), opened));
         Ok(())
     }
 
-    fn connection(&mut self, operation: &Value) -> Result<&mut Connection> {
+    fn connection(&mut self, operation: &Value) -> Result<&mut PeerConnection> {
         let id = text(operation, "id", "server");
         let found = self.connections.iter_mut().find(|(name, _)| name == id);
         found.map(|(_, connection)| connection).with_context(|| format!("there is no connection '{id}'"))
@@ -337,7 +338,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         // One that has ended cannot be ended again.
         let _ = self.child.kill();

@@ -7,19 +7,19 @@ use anyhow::{Context as _, Result, ensure};
 /// What a head or a body may be long at most: what runs here is under test.
 const MESSAGE_MAX_BYTES: u64 = 1 << 20;
 
-pub(super) type Fields = Vec<(String, String)>;
+pub(super) type HeaderFields = Vec<(String, String)>;
 
 /// A request or an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Message {
+pub(super) struct HttpMessage {
     /// Its first line.
     pub(super) line: String,
-    pub(super) fields: Fields,
+    pub(super) fields: HeaderFields,
     pub(super) body: Vec<u8>,
-    pub(super) trailers: Fields,
+    pub(super) trailers: HeaderFields,
 }
 
-impl Message {
+impl HttpMessage {
     /// Reads the next message; `None` where the connection ends instead. An answer without a length lasts until the
     /// connection ends, a request without one has no body.
     pub(super) fn read(reader: &mut impl BufRead, is_answer: bool) -> Result<Option<Self>> {
@@ -60,8 +60,8 @@ fn line(reader: &mut impl BufRead) -> Result<String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn fields(reader: &mut impl BufRead) -> Result<Fields> {
-    let mut fields = Fields::new();
+fn fields(reader: &mut impl BufRead) -> Result<HeaderFields> {
+    let mut fields = HeaderFields::new();
     loop {
         let line = line(reader)?;
         if line.is_empty() {
@@ -72,7 +72,7 @@ fn fields(reader: &mut impl BufRead) -> Result<Fields> {
     }
 }
 
-fn chunks(reader: &mut impl BufRead) -> Result<(Vec<u8>, Fields)> {
+fn chunks(reader: &mut impl BufRead) -> Result<(Vec<u8>, HeaderFields)> {
     let mut body = Vec::new();
     loop {
         let head = line(reader)?;
@@ -92,8 +92,8 @@ fn chunks(reader: &mut impl BufRead) -> Result<(Vec<u8>, Fields)> {
 mod tests {
     use super::*;
 
-    fn read(text: &str, is_answer: bool) -> Result<Option<Message>> {
-        Message::read(&mut text.as_bytes(), is_answer)
+    fn read(text: &str, is_answer: bool) -> Result<Option<HttpMessage>> {
+        HttpMessage::read(&mut text.as_bytes(), is_answer)
     }
 
     #[test]

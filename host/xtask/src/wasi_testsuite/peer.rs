@@ -6,17 +6,17 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::message::Message;
+use super::message::HttpMessage;
 use super::spec::{pairs, text};
 use super::time_limit::TEST_TIMEOUT;
 
 /// The servers of a test. Each has a thread, which ends with this process.
-pub(super) struct Peers {
+pub(super) struct PeerServers {
     /// By the names that the test gives them.
     addresses: Vec<(String, SocketAddr)>,
 }
 
-impl Peers {
+impl PeerServers {
     /// Starts what a test's file says: `servers`, or `endpoints` of one server, which is called main.
     pub(super) fn start(spec: &Value) -> Result<Self> {
         let alone = || serde_json::json!([{ "name": "main", "endpoints": spec["endpoints"] }]);
@@ -72,14 +72,14 @@ fn serve(listener: &TcpListener, endpoints: &[Value]) {
 fn answer_all(mut stream: TcpStream, endpoints: &[Value]) -> Result<()> {
     stream.set_read_timeout(Some(TEST_TIMEOUT))?;
     let mut reader = BufReader::new(stream.try_clone()?);
-    while let Some(request) = Message::read(&mut reader, false)? {
+    while let Some(request) = HttpMessage::read(&mut reader, false)? {
         stream.write_all(&answer(&request, endpoints)?)?;
     }
     Ok(())
 }
 
 /// The endpoint of a method and a path with its query answers; all others are not found.
-fn answer(request: &Message, endpoints: &[Value]) -> Result<Vec<u8>> {
+fn answer(request: &HttpMessage, endpoints: &[Value]) -> Result<Vec<u8>> {
     let mut words = request.line.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().context("a request has a path")?);
     let found = endpoints
@@ -99,7 +99,7 @@ fn answer(request: &Message, endpoints: &[Value]) -> Result<Vec<u8>> {
 }
 
 /// The request in fields of the answer.
-fn reflected(request: &Message, method: &str, path: &str) -> Vec<(String, String)> {
+fn reflected(request: &HttpMessage, method: &str, path: &str) -> Vec<(String, String)> {
     let line = [("x-request-method", method), ("x-request-path", path)];
     let line = line.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let prefixed = |prefix: &'static str| {
@@ -160,10 +160,10 @@ mod tests {
             { "method": "GET", "path": "/parts", "response": { "chunks": ["one", "two"], "trailers": { "sum": "6" } } },
         ]);
         let asked = |request: &str| {
-            let request = Message::read(&mut request.as_bytes(), false).unwrap().unwrap();
+            let request = HttpMessage::read(&mut request.as_bytes(), false).unwrap().unwrap();
             let answer = answer(&request, endpoints.as_array().unwrap()).unwrap();
             let text = String::from_utf8(answer).unwrap();
-            (text.clone(), Message::read(&mut text.as_bytes(), true))
+            (text.clone(), HttpMessage::read(&mut text.as_bytes(), true))
         };
         let body = |request: &str| asked(request).1.unwrap().unwrap();
         let made = body("GET /a?x=1 HTTP/1.1\r\n\r\n");

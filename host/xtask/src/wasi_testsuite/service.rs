@@ -10,15 +10,15 @@ use std::sync::mpsc;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::message::Message;
-use super::peer::Peers;
+use super::message::HttpMessage;
+use super::peer::PeerServers;
 use super::spec::{pairs, text};
 use super::time_limit::{TEST_TIMEOUT, watch};
 use crate::process;
 
 /// A server with the component of a test. Whatever happens, it is gone when this is.
-pub(super) struct Service {
-    server: Server,
+pub(super) struct HttpService {
+    server: ServerProcess,
     /// Where it answers, `HOST:PORT`.
     gateway: String,
     /// Dropped, it calls off who ends the server when the test's time is over.
@@ -26,12 +26,12 @@ pub(super) struct Service {
 }
 
 /// `eyot up` on a data folder of its own, both gone with this.
-struct Server {
+struct ServerProcess {
     child: Child,
     data: PathBuf,
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // One that has ended cannot be ended again, and the next takes another folder.
         let _ = self.child.kill();
@@ -40,8 +40,8 @@ impl Drop for Server {
     }
 }
 
-impl Service {
-    pub(super) fn start(eyot: &Path, program: &Path, run: &Value, peers: &Peers) -> Result<Self> {
+impl HttpService {
+    pub(super) fn start(eyot: &Path, program: &Path, run: &Value, peers: &PeerServers) -> Result<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("eyot-wasi-testsuite-{}-{count}", std::process::id());
@@ -59,7 +59,7 @@ impl Service {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("{} cannot be run", eyot.display()))?;
         let watched = watch(child.id());
-        let mut server = Server { child, data };
+        let mut server = ServerProcess { child, data };
         let stdout = server.child.stdout.take().context("the server has no streams")?;
         let said = serde_json::Deserializer::from_reader(stdout).into_iter::<Value>().next();
         let said = said.context("the server did not start")??;
@@ -83,7 +83,7 @@ impl Service {
         let mut stream = TcpStream::connect(&self.gateway)?;
         stream.set_read_timeout(Some(TEST_TIMEOUT))?;
         stream.write_all(format!("{head}\r\n{body}").as_bytes())?;
-        let answer = Message::read(&mut BufReader::new(stream), true)?.context("there was no answer")?;
+        let answer = HttpMessage::read(&mut BufReader::new(stream), true)?.context("there was no answer")?;
         check(&answer, &operation["response"]).with_context(|| format!("{method} {path}"))
     }
 
@@ -104,7 +104,7 @@ impl Service {
 }
 
 /// Gives a component all paths, the test's variables, and leave to speak to the test's servers and elsewhere.
-fn deploy(eyot: &Path, data: &Path, program: &Path, run: &Value, peers: &Peers) -> Result<()> {
+fn deploy(eyot: &Path, data: &Path, program: &Path, run: &Value, peers: &PeerServers) -> Result<()> {
     let mut command = Command::new(eyot);
     command.arg("deploy").arg(program).args(["--name", "test", "--route", "/...", "--allow-http", "*"]);
     command.arg("--data").arg(data);
@@ -117,7 +117,7 @@ fn deploy(eyot: &Path, data: &Path, program: &Path, run: &Value, peers: &Peers) 
     process::output(&mut command).map(drop)
 }
 
-fn check(answer: &Message, expected: &Value) -> Result<()> {
+fn check(answer: &HttpMessage, expected: &Value) -> Result<()> {
     let status = expected["status"].as_u64().unwrap_or(200).to_string();
     let found = answer.line.split(' ').nth(1).unwrap_or_default();
     let body = String::from_utf8_lossy(&answer.body);
