@@ -1,12 +1,11 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use eyot_core::{Digest, Error, Result, new_id};
+use eyot_core::{Digest, Error, Result, new_id, write_stored};
 use eyot_meta::{Changes, Database};
 use eyot_store::{BlobHold, BlobReader, BlobStore, HoldingStore};
 use eyot_tracking::{RunOutcome, TrackingStore};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::cache::StepCache;
@@ -16,6 +15,7 @@ use crate::run::ActiveRun;
 use crate::runner::{ModelPublisher, StepRunner};
 use crate::state::{ExecutorState, RunningRun};
 use crate::store::RunRecords;
+use crate::stored::StoredRequest;
 use crate::{LineageEdge, PipelineRun, RunEvent};
 
 /// Runs pipelines. Cheap to clone.
@@ -73,7 +73,7 @@ impl PipelineExecutor {
     pub async fn submit(&self, request: PlanRequest) -> Result<String> {
         let interfaces = self.interfaces(&request).await;
         let plan = plan(&request, &interfaces)?;
-        let (this, record) = (self.clone(), record(&request));
+        let (this, record) = (self.clone(), write_stored(&StoredRequest::of(&request))?);
         let found = request.components.values().filter_map(|pinned| match pinned {
             ResolvedComponent::Found(digest) => Some(digest),
             ResolvedComponent::Missing(_) => None,
@@ -84,7 +84,7 @@ impl PipelineExecutor {
     }
 
     /// Writes a run and starts it. Cut in two, there would be a run that is on its way for ever.
-    async fn start(&self, plan: PipelinePlan, record: Value, held: Vec<BlobHold>) -> Result<String> {
+    async fn start(&self, plan: PipelinePlan, record: String, held: Vec<BlobHold>) -> Result<String> {
         let id = new_id();
         let tracking_run = self.track(&plan, &id).await?;
         self.0.records.start(&id, &plan, &record, Some(&tracking_run)).await?;
@@ -190,15 +190,4 @@ impl PipelineExecutor {
         }
         self.settled().await;
     }
-}
-
-/// What a run was asked to do, for those who want to run it again.
-fn record(request: &PlanRequest) -> Value {
-    let pinned = |(reference, pinned): (&String, &ResolvedComponent)| match pinned {
-        ResolvedComponent::Found(digest) => Some((reference.clone(), Value::String(digest.to_string()))),
-        ResolvedComponent::Missing(_) => None,
-    };
-    let components: serde_json::Map<String, Value> = request.components.iter().filter_map(pinned).collect();
-    let inputs: BTreeMap<&String, &Digest> = request.inputs.iter().collect();
-    json!({ "format": "eyot.pipeline-request/1", "source": request.source, "file": request.file, "params": request.params, "inputs": inputs, "components": components })
 }

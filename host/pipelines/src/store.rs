@@ -23,7 +23,7 @@ impl RunRecords {
         &self,
         id: &str,
         plan: &PipelinePlan,
-        request: &Value,
+        request: &str,
         tracking_run: Option<&str>,
     ) -> Result<()> {
         let mut tx = self.0.begin().await?;
@@ -32,7 +32,7 @@ impl RunRecords {
         )
         .bind(id)
         .bind(plan.pipeline.as_str())
-        .bind(request.to_string())
+        .bind(request)
         .bind(tracking_run)
         .bind(SystemClock.now().0)
         .execute(&mut *tx)

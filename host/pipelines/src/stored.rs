@@ -1,10 +1,14 @@
-//! What a step gave, as it is written down: a format with versions, apart from what the program works with.
+//! The stored formats of runs: what a run was requested with (`StoredRequest`), and what a step gave (`StoredOutcome`).
+//! They are versioned, and separate from the types that the program works with.
+
+use std::collections::BTreeMap;
 
 use eyot_core::{Digest, StoredFormat};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::plan::{PlanRequest, ResolvedComponent};
 use crate::reports::StepReport;
 use crate::runner::{StepArtifact, StepOutcome};
 
@@ -72,6 +76,39 @@ impl From<StoredOutcome> for CachedStep {
     }
 }
 
+/// The request of a run, for running it again, version 1. Version 0 is the same without its name.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredRequest {
+    /// The text of the pipeline's file.
+    source: String,
+    file: String,
+    params: BTreeMap<String, Value>,
+    inputs: BTreeMap<String, Digest>,
+    /// What the references of components resolved to.
+    components: BTreeMap<String, Digest>,
+}
+
+impl StoredFormat for StoredRequest {
+    const NAME: &'static str = "eyot.pipeline-request";
+    const VERSION: u32 = 1;
+}
+
+impl StoredRequest {
+    pub(crate) fn of(request: &PlanRequest) -> Self {
+        let resolved = request.components.iter().filter_map(|(reference, resolved)| match resolved {
+            ResolvedComponent::Found(digest) => Some((reference.clone(), *digest)),
+            ResolvedComponent::Missing(_) => None,
+        });
+        Self {
+            source: request.source.clone(),
+            file: request.file.clone(),
+            params: request.params.clone(),
+            inputs: request.inputs.clone(),
+            components: resolved.collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -88,5 +125,29 @@ mod tests {
         assert_eq!((newest.outcome.artifacts.len(), newest.reports.len()), (1, 3));
         let written = write_stored(&StoredOutcome::from(newest)).unwrap();
         assert_eq!(written, include_str!("stored/step-outcome-1.json").trim_end());
+    }
+
+    #[test]
+    fn requests_of_every_version_are_read() {
+        let of = |file: &str| read_stored::<StoredRequest>(file).unwrap();
+        let digest = Digest::of("rows");
+        let missing = ResolvedComponent::Missing(eyot_core::Error::not_found("no such component"));
+        let request = PlanRequest {
+            source: "[pipeline]\nname = \"sums\"\n".to_owned(),
+            file: "sums.toml".to_owned(),
+            params: [("first".to_owned(), 2.into()), ("name".to_owned(), "a".into())].into(),
+            inputs: [("rows".to_owned(), digest)].into(),
+            components: [
+                ("add:1".to_owned(), ResolvedComponent::Found(digest)),
+                ("add:2".to_owned(), missing),
+            ]
+            .into(),
+        };
+        let newest = of(include_str!("stored/pipeline-request-1.json"));
+        assert_eq!(of(include_str!("stored/pipeline-request-0.json")), newest);
+        assert_eq!(StoredRequest::of(&request), newest);
+        assert_eq!(write_stored(&newest).unwrap(), include_str!("stored/pipeline-request-1.json").trim_end());
+        let error = read_stored::<StoredRequest>(r#"{"format": "eyot.pipeline-request/2"}"#).unwrap_err();
+        assert!(error.chain().contains("eyot.pipeline-request/2"), "{error:?}");
     }
 }

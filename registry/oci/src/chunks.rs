@@ -23,9 +23,8 @@ const CONTENT_CHUNK_BYTES: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
 /// The longest header of a safetensors file that is read.
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 
-/// The chunks of one file, from its beginning to its end.
+/// The chunks of one file, from its beginning to its end. A newer Eyot may have added fields, which are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct ChunkIndex {
     pub(crate) version: u32,
     /// The whole file.
@@ -71,15 +70,19 @@ impl ChunkIndex {
 
     /// Reads what [`ChunkIndex`] is written as.
     ///
-    /// Fails with `Invalid` when the chunks do not add up to the file.
+    /// Fails with `Invalid` when the chunks do not add up to the file, with `Unsupported` for a newer version.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let index: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Error::invalid(format!("the index of pieces cannot be read: {error}")))?;
+            .map_err(|error| Error::invalid(format!("the index of chunks cannot be read: {error}")))?;
+        if index.version != CHUNK_INDEX_VERSION {
+            let version = index.version;
+            return Err(Error::unsupported(format!("the index of chunks has version {version}")));
+        }
         let sum = index.chunks.iter().try_fold(0_u64, |sum, chunk| sum.checked_add(chunk.length));
-        if index.version == CHUNK_INDEX_VERSION && sum == Some(index.size) {
+        if sum == Some(index.size) {
             return Ok(index);
         }
-        Err(Error::invalid("the index's pieces are not the file"))
+        Err(Error::invalid("the index's chunks do not add up to the file"))
     }
 
     /// The ranges that make this file for whoever has `old`.
@@ -307,5 +310,18 @@ mod tests {
             assert!(ChunkIndex::parse(bad.to_string().as_bytes()).is_err(), "{field}");
         }
         assert!(ChunkIndex::parse(b"{}").is_err());
+    }
+
+    #[test]
+    fn indexes_of_this_version_are_read_with_fields_of_later_ones() {
+        let golden = include_str!("chunks/chunk-index-1.json").trim_end();
+        let index = ChunkIndex::parse(golden.as_bytes()).unwrap();
+        assert_eq!((index.chunks.len(), index.size, index.digest), (2, 11, Digest::of("hello world")));
+        assert_eq!(serde_json::to_string(&index).unwrap(), golden);
+        let with_more = golden.replace("\"length\":5", "\"length\":5,\"tensor\":\"w\"");
+        let with_more = with_more.replace("{\"version\"", "{\"algorithm\":\"fastcdc\",\"version\"");
+        assert_eq!(ChunkIndex::parse(with_more.as_bytes()).unwrap(), index);
+        let newer = golden.replace("\"version\":1", "\"version\":2");
+        assert_eq!(ChunkIndex::parse(newer.as_bytes()).unwrap_err().kind(), eyot_core::Kind::Unsupported);
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use axum::body::Body;
 use bytes::Bytes;
 use eyot_core::{Digest, Error, Reference, Result, ResultExt as _, Selector};
+use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio_util::io::ReaderStream;
@@ -201,7 +202,11 @@ impl RegistryClient {
             let target = file_path(dir, path)?;
             transferred_bytes += self.pull_file(repository, &target, leaf, indexes.get(path)).await?;
         }
-        let content = Digest::of(to_json(&tree)?);
+        // Of a data set the config as it came: a newer Eyot may have written more into it.
+        let content = match FileTree::config(&manifest) {
+            Some(ContentDigest::Sha256(config)) => config,
+            _ => Digest::of(to_json(&tree)?),
+        };
         let (size, files) = (tree.files.values().map(|file| file.size).sum(), tree.files.len());
         let tag = match &reference.selector {
             Selector::Tag(tag) => Some(tag.clone()),

@@ -18,6 +18,8 @@ use crate::world::{WORLD_TYPE, changes};
 /// copies it, without the fields that it does not know, and so under another digest.
 const KIND_ANNOTATION: &str = "dev.eyot.kind";
 pub(crate) const RELEASE_TYPE: &str = "application/vnd.eyot.release.v1+json";
+/// The types of releases of all versions begin so.
+const RELEASE_FAMILY: &str = "application/vnd.eyot.release.v";
 const PARAMETERS_TYPE: &str = "application/vnd.eyot.parameters.v1+json";
 const PIPELINE_TYPE: &str = "application/vnd.eyot.pipeline.v1+toml";
 const ROLE_ANNOTATION: &str = "dev.eyot.release.role";
@@ -221,15 +223,11 @@ impl RegistryClient {
 
     /// What a release pins.
     ///
-    /// Fails with `Invalid` when the reference is no release.
+    /// Fails with `Invalid` when the reference is no release, with `Unsupported` for one of a newer version.
     pub async fn release(&self, reference: &Reference) -> Result<Release> {
         let fetched = self.fetch(reference).await?;
         let index = Manifest::parse(&fetched.bytes)?;
-        if index.annotations.get(KIND_ANNOTATION).map(String::as_str) != Some(RELEASE_TYPE) {
-            return Err(
-                Error::invalid(format!("'{reference}' is no release")).hint("eyot release create makes one")
-            );
-        }
+        check_kind(reference, &index)?;
         let data = index
             .annotations
             .iter()
@@ -296,6 +294,24 @@ impl RegistryClient {
             }
         }
         Ok((blobs, bytes))
+    }
+}
+
+/// Fails with `Invalid` for an index that is no release, with `Unsupported` for a release of a newer version.
+fn check_kind(reference: &Reference, index: &Manifest) -> Result<()> {
+    match index.annotations.get(KIND_ANNOTATION).map(String::as_str) {
+        Some(RELEASE_TYPE) => Ok(()),
+        Some(newer) if newer.starts_with(RELEASE_FAMILY) => {
+            let shown: String = newer.chars().take(80).collect();
+            Err(Error::unsupported(format!(
+                "a newer Eyot made '{reference}': it is {shown}, and {RELEASE_TYPE} is known here"
+            ))
+            .hint("run the version that made it; eyot version says which this is"))
+        }
+        _ => {
+            let error = Error::invalid(format!("'{reference}' is no release"));
+            Err(error.hint("eyot release create makes one"))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod admission;
 mod collect;
 mod dataset;
+mod formats;
 mod given_up;
 mod habits;
 mod hostile;

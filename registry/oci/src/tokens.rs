@@ -1,5 +1,7 @@
 //! Access tokens, of which only hashes are stored, and the short-lived tokens that clients get for them at `/v2/token`.
 
+mod stored_scopes;
+
 use std::sync::Arc;
 
 use eyot_core::{Digest, Error, Kind, Result, Timestamp, new_id};
@@ -12,6 +14,7 @@ use crate::access::{RegistryCaller, TokenHolder};
 use crate::registry::{Registry, now};
 use crate::scope::AccessScope;
 use crate::short_lived_token::TokenClaims;
+use stored_scopes::{read_scopes, write_scopes};
 
 /// An access token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,8 +90,7 @@ impl Registry {
             expires,
             revoked: None,
         };
-        let scopes = serde_json::to_string(&token.scopes)
-            .map_err(|error| Error::internal("no JSON").because(error))?;
+        let scopes = write_scopes(&token.scopes)?;
         let mut tx = self.0.db.begin().await?;
         sqlx::query("INSERT INTO tokens (id, name, secret_hash, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
             .bind(&token.id)
@@ -208,8 +210,7 @@ fn token_of_row(row: &SqliteRow) -> Result<AccessToken> {
     Ok(AccessToken {
         id: row.try_get("id").map_err(fail)?,
         name: row.try_get("name").map_err(fail)?,
-        scopes: serde_json::from_str(&scopes)
-            .map_err(|error| Error::corrupt("a token has no scopes").because(error))?,
+        scopes: read_scopes(&scopes)?,
         created: Timestamp(row.try_get("created_at").map_err(fail)?),
         expires: time("expires_at")?,
         revoked: time("revoked_at")?,

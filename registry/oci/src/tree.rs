@@ -15,16 +15,14 @@ const TREE_VERSION: u32 = 1;
 /// The largest list of files that is read.
 const MAX_TREE_BYTES: u64 = 4 << 20;
 
-/// Files by path.
+/// Files by path. A newer Eyot may have added fields, which are ignored; another version is another meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct FileTree {
     version: u32,
     pub(crate) files: BTreeMap<String, FileEntry>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct FileEntry {
     pub(crate) digest: Digest,
     /// Its bytes.
@@ -54,7 +52,11 @@ impl FileTree {
         let tree: Self = serde_json::from_slice(config)
             .map_err(|error| Error::invalid("the tree of files cannot be read").because(error))?;
         if tree.version != TREE_VERSION {
-            return Err(Error::unsupported(format!("the tree of files has version {}", tree.version)));
+            return Err(Error::unsupported(format!(
+                "a newer Eyot wrote this tree of files: it has version {}, and {TREE_VERSION} is known here",
+                tree.version
+            ))
+            .hint("run the version that wrote it; eyot version says which this is"));
         }
         Ok(tree)
     }
@@ -71,5 +73,41 @@ impl FileTree {
             }
         }
         Ok(Self::new(files))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use eyot_core::Kind;
+
+    use super::*;
+
+    /// A manifest whose config is a tree.
+    fn data_set() -> Manifest {
+        let config = crate::manifest::descriptor(TREE_TYPE, b"", None);
+        Manifest::parse(
+            &serde_json::to_vec(&serde_json::json!({ "schemaVersion": 2, "config": config })).unwrap(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn trees_of_this_version_are_read_with_fields_of_later_ones() {
+        let golden = include_str!("tree/file-tree-1.json");
+        let tree = FileTree::of(&data_set(), Some(golden.as_bytes())).unwrap();
+        assert_eq!((tree.files.len(), tree.files["b/c.csv"].size), (2, 5));
+        assert_eq!(serde_json::to_string(&tree).unwrap(), golden.trim_end());
+        let with_more = golden.replace("\"size\":3", "\"size\":3,\"mode\":420");
+        let with_more = with_more.replace("{\"version\"", "{\"license\":\"MIT\",\"version\"");
+        assert_eq!(FileTree::of(&data_set(), Some(with_more.as_bytes())).unwrap(), tree);
+        for (text, kind) in [
+            (golden.replace("\"version\":1", "\"version\":2"), Kind::Unsupported),
+            (golden.replace("\"version\":1", "\"version\":\"1\""), Kind::Invalid),
+            (golden.replace("\"size\":3", "\"bytes\":3"), Kind::Invalid),
+        ] {
+            assert_eq!(FileTree::of(&data_set(), Some(text.as_bytes())).unwrap_err().kind(), kind, "{text}");
+        }
     }
 }

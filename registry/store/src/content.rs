@@ -198,6 +198,11 @@ mod tests {
             assert_eq!(sha256, Digest::of(&whole));
             assert_eq!(sha512, (algorithm == DigestAlgorithm::Sha512).then(|| ContentDigest::sha512(&whole)));
         }
+        // The state that an earlier Eyot saved: an upload is resumed after an update, too.
+        let saved = include_str!("content/hash-state-1.txt").trim_end();
+        let mut hashes = HashState::restore(saved, None).unwrap();
+        hashes.update(b" world");
+        assert_eq!(hashes.finish().0, Digest::of("hello world"));
         for bad in ["", "00", "zz", &"0".repeat(10_000)] {
             assert!(HashState::restore(bad, None).is_none());
         }
