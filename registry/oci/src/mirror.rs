@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Body;
 use eyot_core::config::Mirror as Config;
-use eyot_core::{Error, Kind, Reference, Result};
+use eyot_core::{Clock, Error, Kind, Reference, Result};
 use eyot_meta::Database;
 use eyot_store::{BlobStore, ContentDigest, UploadId};
 use futures::StreamExt as _;
@@ -28,7 +28,7 @@ use crate::glob;
 use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::registry::{
     BlobSource, HeldBlob, ManifestPush, PendingUpload, Registry, RegistrySettings, StoredManifest, TagPage,
-    UpstreamManifest, UpstreamRegistry, milliseconds, now,
+    UpstreamManifest, UpstreamRegistry, milliseconds,
 };
 use crate::response::{CONTENT_DIGEST, read_body, stale_warning};
 use crate::route::ManifestRef;
@@ -51,7 +51,7 @@ const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 impl RegistryMirror {
     /// Fails with `Invalid` when the configuration cannot be.
-    pub(crate) fn new(config: &Config) -> Result<Self> {
+    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let prefix = config.prefix.strip_suffix('/').unwrap_or_default();
         Reference::check_repository(prefix).map_err(|error| {
             error
@@ -59,7 +59,7 @@ impl RegistryMirror {
                 .hint("write the beginning of repositories' names with a slash at the end, as in ghcr/")
         })?;
         Ok(Self {
-            upstream: UpstreamClient::new(config)?,
+            upstream: UpstreamClient::new(config, clock)?,
             config: config.clone(),
             compared: Bounded::new(COMPARED_TAG_COUNT),
             fetching: Mutex::default(),
@@ -187,7 +187,7 @@ impl UpstreamRegistry for RegistryMirror {
             ManifestRef::Digest(_) => true,
             ManifestRef::Tag(_) => {
                 let compared = self.compared.get(&key).unwrap_or_default();
-                now() < compared + milliseconds(self.config.fresh.0)
+                registry.now() < compared + milliseconds(self.config.fresh.0)
             }
         };
         let _turn = match registry.local_manifest(repository, target).await? {
@@ -203,7 +203,7 @@ impl UpstreamRegistry for RegistryMirror {
         match (fetched, here) {
             (Ok(stored), here) => {
                 let epoch = self.compared.epoch();
-                self.compared.insert(epoch, key, now(), 1);
+                self.compared.insert(epoch, key, registry.now(), 1);
                 stored
                     .or(here)
                     .map(|stored| UpstreamManifest { manifest: stored, warning: None })
@@ -266,8 +266,10 @@ impl Registry {
         settings: RegistrySettings,
     ) -> Result<Self> {
         let mirrors = settings.config.mirror.iter();
-        let upstreams =
-            mirrors.map(|mirror| Ok(Arc::new(RegistryMirror::new(mirror)?) as Arc<dyn UpstreamRegistry>));
+        let upstreams = mirrors.map(|mirror| {
+            let mirror = RegistryMirror::new(mirror, settings.clock.clone())?;
+            Ok(Arc::new(mirror) as Arc<dyn UpstreamRegistry>)
+        });
         let upstreams = upstreams.collect::<Result<Vec<_>>>()?;
         Self::with_upstreams(store, db, layout, settings, upstreams).await
     }

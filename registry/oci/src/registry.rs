@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eyot_core::config::{self, Anonymous};
-use eyot_core::{Clock as _, Digest, Error, Reference, Result, Selector, SystemClock};
+use eyot_core::{Clock, Digest, Error, Reference, Result, Selector, SystemClock};
 use eyot_meta::{Database, Transaction, fail};
 use eyot_store::{BlobStore, ContentDigest};
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,7 @@ pub(crate) struct RegistryState {
 }
 
 /// How a registry behaves.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RegistrySettings {
     pub config: config::Registry,
     /// What a client without a token may do; never `Auto`.
@@ -75,13 +75,21 @@ pub struct RegistrySettings {
     pub is_secure: bool,
     /// The secret of commands on the data folder itself.
     pub local_secret: Option<LocalSecret>,
+    /// By which leases, tokens and what is cached of upstreams end.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl RegistrySettings {
     /// For a server that listens on `address`.
     pub fn new(config: &config::Registry, address: std::net::SocketAddr) -> Self {
         let anonymous = config.anonymous_at(address);
-        Self { config: config.clone(), anonymous, is_secure: false, local_secret: None }
+        Self {
+            config: config.clone(),
+            anonymous,
+            is_secure: false,
+            local_secret: None,
+            clock: Arc::new(SystemClock),
+        }
     }
 
     /// The same for one that speaks TLS.
@@ -94,6 +102,11 @@ impl RegistrySettings {
         Self { local_secret: Some(secret), ..self }
     }
 
+    /// The same with another clock.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
     pub(crate) fn lease(&self) -> i64 {
         milliseconds(self.config.lease.0)
     }
@@ -101,10 +114,6 @@ impl RegistrySettings {
 
 pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
-}
-
-pub(crate) fn now() -> i64 {
-    SystemClock.now().0
 }
 
 /// A tagged or untagged manifest in the registry.
@@ -404,6 +413,16 @@ impl Registry {
         let bytes = self.0.store.get(digest).await?;
         self.0.bytes.insert(epoch, *digest, bytes.clone(), bytes.len().max(256));
         Ok(bytes)
+    }
+
+    /// Milliseconds since 1970, by the registry's clock.
+    pub(crate) fn now(&self) -> i64 {
+        self.0.settings.clock.now().0
+    }
+
+    /// When a lease ends that begins now.
+    fn lease_end(&self) -> i64 {
+        self.now() + self.0.settings.lease()
     }
 
     /// Changes the state in memory when a transaction is committed.

@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod clock;
 mod collect;
 mod dataset;
 mod formats;
@@ -18,11 +19,13 @@ mod wire;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use eyot_core::config::Registry as Config;
-use eyot_core::{Digest, Kind, Reference};
+use eyot_core::{Clock, Digest, Kind, Reference, SystemClock, Timestamp};
 use eyot_meta::Database;
 use eyot_store::{BlobStore as _, DirectoryStore};
 use http::Request;
@@ -38,6 +41,23 @@ struct World {
     store: Arc<DirectoryStore>,
     transport: Transport,
     dir: Arc<tempfile::TempDir>,
+    clock: Arc<ShiftedClock>,
+}
+
+/// The machine's clock, and what a test has moved it by.
+#[derive(Default)]
+struct ShiftedClock(AtomicI64);
+
+impl ShiftedClock {
+    fn advance(&self, by: Duration) {
+        self.0.fetch_add(crate::registry::milliseconds(by), Ordering::Relaxed);
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(SystemClock.now().0 + self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// An answer.
@@ -72,9 +92,10 @@ impl World {
     }
 
     async fn open(dir: Arc<tempfile::TempDir>, config: Config) -> Self {
-        let (registry, store) = registry(dir.path(), &config).await;
+        let clock = Arc::new(ShiftedClock::default());
+        let (registry, store) = registry(dir.path(), &config, clock.clone()).await;
         let transport = Transport::local(router(registry.clone()));
-        Self { registry, store, transport, dir }
+        Self { registry, store, transport, dir, clock }
     }
 
     /// The same folder, as after a restart.
@@ -151,10 +172,10 @@ impl World {
     }
 }
 
-async fn registry(dir: &Path, config: &Config) -> (Registry, Arc<DirectoryStore>) {
+async fn registry(dir: &Path, config: &Config, clock: Arc<dyn Clock>) -> (Registry, Arc<DirectoryStore>) {
     let store = Arc::new(DirectoryStore::open(dir).await.unwrap());
     let db = Database::open(&dir.join("eyot.db")).await.unwrap();
-    let settings = RegistrySettings::new(config, ([127, 0, 0, 1], 0).into());
+    let settings = RegistrySettings::new(config, ([127, 0, 0, 1], 0).into()).with_clock(clock);
     let registry = Registry::new(store.clone(), db, Some(dir.to_owned()), settings).await.unwrap();
     (registry, store)
 }

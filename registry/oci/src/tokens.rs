@@ -11,7 +11,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::access::{RegistryCaller, TokenHolder};
-use crate::registry::{Registry, now};
+use crate::registry::Registry;
 use crate::scope::AccessScope;
 use crate::short_lived_token::TokenClaims;
 use stored_scopes::{read_scopes, write_scopes};
@@ -60,7 +60,7 @@ impl Registry {
 
     /// Whether there is a valid token.
     pub async fn has_good_token(&self) -> Result<bool> {
-        let now = Timestamp(now());
+        let now = Timestamp(self.now());
         let is_good = |token: &AccessToken| {
             token.revoked.is_none() && token.expires.is_none_or(|expires| now < expires)
         };
@@ -86,7 +86,7 @@ impl Registry {
             id,
             name: name.to_string(),
             scopes,
-            created: Timestamp(now()),
+            created: Timestamp(self.now()),
             expires,
             revoked: None,
         };
@@ -133,7 +133,7 @@ impl Registry {
     pub async fn revoke_token(&self, name: &str) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         let query = "UPDATE tokens SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL";
-        let done = sqlx::query(query).bind(now()).bind(name).execute(&mut *tx).await.map_err(fail)?;
+        let done = sqlx::query(query).bind(self.now()).bind(name).execute(&mut *tx).await.map_err(fail)?;
         // After the commit: whoever read the old row before it must not keep it.
         self.on_commit(&mut tx, |inner| inner.holders.clear());
         tx.commit().await?;
@@ -154,7 +154,7 @@ impl Registry {
     }
 
     async fn holder(&self, key: &str, query: &'static str) -> Result<Option<Arc<TokenHolder>>> {
-        let good = |holder: &Arc<TokenHolder>| holder.expires.is_none_or(|expires| now() < expires);
+        let good = |holder: &Arc<TokenHolder>| holder.expires.is_none_or(|expires| self.now() < expires);
         if let Some(holder) = self.0.holders.get(key) {
             return Ok(Some(holder).filter(good));
         }
@@ -189,7 +189,7 @@ impl Registry {
                 .await?
                 .map(|holder| RegistryCaller::Holder(holder, anonymous)));
         }
-        let Some(claims) = self.0.key.check(token, now()) else { return Ok(None) };
+        let Some(claims) = self.0.key.check(token, self.now()) else { return Ok(None) };
         let holder = match claims.holder {
             None => None,
             Some(id) => {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{MAX_MANIFEST_BYTES, RegistryMirror};
 use crate::manifest::{IMAGE_INDEX, Manifest};
-use crate::registry::{Registry, TagPage, UpstreamRegistry as _, milliseconds, now, referrers_tag};
+use crate::registry::{Registry, TagPage, UpstreamRegistry as _, milliseconds, referrers_tag};
 use crate::response::{next_page_path, read_body, stale_warning};
 use crate::route::ManifestRef;
 
@@ -57,8 +57,9 @@ impl RegistryMirror {
     ) -> Result<Option<String>> {
         let name = self.upstream_name(repository)?;
         let key = format!("{repository} referrers {subject}");
-        let is_fresh =
-            || now() < self.compared.get(&key).unwrap_or_default() + milliseconds(self.config.fresh.0);
+        let is_fresh = || {
+            registry.now() < self.compared.get(&key).unwrap_or_default() + milliseconds(self.config.fresh.0)
+        };
         let _turn = self.lock_key(&key).await;
         if is_fresh() {
             return Ok(None);
@@ -80,7 +81,7 @@ impl RegistryMirror {
         match brought {
             Ok(()) => {
                 let epoch = self.compared.epoch();
-                self.compared.insert(epoch, key, now(), 1);
+                self.compared.insert(epoch, key, registry.now(), 1);
                 Ok(None)
             }
             Err(error) => {

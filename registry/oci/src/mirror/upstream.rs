@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use eyot_core::config::Mirror as Config;
-use eyot_core::{Error, Kind, Result, ResultExt as _};
+use eyot_core::{Clock, Error, Kind, Result, ResultExt as _};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -19,7 +20,6 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::address::{self, PublicResolver};
-use crate::registry::now;
 use crate::response::{read_body, read_error};
 use crate::tls::ServerTrust;
 
@@ -38,6 +38,7 @@ pub(super) struct UpstreamClient {
     private: bool,
     /// By repository: a token, and when it expires.
     tokens: Mutex<HashMap<String, (HeaderValue, i64)>>,
+    clock: Arc<dyn Clock>,
 }
 
 /// A `WWW-Authenticate` challenge.
@@ -58,7 +59,7 @@ struct TokenDocument {
 
 impl UpstreamClient {
     /// Fails with `Invalid` when the configuration cannot be.
-    pub(super) fn new(config: &Config) -> Result<Self> {
+    pub(super) fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let wrong = |what: &str| {
             Error::invalid(format!("registry.mirror: '{}' is no upstream: {what}", config.upstream))
                 .hint("write https://HOST, as in https://ghcr.io")
@@ -87,6 +88,7 @@ impl UpstreamClient {
             token_hosts: config.token_hosts.clone(),
             private: config.private_addresses,
             tokens: Mutex::default(),
+            clock,
         })
     }
 
@@ -185,7 +187,10 @@ impl UpstreamClient {
 
     fn token(&self, repository: &str) -> Option<HeaderValue> {
         let tokens = self.tokens.lock();
-        tokens.get(repository).filter(|(_, until)| now() < *until).map(|(token, _)| token.clone())
+        tokens
+            .get(repository)
+            .filter(|(_, until)| self.clock.now().0 < *until)
+            .map(|(token, _)| token.clone())
     }
 
     /// The `Authorization` that answers a challenge.
@@ -243,7 +248,7 @@ impl UpstreamClient {
         token.set_sensitive(true);
         // Renewed a little before it expires.
         let seconds = granted.expires_in.unwrap_or(60).clamp(10, 3600);
-        let until = now() + seconds * 900;
+        let until = self.clock.now().0 + seconds * 900;
         self.tokens.lock().insert(repository.to_owned(), (token.clone(), until));
         Ok(token)
     }

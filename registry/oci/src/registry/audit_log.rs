@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Registry, now};
+use super::Registry;
 
 /// An entry that is to be appended to the audit log.
 pub(super) struct NewLogEntry<'a> {
@@ -71,9 +71,15 @@ impl LogEntry {
     }
 }
 
-/// Appends an entry in the transaction that makes it true. Transactions that write are serialized, so the chain has no
-/// forks.
-pub(super) async fn record(tx: &mut Transaction, entry: NewLogEntry<'_>) -> Result<()> {
+impl Registry {
+    /// Appends an entry to the audit log, in the transaction that makes it true.
+    pub(super) async fn log_entry(&self, tx: &mut Transaction, entry: NewLogEntry<'_>) -> Result<()> {
+        append(tx, entry, Timestamp(self.now())).await
+    }
+}
+
+/// Transactions that write are serialized, so the chain has no forks.
+async fn append(tx: &mut Transaction, entry: NewLogEntry<'_>, at: Timestamp) -> Result<()> {
     let last = sqlx::query("SELECT id, hash FROM registry_log ORDER BY id DESC LIMIT 1");
     let last = last.fetch_optional(&mut **tx).await.map_err(fail)?;
     let (id, previous) = match last {
@@ -84,7 +90,7 @@ pub(super) async fn record(tx: &mut Transaction, entry: NewLogEntry<'_>) -> Resu
     };
     let mut logged = LogEntry {
         id: id + 1,
-        at: Timestamp(now()),
+        at,
         actor: entry.actor.to_owned(),
         action: entry.action.to_owned(),
         repository: entry.repository.to_owned(),

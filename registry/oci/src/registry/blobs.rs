@@ -3,7 +3,7 @@ use eyot_meta::{Transaction, fail};
 use eyot_store::{BlobUpload, ContentDigest};
 use sqlx::Row as _;
 
-use super::{Registry, now};
+use super::Registry;
 
 /// A blob that a repository holds.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ impl Registry {
     pub(crate) async fn blob(&self, repository: &str, digest: &ContentDigest) -> Result<Option<HeldBlob>> {
         let key = format!("{repository}@{digest}");
         if let Some(held) =
-            self.0.blobs.get(&key).filter(|held| held.fresh_until.is_none_or(|until| now() < until))
+            self.0.blobs.get(&key).filter(|held| held.fresh_until.is_none_or(|until| self.now() < until))
         {
             return Ok(Some(held));
         }
@@ -37,8 +37,8 @@ impl Registry {
         let uses: i64 = row.try_get("uses").map_err(fail)?;
         let mut leased: i64 = row.try_get("leased_until").map_err(fail)?;
         let half = self.0.settings.lease() / 2;
-        if uses == 0 && leased < now() + half {
-            leased = now() + self.0.settings.lease();
+        if uses == 0 && leased < self.now() + half {
+            leased = self.lease_end();
             let mut tx = self.0.db.begin().await?;
             let renewed = sqlx::query("UPDATE blobs SET leased_until = ? WHERE digest = ?")
                 .bind(leased)
@@ -64,7 +64,7 @@ impl Registry {
         let digest: String = row.try_get("digest").map_err(fail)?;
         let mut tx = self.0.db.begin().await?;
         let renewed = sqlx::query("UPDATE blobs SET leased_until = ? WHERE digest = ?");
-        renewed.bind(now() + self.0.settings.lease()).bind(digest).execute(&mut *tx).await.map_err(fail)?;
+        renewed.bind(self.lease_end()).bind(digest).execute(&mut *tx).await.map_err(fail)?;
         tx.commit().await
     }
 
@@ -99,7 +99,7 @@ impl Registry {
             return Err(Error::unavailable(format!("blob {digest} was collected while it arrived"))
                 .hint("push it again"));
         };
-        record_blob(&mut tx, digest, Some(known_as), size, now() + self.0.settings.lease()).await?;
+        self.record_blob(&mut tx, digest, Some(known_as), size).await?;
         link_blob(&mut tx, repository, digest).await?;
         self.check_quota(&mut tx, repository).await?;
         tx.commit().await
@@ -139,11 +139,37 @@ impl Registry {
         };
         let Some(found) = found else { return Ok(false) };
         let Some(size) = self.0.store.size(&found).await? else { return Ok(false) };
-        record_blob(&mut tx, &found, None, size, now() + self.0.settings.lease()).await?;
+        self.record_blob(&mut tx, &found, None, size).await?;
         link_blob(&mut tx, repository, &found).await?;
         self.check_quota(&mut tx, repository).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// Records a blob, or extends its lease.
+    pub(super) async fn record_blob(
+        &self,
+        tx: &mut Transaction,
+        digest: &Digest,
+        known_as: Option<&ContentDigest>,
+        size: u64,
+    ) -> Result<()> {
+        let sha512 =
+            known_as.filter(|digest| matches!(digest, ContentDigest::Sha512(_))).map(ToString::to_string);
+        sqlx::query(
+        "INSERT INTO blobs (digest, sha512, size, uses, leased_until, checked_at) VALUES (?, ?, ?, 0, ?, ?) \
+         ON CONFLICT (digest) DO UPDATE SET leased_until = CASE WHEN excluded.leased_until > blobs.leased_until \
+         THEN excluded.leased_until ELSE blobs.leased_until END, sha512 = COALESCE(blobs.sha512, excluded.sha512)",
+    )
+    .bind(digest.to_string())
+    .bind(sha512)
+    .bind(i64::try_from(size).unwrap_or(i64::MAX))
+    .bind(self.lease_end())
+    .bind(self.now())
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+    .map_err(fail)
     }
 }
 
@@ -173,32 +199,6 @@ async fn find_anywhere(
         }
     }
     Ok(None)
-}
-
-/// Records a blob, with a lease until `lease` at least.
-pub(super) async fn record_blob(
-    tx: &mut Transaction,
-    digest: &Digest,
-    known_as: Option<&ContentDigest>,
-    size: u64,
-    lease: i64,
-) -> Result<()> {
-    let sha512 =
-        known_as.filter(|digest| matches!(digest, ContentDigest::Sha512(_))).map(ToString::to_string);
-    sqlx::query(
-        "INSERT INTO blobs (digest, sha512, size, uses, leased_until, checked_at) VALUES (?, ?, ?, 0, ?, ?) \
-         ON CONFLICT (digest) DO UPDATE SET leased_until = CASE WHEN excluded.leased_until > blobs.leased_until \
-         THEN excluded.leased_until ELSE blobs.leased_until END, sha512 = COALESCE(blobs.sha512, excluded.sha512)",
-    )
-    .bind(digest.to_string())
-    .bind(sha512)
-    .bind(i64::try_from(size).unwrap_or(i64::MAX))
-    .bind(lease)
-    .bind(now())
-    .execute(&mut **tx)
-    .await
-    .map(drop)
-    .map_err(fail)
 }
 
 pub(super) async fn link_blob(tx: &mut Transaction, repository: &str, digest: &Digest) -> Result<()> {

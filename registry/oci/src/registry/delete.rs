@@ -4,9 +4,9 @@ use eyot_store::ContentDigest;
 use serde_json::json;
 use sqlx::Row as _;
 
-use super::audit_log::{NewLogEntry, record};
+use super::Registry;
+use super::audit_log::NewLogEntry;
 use super::blobs::find_blob;
-use super::{Registry, now};
 use crate::route::ManifestRef;
 
 impl Registry {
@@ -62,7 +62,7 @@ impl Registry {
             reference: "blob",
             digest: &found.to_string(),
         };
-        record(&mut tx, entry).await?;
+        self.log_entry(&mut tx, entry).await?;
         tx.commit().await
     }
 
@@ -92,14 +92,17 @@ impl Registry {
                 .bind(repository)
                 .bind(tag)
                 .bind(&digest)
-                .bind(now())
+                .bind(self.now())
                 .execute(&mut **tx)
                 .await
                 .map_err(fail)?;
         }
         self.change_tags(tx).await?;
-        record(tx, NewLogEntry { actor, action: "untag", repository, reference: tag, digest: &digest })
-            .await?;
+        self.log_entry(
+            tx,
+            NewLogEntry { actor, action: "untag", repository, reference: tag, digest: &digest },
+        )
+        .await?;
         Ok(true)
     }
 
@@ -143,7 +146,7 @@ impl Registry {
         // What is used no longer stays for a lease: somebody may have been told that it is here.
         let freed = "UPDATE blobs SET uses = uses - 1, leased_until = CASE WHEN leased_until > ? THEN leased_until ELSE ? END \
              WHERE digest IN (SELECT blob FROM manifest_blobs WHERE repository = ? AND digest = ?)";
-        let lease = now() + self.0.settings.lease();
+        let lease = self.lease_end();
         let freed = sqlx::query(freed).bind(lease).bind(lease).bind(repository).bind(&text);
         freed.execute(&mut **tx).await.map_err(fail)?;
         for query in [
@@ -156,7 +159,8 @@ impl Registry {
         ] {
             sqlx::query(query).bind(repository).bind(&text).execute(&mut **tx).await.map_err(fail)?;
         }
-        record(tx, NewLogEntry { actor, action: "delete", repository, reference: "", digest: &text }).await?;
+        self.log_entry(tx, NewLogEntry { actor, action: "delete", repository, reference: "", digest: &text })
+            .await?;
         Ok(true)
     }
 }

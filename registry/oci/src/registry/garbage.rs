@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 
-use super::audit_log::{NewLogEntry, record};
+use super::audit_log::NewLogEntry;
 use super::blobs::is_known;
-use super::{Registry, milliseconds, now};
+use super::{Registry, milliseconds};
 use crate::glob;
 
 /// Whether a garbage collection removes things or only reports what it would remove.
@@ -86,7 +86,7 @@ impl Registry {
              AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.repository = repository_blobs.repository) \
              AND EXISTS (SELECT 1 FROM blobs b WHERE b.digest = repository_blobs.digest AND b.leased_until < ?)",
         )
-        .bind(now())
+        .bind(self.now())
         .execute(&mut *tx)
         .await
         .map_err(fail)?;
@@ -100,7 +100,7 @@ impl Registry {
     /// comes before, and is seen here, or after, and finds the blob gone.
     async fn collect_batch(&self, after: &str, collection: &mut CollectionReport) -> Result<Option<String>> {
         let mut tx = self.0.db.begin().await?;
-        let candidates = candidates(&mut tx, after).await?;
+        let candidates = candidates(&mut tx, after, self.now()).await?;
         self.forget_blobs(&mut tx);
         for digest in &candidates {
             let size = self.0.store.size(digest).await?.unwrap_or_default();
@@ -112,7 +112,7 @@ impl Registry {
             {
                 sqlx::query(query).bind(digest.to_string()).execute(&mut *tx).await.map_err(fail)?;
             }
-            record(&mut tx, collection_entry(&digest.to_string())).await?;
+            self.log_entry(&mut tx, collection_entry(&digest.to_string())).await?;
             (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
         }
         tx.commit().await?;
@@ -129,7 +129,7 @@ impl Registry {
                 // It may have come again since the look.
                 let (Some(size), false) = (size, is_known(&mut tx, digest).await?) else { continue };
                 if self.remove_blob(digest).await? {
-                    record(&mut tx, collection_entry(&digest.to_string())).await?;
+                    self.log_entry(&mut tx, collection_entry(&digest.to_string())).await?;
                     (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
                 }
             }
@@ -177,7 +177,7 @@ impl Registry {
             "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND NOT EXISTS (SELECT 1 FROM uploads u \
              JOIN repository_blobs r ON r.repository = u.repository WHERE r.digest = blobs.digest)",
         );
-        let rows = rows.bind(now());
+        let rows = rows.bind(self.now());
         let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
         let unused = rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse());
         for digest in unused.chain(self.orphans().await?.into_iter().map(Ok)) {
@@ -188,7 +188,7 @@ impl Registry {
                 collection.bytes += self.0.store.size(&digest).await?.unwrap_or_default();
             }
         }
-        let since = now() - milliseconds(self.0.settings.config.upload_expiry.0);
+        let since = self.now() - milliseconds(self.0.settings.config.upload_expiry.0);
         let row = sqlx::query("SELECT COUNT(*) AS count FROM uploads WHERE touched_at < ?").bind(since);
         let row = row.fetch_one(self.0.db.pool()).await.map_err(fail)?;
         collection.uploads = row.try_get::<i64, _>("count").map_err(fail)?.unsigned_abs();
@@ -198,7 +198,7 @@ impl Registry {
     async fn retire(&self, mode: CollectionMode, collection: &mut CollectionReport) -> Result<()> {
         for rule in &self.0.settings.config.retention {
             let names = self.names().await?;
-            for removed in plan_retention(rule, &names, now()) {
+            for removed in plan_retention(rule, &names, self.now()) {
                 if self.is_needed(&removed).await? {
                     continue;
                 }
@@ -290,7 +290,7 @@ impl Registry {
             let damaged = self.0.store.quarantine(&digest).await?;
             let mut tx = self.0.db.begin().await?;
             let noted = sqlx::query("UPDATE blobs SET checked_at = ? WHERE digest = ?")
-                .bind(now().max(since))
+                .bind(self.now().max(since))
                 .bind(digest.to_string());
             noted.execute(&mut *tx).await.map_err(fail)?;
             if damaged {
@@ -302,7 +302,7 @@ impl Registry {
                     reference: "blob",
                     digest: &digest.to_string(),
                 };
-                record(&mut tx, entry).await?;
+                self.log_entry(&mut tx, entry).await?;
                 scrub.quarantined.push(digest);
                 self.forget_blobs(&mut tx);
             }
@@ -316,14 +316,13 @@ fn collection_entry(digest: &str) -> NewLogEntry<'_> {
     NewLogEntry { actor: "local", action: "collect", repository: "", reference: "blob", digest }
 }
 
-async fn candidates(tx: &mut Transaction, after: &str) -> Result<Vec<Digest>> {
+async fn candidates(tx: &mut Transaction, after: &str, now: i64) -> Result<Vec<Digest>> {
     // The blobs of a push keep their leases for as long as one of its uploads is under way.
     let rows = sqlx::query(
         "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND digest > ? AND NOT EXISTS (SELECT 1 FROM uploads u \
          JOIN repository_blobs r ON r.repository = u.repository WHERE r.digest = blobs.digest) ORDER BY digest LIMIT ?",
     );
-    let rows =
-        rows.bind(now()).bind(after).bind(BATCH_BLOB_COUNT).fetch_all(&mut **tx).await.map_err(fail)?;
+    let rows = rows.bind(now).bind(after).bind(BATCH_BLOB_COUNT).fetch_all(&mut **tx).await.map_err(fail)?;
     rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).collect()
 }
 

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use eyot_core::Result;
 use tokio_util::sync::CancellationToken;
 
-use super::{CollectionMode, Registry, milliseconds, now};
+use super::{CollectionMode, Registry, milliseconds};
 
 /// How often abandoned uploads are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
@@ -29,7 +29,9 @@ impl Registry {
                 config.scrub_every.0.min(Duration::from_secs(3600)),
                 &stop,
                 "hashing blobs again",
-                || async { self.scrub(now() - milliseconds(config.scrub_every.0), &stop).await.map(drop) }
+                || async {
+                    self.scrub(self.now() - milliseconds(config.scrub_every.0), &stop).await.map(drop)
+                }
             ),
         );
     }

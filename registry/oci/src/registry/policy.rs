@@ -6,9 +6,9 @@ use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-use super::audit_log::{NewLogEntry, record};
+use super::audit_log::NewLogEntry;
 use super::stored_policy::{StoredPolicy, StoredRequirement};
-use super::{Registry, milliseconds, now};
+use super::{Registry, milliseconds};
 use crate::attestation::{self, AttestedManifest, BUNDLE_TYPE, PublicKey, SIGNATURE_PREDICATE};
 use crate::glob;
 use crate::manifest::Manifest;
@@ -130,7 +130,7 @@ impl Registry {
         )
         .bind(&policy.repository)
         .bind(&text)
-        .bind(now())
+        .bind(self.now())
         .execute(&mut *tx)
         .await
         .map_err(fail)?;
@@ -142,7 +142,7 @@ impl Registry {
             reference: "set",
             digest: &digest,
         };
-        record(&mut tx, entry).await?;
+        self.log_entry(&mut tx, entry).await?;
         tx.commit().await
     }
 
@@ -157,7 +157,7 @@ impl Registry {
             return Err(Error::not_found(format!("there is no policy for '{repository}'"))
                 .hint("eyot policy show lists them"));
         }
-        record(
+        self.log_entry(
             &mut tx,
             NewLogEntry { actor, action: "policy", repository, reference: "removed", digest: "" },
         )
@@ -188,7 +188,7 @@ impl Registry {
                 )),
             };
             for requirement in &policy.require {
-                check_requirement(policy, requirement, repository, attested, statements)?;
+                check_requirement(policy, requirement, repository, (attested, statements), self.now())?;
             }
         }
         Ok(())
@@ -244,11 +244,11 @@ fn check_requirement(
     policy: &SignaturePolicy,
     requirement: &PolicyRequirement,
     repository: &str,
-    attested: &AttestedManifest,
-    statements: &[DatedBundle],
+    (attested, statements): (&AttestedManifest, &[DatedBundle]),
+    now: i64,
 ) -> Result<()> {
     let keys = requirement.keys.iter().map(|key| PublicKey::from_pem(key)).collect::<Result<Vec<_>>>()?;
-    let oldest = requirement.max_age.map_or(i64::MIN, |age| now() - milliseconds(age.0));
+    let oldest = requirement.max_age.map_or(i64::MIN, |age| now - milliseconds(age.0));
     let (mut signers, mut too_old) = (BTreeSet::new(), 0);
     for statement in statements {
         // An invalid one counts as missing: whoever may push could add such.

@@ -6,9 +6,9 @@ use eyot_store::{BlobHold, ContentDigest};
 use serde_json::json;
 use sqlx::Row as _;
 
-use super::audit_log::{NewLogEntry, record};
-use super::blobs::{find_blob, link_blob, record_blob};
-use super::{Registry, ResolvedArtifact, now};
+use super::audit_log::NewLogEntry;
+use super::blobs::{find_blob, link_blob};
+use super::{Registry, ResolvedArtifact};
 use crate::manifest::{ArtifactKind, Descriptor, Manifest};
 use crate::route::ManifestRef;
 
@@ -117,14 +117,7 @@ impl Registry {
             uses.push((digest.into(), digest, size));
         }
         let size = uses.iter().map(|(.., size)| size).sum::<u64>() + push.bytes.len() as u64;
-        record_blob(
-            tx,
-            &plan.digest,
-            push.digest.as_ref(),
-            push.bytes.len() as u64,
-            now() + self.0.settings.lease(),
-        )
-        .await?;
+        self.record_blob(tx, &plan.digest, push.digest.as_ref(), push.bytes.len() as u64).await?;
         let is_new = self.insert(tx, push, plan, content.as_ref(), size).await?;
         if is_new {
             self.count_uses(tx, push.repository, plan, &uses).await?;
@@ -133,7 +126,7 @@ impl Registry {
         for tag in &push.tags {
             self.move_tag(tx, push.repository, tag, &plan.digest).await?;
         }
-        announce(tx, push, plan, is_new).await?;
+        self.announce(tx, push, plan, is_new).await?;
         Ok(ResolvedArtifact {
             repository: push.repository.to_owned(),
             manifest: plan.digest,
@@ -220,10 +213,9 @@ impl Registry {
         plan: &PushPlan,
         uses: &[(ContentDigest, Digest, u64)],
     ) -> Result<()> {
-        let lease = now() + self.0.settings.lease();
         let own = (&plan.digest, plan.length);
         for (blob, size) in uses.iter().map(|(_, digest, size)| (digest, *size)).chain([own]) {
-            record_blob(tx, blob, None, size, lease).await?;
+            self.record_blob(tx, blob, None, size).await?;
             link_blob(tx, repository, blob).await?;
             let used = sqlx::query("INSERT INTO manifest_blobs (repository, digest, blob) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
                 .bind(repository)
@@ -283,7 +275,7 @@ impl Registry {
         .bind(i64::try_from(size).unwrap_or(i64::MAX))
         .bind(kind.as_str())
         .bind(content.map(ToString::to_string))
-        .bind(now())
+        .bind(self.now())
         .bind(&pushed_as)
         .bind(plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string()))
         .bind(plan.manifest.kind_of_artifact())
@@ -344,7 +336,7 @@ impl Registry {
         .bind(repository)
         .bind(tag)
         .bind(digest.to_string())
-        .bind(now())
+        .bind(self.now())
         .execute(&mut **tx)
         .await
         .map(drop)
@@ -396,34 +388,37 @@ async fn find_child(
     Ok(bytes.map(|bytes| (digest, bytes.unsigned_abs())))
 }
 
-/// Emits the event and appends to the log.
-async fn announce(
-    tx: &mut Transaction,
-    push: &ManifestPush<'_>,
-    plan: &PushPlan,
-    is_new: bool,
-) -> Result<()> {
-    let digest = plan.digest.to_string();
-    let entry = |action, reference| NewLogEntry {
-        actor: push.actor,
-        action,
-        repository: push.repository,
-        reference,
-        digest: &digest,
-    };
-    let subject =
-        plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string()).unwrap_or_default();
-    if is_new {
-        let is_signature = plan.manifest.kind_of_artifact() == Some(crate::attestation::BUNDLE_TYPE);
-        record(tx, entry(if is_signature { "sign" } else { "push" }, &subject)).await?;
+impl Registry {
+    /// Emits the event and appends to the log.
+    async fn announce(
+        &self,
+        tx: &mut Transaction,
+        push: &ManifestPush<'_>,
+        plan: &PushPlan,
+        is_new: bool,
+    ) -> Result<()> {
+        let digest = plan.digest.to_string();
+        let entry = |action, reference| NewLogEntry {
+            actor: push.actor,
+            action,
+            repository: push.repository,
+            reference,
+            digest: &digest,
+        };
+        let subject =
+            plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string()).unwrap_or_default();
+        if is_new {
+            let is_signature = plan.manifest.kind_of_artifact() == Some(crate::attestation::BUNDLE_TYPE);
+            self.log_entry(tx, entry(if is_signature { "sign" } else { "push" }, &subject)).await?;
+        }
+        for tag in &push.tags {
+            self.log_entry(tx, entry("tag", tag)).await?;
+        }
+        let reference = match push.tags.first() {
+            Some(tag) => format!("{}:{tag}", push.repository),
+            None => format!("{}@{digest}", push.repository),
+        };
+        let payload = json!({ "reference": reference, "digest": digest, "kind": plan.kind });
+        tx.emit(Event::new("artifact.pushed", push.repository, payload)).await
     }
-    for tag in &push.tags {
-        record(tx, entry("tag", tag)).await?;
-    }
-    let reference = match push.tags.first() {
-        Some(tag) => format!("{}:{tag}", push.repository),
-        None => format!("{}@{digest}", push.repository),
-    };
-    let payload = json!({ "reference": reference, "digest": digest, "kind": plan.kind });
-    tx.emit(Event::new("artifact.pushed", push.repository, payload)).await
 }

@@ -5,7 +5,7 @@ use eyot_meta::fail;
 use eyot_store::{BlobUpload, DigestAlgorithm, UploadId};
 use sqlx::Row as _;
 
-use super::{Registry, milliseconds, now};
+use super::{Registry, milliseconds};
 
 /// Concurrent uploads. Each is a row and two files: a client that opens them without end must not fill the disk.
 const MAX_UPLOAD_COUNT: i64 = 10_000;
@@ -34,7 +34,7 @@ impl Registry {
         // The row first: a file without a row is removed whenever it is found.
         let mut tx = self.0.db.begin().await?;
         let row = sqlx::query("INSERT INTO uploads (id, repository, touched_at) VALUES (?, ?, ?)");
-        row.bind(id.to_string()).bind(repository).bind(now()).execute(&mut *tx).await.map_err(fail)?;
+        row.bind(id.to_string()).bind(repository).bind(self.now()).execute(&mut *tx).await.map_err(fail)?;
         tx.commit().await?;
         match self.0.store.start_upload(id, algorithm).await {
             Ok(_) => Ok(id),
@@ -60,10 +60,10 @@ impl Registry {
     pub(crate) async fn resume_upload(&self, repository: &str, id: UploadId) -> Result<Box<dyn BlobUpload>> {
         let touched = self.touched(repository, id).await?;
         // Renewed after a tenth of the time is enough; at each chunk it would be a disk write a chunk.
-        if touched < now() - milliseconds(self.0.settings.config.upload_expiry.0) / 10 {
+        if touched < self.now() - milliseconds(self.0.settings.config.upload_expiry.0) / 10 {
             let mut tx = self.0.db.begin().await?;
             let row = sqlx::query("UPDATE uploads SET touched_at = ? WHERE id = ?")
-                .bind(now())
+                .bind(self.now())
                 .bind(id.to_string());
             row.execute(&mut *tx).await.map_err(fail)?;
             tx.commit().await?;
@@ -86,7 +86,7 @@ impl Registry {
             "UPDATE blobs SET leased_until = ?1 WHERE uses = 0 AND leased_until < ?1 AND digest IN (SELECT r.digest \
              FROM repository_blobs r JOIN uploads u ON u.repository = r.repository WHERE u.id = ?2)",
         );
-        let renewed = renewed.bind(now() + self.0.settings.lease()).bind(id.to_string());
+        let renewed = renewed.bind(self.lease_end()).bind(id.to_string());
         renewed.execute(&mut *tx).await.map_err(fail)?;
         let row = sqlx::query("DELETE FROM uploads WHERE id = ?").bind(id.to_string());
         row.execute(&mut *tx).await.map_err(fail)?;
@@ -107,7 +107,7 @@ impl Registry {
     /// Cancels abandoned uploads and those without a row; answers how many expired.
     pub(crate) async fn expire_uploads(&self) -> Result<u64> {
         self.drop_stray_uploads().await?;
-        let since = now() - milliseconds(self.0.settings.config.upload_expiry.0);
+        let since = self.now() - milliseconds(self.0.settings.config.upload_expiry.0);
         let rows = sqlx::query("SELECT id FROM uploads WHERE touched_at < ? LIMIT 1000").bind(since);
         let mut expired = 0;
         for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {

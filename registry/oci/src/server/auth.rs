@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{HandlerResult, not_allowed, queries};
 use crate::access::{LocalRequest, RegistryCaller};
-use crate::registry::{Registry, milliseconds, now};
+use crate::registry::{Registry, milliseconds};
 use crate::response::{ErrorResponse, read_body};
 use crate::scope::{AccessScope, RegistryAction};
 
@@ -173,7 +173,7 @@ fn grant(registry: &Registry, caller: &RegistryCaller, form: &http::Uri) -> Hand
         queries(form, "scope").flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>());
     // Unknown scopes are not granted.
     let asked: Vec<AccessScope> = asked.take(MAX_SCOPE_COUNT).filter_map(|text| text.parse().ok()).collect();
-    let issued = now();
+    let issued = registry.now();
     let lifetime = milliseconds(registry.0.settings.config.token_lifetime.0).max(60_000);
     let token = registry.grant(caller, &asked, issued + lifetime)?;
     let body = json!({

@@ -6,19 +6,10 @@ use super::*;
 use crate::CollectionMode;
 use eyot_core::Period;
 use eyot_core::config::Retention;
-use std::time::Duration;
 
 /// Leases end at once: what nothing uses goes with the next collection.
 fn short() -> Config {
     Config { lease: Period(Duration::from_micros(1)), ..Config::default() }
-}
-
-/// Waits until the clock has gone on: leases end with a millisecond.
-async fn a_moment() {
-    let start = crate::registry::now();
-    while crate::registry::now() <= start + 1 {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]
@@ -30,7 +21,7 @@ async fn only_what_nothing_uses_goes() {
     world.store.pin(&pinned, "deployment/x/1").await.unwrap();
     let outside = world.store.put("of a pipeline".into()).await.unwrap().digest;
     world.store.pin(&outside, "cache/1").await.unwrap();
-    a_moment().await;
+    world.clock.advance(Duration::from_millis(2));
     for (mode, blobs, after) in [
         (CollectionMode::DryRun, 1, true),
         (CollectionMode::Remove, 1, false),
@@ -44,7 +35,7 @@ async fn only_what_nothing_uses_goes() {
         world.send("DELETE", &format!("/v2/a/manifests/{digest}"), &[], Body::empty()).await.status,
         202
     );
-    a_moment().await;
+    world.clock.advance(Duration::from_millis(2));
     assert_eq!(
         world.registry.collect(CollectionMode::Remove).await.unwrap().blobs,
         0,
@@ -60,7 +51,7 @@ async fn only_what_nothing_uses_goes() {
         world.send("DELETE", &format!("/v2/b/manifests/{digest}"), &[], Body::empty()).await.status,
         202
     );
-    a_moment().await;
+    world.clock.advance(Duration::from_millis(2));
     assert_eq!(world.registry.collect(CollectionMode::Remove).await.unwrap().blobs, 3);
     world.store.unpin(&pinned, "deployment/x/1").await.unwrap();
     world.registry.collect(CollectionMode::Remove).await.unwrap();
@@ -152,7 +143,7 @@ async fn rules_of_retention_spare_what_is_used() {
     world.store.pin(&Digest::of("deployed"), "deployment/x/1").await.unwrap();
     world.image("models/a", "", "stale", json!({})).await;
     world.image("other", "", "stale", json!({})).await;
-    a_moment().await;
+    world.clock.advance(Duration::from_millis(2));
     let planned = world.registry.collect(CollectionMode::DryRun).await.unwrap().retired;
     let done = world.registry.collect(CollectionMode::Remove).await.unwrap().retired;
     assert_eq!(planned, done);
@@ -213,12 +204,12 @@ async fn what_is_written_down_nowhere_goes_once_a_lease_has_passed() {
     let stray = world.store.put("stray".into()).await.unwrap().digest;
     assert_eq!(world.registry.collect(CollectionMode::Remove).await.unwrap().blobs, 0, "it is fresh");
     let world = world.reopened(short()).await;
-    a_moment().await;
+    world.clock.advance(Duration::from_millis(2));
     let dry = world.registry.collect(CollectionMode::DryRun).await.unwrap();
     assert_eq!((dry.blobs, dry.bytes), (1, 5));
     let held = world.store.put("held".into()).await.unwrap().digest;
     let hold = world.store.hold(&held);
-    a_moment().await;
+    world.clock.advance(Duration::from_millis(2));
     for (mode, blobs) in [(CollectionMode::Remove, 1), (CollectionMode::Remove, 0)] {
         let collection = world.registry.collect(mode).await.unwrap();
         assert_eq!((collection.blobs, collection.bytes), (blobs, blobs * 5), "{mode:?}");

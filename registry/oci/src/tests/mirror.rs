@@ -268,7 +268,10 @@ async fn requests_to_private_addresses() {
     }
     assert!(shown.lock().unwrap().is_empty());
     let plain = Mirror { private_addresses: false, ..mirror(inside.address) };
-    assert!(crate::mirror::RegistryMirror::new(&plain).is_err(), "http only where it is said to be private");
+    assert!(
+        crate::mirror::RegistryMirror::new(&plain, Arc::new(eyot_core::SystemClock)).is_err(),
+        "http only where it is said to be private"
+    );
 }
 
 #[tokio::test]
