@@ -33,14 +33,14 @@ struct ErrorDetail {
 }
 
 /// An error that is sent, with its code of the specification.
-pub(crate) struct ErrorResponse {
+pub(crate) struct RegistryError {
     code: &'static str,
     status: Option<StatusCode>,
     headers: Vec<(HeaderName, HeaderValue)>,
     error: Error,
 }
 
-impl ErrorResponse {
+impl RegistryError {
     /// With the status of the error's kind.
     pub(crate) fn new(code: &'static str, error: Error) -> Self {
         Self { code, status: None, headers: Vec::new(), error }
@@ -76,7 +76,7 @@ impl ErrorResponse {
 }
 
 /// With the code of the error's kind.
-impl From<Error> for ErrorResponse {
+impl From<Error> for RegistryError {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
             Kind::Denied | Kind::Conflict | Kind::Full => "DENIED",
@@ -91,7 +91,7 @@ impl From<Error> for ErrorResponse {
     }
 }
 
-impl IntoResponse for ErrorResponse {
+impl IntoResponse for RegistryError {
     fn into_response(self) -> Response {
         let Self { code, status, headers, error } = self;
         let mut headers = HeaderMap::from_iter(headers);

@@ -7,7 +7,7 @@ use eyot_store::{ContentDigest, UploadId};
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 
-use crate::response::ErrorResponse;
+use crate::response::RegistryError;
 
 /// A parsed path: a repository and what in it, or the whole registry.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl std::fmt::Display for ManifestRef {
 
 impl RegistryRoute {
     /// Parses what follows `/v2/`. Clients may escape what need not be, as in `sha256%3A`.
-    pub(crate) fn parse(path: &str) -> Result<Self, ErrorResponse> {
+    pub(crate) fn parse(path: &str) -> Result<Self, RegistryError> {
         let path = &path.split('/').map(decoded).collect::<Vec<_>>().join("/");
         if path == "_catalog" {
             return Ok(Self::Catalog);
@@ -54,7 +54,7 @@ impl RegistryRoute {
                 return name(repository).map(Self::Uploads);
             }
             let repository = name(repository)?;
-            let id = last.parse().map_err(|error| ErrorResponse::new("BLOB_UPLOAD_UNKNOWN", error))?;
+            let id = last.parse().map_err(|error| RegistryError::new("BLOB_UPLOAD_UNKNOWN", error))?;
             return Ok(Self::Upload(repository, id));
         }
         if let Some(repository) = rest.strip_suffix("/blobs") {
@@ -71,7 +71,7 @@ impl RegistryRoute {
             if last.contains(':') {
                 return Ok(Self::Manifest(repository, ManifestRef::Digest(digest(last)?)));
             }
-            Reference::check_tag(last).map_err(|error| ErrorResponse::new("MANIFEST_INVALID", error))?;
+            Reference::check_tag(last).map_err(|error| RegistryError::new("MANIFEST_INVALID", error))?;
             return Ok(Self::Manifest(repository, ManifestRef::Tag(last.to_owned())));
         }
         Err(unknown(path))
@@ -97,20 +97,20 @@ fn decoded(segment: &str) -> String {
     text.map_or_else(|| segment.to_owned(), Cow::into_owned)
 }
 
-fn unknown(path: &str) -> ErrorResponse {
+fn unknown(path: &str) -> RegistryError {
     let shown: String = path.chars().take(80).collect();
-    ErrorResponse::new("UNSUPPORTED", Error::not_found(format!("there is no route /v2/{shown}")))
+    RegistryError::new("UNSUPPORTED", Error::not_found(format!("there is no route /v2/{shown}")))
 }
 
 /// Nothing can have an invalid name: the specification wants 404.
-fn name(repository: &str) -> Result<String, ErrorResponse> {
+fn name(repository: &str) -> Result<String, RegistryError> {
     let checked = Reference::check_repository(repository);
-    checked.map_err(|error| ErrorResponse::new("NAME_INVALID", error).status(StatusCode::NOT_FOUND))?;
+    checked.map_err(|error| RegistryError::new("NAME_INVALID", error).status(StatusCode::NOT_FOUND))?;
     Ok(repository.to_owned())
 }
 
-fn digest(text: &str) -> Result<ContentDigest, ErrorResponse> {
-    text.parse().map_err(|error| ErrorResponse::new("DIGEST_INVALID", error))
+fn digest(text: &str) -> Result<ContentDigest, RegistryError> {
+    text.parse().map_err(|error| RegistryError::new("DIGEST_INVALID", error))
 }
 
 #[cfg(test)]

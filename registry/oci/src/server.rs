@@ -24,11 +24,11 @@ use serde_json::json;
 
 use crate::access::RegistryCaller;
 use crate::registry::Registry;
-use crate::response::{CONTENT_DIGEST, ErrorResponse};
+use crate::response::{CONTENT_DIGEST, RegistryError};
 use crate::route::RegistryRoute;
 use crate::scope::RegistryAction;
 
-pub(crate) type HandlerResult = Result<Response, ErrorResponse>;
+pub(crate) type HandlerResult = Result<Response, RegistryError>;
 
 /// The routes under `/v2`, and the document by which wasm package tools find them.
 pub fn router(registry: Registry) -> Router {
@@ -45,7 +45,7 @@ pub fn router(registry: Registry) -> Router {
 ///
 /// Fails with `Denied` for an invalid token.
 pub async fn authenticate(registry: &Registry, parts: &Parts) -> eyot_core::Result<RegistryCaller> {
-    auth::caller(registry, parts).await.map_err(ErrorResponse::into_error)
+    auth::caller(registry, parts).await.map_err(RegistryError::into_error)
 }
 
 /// A request and its caller.
@@ -109,12 +109,12 @@ async fn route(State(registry): State<Registry>, request: Request) -> Response {
         {
             let error = Error::denied("what is mirrored from another registry is not pushed here")
                 .hint("push to a repository outside of the mirror's prefix");
-            return Err(ErrorResponse::new("DENIED", error));
+            return Err(RegistryError::new("DENIED", error));
         }
         if action == RegistryAction::Delete && !registry.0.settings.config.delete {
             let error = Error::unsupported("nothing is deleted from this registry")
                 .hint("registry.delete switches that");
-            return Err(ErrorResponse::new("UNSUPPORTED", error).status(StatusCode::METHOD_NOT_ALLOWED));
+            return Err(RegistryError::new("UNSUPPORTED", error).status(StatusCode::METHOD_NOT_ALLOWED));
         }
         dispatch(RequestContext { registry: &registry, caller, parts, body }, route, &method).await
     };
@@ -176,9 +176,9 @@ fn action(route: &RegistryRoute, method: &Method) -> Option<RegistryAction> {
     }
 }
 
-fn not_allowed(uri: &Uri, method: &Method) -> ErrorResponse {
+fn not_allowed(uri: &Uri, method: &Method) -> RegistryError {
     let error = Error::unsupported(format!("{} takes no {method}", uri.path()));
-    ErrorResponse::new("UNSUPPORTED", error).status(StatusCode::METHOD_NOT_ALLOWED)
+    RegistryError::new("UNSUPPORTED", error).status(StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// The answer to HEAD is that to GET, length included, without the body.
@@ -227,7 +227,7 @@ pub(crate) fn query(uri: &Uri, name: &str) -> Option<String> {
 }
 
 /// A query parameter that is a digest.
-pub(crate) fn digest_query(uri: &Uri, name: &str) -> Result<Option<ContentDigest>, ErrorResponse> {
+pub(crate) fn digest_query(uri: &Uri, name: &str) -> Result<Option<ContentDigest>, RegistryError> {
     let digest = query(uri, name).map(|text| text.parse()).transpose();
-    digest.map_err(|error| ErrorResponse::new("DIGEST_INVALID", error))
+    digest.map_err(|error| RegistryError::new("DIGEST_INVALID", error))
 }

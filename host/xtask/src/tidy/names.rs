@@ -4,9 +4,9 @@
 use crate::structure::VagueNames;
 
 /// Constants that are numbers and whose names say no unit.
-const UNITLESS_NAMES: usize = 57;
+const UNITLESS_NAMES: usize = 22;
 /// Names of types that are defined in more than two modules.
-const SHARED_NAMES: usize = 7;
+const SHARED_NAMES: usize = 1;
 
 pub(super) fn check(names: &VagueNames, problems: &mut Vec<String>) {
     if names.unitless.len() > UNITLESS_NAMES {

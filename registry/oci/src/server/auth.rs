@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{HandlerResult, not_allowed, queries};
 use crate::access::{LocalRequest, RegistryCaller};
 use crate::registry::{Registry, milliseconds};
-use crate::response::{ErrorResponse, read_body};
+use crate::response::{RegistryError, read_body};
 use crate::scope::{AccessScope, RegistryAction};
 
 /// Authenticates a request.
@@ -21,7 +21,7 @@ use crate::scope::{AccessScope, RegistryAction};
 pub(crate) async fn caller(
     registry: &Registry,
     parts: &http::request::Parts,
-) -> Result<RegistryCaller, ErrorResponse> {
+) -> Result<RegistryCaller, RegistryError> {
     if parts.extensions.get::<LocalRequest>().is_some() {
         return Ok(RegistryCaller::Local);
     }
@@ -67,7 +67,7 @@ pub(crate) fn authorize(
     caller: &RegistryCaller,
     action: RegistryAction,
     repository: Option<&str>,
-) -> Result<(), ErrorResponse> {
+) -> Result<(), RegistryError> {
     if caller.may(action, repository) {
         return Ok(());
     }
@@ -80,7 +80,7 @@ pub(crate) fn authorize(
     let word = format!("{action:?}").to_lowercase();
     if caller.is_known() && !caller.could(action, repository) {
         let error = Error::denied(format!("this token does not allow to {word} {what}"));
-        return Err(ErrorResponse::new("DENIED", error.hint(format!("a token with the scope {scope} does"))));
+        return Err(RegistryError::new("DENIED", error.hint(format!("a token with the scope {scope} does"))));
     }
     let error = Error::denied(format!("to {word} {what} takes a token"))
         .hint("eyot token create makes one; EYOT_TOKEN holds it");
@@ -99,12 +99,12 @@ pub(crate) fn challenge(
     error: Error,
     scope: Option<&AccessScope>,
     reason: Option<&str>,
-) -> ErrorResponse {
+) -> RegistryError {
     let address = address(registry, headers);
     let mut text = format!("Bearer realm=\"{address}/v2/token\",service=\"eyot\"");
     scope.iter().for_each(|scope| text.push_str(&format!(",scope=\"{scope}\"")));
     reason.iter().for_each(|reason| text.push_str(&format!(",error=\"{reason}\"")));
-    ErrorResponse::new("UNAUTHORIZED", error)
+    RegistryError::new("UNAUTHORIZED", error)
         .status(StatusCode::UNAUTHORIZED)
         .header(header::WWW_AUTHENTICATE, &text)
 }

@@ -5,7 +5,7 @@ use eyot_store::ContentDigest;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::{HandlerResult, RequestContext, content_headers, header_value, is_known};
-use crate::response::ErrorResponse;
+use crate::response::RegistryError;
 
 /// Blobs up to this length are sent from memory.
 const MAX_IN_MEMORY_BYTES: u64 = 64 << 10;
@@ -17,7 +17,7 @@ pub(super) async fn get(
 ) -> HandlerResult {
     let RequestContext { registry, parts, .. } = context;
     let unknown = |error: Error| match error.kind() {
-        Kind::NotFound => ErrorResponse::new("BLOB_UNKNOWN", error),
+        Kind::NotFound => RegistryError::new("BLOB_UNKNOWN", error),
         _ => error.into(),
     };
     let absent = || unknown(Error::not_found(format!("there is no blob {digest} in {repository}")));
@@ -119,7 +119,7 @@ pub(crate) fn part_wanted(headers: &HeaderMap, size: u64) -> Option<(u64, u64)> 
 fn outside(mut headers: HeaderMap, size: u64) -> Response {
     let error = Error::invalid(format!("the blob has {size} bytes, and none of those that were asked for"));
     let mut response =
-        ErrorResponse::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE).into_response();
+        RegistryError::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE).into_response();
     headers.clear();
     headers.insert(header::CONTENT_RANGE, header_value(&format!("bytes */{size}")));
     response.headers_mut().extend(headers);
@@ -133,8 +133,8 @@ pub(super) async fn delete(
 ) -> HandlerResult {
     let deleted = context.registry.delete_blob(repository, digest, &context.caller.actor()).await;
     deleted.map_err(|error| match error.kind() {
-        Kind::NotFound => ErrorResponse::new("BLOB_UNKNOWN", error),
-        Kind::Conflict => ErrorResponse::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
+        Kind::NotFound => RegistryError::new("BLOB_UNKNOWN", error),
+        Kind::Conflict => RegistryError::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
         _ => error.into(),
     })?;
     Ok(StatusCode::ACCEPTED.into_response())

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{HandlerResult, RequestContext, header_value, query};
 use crate::manifest::IMAGE_INDEX;
-use crate::response::{ErrorResponse, stale_warning};
+use crate::response::{RegistryError, stale_warning};
 
 /// Entries a page, whatever a client asks for: a page is built in memory.
 const MAX_PAGE_ENTRIES: u32 = 10_000;
@@ -17,11 +17,11 @@ const MAX_PAGE_ENTRIES: u32 = 10_000;
 const MAX_PAGE_REFERRER_COUNT: u32 = 1000;
 
 /// How many entries a client wants at most.
-fn limit(uri: &Uri, most: u32) -> Result<u32, ErrorResponse> {
+fn limit(uri: &Uri, most: u32) -> Result<u32, RegistryError> {
     let Some(text) = query(uri, "n") else { return Ok(most) };
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         let shown: String = text.chars().take(40).collect();
-        return Err(ErrorResponse::new(
+        return Err(RegistryError::new(
             "UNSUPPORTED",
             Error::invalid(format!("n is '{shown}', not a number of entries")),
         ));
@@ -44,7 +44,7 @@ pub(super) async fn tags(context: RequestContext<'_>, repository: &str) -> Handl
         match upstream.tags(repository, last.as_deref(), most).await {
             Ok(found) => return Ok(tag_page(repository, &found.tags, most, found.has_more)),
             Err(error) if error.kind() == Kind::NotFound => {
-                return Err(ErrorResponse::new("NAME_UNKNOWN", error));
+                return Err(RegistryError::new("NAME_UNKNOWN", error));
             }
             Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Timeout) => {
                 warning = Some(stale_warning(&error));
@@ -55,7 +55,7 @@ pub(super) async fn tags(context: RequestContext<'_>, repository: &str) -> Handl
     let mut tags = context.registry.tags(repository, last.as_deref(), most + 1).await?;
     if tags.is_empty() && !context.registry.has_repository(repository).await? {
         let error = Error::not_found(format!("there is no repository '{repository}'"));
-        return Err(ErrorResponse::new("NAME_UNKNOWN", error));
+        return Err(RegistryError::new("NAME_UNKNOWN", error));
     }
     let more = tags.len() > most as usize;
     tags.truncate(most as usize);
@@ -108,7 +108,7 @@ pub(super) async fn referrers(
     subject: &ContentDigest,
 ) -> HandlerResult {
     let uri = &context.parts.uri;
-    Reference::check_repository(repository).map_err(|error| ErrorResponse::new("NAME_INVALID", error))?;
+    Reference::check_repository(repository).map_err(|error| RegistryError::new("NAME_INVALID", error))?;
     // A page of nothing would never end.
     let most = limit(uri, MAX_PAGE_REFERRER_COUNT)?.max(1);
     let artifact_type = query(uri, "artifactType").filter(|text| !text.is_empty());

@@ -5,7 +5,7 @@ use http::{HeaderName, StatusCode, header};
 
 use super::{HandlerResult, RequestContext, content_headers, header_value, is_known, queries};
 use crate::registry::{BlobSource, ManifestPush};
-use crate::response::{CONTENT_DIGEST, ErrorResponse, read_body};
+use crate::response::{CONTENT_DIGEST, RegistryError, read_body};
 use crate::route::ManifestRef;
 
 /// The specification wants manifests of up to 4 MiB accepted; larger ones are refused.
@@ -36,9 +36,9 @@ pub(super) async fn get(
     Ok((headers, Body::from(stored.bytes.clone())).into_response())
 }
 
-fn unknown(error: Error) -> ErrorResponse {
+fn unknown(error: Error) -> RegistryError {
     match error.kind() {
-        Kind::NotFound => ErrorResponse::new("MANIFEST_UNKNOWN", error),
+        Kind::NotFound => RegistryError::new("MANIFEST_UNKNOWN", error),
         _ => error.into(),
     }
 }
@@ -48,10 +48,10 @@ pub(super) async fn put(context: RequestContext<'_>, repository: &str, target: M
     let mut tags: Vec<String> = queries(&parts.uri, "tag").collect();
     if tags.len() > MAX_TAG_COUNT {
         let error = Error::invalid(format!("{} tags in one request, of {MAX_TAG_COUNT} at most", tags.len()));
-        return Err(ErrorResponse::new("UNSUPPORTED", error).status(StatusCode::URI_TOO_LONG));
+        return Err(RegistryError::new("UNSUPPORTED", error).status(StatusCode::URI_TOO_LONG));
     }
     for tag in &tags {
-        Reference::check_tag(tag).map_err(|error| ErrorResponse::new("MANIFEST_INVALID", error))?;
+        Reference::check_tag(tag).map_err(|error| RegistryError::new("MANIFEST_INVALID", error))?;
     }
     let set: Vec<_> =
         tags.iter().map(|tag| (HeaderName::from_static("oci-tag"), header_value(tag))).collect();
@@ -66,10 +66,10 @@ pub(super) async fn put(context: RequestContext<'_>, repository: &str, target: M
     let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
     let bytes = read_body(body, MAX_MANIFEST_BYTES)
         .await
-        .map_err(|error| ErrorResponse::new("SIZE_INVALID", error))?;
+        .map_err(|error| RegistryError::new("SIZE_INVALID", error))?;
     if let Some(expected) = digest.filter(|expected| expected.of_same_algorithm(&bytes) != *expected) {
         let found = expected.of_same_algorithm(&bytes);
-        return Err(ErrorResponse::new(
+        return Err(RegistryError::new(
             "DIGEST_INVALID",
             Error::invalid(format!("the manifest's digest is {found}, not {expected}")),
         ));
@@ -78,8 +78,8 @@ pub(super) async fn put(context: RequestContext<'_>, repository: &str, target: M
     let push =
         ManifestPush { repository, digest, tags, media_type: media_type.as_deref(), bytes, actor: &actor };
     let pushed = registry.push(push, BlobSource::Repository).await.map_err(|error| match error.kind() {
-        Kind::NotFound => ErrorResponse::new("MANIFEST_BLOB_UNKNOWN", error),
-        Kind::Invalid => ErrorResponse::new("MANIFEST_INVALID", error),
+        Kind::NotFound => RegistryError::new("MANIFEST_BLOB_UNKNOWN", error),
+        Kind::Invalid => RegistryError::new("MANIFEST_INVALID", error),
         _ => error.into(),
     })?;
     let location = format!("/v2/{repository}/manifests/{}", pushed.digest);
@@ -102,7 +102,7 @@ pub(super) async fn delete(
 ) -> HandlerResult {
     let deleted = context.registry.delete(repository, target, &context.caller.actor()).await;
     deleted.map_err(|error| match error.kind() {
-        Kind::Conflict => ErrorResponse::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
+        Kind::Conflict => RegistryError::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
         _ => unknown(error),
     })?;
     Ok(StatusCode::ACCEPTED.into_response())

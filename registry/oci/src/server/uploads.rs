@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{HandlerResult, RequestContext, digest_query, header_value, query};
 use crate::registry::{PendingUpload, Registry};
-use crate::response::{CONTENT_DIGEST, ErrorResponse};
+use crate::response::{CONTENT_DIGEST, RegistryError};
 
 /// Bytes that are received before they are hashed and written: the hop to a thread must not cost more
 /// than the work, and a hundred uploads at once must not hold more than tens of megabytes.
@@ -35,7 +35,7 @@ pub(super) async fn start(context: RequestContext<'_>, repository: &str) -> Hand
         return upload_whole(registry, repository, &digest, &parts.headers, body).await;
     }
     let algorithm = query(uri, "digest-algorithm").map_or(Ok(DigestAlgorithm::Sha256), |text| text.parse());
-    let algorithm = algorithm.map_err(|error| ErrorResponse::new("DIGEST_INVALID", error))?;
+    let algorithm = algorithm.map_err(|error| RegistryError::new("DIGEST_INVALID", error))?;
     let id = registry.start_upload(repository, algorithm).await?;
     Ok((StatusCode::ACCEPTED, upload_headers(repository, id, 0)).into_response())
 }
@@ -86,7 +86,7 @@ async fn receive(
     headers: &HeaderMap,
     body: Body,
     pending: &mut PendingUpload,
-) -> Result<(), ErrorResponse> {
+) -> Result<(), RegistryError> {
     let expected = body_length(headers);
     let before = upload.received();
     let mut frames = body.into_data_stream();
@@ -96,13 +96,13 @@ async fn receive(
     }
     taken.map_err(|error| match error.kind() {
         Kind::Full => error.into(),
-        _ => ErrorResponse::new("BLOB_UPLOAD_INVALID", error),
+        _ => RegistryError::new("BLOB_UPLOAD_INVALID", error),
     })?;
     let received = upload.received() - before;
     match expected {
         Some(expected) if expected != received => {
             let error = Error::invalid(format!("the body has {received} bytes, its range says {expected}"));
-            Err(ErrorResponse::new("SIZE_INVALID", error))
+            Err(RegistryError::new("SIZE_INVALID", error))
         }
         _ => Ok(()),
     }
@@ -158,7 +158,7 @@ async fn commit(
     digest: &ContentDigest,
 ) -> HandlerResult {
     registry.commit_upload(repository, upload, digest).await.map_err(|error| match error.kind() {
-        Kind::Invalid => ErrorResponse::new("DIGEST_INVALID", error),
+        Kind::Invalid => RegistryError::new("DIGEST_INVALID", error),
         _ => error.into(),
     })?;
     Ok(created(repository, digest))
@@ -179,10 +179,10 @@ fn upload_headers(repository: &str, id: UploadId, received: u64) -> HeaderMap {
     headers
 }
 
-fn unknown(error: Error) -> ErrorResponse {
+fn unknown(error: Error) -> RegistryError {
     match error.kind() {
-        Kind::NotFound => ErrorResponse::new("BLOB_UPLOAD_UNKNOWN", error),
-        Kind::Conflict => ErrorResponse::new("BLOB_UPLOAD_INVALID", error),
+        Kind::NotFound => RegistryError::new("BLOB_UPLOAD_UNKNOWN", error),
+        Kind::Conflict => RegistryError::new("BLOB_UPLOAD_INVALID", error),
         _ => error.into(),
     }
 }
@@ -225,9 +225,9 @@ fn check_order(
     repository: &str,
     id: UploadId,
     received: u64,
-) -> Result<(), ErrorResponse> {
+) -> Result<(), RegistryError> {
     let refusal = |message: String| {
-        let refusal = ErrorResponse::new("BLOB_UPLOAD_INVALID", Error::invalid(message));
+        let refusal = RegistryError::new("BLOB_UPLOAD_INVALID", Error::invalid(message));
         let position = upload_headers(repository, id, received);
         let position =
             position.into_iter().filter_map(|(name, value)| Some((name?, value.to_str().ok()?.to_owned())));
@@ -251,10 +251,10 @@ async fn blob_range(
     repository: &str,
     source: &ContentDigest,
     uri: &http::Uri,
-) -> Result<Body, ErrorResponse> {
+) -> Result<Body, RegistryError> {
     let number = |name: &str| {
         query(uri, name).and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| {
-            ErrorResponse::new(
+            RegistryError::new(
                 "BLOB_UPLOAD_INVALID",
                 Error::invalid(format!("'{name}' is no number of bytes")),
             )
@@ -265,10 +265,10 @@ async fn blob_range(
     let held = registry
         .blob(repository, source)
         .await?
-        .ok_or_else(|| ErrorResponse::new("BLOB_UNKNOWN", absent()))?;
+        .ok_or_else(|| RegistryError::new("BLOB_UNKNOWN", absent()))?;
     if length == 0 || offset.checked_add(length).is_none_or(|end| end > held.size) {
         let error = Error::invalid(format!("the blob has {} bytes, and not all that are wanted", held.size));
-        return Err(ErrorResponse::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE));
+        return Err(RegistryError::new("SIZE_INVALID", error).status(StatusCode::RANGE_NOT_SATISFIABLE));
     }
     Ok(Body::from_stream(registry.0.store.stream(&held.digest, offset, length).await?))
 }
@@ -298,7 +298,7 @@ pub(super) async fn append(context: RequestContext<'_>, repository: &str, id: Up
 pub(super) async fn complete(context: RequestContext<'_>, repository: &str, id: UploadId) -> HandlerResult {
     let RequestContext { registry, parts, body, .. } = context;
     let missing =
-        || ErrorResponse::new("DIGEST_INVALID", Error::invalid("the query parameter 'digest' is missing"));
+        || RegistryError::new("DIGEST_INVALID", Error::invalid("the query parameter 'digest' is missing"));
     let digest = digest_query(&parts.uri, "digest")?.ok_or_else(missing)?;
     let mut upload = registry.resume_upload(repository, id).await.map_err(unknown)?;
     check_order(&parts.headers, repository, id, upload.received())?;
