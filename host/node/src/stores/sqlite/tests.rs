@@ -21,7 +21,7 @@ fn limits(time: Duration, bytes: usize) -> StatementLimits {
     StatementLimits { deadline: Instant::now() + time, answer }
 }
 
-async fn ask(connection: &dyn Connection, statement: &str) -> Result<Rows> {
+async fn ask(connection: &dyn SqlConnection, statement: &str) -> Result<SqlRows> {
     connection.execute(statement.to_owned(), vec![], limits(LONG, 64 << 20)).await
 }
 
@@ -52,7 +52,7 @@ async fn an_endless_statement_ends_at_its_deadline() {
     // What computes without looking at the clock has little to compute on.
     let slow = "SELECT instr(hex(zeroblob(4000000)), hex(zeroblob(2000000)) || '1')";
     assert_eq!(ask(&*connection, slow).await.unwrap_err().kind(), Kind::TooLarge);
-    assert_eq!(ask(&*connection, "SELECT 1").await.unwrap().rows, [[Cell::Integer(1)]]);
+    assert_eq!(ask(&*connection, "SELECT 1").await.unwrap().rows, [[SqlValue::Integer(1)]]);
 }
 
 #[tokio::test]
@@ -146,19 +146,19 @@ async fn sql_reaches_its_own_database_and_no_other_file() {
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
     let connection = database.connect().await.unwrap();
-    let execute = |statement: &str, parameters: Vec<Cell>| {
+    let execute = |statement: &str, parameters: Vec<SqlValue>| {
         connection.execute(statement.to_owned(), parameters, limits(LONG, 1 << 20))
     };
     execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, weight REAL, data BLOB)", vec![])
         .await
         .unwrap();
-    let cells = vec![Cell::Text("a".into()), Cell::Real(0.5), Cell::Blob(vec![0, 255])];
+    let cells = vec![SqlValue::Text("a".into()), SqlValue::Real(0.5), SqlValue::Blob(vec![0, 255])];
     let done =
         execute("INSERT INTO notes (text, weight, data) VALUES (?, ?, ?)", cells.clone()).await.unwrap();
     assert_eq!((done.last, done.changed), (1, 1));
     let found = execute("SELECT id, text, weight, data, NULL AS none FROM notes", vec![]).await.unwrap();
     assert_eq!(found.columns, ["id", "text", "weight", "data", "none"]);
-    assert_eq!(found.rows, [[vec![Cell::Integer(1)], cells, vec![Cell::Null]].concat()]);
+    assert_eq!(found.rows, [[vec![SqlValue::Integer(1)], cells, vec![SqlValue::Null]].concat()]);
     let outside = dir.path().join("outside.db").display().to_string();
     for (statement, kind) in [
         (format!("ATTACH DATABASE '{outside}' AS other"), Kind::Denied),
@@ -176,5 +176,5 @@ async fn sql_reaches_its_own_database_and_no_other_file() {
     assert!(!Path::new(&outside).exists());
     let again = database.connect().await.unwrap();
     let count = ask(&*again, "SELECT count(*) FROM notes").await.unwrap();
-    assert_eq!(count.rows, [[Cell::Integer(1)]]);
+    assert_eq!(count.rows, [[SqlValue::Integer(1)]]);
 }
