@@ -1,22 +1,22 @@
 use bytes::Bytes;
 
 /// What the widest vector instructions load at once, and a line of the processor's cache.
-const LINE: usize = 64;
+const LINE_BYTES: usize = 64;
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "only its size and alignment are of use")] [u8; LINE]);
+struct CacheLine(#[expect(dead_code, reason = "only its size and alignment are of use")] [u8; LINE_BYTES]);
 
 /// A buffer that starts at a cache line, filled from front to back.
 pub(crate) struct Aligned {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     filled: usize,
 }
 
 impl Aligned {
     /// Room for `length` bytes.
     pub(crate) fn with_capacity(length: usize) -> Self {
-        Self { lines: vec![Line([0; LINE]); length.div_ceil(LINE)], filled: 0 }
+        Self { lines: vec![CacheLine([0; LINE_BYTES]); length.div_ceil(LINE_BYTES)], filled: 0 }
     }
 
     /// Appends as many of the bytes as there is room for.
@@ -33,7 +33,7 @@ impl Aligned {
     }
 
     fn all(&mut self) -> &mut [u8] {
-        let length = self.lines.len() * LINE;
+        let length = self.lines.len() * LINE_BYTES;
         // SAFETY: the lines are that many initialised bytes in one piece.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<u8>(), length) }
     }
@@ -69,7 +69,7 @@ mod tests {
             content.chunks(7).for_each(|chunk| buffer.append(chunk));
             let bytes = buffer.into_bytes();
             assert_eq!(bytes, content);
-            assert!(bytes.is_empty() || bytes.as_ptr().addr().is_multiple_of(LINE));
+            assert!(bytes.is_empty() || bytes.as_ptr().addr().is_multiple_of(LINE_BYTES));
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::memory::model_memory;
 pub(crate) use onnxruntime::OnnxRuntime;
 pub(crate) use openvino::OpenVino;
 #[cfg(feature = "tract")]
-pub(crate) use tract::Tract;
+pub(crate) use tract::TractBackend;
 
 /// The back ends of this process, the preferred one first.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ impl Backends {
 /// The back end that is part of this build.
 fn compiled_in() -> Option<Arc<dyn Backend>> {
     #[cfg(feature = "tract")]
-    return Some(Arc::new(Tract));
+    return Some(Arc::new(TractBackend));
     #[cfg(not(feature = "tract"))]
     None
 }

@@ -58,15 +58,16 @@ impl Report {
     /// first.
     pub fn fastest(&self, precision: Precision) -> Option<&Measured> {
         let single = self.at(precision).filter(|measured| measured.callers == 1);
-        single
-            .reduce(|best, one| if ABOUT * one.p50_microseconds < best.p50_microseconds { one } else { best })
+        single.reduce(
+            |best, one| if NOISE_RATIO * one.p50_microseconds < best.p50_microseconds { one } else { best },
+        )
     }
 
     /// The one with the most inferences a second at that precision; of those that are about as good, the
     /// first.
     pub fn busiest(&self, precision: Precision) -> Option<&Measured> {
         self.at(precision)
-            .reduce(|best, one| if one.per_second > ABOUT * best.per_second { one } else { best })
+            .reduce(|best, one| if one.per_second > NOISE_RATIO * best.per_second { one } else { best })
     }
 
     fn at(&self, precision: Precision) -> impl Iterator<Item = &Measured> {
@@ -75,7 +76,7 @@ impl Report {
 }
 
 /// What measurements differ by from one time to the next.
-const ABOUT: f64 = 1.05;
+const NOISE_RATIO: f64 = 1.05;
 
 /// Measures the model with made-up inputs of one row, on each back end and target of this machine,
 /// each way for about `time`: one caller with one thread, as many callers as there are processors, and

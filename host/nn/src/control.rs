@@ -180,46 +180,46 @@ pub(crate) fn bounded(
 /// As good as no end.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
-/// Those who wait for one run: it ends when the last of them is gone.
-pub(crate) struct Company {
-    here: AtomicUsize,
+/// The callers that wait for one run: it is cancelled when the last of them is gone.
+pub(crate) struct RunCallers {
+    waiting: AtomicUsize,
     control: Arc<RunControl>,
 }
 
-impl Company {
+impl RunCallers {
     pub(crate) fn new(callers: usize, control: Arc<RunControl>) -> Arc<Self> {
-        Arc::new(Self { here: AtomicUsize::new(callers), control })
+        Arc::new(Self { waiting: AtomicUsize::new(callers), control })
     }
 
     fn leave(&self) {
-        if self.here.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.control.stop(StopReason::Abandoned);
         }
     }
 }
 
-/// One who waits, as the run knows him.
+/// A caller that waits for a run.
 #[derive(Default)]
 pub(crate) struct Caller(Mutex<CallerState>);
 
 #[derive(Default)]
 struct CallerState {
     gone: bool,
-    company: Option<Arc<Company>>,
+    run_callers: Option<Arc<RunCallers>>,
 }
 
 impl Caller {
-    /// His call runs now, with others'. He may have gone before.
-    pub(crate) fn joins(&self, company: &Arc<Company>) {
+    /// Its call runs now, in a batch with others'. It may have gone before.
+    pub(crate) fn join_run(&self, run_callers: &Arc<RunCallers>) {
         let mut state = self.0.lock();
         if state.gone {
-            company.leave();
+            run_callers.leave();
         } else {
-            state.company = Some(company.clone());
+            state.run_callers = Some(run_callers.clone());
         }
     }
 
-    /// That he waits, until the answer is dropped.
+    /// The caller waits until the guard is dropped.
     pub(crate) fn waits(self: &Arc<Self>) -> WaitingCaller {
         WaitingCaller(self.clone())
     }
@@ -231,18 +231,18 @@ impl Drop for WaitingCaller {
     fn drop(&mut self) {
         let mut state = self.0.0.lock();
         state.gone = true;
-        if let Some(company) = state.company.take() {
+        if let Some(run_callers) = state.run_callers.take() {
             drop(state);
-            company.leave();
+            run_callers.leave();
         }
     }
 }
 
 /// Ends the runs of this process whose time is over.
-static WATCHDOG: LazyLock<Arc<Watchdog>> = LazyLock::new(Arc::default);
+static WATCHDOG: LazyLock<Arc<RunWatchdog>> = LazyLock::new(Arc::default);
 
 #[derive(Default)]
-struct Watchdog {
+struct RunWatchdog {
     runs: Mutex<WatchedRuns>,
     wake: Condvar,
 }
@@ -259,11 +259,11 @@ struct WatchedRuns {
 
 /// A run that is watched while this is held.
 struct WatchedRun<'a> {
-    watchdog: &'a Watchdog,
+    watchdog: &'a RunWatchdog,
     place: usize,
 }
 
-impl Watchdog {
+impl RunWatchdog {
     fn watch(self: &Arc<Self>, deadline: Instant, control: &Arc<RunControl>) -> WatchedRun<'_> {
         let mut runs = self.runs.lock();
         let entry = Some((deadline, control.clone()));
@@ -399,8 +399,8 @@ mod tests {
         let mut waits: Vec<WaitingCaller> = callers.iter().map(Caller::waits).collect();
         // One is gone before it begins.
         drop(waits.pop());
-        let company = Company::new(3, control.clone());
-        callers.iter().for_each(|caller| caller.joins(&company));
+        let run_callers = RunCallers::new(3, control.clone());
+        callers.iter().for_each(|caller| caller.join_run(&run_callers));
         drop(waits.pop());
         assert_eq!(control.stop_reason(), None);
         drop(waits.pop());

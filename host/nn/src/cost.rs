@@ -6,17 +6,17 @@ use std::time::Duration;
 /// Sizes are counted in input elements and put into one bucket for each power of two.
 const BUCKETS: usize = 48;
 /// A mean follows the newest run by one part in this many.
-const MEMORY: f64 = 8.0;
+const SMOOTHING_FACTOR: f64 = 8.0;
 
 /// The learned cost of a model as a function of its inputs' size: points that were measured, straight
 /// lines between them and beyond.
 #[derive(Debug, Default)]
-pub(crate) struct Cost(Mutex<Points>);
+pub(crate) struct Cost(Mutex<CostPoints>);
 
-type Points = Vec<Point>;
+type CostPoints = Vec<CostPoint>;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Point {
+struct CostPoint {
     bucket: usize,
     size: f64,
     nanoseconds: f64,
@@ -37,10 +37,11 @@ impl Cost {
         match points.binary_search_by_key(&at, |point| point.bucket) {
             Ok(found) => {
                 let point = &mut points[found];
-                point.nanoseconds += (took.min(2.0 * point.nanoseconds) - point.nanoseconds) / MEMORY;
-                point.size += (size - point.size) / MEMORY;
+                point.nanoseconds +=
+                    (took.min(2.0 * point.nanoseconds) - point.nanoseconds) / SMOOTHING_FACTOR;
+                point.size += (size - point.size) / SMOOTHING_FACTOR;
             }
-            Err(place) => points.insert(place, Point { bucket: at, size, nanoseconds: took }),
+            Err(place) => points.insert(place, CostPoint { bucket: at, size, nanoseconds: took }),
         }
     }
 
@@ -53,7 +54,7 @@ impl Cost {
     pub(crate) fn restored(points: &[(f64, f64)]) -> Self {
         let mut points: Vec<_> = points
             .iter()
-            .map(|(size, nanoseconds)| Point {
+            .map(|(size, nanoseconds)| CostPoint {
                 bucket: bucket(*size as u64),
                 size: *size,
                 nanoseconds: *nanoseconds,
@@ -90,7 +91,7 @@ pub fn thread_time() -> Duration {
     }
 }
 
-fn estimate(points: &[Point], size: f64) -> Option<f64> {
+fn estimate(points: &[CostPoint], size: f64) -> Option<f64> {
     let (first, last) = (points.first()?, points.last()?);
     if points.len() == 1 {
         // Nothing says how it grows: that a run costs the same whatever its size would have every
@@ -110,12 +111,12 @@ fn estimate(points: &[Point], size: f64) -> Option<f64> {
 
 /// Least squares, with each point's error counted in parts of its own time: the smallest size is as
 /// important as the largest.
-fn fit(points: &[Point]) -> Option<(f64, f64)> {
+fn fit(points: &[CostPoint]) -> Option<(f64, f64)> {
     let [one] = points else { return fit_several(points) };
     Some((0.0, one.nanoseconds))
 }
 
-fn fit_several(points: &[Point]) -> Option<(f64, f64)> {
+fn fit_several(points: &[CostPoint]) -> Option<(f64, f64)> {
     if points.is_empty() {
         return None;
     }

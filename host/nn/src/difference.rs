@@ -8,7 +8,7 @@ use crate::example::Examples;
 use crate::{DataType, Model, Tensor, trial};
 
 /// Made-up inputs on which both are run.
-const EXAMPLES: usize = 8;
+const EXAMPLE_COUNT: usize = 8;
 
 /// Runs both on made-up inputs: the largest difference between any two elements of an output, as a part
 /// of that output's largest element; of whole numbers and texts, the part that is not the same.
@@ -17,7 +17,7 @@ const EXAMPLES: usize = 8;
 pub(crate) fn measure(model: &dyn Model, exact: &dyn Model) -> Result<Tolerance> {
     let mut examples = Examples::new(1);
     let mut largest = 0.0_f64;
-    for _ in 0..EXAMPLES {
+    for _ in 0..EXAMPLE_COUNT {
         let inputs = trial::example(exact, &mut examples, 1).ok_or_else(|| {
             Error::unsupported(
                 "no example was found on which this model runs, so that a lower precision cannot be checked",

@@ -27,10 +27,10 @@ pub(crate) struct Fake {
 
 /// Keeps every run until it is opened. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Gate(Arc<Inside>);
+pub(crate) struct Gate(Arc<GateState>);
 
 #[derive(Default)]
-struct Inside {
+struct GateState {
     entered: Notify,
     open: Mutex<bool>,
     opened: Condvar,

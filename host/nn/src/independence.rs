@@ -21,34 +21,34 @@ mod windows;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use self::size::Size;
-use self::value::{Layout, Value};
+use self::size::SymbolicSize;
+use self::value::{GraphValue, RowLayout};
 
 use crate::onnx::messages::{self as pb, tensor_shape_proto::dimension::Value as Dim, type_proto};
 
 /// What a step of the walk finds, or why the graph is no matter of rows.
-type Known<T> = Result<T, String>;
+type ProofResult<T> = Result<T, String>;
 
 /// Values by their names.
-type Values<'a> = HashMap<&'a str, Value<'a>>;
+type ValueMap<'a> = HashMap<&'a str, GraphValue<'a>>;
 
 /// Functions of a file may call each other, as deep as this.
 const MAX_FUNCTION_DEPTH: usize = 16;
 /// Operators before this version broadcast in their own ways.
-const OLDEST_OPSET: i64 = 7;
+const OLDEST_OPSET_VERSION: i64 = 7;
 /// The newest version whose operators were looked at.
-const NEWEST_OPSET: i64 = 26;
+const NEWEST_OPSET_VERSION: i64 = 26;
 
 /// Fails with the reason for which calls must not be joined, which names the node.
 pub(crate) fn prove(model: &pb::ModelProto) -> Result<(), String> {
     let graph = model.graph.as_ref().ok_or("the file has no graph")?;
-    let mut walk = Walk { model, fresh: 0, bounded: HashMap::new(), depth: 0 };
-    let mut values = Values::new();
+    let mut walk = GraphWalk { model, fresh: 0, bounded: HashMap::new(), depth: 0 };
+    let mut values = ValueMap::new();
     for tensor in &graph.initializer {
         values.insert(&tensor.name, numbers::weight(tensor));
     }
     for tensor in graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref()) {
-        values.insert(&tensor.name, Value::unknown());
+        values.insert(&tensor.name, GraphValue::unknown());
     }
     // Those with a default are asked for by nobody.
     let inputs: Vec<_> =
@@ -67,36 +67,36 @@ pub(crate) fn prove(model: &pb::ModelProto) -> Result<(), String> {
 }
 
 /// The version of the standard's own operators.
-fn opset(imports: &[pb::OperatorSetIdProto]) -> Known<i64> {
+fn opset(imports: &[pb::OperatorSetIdProto]) -> ProofResult<i64> {
     let standard = imports.iter().filter(|import| matches!(import.domain.as_str(), "" | "ai.onnx"));
     let mut versions: Vec<i64> = standard.map(|import| import.version).collect();
     versions.dedup();
     match versions.as_slice() {
         // Operators of other sets only.
-        [] => Ok(OLDEST_OPSET),
-        [version] if (OLDEST_OPSET..=NEWEST_OPSET).contains(version) => Ok(*version),
+        [] => Ok(OLDEST_OPSET_VERSION),
+        [version] if (OLDEST_OPSET_VERSION..=NEWEST_OPSET_VERSION).contains(version) => Ok(*version),
         [version] => Err(format!("operators of version {version} are not known")),
         _ => Err("its operators are of several versions".to_owned()),
     }
 }
 
-struct Walk<'a> {
+struct GraphWalk<'a> {
     model: &'a pb::ModelProto,
     /// Sizes that are not known have names of their own.
     fresh: u32,
     /// Sizes that are the lesser of that one and of another that is no less than one.
-    bounded: HashMap<u32, Size>,
+    bounded: HashMap<u32, SymbolicSize>,
     depth: usize,
 }
 
-impl<'a> Walk<'a> {
-    fn fresh(&mut self) -> Size {
+impl<'a> GraphWalk<'a> {
+    fn fresh(&mut self) -> SymbolicSize {
         self.fresh += 1;
-        Size::named(self.fresh)
+        SymbolicSize::named(self.fresh)
     }
 
     /// What a slice from the start to `end` takes of so many: not more than there are.
-    fn at_most(&mut self, end: &Size, many: &Size) -> Size {
+    fn at_most(&mut self, end: &SymbolicSize, many: &SymbolicSize) -> SymbolicSize {
         let fresh = self.fresh();
         if let Some(name) = fresh.name().filter(|_| many.is_more_than_zero() && end.is_size()) {
             self.bounded.insert(name, end.clone());
@@ -106,13 +106,13 @@ impl<'a> Walk<'a> {
 
     /// Whether `one` is the lesser of `other` and of something. Broadcast against each other they come to
     /// `other`: they are equal, or the lesser is one, or both are.
-    fn is_bounded(&self, one: &Size, other: &Size) -> bool {
+    fn is_bounded(&self, one: &SymbolicSize, other: &SymbolicSize) -> bool {
         one.name().and_then(|name| self.bounded.get(&name)) == Some(other)
     }
 
-    fn inputs(&mut self, inputs: &[&'a pb::ValueInfoProto], values: &mut Values<'a>) -> Known<()> {
+    fn inputs(&mut self, inputs: &[&'a pb::ValueInfoProto], values: &mut ValueMap<'a>) -> ProofResult<()> {
         // One name is one size, which is checked when a call comes in.
-        let mut named: HashMap<&str, Size> = HashMap::new();
+        let mut named: HashMap<&str, SymbolicSize> = HashMap::new();
         let mut firsts: BTreeSet<&str> = BTreeSet::new();
         for input in inputs {
             let name = &input.name;
@@ -125,16 +125,16 @@ impl<'a> Walk<'a> {
             for (place, dim) in shape.dim.iter().enumerate() {
                 let called = crate::onnx::dimension_name(dim);
                 sizes.push(match (&dim.value, called) {
-                    (Some(Dim::DimValue(size)), _) if *size > 0 => Size::of(*size),
+                    (Some(Dim::DimValue(size)), _) if *size > 0 => SymbolicSize::of(*size),
                     (_, called) if place == 0 => {
                         firsts.extend(called);
-                        Size::rows()
+                        SymbolicSize::rows()
                     }
                     (_, Some(called)) => named.entry(called).or_insert_with(|| self.fresh()).clone(),
                     (_, None) => self.fresh(),
                 });
             }
-            let value = Value::rows(sizes, 0);
+            let value = GraphValue::rows(sizes, 0);
             values
                 .insert(name, value.map_err(|_| format!("the first dimension of input '{name}' is fixed"))?);
         }
@@ -151,8 +151,8 @@ impl<'a> Walk<'a> {
         nodes: &'a [pb::NodeProto],
         mut wanted: HashSet<&'a str>,
         opset: i64,
-        values: &mut Values<'a>,
-    ) -> Known<()> {
+        values: &mut ValueMap<'a>,
+    ) -> ProofResult<()> {
         let mut needed = vec![false; nodes.len()];
         for (node, needed) in nodes.iter().zip(&mut needed).rev() {
             *needed = node.output.iter().any(|name| wanted.contains(name.as_str()));
@@ -171,16 +171,21 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn node(&mut self, node: &'a pb::NodeProto, opset: i64, values: &Values<'a>) -> Known<Vec<Value<'a>>> {
+    fn node(
+        &mut self,
+        node: &'a pb::NodeProto,
+        opset: i64,
+        values: &ValueMap<'a>,
+    ) -> ProofResult<Vec<GraphValue<'a>>> {
         let find = |name: &String| match name.as_str() {
             "" => Ok(None),
             name => values.get(name).cloned().map(Some).ok_or_else(|| format!("nothing gives '{name}'")),
         };
-        let inputs = node.input.iter().map(find).collect::<Known<Vec<_>>>()?;
+        let inputs = node.input.iter().map(find).collect::<ProofResult<Vec<_>>>()?;
         if node.attribute.iter().any(|one| one.g.is_some() || !one.graphs.is_empty()) {
             return Err("graphs inside of nodes are not looked at".to_owned());
         }
-        let mut call = Call { node, inputs, opset, walk: self };
+        let mut call = NodeCall { node, inputs, opset, walk: self };
         if let Some(function) = call.walk.function(node)? {
             return call.function(function);
         }
@@ -194,7 +199,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The function of the file that a node stands for.
-    fn function(&self, node: &pb::NodeProto) -> Known<Option<&'a pb::FunctionProto>> {
+    fn function(&self, node: &pb::NodeProto) -> ProofResult<Option<&'a pb::FunctionProto>> {
         let model: &'a pb::ModelProto = self.model;
         let is_it = |function: &&pb::FunctionProto| {
             function.name.as_deref() == Some(node.op_type.as_str())
@@ -218,46 +223,46 @@ fn title(node: &pb::NodeProto) -> String {
 }
 
 /// A node, and what is known of its inputs.
-struct Call<'a, 'w> {
+struct NodeCall<'a, 'w> {
     node: &'a pb::NodeProto,
-    inputs: Vec<Option<Value<'a>>>,
+    inputs: Vec<Option<GraphValue<'a>>>,
     opset: i64,
-    walk: &'w mut Walk<'a>,
+    walk: &'w mut GraphWalk<'a>,
 }
 
-impl<'a> Call<'a, '_> {
+impl<'a> NodeCall<'a, '_> {
     /// The inputs that are there.
-    fn given(&self) -> impl Iterator<Item = &Value<'a>> {
+    fn given(&self) -> impl Iterator<Item = &GraphValue<'a>> {
         self.inputs.iter().flatten()
     }
 
-    fn optional(&self, place: usize) -> Option<&Value<'a>> {
+    fn optional(&self, place: usize) -> Option<&GraphValue<'a>> {
         self.inputs.get(place).and_then(Option::as_ref)
     }
 
-    fn input(&self, place: usize) -> Known<&Value<'a>> {
+    fn input(&self, place: usize) -> ProofResult<&GraphValue<'a>> {
         self.optional(place).ok_or_else(|| format!("its input {place} is missing"))
     }
 
     /// The first input's shape, and the axis along which its rows lie, if it has rows.
-    fn first(&self) -> Known<(Option<usize>, Vec<Size>)> {
+    fn first(&self) -> ProofResult<(Option<usize>, Vec<SymbolicSize>)> {
         let input = self.input(0)?;
         match input.layout {
-            Layout::Rows(axis) => Ok((Some(axis), input.shape()?.to_vec())),
-            Layout::Shared => Ok((None, input.shape()?.to_vec())),
-            Layout::Count => Err(COUNTS.to_owned()),
+            RowLayout::Rows(axis) => Ok((Some(axis), input.shape()?.to_vec())),
+            RowLayout::Shared => Ok((None, input.shape()?.to_vec())),
+            RowLayout::Count => Err(COUNTS.to_owned()),
         }
     }
 
     /// Fails unless all inputs from that place on are shared.
-    fn rest_is_shared(&self, from: usize) -> Known<()> {
-        match self.inputs.iter().skip(from).flatten().all(Value::is_shared) {
+    fn rest_is_shared(&self, from: usize) -> ProofResult<()> {
+        match self.inputs.iter().skip(from).flatten().all(GraphValue::is_shared) {
             true => Ok(()),
             false => Err("what it computes with depends on the rows".to_owned()),
         }
     }
 
-    fn attribute(&self, name: &str) -> Known<Option<&'a pb::AttributeProto>> {
+    fn attribute(&self, name: &str) -> ProofResult<Option<&'a pb::AttributeProto>> {
         let found = self.node.attribute.iter().find(|attribute| attribute.name == name);
         match found {
             Some(found) if !found.ref_attr_name.is_empty() => {
@@ -267,21 +272,21 @@ impl<'a> Call<'a, '_> {
         }
     }
 
-    fn int(&self, name: &str, default: i64) -> Known<i64> {
+    fn int(&self, name: &str, default: i64) -> ProofResult<i64> {
         Ok(self.attribute(name)?.map_or(default, |attribute| attribute.i))
     }
 
-    fn ints(&self, name: &str) -> Known<Option<&'a [i64]>> {
+    fn ints(&self, name: &str) -> ProofResult<Option<&'a [i64]>> {
         Ok(self.attribute(name)?.map(|attribute| attribute.ints.as_slice()))
     }
 
-    fn text(&self, name: &str, default: &'static str) -> Known<&'a str> {
+    fn text(&self, name: &str, default: &'static str) -> ProofResult<&'a str> {
         let Some(attribute) = self.attribute(name)? else { return Ok(default) };
         std::str::from_utf8(&attribute.s).map_err(|_| format!("its attribute '{name}' is no text"))
     }
 
     /// Numbers that are known, of an attribute or, in newer versions, of an input.
-    fn listed(&self, name: &str, place: usize) -> Known<Option<Vec<i64>>> {
+    fn listed(&self, name: &str, place: usize) -> ProofResult<Option<Vec<i64>>> {
         if let Some(ints) = self.ints(name)? {
             return Ok(Some(ints.to_vec()));
         }
@@ -290,19 +295,19 @@ impl<'a> Call<'a, '_> {
         known.map(Some).ok_or_else(|| format!("its '{name}' is not known before it runs"))
     }
 
-    fn fresh(&mut self) -> Size {
+    fn fresh(&mut self) -> SymbolicSize {
         self.walk.fresh()
     }
 
     /// What its body does, with the inputs that it is called with.
-    fn function(&mut self, function: &'a pb::FunctionProto) -> Known<Vec<Value<'a>>> {
+    fn function(&mut self, function: &'a pb::FunctionProto) -> ProofResult<Vec<GraphValue<'a>>> {
         if matches!(self.node.domain.as_str(), "" | "ai.onnx" | "ai.onnx.ml") {
             return Err("the file has a meaning of its own for it".to_owned());
         }
         if self.walk.depth >= MAX_FUNCTION_DEPTH {
             return Err("functions call each other too deep".to_owned());
         }
-        let mut values = Values::new();
+        let mut values = ValueMap::new();
         for (name, value) in function.input.iter().zip(&self.inputs) {
             if let Some(value) = value {
                 values.insert(name, value.clone());
@@ -320,7 +325,7 @@ impl<'a> Call<'a, '_> {
 }
 
 /// A place among so many axes, counted from the front or, where it is negative, from behind.
-fn place(axis: i64, rank: usize) -> Known<usize> {
+fn place(axis: i64, rank: usize) -> ProofResult<usize> {
     let from_front = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
     let found = from_front.and_then(|axis| usize::try_from(axis).ok()).filter(|axis| *axis < rank);
     found.ok_or_else(|| format!("there is no axis {axis}"))

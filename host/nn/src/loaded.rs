@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use eyot_core::{Digest, Error, Result};
 
-use self::running::{SHORT, within};
+use self::running::{MAX_INLINE_TIME, within};
 use crate::model_state::ModelState;
 use crate::request::ModelCall;
 use crate::stats::ModelStats;
@@ -111,11 +111,12 @@ impl LoadedModel {
         };
         let size = batch::size(&inputs);
         // What is known of its cost is that at its defaults.
-        let is_short = overrides.is_empty() && shared.cost().predict(size).is_some_and(|cost| cost < SHORT);
-        let here = if is_short { self.here(&resident, &inputs, size, deadline)? } else { None };
+        let is_short =
+            overrides.is_empty() && shared.cost().predict(size).is_some_and(|cost| cost < MAX_INLINE_TIME);
+        let here = if is_short { self.run_inline(&resident, &inputs, size, deadline)? } else { None };
         let ran = match here {
             Some(ran) => ran,
-            None => self.elsewhere(resident, ModelCall { inputs, overrides }, size, ask).await?,
+            None => self.run_queued(resident, ModelCall { inputs, overrides }, size, ask).await?,
         };
         let named = shared.signature().outputs.iter().zip(ran.outputs);
         let outputs = named.map(|(spec, tensor)| NamedTensor { name: spec.name.clone(), tensor }).collect();

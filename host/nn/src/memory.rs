@@ -8,22 +8,22 @@ use parking_lot::Mutex;
 
 /// Counts what is taken. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Budget(Arc<Ledger>);
+pub(crate) struct Budget(Arc<BudgetLedger>);
 
-struct Ledger {
+struct BudgetLedger {
     limit: u64,
     taken: Mutex<u64>,
 }
 
 /// A part of the budget, given back when dropped.
 pub(crate) struct Room {
-    ledger: Arc<Ledger>,
+    budget: Arc<BudgetLedger>,
     bytes: u64,
 }
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self(Arc::new(Ledger { limit, taken: Mutex::new(0) }))
+        Self(Arc::new(BudgetLedger { limit, taken: Mutex::new(0) }))
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -39,7 +39,7 @@ impl Budget {
         let mut taken = self.0.taken.lock();
         let total = taken.checked_add(bytes).filter(|total| *total <= self.0.limit)?;
         *taken = total;
-        Some(Room { ledger: self.0.clone(), bytes })
+        Some(Room { budget: self.0.clone(), bytes })
     }
 }
 
@@ -56,7 +56,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        *self.ledger.taken.lock() -= self.bytes;
+        *self.budget.taken.lock() -= self.bytes;
     }
 }
 
@@ -68,11 +68,11 @@ pub(crate) fn model_memory(config: &config::Inference) -> u64 {
 /// Half of what this process may use: of the machine's memory, or of its control group's.
 pub(crate) fn half_of_memory() -> u64 {
     /// Where neither says: enough for a few models.
-    const UNKNOWN: u64 = 2 << 30;
+    const DEFAULT_MEMORY_BYTES: u64 = 2 << 30;
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     let group =
         fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    machine.into_iter().chain(group).min().map_or(UNKNOWN, |bytes: u64| bytes / 2)
+    machine.into_iter().chain(group).min().map_or(DEFAULT_MEMORY_BYTES, |bytes: u64| bytes / 2)
 }
 
 fn total(meminfo: &str) -> Option<u64> {

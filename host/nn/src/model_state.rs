@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use eyot_core::{Digest, Error, Kind, Result};
 use parking_lot::Mutex;
 
-use crate::control::{Caller, Company, bounded};
+use crate::control::{Caller, RunCallers, bounded};
 use crate::cost::{Cost, thread_time};
 use crate::memory::Room;
 use crate::stats::{LearnedCost, ModelStats};
@@ -57,11 +57,11 @@ pub(crate) struct ModelState {
     unproved: Option<String>,
     failed_batches: AtomicU32,
     served: AtomicU64,
-    counts: Counts,
+    counts: ModelCounters,
 }
 
 #[derive(Default)]
-struct Counts {
+struct ModelCounters {
     inferences: AtomicU64,
     failures: AtomicU64,
     abandoned: AtomicU64,
@@ -71,7 +71,7 @@ struct Counts {
 }
 
 /// Batches in a row that fail although each of their requests is no fault of its own.
-const MAX_FAILED_BATCHES: u32 = 8;
+const MAX_FAILED_BATCH_COUNT: u32 = 8;
 
 /// What loading a model gives.
 pub(crate) struct FreshModel {
@@ -112,7 +112,7 @@ impl ModelState {
             unproved,
             failed_batches: AtomicU32::new(0),
             served: AtomicU64::new(0),
-            counts: Counts::default(),
+            counts: ModelCounters::default(),
         })
     }
 
@@ -173,8 +173,8 @@ impl ModelState {
         let (started, computed) = (Instant::now(), thread_time());
         let outputs = bounded(limits, deadline, |control| {
             if !callers.is_empty() {
-                let company = Company::new(callers.len(), control.clone());
-                callers.iter().for_each(|caller| caller.joins(&company));
+                let run_callers = RunCallers::new(callers.len(), control.clone());
+                callers.iter().for_each(|caller| caller.join_run(&run_callers));
             }
             let run = || resident.model.run_overriding(control, inputs, overrides);
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
@@ -309,7 +309,7 @@ impl ModelState {
 
     /// A batch failed of which every request ran alone.
     pub(crate) fn count_failed_batch(&self) {
-        if self.failed_batches.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FAILED_BATCHES {
+        if self.failed_batches.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FAILED_BATCH_COUNT {
             self.stop_joining();
         }
     }

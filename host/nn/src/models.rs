@@ -66,7 +66,7 @@ impl From<&config::Inference> for Options {
     }
 }
 
-type Key = (Digest, Settings);
+type ModelKey = (Digest, Settings);
 
 pub(crate) struct ModelCache {
     store: Arc<dyn BlobStore>,
@@ -77,11 +77,11 @@ pub(crate) struct ModelCache {
     batching: Batching,
     budget: Budget,
     began: Instant,
-    models: Mutex<HashMap<Key, Arc<ModelState>>>,
+    models: Mutex<HashMap<ModelKey, Arc<ModelState>>>,
     /// Many who ask for a model at once wait for one load.
-    loading: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>,
+    loading: Mutex<HashMap<ModelKey, Weak<tokio::sync::Mutex<()>>>>,
     /// Loads at once: each has a thread, and memory for a model twice.
-    loading_places: tokio::sync::Semaphore,
+    loading_slots: tokio::sync::Semaphore,
     loads: AtomicU64,
     evictions: AtomicU64,
     trials: TrialMemory,
@@ -126,7 +126,7 @@ impl Models {
             began: Instant::now(),
             models: Mutex::default(),
             loading: Mutex::default(),
-            loading_places: tokio::sync::Semaphore::new(options.threads.max(MIN_LOADS)),
+            loading_slots: tokio::sync::Semaphore::new(options.threads.max(MIN_LOADING_SLOTS)),
             loads: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
             trials,
@@ -149,7 +149,7 @@ impl Models {
 
     /// The same of a model whose weights may lie beside its file.
     pub async fn load_stored(&self, model: StoredModel, settings: Settings) -> Result<Arc<LoadedModel>> {
-        self.inner.shared(model.digest(), settings, Source::Store(model)).await
+        self.inner.shared(model.digest(), settings, ModelSource::Store(model)).await
     }
 
     /// The model of those bytes, shared with everyone who has the same bytes.
@@ -159,7 +159,7 @@ impl Models {
 
     /// The same of a model whose weights may lie beside its file.
     pub async fn load_files(&self, files: ModelFiles, settings: Settings) -> Result<Arc<LoadedModel>> {
-        self.inner.shared(files.digest(), settings, Source::Files(files)).await
+        self.inner.shared(files.digest(), settings, ModelSource::Files(files)).await
     }
 
     /// Puts a model's weights away now, whatever its settings. Who holds it loads it again with the
@@ -212,25 +212,25 @@ impl Models {
 }
 
 /// Where a model's files are.
-enum Source {
+enum ModelSource {
     Store(StoredModel),
-    /// A component brought them: once put away they cannot come back.
+    /// A component loaded them: once evicted they cannot come back.
     Files(ModelFiles),
 }
 
-/// The part of the budget for models that components hold and bring themselves: they cannot be put
-/// away, and must not push out everybody else's.
-const BROUGHT: u64 = 4;
+/// One part in this many of the budget is for models that guests load themselves: while they are in use they cannot be
+/// evicted, and must not evict everybody else's.
+const GUEST_MEMORY_FRACTION: u64 = 4;
 
 /// However few threads there are: one that is tried for long keeps not everybody else.
-const MIN_LOADS: usize = 4;
+const MIN_LOADING_SLOTS: usize = 4;
 
 impl ModelCache {
     async fn shared(
         self: &Arc<Self>,
         digest: Digest,
         settings: Settings,
-        source: Source,
+        source: ModelSource,
     ) -> Result<Arc<LoadedModel>> {
         let key = (digest, settings.or(self.settings));
         let gate = self.gate(key);
@@ -254,7 +254,7 @@ impl ModelCache {
     }
 
     /// What those who load the same model wait at.
-    fn gate(&self, key: Key) -> Arc<tokio::sync::Mutex<()>> {
+    fn gate(&self, key: ModelKey) -> Arc<tokio::sync::Mutex<()>> {
         let mut loading = self.loading.lock();
         if let Some(gate) = loading.get(&key).and_then(Weak::upgrade) {
             return gate;
@@ -265,20 +265,20 @@ impl ModelCache {
         gate
     }
 
-    async fn load(self: &Arc<Self>, key: Key, source: Source) -> Result<Arc<ModelState>> {
+    async fn load(self: &Arc<Self>, key: ModelKey, source: ModelSource) -> Result<Arc<ModelState>> {
         let (digest, settings) = key;
-        let stored = matches!(source, Source::Store(_));
+        let stored = matches!(source, ModelSource::Store(_));
         let (model, files) = match source {
-            Source::Store(model) => {
+            ModelSource::Store(model) => {
                 let files = model.read(&*self.store).await?;
                 (model, files)
             }
             // Should it be stored one day, then as one file.
-            Source::Files(files) => (digest.into(), files),
+            ModelSource::Files(files) => (digest.into(), files),
         };
         let mut room = self.room(files.bytes(), stored)?;
         let fresh = self.fresh(digest, files, settings, None).await?;
-        self.further_room(&mut room, &fresh, stored)?;
+        self.reserve_further(&mut room, &fresh, stored)?;
         let cache: Weak<dyn ReloadModel> = Arc::<Self>::downgrade(self);
         let shared = ModelState::new(model, settings, fresh, room, (cache, self.limits), stored);
         self.models.lock().insert(key, shared.clone());
@@ -297,7 +297,7 @@ impl ModelCache {
         let mut room = self.room(files.bytes(), true)?;
         let backend = model.ran_on().library().to_owned();
         let fresh = self.fresh(model.digest(), files, model.settings(), Some(backend)).await.map_err(gone)?;
-        self.further_room(&mut room, &fresh, true)?;
+        self.reserve_further(&mut room, &fresh, true)?;
         Ok(ResidentModel { model: fresh.model, room })
     }
 
@@ -309,7 +309,7 @@ impl ModelCache {
         settings: Settings,
         backend: Option<String>,
     ) -> Result<FreshModel> {
-        let place = self.loading_places.acquire().await;
+        let place = self.loading_slots.acquire().await;
         let _place = place.map_err(|error| Error::internal("no model is loaded any more").because(error))?;
         let (backends, trials) = (self.backends.clone(), self.trials.clone());
         let loading = tokio::task::spawn_blocking(move || {
@@ -356,8 +356,8 @@ impl ModelCache {
                 Error::too_large(message).hint(format!("inference.memory is {}; raise it", size(limit)))
             );
         }
-        while !stored && self.brought() + bytes > limit / BROUGHT {
-            if !self.make_room(|model| !model.is_stored()) {
+        while !stored && self.guest_loaded_bytes() + bytes > limit / GUEST_MEMORY_FRACTION {
+            if !self.evict_one(|model| !model.is_stored()) {
                 let message = "the memory for models that components bring themselves is taken";
                 return Err(Error::exhausted(message).hint(format!(
                     "it is a quarter of inference.memory, which is {}; push the model and deploy with it",
@@ -369,7 +369,7 @@ impl ModelCache {
             if let Some(room) = self.budget.take(bytes) {
                 return Ok(room);
             }
-            if !self.make_room(|_| true) {
+            if !self.evict_one(|_| true) {
                 let message =
                     format!("there is no room for a model of {}: all others run or are pinned", size(bytes));
                 return Err(Error::exhausted(message).hint(format!(
@@ -381,7 +381,7 @@ impl ModelCache {
     }
 
     /// More room, for what a model takes beside its file, which is known once it is there.
-    fn further_room(&self, room: &mut Room, fresh: &FreshModel, stored: bool) -> Result<()> {
+    fn reserve_further(&self, room: &mut Room, fresh: &FreshModel, stored: bool) -> Result<()> {
         match fresh.model.further_bytes() {
             0 => {}
             bytes => room.absorb(self.room(bytes, stored)?),
@@ -390,15 +390,15 @@ impl ModelCache {
     }
 
     /// Bytes of models that cannot be loaded again.
-    fn brought(&self) -> u64 {
+    fn guest_loaded_bytes(&self) -> u64 {
         self.all().iter().filter(|model| !model.is_stored()).map(|model| model.bytes()).sum()
     }
 
-    /// Puts one model away: one that nobody holds before one that somebody does, then the one used
-    /// longest ago. Whether there was any.
-    fn make_room(&self, choose: impl Fn(&ModelState) -> bool) -> bool {
+    /// Evicts one model: one that is not in use before one that is, then the least recently used. Whether there
+    /// was any.
+    fn evict_one(&self, choose: impl Fn(&ModelState) -> bool) -> bool {
         let mut models = self.models.lock();
-        let mut candidates: Vec<(bool, u64, Key)> = models
+        let mut candidates: Vec<(bool, u64, ModelKey)> = models
             .iter()
             .filter(|(_, model)| choose(model) && model.is_resident() && !model.is_pinned())
             .map(|(key, model)| (Arc::strong_count(model) > 1, model.used(), *key))

@@ -145,7 +145,7 @@ pub(crate) fn signature(model: &pb::ModelProto) -> Result<Signature> {
             continue;
         };
         match spec("input", info) {
-            Ok(spec) if model.ir_version >= FIRST_IR_VERSION_WITH_DEFAULTS => {
+            Ok(spec) if model.ir_version >= DEFAULTS_IR_VERSION => {
                 let shown = default.map_or_else(|| "sparse".to_owned(), values::shown);
                 signature.optional_inputs.push(spec.or_default(shown));
             }
@@ -159,7 +159,7 @@ pub(crate) fn signature(model: &pb::ModelProto) -> Result<Signature> {
 
 /// The first version of the format in which a weight need not be listed as an input. Before it all of them are, and
 /// nothing tells a default from a constant: ONNX Runtime takes all for constants, and so must every back end here.
-const FIRST_IR_VERSION_WITH_DEFAULTS: i64 = 4;
+const DEFAULTS_IR_VERSION: i64 = 4;
 const ONLY_WEIGHTS: &str = "files before IR version 4 have weights, not inputs with defaults: export the model anew, or raise its version with onnx.version_converter";
 
 fn spec(what: &str, info: &pb::ValueInfoProto) -> Result<TensorSpec> {

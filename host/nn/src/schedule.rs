@@ -42,14 +42,13 @@ struct ModelQueue {
     served: u64,
 }
 
-/// Joining must save at least this part of the work: what is learned is not known exactly, and bytes
-/// have to be moved for it.
-const WORTH: f64 = 0.9;
-/// One in this many times, what waits is joined although it is not thought to pay, so that a wrong
-/// lesson does not last.
-const RETRY: u64 = 64;
-/// What a run is thought to take before one was measured.
-const UNKNOWN: Duration = Duration::from_millis(1);
+/// A batch may cost at most this share of its calls run alone: learned costs are not exact, and batching moves bytes.
+const MAX_COST_RATIO: f64 = 0.9;
+/// One in this many decisions batches all candidates although it is not expected to pay, so that a wrong estimate
+/// does not last.
+const RETRY_INTERVAL: u64 = 64;
+/// The estimated time of a run before one was measured.
+const DEFAULT_RUN_TIME: Duration = Duration::from_millis(1);
 
 impl InferenceSchedule {
     pub(crate) fn new(slots: usize, max_waiting: usize) -> Self {
@@ -163,15 +162,15 @@ impl ModelQueue {
 
     /// The first request, with those that may and should run with it.
     fn take(&mut self, now: Instant, width: usize) -> InferenceJob {
-        let mut chosen = self.company(now);
+        let mut chosen = self.batch_candidates(now);
         let sizes: Vec<u64> =
             chosen.iter().filter_map(|at| self.waiting.get(*at)).map(|one| one.size).collect();
-        chosen.truncate(self.worthwhile(&sizes));
+        chosen.truncate(self.best_batch_size(&sizes));
         let mut requests: Vec<QueuedCall> =
             chosen.iter().rev().filter_map(|place| self.waiting.remove(*place)).collect();
         requests.reverse();
         let size = requests.iter().map(|request| request.size).sum();
-        let cost = self.model.cost().predict(size).unwrap_or(UNKNOWN);
+        let cost = self.model.cost().predict(size).unwrap_or(DEFAULT_RUN_TIME);
         let nanoseconds = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
         self.served = self.served.saturating_add(nanoseconds.saturating_mul(width as u64).max(1));
         self.model.set_served(self.served);
@@ -180,7 +179,7 @@ impl ModelQueue {
 
     /// Places of those that may run together with the first, itself included: alike but for their
     /// rows, together no more than any of them allows, and done before the deadline of each.
-    fn company(&self, now: Instant) -> Vec<usize> {
+    fn batch_candidates(&self, now: Instant) -> Vec<usize> {
         let mut chosen = vec![0];
         let Some(first) = self.waiting.front() else { return Vec::new() };
         let Some(mut rows) = first.rows().filter(|_| self.model.joins()) else { return chosen };
@@ -188,7 +187,7 @@ impl ModelQueue {
         for (place, other) in self.waiting.iter().enumerate().skip(1) {
             let Some(more) = other.rows().filter(|_| !other.is_abandoned()) else { continue };
             let within = limit.min(other.batching.max_rows);
-            let ends = now + self.model.cost().predict(size + other.size).unwrap_or(UNKNOWN);
+            let ends = now + self.model.cost().predict(size + other.size).unwrap_or(DEFAULT_RUN_TIME);
             let due = deadline.into_iter().chain(other.ask.deadline).min();
             if rows + more > within
                 || due.is_some_and(|due| due < ends)
@@ -205,18 +204,18 @@ impl ModelQueue {
         chosen
     }
 
-    /// How many of them, from the first, cost least for each when joined: one where joining does not
+    /// The size of the batch, from the first candidate, that costs least for each call: one where batching does not
     /// pay.
-    fn worthwhile(&self, sizes: &[u64]) -> usize {
+    fn best_batch_size(&self, sizes: &[u64]) -> usize {
         if sizes.len() < 2 {
             return sizes.len();
         }
-        if self.model.count_choice().is_multiple_of(RETRY) {
+        if self.model.count_choice().is_multiple_of(RETRY_INTERVAL) {
             return sizes.len();
         }
         let cost = self.model.cost();
-        let predict = |size| cost.predict(size).unwrap_or(UNKNOWN).as_secs_f64();
-        let (mut total, mut alone, mut best) = (0, 0.0, (1, WORTH));
+        let predict = |size| cost.predict(size).unwrap_or(DEFAULT_RUN_TIME).as_secs_f64();
+        let (mut total, mut alone, mut best) = (0, 0.0, (1, MAX_COST_RATIO));
         for (index, size) in sizes.iter().enumerate() {
             total += size;
             alone += predict(*size);

@@ -170,7 +170,7 @@ impl Tensor {
     /// The elements of a `BYTES` tensor; nothing for any other.
     pub fn strings(&self) -> impl Iterator<Item = &[u8]> {
         let all: &[u8] = if self.dtype == DataType::Bytes { &self.bytes } else { &[] };
-        Strings(all)
+        StringIterator(all)
     }
 }
 
@@ -198,7 +198,7 @@ fn check_length(dtype: DataType, shape: &[usize], count: usize, size: usize, fou
 }
 
 fn check_strings(shape: &[usize], count: usize, bytes: &[u8]) -> Result<()> {
-    let mut strings = Strings(bytes);
+    let mut strings = StringIterator(bytes);
     let found = strings.by_ref().count();
     if !strings.0.is_empty() {
         return Err(Error::invalid("the last BYTES element is cut off")
@@ -210,9 +210,9 @@ fn check_strings(shape: &[usize], count: usize, bytes: &[u8]) -> Result<()> {
     Err(Error::invalid(format!("BYTES of shape {shape:?} has {count} elements, not {found}")))
 }
 
-struct Strings<'a>(&'a [u8]);
+struct StringIterator<'a>(&'a [u8]);
 
-impl<'a> Iterator for Strings<'a> {
+impl<'a> Iterator for StringIterator<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {

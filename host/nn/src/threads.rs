@@ -13,12 +13,12 @@ use crate::schedule::{InferenceSchedule, NextAction};
 
 /// The threads of a process. They start with the first request and end when this is dropped.
 pub(crate) struct InferenceThreads {
-    state: Arc<State>,
+    state: Arc<ThreadsState>,
     count: usize,
     started: Mutex<bool>,
 }
 
-struct State {
+struct ThreadsState {
     schedule: Mutex<InferenceSchedule>,
     wake: Condvar,
 }
@@ -28,7 +28,7 @@ impl InferenceThreads {
     pub(crate) fn new(count: usize, queue: usize) -> Self {
         let count = count.max(1);
         let schedule = Mutex::new(InferenceSchedule::new(count, queue));
-        let state = Arc::new(State { schedule, wake: Condvar::new() });
+        let state = Arc::new(ThreadsState { schedule, wake: Condvar::new() });
         Self { state, count, started: Mutex::new(false) }
     }
 
@@ -77,7 +77,7 @@ impl Drop for InferenceThreads {
     }
 }
 
-fn work(state: &State) {
+fn work(state: &ThreadsState) {
     let mut schedule = state.schedule.lock();
     loop {
         match schedule.next(Instant::now()) {

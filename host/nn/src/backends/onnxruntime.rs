@@ -23,10 +23,10 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::{AsPointer as _, ep, sys};
 use parking_lot::Mutex;
 
-use self::arena::Arena;
-use self::provider::Provider;
+use self::arena::RunArena;
+use self::provider::RunProvider;
 use self::run_options::{RunOptions, RunOptionsPool};
-use self::value::Value;
+use self::value::OrtValue;
 use crate::control::SEND_LESS;
 use crate::onnx::ExternalData;
 use crate::{
@@ -36,8 +36,8 @@ use crate::{
 
 pub(crate) struct OnnxRuntime {
     environment: Environment,
-    providers: Vec<Provider>,
-    arena: Arc<Arena>,
+    providers: Vec<RunProvider>,
+    arena: Arc<RunArena>,
 }
 
 /// The library has one environment a process, and can be opened once.
@@ -62,15 +62,15 @@ impl OnnxRuntime {
             .map_err(|error| broken(error.to_string()))?;
         // What goes wrong comes back as an error; its own log would write into the terminal.
         environment.set_log_level(ort::logging::LogLevel::Fatal);
-        let providers = Provider::found(&environment);
-        let arena = Arc::new(Arena::register(&environment, memory)?);
+        let providers = RunProvider::found(&environment);
+        let arena = Arc::new(RunArena::register(&environment, memory)?);
         let runtime = Arc::new(Self { environment, providers, arena });
         *opened = Some(runtime.clone());
         Ok(runtime)
     }
 
     /// What computes on that target: `None` is the processor.
-    fn provider(&self, target: Target) -> Result<Option<Provider>> {
+    fn provider(&self, target: Target) -> Result<Option<RunProvider>> {
         if target == Target::Cpu {
             return Ok(None);
         }
@@ -85,7 +85,7 @@ impl OnnxRuntime {
         &self,
         (bytes, data): (&Bytes, &[DataFile]),
         settings: Settings,
-        provider: Option<Provider>,
+        provider: Option<RunProvider>,
     ) -> ort::Result<Session> {
         let level = match settings.optimization.unwrap_or_default() {
             Optimization::Off => GraphOptimizationLevel::Disable,
@@ -103,7 +103,7 @@ impl OnnxRuntime {
             .with_env_allocators()?
             .with_config_entry(LARGEST_FOLDED.0, LARGEST_FOLDED.1)?;
         let processor = ep::CPU::default().build();
-        let providers = provider.iter().map(Provider::dispatch).chain([processor]).collect::<Vec<_>>();
+        let providers = provider.iter().map(RunProvider::dispatch).chain([processor]).collect::<Vec<_>>();
         let mut builder = builder.with_execution_providers(providers)?;
         weights::lend(&builder, data)?;
         builder.commit_from_memory(bytes)
@@ -143,11 +143,11 @@ impl Backend for OnnxRuntime {
                 Error::new(kind, format!("onnxruntime cannot load this model: {}", error.message()))
             })
         })?;
-        Ok(Box::new(Loaded {
+        Ok(Box::new(OnnxRuntimeModel {
             session: Arc::new(session),
-            inputs: Names::of(&signature.inputs)?,
-            optional_inputs: Names::of(&signature.optional_inputs)?,
-            outputs: Names::of(&signature.outputs)?,
+            inputs: TensorNames::of(&signature.inputs)?,
+            optional_inputs: TensorNames::of(&signature.optional_inputs)?,
+            outputs: TensorNames::of(&signature.outputs)?,
             signature,
             memory: MemoryInfo::default(),
             provider: provider.map(|provider| provider.name),
@@ -158,15 +158,15 @@ impl Backend for OnnxRuntime {
     }
 }
 
-struct Loaded {
+struct OnnxRuntimeModel {
     session: Arc<Session>,
     signature: Signature,
-    inputs: Names,
-    optional_inputs: Names,
-    outputs: Names,
+    inputs: TensorNames,
+    optional_inputs: TensorNames,
+    outputs: TensorNames,
     memory: MemoryInfo<'static>,
     provider: Option<&'static str>,
-    arena: Arc<Arena>,
+    arena: Arc<RunArena>,
     run_options: RunOptionsPool,
     /// The library may go on looking at weights where they lie.
     _data: Vec<DataFile>,
@@ -177,13 +177,13 @@ struct Loaded {
 const LARGEST_FOLDED: (&str, &str) = ("optimization.constant_folding_max_output_size_in_bytes", "67108864");
 
 /// Names as the library takes them.
-struct Names {
+struct TensorNames {
     pointers: Vec<*const c_char>,
     /// What the pointers point to.
     _names: Vec<CString>,
 }
 
-impl Names {
+impl TensorNames {
     fn of(specs: &[TensorSpec]) -> Result<Self> {
         let names: Result<Vec<_>, _> = specs.iter().map(|spec| CString::new(spec.name.as_str())).collect();
         let names = names.map_err(|_| Error::invalid("an input or output has a zero byte in its name"))?;
@@ -193,11 +193,11 @@ impl Names {
 
 // SAFETY: a session is used through `Run` only, which ONNX Runtime documents as safe to call from
 // several threads at once; names and memory info are read and never written.
-unsafe impl Send for Loaded {}
+unsafe impl Send for OnnxRuntimeModel {}
 // SAFETY: as above.
-unsafe impl Sync for Loaded {}
+unsafe impl Sync for OnnxRuntimeModel {}
 
-impl Model for Loaded {
+impl Model for OnnxRuntimeModel {
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -220,10 +220,10 @@ impl Model for Loaded {
             return Err(Error::internal("a model was given another number of inputs than it has"));
         }
         let overriding = overrides.iter().map(|one| &one.tensor);
-        let values: Vec<Value> = inputs
+        let values: Vec<OrtValue> = inputs
             .iter()
             .chain(overriding)
-            .map(|tensor| Value::of(tensor, &self.memory))
+            .map(|tensor| OrtValue::of(tensor, &self.memory))
             .collect::<Result<_>>()?;
         let names = self.names(overrides)?;
         let options = self.run_options.take()?;
@@ -238,7 +238,7 @@ impl Model for Loaded {
         if control.stop_reason().is_none() {
             self.run_options.give_back(options);
         }
-        let tensor = |answer: Option<Value>| {
+        let tensor = |answer: Option<OrtValue>| {
             let answer = answer.ok_or_else(|| Error::internal("onnxruntime gave no output"))?;
             answer.into_tensor(&values, &self.session)
         };
@@ -253,7 +253,7 @@ impl Model for Loaded {
     }
 }
 
-impl Loaded {
+impl OnnxRuntimeModel {
     /// The names of a call's inputs, those behind that override a default.
     fn names(&self, overrides: &[InputOverride]) -> Result<Cow<'_, [*const c_char]>> {
         if overrides.is_empty() {
@@ -269,9 +269,9 @@ impl Loaded {
         &self,
         options: &RunOptions,
         names: &[*const c_char],
-        values: &[Value],
-    ) -> Result<Vec<Option<Value>>> {
-        let given: Vec<_> = values.iter().map(Value::pointer).collect();
+        values: &[OrtValue],
+    ) -> Result<Vec<Option<OrtValue>>> {
+        let given: Vec<_> = values.iter().map(OrtValue::pointer).collect();
         let mut answers: Vec<*mut sys::OrtValue> = vec![ptr::null_mut(); self.outputs.pointers.len()];
         // `ort` lends a session to one caller at a time, which would be one lock a model.
         // SAFETY: names, inputs and outputs are arrays of the lengths given, alive for the call; see
@@ -289,7 +289,7 @@ impl Loaded {
             ))
         };
         // Taken over before any error is looked at, so that each is released.
-        let answers = answers.into_iter().map(Value::owned).collect();
+        let answers = answers.into_iter().map(OrtValue::owned).collect();
         ran.map(|()| answers)
     }
 }

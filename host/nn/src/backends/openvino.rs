@@ -14,7 +14,7 @@ use eyot_core::config::Optimization;
 use eyot_core::{Error, Kind, Result};
 use parking_lot::Mutex;
 
-use self::handle::{Compiled, Core, Prepared};
+use self::handle::{Compiled, Core, PreparedRequest};
 use crate::onnx::ExternalData;
 use crate::onnx::messages as pb;
 use crate::settings::QUANTISE;
@@ -113,7 +113,7 @@ impl OpenVino {
         bytes: &Bytes,
         device: &str,
         settings: Settings,
-    ) -> Result<Loaded> {
+    ) -> Result<OpenVinoModel> {
         let signature = onnx::signature(&proto)?;
         check(&signature)?;
         let alone = match echo::handed_on(&proto) {
@@ -136,7 +136,7 @@ impl OpenVino {
             .hint("deploy it at f32"));
         }
         let (inputs, outputs) = (names(&signature.inputs)?, names(&signature.outputs)?);
-        Ok(Loaded { compiled, signature, inputs, outputs, alone, requests: Mutex::default() })
+        Ok(OpenVinoModel { compiled, signature, inputs, outputs, alone, requests: Mutex::default() })
     }
 }
 
@@ -196,7 +196,7 @@ fn names(specs: &[TensorSpec]) -> Result<Vec<CString>> {
     names.map_err(|_| Error::invalid("an input or output has a zero byte in its name"))
 }
 
-struct Loaded {
+struct OpenVinoModel {
     compiled: Compiled,
     signature: Signature,
     inputs: Vec<CString>,
@@ -205,13 +205,13 @@ struct Loaded {
     /// any request's may lie. Where shapes are fixed, one's input always lies at the same place.
     alone: bool,
     /// Those that nobody uses now, the last used last.
-    requests: Mutex<Vec<Prepared>>,
+    requests: Mutex<Vec<PreparedRequest>>,
 }
 
 /// Requests that are kept for the next inputs of their shapes; each has memory of its own.
-const KEPT: usize = 16;
+const MAX_IDLE_REQUESTS: usize = 16;
 
-impl Model for Loaded {
+impl Model for OpenVinoModel {
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -233,7 +233,7 @@ impl Model for Loaded {
         if ran.is_ok() {
             let mut requests = self.requests.lock();
             requests.push(request);
-            if requests.len() > KEPT {
+            if requests.len() > MAX_IDLE_REQUESTS {
                 requests.remove(0);
             }
         }
@@ -241,9 +241,9 @@ impl Model for Loaded {
     }
 }
 
-impl Loaded {
-    fn prepared(&self, inputs: &[Tensor]) -> Result<Prepared> {
-        Prepared::new(self.compiled.request()?, self.inputs.iter().zip(inputs))
+impl OpenVinoModel {
+    fn prepared(&self, inputs: &[Tensor]) -> Result<PreparedRequest> {
+        PreparedRequest::new(self.compiled.request()?, self.inputs.iter().zip(inputs))
     }
 
     fn run_alone(&self, control: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -257,7 +257,7 @@ impl Loaded {
     }
 
     /// A request that is not used now, for inputs of these shapes.
-    fn free(&self, inputs: &[Tensor]) -> Option<Prepared> {
+    fn free(&self, inputs: &[Tensor]) -> Option<PreparedRequest> {
         let mut requests = self.requests.lock();
         let found = requests.iter().rposition(|request| request.fits(inputs))?;
         Some(requests.remove(found))

@@ -20,14 +20,14 @@ use crate::{
     trial,
 };
 
-pub(crate) struct Tract;
+pub(crate) struct TractBackend;
 
-struct Plan {
+struct TractModel {
     signature: Signature,
     plan: Arc<TypedRunnableModel>,
 }
 
-impl Backend for Tract {
+impl Backend for TractBackend {
     fn name(&self) -> &'static str {
         "tract"
     }
@@ -49,12 +49,12 @@ impl Backend for Tract {
         let proto = onnx::parse_files(files, ExternalData::Inlined)?.proto;
         let signature = onnx::signature(&proto)?;
         let second = defaults::second_form(&proto, &signature);
-        let plain = Box::new(Plan::new(proto)?);
-        Ok(defaults::overridable(plain, second, files.bytes(), |proto| Ok(Box::new(Plan::new(proto)?))))
+        let plain = Box::new(TractModel::new(proto)?);
+        Ok(defaults::overridable(plain, second, files.bytes(), |proto| Ok(Box::new(TractModel::new(proto)?))))
     }
 }
 
-impl Plan {
+impl TractModel {
     fn new(proto: onnx::messages::ModelProto) -> Result<Self> {
         let signature = onnx::signature(&proto)?;
         let mut proto = messages::model(proto);
@@ -69,7 +69,7 @@ impl Plan {
             model.into_optimized()?.into_runnable()
         });
         let plan = plan.map_err(|error| error.hint(operators::ELSEWHERE))?;
-        let plan = Plan { signature, plan };
+        let plan = TractModel { signature, plan };
         plan.check_types()?;
         plan.check_wide_numbers()?;
         Ok(plan)
@@ -108,7 +108,7 @@ impl Plan {
     }
 }
 
-impl Model for Plan {
+impl Model for TractModel {
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -271,12 +271,12 @@ fn from_tract(value: TValue) -> Result<Tensor> {
         value.into_arc_tensor()
     };
     // The bytes stay where tract put them.
-    Tensor::new(dtype, shape, Bytes::from_owner(Plain(plain)))
+    Tensor::new(dtype, shape, Bytes::from_owner(PlainTensor(plain)))
 }
 
-struct Plain(Arc<tract_onnx::prelude::Tensor>);
+struct PlainTensor(Arc<tract_onnx::prelude::Tensor>);
 
-impl AsRef<[u8]> for Plain {
+impl AsRef<[u8]> for PlainTensor {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()
     }

@@ -1,8 +1,8 @@
 //! Each element for itself, or with those at the same place of other values.
 
-use super::size::Size;
-use super::value::{Layout, Value};
-use super::{COUNTS, Call, Known};
+use super::size::SymbolicSize;
+use super::value::{GraphValue, RowLayout};
+use super::{COUNTS, NodeCall, ProofResult};
 
 /// Of one element comes one.
 const UNARY: &[&str] = &[
@@ -82,16 +82,16 @@ const BROADCAST: &[&str] = &[
     "Xor",
 ];
 
-pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Value<'a>>> {
+pub(super) fn outputs<'a>(call: &mut NodeCall<'a, '_>, op: &str) -> ProofResult<Option<GraphValue<'a>>> {
     if UNARY.contains(&op) {
         return match call.input(0)? {
-            value if value.layout != Layout::Count => Ok(Some(value.emptied())),
+            value if value.layout != RowLayout::Count => Ok(Some(value.emptied())),
             value if op == "Identity" => Ok(Some(value.clone())),
             _ => Err(COUNTS.to_owned()),
         };
     }
     if BROADCAST.contains(&op) {
-        let values: Vec<Value<'_>> = call.given().cloned().collect();
+        let values: Vec<GraphValue<'_>> = call.given().cloned().collect();
         return broadcast(call, &values).map(Some);
     }
     match op {
@@ -104,7 +104,10 @@ pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Val
 }
 
 /// Operators of ONNX Runtime's own set whose meaning is written down and is one of these.
-pub(super) fn of_microsoft<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec<Value<'a>>>> {
+pub(super) fn of_microsoft<'a>(
+    call: &mut NodeCall<'a, '_>,
+    op: &str,
+) -> ProofResult<Option<Vec<GraphValue<'a>>>> {
     let operands = match op {
         "Gelu" | "QuickGelu" => return of_first(call).map(|value| Some(vec![value])),
         "FastGelu" | "BiasGelu" => call.given().cloned().collect::<Vec<_>>(),
@@ -125,30 +128,30 @@ pub(super) fn of_microsoft<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Optio
 }
 
 /// As the first input lies, whatever else there is that does not depend on rows.
-fn of_first<'a>(call: &Call<'a, '_>) -> Known<Value<'a>> {
+fn of_first<'a>(call: &NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     match call.input(0)? {
-        value if value.layout == Layout::Count => Err(COUNTS.to_owned()),
+        value if value.layout == RowLayout::Count => Err(COUNTS.to_owned()),
         value => Ok(value.emptied()),
     }
 }
 
-fn bounded<'a>(call: &Call<'a, '_>) -> Known<Value<'a>> {
+fn bounded<'a>(call: &NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     call.rest_is_shared(1)?;
     of_first(call)
 }
 
 /// Fails unless that input is one number, the same for all.
-pub(super) fn one_number(call: &Call<'_, '_>, place: usize) -> Known<()> {
+pub(super) fn one_number(call: &NodeCall<'_, '_>, place: usize) -> ProofResult<()> {
     let Some(value) = call.optional(place) else { return Ok(()) };
     let one = value.is_shared() && value.shape()?.iter().all(|size| size.is(1));
     one.then_some(()).ok_or_else(|| "its scales are not the same for all rows".to_owned())
 }
 
 /// Scales along an axis must not be along that of the rows.
-fn quantized<'a>(call: &Call<'a, '_>) -> Known<Value<'a>> {
+fn quantized<'a>(call: &NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     call.rest_is_shared(1)?;
     let (rows, shape) = call.first()?;
-    let Some(rows) = rows else { return Ok(Value::shared(Some(shape))) };
+    let Some(rows) = rows else { return Ok(GraphValue::shared(Some(shape))) };
     if call.int("block_size", 0)? != 0 {
         return Err("it computes in blocks".to_owned());
     }
@@ -162,12 +165,15 @@ fn quantized<'a>(call: &Call<'a, '_>) -> Known<Value<'a>> {
 
 /// Elements of several values at the same place. Rows of all must lie along the same axis, and what is shared
 /// must be one there: were it several, it would fit as many rows, each with another of them.
-pub(super) fn broadcast<'a>(call: &mut Call<'_, '_>, values: &[Value<'a>]) -> Known<Value<'a>> {
-    if values.iter().any(|value| value.layout == Layout::Count) {
+pub(super) fn broadcast<'a>(
+    call: &mut NodeCall<'_, '_>,
+    values: &[GraphValue<'a>],
+) -> ProofResult<GraphValue<'a>> {
+    if values.iter().any(|value| value.layout == RowLayout::Count) {
         return Err(COUNTS.to_owned());
     }
-    if values.iter().all(Value::is_shared) && values.iter().any(|value| value.shape.is_none()) {
-        return Ok(Value::unknown());
+    if values.iter().all(GraphValue::is_shared) && values.iter().any(|value| value.shape.is_none()) {
+        return Ok(GraphValue::unknown());
     }
     let (mut rank, mut rows_from_end) = (0, None);
     for value in values {
@@ -180,7 +186,7 @@ pub(super) fn broadcast<'a>(call: &mut Call<'_, '_>, values: &[Value<'a>]) -> Kn
     }
     let mut shape = Vec::with_capacity(rank);
     for from_end in (1..=rank).rev() {
-        let mut size = Size::of(1);
+        let mut size = SymbolicSize::of(1);
         let mut of_rows = None;
         for value in values {
             let own = value.shape()?;
@@ -194,10 +200,14 @@ pub(super) fn broadcast<'a>(call: &mut Call<'_, '_>, values: &[Value<'a>]) -> Kn
         }
         shape.push(size);
     }
-    Value::along(shape, rows_from_end.map(|from_end| rank - from_end))
+    GraphValue::along(shape, rows_from_end.map(|from_end| rank - from_end))
 }
 
-fn check_rows(value: &Value<'_>, own: &Size, of_rows: &mut Option<Size>) -> Known<()> {
+fn check_rows(
+    value: &GraphValue<'_>,
+    own: &SymbolicSize,
+    of_rows: &mut Option<SymbolicSize>,
+) -> ProofResult<()> {
     if value.row_axis().is_none() {
         return match own.is(1) {
             true => Ok(()),
@@ -211,7 +221,7 @@ fn check_rows(value: &Value<'_>, own: &Size, of_rows: &mut Option<Size>) -> Know
 }
 
 /// The size of an axis where two meet.
-pub(super) fn wider(call: &mut Call<'_, '_>, one: &Size, other: &Size) -> Size {
+pub(super) fn wider(call: &mut NodeCall<'_, '_>, one: &SymbolicSize, other: &SymbolicSize) -> SymbolicSize {
     match () {
         () if one == other || other.is(1) => one.clone(),
         () if one.is(1) => other.clone(),

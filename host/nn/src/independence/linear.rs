@@ -1,11 +1,11 @@
 //! Sums of products, which are a row's own as long as nothing is summed over rows.
 
 use super::elementwise::{broadcast, one_number};
-use super::size::Size;
-use super::value::{Layout, Value};
-use super::{ACROSS, COUNTS, Call, Known};
+use super::size::SymbolicSize;
+use super::value::{GraphValue, RowLayout};
+use super::{ACROSS, COUNTS, NodeCall, ProofResult};
 
-pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec<Value<'a>>>> {
+pub(super) fn outputs<'a>(call: &mut NodeCall<'a, '_>, op: &str) -> ProofResult<Option<Vec<GraphValue<'a>>>> {
     let value = match op {
         "MatMul" => product(call, 0, 1),
         "MatMulInteger" => integers(call),
@@ -19,14 +19,14 @@ pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec
 }
 
 /// An operand without the two axes (or the one) that a product of matrices is about.
-struct Operand<'a> {
-    batch: Value<'a>,
+struct MatrixOperand<'a> {
+    batch: GraphValue<'a>,
     /// The size along the axis that stays, where there is one, and whether rows lie along it.
-    stays: Option<Size>,
+    stays: Option<SymbolicSize>,
     has_rows: bool,
 }
 
-fn operand<'a>(value: &Value<'a>, is_left: bool) -> Known<Operand<'a>> {
+fn operand<'a>(value: &GraphValue<'a>, is_left: bool) -> ProofResult<MatrixOperand<'a>> {
     let shape = value.shape()?;
     let (rank, rows) = (shape.len(), value.row_axis());
     let (stays, summed) = match (rank, is_left) {
@@ -40,15 +40,15 @@ fn operand<'a>(value: &Value<'a>, is_left: bool) -> Known<Operand<'a>> {
     }
     let has_rows = rows.is_some() && rows == stays;
     let batch = shape[..rank.saturating_sub(2)].to_vec();
-    let batch = Value::along(batch, rows.filter(|_| !has_rows))?;
-    Ok(Operand { batch, stays: stays.map(|axis| shape[axis].clone()), has_rows })
+    let batch = GraphValue::along(batch, rows.filter(|_| !has_rows))?;
+    Ok(MatrixOperand { batch, stays: stays.map(|axis| shape[axis].clone()), has_rows })
 }
 
 /// A product of those two inputs: rows of one of them, or of each for itself along the axes before the last
 /// two.
-fn product<'a>(call: &mut Call<'a, '_>, left: usize, right: usize) -> Known<Value<'a>> {
+fn product<'a>(call: &mut NodeCall<'a, '_>, left: usize, right: usize) -> ProofResult<GraphValue<'a>> {
     let (left, right) = (call.input(left)?.clone(), call.input(right)?.clone());
-    if [&left, &right].iter().any(|value| value.layout == Layout::Count) {
+    if [&left, &right].iter().any(|value| value.layout == RowLayout::Count) {
         return Err(COUNTS.to_owned());
     }
     let both = left.row_axis().is_some() && right.row_axis().is_some();
@@ -65,10 +65,10 @@ fn product<'a>(call: &mut Call<'a, '_>, left: usize, right: usize) -> Known<Valu
         }
         shape.extend(stays);
     }
-    Value::along(shape, rows)
+    GraphValue::along(shape, rows)
 }
 
-fn integers<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
+fn integers<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     call.rest_is_shared(2)?;
     one_number(call, 2)?;
     if call.input(1)?.row_axis().is_some() {
@@ -78,7 +78,7 @@ fn integers<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
 }
 
 /// A value, its scale and its zero point, twice, and those of the result. Columns may have their own.
-fn quantized<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
+fn quantized<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     [1, 2, 6, 7].into_iter().try_for_each(|place| one_number(call, place))?;
     call.rest_is_shared(4)?;
     if call.input(3)?.row_axis().is_some() {
@@ -88,7 +88,7 @@ fn quantized<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
     product(call, 0, 3)
 }
 
-fn gemm<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
+fn gemm<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     let (rows, left) = call.first()?;
     let right = call.input(1)?;
     if !right.is_shared() {
@@ -104,7 +104,7 @@ fn gemm<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
     if rows == Some(summed) {
         return Err(ACROSS.to_owned());
     }
-    let made = Value::along(vec![left[stays].clone(), columns], rows.map(|_| 0))?;
+    let made = GraphValue::along(vec![left[stays].clone(), columns], rows.map(|_| 0))?;
     if let Some(added) = call.optional(2).cloned() {
         broadcast(call, &[made.clone(), added])?;
     }
@@ -112,7 +112,7 @@ fn gemm<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
 }
 
 /// Rows have a letter of their own: in each operand that has rows, in no other, and in the result.
-fn einsum<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
+fn einsum<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     let equation: String = call.text("equation", "")?.chars().filter(|letter| *letter != ' ').collect();
     let (terms, result) = equation.split_once("->").ok_or("its equation does not say what comes out")?;
     let terms: Vec<Vec<char>> = terms.split(',').map(|term| term.chars().collect()).collect();
@@ -123,11 +123,11 @@ fn einsum<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
     {
         return Err("its equation is not one that is looked at".to_owned());
     }
-    let mut sizes: Vec<(char, Size)> = Vec::new();
+    let mut sizes: Vec<(char, SymbolicSize)> = Vec::new();
     let mut of_rows = None;
     for (term, value) in terms.iter().zip(call.given()) {
         let shape = value.shape()?;
-        if value.layout == Layout::Count || shape.len() != term.len() {
+        if value.layout == RowLayout::Count || shape.len() != term.len() {
             return Err("its equation does not fit its inputs".to_owned());
         }
         if let Some(axis) = value.row_axis()
@@ -147,12 +147,12 @@ fn einsum<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
     }
     let rows = of_rows.map(|letter| result.iter().position(|other| *other == letter).ok_or(ACROSS));
     let shape = result.iter().map(|letter| size(*letter).find(|size| !size.is(1)).or(size(*letter).next()));
-    let shape: Option<Vec<Size>> = shape.map(Option::<&Size>::cloned).collect();
-    Value::along(shape.ok_or("its result is of nothing")?, rows.transpose()?)
+    let shape: Option<Vec<SymbolicSize>> = shape.map(Option::<&SymbolicSize>::cloned).collect();
+    GraphValue::along(shape.ok_or("its result is of nothing")?, rows.transpose()?)
 }
 
 /// Steps of time first, rows second; or the other way round.
-fn recurrent<'a>(call: &mut Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn recurrent<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     let (rows, shape) = call.first()?;
     let rows_first = call.int("layout", 0)? != 0;
     let (steps, along) = if rows_first { (1, 0) } else { (0, 1) };
@@ -174,7 +174,7 @@ fn recurrent<'a>(call: &mut Call<'a, '_>) -> Known<Vec<Value<'a>>> {
         fits.then_some(()).ok_or("what it starts with is not a row's own")?;
     }
     let directions = if call.text("direction", "forward")? == "bidirectional" { 2 } else { 1 };
-    let (directions, hidden) = (Size::of(directions), Size::of(call.int("hidden_size", 0)?));
+    let (directions, hidden) = (SymbolicSize::of(directions), SymbolicSize::of(call.int("hidden_size", 0)?));
     let (all, last) = match rows_first {
         true => (
             vec![many.clone(), shape[steps].clone(), directions.clone(), hidden.clone()],
@@ -185,6 +185,6 @@ fn recurrent<'a>(call: &mut Call<'a, '_>) -> Known<Vec<Value<'a>>> {
             vec![directions, many, hidden],
         ),
     };
-    let last = Value::rows(last, along)?;
-    Ok(vec![Value::rows(all, if rows_first { 0 } else { 2 })?, last.clone(), last])
+    let last = GraphValue::rows(last, along)?;
+    Ok(vec![GraphValue::rows(all, if rows_first { 0 } else { 2 })?, last.clone(), last])
 }

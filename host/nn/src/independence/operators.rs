@@ -1,7 +1,9 @@
 //! Which rule an operator falls under.
 
-use super::value::Value;
-use super::{Call, Known, elementwise, layout, linear, numbers, reduction, selection, tables, windows};
+use super::value::GraphValue;
+use super::{
+    NodeCall, ProofResult, elementwise, layout, linear, numbers, reduction, selection, tables, windows,
+};
 
 /// Operators whose result is a function of what they take, whatever that is: of what is shared comes what is
 /// shared. Those that draw by chance are not among them.
@@ -33,7 +35,7 @@ const DETERMINISTIC: &[&str] = &[
 ];
 
 /// What each output has to do with rows.
-pub(super) fn outputs<'a>(call: &mut Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+pub(super) fn outputs<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     let (domain, op) = (call.node.domain.as_str(), call.node.op_type.as_str());
     let found = match domain {
         "" | "ai.onnx" => standard(call, op),
@@ -41,8 +43,8 @@ pub(super) fn outputs<'a>(call: &mut Call<'a, '_>) -> Known<Vec<Value<'a>>> {
         "com.microsoft" => elementwise::of_microsoft(call, op),
         _ => return Err("what operators of this domain do to rows is not known".to_owned()),
     };
-    let all_shared = call.given().all(Value::is_shared);
-    let unknown = || vec![Value::unknown(); call.node.output.len()];
+    let all_shared = call.given().all(GraphValue::is_shared);
+    let unknown = || vec![GraphValue::unknown(); call.node.output.len()];
     match found {
         Ok(Some(outputs)) => Ok(outputs),
         Ok(None) if all_shared && domain != "com.microsoft" && DETERMINISTIC.contains(&op) => Ok(unknown()),
@@ -53,7 +55,7 @@ pub(super) fn outputs<'a>(call: &mut Call<'a, '_>) -> Known<Vec<Value<'a>>> {
     }
 }
 
-fn standard<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec<Value<'a>>>> {
+fn standard<'a>(call: &mut NodeCall<'a, '_>, op: &str) -> ProofResult<Option<Vec<GraphValue<'a>>>> {
     if let Some(value) = numbers::outputs(call, op)? {
         return Ok(Some(vec![value]));
     }

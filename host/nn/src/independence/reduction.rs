@@ -1,9 +1,9 @@
 //! What computes along axes: right for each row by itself as long as those are not the rows' own.
 
 use super::elementwise::broadcast;
-use super::size::Size;
-use super::value::Value;
-use super::{ACROSS, Call, Known, place};
+use super::size::SymbolicSize;
+use super::value::GraphValue;
+use super::{ACROSS, NodeCall, ProofResult, place};
 
 const REDUCTIONS: &[&str] = &[
     "ReduceL1",
@@ -18,7 +18,7 @@ const REDUCTIONS: &[&str] = &[
     "ReduceSumSquare",
 ];
 
-pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec<Value<'a>>>> {
+pub(super) fn outputs<'a>(call: &mut NodeCall<'a, '_>, op: &str) -> ProofResult<Option<Vec<GraphValue<'a>>>> {
     match op {
         _ if REDUCTIONS.contains(&op) => reduced(call),
         "Softmax" | "LogSoftmax" | "Hardmax" => softmax(call),
@@ -38,48 +38,48 @@ pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec
 }
 
 /// As the first input lies, if nothing happens along the axis of its rows.
-fn beside_rows<'a>(call: &Call<'a, '_>, axes: &[i64]) -> Known<Value<'a>> {
+fn beside_rows<'a>(call: &NodeCall<'a, '_>, axes: &[i64]) -> ProofResult<GraphValue<'a>> {
     let (rows, shape) = call.first()?;
     for axis in axes {
         if Some(place(*axis, shape.len())?) == rows {
             return Err(ACROSS.to_owned());
         }
     }
-    Value::along(shape, rows)
+    GraphValue::along(shape, rows)
 }
 
-fn reduced<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn reduced<'a>(call: &NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     let (rows, shape) = call.first()?;
     let mut axes = call.listed("axes", 1)?.unwrap_or_default();
     if axes.is_empty() {
         if call.int("noop_with_empty_axes", 0)? != 0 {
             // Not all of them do nothing then: some still square or take logarithms, each element for itself.
-            return Ok(vec![Value::along(shape, rows)?]);
+            return Ok(vec![GraphValue::along(shape, rows)?]);
         }
         axes = (0..shape.len() as i64).collect();
     }
     beside_rows(call, &axes)?;
-    let axes: Vec<usize> = axes.iter().map(|one| place(*one, shape.len())).collect::<Known<_>>()?;
+    let axes: Vec<usize> = axes.iter().map(|one| place(*one, shape.len())).collect::<ProofResult<_>>()?;
     without(shape, rows, &axes, call.int("keepdims", 1)? != 0).map(|value| vec![value])
 }
 
 /// Axes that become one, or go.
 fn without<'a>(
-    mut shape: Vec<Size>,
+    mut shape: Vec<SymbolicSize>,
     rows: Option<usize>,
     axes: &[usize],
     are_kept: bool,
-) -> Known<Value<'a>> {
-    axes.iter().for_each(|axis| shape[*axis] = Size::of(1));
+) -> ProofResult<GraphValue<'a>> {
+    axes.iter().for_each(|axis| shape[*axis] = SymbolicSize::of(1));
     if are_kept {
-        return Value::along(shape, rows);
+        return GraphValue::along(shape, rows);
     }
     let rows = rows.map(|rows| rows - (0..rows).filter(|axis| axes.contains(axis)).count());
     let left = shape.into_iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
-    Value::along(left.map(|(_, size)| size).collect(), rows)
+    GraphValue::along(left.map(|(_, size)| size).collect(), rows)
 }
 
-fn softmax<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn softmax<'a>(call: &NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     if call.opset >= 13 {
         return beside_rows(call, &[call.int("axis", -1)?]).map(|value| vec![value]);
     }
@@ -89,10 +89,10 @@ fn softmax<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
     if rows.is_some_and(|rows| from <= rows) {
         return Err(ACROSS.to_owned());
     }
-    Ok(vec![Value::along(shape, rows)?])
+    Ok(vec![GraphValue::along(shape, rows)?])
 }
 
-fn extreme<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn extreme<'a>(call: &NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     let axis = call.int("axis", 0)?;
     beside_rows(call, &[axis])?;
     let (rows, shape) = call.first()?;
@@ -100,31 +100,31 @@ fn extreme<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
     without(shape, rows, &[axis], call.int("keepdims", 1)? != 0).map(|value| vec![value])
 }
 
-fn largest<'a>(call: &mut Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn largest<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     call.rest_is_shared(1)?;
     let axis = call.int("axis", -1)?;
     beside_rows(call, &[axis])?;
     let (rows, mut shape) = call.first()?;
     let axis = place(axis, shape.len())?;
     let wanted = if call.opset < 10 { Some(call.int("k", 0)?) } else { None };
-    let wanted = wanted.map(Size::of).or_else(|| match call.optional(1)?.numbers.as_deref()? {
+    let wanted = wanted.map(SymbolicSize::of).or_else(|| match call.optional(1)?.numbers.as_deref()? {
         [number] => number.clone(),
         _ => None,
     });
-    shape[axis] = match wanted.filter(Size::is_size) {
+    shape[axis] = match wanted.filter(SymbolicSize::is_size) {
         Some(wanted) => wanted,
         None => call.fresh(),
     };
-    let found = Value::along(shape, rows)?;
+    let found = GraphValue::along(shape, rows)?;
     Ok(vec![found.clone(), found])
 }
 
-fn running<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn running<'a>(call: &NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     let axis = call.listed("axis", 1)?.ok_or("it has no axis")?;
     beside_rows(call, &axis).map(|value| vec![value])
 }
 
-fn normalized<'a>(call: &mut Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn normalized<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     call.rest_is_shared(1)?;
     let (rows, shape) = call.first()?;
     let from = place(call.int("axis", -1)?, shape.len())?;
@@ -141,13 +141,13 @@ fn normalized<'a>(call: &mut Call<'a, '_>) -> Known<Vec<Value<'a>>> {
 }
 
 /// From version 12 on it may be told to train, and drops by chance.
-fn dropped<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn dropped<'a>(call: &NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     let trains = call.optional(2).map(|value| value.known_numbers());
     if trains.is_some_and(|trains| trains.as_deref() != Some(&[0])) {
         return Err("it may drop by chance".to_owned());
     }
     call.rest_is_shared(1)?;
     let (rows, shape) = call.first()?;
-    let value = Value::along(shape, rows)?;
+    let value = GraphValue::along(shape, rows)?;
     Ok(vec![value.clone(), value])
 }

@@ -1,7 +1,7 @@
 /// A whole number as far as it is known before a run: a factor, times sizes that are the same in all calls
 /// that may be joined and have names here, times the number of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Size {
+pub(super) struct SymbolicSize {
     factor: i64,
     /// In order, once for each time.
     names: Vec<u32>,
@@ -11,7 +11,7 @@ pub(super) struct Size {
 /// Products of more sizes than this are not kept.
 const MAX_NAMES: usize = 16;
 
-impl Size {
+impl SymbolicSize {
     pub(super) fn of(factor: i64) -> Self {
         Self { factor, names: Vec::new(), rows: false }
     }
@@ -55,19 +55,19 @@ impl Size {
     }
 
     /// `None` where it cannot be written down like this.
-    pub(super) fn times(&self, other: &Size) -> Option<Size> {
+    pub(super) fn times(&self, other: &SymbolicSize) -> Option<SymbolicSize> {
         let factor = self.factor.checked_mul(other.factor)?;
         if factor == 0 {
-            return Some(Size::of(0));
+            return Some(SymbolicSize::of(0));
         }
         let mut names = [self.names.as_slice(), &other.names].concat();
         names.sort_unstable();
         let fits = names.len() <= MAX_NAMES && !(self.rows && other.rows);
-        fits.then_some(Size { factor, names, rows: self.rows || other.rows })
+        fits.then_some(SymbolicSize { factor, names, rows: self.rows || other.rows })
     }
 
     /// Where that comes out even, whatever the names stand for.
-    pub(super) fn over(&self, other: &Size) -> Option<Size> {
+    pub(super) fn over(&self, other: &SymbolicSize) -> Option<SymbolicSize> {
         let even = self.factor.checked_rem(other.factor) == Some(0) && (self.rows || !other.rows);
         if !even || self.factor == 0 {
             return None;
@@ -78,11 +78,11 @@ impl Size {
             names.remove(found);
         }
         let factor = self.factor.checked_div(other.factor)?;
-        Some(Size { factor, names, rows: self.rows && !other.rows })
+        Some(SymbolicSize { factor, names, rows: self.rows && !other.rows })
     }
 
     /// `None` where it cannot be written down like this.
-    pub(super) fn plus(&self, other: &Size) -> Option<Size> {
+    pub(super) fn plus(&self, other: &SymbolicSize) -> Option<SymbolicSize> {
         if self.is(0) {
             return Some(other.clone());
         }
@@ -92,17 +92,17 @@ impl Size {
         let alike = self.names == other.names && self.rows == other.rows;
         let factor = self.factor.checked_add(other.factor).filter(|_| alike)?;
         if factor == 0 {
-            return Some(Size::of(0));
+            return Some(SymbolicSize::of(0));
         }
-        Some(Size { factor, ..self.clone() })
+        Some(SymbolicSize { factor, ..self.clone() })
     }
 
-    pub(super) fn negated(&self) -> Option<Size> {
-        Some(Size { factor: self.factor.checked_neg()?, ..self.clone() })
+    pub(super) fn negated(&self) -> Option<SymbolicSize> {
+        Some(SymbolicSize { factor: self.factor.checked_neg()?, ..self.clone() })
     }
 
-    pub(super) fn product<'a>(sizes: impl IntoIterator<Item = &'a Size>) -> Option<Size> {
-        sizes.into_iter().try_fold(Size::of(1), |product, size| product.times(size))
+    pub(super) fn product<'a>(sizes: impl IntoIterator<Item = &'a SymbolicSize>) -> Option<SymbolicSize> {
+        sizes.into_iter().try_fold(SymbolicSize::of(1), |product, size| product.times(size))
     }
 }
 
@@ -114,22 +114,25 @@ mod tests {
 
     #[test]
     fn sizes_are_reckoned_with_as_far_as_they_are_known() {
-        let (rows, length) = (Size::rows(), Size::named(1));
-        let product = Size::product([&Size::of(6), &rows, &length]).unwrap();
-        assert_eq!(product, Size::product([&length, &Size::of(2), &rows, &Size::of(3)]).unwrap());
-        assert_eq!(product.over(&length).unwrap(), rows.times(&Size::of(6)).unwrap());
-        assert_eq!(product.over(&product).unwrap(), Size::of(1));
-        assert_eq!(rows.plus(&rows).unwrap(), rows.times(&Size::of(2)).unwrap());
-        assert_eq!(rows.plus(&rows.negated().unwrap()).unwrap(), Size::of(0));
+        let (rows, length) = (SymbolicSize::rows(), SymbolicSize::named(1));
+        let product = SymbolicSize::product([&SymbolicSize::of(6), &rows, &length]).unwrap();
+        assert_eq!(
+            product,
+            SymbolicSize::product([&length, &SymbolicSize::of(2), &rows, &SymbolicSize::of(3)]).unwrap()
+        );
+        assert_eq!(product.over(&length).unwrap(), rows.times(&SymbolicSize::of(6)).unwrap());
+        assert_eq!(product.over(&product).unwrap(), SymbolicSize::of(1));
+        assert_eq!(rows.plus(&rows).unwrap(), rows.times(&SymbolicSize::of(2)).unwrap());
+        assert_eq!(rows.plus(&rows.negated().unwrap()).unwrap(), SymbolicSize::of(0));
         for unknown in [
             rows.times(&rows),
             rows.plus(&length),
-            rows.plus(&Size::of(1)),
-            product.over(&Size::of(4)),
+            rows.plus(&SymbolicSize::of(1)),
+            product.over(&SymbolicSize::of(4)),
             length.over(&rows),
-            length.over(&Size::of(0)),
-            Size::of(i64::MAX).times(&Size::of(2)),
-            Size::of(i64::MIN).over(&Size::of(-1)),
+            length.over(&SymbolicSize::of(0)),
+            SymbolicSize::of(i64::MAX).times(&SymbolicSize::of(2)),
+            SymbolicSize::of(i64::MIN).over(&SymbolicSize::of(-1)),
         ] {
             assert_eq!(unknown, None);
         }

@@ -1,15 +1,15 @@
 //! Operators of classical models, which take a table: a row is a sample, its columns are features.
 
-use super::size::Size;
-use super::value::{Layout, Value};
-use super::{ACROSS, COUNTS, Call, Known};
+use super::size::SymbolicSize;
+use super::value::{GraphValue, RowLayout};
+use super::{ACROSS, COUNTS, NodeCall, ProofResult};
 
-pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec<Value<'a>>>> {
+pub(super) fn outputs<'a>(call: &mut NodeCall<'a, '_>, op: &str) -> ProofResult<Option<Vec<GraphValue<'a>>>> {
     match op {
         "TreeEnsembleClassifier" | "LinearClassifier" | "SVMClassifier" => classes(call, op),
         "TreeEnsembleRegressor" | "TreeEnsemble" => scores(call, "n_targets"),
         "LinearRegressor" => scores(call, "targets"),
-        "SVMRegressor" => table(call).and_then(|rows| of_table(vec![rows, Size::of(1)])),
+        "SVMRegressor" => table(call).and_then(|rows| of_table(vec![rows, SymbolicSize::of(1)])),
         "Scaler" | "Normalizer" | "Imputer" => {
             table(call)?;
             call.first().and_then(|(_, shape)| of_table(shape))
@@ -23,12 +23,12 @@ pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec
     .map(Some)
 }
 
-fn of_table<'a>(shape: Vec<Size>) -> Known<Vec<Value<'a>>> {
-    Value::rows(shape, 0).map(|value| vec![value])
+fn of_table<'a>(shape: Vec<SymbolicSize>) -> ProofResult<Vec<GraphValue<'a>>> {
+    GraphValue::rows(shape, 0).map(|value| vec![value])
 }
 
 /// The number of rows of a table. A list would be one sample, or something else in each library.
-fn table(call: &Call<'_, '_>) -> Known<Size> {
+fn table(call: &NodeCall<'_, '_>) -> ProofResult<SymbolicSize> {
     call.rest_is_shared(1)?;
     match call.first()? {
         (Some(0), shape) if shape.len() == 2 => Ok(shape[0].clone()),
@@ -36,7 +36,7 @@ fn table(call: &Call<'_, '_>) -> Known<Size> {
     }
 }
 
-fn classes<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Vec<Value<'a>>> {
+fn classes<'a>(call: &mut NodeCall<'a, '_>, op: &str) -> ProofResult<Vec<GraphValue<'a>>> {
     let rows = table(call)?;
     let labels = ["classlabels_int64s", "classlabels_ints", "classlabels_strings"];
     let mut count = 0;
@@ -45,35 +45,36 @@ fn classes<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Vec<Value<'a>>> {
         count = count.max(attribute.map_or(0, |attribute| attribute.ints.len() + attribute.strings.len()));
     }
     // A machine of supports may answer with a score for each pair of classes.
-    let scores = if count > 0 && op != "SVMClassifier" { Size::of(count as i64) } else { call.fresh() };
-    Ok(vec![Value::rows(vec![rows.clone()], 0)?, Value::rows(vec![rows, scores], 0)?])
+    let scores =
+        if count > 0 && op != "SVMClassifier" { SymbolicSize::of(count as i64) } else { call.fresh() };
+    Ok(vec![GraphValue::rows(vec![rows.clone()], 0)?, GraphValue::rows(vec![rows, scores], 0)?])
 }
 
-fn scores<'a>(call: &Call<'a, '_>, targets: &str) -> Known<Vec<Value<'a>>> {
+fn scores<'a>(call: &NodeCall<'a, '_>, targets: &str) -> ProofResult<Vec<GraphValue<'a>>> {
     let rows = table(call)?;
-    of_table(vec![rows, Size::of(call.int(targets, 1)?)])
+    of_table(vec![rows, SymbolicSize::of(call.int(targets, 1)?)])
 }
 
-fn alone<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn alone<'a>(call: &NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     match call.input(0)? {
-        value if value.layout == Layout::Count => Err(COUNTS.to_owned()),
+        value if value.layout == RowLayout::Count => Err(COUNTS.to_owned()),
         value => Ok(vec![value.emptied()]),
     }
 }
 
-fn one_hot<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn one_hot<'a>(call: &NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     let (rows, mut shape) = call.first()?;
     let mut count = 0;
     for name in ["cats_int64s", "cats_strings"] {
         let attribute = call.attribute(name)?;
         count = count.max(attribute.map_or(0, |attribute| attribute.ints.len() + attribute.strings.len()));
     }
-    shape.push(Size::of(count as i64));
-    Value::along(shape, rows).map(|value| vec![value])
+    shape.push(SymbolicSize::of(count as i64));
+    GraphValue::along(shape, rows).map(|value| vec![value])
 }
 
-fn side_by_side<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
-    let mut width = Some(Size::of(0));
+fn side_by_side<'a>(call: &NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
+    let mut width = Some(SymbolicSize::of(0));
     let mut rows = None;
     for value in call.given() {
         let [many, own] = value.shape()? else { return Err("what it takes is no table".to_owned()) };
@@ -87,26 +88,26 @@ fn side_by_side<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
 }
 
 /// Picks along the last axis, by places in whatever shape. So labels are looked up, too, by what is in rows.
-fn columns<'a>(call: &Call<'a, '_>) -> Known<Vec<Value<'a>>> {
+fn columns<'a>(call: &NodeCall<'a, '_>) -> ProofResult<Vec<GraphValue<'a>>> {
     let (rows, shape) = call.first()?;
     let places = call.input(1)?;
-    let picked = Size::product(places.shape()?).ok_or("how many it picks is not known")?;
+    let picked = SymbolicSize::product(places.shape()?).ok_or("how many it picks is not known")?;
     let mut made = match shape.split_last() {
         None => return Err("what it picks of has no axes".to_owned()),
-        Some((_, [])) => vec![Size::of(1)],
+        Some((_, [])) => vec![SymbolicSize::of(1)],
         Some((_, before)) => before.to_vec(),
     };
     let last = made.len();
     made.push(picked);
     let of_rows = match (rows, places.layout) {
-        (_, Layout::Count) => return Err(COUNTS.to_owned()),
-        (None, Layout::Shared) => None,
-        (None, Layout::Rows(axis)) => {
-            let before = Size::product(&places.shape()?[..axis]);
+        (_, RowLayout::Count) => return Err(COUNTS.to_owned()),
+        (None, RowLayout::Shared) => None,
+        (None, RowLayout::Rows(axis)) => {
+            let before = SymbolicSize::product(&places.shape()?[..axis]);
             before.is_some_and(|before| before.is(1)).then_some(Some(last)).ok_or(ACROSS)?
         }
-        (Some(rows), Layout::Shared) if rows + 1 < shape.len() => Some(rows),
+        (Some(rows), RowLayout::Shared) if rows + 1 < shape.len() => Some(rows),
         _ => return Err("it picks some of the rows".to_owned()),
     };
-    Value::along(made, of_rows).map(|value| vec![value])
+    GraphValue::along(made, of_rows).map(|value| vec![value])
 }

@@ -2,11 +2,11 @@
 
 use super::elementwise::one_number;
 use super::numbers::floats;
-use super::size::Size;
-use super::value::Value;
-use super::{ACROSS, Call, Known, place};
+use super::size::SymbolicSize;
+use super::value::GraphValue;
+use super::{ACROSS, NodeCall, ProofResult, place};
 
-pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec<Value<'a>>>> {
+pub(super) fn outputs<'a>(call: &mut NodeCall<'a, '_>, op: &str) -> ProofResult<Option<Vec<GraphValue<'a>>>> {
     let value = match op {
         "Conv" | "ConvInteger" => convolution(call, 1),
         "QLinearConv" => {
@@ -19,7 +19,7 @@ pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => whole(call),
         "BatchNormalization" => batch_normalization(call),
         "InstanceNormalization" | "GroupNormalization" | "LRN" => {
-            pictures(call).and_then(|(rows, shape)| Value::along(shape, rows))
+            pictures(call).and_then(|(rows, shape)| GraphValue::along(shape, rows))
         }
         "Resize" => resize(call),
         _ => return Ok(None),
@@ -28,7 +28,7 @@ pub(super) fn outputs<'a>(call: &mut Call<'a, '_>, op: &str) -> Known<Option<Vec
 }
 
 /// Rows along the first axis, channels along the second; all else is shared.
-fn pictures(call: &Call<'_, '_>) -> Known<(Option<usize>, Vec<Size>)> {
+fn pictures(call: &NodeCall<'_, '_>) -> ProofResult<(Option<usize>, Vec<SymbolicSize>)> {
     call.rest_is_shared(1)?;
     let (rows, shape) = call.first()?;
     if rows.is_some_and(|rows| rows != 0) {
@@ -40,7 +40,7 @@ fn pictures(call: &Call<'_, '_>) -> Known<(Option<usize>, Vec<Size>)> {
     Ok((rows, shape))
 }
 
-fn convolution<'a>(call: &mut Call<'a, '_>, weights: usize) -> Known<Value<'a>> {
+fn convolution<'a>(call: &mut NodeCall<'a, '_>, weights: usize) -> ProofResult<GraphValue<'a>> {
     let (rows, mut shape) = pictures(call)?;
     let weights = call.input(weights)?.shape()?.to_vec();
     if weights.len() != shape.len() {
@@ -49,37 +49,37 @@ fn convolution<'a>(call: &mut Call<'a, '_>, weights: usize) -> Known<Value<'a>> 
     shape[1] = weights[0].clone();
     let kernel: Vec<Option<i64>> = match call.ints("kernel_shape")? {
         Some(kernel) => kernel.iter().map(|size| Some(*size)).collect(),
-        None => weights[2..].iter().map(Size::known).collect(),
+        None => weights[2..].iter().map(SymbolicSize::known).collect(),
     };
     slid(call, &mut shape, &kernel)?;
-    Value::along(shape, rows)
+    GraphValue::along(shape, rows)
 }
 
-fn spread<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
+fn spread<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     let (rows, mut shape) = pictures(call)?;
     let channels = call.input(1)?.shape()?.get(1).and_then(|size| size.known());
     let groups = call.int("group", 1)?;
     let channels =
         channels.and_then(|channels| channels.checked_mul(groups)).filter(|channels| *channels > 0);
-    shape[1] = channels.map_or_else(|| call.fresh(), Size::of);
+    shape[1] = channels.map_or_else(|| call.fresh(), SymbolicSize::of);
     for size in &mut shape[2..] {
         *size = call.fresh();
     }
-    Value::along(shape, rows)
+    GraphValue::along(shape, rows)
 }
 
-fn pool<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
+fn pool<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     let (rows, mut shape) = pictures(call)?;
     let kernel = call.ints("kernel_shape")?.ok_or("the size of its window is not known")?;
     let kernel: Vec<Option<i64>> = kernel.iter().map(|size| Some(*size)).collect();
     slid(call, &mut shape, &kernel)?;
-    Value::along(shape, rows)
+    GraphValue::along(shape, rows)
 }
 
 /// As many places as a window has that slides along the axes behind the second.
-fn slid(call: &mut Call<'_, '_>, shape: &mut [Size], kernel: &[Option<i64>]) -> Known<()> {
+fn slid(call: &mut NodeCall<'_, '_>, shape: &mut [SymbolicSize], kernel: &[Option<i64>]) -> ProofResult<()> {
     let axes = shape.len() - 2;
-    let each = |name: &str, default: i64| -> Known<Vec<i64>> {
+    let each = |name: &str, default: i64| -> ProofResult<Vec<i64>> {
         Ok(call.ints(name)?.map_or_else(|| vec![default; axes], <[i64]>::to_vec))
     };
     let (strides, dilations) = (each("strides", 1)?, each("dilations", 1)?);
@@ -103,30 +103,30 @@ fn slid(call: &mut Call<'_, '_>, shape: &mut [Size], kernel: &[Option<i64>]) -> 
             let even = room.checked_rem(strides[at])? == 0;
             (room >= 0 && (even || !rounds_up)).then_some(room.checked_div(strides[at])?.checked_add(1)?)
         });
-        *size = places.filter(|places| *places > 0).map_or_else(|| call.walk.fresh(), Size::of);
+        *size = places.filter(|places| *places > 0).map_or_else(|| call.walk.fresh(), SymbolicSize::of);
     }
     Ok(())
 }
 
-fn whole<'a>(call: &Call<'a, '_>) -> Known<Value<'a>> {
+fn whole<'a>(call: &NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     let (rows, mut shape) = pictures(call)?;
-    shape[2..].fill(Size::of(1));
-    Value::along(shape, rows)
+    shape[2..].fill(SymbolicSize::of(1));
+    GraphValue::along(shape, rows)
 }
 
 /// While it is trained it computes with all rows, and has further outputs.
-fn batch_normalization<'a>(call: &Call<'a, '_>) -> Known<Value<'a>> {
+fn batch_normalization<'a>(call: &NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     let trains =
         call.int("training_mode", 0)? != 0 || call.node.output.iter().skip(1).any(|name| !name.is_empty());
     if trains {
         return Err("it is told to train, and computes across rows".to_owned());
     }
     let (rows, shape) = pictures(call)?;
-    Value::along(shape, rows)
+    GraphValue::along(shape, rows)
 }
 
 /// Rows must stay as many as they are; how large the rest becomes is not followed.
-fn resize<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
+fn resize<'a>(call: &mut NodeCall<'a, '_>) -> ProofResult<GraphValue<'a>> {
     let (rows, mut shape) = call.first()?;
     if call.text("coordinate_transformation_mode", "half_pixel")? == "tf_crop_and_resize"
         || call.text("keep_aspect_ratio_policy", "stretch")? != "stretch"
@@ -134,7 +134,7 @@ fn resize<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
         return Err("how it makes sizes is not looked at".to_owned());
     }
     let axes: Vec<usize> = match call.ints("axes")? {
-        Some(axes) => axes.iter().map(|axis| place(*axis, shape.len())).collect::<Known<_>>()?,
+        Some(axes) => axes.iter().map(|axis| place(*axis, shape.len())).collect::<ProofResult<_>>()?,
         None => (0..shape.len()).collect(),
     };
     let at = rows.and_then(|rows| axes.iter().position(|axis| *axis == rows));
@@ -145,12 +145,12 @@ fn resize<'a>(call: &mut Call<'a, '_>) -> Known<Value<'a>> {
     for axis in axes.into_iter().filter(|axis| Some(*axis) != rows) {
         shape[axis] = call.fresh();
     }
-    Value::along(shape, rows)
+    GraphValue::along(shape, rows)
 }
 
 /// Fails unless the size at that place stays what it is.
-fn keeps(call: &Call<'_, '_>, at: usize, count: usize, rows: &Size) -> Known<()> {
-    if ![1, 2].iter().filter_map(|place| call.optional(*place)).all(Value::is_shared) {
+fn keeps(call: &NodeCall<'_, '_>, at: usize, count: usize, rows: &SymbolicSize) -> ProofResult<()> {
+    if ![1, 2].iter().filter_map(|place| call.optional(*place)).all(GraphValue::is_shared) {
         return Err("its scales depend on the rows".to_owned());
     }
     let scales = call.optional(if call.opset < 11 { 1 } else { 2 }).and_then(floats).unwrap_or_default();

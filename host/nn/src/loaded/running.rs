@@ -1,4 +1,4 @@
-//! Where a call runs: on the thread that asked, or on one of those for inference when its turn comes.
+//! Where a call runs: inline on the thread of its caller, or on an inference thread when its turn comes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,15 +12,15 @@ use crate::model_state::ResidentModel;
 use crate::request::{CompletedRun, ModelCall, QueuedCall, late};
 use crate::{Ask, RunLimits, Tensor};
 
-/// A run shorter than this stays on the thread that asked: handing it to another costs more.
-pub(super) const SHORT: Duration = Duration::from_micros(100);
-/// One that was thought to be short and is not is stopped after this and begins again elsewhere.
-const LONGEST_HERE: Duration = Duration::from_millis(5);
+/// A run shorter than this stays on the thread of its caller: handing it to another costs more.
+pub(super) const MAX_INLINE_TIME: Duration = Duration::from_micros(100);
+/// An inline run that turns out to be long is stopped after this, and begins again on an inference thread.
+const INLINE_TIMEOUT: Duration = Duration::from_millis(5);
 
 impl LoadedModel {
-    /// Runs on this thread, which others wait for: `None` when it takes longer than was thought. What it takes
+    /// Runs on the thread of the caller: `None` when it takes longer than was estimated. What it takes
     /// may depend on what the inputs say, and not on their size alone.
-    pub(super) fn here(
+    pub(super) fn run_inline(
         &self,
         resident: &ResidentModel,
         inputs: &[Tensor],
@@ -29,7 +29,7 @@ impl LoadedModel {
     ) -> Result<Option<CompletedRun>> {
         let (shared, started) = (&self.shared, Instant::now());
         let limits = shared.limits();
-        let short = RunLimits { timeout: limits.timeout.min(LONGEST_HERE), ..limits };
+        let short = RunLimits { timeout: limits.timeout.min(INLINE_TIMEOUT), ..limits };
         let computed = |outputs| {
             let computed = started.elapsed();
             Some(CompletedRun { outputs, queued: Duration::ZERO, computed, batch: 1 })
@@ -45,7 +45,7 @@ impl LoadedModel {
     }
 
     /// Runs on one of the threads for inference, when its turn comes.
-    pub(super) async fn elsewhere(
+    pub(super) async fn run_queued(
         &self,
         resident: Arc<ResidentModel>,
         call: ModelCall,

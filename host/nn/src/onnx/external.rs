@@ -68,7 +68,7 @@ pub(super) fn settle(model: &mut pb::ModelProto, files: &ModelFiles, outside: Ex
             let count = |all: &mut dyn Iterator<Item = &str>| all.filter(|one| one == name).count();
             count(&mut found.iter().map(String::as_str)) != count(&mut named.iter().copied())
         });
-        let hidden: String = hidden.map_or("?", String::as_str).chars().take(MAX_SHOWN).collect();
+        let hidden: String = hidden.map_or("?", String::as_str).chars().take(MAX_SHOWN_CHARACTERS).collect();
         let message =
             format!("something in the model that is no tensor of its graph names the file '{hidden}'");
         return Err(Error::unsupported(message).hint(super::INLINE));
@@ -78,7 +78,7 @@ pub(super) fn settle(model: &mut pb::ModelProto, files: &ModelFiles, outside: Ex
 }
 
 /// Characters of a name from a file that a message shows.
-const MAX_SHOWN: usize = 200;
+const MAX_SHOWN_CHARACTERS: usize = 200;
 
 /// Fails where two tensors share bytes: so few bytes could be made any number of tensors of.
 fn check_apart(claims: &mut [ExternalRange], files: &ModelFiles) -> Result<()> {
@@ -103,7 +103,7 @@ fn claim(tensor: &pb::TensorProto, files: &ModelFiles) -> Result<Option<External
     if !is_outside && tensor.external_data.is_empty() {
         return Ok(None);
     }
-    let name: String = tensor.name.chars().take(MAX_SHOWN).collect();
+    let name: String = tensor.name.chars().take(MAX_SHOWN_CHARACTERS).collect();
     let entry = |key: &str| -> Result<Option<&str>> {
         let mut found = tensor.external_data.iter().filter(|entry| entry.key == key);
         match (found.next(), found.next()) {
@@ -143,7 +143,7 @@ fn claim(tensor: &pb::TensorProto, files: &ModelFiles) -> Result<Option<External
 /// The file of exactly that name: a plain one, of which there is one.
 fn the_only(location: &str, tensor: &str, files: &ModelFiles) -> Result<usize> {
     let mut found = files.data.iter().enumerate().filter(|(_, file)| file.name == location);
-    let shown: String = location.chars().take(MAX_SHOWN).collect();
+    let shown: String = location.chars().take(MAX_SHOWN_CHARACTERS).collect();
     let message = match (found.next(), found.next()) {
         (Some((file, _)), None) if is_plain_name(location) => return Ok(file),
         (Some(_), None) => {

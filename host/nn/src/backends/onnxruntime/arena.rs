@@ -15,10 +15,10 @@ use ort::{AsPointer as _, sys};
 use parking_lot::Mutex;
 
 use super::run_options::RunOptions;
-use super::value::{Value, check};
+use super::value::{OrtValue, check};
 use crate::Tensor;
 
-pub(super) struct Arena {
+pub(super) struct RunArena {
     limit: u64,
     /// The arena as sessions see it.
     allocator: NonNull<sys::OrtAllocator>,
@@ -30,9 +30,9 @@ pub(super) struct Arena {
 }
 
 // SAFETY: the library's allocators are made to be used by all threads, and so is running a session.
-unsafe impl Sync for Arena {}
+unsafe impl Sync for RunArena {}
 // SAFETY: as above.
-unsafe impl Send for Arena {}
+unsafe impl Send for RunArena {}
 
 /// An ONNX file: `y` is the one number `x`.
 const NOTHING: &[u8] =
@@ -45,12 +45,12 @@ pub(super) fn is_full(message: &str) -> bool {
         || message.contains("Failed to allocate memory for requested buffer")
 }
 
-impl Arena {
+impl RunArena {
     /// The arena of all sessions that are made for the environment.
     pub(super) fn register(environment: &Environment, limit: u64) -> Result<Self> {
         // Regions as large as what is asked for: those that grow by themselves are where the library loses
         // sight of its limit.
-        let settings = [(c"max_mem", limit as usize), (c"arena_extend_strategy", SAME_AS_REQUESTED)];
+        let settings = [(c"max_mem", limit as usize), (c"arena_extend_strategy", SAME_AS_REQUESTED_CODE)];
         let keys = settings.map(|(key, _)| key.as_ptr());
         let values = settings.map(|(_, value)| value);
         let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)
@@ -122,10 +122,10 @@ impl Arena {
     pub(super) fn shrink(&self) -> Result<()> {
         let memory = MemoryInfo::default();
         let (one, mut place) = (Tensor::of(vec![1], &[0_f32])?, 0_f32);
-        let input = Value::of(&one, &memory)?;
+        let input = OrtValue::of(&one, &memory)?;
         // The answer has a place of its own: in the arena it would lie where memory is to be given back.
         // SAFETY: the place is looked at by nobody, and outlives the value.
-        let output = unsafe { Value::at(&mut place, &memory)? };
+        let output = unsafe { OrtValue::at(&mut place, &memory)? };
         let (inputs, mut outputs) = ([input.pointer()], [output.pointer().cast_mut()]);
         // SAFETY: one name and one value each, alive for the call.
         unsafe {
@@ -144,4 +144,4 @@ impl Arena {
 }
 
 /// `arena_extend_strategy`.
-const SAME_AS_REQUESTED: usize = 1;
+const SAME_AS_REQUESTED_CODE: usize = 1;

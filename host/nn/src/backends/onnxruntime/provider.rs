@@ -8,7 +8,7 @@ use crate::Target;
 
 /// An execution provider that works on this machine.
 #[derive(Clone, Copy)]
-pub(super) struct Provider {
+pub(super) struct RunProvider {
     /// As `RanOn` says it.
     pub(super) name: &'static str,
     pub(super) target: Target,
@@ -17,12 +17,12 @@ pub(super) struct Provider {
 
 /// The preferred one of a target first. TensorRT is not among them although libraries with CUDA have
 /// it: it compiles a model for minutes, which a deployment should ask for.
-const KNOWN: [(Provider, fn() -> bool); 2] = [
-    (Provider { name: "cuda", target: Target::Gpu, make: || ep::CUDA::default().build() }, || {
+const KNOWN: [(RunProvider, fn() -> bool); 2] = [
+    (RunProvider { name: "cuda", target: Target::Gpu, make: || ep::CUDA::default().build() }, || {
         ep::CUDA::is_available().unwrap_or(false)
     }),
     (
-        Provider {
+        RunProvider {
             name: "openvino",
             target: Target::Gpu,
             make: || ep::OpenVINO::default().with_device_type("GPU").build(),
@@ -31,11 +31,11 @@ const KNOWN: [(Provider, fn() -> bool); 2] = [
     ),
 ];
 
-impl Provider {
+impl RunProvider {
     /// Those that the library was built with and that start on this machine: a library with CUDA on a
     /// machine without its driver has none.
     pub(super) fn found(environment: &Environment) -> Vec<Self> {
-        let starts = |provider: &Provider| {
+        let starts = |provider: &RunProvider| {
             let builder = Session::builder(environment).map_err(|error| error.to_string());
             let started = builder.and_then(|builder| {
                 builder

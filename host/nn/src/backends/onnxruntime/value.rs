@@ -15,18 +15,18 @@ use crate::aligned::{Aligned, aligned};
 use crate::{DataType, Tensor};
 
 /// A value, released when dropped.
-pub(super) struct Value {
+pub(super) struct OrtValue {
     pointer: NonNull<sys::OrtValue>,
     /// What the value points into, where it does not own its bytes.
     bytes: Bytes,
 }
 
 // SAFETY: a value is owned by one holder, who reads it or gives it to `Run`, which reads it too.
-unsafe impl Send for Value {}
+unsafe impl Send for OrtValue {}
 // SAFETY: as above.
-unsafe impl Sync for Value {}
+unsafe impl Sync for OrtValue {}
 
-impl Drop for Value {
+impl Drop for OrtValue {
     fn drop(&mut self) {
         // SAFETY: it is ours and is released once.
         unsafe { (ort::api().ReleaseValue)(self.pointer.as_ptr()) };
@@ -43,7 +43,7 @@ pub(super) unsafe fn check(status: sys::OrtStatusPtr) -> Result<()> {
     unsafe { ort::Error::result_from_status(status) }.map_err(|error| super::failed(&error))
 }
 
-impl Value {
+impl OrtValue {
     /// Takes over a value that the library made, if it did.
     pub(super) fn owned(pointer: *mut sys::OrtValue) -> Option<Self> {
         NonNull::new(pointer).map(|pointer| Self { pointer, bytes: Bytes::new() })
@@ -109,7 +109,7 @@ impl Value {
     /// The tensor that a run over `inputs` gave. Large ones stay where the library put them, unless that is
     /// no place of its own: a graph that hands an input on gives back a value over the input's bytes, which
     /// are not its to keep.
-    pub(super) fn into_tensor(self, inputs: &[Value], session: &Arc<Session>) -> Result<Tensor> {
+    pub(super) fn into_tensor(self, inputs: &[OrtValue], session: &Arc<Session>) -> Result<Tensor> {
         let (element, shape) = self.element_and_shape()?;
         let dtype = data_type(element)
             .ok_or_else(|| Error::unsupported(format!("the model gave a tensor of {element:?}")))?;
@@ -124,12 +124,12 @@ impl Value {
         let data = NonNull::new(data.cast::<u8>());
         let data = data.ok_or_else(|| Error::internal("onnxruntime gave a tensor without bytes"))?;
         let borrowed = inputs.iter().any(|input| input.overlaps(data, length));
-        let output = Output { data, length, _value: self, _session: session.clone() };
+        let output = OutputBytes { data, length, _value: self, _session: session.clone() };
         let bytes = if borrowed {
             let mut copy = Aligned::with_capacity(length);
             copy.append(output.as_ref());
             copy.into_bytes()
-        } else if length <= SMALL {
+        } else if length <= MIN_SHARED_BYTES {
             Bytes::copy_from_slice(output.as_ref())
         } else {
             Bytes::from_owner(output)
@@ -192,30 +192,30 @@ impl Value {
 }
 
 /// Below this, a copy costs less than keeping the library's own buffer from being used again.
-const SMALL: usize = 4096;
+const MIN_SHARED_BYTES: usize = 4096;
 
 /// The bytes of an output where the library put them.
-struct Output {
+struct OutputBytes {
     data: NonNull<u8>,
     length: usize,
-    _value: Value,
+    _value: OrtValue,
     /// The library's allocator lives as long as its session.
     _session: Arc<Session>,
 }
 
 // SAFETY: nobody writes to the bytes any more, and the value may be released on any thread.
-unsafe impl Send for Output {}
+unsafe impl Send for OutputBytes {}
 // SAFETY: as above.
-unsafe impl Sync for Output {}
+unsafe impl Sync for OutputBytes {}
 
-impl AsRef<[u8]> for Output {
+impl AsRef<[u8]> for OutputBytes {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: the value has that many bytes there, and lives as long as this.
         unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.length) }
     }
 }
 
-fn texts(tensor: &Tensor, shape: &[i64]) -> Result<Value> {
+fn texts(tensor: &Tensor, shape: &[i64]) -> Result<OrtValue> {
     // The library would take other bytes, and its answer could not be read.
     if tensor.strings().any(|text| std::str::from_utf8(text).is_err()) {
         return Err(Error::invalid("a string tensor holds bytes that are no UTF-8"));
@@ -237,7 +237,7 @@ fn texts(tensor: &Tensor, shape: &[i64]) -> Result<Value> {
             element,
             &mut pointer,
         ))?;
-        let value = Value::owned(pointer).ok_or_else(|| Error::internal("onnxruntime made no value"))?;
+        let value = OrtValue::owned(pointer).ok_or_else(|| Error::internal("onnxruntime made no value"))?;
         check((ort::api().FillStringTensor)(pointer, firsts.as_ptr(), firsts.len()))?;
         Ok(value)
     }

@@ -9,14 +9,14 @@ use eyot_core::{Error, Kind, Result};
 
 use super::failed;
 use super::library::{
-    CompiledObject, CoreObject, Devices, Functions, ModelObject, Property, RequestObject, Shape, Status,
-    TensorObject, functions,
+    CompiledObject, CoreObject, Functions, ModelObject, OvDevices, OvProperty, OvShape, OvStatus,
+    RequestObject, TensorObject, functions,
 };
 use crate::aligned::Aligned;
 use crate::{DataType, Interrupt, RunControl, Tensor, TensorSpec};
 
 /// What is wrong with a status, if anything is.
-fn check(functions: &Functions, status: Status, kind: Kind, what: &str) -> Result<()> {
+fn check(functions: &Functions, status: OvStatus, kind: Kind, what: &str) -> Result<()> {
     if status == 0 {
         return Ok(());
     }
@@ -49,7 +49,7 @@ macro_rules! handle {
         impl $name {
             fn made(
                 functions: &'static Functions,
-                status: Status,
+                status: OvStatus,
                 pointer: *mut $raw,
                 kind: Kind,
                 what: &str,
@@ -90,7 +90,7 @@ unsafe impl Sync for Core {}
 unsafe impl Sync for Compiled {}
 
 /// `INVALID_C_PARAM`: what the library says when it is to make a shape of no dimensions, for a scalar.
-const NO_DIMENSIONS: Status = -14;
+const NO_DIMENSIONS: OvStatus = -14;
 const LOADING: &str = "openvino cannot load this model";
 const RUNNING: &str = "the model failed in openvino";
 
@@ -104,7 +104,7 @@ impl Core {
 
     /// The names of all devices.
     pub(super) fn devices(&self) -> Result<Vec<String>> {
-        let mut found = Devices { names: ptr::null_mut(), count: 0 };
+        let mut found = OvDevices { names: ptr::null_mut(), count: 0 };
         // SAFETY: the list is written by the library, read here, and freed once.
         unsafe {
             let status = (self.functions.ov_core_get_available_devices)(self.raw(), &mut found);
@@ -127,9 +127,9 @@ impl Core {
         let device = text(device)?;
         let texts: Vec<(CString, CString)> =
             properties.iter().map(|(name, value)| Ok((text(name)?, text(value)?))).collect::<Result<_>>()?;
-        let properties: Vec<Property> = texts
+        let properties: Vec<OvProperty> = texts
             .iter()
-            .map(|(name, value)| Property { name: name.as_ptr(), value: value.as_ptr() })
+            .map(|(name, value)| OvProperty { name: name.as_ptr(), value: value.as_ptr() })
             .collect();
         let (mut read, mut compiled) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: the bytes live for the call that reads them, model and texts for the one that compiles.
@@ -182,13 +182,13 @@ impl Compiled {
 
 /// A request with the places of its inputs. They stay where they are for as long as it lives: an output that
 /// is an input goes on pointing to the place of the first run, wherever a later one's input lies.
-pub(super) struct Prepared {
+pub(super) struct PreparedRequest {
     request: Request,
-    places: Vec<Place>,
+    places: Vec<InputBuffer>,
 }
 
 /// Where the bytes of an input are put.
-struct Place {
+struct InputBuffer {
     data: *mut u8,
     length: usize,
     shape: Vec<usize>,
@@ -196,9 +196,9 @@ struct Place {
 }
 
 // SAFETY: the place is memory of the value beside it, which may be used on any thread, one at a time.
-unsafe impl Send for Place {}
+unsafe impl Send for InputBuffer {}
 
-impl Prepared {
+impl PreparedRequest {
     /// With room for inputs of these shapes.
     pub(super) fn new<'a>(
         request: Request,
@@ -216,7 +216,7 @@ impl Prepared {
             if length != tensor.bytes().len() {
                 return Err(Error::internal("openvino made a tensor of another size"));
             }
-            places.push(Place { data, length, shape: tensor.shape().to_vec(), _value: value });
+            places.push(InputBuffer { data, length, shape: tensor.shape().to_vec(), _value: value });
         }
         Ok(Self { request, places })
     }
@@ -246,28 +246,28 @@ impl Prepared {
         }
         let functions = self.request.functions;
         let interruptible =
-            control.interrupted_by(Arc::new(Cancel { functions, request: self.request.pointer }));
+            control.interrupted_by(Arc::new(RequestCancel { functions, request: self.request.pointer }));
         // SAFETY: one run at a time, since this is borrowed alone.
         let status = unsafe { (functions.ov_infer_request_infer)(self.request.raw()) };
         drop(interruptible);
         check(functions, status, Kind::Failed, RUNNING)?;
-        let places: &[Place] = if alone { &[] } else { &self.places };
+        let places: &[InputBuffer] = if alone { &[] } else { &self.places };
         outputs.map(|(name, spec)| self.request.output(name, spec, places)).collect()
     }
 }
 
 /// Ends the run of a request.
-struct Cancel {
+struct RequestCancel {
     functions: &'static Functions,
     request: NonNull<RequestObject>,
 }
 
 // SAFETY: a request may be cancelled from any thread while it runs; it is only told to while it is there.
-unsafe impl Send for Cancel {}
+unsafe impl Send for RequestCancel {}
 // SAFETY: as above.
-unsafe impl Sync for Cancel {}
+unsafe impl Sync for RequestCancel {}
 
-impl Interrupt for Cancel {
+impl Interrupt for RequestCancel {
     fn interrupt(&self) {
         // SAFETY: the request is borrowed for as long as it can be interrupted. One that does not run does
         // not mind.
@@ -281,7 +281,7 @@ pub(super) fn echo(output: &str) -> Error {
         .hint("onnxruntime takes it: --backend onnxruntime")
 }
 
-impl Place {
+impl InputBuffer {
     fn holds(&self, data: *const u8) -> bool {
         self.data.addr() <= data.addr() && data.addr() < self.data.addr() + self.length
     }
@@ -289,7 +289,7 @@ impl Place {
 
 impl Request {
     /// Copied, since the next run writes to the same place.
-    fn output(&self, name: &CString, spec: &TensorSpec, places: &[Place]) -> Result<Tensor> {
+    fn output(&self, name: &CString, spec: &TensorSpec, places: &[InputBuffer]) -> Result<Tensor> {
         let functions = self.functions;
         let mut pointer = ptr::null_mut();
         // SAFETY: names and values live for the calls; bytes are read before the request runs again.
@@ -324,7 +324,7 @@ impl Value {
             .ok_or_else(|| Error::unsupported(format!("openvino has no {} tensors", tensor.dtype())))?;
         let mut dims: Vec<i64> =
             tensor.shape().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
-        let shape = Shape { rank: dims.len() as i64, dims: dims.as_mut_ptr() };
+        let shape = OvShape { rank: dims.len() as i64, dims: dims.as_mut_ptr() };
         let mut pointer = ptr::null_mut();
         // SAFETY: the shape is copied.
         let status = unsafe { (functions.ov_tensor_create)(element, shape, &mut pointer) };
@@ -350,7 +350,7 @@ impl Value {
     }
 
     fn shape(&self) -> Result<Vec<usize>> {
-        let mut shape = Shape { rank: 0, dims: ptr::null_mut() };
+        let mut shape = OvShape { rank: 0, dims: ptr::null_mut() };
         // SAFETY: the shape is written by the library, read here, and freed once.
         unsafe {
             let status = (self.functions.ov_tensor_get_shape)(self.raw(), &mut shape);

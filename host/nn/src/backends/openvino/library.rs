@@ -19,27 +19,27 @@ opaque!(CoreObject, ModelObject, CompiledObject, RequestObject, TensorObject);
 
 /// `ov_shape_t`.
 #[repr(C)]
-pub(super) struct Shape {
+pub(super) struct OvShape {
     pub(super) rank: i64,
     pub(super) dims: *mut i64,
 }
 
 /// `ov_property_t`.
 #[repr(C)]
-pub(super) struct Property {
+pub(super) struct OvProperty {
     pub(super) name: *const c_char,
     pub(super) value: *const c_char,
 }
 
 /// `ov_available_devices_t`.
 #[repr(C)]
-pub(super) struct Devices {
+pub(super) struct OvDevices {
     pub(super) names: *mut *mut c_char,
     pub(super) count: usize,
 }
 
 /// `ov_status_e`: 0 is good.
-pub(super) type Status = c_int;
+pub(super) type OvStatus = c_int;
 
 macro_rules! functions {
     ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)?;)*) => {
@@ -70,56 +70,56 @@ macro_rules! functions {
 functions! {
     fn ov_get_last_err_msg() -> *const c_char;
     fn ov_free(text: *const c_char);
-    fn ov_core_create(core: *mut *mut CoreObject) -> Status;
+    fn ov_core_create(core: *mut *mut CoreObject) -> OvStatus;
     fn ov_core_free(core: *mut CoreObject);
-    fn ov_core_get_available_devices(core: *const CoreObject, devices: *mut Devices) -> Status;
-    fn ov_available_devices_free(devices: *mut Devices);
+    fn ov_core_get_available_devices(core: *const CoreObject, devices: *mut OvDevices) -> OvStatus;
+    fn ov_available_devices_free(devices: *mut OvDevices);
     fn ov_core_read_model_from_memory_buffer(
         core: *const CoreObject,
         bytes: *const c_char,
         length: usize,
         weights: *const TensorObject,
         model: *mut *mut ModelObject
-    ) -> Status;
+    ) -> OvStatus;
     fn ov_core_compile_model_props(
         core: *const CoreObject,
         model: *const ModelObject,
         device: *const c_char,
         count: usize,
-        properties: *const Property,
+        properties: *const OvProperty,
         compiled: *mut *mut CompiledObject
-    ) -> Status;
+    ) -> OvStatus;
     fn ov_model_free(model: *mut ModelObject);
     fn ov_compiled_model_get_property(
         compiled: *const CompiledObject,
         name: *const c_char,
         value: *mut *mut c_char
-    ) -> Status;
+    ) -> OvStatus;
     fn ov_compiled_model_create_infer_request(
         compiled: *const CompiledObject,
         request: *mut *mut RequestObject
-    ) -> Status;
+    ) -> OvStatus;
     fn ov_compiled_model_free(compiled: *mut CompiledObject);
     fn ov_infer_request_set_tensor(
         request: *mut RequestObject,
         name: *const c_char,
         tensor: *const TensorObject
-    ) -> Status;
+    ) -> OvStatus;
     fn ov_infer_request_get_tensor(
         request: *const RequestObject,
         name: *const c_char,
         tensor: *mut *mut TensorObject
-    ) -> Status;
-    fn ov_infer_request_infer(request: *mut RequestObject) -> Status;
-    fn ov_infer_request_cancel(request: *mut RequestObject) -> Status;
+    ) -> OvStatus;
+    fn ov_infer_request_infer(request: *mut RequestObject) -> OvStatus;
+    fn ov_infer_request_cancel(request: *mut RequestObject) -> OvStatus;
     fn ov_infer_request_free(request: *mut RequestObject);
-    fn ov_tensor_create(element: c_int, shape: Shape, tensor: *mut *mut TensorObject) -> Status;
-    fn ov_tensor_get_element_type(tensor: *const TensorObject, element: *mut c_int) -> Status;
-    fn ov_tensor_get_shape(tensor: *const TensorObject, shape: *mut Shape) -> Status;
-    fn ov_tensor_get_byte_size(tensor: *const TensorObject, bytes: *mut usize) -> Status;
-    fn ov_tensor_data(tensor: *const TensorObject, bytes: *mut *mut c_void) -> Status;
+    fn ov_tensor_create(element: c_int, shape: OvShape, tensor: *mut *mut TensorObject) -> OvStatus;
+    fn ov_tensor_get_element_type(tensor: *const TensorObject, element: *mut c_int) -> OvStatus;
+    fn ov_tensor_get_shape(tensor: *const TensorObject, shape: *mut OvShape) -> OvStatus;
+    fn ov_tensor_get_byte_size(tensor: *const TensorObject, bytes: *mut usize) -> OvStatus;
+    fn ov_tensor_data(tensor: *const TensorObject, bytes: *mut *mut c_void) -> OvStatus;
     fn ov_tensor_free(tensor: *mut TensorObject);
-    fn ov_shape_free(shape: *mut Shape) -> Status;
+    fn ov_shape_free(shape: *mut OvShape) -> OvStatus;
 }
 
 static FUNCTIONS: OnceLock<Functions> = OnceLock::new();

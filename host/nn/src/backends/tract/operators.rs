@@ -10,7 +10,7 @@ use tract_onnx::pb;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::{Onnx, tract_core};
 
-use super::trees::{Ensemble, Number};
+use super::trees::{SumNumber, TreeEnsemble};
 use crate::onnx::element_codes::{FLOAT_CODE, INT64_CODE};
 
 /// tract, with our own operators in place of some of its.
@@ -39,7 +39,7 @@ impl ModelDataResolver for NoFiles {
 }
 
 /// How many operators a message names.
-const MAX_SHOWN_OPERATORS: usize = 5;
+const MAX_SHOWN_NAMES: usize = 5;
 
 /// Fails with the names of operators that tract has not. It looks them up by name alone: of another domain it
 /// would compute something else.
@@ -52,8 +52,8 @@ pub(super) fn check(proto: &pb::ModelProto, known: &OnnxOpRegister) -> Result<()
     if missing.is_empty() {
         return Ok(());
     }
-    let more = missing.len().saturating_sub(MAX_SHOWN_OPERATORS);
-    missing.truncate(MAX_SHOWN_OPERATORS);
+    let more = missing.len().saturating_sub(MAX_SHOWN_NAMES);
+    missing.truncate(MAX_SHOWN_NAMES);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let names = missing.join(", ");
     Err(Error::unsupported(format!("the built-in back end tract has no operator {names}{more}"))
@@ -145,50 +145,50 @@ fn zeros(graph: &mut pb::GraphProto) {
 }
 
 fn trees(_: &ParsingContext<'_>, node: &pb::NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let ensemble = Ensemble::new(node).map_err(|error| format_err!("{error}"))?;
+    let ensemble = TreeEnsemble::new(node).map_err(|error| format_err!("{error}"))?;
     let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
     let numbers = attribute("classlabels_int64s").map(|attribute| attribute.ints.clone()).unwrap_or_default();
     let texts =
         attribute("classlabels_strings").map(|attribute| attribute.strings.as_slice()).unwrap_or_default();
     let texts: Vec<String> = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
     let labels = match (node.op_type.as_str(), texts.is_empty()) {
-        ("TreeEnsembleRegressor", _) => Labels::None,
-        (_, true) => Labels::Numbers(numbers),
-        (_, false) => Labels::Texts(texts),
+        ("TreeEnsembleRegressor", _) => ClassLabels::None,
+        (_, true) => ClassLabels::Numbers(numbers),
+        (_, false) => ClassLabels::Texts(texts),
     };
-    Ok((expand(Trees(Arc::new(Inside { ensemble, labels }))), Vec::new()))
+    Ok((expand(TreeOperator(Arc::new(OperatorState { ensemble, labels }))), Vec::new()))
 }
 
 /// The operator: labels and scores of a classifier, scores of a regressor.
 #[derive(Clone, Debug, PartialEq)]
-struct Trees(Arc<Inside>);
+struct TreeOperator(Arc<OperatorState>);
 
-impl Eq for Trees {}
+impl Eq for TreeOperator {}
 
 #[derive(Debug, PartialEq)]
-struct Inside {
-    ensemble: Ensemble,
-    labels: Labels,
+struct OperatorState {
+    ensemble: TreeEnsemble,
+    labels: ClassLabels,
 }
 
 #[derive(Debug, PartialEq)]
-enum Labels {
+enum ClassLabels {
     None,
     Numbers(Vec<i64>),
     Texts(Vec<String>),
 }
 
-impl Labels {
+impl ClassLabels {
     fn datum_type(&self) -> Option<DatumType> {
         match self {
-            Labels::None => None,
-            Labels::Numbers(_) => Some(DatumType::I64),
-            Labels::Texts(_) => Some(DatumType::String),
+            ClassLabels::None => None,
+            ClassLabels::Numbers(_) => Some(DatumType::I64),
+            ClassLabels::Texts(_) => Some(DatumType::String),
         }
     }
 }
 
-impl Expansion for Trees {
+impl Expansion for TreeOperator {
     fn name(&self) -> StaticName {
         "TreeEnsemble".into()
     }
@@ -219,11 +219,11 @@ impl Expansion for Trees {
     }
 
     fn nboutputs(&self) -> TractResult<usize> {
-        Ok(if self.0.labels == Labels::None { 1 } else { 2 })
+        Ok(if self.0.labels == ClassLabels::None { 1 } else { 2 })
     }
 }
 
-impl Op for Trees {
+impl Op for TreeOperator {
     fn name(&self) -> StaticName {
         "TreeEnsemble".into()
     }
@@ -231,7 +231,7 @@ impl Op for Trees {
     tract_core::op_as_typed_op!();
 }
 
-impl EvalOp for Trees {
+impl EvalOp for TreeOperator {
     tract_core::op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
@@ -251,8 +251,8 @@ impl EvalOp for Trees {
     }
 }
 
-impl Trees {
-    fn run<N: Number>(&self, values: &[N], rows: usize, columns: usize) -> TractResult<TVec<TValue>> {
+impl TreeOperator {
+    fn run<N: SumNumber>(&self, values: &[N], rows: usize, columns: usize) -> TractResult<TVec<TValue>> {
         let ensemble = &self.0.ensemble;
         let mut scores = vec![0_f32; rows * ensemble.scores()];
         let mut found = Vec::with_capacity(rows);
@@ -261,9 +261,11 @@ impl Trees {
         }
         let scores = tract_ndarray::Array2::from_shape_vec((rows, ensemble.scores()), scores)?.into_tensor();
         let labels = match &self.0.labels {
-            Labels::None => return Ok(tvec!(scores.into_tvalue())),
-            Labels::Numbers(labels) => tensor1(&found.iter().map(|at| labels[*at]).collect::<Vec<i64>>()),
-            Labels::Texts(labels) => {
+            ClassLabels::None => return Ok(tvec!(scores.into_tvalue())),
+            ClassLabels::Numbers(labels) => {
+                tensor1(&found.iter().map(|at| labels[*at]).collect::<Vec<i64>>())
+            }
+            ClassLabels::Texts(labels) => {
                 tensor1(&found.iter().map(|at| labels[*at].clone()).collect::<Vec<String>>())
             }
         };
@@ -271,7 +273,7 @@ impl Trees {
     }
 }
 
-impl TypedOp for Trees {
+impl TypedOp for TreeOperator {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let rows = inputs[0].shape[0].clone();
         let scores = f32::fact([rows.clone(), self.0.ensemble.scores().to_dim()]);

@@ -44,7 +44,7 @@ fn loaded(tree: &Tree) -> Result<Box<dyn Model>> {
     ];
     let graph = Graph::new().input("x", DataType::F32, "n 2").with(tree.op, "x", "label scores", &attributes);
     let graph = graph.output("label", DataType::I64, "n").output("scores", DataType::F32, "n 2");
-    Tract.load(&graph.bytes(), Settings::default())
+    TractBackend.load(&graph.bytes(), Settings::default())
 }
 
 #[test]
@@ -103,8 +103,10 @@ fn operators_that_tract_has_not_are_named() {
         ),
     ];
     for (graph, says) in graphs {
-        let error =
-            Tract.load(&graph.output("y", DataType::F32, "n 2").bytes(), Settings::default()).err().unwrap();
+        let error = TractBackend
+            .load(&graph.output("y", DataType::F32, "n 2").bytes(), Settings::default())
+            .err()
+            .unwrap();
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(error.chain().ends_with(says), "{error:?}");
         assert_eq!(error.hint_text(), Some("eyot backend install onnxruntime"));
@@ -112,7 +114,7 @@ fn operators_that_tract_has_not_are_named() {
     // One that it has for other numbers.
     let wide =
         Graph::new().input("x", DataType::F64, "n").node("Sigmoid", "x", "y").output("y", DataType::F64, "n");
-    let error = Tract.load(&wide.bytes(), Settings::default()).err().unwrap();
+    let error = TractBackend.load(&wide.bytes(), Settings::default()).err().unwrap();
     assert!(
         error.kind() == Kind::Unsupported && error.chain().contains("Sigmoid does not support F64"),
         "{error:?}"
@@ -126,9 +128,9 @@ fn outputs_are_of_the_types_that_the_file_says() {
         let graph = Graph::new().input("x", DataType::F32, "n 2").weight("shape", &shape);
         graph.node("ConstantOfShape", "shape", "zeros").node("Add", "x zeros", "y").output("y", of, "n 2")
     };
-    let model = Tract.load(&graph(DataType::F32).bytes(), Settings::default()).unwrap();
+    let model = TractBackend.load(&graph(DataType::F32).bytes(), Settings::default()).unwrap();
     let x = Tensor::of(vec![1, 2], &[1_f32, 2.]).unwrap();
     assert_eq!(model.run(std::slice::from_ref(&x)).unwrap(), [x]);
-    let error = Tract.load(&graph(DataType::F64).bytes(), Settings::default()).err().unwrap();
+    let error = TractBackend.load(&graph(DataType::F64).bytes(), Settings::default()).err().unwrap();
     assert_eq!(error.kind(), Kind::Unsupported, "{error:?}");
 }

@@ -9,8 +9,8 @@ use tract_onnx::pb;
 
 /// The trees of a node, which were checked: from each root every way ends at a leaf.
 #[derive(Debug, PartialEq)]
-pub(super) struct Ensemble {
-    steps: Vec<Step>,
+pub(super) struct TreeEnsemble {
+    steps: Vec<TreeStep>,
     roots: Vec<usize>,
     /// What leaves give: to which score, and how much.
     gives: Vec<(usize, f32)>,
@@ -18,17 +18,17 @@ pub(super) struct Ensemble {
     /// One more than the last column that is looked at.
     pub(super) columns: usize,
     base: Vec<f32>,
-    outcome: Outcome,
+    outcome: SumOutcome,
 }
 
 #[derive(Debug, PartialEq)]
-enum Step {
-    Branch { column: usize, mode: Mode, threshold: f32, missing: bool, yes: usize, no: usize },
+enum TreeStep {
+    Branch { column: usize, mode: BranchMode, threshold: f32, missing: bool, yes: usize, no: usize },
     Leaf(std::ops::Range<usize>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mode {
+enum BranchMode {
     LessOrEqual,
     Less,
     GreaterOrEqual,
@@ -39,7 +39,7 @@ enum Mode {
 
 /// What becomes of the sums.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Outcome {
+enum SumOutcome {
     Sum,
     /// Divided by the number of trees.
     Average,
@@ -48,25 +48,25 @@ enum Outcome {
         are_shares: bool,
         is_logistic: bool,
     },
-    Classes(Transform),
+    Classes(PostTransform),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Transform {
+enum PostTransform {
     None,
     Logistic,
     Softmax,
 }
 
 /// Numbers as they are summed: in the type of the input.
-pub(super) trait Number: Copy + PartialOrd + std::ops::AddAssign {
+pub(super) trait SumNumber: Copy + PartialOrd + std::ops::AddAssign {
     const ZERO: Self;
     fn of(weight: f32) -> Self;
     fn wide(self) -> f64;
     fn narrow(self) -> f32;
 }
 
-impl Number for f32 {
+impl SumNumber for f32 {
     const ZERO: Self = 0.0;
     fn of(weight: f32) -> Self {
         weight
@@ -79,7 +79,7 @@ impl Number for f32 {
     }
 }
 
-impl Number for f64 {
+impl SumNumber for f64 {
     const ZERO: Self = 0.0;
     fn of(weight: f32) -> Self {
         weight.into()
@@ -92,17 +92,17 @@ impl Number for f64 {
     }
 }
 
-impl Ensemble {
+impl TreeEnsemble {
     /// Fails with `Unsupported` for what is not computed here, and for trees that are none.
     pub(super) fn new(node: &pb::NodeProto) -> Result<Self> {
-        let attributes = Attributes(node);
+        let attributes = NodeAttributes(node);
         let is_classifier = node.op_type == "TreeEnsembleClassifier";
         let labels = attributes.labels();
         let scores = match is_classifier {
             true => labels,
             false => usize::try_from(attributes.int("n_targets", 1)).unwrap_or_default(),
         };
-        if scores == 0 || scores > MAX_SCORES || (is_classifier && scores < 2) {
+        if scores == 0 || scores > MAX_SCORE_COUNT || (is_classifier && scores < 2) {
             return Err(attributes.unsupported("has no scores that can be told apart"));
         }
         let (mut steps, ids) = attributes.steps()?;
@@ -111,9 +111,9 @@ impl Ensemble {
         let gives = attributes.leaves(prefix, scores, &mut steps, &ids)?;
         let base = attributes.floats("base_values").to_vec();
         let outcome = attributes.outcome(is_classifier, scores, &gives, &base)?;
-        let column = |step: &Step| match step {
-            Step::Branch { column, .. } => column + 1,
-            Step::Leaf(_) => 0,
+        let column = |step: &TreeStep| match step {
+            TreeStep::Branch { column, .. } => column + 1,
+            TreeStep::Leaf(_) => 0,
         };
         let columns = steps.iter().map(column).max().unwrap_or_default();
         Ok(Self { steps, roots, gives, scores, columns, base, outcome })
@@ -125,11 +125,13 @@ impl Ensemble {
     }
 
     /// The scores of a row that has the columns, and the place of the label that they come to.
-    pub(super) fn row<N: Number>(&self, row: &[N], scores: &mut [f32]) -> usize {
+    pub(super) fn row<N: SumNumber>(&self, row: &[N], scores: &mut [f32]) -> usize {
         let mut sums = vec![N::ZERO; self.scores];
         for root in &self.roots {
             let (mut at, mut left) = (*root, self.steps.len());
-            while let Some(Step::Branch { column, mode, threshold, missing, yes, no }) = self.steps.get(at) {
+            while let Some(TreeStep::Branch { column, mode, threshold, missing, yes, no }) =
+                self.steps.get(at)
+            {
                 let goes = row.get(*column).is_some_and(|value| mode.holds(*value, *threshold, *missing));
                 at = if goes { *yes } else { *no };
                 // Every way was found to end; this cannot be reached.
@@ -138,7 +140,7 @@ impl Ensemble {
                     break;
                 }
             }
-            if let Some(Step::Leaf(range)) = self.steps.get(at) {
+            if let Some(TreeStep::Leaf(range)) = self.steps.get(at) {
                 for (score, weight) in &self.gives[range.clone()] {
                     sums[*score] += N::of(*weight);
                 }
@@ -147,8 +149,8 @@ impl Ensemble {
         self.finish(&mut sums, scores)
     }
 
-    fn finish<N: Number>(&self, sums: &mut [N], scores: &mut [f32]) -> usize {
-        if let Outcome::Binary { are_shares, is_logistic } = self.outcome {
+    fn finish<N: SumNumber>(&self, sums: &mut [N], scores: &mut [f32]) -> usize {
+        if let SumOutcome::Binary { are_shares, is_logistic } = self.outcome {
             let given = self.gives.first().map_or(0, |(score, _)| *score);
             let mut sum = sums[given];
             self.base.iter().for_each(|base| sum += N::of(*base));
@@ -168,15 +170,15 @@ impl Ensemble {
         let best = (1..sums.len()).fold(0, |best, at| if sums[at] > sums[best] { at } else { best });
         for (score, sum) in scores.iter_mut().zip(sums.iter()) {
             *score = match self.outcome {
-                Outcome::Average => (sum.wide() / self.roots.len() as f64) as f32,
+                SumOutcome::Average => (sum.wide() / self.roots.len() as f64) as f32,
                 _ => sum.narrow(),
             };
         }
         match self.outcome {
-            Outcome::Classes(Transform::Logistic) => {
+            SumOutcome::Classes(PostTransform::Logistic) => {
                 scores.iter_mut().for_each(|score| *score = logistic(*score))
             }
-            Outcome::Classes(Transform::Softmax) => softmax(scores),
+            SumOutcome::Classes(PostTransform::Softmax) => softmax(scores),
             _ => {}
         }
         best
@@ -184,18 +186,18 @@ impl Ensemble {
 }
 
 /// A model with more is no model that anybody has, and would take memory for each row.
-const MAX_SCORES: usize = 1 << 16;
+const MAX_SCORE_COUNT: usize = 1 << 16;
 
-impl Mode {
-    fn holds<N: Number>(self, value: N, threshold: f32, missing: bool) -> bool {
+impl BranchMode {
+    fn holds<N: SumNumber>(self, value: N, threshold: f32, missing: bool) -> bool {
         let (value, threshold) = (value.wide(), f64::from(threshold));
         let holds = match self {
-            Mode::LessOrEqual => value <= threshold,
-            Mode::Less => value < threshold,
-            Mode::GreaterOrEqual => value >= threshold,
-            Mode::Greater => value > threshold,
-            Mode::Equal => value == threshold,
-            Mode::NotEqual => value != threshold,
+            BranchMode::LessOrEqual => value <= threshold,
+            BranchMode::Less => value < threshold,
+            BranchMode::GreaterOrEqual => value >= threshold,
+            BranchMode::Greater => value > threshold,
+            BranchMode::Equal => value == threshold,
+            BranchMode::NotEqual => value != threshold,
         };
         holds || (missing && value.is_nan())
     }
@@ -216,11 +218,11 @@ fn softmax(scores: &mut [f32]) {
 
 /// The step at which each tree begins: the one to which none leads. Each of the others is led to once, so that
 /// every way from there comes to an end.
-fn roots(steps: &[Step], ids: &Ids, attributes: &Attributes<'_>) -> Result<Vec<usize>> {
+fn roots(steps: &[TreeStep], ids: &NodeIds, attributes: &NodeAttributes<'_>) -> Result<Vec<usize>> {
     let no_tree = || attributes.unsupported("has trees that are none");
     let mut led = vec![false; steps.len()];
     for step in steps {
-        let Step::Branch { yes, no, .. } = step else { continue };
+        let TreeStep::Branch { yes, no, .. } = step else { continue };
         for next in [yes, no] {
             if std::mem::replace(led.get_mut(*next).ok_or_else(no_tree)?, true) {
                 return Err(no_tree());
@@ -241,7 +243,7 @@ fn roots(steps: &[Step], ids: &Ids, attributes: &Attributes<'_>) -> Result<Vec<u
     let (mut reached, mut next) = (0, roots.clone());
     while let Some(at) = next.pop() {
         reached += 1;
-        if let Some(Step::Branch { yes, no, .. }) = steps.get(at) {
+        if let Some(TreeStep::Branch { yes, no, .. }) = steps.get(at) {
             next.extend([*yes, *no]);
         }
     }
@@ -250,14 +252,14 @@ fn roots(steps: &[Step], ids: &Ids, attributes: &Attributes<'_>) -> Result<Vec<u
 }
 
 /// Where each step of the file lies: by its tree and its number in it.
-struct Ids {
+struct NodeIds {
     places: HashMap<(i64, i64), usize>,
     trees: Vec<i64>,
 }
 
-struct Attributes<'a>(&'a pb::NodeProto);
+struct NodeAttributes<'a>(&'a pb::NodeProto);
 
-impl<'a> Attributes<'a> {
+impl<'a> NodeAttributes<'a> {
     fn unsupported(&self, why: &str) -> Error {
         Error::unsupported(format!("{} '{}' {why}", self.0.op_type, self.0.name))
     }
@@ -287,7 +289,7 @@ impl<'a> Attributes<'a> {
         strings.max(self.ints("classlabels_int64s").len())
     }
 
-    fn steps(&self) -> Result<(Vec<Step>, Ids)> {
+    fn steps(&self) -> Result<(Vec<TreeStep>, NodeIds)> {
         let (trees, nodes) = (self.ints("nodes_treeids"), self.ints("nodes_nodeids"));
         let (columns, values) = (self.ints("nodes_featureids"), self.floats("nodes_values"));
         let (yes, no) = (self.ints("nodes_truenodeids"), self.ints("nodes_falsenodeids"));
@@ -314,19 +316,19 @@ impl<'a> Attributes<'a> {
         for at in 0..count {
             let mode = match modes[at].as_slice() {
                 b"LEAF" => {
-                    steps.push(Step::Leaf(0..0));
+                    steps.push(TreeStep::Leaf(0..0));
                     continue;
                 }
-                b"BRANCH_LEQ" => Mode::LessOrEqual,
-                b"BRANCH_LT" => Mode::Less,
-                b"BRANCH_GTE" => Mode::GreaterOrEqual,
-                b"BRANCH_GT" => Mode::Greater,
-                b"BRANCH_EQ" => Mode::Equal,
-                b"BRANCH_NEQ" => Mode::NotEqual,
+                b"BRANCH_LEQ" => BranchMode::LessOrEqual,
+                b"BRANCH_LT" => BranchMode::Less,
+                b"BRANCH_GTE" => BranchMode::GreaterOrEqual,
+                b"BRANCH_GT" => BranchMode::Greater,
+                b"BRANCH_EQ" => BranchMode::Equal,
+                b"BRANCH_NEQ" => BranchMode::NotEqual,
                 _ => return Err(self.unsupported("compares in a way that is not known")),
             };
             let column = usize::try_from(columns[at]).ok().filter(|column| *column < usize::MAX);
-            steps.push(Step::Branch {
+            steps.push(TreeStep::Branch {
                 column: column.ok_or_else(|| self.unsupported("looks at a column below zero"))?,
                 mode,
                 threshold: values[at],
@@ -335,7 +337,7 @@ impl<'a> Attributes<'a> {
                 no: find(trees[at], no[at])?,
             });
         }
-        Ok((steps, Ids { places, trees: trees.to_vec() }))
+        Ok((steps, NodeIds { places, trees: trees.to_vec() }))
     }
 
     /// What leaves give, of one leaf after another, which they are told.
@@ -343,8 +345,8 @@ impl<'a> Attributes<'a> {
         &self,
         prefix: &str,
         scores: usize,
-        steps: &mut [Step],
-        ids: &Ids,
+        steps: &mut [TreeStep],
+        ids: &NodeIds,
     ) -> Result<Vec<(usize, f32)>> {
         let list = |name: &str| self.ints(&format!("{prefix}_{name}"));
         let (trees, nodes, targets) = (list("treeids"), list("nodeids"), list("ids"));
@@ -367,7 +369,7 @@ impl<'a> Attributes<'a> {
         // Those of a leaf together, in the order of the file.
         given.sort_by_key(|(place, _, _)| *place);
         for (at, (place, _, _)) in given.iter().enumerate() {
-            let Some(Step::Leaf(range)) = steps.get_mut(*place) else {
+            let Some(TreeStep::Leaf(range)) = steps.get_mut(*place) else {
                 return Err(self.unsupported("gives something before a leaf"));
             };
             let start = if range.start == range.end { at } else { range.start };
@@ -382,28 +384,28 @@ impl<'a> Attributes<'a> {
         scores: usize,
         gives: &[(usize, f32)],
         base: &[f32],
-    ) -> Result<Outcome> {
+    ) -> Result<SumOutcome> {
         let transform = self.text("post_transform", "NONE");
         if !is_classifier {
             let fits = transform == "NONE" && (base.is_empty() || base.len() == scores);
             return match self.text("aggregate_function", "SUM") {
-                "SUM" if fits => Ok(Outcome::Sum),
-                "AVERAGE" if fits && base.is_empty() => Ok(Outcome::Average),
+                "SUM" if fits => Ok(SumOutcome::Sum),
+                "AVERAGE" if fits && base.is_empty() => Ok(SumOutcome::Average),
                 _ => Err(self.unsupported("ends in a way that is not computed here")),
             };
         }
         let one_score = gives.first().is_some_and(|(first, _)| gives.iter().all(|(score, _)| score == first));
         match transform {
-            "NONE" | "LOGISTIC" if scores == 2 && one_score && base.len() <= 1 => Ok(Outcome::Binary {
+            "NONE" | "LOGISTIC" if scores == 2 && one_score && base.len() <= 1 => Ok(SumOutcome::Binary {
                 are_shares: gives.iter().all(|(_, weight)| *weight >= 0.0),
                 is_logistic: transform == "LOGISTIC",
             }),
             _ if scores == 2 || !(base.is_empty() || base.len() == scores) => {
                 Err(self.unsupported("has scores for both of two classes"))
             }
-            "NONE" => Ok(Outcome::Classes(Transform::None)),
-            "LOGISTIC" => Ok(Outcome::Classes(Transform::Logistic)),
-            "SOFTMAX" => Ok(Outcome::Classes(Transform::Softmax)),
+            "NONE" => Ok(SumOutcome::Classes(PostTransform::None)),
+            "LOGISTIC" => Ok(SumOutcome::Classes(PostTransform::Logistic)),
+            "SOFTMAX" => Ok(SumOutcome::Classes(PostTransform::Softmax)),
             _ => Err(self.unsupported("ends in a way that is not computed here")),
         }
     }
