@@ -13,7 +13,7 @@ use eyot_engine::{
     Engine, EngineOptions, ExecutionMode, GuestGrants, InstanceLimits, InstancePolicy, NullSink,
     PredictionHandler,
 };
-use eyot_nn::{Backends, LoadedModel, Models, NamedTensor, Settings, Tensor};
+use eyot_nn::{BackendSet, InferOptions, LoadedModel, LoadedModels, ModelSettings, NamedTensor, Tensor};
 use eyot_store::{BlobStore as _, MemoryStore};
 use eyot_tests::{Eyot, fixture, path, quantile};
 use serde_json::json;
@@ -66,9 +66,9 @@ async fn engine(dir: &Path) -> Result<()> {
         std::fs::read(path("target/components/digits-image.wasm")).context("cargo xtask components")?;
     let store = Arc::new(MemoryStore::default());
     let digest = store.put(wasm.into()).await?.digest;
-    let backends = Backends::open(&eyot_core::config::Data::default().backends, BackendChoice::Auto)?;
-    let models = Models::new(store.clone(), backends, 1);
-    let model = models.load_bytes(std::fs::read(fixture("digits"))?.into(), Settings::default()).await?;
+    let backends = BackendSet::open(&eyot_core::config::Data::default().backends, BackendChoice::Auto)?;
+    let models = LoadedModels::new(store.clone(), backends, 1);
+    let model = models.load_bytes(std::fs::read(fixture("digits"))?.into(), ModelSettings::default()).await?;
     println!("digits-image over a model on {}", model.ran_on());
     let cache = EngineOptions { cache: dir.join("compiled") };
 
@@ -90,7 +90,10 @@ async fn engine(dir: &Path) -> Result<()> {
         let engine = Engine::new(&cache)?;
         let started = Instant::now();
         let component = engine.load(&*store, digest, ExecutionMode::Serving).await?;
-        self::handler(component, &models, &model, 1).await?.predict(picture()?, None).await?;
+        self::handler(component, &models, &model, 1)
+            .await?
+            .predict(picture()?, InferOptions::default())
+            .await?;
         cold.push(milliseconds(started.elapsed()));
     }
     print(".cwasm on disk to first answer", cold);
@@ -104,7 +107,7 @@ async fn measure(what: &str, handler: &PredictionHandler) -> Result<()> {
     for _ in 0..INSTANCES {
         let inputs = picture()?;
         let started = Instant::now();
-        handler.predict(inputs, None).await?;
+        handler.predict(inputs, InferOptions::default()).await?;
         taken.push(milliseconds(started.elapsed()));
     }
     print(what, taken);
@@ -113,7 +116,7 @@ async fn measure(what: &str, handler: &PredictionHandler) -> Result<()> {
 
 async fn handler(
     component: eyot_engine::Component,
-    models: &Arc<Models>,
+    models: &Arc<LoadedModels>,
     model: &Arc<LoadedModel>,
     max_calls: u64,
 ) -> Result<Arc<PredictionHandler>> {

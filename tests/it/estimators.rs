@@ -9,7 +9,7 @@ use std::path::Path;
 use bytes::Bytes;
 use eyot_core::Kind;
 use eyot_core::config::{BackendChoice, Config, Setting};
-use eyot_nn::{Backend, Backends, DataType, Model, Settings, Tensor};
+use eyot_nn::{BackendModel, BackendSet, DataType, InferenceBackend, ModelSettings, Tensor};
 use eyot_tests::{path, python};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn tensor(told: &Value) -> Tensor {
 }
 
 /// In the order of the model's own inputs.
-fn question(folder: &Path, name: &str, model: &dyn Model) -> Vec<Tensor> {
+fn question(folder: &Path, name: &str, model: &dyn BackendModel) -> Vec<Tensor> {
     let told: Value =
         serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.json"))).unwrap()).unwrap();
     let inputs: BTreeMap<&str, &Value> =
@@ -107,12 +107,12 @@ const ON_TRACT: &[&str] = &[
 fn models_of_others_give_on_the_built_in_back_end_what_they_give_elsewhere() {
     let Some(mut python) = python() else { return };
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
-    let Ok(backends) = Backends::open(&config.data.backends, BackendChoice::Onnxruntime) else {
+    let Ok(backends) = BackendSet::open(&config.data.backends, BackendChoice::Onnxruntime) else {
         assert!(std::env::var_os("CI").is_none(), "onnxruntime is not installed");
         return;
     };
     let runtime = backends.list()[0].clone();
-    let tract = Backends::open(Path::new("/nowhere"), BackendChoice::Tract).unwrap().list()[0].clone();
+    let tract = BackendSet::open(Path::new("/nowhere"), BackendChoice::Tract).unwrap().list()[0].clone();
     let folder = tempfile::tempdir().unwrap();
     let written = python.arg(path("tests/python/estimators.py")).arg(folder.path()).output().unwrap();
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
@@ -142,13 +142,13 @@ fn models_of_others_give_on_the_built_in_back_end_what_they_give_elsewhere() {
 /// Whether the built-in back end takes a model; `None` for one that is no good anywhere. Fails where it gives
 /// something else, or does not say what it lacks.
 fn compared(
-    tract: &dyn Backend,
-    runtime: &dyn Backend,
+    tract: &dyn InferenceBackend,
+    runtime: &dyn InferenceBackend,
     folder: &Path,
     name: &str,
 ) -> Result<Option<bool>, String> {
     let onnx = Bytes::from(std::fs::read(folder.join(format!("{name}.onnx"))).unwrap());
-    let model = match runtime.load(&onnx, Settings::default()) {
+    let model = match runtime.load(&onnx, ModelSettings::default()) {
         Ok(model) => model,
         Err(error) => {
             eprintln!("{name}, elsewhere: {}", error.chain());
@@ -157,7 +157,7 @@ fn compared(
     };
     let question = question(folder, name, &*model);
     let expected = model.run(&question).map_err(|error| error.chain())?;
-    let built_in = match tract.load(&onnx, Settings::default()) {
+    let built_in = match tract.load(&onnx, ModelSettings::default()) {
         Ok(built_in) => built_in,
         Err(error) => {
             let says = error.kind() == Kind::Unsupported

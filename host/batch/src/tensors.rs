@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use eyot_core::{Error, Result};
-use eyot_nn::{DataType, Element, Tensor, TensorSpec};
+use eyot_nn::{DataType, Tensor, TensorElement, TensorSpec};
 use half::{bf16, f16};
 use serde_json::{Value, json};
 
@@ -165,7 +165,7 @@ fn split(name: String, tensor: &Tensor, rows: usize) -> Result<OutputRows> {
 }
 
 fn values(tensor: &Tensor) -> Vec<Value> {
-    fn of<T: Element>(tensor: &Tensor, value: impl Fn(T) -> Value) -> Vec<Value> {
+    fn of<T: TensorElement>(tensor: &Tensor, value: impl Fn(T) -> Value) -> Vec<Value> {
         tensor.to_vec::<T>().unwrap_or_default().into_iter().map(value).collect()
     }
     match tensor.dtype() {

@@ -16,7 +16,7 @@ use eyot_engine::{
     CallArguments, Engine, EngineOptions, ExecutionMode, FunctionReply, GuestGrants, InstanceLimits,
     InstancePolicy, JsonFunctions, NullSink,
 };
-use eyot_nn::{Backends, Models};
+use eyot_nn::{BackendSet, LoadedModels};
 use eyot_store::{BlobStore as _, MemoryStore};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -93,14 +93,14 @@ fn show(what: &str, (p50, p99): (f64, f64)) {
     println!("{what:<60}{p50:>22.2} {p99:>8.2}");
 }
 
-async fn bound(wasm: &[u8]) -> (Store<Host>, bindings::JsonFunctions) {
+async fn bound(wasm: &[u8]) -> (Store<Host>, bindings::Functions) {
     let engine = wasmtime::Engine::default();
     let component = Component::from_binary(&engine, wasm).unwrap();
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
     let host = Host { wasi: WasiCtxBuilder::new().build(), table: ResourceTable::new() };
     let mut store = Store::new(&engine, host);
-    let bound = bindings::JsonFunctions::instantiate_async(&mut store, &component, &linker).await.unwrap();
+    let bound = bindings::Functions::instantiate_async(&mut store, &component, &linker).await.unwrap();
     (store, bound)
 }
 
@@ -111,9 +111,9 @@ async fn reflected(wasm: &[u8]) -> (Arc<JsonFunctions>, Duration) {
     let digest = store.put(wasm.to_vec().into()).await.unwrap().digest;
     let engine = || Engine::new(&EngineOptions { cache: dir.path().join("compiled") }).unwrap();
     engine().load(&*store, digest, ExecutionMode::Serving).await.unwrap();
-    let backends = Backends::open("/nowhere".as_ref(), BackendChoice::Tract).unwrap();
+    let backends = BackendSet::open("/nowhere".as_ref(), BackendChoice::Tract).unwrap();
     let grants =
-        GuestGrants::new(Arc::default(), Models::new(store.clone(), backends, 1), Arc::new(NullSink));
+        GuestGrants::new(Arc::default(), LoadedModels::new(store.clone(), backends, 1), Arc::new(NullSink));
     let limits = InstanceLimits { memory: 64 << 20, timeout: Duration::from_secs(10), handles: 100 };
     let instances = InstancePolicy { max_calls: u64::MAX, max_idle: 1 };
     let engine = engine();

@@ -13,7 +13,7 @@ use eyot_engine::{
     Engine, EngineOptions, ExecutionMode, GuestGrants, InstanceLimits, InstancePolicy, NullSink,
     PredictionHandler,
 };
-use eyot_nn::{Backends, LoadedModel, Models, NamedTensor, Settings, Tensor};
+use eyot_nn::{BackendSet, InferOptions, LoadedModel, LoadedModels, ModelSettings, NamedTensor, Tensor};
 use eyot_store::{BlobStore as _, MemoryStore};
 
 const ROUNDS: usize = 2000;
@@ -21,7 +21,7 @@ const ROUNDS: usize = 2000;
 struct World {
     store: Arc<MemoryStore>,
     engine: Engine,
-    models: Arc<Models>,
+    models: Arc<LoadedModels>,
     _dir: tempfile::TempDir,
 }
 
@@ -31,8 +31,8 @@ impl World {
         let engine = Engine::new(&EngineOptions { cache: dir.path().join("compiled") }).unwrap();
         let store: Arc<MemoryStore> = Arc::default();
         let backends = std::env::var_os("EYOT_DATA__BACKENDS").unwrap_or_else(|| "/nowhere".into());
-        let backends = Backends::open(backends.as_ref(), BackendChoice::Auto).unwrap();
-        Self { models: Models::new(store.clone(), backends, 1), engine, store, _dir: dir }
+        let backends = BackendSet::open(backends.as_ref(), BackendChoice::Auto).unwrap();
+        Self { models: LoadedModels::new(store.clone(), backends, 1), engine, store, _dir: dir }
     }
 
     async fn handler(&self, model: &Arc<LoadedModel>, instances: InstancePolicy) -> Arc<PredictionHandler> {
@@ -73,7 +73,7 @@ async fn main() {
     let world = World::new();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/onnx/add-fp32.onnx");
     let bytes = std::fs::read(path).unwrap();
-    let model = world.models.load_bytes(bytes.into(), Settings::default()).await.unwrap();
+    let model = world.models.load_bytes(bytes.into(), ModelSettings::default()).await.unwrap();
     let warm = world.handler(&model, InstancePolicy { max_calls: u64::MAX, max_idle: 1 }).await;
     let fresh = world.handler(&model, InstancePolicy { max_calls: 1, max_idle: 0 }).await;
     println!("{}, {ROUNDS} rounds, p50 and p99 in microseconds", model.ran_on());
@@ -81,9 +81,12 @@ async fn main() {
     show("instantiate and drop", measure(async || fresh.prepare().await.unwrap()).await);
     for (name, rows) in [("64 floats", 32), ("150,528 floats", 75_264)] {
         let inputs = input(rows);
-        let alone = measure(async || model.infer(inputs.clone()).await.unwrap()).await;
-        let called = measure(async || warm.predict(inputs.clone(), None).await.unwrap()).await;
-        let started = measure(async || fresh.predict(inputs.clone(), None).await.unwrap()).await;
+        let alone =
+            measure(async || model.infer(inputs.clone(), InferOptions::default()).await.unwrap()).await;
+        let called =
+            measure(async || warm.predict(inputs.clone(), InferOptions::default()).await.unwrap()).await;
+        let started =
+            measure(async || fresh.predict(inputs.clone(), InferOptions::default()).await.unwrap()).await;
         show(&format!("{name}: the model alone"), alone);
         show(&format!("{name}: through a warm instance"), called);
         show(&format!("{name}: through a fresh instance"), started);

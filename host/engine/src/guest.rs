@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Digest, Error};
-use eyot_nn::{LoadedModel, Models, Priority};
+use eyot_nn::{LoadedModel, LoadedModels, RequestPriority};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
 use wasmtime::component::ResourceTable;
@@ -30,7 +30,7 @@ pub struct GuestGrants {
     /// Models by the name under which the component opens them.
     pub models: Arc<HashMap<String, Arc<LoadedModel>>>,
     /// Loads the models that a component brings itself as bytes or artifacts.
-    pub loader: Arc<Models>,
+    pub loader: Arc<LoadedModels>,
     /// Where lines, metrics and tags go.
     pub sink: Arc<dyn ReportSink>,
     /// What it may reach beside models.
@@ -64,7 +64,7 @@ impl GuestGrants {
     /// Models, and nothing else of the world.
     pub fn new(
         models: Arc<HashMap<String, Arc<LoadedModel>>>,
-        loader: Arc<Models>,
+        loader: Arc<LoadedModels>,
         sink: Arc<dyn ReportSink>,
     ) -> Self {
         let (capabilities, ungranted_models) = (Arc::default(), Arc::default());
@@ -107,7 +107,7 @@ pub(crate) struct GuestState {
     /// How long it may compute on its thread before it is migrated.
     pub(crate) time_slice: TimeSlice,
     /// How urgent its inferences are.
-    pub(crate) priority: Priority,
+    pub(crate) priority: RequestPriority,
     /// What the current call has used of inference.
     pub(crate) usage: InferenceUsage,
     /// Holds a copy for each inference in flight.
@@ -237,7 +237,7 @@ impl GuestState {
             step_clock,
             files: StepFiles::new(OutputLimits::NONE),
             time_slice: TimeSlice::default(),
-            priority: Priority::default(),
+            priority: RequestPriority::default(),
             usage: InferenceUsage::default(),
             in_flight: Arc::default(),
             max_in_flight: limits.handles,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::{Error, Result};
-use eyot_nn::{Ask, NamedTensor, Signature, Tensor, TensorSpec};
+use eyot_nn::{InferOptions, ModelSignature, NamedTensor, Tensor, TensorSpec};
 use eyot_world::asynchronous::{ModelHandlerAsync, ModelHandlerAsyncPre};
 use eyot_world::handler::{ModelHandler, ModelHandlerPre};
 use eyot_world::types;
@@ -20,7 +20,7 @@ use crate::{
 /// A component that answers predictions, with its grants.
 pub struct PredictionHandler {
     pool: Arc<InstancePool<HandlerPre>>,
-    signature: Signature,
+    signature: ModelSignature,
     ungranted_models: Arc<UngrantedModels>,
 }
 
@@ -79,7 +79,11 @@ impl PredictionHandler {
         }
         let Some(inputs) = self.example()? else { return Ok(()) };
         let deadline = Instant::now() + EXAMPLE_TIMEOUT.min(self.pool.limits().timeout);
-        if self.predict(inputs, Some(deadline)).await.is_ok() {
+        if self
+            .predict(inputs, InferOptions { deadline: Some(deadline), ..InferOptions::default() })
+            .await
+            .is_ok()
+        {
             return Ok(());
         }
         match self.ungranted_models.names().as_slice() {
@@ -112,7 +116,7 @@ impl PredictionHandler {
     }
 
     /// The tensors it takes and gives, as it says itself.
-    pub fn signature(&self) -> &Signature {
+    pub fn signature(&self) -> &ModelSignature {
         &self.signature
     }
 
@@ -126,30 +130,17 @@ impl PredictionHandler {
         self.pool.stats()
     }
 
-    /// Answers one request. An instance that fails in any way is never used again.
+    /// Answers one request, with inferences of the priority in `options`. An instance that fails in any way is never
+    /// used again.
     ///
     /// Fails with what the component answered, `Failed` when it trapped or its answer does not fit
-    /// its signature, `Timeout` at its deadline or `deadline`, whichever is first.
-    pub async fn predict(
-        &self,
-        inputs: Vec<NamedTensor>,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<NamedTensor>> {
-        self.answer(inputs, deadline).await.map(|answer| answer.outputs)
-    }
-
-    /// As [`PredictionHandler::predict`], with the inference that it used.
-    pub async fn answer(&self, inputs: Vec<NamedTensor>, deadline: Option<Instant>) -> Result<HandlerOutput> {
-        self.answer_as(inputs, Ask { deadline, ..Ask::default() }).await
-    }
-
-    /// As [`PredictionHandler::answer`], with inferences of that priority.
-    pub async fn answer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<HandlerOutput> {
+    /// its signature, `Timeout` at its deadline or that of `options`, whichever is first.
+    pub async fn predict(&self, inputs: Vec<NamedTensor>, options: InferOptions) -> Result<HandlerOutput> {
         let call = self.pool.call(false, |pool, time_slice| async move {
             let mut warm = pool.take().await?;
             let inputs = inputs.into_iter().map(to_wit).collect();
-            let (deadline, busy) = pool.begin(&mut warm, time_slice, ask.deadline);
-            warm.store.data_mut().priority = ask.priority;
+            let (deadline, busy) = pool.begin(&mut warm, time_slice, options.deadline);
+            warm.store.data_mut().priority = options.priority;
             let called = in_time(deadline, warm.exports.predict(&mut warm.store, inputs)).await;
             let (answer, warm) = pool.settle(called, warm, "predict", busy)?;
             let usage = warm.store.data().usage;
@@ -256,7 +247,7 @@ impl HandlerExports {
 async fn describe(
     pool: &InstancePool<HandlerPre>,
     warm: &mut WarmInstance<HandlerExports>,
-) -> Result<Signature> {
+) -> Result<ModelSignature> {
     let deadline = Instant::now() + pool.limits().timeout;
     let described = in_time(deadline, warm.exports.describe(&mut warm.store)).await;
     let described = described.map_err(|error| pool.explain(&error, warm, "describe"))?;
@@ -264,13 +255,13 @@ async fn describe(
         let spec = |spec: types::TensorSpec| TensorSpec::new(spec.name, data_type(spec.dtype), spec.shape);
         specs.into_iter().map(spec).collect::<Vec<_>>()
     };
-    let signature = Signature::new(specs(described.inputs), specs(described.outputs));
+    let signature = ModelSignature::new(specs(described.inputs), specs(described.outputs));
     check_signature(&signature)
         .map_err(|error| error.context(format!("component {}", pool.component().digest())))?;
     Ok(signature)
 }
 
-fn check_signature(signature: &Signature) -> Result<()> {
+fn check_signature(signature: &ModelSignature) -> Result<()> {
     for (what, specs) in [("input", &signature.inputs), ("output", &signature.outputs)] {
         for (index, spec) in specs.iter().enumerate() {
             if spec.name.is_empty() || specs[..index].iter().any(|earlier| earlier.name == spec.name) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use eyot_core::config::BackendChoice;
 use eyot_core::{Digest, Error, Kind, Result};
-use eyot_nn::{Backends, Models, NamedTensor, Settings, Tensor};
+use eyot_nn::{BackendSet, InferOptions, LoadedModels, ModelSettings, NamedTensor, Tensor};
 use eyot_store::{BlobStore as _, MemoryStore};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
@@ -87,8 +87,8 @@ impl EngineFixture {
     }
 
     fn call(&self, function: &str, arguments: Value) -> StepCall {
-        let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-        let loader = Models::new(self.store.clone(), backends, 1);
+        let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let loader = LoadedModels::new(self.store.clone(), backends, 1);
         let arguments: IndexMap<String, Value> = arguments
             .as_object()
             .unwrap()
@@ -291,7 +291,7 @@ async fn through(world: &EngineFixture, model: &str, instances: InstancePolicy) 
     let call = world.call("predict", json!({}));
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/onnx").join(model);
     let bytes = std::fs::read(path.with_extension("onnx")).unwrap();
-    let model = call.grants.loader.load_bytes(bytes.into(), Settings::default()).await.unwrap();
+    let model = call.grants.loader.load_bytes(bytes.into(), ModelSettings::default()).await.unwrap();
     let grants = GuestGrants { models: Arc::new([("model".to_owned(), model)].into()), ..call.grants };
     PredictionHandler::new(component, grants, call.limits, instances).await.unwrap()
 }
@@ -309,12 +309,12 @@ async fn a_handler_answers_through_a_model_of_the_host() {
         let handler = through(&world, "add-fp32", instances).await;
         assert_eq!(handler.signature().inputs[0].name, "x");
         for rows in [1, 7, 100_000] {
-            let answer = handler.answer(x(rows, 1.0), None).await.unwrap();
+            let answer = handler.predict(x(rows, 1.0), InferOptions::default()).await.unwrap();
             assert_eq!(answer.outputs[0].tensor, x(rows, 2.0)[0].tensor);
             assert_eq!(answer.usage.inferences, 1);
         }
         let wrong = vec![NamedTensor { name: "z".into(), ..x(1, 1.0).remove(0) }];
-        let error = handler.predict(wrong, None).await.unwrap_err();
+        let error = handler.predict(wrong, InferOptions::default()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.chain().contains("there is no input 'z'"), "{error:?}");
         handler.prepare().await.unwrap();

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eyot_core::{ByteCount, Error, Result};
-use eyot_nn::{NamedTensor, Priority, Signature};
+use eyot_nn::{ModelSignature, NamedTensor, RequestPriority};
 
 use crate::serving::endpoint::ServingRevision;
 use encode::NonFinite;
@@ -59,7 +59,7 @@ pub(crate) struct RequestParameters {
     /// How long the caller waits.
     pub(crate) timeout: Option<Duration>,
     /// How urgent it is among others for the same model.
-    pub(crate) priority: Priority,
+    pub(crate) priority: RequestPriority,
     /// Outputs are binary where they do not say otherwise.
     pub(crate) binary: bool,
     /// How numbers are written in JSON that are not finite, where that was said.
@@ -97,7 +97,7 @@ impl RequestParameters {
                 let number = u32::try_from(number);
                 let number =
                     number.map_err(|_| Error::invalid("parameter 'priority' is negative or too large"))?;
-                self.priority = Priority::of(number);
+                self.priority = RequestPriority::of(number);
             }
             ("priority", _) => return Err(Error::invalid("parameter 'priority' is no whole number")),
             ("timeout", _) => {
@@ -145,7 +145,7 @@ pub(crate) struct Prediction {
 
 /// The outputs that are wanted, in the order asked for; all when none is named.
 pub(crate) fn choose(
-    signature: &Signature,
+    signature: &ModelSignature,
     asked: &[RequestedOutput],
     binary: bool,
 ) -> Result<Vec<SelectedOutput>> {

@@ -17,7 +17,7 @@ use eyot_core::{ByteCount, Error, Name, Result, config};
 use eyot_deploy::{Shadow, Traffic};
 use eyot_engine::InstanceStats;
 use eyot_http::Connections;
-use eyot_nn::{Ask, DataType, NamedTensor, RanOn, Signature, TensorSpec};
+use eyot_nn::{DataType, InferOptions, ModelSignature, NamedTensor, RanOn, TensorSpec};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -35,7 +35,7 @@ use crate::{Gateway, LoadedRevision, ModelRepository, Predictor, PredictorOutput
 
 /// Gives back its input, when it may; says which revision it is.
 pub(crate) struct Echo {
-    signature: Signature,
+    signature: ModelSignature,
     begun: Arc<Notify>,
     /// Requests end only with a permit from here.
     go: Option<Arc<Semaphore>>,
@@ -43,14 +43,14 @@ pub(crate) struct Echo {
 
 #[async_trait]
 impl Predictor for Echo {
-    fn signature(&self) -> &Signature {
+    fn signature(&self) -> &ModelSignature {
         &self.signature
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
+    async fn predict(&self, inputs: Vec<NamedTensor>, options: InferOptions) -> Result<PredictorOutput> {
         self.begun.notify_one();
         if let Some(go) = &self.go {
-            let allowed = tokio::time::timeout_at(ask.deadline.unwrap().into(), go.acquire()).await;
+            let allowed = tokio::time::timeout_at(options.deadline.unwrap().into(), go.acquire()).await;
             allowed.map_err(|_| Error::timeout("did not answer before its deadline"))?.unwrap().forget();
         }
         let [x, s] = <[NamedTensor; 2]>::try_from(inputs).unwrap();
@@ -71,7 +71,7 @@ pub(crate) fn echo(begun: &Arc<Notify>, go: Option<&Arc<Semaphore>>) -> Arc<Echo
     let spec = |name: &str, dtype, shape: &[i64]| TensorSpec::new(name, dtype, shape);
     let inputs = vec![spec("x", DataType::F32, &[-1, 2]), spec("s", DataType::Bytes, &[1])];
     let outputs = vec![spec("y", DataType::F32, &[-1, 2]), spec("t", DataType::Bytes, &[1])];
-    Arc::new(Echo { signature: Signature::new(inputs, outputs), begun: begun.clone(), go: go.cloned() })
+    Arc::new(Echo { signature: ModelSignature::new(inputs, outputs), begun: begun.clone(), go: go.cloned() })
 }
 
 struct World {

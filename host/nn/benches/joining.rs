@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eyot_core::config::{BackendChoice, Inference};
-use eyot_nn::{Backends, Batching, LoadedModel, Models, NamedTensor, Options, Settings, Tensor};
+use eyot_nn::{
+    BackendSet, BatchingPolicy, InferOptions, LoadedModel, LoadedModels, ModelCacheOptions, ModelSettings,
+    NamedTensor, Tensor,
+};
 use eyot_store::MemoryStore;
 
 const CALLERS: usize = 16;
@@ -18,7 +21,7 @@ const TIME: Duration = Duration::from_secs(2);
 async fn calls(model: Arc<LoadedModel>, input: NamedTensor, until: Instant) -> usize {
     let mut count = 0;
     while Instant::now() < until {
-        model.infer(vec![input.clone()]).await.unwrap();
+        model.infer(vec![input.clone()], InferOptions::default()).await.unwrap();
         count += 1;
         // Short runs stay on this thread and never wait: the others must get their turn.
         tokio::task::yield_now().await;
@@ -43,11 +46,11 @@ async fn main() {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/onnx/dense.onnx");
     let bytes = std::fs::read(given.as_deref().unwrap_or(fixture)).unwrap();
     let backends = std::env::var_os("EYOT_DATA__BACKENDS").unwrap_or_else(|| "/nowhere".into());
-    let backends = Backends::open(backends.as_ref(), BackendChoice::Auto).unwrap();
-    let options = Options { threads: 1, ..Options::from(&Inference::default()) };
-    let models = Models::with(Arc::new(MemoryStore::default()), backends, options);
-    let joined = models.load_bytes(bytes.into(), Settings::default()).await.unwrap();
-    let alone = joined.with_batching(Batching::OFF);
+    let backends = BackendSet::open(backends.as_ref(), BackendChoice::Auto).unwrap();
+    let options = ModelCacheOptions { threads: 1, ..ModelCacheOptions::from(&Inference::default()) };
+    let models = LoadedModels::with(Arc::new(MemoryStore::default()), backends, options);
+    let joined = models.load_bytes(bytes.into(), ModelSettings::default()).await.unwrap();
+    let alone = joined.with_batching(BatchingPolicy::OFF);
     let spec = &joined.signature().inputs[0];
     let shape: Vec<usize> = spec.shape.iter().map(|size| usize::try_from(*size).unwrap_or(1)).collect();
     let tensor = Tensor::of(shape.clone(), &vec![0.5_f32; shape.iter().product()]).unwrap();

@@ -10,7 +10,7 @@ use eyot_core::Kind;
 
 use crate::graphs::{Graph, Is};
 use crate::suite::{back_ends, installed};
-use crate::{Backend, DataType, Model, Settings, Tensor};
+use crate::{BackendModel, DataType, InferenceBackend, ModelSettings, Tensor};
 use eyot_core::config::BackendChoice;
 
 /// More than a back end copies anyway, and more than an allocator keeps for itself.
@@ -99,7 +99,7 @@ fn given(client: usize, round: usize) -> Tensor {
 }
 
 /// One client of a model: looks at each answer once its question is gone and the next was asked.
-fn ask(model: &dyn Model, client: usize, name: &str) {
+fn ask(model: &dyn BackendModel, client: usize, name: &str) {
     let mut last: Option<(usize, Vec<Tensor>)> = None;
     for round in 0..12 {
         let question = given(client, round);
@@ -118,9 +118,9 @@ fn ask(model: &dyn Model, client: usize, name: &str) {
     }
 }
 
-fn on(backend: &dyn Backend, refused: &[&str]) {
+fn on(backend: &dyn InferenceBackend, refused: &[&str]) {
     for (name, graph) in graphs() {
-        let model: Arc<dyn Model> = match backend.load(&graph.bytes(), Settings::default()) {
+        let model: Arc<dyn BackendModel> = match backend.load(&graph.bytes(), ModelSettings::default()) {
             Ok(model) => model.into(),
             Err(error) => {
                 assert!(refused.contains(&name), "{} does not take '{name}': {error:?}", backend.name());
@@ -153,7 +153,7 @@ fn nor_is_it_on_openvino() {
     if let Some(backend) = installed(BackendChoice::Openvino) {
         let all: Vec<&str> = graphs().iter().map(|(name, _)| *name).collect();
         on(&*backend, &all);
-        let passed = backend.load(&graphs()[0].1.bytes(), Settings::default()).err().unwrap();
+        let passed = backend.load(&graphs()[0].1.bytes(), ModelSettings::default()).err().unwrap();
         assert!(passed.chain().contains("output 'x' is an input as it is"), "{passed:?}");
     }
 }

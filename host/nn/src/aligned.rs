@@ -8,12 +8,12 @@ const LINE_BYTES: usize = 64;
 struct CacheLine(#[expect(dead_code, reason = "only its size and alignment are of use")] [u8; LINE_BYTES]);
 
 /// A buffer that starts at a cache line, filled from front to back.
-pub(crate) struct Aligned {
+pub(crate) struct AlignedBuffer {
     lines: Vec<CacheLine>,
     filled: usize,
 }
 
-impl Aligned {
+impl AlignedBuffer {
     /// Room for `length` bytes.
     pub(crate) fn with_capacity(length: usize) -> Self {
         Self { lines: vec![CacheLine([0; LINE_BYTES]); length.div_ceil(LINE_BYTES)], filled: 0 }
@@ -39,7 +39,7 @@ impl Aligned {
     }
 }
 
-impl AsRef<[u8]> for Aligned {
+impl AsRef<[u8]> for AlignedBuffer {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: no more was filled than the lines hold.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<u8>(), self.filled) }
@@ -52,7 +52,7 @@ pub(crate) fn aligned(bytes: &Bytes, alignment: usize) -> Bytes {
     if bytes.as_ptr().addr().is_multiple_of(alignment) {
         return bytes.clone();
     }
-    let mut buffer = Aligned::with_capacity(bytes.len());
+    let mut buffer = AlignedBuffer::with_capacity(bytes.len());
     buffer.append(bytes);
     buffer.into_bytes()
 }
@@ -65,7 +65,7 @@ mod tests {
     fn what_is_appended_lies_at_a_cache_line() {
         for length in [0, 1, 63, 64, 65, 1000] {
             let content: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
-            let mut buffer = Aligned::with_capacity(content.len());
+            let mut buffer = AlignedBuffer::with_capacity(content.len());
             content.chunks(7).for_each(|chunk| buffer.append(chunk));
             let bytes = buffer.into_bytes();
             assert_eq!(bytes, content);

@@ -5,10 +5,10 @@ use eyot_core::config::{Precision, Target, Tolerance};
 use eyot_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelFiles, RunControl, Settings, Signature, Tensor};
+use crate::{ModelFiles, ModelSettings, ModelSignature, RunControl, Tensor};
 
 /// A library that runs models. Every implementation passes `suite.rs`.
-pub trait Backend: Send + Sync + 'static {
+pub trait InferenceBackend: Send + Sync + 'static {
     /// `onnxruntime`, `tract`.
     fn name(&self) -> &'static str;
 
@@ -28,18 +28,18 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// Fails with `Invalid` when the bytes are no model, `Unsupported` when the model needs what this
     /// back end or machine lacks. Never panics, whatever the bytes.
-    fn load_files(&self, files: &ModelFiles, settings: Settings) -> Result<Box<dyn Model>>;
+    fn load_files(&self, files: &ModelFiles, settings: ModelSettings) -> Result<Box<dyn BackendModel>>;
 
     /// Loads a model that is one ONNX file.
-    fn load(&self, onnx: &Bytes, settings: Settings) -> Result<Box<dyn Model>> {
+    fn load(&self, onnx: &Bytes, settings: ModelSettings) -> Result<Box<dyn BackendModel>> {
         self.load_files(&onnx.clone().into(), settings)
     }
 }
 
 /// A loaded model. Runs from several threads at once do not wait for each other.
-pub trait Model: Send + Sync + 'static {
+pub trait BackendModel: Send + Sync + 'static {
     /// Inputs and outputs as the file declares them.
-    fn signature(&self) -> &Signature;
+    fn signature(&self) -> &ModelSignature;
 
     /// The part of the library that computes, where it has several: `cuda`.
     fn provider(&self) -> Option<&'static str> {
@@ -101,12 +101,16 @@ pub struct RanOn {
 }
 
 impl RanOn {
-    pub(crate) fn new(backend: &dyn Backend, model: &dyn Model, settings: Settings) -> Self {
+    pub(crate) fn new(
+        backend: &dyn InferenceBackend,
+        model: &dyn BackendModel,
+        settings: ModelSettings,
+    ) -> Self {
         let name = match model.provider() {
             Some(provider) => format!("{}/{provider}", backend.name()),
             None => backend.name().to_owned(),
         };
-        let Settings { target, precision, .. } = settings;
+        let ModelSettings { target, precision, .. } = settings;
         Self { backend: name, version: backend.version().to_owned(), target, precision, difference: None }
     }
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use eyot_core::config::{self, BackendChoice};
 use eyot_core::{Error, Result};
 
-use crate::Backend;
+use crate::InferenceBackend;
 use crate::control::run_memory;
-use crate::install::{ONNXRUNTIME, OPENVINO, Package};
+use crate::install::{BackendPackage, ONNXRUNTIME, OPENVINO};
 use crate::memory::model_memory;
 
 pub(crate) use onnxruntime::OnnxRuntime;
@@ -21,9 +21,9 @@ pub(crate) use tract::TractBackend;
 
 /// The back ends of this process, the preferred one first.
 #[derive(Clone)]
-pub struct Backends(Vec<Arc<dyn Backend>>);
+pub struct BackendSet(Vec<Arc<dyn InferenceBackend>>);
 
-impl Backends {
+impl BackendSet {
     /// Opens what is installed under `dir`, as far as `choice` wants it. tract is there in every build but the demo's.
     ///
     /// Fails when a back end is asked for by name and not installed, or installed and broken.
@@ -31,12 +31,12 @@ impl Backends {
         Self::open_as(dir, &config::Inference { backend: choice, ..config::Inference::default() })
     }
 
-    /// As [`Backends::open`], with what the configuration says of memory.
+    /// As [`BackendSet::open`], with what the configuration says of memory.
     pub fn open_as(dir: &Path, config: &config::Inference) -> Result<Self> {
         let memory = model_memory(config).saturating_add(run_memory(config));
         let onnxruntime =
-            |library: PathBuf| Ok::<Arc<dyn Backend>, Error>(OnnxRuntime::open(&library, memory)?);
-        let openvino = |library: PathBuf| -> Arc<dyn Backend> { OpenVino::new(&library) };
+            |library: PathBuf| Ok::<Arc<dyn InferenceBackend>, Error>(OnnxRuntime::open(&library, memory)?);
+        let openvino = |library: PathBuf| -> Arc<dyn InferenceBackend> { OpenVino::new(&library) };
         Ok(Self(match config.backend {
             BackendChoice::Tract => vec![compiled_in().ok_or_else(no_tract)?],
             BackendChoice::Onnxruntime => vec![onnxruntime(needed(&ONNXRUNTIME, dir)?)?],
@@ -54,7 +54,7 @@ impl Backends {
     }
 
     /// Each of them, the preferred one first.
-    pub fn list(&self) -> &[Arc<dyn Backend>] {
+    pub fn list(&self) -> &[Arc<dyn InferenceBackend>] {
         &self.0
     }
 
@@ -67,7 +67,7 @@ impl Backends {
 }
 
 /// The back end that is part of this build.
-fn compiled_in() -> Option<Arc<dyn Backend>> {
+fn compiled_in() -> Option<Arc<dyn InferenceBackend>> {
     #[cfg(feature = "tract")]
     return Some(Arc::new(TractBackend));
     #[cfg(not(feature = "tract"))]
@@ -80,9 +80,9 @@ fn no_tract() -> Error {
     )
 }
 
-fn needed(package: &Package, dir: &Path) -> Result<PathBuf> {
+fn needed(package: &BackendPackage, dir: &Path) -> Result<PathBuf> {
     package.installed(dir).ok_or_else(|| {
-        let Package { name, version, .. } = package;
+        let BackendPackage { name, version, .. } = package;
         Error::unavailable(format!("{name} {version} is not installed in {}", dir.display()))
             .hint(package.hint())
     })

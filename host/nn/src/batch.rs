@@ -2,12 +2,12 @@
 
 use eyot_core::{Error, Result};
 
-use crate::aligned::Aligned;
-use crate::{DataType, Signature, Tensor, TensorSpec};
+use crate::aligned::AlignedBuffer;
+use crate::{DataType, ModelSignature, Tensor, TensorSpec};
 
 /// Whether a model takes and gives any number of rows: the first dimension of everything is variable.
-/// That it treats each row for itself is another question, which `trial` answers.
-pub(crate) fn takes_rows(signature: &Signature) -> bool {
+/// That it treats each row for itself is another question, which `batch_probe` answers.
+pub(crate) fn takes_rows(signature: &ModelSignature) -> bool {
     let variable = |spec: &TensorSpec| spec.any_shape || spec.shape.first() == Some(&-1);
     !signature.inputs.is_empty() && signature.inputs.iter().chain(&signature.outputs).all(variable)
 }
@@ -44,7 +44,7 @@ fn join_one(calls: &[&[Tensor]], input: usize) -> Result<Tensor> {
     let mut shape = parts[0].shape().to_vec();
     let rows = parts.iter().filter_map(|part| part.shape().first()).sum();
     *shape.first_mut().ok_or_else(|| Error::internal("a batch of scalars"))? = rows;
-    let mut bytes = Aligned::with_capacity(parts.iter().map(|part| part.bytes().len()).sum());
+    let mut bytes = AlignedBuffer::with_capacity(parts.iter().map(|part| part.bytes().len()).sum());
     parts.iter().for_each(|part| bytes.append(part.bytes()));
     Ok(Tensor::trusted(parts[0].dtype(), shape, bytes.into_bytes()))
 }

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 use eyot_core::{Error, Result};
 use serde::Serialize;
 
-use crate::cost::Cost;
-use crate::example::Examples;
+use crate::batch_probe::{self, ProbeResult};
+use crate::cost::CostModel;
+use crate::example::ExampleGenerator;
 use crate::onnx::ExternalData;
-use crate::trial::{self, Verdict};
 use crate::{
-    Backend, Backends, Model, ModelFiles, Precision, RanOn, Settings, Target, Tensor, difference,
-    independence, onnx,
+    BackendModel, BackendSet, InferenceBackend, ModelFiles, ModelSettings, Precision, RanOn, Target, Tensor,
+    difference, independence, onnx,
 };
 
 /// A model under one back end and settings, measured.
 #[derive(Clone, Debug, Serialize)]
-pub struct Measured {
+pub struct BenchMeasurement {
     #[serde(flatten)]
     pub ran_on: RanOn,
     /// Threads inside of one inference.
@@ -31,7 +31,7 @@ pub struct Measured {
     pub p99_microseconds: f64,
     /// Inferences a second, of all callers together.
     pub per_second: f64,
-    /// Whether calls of different requests can be joined: `joins`, or why not.
+    /// Whether calls of different requests can be batched: `joins`, or why not.
     pub batching: String,
     /// What 16 rows take joined, as a part of what they take one after another; where they can be.
     pub joined_16: Option<f64>,
@@ -39,7 +39,7 @@ pub struct Measured {
 
 /// A back end that cannot run the model, and why.
 #[derive(Clone, Debug, Serialize)]
-pub struct Refused {
+pub struct RefusedBackend {
     pub backend: String,
     pub target: Target,
     pub precision: Precision,
@@ -48,15 +48,15 @@ pub struct Refused {
 
 /// Everything that was tried.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
-    pub measured: Vec<Measured>,
-    pub refused: Vec<Refused>,
+pub struct BenchReport {
+    pub measured: Vec<BenchMeasurement>,
+    pub refused: Vec<RefusedBackend>,
 }
 
-impl Report {
+impl BenchReport {
     /// The one with the shortest single inference at that precision; of those that are about as good, the
     /// first.
-    pub fn fastest(&self, precision: Precision) -> Option<&Measured> {
+    pub fn fastest(&self, precision: Precision) -> Option<&BenchMeasurement> {
         let single = self.at(precision).filter(|measured| measured.callers == 1);
         single.reduce(
             |best, one| if NOISE_RATIO * one.p50_microseconds < best.p50_microseconds { one } else { best },
@@ -65,12 +65,12 @@ impl Report {
 
     /// The one with the most inferences a second at that precision; of those that are about as good, the
     /// first.
-    pub fn busiest(&self, precision: Precision) -> Option<&Measured> {
+    pub fn busiest(&self, precision: Precision) -> Option<&BenchMeasurement> {
         self.at(precision)
             .reduce(|best, one| if one.per_second > NOISE_RATIO * best.per_second { one } else { best })
     }
 
-    fn at(&self, precision: Precision) -> impl Iterator<Item = &Measured> {
+    fn at(&self, precision: Precision) -> impl Iterator<Item = &BenchMeasurement> {
         self.measured.iter().filter(move |measured| measured.ran_on.precision == precision)
     }
 }
@@ -83,12 +83,17 @@ const NOISE_RATIO: f64 = 1.05;
 /// one caller with all of them. Computes all the while: not for an async thread.
 ///
 /// Fails when the bytes are no model; a back end that does not run it is in the report.
-pub fn run(backends: &Backends, files: &ModelFiles, processors: usize, time: Duration) -> Result<Report> {
-    let mut report = Report::default();
+pub fn run(
+    backends: &BackendSet,
+    files: &ModelFiles,
+    processors: usize,
+    time: Duration,
+) -> Result<BenchReport> {
+    let mut report = BenchReport::default();
     for backend in backends.list() {
         for target in backend.targets() {
             for precision in backend.precisions() {
-                let settings = Settings { target, precision: *precision, ..Settings::default() };
+                let settings = ModelSettings { target, precision: *precision, ..ModelSettings::default() };
                 each_way(&mut report, &**backend, files, settings, (processors, time))?;
             }
         }
@@ -98,10 +103,10 @@ pub fn run(backends: &Backends, files: &ModelFiles, processors: usize, time: Dur
 
 /// One back end, target and precision: few threads and many, few callers and many.
 fn each_way(
-    report: &mut Report,
-    backend: &dyn Backend,
+    report: &mut BenchReport,
+    backend: &dyn InferenceBackend,
     files: &ModelFiles,
-    settings: Settings,
+    settings: ModelSettings,
     (processors, time): (usize, Duration),
 ) -> Result<()> {
     let wide = backend.name() != "tract" && processors > 1;
@@ -111,14 +116,14 @@ fn each_way(
         if *callers > 1 && processors == 1 {
             continue;
         }
-        let settings = Settings { intra_threads: Some(*threads), ..settings };
+        let settings = ModelSettings { intra_threads: Some(*threads), ..settings };
         match measure(backend, files, settings, *callers, time) {
             Ok(measured) => report.measured.push(measured),
             Err(error) if error.kind() == eyot_core::Kind::Invalid => return Err(error),
             Err(error) => {
-                let Settings { target, precision, .. } = settings;
+                let ModelSettings { target, precision, .. } = settings;
                 let (backend, why) = (backend.name().to_owned(), error.chain());
-                report.refused.push(Refused { backend, target, precision, why });
+                report.refused.push(RefusedBackend { backend, target, precision, why });
                 break;
             }
         }
@@ -127,34 +132,39 @@ fn each_way(
 }
 
 fn measure(
-    backend: &dyn Backend,
+    backend: &dyn InferenceBackend,
     files: &ModelFiles,
-    settings: Settings,
+    settings: ModelSettings,
     callers: usize,
     time: Duration,
-) -> Result<Measured> {
+) -> Result<BenchMeasurement> {
     let started = Instant::now();
     let model = backend.load_files(files, settings)?;
     let load = started.elapsed();
     let proof = independence::prove(&onnx::parse_files(files, ExternalData::Kept)?.proto);
-    let verdict = trial::warm_up(&*model, &Cost::default(), trial::BUDGET.max(time), proof.is_ok());
-    let example = |rows| trial::example(&*model, &mut Examples::new(1), rows);
+    let probe_result = batch_probe::warm_up(
+        &*model,
+        &CostModel::default(),
+        batch_probe::PROBE_BUDGET.max(time),
+        proof.is_ok(),
+    );
+    let example = |rows| batch_probe::example(&*model, &mut ExampleGenerator::new(1), rows);
     let inputs = example(1).ok_or_else(|| {
         Error::unsupported("the model runs on no made-up input")
             .hint("its inputs need values that nobody can guess from their types")
     })?;
     let mut ran_on = RanOn::new(backend, &*model, settings);
     if settings.precision != Precision::F32 {
-        let exact = backend.load_files(files, Settings { precision: Precision::F32, ..settings })?;
+        let exact = backend.load_files(files, ModelSettings { precision: Precision::F32, ..settings })?;
         ran_on.difference = Some(difference::measure(&*model, &*exact)?);
     }
     let began = Instant::now();
     let times = together(&*model, &inputs, callers, time);
     let per_second = times.len() as f64 / began.elapsed().as_secs_f64();
     let (p50, p99) = (at(&times, 50), at(&times, 99));
-    let sixteen = if verdict == Verdict::Joins && callers == 1 { example(16) } else { None };
+    let sixteen = if probe_result == ProbeResult::Batchable && callers == 1 { example(16) } else { None };
     let joined = sixteen.map(|inputs| at(&together(&*model, &inputs, 1, time / 4), 50));
-    Ok(Measured {
+    Ok(BenchMeasurement {
         ran_on,
         intra_threads: settings.threads(),
         callers,
@@ -162,13 +172,13 @@ fn measure(
         p50_microseconds: p50,
         p99_microseconds: p99,
         per_second,
-        batching: verdict.explained(proof.as_ref().err()),
+        batching: probe_result.explained(proof.as_ref().err()),
         joined_16: joined.map(|joined| joined / (16.0 * p50)),
     })
 }
 
 /// What each run took of so many callers at once, the shortest first.
-fn together(model: &dyn Model, inputs: &[Tensor], callers: usize, time: Duration) -> Vec<Duration> {
+fn together(model: &dyn BackendModel, inputs: &[Tensor], callers: usize, time: Duration) -> Vec<Duration> {
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..callers).map(|_| scope.spawn(|| repeat(model, inputs, time))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
@@ -183,12 +193,12 @@ fn at(sorted: &[Duration], part: usize) -> f64 {
 }
 
 /// Runs until the time is up, at least once.
-fn repeat(model: &dyn Model, inputs: &[Tensor], time: Duration) -> Vec<Duration> {
+fn repeat(model: &dyn BackendModel, inputs: &[Tensor], time: Duration) -> Vec<Duration> {
     let began = Instant::now();
     let mut times = Vec::new();
     loop {
         let started = Instant::now();
-        if trial::run(model, inputs).is_err() {
+        if batch_probe::run(model, inputs).is_err() {
             return times;
         }
         times.push(started.elapsed());
@@ -208,7 +218,7 @@ mod tests {
 
     #[test]
     fn each_way_to_run_a_model_is_measured_or_refused() {
-        let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
         let run = |name: &str| run(&backends, &fixture(name).into(), 2, Duration::from_millis(1));
         let report = run("dense").unwrap();
         let ways: Vec<_> = report.measured.iter().map(|way| (way.intra_threads, way.callers)).collect();

@@ -22,8 +22,8 @@ pub struct RunLimits {
 }
 
 impl RunLimits {
-    /// For the trial of a model with made-up inputs: one that takes longer is not tried any further.
-    pub(crate) const TRIAL: RunLimits =
+    /// For the probe of a model with made-up inputs: one that takes longer is not probed any further.
+    pub(crate) const PROBE: RunLimits =
         RunLimits { timeout: Duration::from_secs(10), value_bytes: 1 << 30, output_bytes: 1 << 30 };
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn run_memory(config: &eyot_core::config::Inference) -> u64 {
 /// Whether a run goes on. A back end looks at it between operators, or leaves here how it is interrupted.
 pub struct RunControl {
     stopped: AtomicU8,
-    interrupt: Mutex<Option<Arc<dyn Interrupt>>>,
+    interrupt: Mutex<Option<Arc<dyn RunInterrupt>>>,
     limits: RunLimits,
 }
 
@@ -66,7 +66,7 @@ pub enum StopReason {
 }
 
 /// How a back end's run is ended from another thread.
-pub trait Interrupt: Send + Sync {
+pub trait RunInterrupt: Send + Sync {
     /// Does not block, and may come while nothing runs.
     fn interrupt(&self);
 }
@@ -104,7 +104,7 @@ impl RunControl {
     }
 
     /// While the answer is held, `interrupt` is what ends the run.
-    pub fn interrupted_by(&self, interrupt: Arc<dyn Interrupt>) -> Interruptible<'_> {
+    pub fn interrupted_by(&self, interrupt: Arc<dyn RunInterrupt>) -> InterruptGuard<'_> {
         let mut place = self.interrupt.lock();
         // Said before there was anybody to tell.
         if self.stop_reason().is_some() {
@@ -112,7 +112,7 @@ impl RunControl {
         }
         *place = Some(interrupt);
         drop(place);
-        Interruptible(self)
+        InterruptGuard(self)
     }
 
     /// Fails with `TooLarge` for a value of more bytes than a run may make.
@@ -140,9 +140,9 @@ impl RunControl {
 pub(crate) const SEND_LESS: &str = "send less in one request, or raise inference.run-memory";
 
 /// Takes the interrupt back when dropped.
-pub struct Interruptible<'a>(&'a RunControl);
+pub struct InterruptGuard<'a>(&'a RunControl);
 
-impl Drop for Interruptible<'_> {
+impl Drop for InterruptGuard<'_> {
     fn drop(&mut self) {
         *self.0.interrupt.lock() = None;
     }
@@ -200,7 +200,7 @@ impl RunCallers {
 
 /// A caller that waits for a run.
 #[derive(Default)]
-pub(crate) struct Caller(Mutex<CallerState>);
+pub(crate) struct RunCaller(Mutex<CallerState>);
 
 #[derive(Default)]
 struct CallerState {
@@ -208,7 +208,7 @@ struct CallerState {
     run_callers: Option<Arc<RunCallers>>,
 }
 
-impl Caller {
+impl RunCaller {
     /// Its call runs now, in a batch with others'. It may have gone before.
     pub(crate) fn join_run(&self, run_callers: &Arc<RunCallers>) {
         let mut state = self.0.lock();
@@ -225,7 +225,7 @@ impl Caller {
     }
 }
 
-pub(crate) struct WaitingCaller(Arc<Caller>);
+pub(crate) struct WaitingCaller(Arc<RunCaller>);
 
 impl Drop for WaitingCaller {
     fn drop(&mut self) {
@@ -332,7 +332,7 @@ mod tests {
 
     struct Bell(Mutex<mpsc::Sender<()>>);
 
-    impl Interrupt for Bell {
+    impl RunInterrupt for Bell {
         fn interrupt(&self) {
             self.0.lock().send(()).unwrap();
         }
@@ -395,8 +395,8 @@ mod tests {
     #[test]
     fn a_run_ends_with_the_last_who_waits_for_it() {
         let control = Arc::<RunControl>::default();
-        let callers: Vec<Arc<Caller>> = (0..3).map(|_| Arc::default()).collect();
-        let mut waits: Vec<WaitingCaller> = callers.iter().map(Caller::waits).collect();
+        let callers: Vec<Arc<RunCaller>> = (0..3).map(|_| Arc::default()).collect();
+        let mut waits: Vec<WaitingCaller> = callers.iter().map(RunCaller::waits).collect();
         // One is gone before it begins.
         drop(waits.pop());
         let run_callers = RunCallers::new(3, control.clone());

@@ -11,7 +11,7 @@ const SMOOTHING_FACTOR: f64 = 8.0;
 /// The learned cost of a model as a function of its inputs' size: points that were measured, straight
 /// lines between them and beyond.
 #[derive(Debug, Default)]
-pub(crate) struct Cost(Mutex<CostPoints>);
+pub(crate) struct CostModel(Mutex<CostPoints>);
 
 type CostPoints = Vec<CostPoint>;
 
@@ -26,7 +26,7 @@ fn bucket(size: u64) -> usize {
     (size.max(1).ilog2() as usize).min(BUCKETS - 1)
 }
 
-impl Cost {
+impl CostModel {
     /// Takes note of a run.
     ///
     /// One that took much longer than usual was probably kept from its processor: it counts as twice
@@ -140,8 +140,8 @@ mod tests {
 
     use super::*;
 
-    fn learned(runs: &[(u64, u64)]) -> Cost {
-        let cost = Cost::default();
+    fn learned(runs: &[(u64, u64)]) -> CostModel {
+        let cost = CostModel::default();
         for (size, microseconds) in runs {
             cost.note(*size, Duration::from_micros(*microseconds));
         }

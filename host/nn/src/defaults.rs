@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use eyot_core::{Error, Result};
 
-use crate::example::Examples;
+use crate::example::ExampleGenerator;
 use crate::onnx::messages as pb;
 use crate::onnx::values;
 use crate::signature::FixedInputs;
-use crate::{InputOverride, Model, RunControl, Signature, Tensor, batch, trial};
+use crate::{BackendModel, InputOverride, ModelSignature, RunControl, Tensor, batch, batch_probe};
 
 /// All defaults of a model that are held beside it: larger ones are weights under another name.
 const MAX_DEFAULT_BYTES: usize = 16 << 20;
@@ -17,27 +17,27 @@ const ELSEWHERE: &str = "onnxruntime lets it be overridden: eyot backend install
 
 /// The model with both of its forms.
 struct OverridableModel {
-    plain: Box<dyn Model>,
+    plain: Box<dyn BackendModel>,
     /// Its inputs are the required ones, then the optional ones.
-    open: Box<dyn Model>,
+    open: Box<dyn BackendModel>,
     defaults: Vec<Tensor>,
     file_bytes: u64,
 }
 
 /// A model whose defaults stand.
 struct FixedModel {
-    plain: Box<dyn Model>,
-    signature: Signature,
+    plain: Box<dyn BackendModel>,
+    signature: ModelSignature,
 }
 
 /// The model of that file, with what makes its optional inputs optional. Where the back end cannot compute with
 /// them, or comes to other results, they are fixed, and the model is what it is with its defaults.
 pub(crate) fn overridable(
-    plain: Box<dyn Model>,
+    plain: Box<dyn BackendModel>,
     proto: Option<pb::ModelProto>,
     file_bytes: u64,
-    load: impl FnOnce(pb::ModelProto) -> Result<Box<dyn Model>>,
-) -> Box<dyn Model> {
+    load: impl FnOnce(pb::ModelProto) -> Result<Box<dyn BackendModel>>,
+) -> Box<dyn BackendModel> {
     let Some(proto) = proto else { return plain };
     match open(&*plain, proto, load) {
         Ok((open, defaults)) => Box::new(OverridableModel { plain, open, defaults, file_bytes }),
@@ -54,15 +54,15 @@ pub(crate) fn overridable(
 }
 
 /// The file, if it has optional inputs, for [`overridable`].
-pub(crate) fn second_form(proto: &pb::ModelProto, signature: &Signature) -> Option<pb::ModelProto> {
+pub(crate) fn second_form(proto: &pb::ModelProto, signature: &ModelSignature) -> Option<pb::ModelProto> {
     (!signature.optional_inputs.is_empty()).then(|| proto.clone())
 }
 
 fn open(
-    plain: &dyn Model,
+    plain: &dyn BackendModel,
     mut proto: pb::ModelProto,
-    load: impl FnOnce(pb::ModelProto) -> Result<Box<dyn Model>>,
-) -> Result<(Box<dyn Model>, Vec<Tensor>)> {
+    load: impl FnOnce(pb::ModelProto) -> Result<Box<dyn BackendModel>>,
+) -> Result<(Box<dyn BackendModel>, Vec<Tensor>)> {
     let signature = plain.signature();
     let graph = proto.graph.as_mut().ok_or_else(|| Error::internal("a model without a graph"))?;
     let defaults = taken_out(graph, signature)?;
@@ -80,10 +80,10 @@ fn open(
         return Err(Error::unsupported("its inputs are not those of the file"));
     }
     // With the defaults both must come to the same.
-    if let Some(inputs) = trial::example(plain, &mut Examples::new(0), 1) {
-        let expected = trial::run(plain, &inputs)?;
+    if let Some(inputs) = batch_probe::example(plain, &mut ExampleGenerator::new(0), 1) {
+        let expected = batch_probe::run(plain, &inputs)?;
         let all: Vec<Tensor> = inputs.into_iter().chain(defaults.iter().cloned()).collect();
-        if !batch::same(&trial::run(&*open, &all)?, &expected) {
+        if !batch::same(&batch_probe::run(&*open, &all)?, &expected) {
             return Err(Error::unsupported("with its defaults as inputs it comes to other results"));
         }
     }
@@ -91,7 +91,7 @@ fn open(
 }
 
 /// The defaults of the optional inputs, which are inputs without one now.
-fn taken_out(graph: &mut pb::GraphProto, signature: &Signature) -> Result<Vec<Tensor>> {
+fn taken_out(graph: &mut pb::GraphProto, signature: &ModelSignature) -> Result<Vec<Tensor>> {
     let mut found: Vec<Option<Tensor>> = vec![None; signature.optional_inputs.len()];
     let mut bytes = 0_usize;
     for initializer in &graph.initializer {
@@ -108,8 +108,8 @@ fn taken_out(graph: &mut pb::GraphProto, signature: &Signature) -> Result<Vec<Te
     whole.ok_or_else(|| Error::unsupported("a default is sparse"))
 }
 
-impl Model for OverridableModel {
-    fn signature(&self) -> &Signature {
+impl BackendModel for OverridableModel {
+    fn signature(&self) -> &ModelSignature {
         self.plain.signature()
     }
 
@@ -143,8 +143,8 @@ impl Model for OverridableModel {
     }
 }
 
-impl Model for FixedModel {
-    fn signature(&self) -> &Signature {
+impl BackendModel for FixedModel {
+    fn signature(&self) -> &ModelSignature {
         &self.signature
     }
 

@@ -4,8 +4,8 @@ use eyot_core::config::Tolerance;
 use eyot_core::{Error, Result};
 use half::{bf16, f16};
 
-use crate::example::Examples;
-use crate::{DataType, Model, Tensor, trial};
+use crate::example::ExampleGenerator;
+use crate::{BackendModel, DataType, Tensor, batch_probe};
 
 /// Made-up inputs on which both are run.
 const EXAMPLE_COUNT: usize = 8;
@@ -14,17 +14,17 @@ const EXAMPLE_COUNT: usize = 8;
 /// of that output's largest element; of whole numbers and texts, the part that is not the same.
 ///
 /// Fails where the model runs on no example: nothing is known of it then.
-pub(crate) fn measure(model: &dyn Model, exact: &dyn Model) -> Result<Tolerance> {
-    let mut examples = Examples::new(1);
+pub(crate) fn measure(model: &dyn BackendModel, exact: &dyn BackendModel) -> Result<Tolerance> {
+    let mut examples = ExampleGenerator::new(1);
     let mut largest = 0.0_f64;
     for _ in 0..EXAMPLE_COUNT {
-        let inputs = trial::example(exact, &mut examples, 1).ok_or_else(|| {
+        let inputs = batch_probe::example(exact, &mut examples, 1).ok_or_else(|| {
             Error::unsupported(
                 "no example was found on which this model runs, so that a lower precision cannot be checked",
             )
             .hint("deploy it at f32")
         })?;
-        let (found, expected) = (trial::run(model, &inputs)?, trial::run(exact, &inputs)?);
+        let (found, expected) = (batch_probe::run(model, &inputs)?, batch_probe::run(exact, &inputs)?);
         for (found, expected) in found.iter().zip(&expected) {
             largest = largest.max(between(found, expected));
         }

@@ -2,14 +2,14 @@
 
 use half::{bf16, f16};
 
-use crate::{DataType, Signature, Tensor, TensorSpec};
+use crate::{DataType, ModelSignature, Tensor, TensorSpec};
 
 /// An example larger than this is not made: warming up must not take the memory it is to protect.
 const MAX_ELEMENTS: usize = 16 << 20;
 
 /// What made-up numbers are like.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Manner {
+pub(crate) enum ExampleKind {
     /// Numbers between 0 and 1; whole numbers and texts out of two.
     Plain,
     /// Below and above zero, from thousandths to thousands, and zeros; whole numbers and texts out of a few.
@@ -22,9 +22,9 @@ pub(crate) enum Manner {
 
 /// Makes inputs up, no two calls alike unless all their numbers are the same.
 /// The same seed gives the same inputs.
-pub(crate) struct Examples(u64);
+pub(crate) struct ExampleGenerator(u64);
 
-impl Examples {
+impl ExampleGenerator {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -33,15 +33,15 @@ impl Examples {
     /// that is too large.
     pub(crate) fn inputs(
         &mut self,
-        signature: &Signature,
+        signature: &ModelSignature,
         rows: usize,
         open: usize,
-        manner: Manner,
+        kind: ExampleKind,
     ) -> Option<Vec<Tensor>> {
-        signature.inputs.iter().map(|spec| self.tensor(spec, rows, open, manner)).collect()
+        signature.inputs.iter().map(|spec| self.tensor(spec, rows, open, kind)).collect()
     }
 
-    fn tensor(&mut self, spec: &TensorSpec, rows: usize, open: usize, manner: Manner) -> Option<Tensor> {
+    fn tensor(&mut self, spec: &TensorSpec, rows: usize, open: usize, kind: ExampleKind) -> Option<Tensor> {
         let size = |(place, size): (usize, &i64)| match usize::try_from(*size) {
             Ok(size) => size,
             Err(_) if place == 0 => rows,
@@ -56,7 +56,7 @@ impl Examples {
         if count > MAX_ELEMENTS {
             return None;
         }
-        self.fill(spec.dtype, shape, count, manner).ok()
+        self.fill(spec.dtype, shape, count, kind).ok()
     }
 
     fn fill(
@@ -64,14 +64,14 @@ impl Examples {
         dtype: DataType,
         shape: Vec<usize>,
         count: usize,
-        manner: Manner,
+        kind: ExampleKind,
     ) -> eyot_core::Result<Tensor> {
         macro_rules! of {
             ($($ty:ty: $value:expr),* $(,)?) => {
                 match dtype {
-                    $(<$ty as crate::Element>::TYPE => {
-                        let value: fn(&mut Self, Manner) -> $ty = $value;
-                        let values: Vec<$ty> = (0..count).map(|_| value(self, manner)).collect();
+                    $(<$ty as crate::TensorElement>::TYPE => {
+                        let value: fn(&mut Self, ExampleKind) -> $ty = $value;
+                        let values: Vec<$ty> = (0..count).map(|_| value(self, kind)).collect();
                         Tensor::of(shape, &values)
                     })*
                     DataType::Bool => {
@@ -79,7 +79,7 @@ impl Examples {
                         Tensor::new(dtype, shape, values)
                     }
                     DataType::Bytes => {
-                        let values: Vec<_> = (0..count).map(|_| self.text(manner)).collect();
+                        let values: Vec<_> = (0..count).map(|_| self.text(kind)).collect();
                         Tensor::of_strings(shape, &values)
                     }
                 }
@@ -87,39 +87,39 @@ impl Examples {
         }
         // Conversions go to the nearest that there is.
         of! {
-            f32: |all, manner| all.fraction(manner), f64: |all, manner| f64::from(all.fraction(manner)),
-            f16: |all, manner| f16::from_f32(all.fraction(manner)),
-            bf16: |all, manner| bf16::from_f32(all.fraction(manner)),
-            u8: |all, manner| all.whole(manner) as u8, u16: |all, manner| all.whole(manner) as u16,
-            u32: |all, manner| all.whole(manner) as u32, u64: |all, manner| all.whole(manner) as u64,
-            i8: |all, manner| all.whole(manner) as i8, i16: |all, manner| all.whole(manner) as i16,
-            i32: |all, manner| all.whole(manner) as i32, i64: |all, manner| all.whole(manner) as i64,
+            f32: |all, kind| all.fraction(kind), f64: |all, kind| f64::from(all.fraction(kind)),
+            f16: |all, kind| f16::from_f32(all.fraction(kind)),
+            bf16: |all, kind| bf16::from_f32(all.fraction(kind)),
+            u8: |all, kind| all.whole(kind) as u8, u16: |all, kind| all.whole(kind) as u16,
+            u32: |all, kind| all.whole(kind) as u32, u64: |all, kind| all.whole(kind) as u64,
+            i8: |all, kind| all.whole(kind) as i8, i16: |all, kind| all.whole(kind) as i16,
+            i32: |all, kind| all.whole(kind) as i32, i64: |all, kind| all.whole(kind) as i64,
         }
     }
 
-    fn fraction(&mut self, manner: Manner) -> f32 {
-        match manner {
-            Manner::Plain => self.number(),
-            Manner::Wide if self.number() < 0.125 => 0.0,
-            Manner::Wide => (self.number() - 0.5) * 10_f32.powf(6.0 * self.number() - 3.0),
-            Manner::Extreme(value) | Manner::ExtremeFloats(value) => value,
+    fn fraction(&mut self, kind: ExampleKind) -> f32 {
+        match kind {
+            ExampleKind::Plain => self.number(),
+            ExampleKind::Wide if self.number() < 0.125 => 0.0,
+            ExampleKind::Wide => (self.number() - 0.5) * 10_f32.powf(6.0 * self.number() - 3.0),
+            ExampleKind::Extreme(value) | ExampleKind::ExtremeFloats(value) => value,
         }
     }
 
     /// Whole numbers often are places in a table; 0 and 1 are in all but the smallest.
-    fn whole(&mut self, manner: Manner) -> f32 {
-        match manner {
-            Manner::Plain | Manner::ExtremeFloats(_) => f32::from(u8::from(self.number() < 0.5)),
-            Manner::Wide => (8.0 * self.number()).floor(),
-            Manner::Extreme(value) => value,
+    fn whole(&mut self, kind: ExampleKind) -> f32 {
+        match kind {
+            ExampleKind::Plain | ExampleKind::ExtremeFloats(_) => f32::from(u8::from(self.number() < 0.5)),
+            ExampleKind::Wide => (8.0 * self.number()).floor(),
+            ExampleKind::Extreme(value) => value,
         }
     }
 
-    fn text(&mut self, manner: Manner) -> &'static str {
-        let among: &[&str] = match manner {
-            Manner::Plain | Manner::ExtremeFloats(_) => &["a", "b"],
-            Manner::Wide => &["a", "b", "", " a", "c d"],
-            Manner::Extreme(_) => &["nobody knows this, which is longer than the others and has an ä"],
+    fn text(&mut self, kind: ExampleKind) -> &'static str {
+        let among: &[&str] = match kind {
+            ExampleKind::Plain | ExampleKind::ExtremeFloats(_) => &["a", "b"],
+            ExampleKind::Wide => &["a", "b", "", " a", "c d"],
+            ExampleKind::Extreme(_) => &["nobody knows this, which is longer than the others and has an ä"],
         };
         among[(self.number() * among.len() as f32) as usize % among.len()]
     }
@@ -144,14 +144,17 @@ mod tests {
     fn examples_fit_any_signature_and_differ() {
         let spec = |dtype: DataType, shape: &[i64]| TensorSpec::new(dtype.to_string(), dtype, shape);
         for dtype in DataType::ALL.iter().copied() {
-            let signature = Signature::new(vec![spec(dtype, &[-1, 3, -1])], vec![]);
-            let mut examples = Examples::new(1);
-            let first = examples.inputs(&signature, 2, 16, Manner::Plain).unwrap();
+            let signature = ModelSignature::new(vec![spec(dtype, &[-1, 3, -1])], vec![]);
+            let mut examples = ExampleGenerator::new(1);
+            let first = examples.inputs(&signature, 2, 16, ExampleKind::Plain).unwrap();
             assert_eq!((first[0].dtype(), first[0].shape()), (dtype, &[2, 3, 16][..]));
-            assert_ne!(first, examples.inputs(&signature, 2, 16, Manner::Plain).unwrap(), "{dtype}");
-            assert_eq!(first, Examples::new(1).inputs(&signature, 2, 16, Manner::Plain).unwrap());
+            assert_ne!(first, examples.inputs(&signature, 2, 16, ExampleKind::Plain).unwrap(), "{dtype}");
+            assert_eq!(
+                first,
+                ExampleGenerator::new(1).inputs(&signature, 2, 16, ExampleKind::Plain).unwrap()
+            );
         }
-        let huge = Signature::new(vec![spec(DataType::U8, &[i64::MAX, i64::MAX])], vec![]);
-        assert!(Examples::new(1).inputs(&huge, 1, 1, Manner::Plain).is_none());
+        let huge = ModelSignature::new(vec![spec(DataType::U8, &[i64::MAX, i64::MAX])], vec![]);
+        assert!(ExampleGenerator::new(1).inputs(&huge, 1, 1, ExampleKind::Plain).is_none());
     }
 }

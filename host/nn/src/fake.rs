@@ -9,18 +9,19 @@ use eyot_core::{Digest, Error, Result};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use crate::cost::Cost;
-use crate::memory::Budget;
+use crate::batch_probe::ProbeResult;
+use crate::cost::CostModel;
+use crate::memory::MemoryBudget;
 use crate::model_state::{FreshModel, ModelState, ReloadModel, ResidentModel};
 use crate::threads::InferenceThreads;
-use crate::trial::Verdict;
 use crate::{
-    DataType, Model, NamedTensor, RanOn, RunControl, RunLimits, Settings, Signature, Tensor, TensorSpec,
+    BackendModel, DataType, ModelSettings, ModelSignature, NamedTensor, RanOn, RunControl, RunLimits, Tensor,
+    TensorSpec,
 };
 
 /// `y = 2 x`, for any number of rows of one number.
 pub(crate) struct Fake {
-    signature: Signature,
+    signature: ModelSignature,
     gate: Option<Gate>,
     panics: bool,
 }
@@ -66,7 +67,7 @@ impl Gate {
 impl Fake {
     pub(crate) fn doubling() -> Self {
         let spec = |name: &str| TensorSpec::new(name, DataType::F32, [-1, 1]);
-        let signature = Signature::new(vec![spec("x")], vec![spec("y")]);
+        let signature = ModelSignature::new(vec![spec("x")], vec![spec("y")]);
         Self { signature, gate: None, panics: false }
     }
 
@@ -84,8 +85,8 @@ impl Fake {
     }
 }
 
-impl Model for Fake {
-    fn signature(&self) -> &Signature {
+impl BackendModel for Fake {
+    fn signature(&self) -> &ModelSignature {
         &self.signature
     }
 
@@ -128,11 +129,11 @@ pub(crate) fn not_evicted() -> (Weak<dyn ReloadModel>, RunLimits) {
 
 /// A loaded model whose calls may be joined, and each of whose runs keeps
 /// `width` threads busy.
-pub(crate) fn shared(model: impl Model, width: usize) -> Arc<ModelState> {
+pub(crate) fn shared(model: impl BackendModel, width: usize) -> Arc<ModelState> {
     let ran_on = RanOn::plain("fake", "1");
-    let (cost, verdict) = (Cost::default(), Verdict::Joins);
-    let fresh = FreshModel { model: Box::new(model), ran_on, cost, verdict, unproved: None };
-    let settings = Settings { intra_threads: Some(width), ..Settings::default() };
-    let room = Budget::new(1).take(1).unwrap();
+    let (cost, probe_result) = (CostModel::default(), ProbeResult::Batchable);
+    let fresh = FreshModel { model: Box::new(model), ran_on, cost, probe_result, unproved: None };
+    let settings = ModelSettings { intra_threads: Some(width), ..ModelSettings::default() };
+    let room = MemoryBudget::new(1).take(1).unwrap();
     ModelState::new(Digest::of("fake"), settings, fresh, room, not_evicted(), true)
 }

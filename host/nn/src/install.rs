@@ -8,7 +8,7 @@ use eyot_core::{Digest, Digester, Error, Result, ResultExt as _};
 
 /// A back end that can be installed.
 #[derive(Debug)]
-pub struct Package {
+pub struct BackendPackage {
     /// The back end's name, and its project's on PyPI.
     pub name: &'static str,
     /// The version that is installed.
@@ -26,7 +26,7 @@ pub struct Package {
 /// The tag of the platform for which there are wheels.
 const PLATFORM: &str = "manylinux_2_28_x86_64";
 
-pub static ONNXRUNTIME: Package = Package {
+pub static ONNXRUNTIME: BackendPackage = BackendPackage {
     name: "onnxruntime",
     version: "1.32.0",
     gain: "several times as fast as the built-in back end",
@@ -38,7 +38,7 @@ pub static ONNXRUNTIME: Package = Package {
     ],
 };
 
-pub static OPENVINO: Package = Package {
+pub static OPENVINO: BackendPackage = BackendPackage {
     name: "openvino",
     version: "2026.4.1",
     gain: "computes at bf16, twice as fast where the processor has it; Intel's graphics",
@@ -75,12 +75,12 @@ pub static OPENVINO: Package = Package {
 const HAS_TRACT: bool = cfg!(feature = "tract");
 
 /// Every back end that can be installed, the preferred one first.
-pub static ALL: [&Package; 2] = [&ONNXRUNTIME, &OPENVINO];
+pub static ALL: [&BackendPackage; 2] = [&ONNXRUNTIME, &OPENVINO];
 
 /// The back end of that name.
 ///
 /// Fails with `NotFound` naming those there are.
-pub fn named(name: &str) -> Result<&'static Package> {
+pub fn named(name: &str) -> Result<&'static BackendPackage> {
     ALL.into_iter().find(|package| package.name == name).ok_or_else(|| {
         let names = ALL.map(|package| package.name).join(" and ");
         Error::not_found(format!("there is no back end '{name}' to install")).hint(format!(
@@ -90,7 +90,7 @@ pub fn named(name: &str) -> Result<&'static Package> {
     })
 }
 
-impl Package {
+impl BackendPackage {
     /// The library to open, if it is installed under `dir`.
     pub fn installed(&self, dir: &Path) -> Option<PathBuf> {
         let (_, library) = self.members.last()?;

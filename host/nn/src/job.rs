@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use eyot_core::{Error, Result};
 
-use crate::control::Caller;
+use crate::control::RunCaller;
 use crate::model_state::ModelState;
 use crate::request::{CompletedRun, QueuedCall, late};
 use crate::{Tensor, batch};
@@ -53,7 +53,7 @@ impl InferenceJob {
         for request in requests {
             if request.is_abandoned() {
                 model.count_abandoned();
-            } else if request.ask.deadline.is_some_and(|deadline| deadline <= now) {
+            } else if request.options.deadline.is_some_and(|deadline| deadline <= now) {
                 drop(request.answer.send(Err(late())));
             } else {
                 waiting.push(request);
@@ -76,14 +76,14 @@ fn alone(model: &ModelState, request: QueuedCall) -> bool {
         &request.resident,
         (&request.call.inputs, &request.call.overrides),
         model.limits(),
-        request.ask.deadline,
+        request.options.deadline,
         &[&request.caller],
     );
     let ran = outputs.map(|outputs| CompletedRun {
         outputs,
-        queued: started.saturating_duration_since(request.since),
-        computed: started.elapsed(),
-        batch: 1,
+        queue_time: started.saturating_duration_since(request.since),
+        compute_time: started.elapsed(),
+        batch_size: 1,
     });
     let good = ran.is_ok();
     drop(request.answer.send(ran));
@@ -95,16 +95,16 @@ fn joined(model: &ModelState, requests: Vec<QueuedCall>) -> Vec<QueuedCall> {
     let started = Instant::now();
     match together(model, &requests) {
         Ok(Some(parts)) => {
-            let (computed, batch) = (started.elapsed(), requests.len());
-            model.count_batch(batch);
+            let (compute_time, batch_size) = (started.elapsed(), requests.len());
+            model.count_batch(batch_size);
             for (request, outputs) in requests.into_iter().zip(parts) {
-                let queued = started.saturating_duration_since(request.since);
-                drop(request.answer.send(Ok(CompletedRun { outputs, queued, computed, batch })));
+                let queue_time = started.saturating_duration_since(request.since);
+                drop(request.answer.send(Ok(CompletedRun { outputs, queue_time, compute_time, batch_size })));
             }
             Vec::new()
         }
         Ok(None) => {
-            model.stop_joining();
+            model.disable_batching();
             requests
         }
         // Which of them it was shows when each runs alone.
@@ -120,9 +120,9 @@ fn together(model: &ModelState, requests: &[QueuedCall]) -> Result<Option<Vec<Ve
     let first = requests.first().ok_or_else(|| Error::internal("a batch of nothing"))?;
     let calls: Vec<&[Tensor]> = requests.iter().map(|request| request.call.inputs.as_slice()).collect();
     let rows: Vec<usize> = calls.iter().filter_map(|call| batch::rows(call)).collect();
-    let callers: Vec<&Caller> = requests.iter().map(|request| &*request.caller).collect();
+    let callers: Vec<&RunCaller> = requests.iter().map(|request| &*request.caller).collect();
     // As long as any of them may wait.
-    let deadlines: Option<Vec<Instant>> = requests.iter().map(|request| request.ask.deadline).collect();
+    let deadlines: Option<Vec<Instant>> = requests.iter().map(|request| request.options.deadline).collect();
     let deadline = deadlines.and_then(|deadlines| deadlines.into_iter().max());
     let joined = batch::join(&calls)?;
     let outputs = model.run(&first.resident, (&joined, &[]), model.limits(), deadline, &callers)?;

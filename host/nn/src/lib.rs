@@ -11,10 +11,10 @@
 #[cfg(test)]
 mod aliases;
 mod aligned;
-mod ask;
 mod backend;
 mod backends;
 mod batch;
+mod batch_probe;
 pub mod bench;
 mod control;
 mod cost;
@@ -28,6 +28,7 @@ pub mod fuzzing;
 #[cfg(test)]
 mod graphs;
 mod independence;
+mod infer_options;
 pub mod install;
 mod job;
 mod loaded;
@@ -36,6 +37,7 @@ mod model_files;
 mod model_state;
 mod models;
 mod onnx;
+mod probe_cache;
 #[cfg(test)]
 mod properties;
 mod request;
@@ -49,20 +51,18 @@ mod stats;
 mod suite;
 mod tensor;
 mod threads;
-mod trial;
-mod trial_memory;
 
-pub use ask::{Ask, Inferred, Priority};
-pub use backend::{Backend, InputOverride, Model, RanOn};
-pub use backends::Backends;
-pub use control::{Interrupt, RunControl, RunLimits, StopReason};
+pub use backend::{BackendModel, InferenceBackend, InputOverride, RanOn};
+pub use backends::BackendSet;
+pub use control::{RunControl, RunInterrupt, RunLimits, StopReason};
 pub use cost::thread_time;
 pub use eyot_core::config::{Precision, Target, Tolerance};
-pub use loaded::{LoadedModel, Pin};
+pub use infer_options::{InferOptions, InferenceResult, RequestPriority};
+pub use loaded::{LoadedModel, ModelPin};
 pub use model_files::{DataFile, ModelFiles, StoredData, StoredModel, map_file};
-pub use models::{Models, Options};
+pub use models::{LoadedModels, ModelCacheOptions};
 pub use onnx::is_plain_name;
-pub use settings::{Batching, Settings};
-pub use signature::{FixedInputs, Signature, TensorParameters, TensorSpec};
-pub use stats::{LearnedCost, ModelStats, Stats};
-pub use tensor::{DataType, Element, NamedTensor, Tensor};
+pub use settings::{BatchingPolicy, ModelSettings};
+pub use signature::{FixedInputs, ModelSignature, TensorParameters, TensorSpec};
+pub use stats::{CacheStats, LearnedCost, ModelStats};
+pub use tensor::{DataType, NamedTensor, Tensor, TensorElement};

@@ -1,7 +1,6 @@
 mod running;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use eyot_core::{Digest, Error, Result};
 
@@ -10,7 +9,10 @@ use crate::model_state::ModelState;
 use crate::request::ModelCall;
 use crate::stats::ModelStats;
 use crate::threads::InferenceThreads;
-use crate::{Ask, Batching, Inferred, NamedTensor, RanOn, Settings, Signature, Tolerance, batch};
+use crate::{
+    BatchingPolicy, InferOptions, InferenceResult, ModelSettings, ModelSignature, NamedTensor, RanOn,
+    Tolerance, batch,
+};
 
 /// A model that is ready to run: a handle on what the whole process shares. Cheap to clone.
 ///
@@ -20,14 +22,18 @@ use crate::{Ask, Batching, Inferred, NamedTensor, RanOn, Settings, Signature, To
 pub struct LoadedModel {
     shared: Arc<ModelState>,
     threads: Arc<InferenceThreads>,
-    batching: Batching,
+    batching: BatchingPolicy,
 }
 
 /// While it is held, the weights of a model stay in memory.
-pub struct Pin(Arc<ModelState>);
+pub struct ModelPin(Arc<ModelState>);
 
 impl LoadedModel {
-    pub(crate) fn new(shared: Arc<ModelState>, threads: Arc<InferenceThreads>, batching: Batching) -> Self {
+    pub(crate) fn new(
+        shared: Arc<ModelState>,
+        threads: Arc<InferenceThreads>,
+        batching: BatchingPolicy,
+    ) -> Self {
         Self { shared, threads, batching }
     }
 
@@ -37,7 +43,7 @@ impl LoadedModel {
     }
 
     /// Inputs and outputs as the file declares them.
-    pub fn signature(&self) -> &Signature {
+    pub fn signature(&self) -> &ModelSignature {
         self.shared.signature()
     }
 
@@ -59,12 +65,12 @@ impl LoadedModel {
     }
 
     /// How it was loaded.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> ModelSettings {
         self.shared.settings()
     }
 
-    /// The same model, whose calls are joined with others' in another way.
-    pub fn with_batching(&self, batching: Batching) -> Arc<Self> {
+    /// The same model, whose calls are batched in another way.
+    pub fn with_batching(&self, batching: BatchingPolicy) -> Arc<Self> {
         Arc::new(Self { batching, ..self.clone() })
     }
 
@@ -75,9 +81,9 @@ impl LoadedModel {
 
     /// Keeps the weights in memory for as long as the pin lives. Those that are evicted now come
     /// back with the next inference.
-    pub fn pin(&self) -> Pin {
+    pub fn pin(&self) -> ModelPin {
         self.shared.pin();
-        Pin(self.shared.clone())
+        ModelPin(self.shared.clone())
     }
 
     /// What has happened to the model so far, to all who share it.
@@ -85,25 +91,14 @@ impl LoadedModel {
         self.shared.stats(self.threads.waiting(&self.shared))
     }
 
-    /// Runs once: inputs by name in any order, all outputs in the signature's.
-    ///
-    /// Fails as [`LoadedModel::infer_by`] does, without a deadline.
-    pub async fn infer(&self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>> {
-        self.infer_by(inputs, None).await.map(|inferred| inferred.outputs)
-    }
-
-    /// Runs once, and says what it took. A call whose future is dropped before its turn never runs.
+    /// Runs once: inputs by name in any order, all outputs in the signature's. A call whose future is dropped before
+    /// its turn never runs; of those that wait for the same model, the more urgent run first.
     ///
     /// Fails with `Invalid` for inputs that do not fit, `Failed` when the model itself fails,
-    /// `Timeout` when there is no answer at `deadline`, `Exhausted` when too many wait already or the
+    /// `Timeout` when there is no answer at its deadline, `Exhausted` when too many wait already or the
     /// weights were evicted and there is no room for them now.
-    pub async fn infer_by(&self, inputs: Vec<NamedTensor>, deadline: Option<Instant>) -> Result<Inferred> {
-        self.infer_as(inputs, Ask { deadline, ..Ask::default() }).await
-    }
-
-    /// As [`LoadedModel::infer_by`], before others that wait for the same model and are less urgent.
-    pub async fn infer_as(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<Inferred> {
-        let (shared, deadline) = (&self.shared, ask.deadline);
+    pub async fn infer(&self, inputs: Vec<NamedTensor>, options: InferOptions) -> Result<InferenceResult> {
+        let (shared, deadline) = (&self.shared, options.deadline);
         let ModelCall { inputs, overrides } = ModelCall::new(shared.signature(), inputs)?;
         let resident = match shared.resident() {
             Some(resident) => resident,
@@ -116,15 +111,20 @@ impl LoadedModel {
         let here = if is_short { self.run_inline(&resident, &inputs, size, deadline)? } else { None };
         let ran = match here {
             Some(ran) => ran,
-            None => self.run_queued(resident, ModelCall { inputs, overrides }, size, ask).await?,
+            None => self.run_queued(resident, ModelCall { inputs, overrides }, size, options).await?,
         };
         let named = shared.signature().outputs.iter().zip(ran.outputs);
         let outputs = named.map(|(spec, tensor)| NamedTensor { name: spec.name.clone(), tensor }).collect();
-        Ok(Inferred { outputs, queued: ran.queued, computed: ran.computed, batch: ran.batch })
+        Ok(InferenceResult {
+            outputs,
+            queue_time: ran.queue_time,
+            compute_time: ran.compute_time,
+            batch_size: ran.batch_size,
+        })
     }
 }
 
-impl Drop for Pin {
+impl Drop for ModelPin {
     fn drop(&mut self) {
         self.0.unpin();
     }

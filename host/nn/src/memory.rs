@@ -8,20 +8,20 @@ use parking_lot::Mutex;
 
 /// Counts what is taken. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Budget(Arc<BudgetLedger>);
+pub(crate) struct MemoryBudget(Arc<BudgetLedger>);
 
 struct BudgetLedger {
     limit: u64,
     taken: Mutex<u64>,
 }
 
-/// A part of the budget, given back when dropped.
-pub(crate) struct Room {
+/// A reservation of a part of the budget, released when dropped.
+pub(crate) struct MemoryReservation {
     budget: Arc<BudgetLedger>,
     bytes: u64,
 }
 
-impl Budget {
+impl MemoryBudget {
     pub(crate) fn new(limit: u64) -> Self {
         Self(Arc::new(BudgetLedger { limit, taken: Mutex::new(0) }))
     }
@@ -34,27 +34,27 @@ impl Budget {
         *self.0.taken.lock()
     }
 
-    /// Room for that many bytes, if there is.
-    pub(crate) fn take(&self, bytes: u64) -> Option<Room> {
+    /// Reserves that many bytes, if they are free.
+    pub(crate) fn take(&self, bytes: u64) -> Option<MemoryReservation> {
         let mut taken = self.0.taken.lock();
         let total = taken.checked_add(bytes).filter(|total| *total <= self.0.limit)?;
         *taken = total;
-        Some(Room { budget: self.0.clone(), bytes })
+        Some(MemoryReservation { budget: self.0.clone(), bytes })
     }
 }
 
-impl Room {
+impl MemoryReservation {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Both as one.
-    pub(crate) fn absorb(&mut self, mut other: Room) {
+    pub(crate) fn absorb(&mut self, mut other: MemoryReservation) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 }
 
-impl Drop for Room {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
         *self.budget.taken.lock() -= self.bytes;
     }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn room_is_given_back() {
-        let budget = Budget::new(10);
+        let budget = MemoryBudget::new(10);
         let first = budget.take(6).unwrap();
         assert!(budget.take(5).is_none() && budget.take(u64::MAX).is_none());
         let second = budget.take(4).unwrap();

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use eyot_core::{Digest, Error, Kind, Result};
 use parking_lot::Mutex;
 
-use crate::control::{Caller, RunCallers, bounded};
-use crate::cost::{Cost, thread_time};
-use crate::memory::Room;
+use crate::batch_probe::ProbeResult;
+use crate::control::{RunCaller, RunCallers, bounded};
+use crate::cost::{CostModel, thread_time};
+use crate::memory::MemoryReservation;
 use crate::stats::{LearnedCost, ModelStats};
-use crate::trial::Verdict;
 use crate::{
-    InputOverride, Model, RanOn, RunLimits, Settings, Signature, StoredModel, Target, Tensor, batch,
+    BackendModel, InputOverride, ModelSettings, ModelSignature, RanOn, RunLimits, StoredModel, Target,
+    Tensor, batch,
 };
 
 /// What gives a model its weights back after they were evicted, and the clock by which uses are compared.
@@ -30,16 +31,16 @@ pub(crate) trait ReloadModel: Send + Sync {
 
 /// Weights in memory, and the room they take: given back when the last run with them has ended.
 pub(crate) struct ResidentModel {
-    pub(crate) model: Box<dyn Model>,
-    pub(crate) room: Room,
+    pub(crate) model: Box<dyn BackendModel>,
+    pub(crate) reservation: MemoryReservation,
 }
 
 /// What a process knows of a model under one digest and settings.
 pub(crate) struct ModelState {
     digest: Digest,
     source: StoredModel,
-    settings: Settings,
-    signature: Signature,
+    settings: ModelSettings,
+    signature: ModelSignature,
     ran_on: RanOn,
     limits: RunLimits,
     cache: Weak<dyn ReloadModel>,
@@ -51,8 +52,8 @@ pub(crate) struct ModelState {
     pins: AtomicUsize,
     /// Milliseconds since the cache began, at the last use.
     used: AtomicU64,
-    cost: Cost,
-    verdict: AtomicU8,
+    cost: CostModel,
+    probe_result: AtomicU8,
     /// Why nothing proves that its rows are independent of each other.
     unproved: Option<String>,
     failed_batches: AtomicU32,
@@ -75,23 +76,23 @@ const MAX_FAILED_BATCH_COUNT: u32 = 8;
 
 /// What loading a model gives.
 pub(crate) struct FreshModel {
-    pub(crate) model: Box<dyn Model>,
+    pub(crate) model: Box<dyn BackendModel>,
     pub(crate) ran_on: RanOn,
-    pub(crate) cost: Cost,
-    pub(crate) verdict: Verdict,
+    pub(crate) cost: CostModel,
+    pub(crate) probe_result: ProbeResult,
     pub(crate) unproved: Option<String>,
 }
 
 impl ModelState {
     pub(crate) fn new(
         source: impl Into<StoredModel>,
-        settings: Settings,
+        settings: ModelSettings,
         fresh: FreshModel,
-        room: Room,
+        reservation: MemoryReservation,
         (cache, limits): (Weak<dyn ReloadModel>, RunLimits),
         stored: bool,
     ) -> Arc<Self> {
-        let FreshModel { model, ran_on, cost, verdict, unproved } = fresh;
+        let FreshModel { model, ran_on, cost, probe_result, unproved } = fresh;
         let signature = model.signature().clone();
         let source = source.into();
         Arc::new(Self {
@@ -102,13 +103,13 @@ impl ModelState {
             ran_on,
             limits,
             cache,
-            resident: Mutex::new(Some(Arc::new(ResidentModel { model, room }))),
+            resident: Mutex::new(Some(Arc::new(ResidentModel { model, reservation }))),
             reloading: tokio::sync::Mutex::default(),
             stored: AtomicBool::new(stored),
             pins: AtomicUsize::new(0),
             used: AtomicU64::new(0),
             cost,
-            verdict: AtomicU8::new(verdict as u8),
+            probe_result: AtomicU8::new(probe_result as u8),
             unproved,
             failed_batches: AtomicU32::new(0),
             served: AtomicU64::new(0),
@@ -116,7 +117,7 @@ impl ModelState {
         })
     }
 
-    pub(crate) fn signature(&self) -> &Signature {
+    pub(crate) fn signature(&self) -> &ModelSignature {
         &self.signature
     }
 
@@ -138,7 +139,7 @@ impl ModelState {
         &self.source
     }
 
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> ModelSettings {
         self.settings
     }
 
@@ -146,7 +147,7 @@ impl ModelState {
         &self.ran_on
     }
 
-    pub(crate) fn cost(&self) -> &Cost {
+    pub(crate) fn cost(&self) -> &CostModel {
         &self.cost
     }
 
@@ -168,7 +169,7 @@ impl ModelState {
         (inputs, overrides): (&[Tensor], &[InputOverride]),
         limits: RunLimits,
         deadline: Option<Instant>,
-        callers: &[&Caller],
+        callers: &[&RunCaller],
     ) -> Result<Vec<Tensor>> {
         let (started, computed) = (Instant::now(), thread_time());
         let outputs = bounded(limits, deadline, |control| {
@@ -260,33 +261,37 @@ impl ModelState {
 
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> u64 {
-        self.resident.lock().as_ref().map_or(0, |resident| resident.room.bytes())
+        self.resident.lock().as_ref().map_or(0, |resident| resident.reservation.bytes())
     }
 
-    pub(crate) fn joins(&self) -> bool {
-        self.verdict() == Verdict::Joins
+    pub(crate) fn is_batchable(&self) -> bool {
+        self.probe_result() == ProbeResult::Batchable
     }
 
-    fn verdict(&self) -> Verdict {
-        let number = self.verdict.load(Ordering::Relaxed);
-        Verdict::ALL.into_iter().find(|verdict| *verdict as u8 == number).unwrap_or(Verdict::Untried)
+    fn probe_result(&self) -> ProbeResult {
+        let number = self.probe_result.load(Ordering::Relaxed);
+        ProbeResult::ALL
+            .into_iter()
+            .find(|probe_result| *probe_result as u8 == number)
+            .unwrap_or(ProbeResult::Unprobed)
     }
 
-    /// `joins`, or why its calls are not joined.
+    /// `joins`, or why its calls are not batched.
     pub(crate) fn batching(&self) -> String {
-        self.verdict().explained(self.unproved.as_ref())
+        self.probe_result().explained(self.unproved.as_ref())
     }
 
     /// The model does not give a row for a row after all.
-    pub(crate) fn stop_joining(&self) {
+    pub(crate) fn disable_batching(&self) {
         tracing::warn!(model = %self.digest, "calls of this model are not joined any more: batches fail");
-        self.verdict.store(Verdict::RowsDiffer as u8, Ordering::Relaxed);
+        self.probe_result.store(ProbeResult::RowsDependent as u8, Ordering::Relaxed);
     }
 
-    /// Whether another call of that size would be cheaper joined than alone.
-    pub(crate) fn gains_by_company(&self, size: u64) -> bool {
+    /// Whether another call of that size would be cheaper in a batch than alone.
+    pub(crate) fn gains_from_batching(&self, size: u64) -> bool {
         let both = self.cost.predict(2 * size).zip(self.cost.predict(size));
-        self.joins() && both.is_some_and(|(both, one)| both.as_secs_f64() <= 0.9 * 2.0 * one.as_secs_f64())
+        self.is_batchable()
+            && both.is_some_and(|(both, one)| both.as_secs_f64() <= 0.9 * 2.0 * one.as_secs_f64())
     }
 
     pub(crate) fn served(&self) -> u64 {
@@ -310,7 +315,7 @@ impl ModelState {
     /// A batch failed of which every request ran alone.
     pub(crate) fn count_failed_batch(&self) {
         if self.failed_batches.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FAILED_BATCH_COUNT {
-            self.stop_joining();
+            self.disable_batching();
         }
     }
 

@@ -11,30 +11,30 @@ use eyot_core::{ByteCount, Digest, Error, Kind, Result};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
 
-use crate::cost::Cost;
-use crate::memory::{Budget, Room, model_memory};
+use crate::cost::CostModel;
+use crate::memory::{MemoryBudget, MemoryReservation, model_memory};
 use crate::model_state::{FreshModel, ModelState, ReloadModel, ResidentModel};
 use crate::onnx::ExternalData;
-use crate::stats::Stats;
+use crate::probe_cache::{CachedProbe, ProbeCache, ProbeKey};
+use crate::stats::CacheStats;
 use crate::threads::InferenceThreads;
-use crate::trial_memory::{KeptTrial, TrialKey, TrialMemory};
 use crate::{
-    Backends, Batching, LoadedModel, Model, ModelFiles, Precision, RanOn, RunLimits, Settings, StoredModel,
-    difference, independence, onnx, trial,
+    BackendModel, BackendSet, BatchingPolicy, LoadedModel, ModelFiles, ModelSettings, Precision, RanOn,
+    RunLimits, StoredModel, batch_probe, difference, independence, onnx,
 };
 
 /// The loaded models of a process: one per digest and settings, shared by all who ask for it.
 ///
-/// Those that nobody holds stay in memory while there is room. Where there is none, weights are put
-/// away: first of models that nobody holds, then of those used longest ago; never while they run, nor
+/// Those that are not in use stay in memory while there is room. Where there is none, weights are
+/// evicted: first of models that nobody holds, then of those used longest ago; never while they run, nor
 /// while they are pinned.
-pub struct Models {
+pub struct LoadedModels {
     inner: Arc<ModelCache>,
 }
 
 /// How models are kept and run.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct ModelCacheOptions {
     /// Threads that run inferences.
     pub threads: usize,
     /// Bytes that models may take together.
@@ -43,13 +43,13 @@ pub struct Options {
     pub queue: usize,
     /// What any run may take.
     pub limits: RunLimits,
-    /// How models are loaded where nobody says otherwise.
-    pub settings: Settings,
-    /// How calls are joined where nobody says otherwise.
-    pub batching: Batching,
+    /// How models are loaded by default.
+    pub settings: ModelSettings,
+    /// How calls are batched by default.
+    pub batching: BatchingPolicy,
 }
 
-impl From<&config::Inference> for Options {
+impl From<&config::Inference> for ModelCacheOptions {
     fn from(config: &config::Inference) -> Self {
         let threads = match config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -66,54 +66,55 @@ impl From<&config::Inference> for Options {
     }
 }
 
-type ModelKey = (Digest, Settings);
+type ModelKey = (Digest, ModelSettings);
 
 pub(crate) struct ModelCache {
     store: Arc<dyn BlobStore>,
-    backends: Backends,
+    backends: BackendSet,
     threads: Arc<InferenceThreads>,
     limits: RunLimits,
-    settings: Settings,
-    batching: Batching,
-    budget: Budget,
+    settings: ModelSettings,
+    batching: BatchingPolicy,
+    budget: MemoryBudget,
     began: Instant,
     models: Mutex<HashMap<ModelKey, Arc<ModelState>>>,
-    /// Many who ask for a model at once wait for one load.
+    /// Concurrent loads of a model wait for one.
     loading: Mutex<HashMap<ModelKey, Weak<tokio::sync::Mutex<()>>>>,
     /// Loads at once: each has a thread, and memory for a model twice.
     loading_slots: tokio::sync::Semaphore,
     loads: AtomicU64,
     evictions: AtomicU64,
-    trials: TrialMemory,
+    probe_cache: ProbeCache,
 }
 
-impl Models {
+impl LoadedModels {
     /// Models out of `store`, run on `threads` threads, everything else as by default.
-    pub fn new(store: Arc<dyn BlobStore>, backends: Backends, threads: usize) -> Arc<Self> {
-        let defaults = Options::from(&config::Inference::default());
-        Self::with(store, backends, Options { threads, ..defaults })
+    pub fn new(store: Arc<dyn BlobStore>, backends: BackendSet, threads: usize) -> Arc<Self> {
+        let defaults = ModelCacheOptions::from(&config::Inference::default());
+        Self::with(store, backends, ModelCacheOptions { threads, ..defaults })
     }
 
     /// Models out of `store`.
-    pub fn with(store: Arc<dyn BlobStore>, backends: Backends, options: Options) -> Arc<Self> {
-        Self::over(store, backends, options, TrialMemory::default())
+    pub fn with(store: Arc<dyn BlobStore>, backends: BackendSet, options: ModelCacheOptions) -> Arc<Self> {
+        Self::over(store, backends, options, ProbeCache::default())
     }
 
-    /// Models out of `store`, which are not tried again by a process that has the folder `trials` from an earlier one.
-    pub fn remembering(
+    /// Models out of `store`, which are not probed again by a process that has the folder
+    /// `probe_cache` from an earlier one.
+    pub fn with_probe_cache(
         store: Arc<dyn BlobStore>,
-        backends: Backends,
-        options: Options,
-        trials: &Path,
+        backends: BackendSet,
+        options: ModelCacheOptions,
+        probe_cache: &Path,
     ) -> Arc<Self> {
-        Self::over(store, backends, options, TrialMemory::new(trials))
+        Self::over(store, backends, options, ProbeCache::new(probe_cache))
     }
 
     fn over(
         store: Arc<dyn BlobStore>,
-        backends: Backends,
-        options: Options,
-        trials: TrialMemory,
+        backends: BackendSet,
+        options: ModelCacheOptions,
+        probe_cache: ProbeCache,
     ) -> Arc<Self> {
         let inner = ModelCache {
             store,
@@ -122,48 +123,47 @@ impl Models {
             limits: options.limits,
             settings: options.settings,
             batching: options.batching,
-            budget: Budget::new(options.memory),
+            budget: MemoryBudget::new(options.memory),
             began: Instant::now(),
             models: Mutex::default(),
             loading: Mutex::default(),
             loading_slots: tokio::sync::Semaphore::new(options.threads.max(MIN_LOADING_SLOTS)),
             loads: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
-            trials,
+            probe_cache,
         };
         Arc::new(Self { inner: Arc::new(inner) })
     }
 
     /// What models run on here.
-    pub fn backends(&self) -> &Backends {
+    pub fn backends(&self) -> &BackendSet {
         &self.inner.backends
     }
 
     /// The model of that digest, warmed up.
     ///
-    /// Fails as [`crate::Backend::load`] does, with what each back end said, as the store does, and
+    /// Fails as [`crate::InferenceBackend::load`] does, with what each back end said, as the store does, and
     /// with `Exhausted` or `TooLarge` when there is no room for it.
-    pub async fn load(&self, digest: Digest, settings: Settings) -> Result<Arc<LoadedModel>> {
+    pub async fn load(&self, digest: Digest, settings: ModelSettings) -> Result<Arc<LoadedModel>> {
         self.load_stored(digest.into(), settings).await
     }
 
     /// The same of a model whose weights may lie beside its file.
-    pub async fn load_stored(&self, model: StoredModel, settings: Settings) -> Result<Arc<LoadedModel>> {
+    pub async fn load_stored(&self, model: StoredModel, settings: ModelSettings) -> Result<Arc<LoadedModel>> {
         self.inner.shared(model.digest(), settings, ModelSource::Store(model)).await
     }
 
     /// The model of those bytes, shared with everyone who has the same bytes.
-    pub async fn load_bytes(&self, bytes: Bytes, settings: Settings) -> Result<Arc<LoadedModel>> {
+    pub async fn load_bytes(&self, bytes: Bytes, settings: ModelSettings) -> Result<Arc<LoadedModel>> {
         self.load_files(bytes.into(), settings).await
     }
 
     /// The same of a model whose weights may lie beside its file.
-    pub async fn load_files(&self, files: ModelFiles, settings: Settings) -> Result<Arc<LoadedModel>> {
+    pub async fn load_files(&self, files: ModelFiles, settings: ModelSettings) -> Result<Arc<LoadedModel>> {
         self.inner.shared(files.digest(), settings, ModelSource::Files(files)).await
     }
 
-    /// Puts a model's weights away now, whatever its settings. Who holds it loads it again with the
-    /// next inference.
+    /// Evicts a model's weights now, whatever its settings. The next inference loads it again.
     ///
     /// Fails with `NotFound` when it is not loaded, `Conflict` when it is pinned or runs now.
     pub fn unload(&self, digest: &Digest) -> Result<()> {
@@ -188,20 +188,20 @@ impl Models {
         Ok(())
     }
 
-    /// Why calls of a model that is loaded are not joined, if they are not.
-    pub fn not_joined(&self, digest: &Digest) -> Option<String> {
+    /// Why calls of a model that is loaded are not batched, if they are not.
+    pub fn unbatched_reason(&self, digest: &Digest) -> Option<String> {
         let models = self.inner.models.lock();
         let found = models.iter().find(|((loaded, _), _)| loaded == digest);
-        found.filter(|(_, model)| !model.joins()).map(|(_, model)| model.batching())
+        found.filter(|(_, model)| !model.is_batchable()).map(|(_, model)| model.batching())
     }
 
     /// What is loaded, and what has happened so far.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> CacheStats {
         let inner = &self.inner;
         let mut models: Vec<_> =
             inner.all().iter().map(|model| model.stats(inner.threads.waiting(model))).collect();
         models.sort_by_key(|model| model.digest);
-        Stats {
+        CacheStats {
             budget_bytes: inner.budget.limit(),
             resident_bytes: inner.budget.taken(),
             loads: inner.loads.load(Ordering::Relaxed),
@@ -222,14 +222,14 @@ enum ModelSource {
 /// evicted, and must not evict everybody else's.
 const GUEST_MEMORY_FRACTION: u64 = 4;
 
-/// However few threads there are: one that is tried for long keeps not everybody else.
+/// However few threads there are: one model that is probed for long must not block all other loads.
 const MIN_LOADING_SLOTS: usize = 4;
 
 impl ModelCache {
     async fn shared(
         self: &Arc<Self>,
         digest: Digest,
-        settings: Settings,
+        settings: ModelSettings,
         source: ModelSource,
     ) -> Result<Arc<LoadedModel>> {
         let key = (digest, settings.or(self.settings));
@@ -276,11 +276,11 @@ impl ModelCache {
             // Should it be stored one day, then as one file.
             ModelSource::Files(files) => (digest.into(), files),
         };
-        let mut room = self.room(files.bytes(), stored)?;
+        let mut reservation = self.reserve(files.bytes(), stored)?;
         let fresh = self.fresh(digest, files, settings, None).await?;
-        self.reserve_further(&mut room, &fresh, stored)?;
+        self.reserve_further(&mut reservation, &fresh, stored)?;
         let cache: Weak<dyn ReloadModel> = Arc::<Self>::downgrade(self);
-        let shared = ModelState::new(model, settings, fresh, room, (cache, self.limits), stored);
+        let shared = ModelState::new(model, settings, fresh, reservation, (cache, self.limits), stored);
         self.models.lock().insert(key, shared.clone());
         Ok(shared)
     }
@@ -294,11 +294,11 @@ impl ModelCache {
             if missing { error.with_kind(Kind::Unavailable) } else { error }
         };
         let files = model.source().read(&*self.store).await.map_err(gone)?;
-        let mut room = self.room(files.bytes(), true)?;
+        let mut reservation = self.reserve(files.bytes(), true)?;
         let backend = model.ran_on().library().to_owned();
         let fresh = self.fresh(model.digest(), files, model.settings(), Some(backend)).await.map_err(gone)?;
-        self.reserve_further(&mut room, &fresh, true)?;
-        Ok(ResidentModel { model: fresh.model, room })
+        self.reserve_further(&mut reservation, &fresh, true)?;
+        Ok(ResidentModel { model: fresh.model, reservation })
     }
 
     /// Loads and warms up, away from the async threads.
@@ -306,39 +306,40 @@ impl ModelCache {
         &self,
         digest: Digest,
         files: ModelFiles,
-        settings: Settings,
+        settings: ModelSettings,
         backend: Option<String>,
     ) -> Result<FreshModel> {
         let place = self.loading_slots.acquire().await;
         let _place = place.map_err(|error| Error::internal("no model is loaded any more").because(error))?;
-        let (backends, trials) = (self.backends.clone(), self.trials.clone());
+        let (backends, probe_cache) = (self.backends.clone(), self.probe_cache.clone());
         let loading = tokio::task::spawn_blocking(move || {
             let (model, mut ran_on) = prefer(&backends, &files, settings, backend.as_deref())?;
             if settings.precision != Precision::F32 {
-                let exact = Settings { precision: Precision::F32, ..settings };
+                let exact = ModelSettings { precision: Precision::F32, ..settings };
                 let (exact, _) = prefer(&backends, &files, exact, Some(ran_on.library()))?;
                 ran_on.difference = Some(difference::measure(&*model, &*exact)?);
             }
             let unproved = independence::prove(&onnx::parse_files(&files, ExternalData::Kept)?.proto).err();
             drop(files);
-            let key = TrialKey::new(&digest, &settings, &ran_on);
-            let (verdict, cost) = match trials.recall(&key) {
+            let key = ProbeKey::new(&digest, &settings, &ran_on);
+            let (probe_result, cost) = match probe_cache.recall(&key) {
                 // What is proved or not is of this process, whatever another was of the opinion.
-                Some(KeptTrial { verdict, cost }) if verdict.may_be_of(unproved.is_none()) => {
-                    trial::first_run(&*model);
-                    (verdict, cost)
+                Some(CachedProbe { probe_result, cost }) if probe_result.may_be_of(unproved.is_none()) => {
+                    batch_probe::first_run(&*model);
+                    (probe_result, cost)
                 }
                 _ => {
-                    let cost = Cost::default();
-                    let verdict = trial::warm_up(&*model, &cost, trial::BUDGET, unproved.is_none());
+                    let cost = CostModel::default();
+                    let probe_result =
+                        batch_probe::warm_up(&*model, &cost, batch_probe::PROBE_BUDGET, unproved.is_none());
                     // There was no time, or nothing ran: perhaps there is next time.
-                    if verdict != trial::Verdict::Untried {
-                        trials.keep(&key, verdict, &cost);
+                    if probe_result != batch_probe::ProbeResult::Unprobed {
+                        probe_cache.keep(&key, probe_result, &cost);
                     }
-                    (verdict, cost)
+                    (probe_result, cost)
                 }
             };
-            Ok::<_, Error>(FreshModel { model, ran_on, cost, verdict, unproved })
+            Ok::<_, Error>(FreshModel { model, ran_on, cost, probe_result, unproved })
         });
         let fresh =
             loading.await.map_err(|error| Error::internal("a model's load ended early").because(error))??;
@@ -346,8 +347,8 @@ impl ModelCache {
         Ok(fresh)
     }
 
-    /// Room for that many bytes, made by putting others away where that must be.
-    fn room(&self, bytes: u64, stored: bool) -> Result<Room> {
+    /// Reserves that many bytes, and evicts others where that must be.
+    fn reserve(&self, bytes: u64, stored: bool) -> Result<MemoryReservation> {
         let limit = self.budget.limit();
         let size = |bytes| ByteCount(bytes).to_string();
         if bytes > limit {
@@ -366,8 +367,8 @@ impl ModelCache {
             }
         }
         loop {
-            if let Some(room) = self.budget.take(bytes) {
-                return Ok(room);
+            if let Some(reservation) = self.budget.take(bytes) {
+                return Ok(reservation);
             }
             if !self.evict_one(|_| true) {
                 let message =
@@ -380,11 +381,16 @@ impl ModelCache {
         }
     }
 
-    /// More room, for what a model takes beside its file, which is known once it is there.
-    fn reserve_further(&self, room: &mut Room, fresh: &FreshModel, stored: bool) -> Result<()> {
+    /// Reserves more, for what a model takes beside its file, which is known once it is loaded.
+    fn reserve_further(
+        &self,
+        reservation: &mut MemoryReservation,
+        fresh: &FreshModel,
+        stored: bool,
+    ) -> Result<()> {
         match fresh.model.further_bytes() {
             0 => {}
-            bytes => room.absorb(self.room(bytes, stored)?),
+            bytes => reservation.absorb(self.reserve(bytes, stored)?),
         }
         Ok(())
     }
@@ -419,7 +425,7 @@ impl ModelCache {
         false
     }
 
-    /// Forgets models that nobody holds and whose weights are put away.
+    /// Forgets models that are not in use and whose weights are evicted.
     fn forget(&self) {
         self.models.lock().retain(|_, model| Arc::strong_count(model) > 1 || model.is_resident());
     }
@@ -445,11 +451,11 @@ impl ReloadModel for ModelCache {
 /// The first back end that takes the model, of all or of those that are asked for. What is wrong with
 /// the model itself is said once.
 fn prefer(
-    backends: &Backends,
+    backends: &BackendSet,
     files: &ModelFiles,
-    settings: Settings,
+    settings: ModelSettings,
     name: Option<&str>,
-) -> Result<(Box<dyn Model>, RanOn)> {
+) -> Result<(Box<dyn BackendModel>, RanOn)> {
     let wanted = name.or(match settings.backend {
         BackendChoice::Auto => None,
         named => Some(named.as_str()),

@@ -18,7 +18,7 @@ use prost::Message as _;
 pub(crate) use self::external::ExternalData;
 pub use self::external::is_plain_name;
 use self::messages::{self as pb, tensor_shape_proto::dimension::Value as Dim, type_proto};
-use crate::{DataType, ModelFiles, Signature, TensorSpec};
+use crate::{DataType, ModelFiles, ModelSignature, TensorSpec};
 
 /// A model as it is to be loaded.
 pub(crate) struct ParsedModel {
@@ -132,13 +132,13 @@ fn own_work(node: &pb::NodeProto) -> Result<()> {
 }
 
 /// Inputs and outputs as the file declares them. What has a default may be left out.
-pub(crate) fn signature(model: &pb::ModelProto) -> Result<Signature> {
-    let Some(graph) = &model.graph else { return Ok(Signature::default()) };
+pub(crate) fn signature(model: &pb::ModelProto) -> Result<ModelSignature> {
+    let Some(graph) = &model.graph else { return Ok(ModelSignature::default()) };
     let sparse = graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref());
     let sparse = sparse.map(|values| (values.name.as_str(), None));
     let dense = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), Some(tensor)));
     let defaults: HashMap<&str, Option<&pb::TensorProto>> = sparse.chain(dense).collect();
-    let mut signature = Signature::default();
+    let mut signature = ModelSignature::default();
     for info in &graph.input {
         let Some(default) = defaults.get(info.name.as_str()) else {
             signature.inputs.push(spec("input", info)?);

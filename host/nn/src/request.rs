@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use eyot_core::{Error, Result};
 use tokio::sync::oneshot;
 
-use crate::control::Caller;
+use crate::control::RunCaller;
 use crate::model_state::ResidentModel;
-use crate::{Ask, Batching, InputOverride, NamedTensor, Signature, Tensor, batch};
+use crate::{BatchingPolicy, InferOptions, InputOverride, ModelSignature, NamedTensor, Tensor, batch};
 
 /// What a model is called with.
 pub(crate) struct ModelCall {
@@ -18,8 +18,8 @@ pub(crate) struct ModelCall {
 }
 
 impl ModelCall {
-    /// Fails as [`Signature::check_inputs`] does.
-    pub(crate) fn new(signature: &Signature, inputs: Vec<NamedTensor>) -> Result<Self> {
+    /// Fails as [`ModelSignature::check_inputs`] does.
+    pub(crate) fn new(signature: &ModelSignature, inputs: Vec<NamedTensor>) -> Result<Self> {
         let mut checked = signature.check_inputs(inputs)?.into_iter();
         let inputs = checked.by_ref().take(signature.inputs.len()).map(|input| input.tensor).collect();
         let overriding = checked.filter_map(|input| {
@@ -33,9 +33,9 @@ impl ModelCall {
 /// A run without its names.
 pub(crate) struct CompletedRun {
     pub(crate) outputs: Vec<Tensor>,
-    pub(crate) queued: Duration,
-    pub(crate) computed: Duration,
-    pub(crate) batch: usize,
+    pub(crate) queue_time: Duration,
+    pub(crate) compute_time: Duration,
+    pub(crate) batch_size: usize,
 }
 
 /// A call that waits for a thread.
@@ -43,10 +43,10 @@ pub(crate) struct QueuedCall {
     pub(crate) resident: Arc<ResidentModel>,
     pub(crate) call: ModelCall,
     pub(crate) size: u64,
-    pub(crate) batching: Batching,
-    pub(crate) ask: Ask,
+    pub(crate) batching: BatchingPolicy,
+    pub(crate) options: InferOptions,
     pub(crate) since: Instant,
-    pub(crate) caller: Arc<Caller>,
+    pub(crate) caller: Arc<RunCaller>,
     pub(crate) answer: oneshot::Sender<Result<CompletedRun>>,
 }
 

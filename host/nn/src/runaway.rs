@@ -14,7 +14,10 @@ use eyot_store::MemoryStore;
 use crate::control::{RunLimits, bounded};
 use crate::graphs::{Graph, Is};
 use crate::suite::{back_ends, installed};
-use crate::{Backend, Backends, DataType, Model, Models, NamedTensor, Options, Settings, Tensor};
+use crate::{
+    BackendModel, BackendSet, DataType, InferOptions, InferenceBackend, LoadedModels, ModelCacheOptions,
+    ModelSettings, NamedTensor, Tensor,
+};
 
 /// Adds one to `x`, as often as `turns` says.
 fn counting() -> Graph {
@@ -46,18 +49,18 @@ fn turns(count: i64) -> Vec<Tensor> {
 const FOR_EVER: i64 = i64::MAX;
 
 fn limits(timeout: Duration) -> RunLimits {
-    RunLimits { timeout, ..RunLimits::TRIAL }
+    RunLimits { timeout, ..RunLimits::PROBE }
 }
 
-fn run(model: &dyn Model, limits: RunLimits, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+fn run(model: &dyn BackendModel, limits: RunLimits, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     bounded(limits, None, |control| model.run_while(control, inputs))
 }
 
 /// Those that have loops; the others say at the load that they have not.
-fn looping() -> Vec<(Arc<dyn Backend>, Box<dyn Model>)> {
+fn looping() -> Vec<(Arc<dyn InferenceBackend>, Box<dyn BackendModel>)> {
     let mut found = Vec::new();
     for backend in back_ends().into_iter().chain(installed(BackendChoice::Openvino)) {
-        match backend.load(&counting().bytes(), Settings::default()) {
+        match backend.load(&counting().bytes(), ModelSettings::default()) {
             Ok(model) => found.push((backend, model)),
             Err(error) => assert_eq!(error.kind(), Kind::Unsupported, "{}: {error:?}", backend.name()),
         }
@@ -77,9 +80,9 @@ fn an_endless_loop_ends_at_its_deadline_and_the_model_serves_on() {
     }
 }
 
-fn models(backends: Backends, limits: RunLimits) -> Arc<Models> {
-    let options = Options { threads: 1, limits, ..Options::from(&Inference::default()) };
-    Models::with(Arc::new(MemoryStore::default()), backends, options)
+fn models(backends: BackendSet, limits: RunLimits) -> Arc<LoadedModels> {
+    let options = ModelCacheOptions { threads: 1, limits, ..ModelCacheOptions::from(&Inference::default()) };
+    LoadedModels::with(Arc::new(MemoryStore::default()), backends, options)
 }
 
 fn named(inputs: Vec<Tensor>) -> Vec<NamedTensor> {
@@ -95,16 +98,19 @@ async fn a_run_that_nobody_waits_for_ends() {
         let choices = [BackendChoice::Onnxruntime, BackendChoice::Openvino, BackendChoice::Tract];
         let choice = choices.into_iter().find(|choice| choice.as_str() == backend.name()).unwrap();
         let only = Inference { backend: choice, ..Inference::default() };
-        let backends = Backends::open_as(&config.data.backends, &only).unwrap();
+        let backends = BackendSet::open_as(&config.data.backends, &only).unwrap();
         let models = models(backends, RunLimits::default());
-        let model = models.load_bytes(counting().bytes(), Settings::default()).await.unwrap();
+        let model = models.load_bytes(counting().bytes(), ModelSettings::default()).await.unwrap();
         for _ in 0..3 {
-            let abandoned = model.infer(named(turns(FOR_EVER)));
+            let abandoned = model.infer(named(turns(FOR_EVER)), InferOptions::default());
             tokio::time::timeout(Duration::from_millis(20), abandoned).await.unwrap_err();
             let late = Some(Instant::now() + Duration::from_millis(20));
-            let late = model.infer_by(named(turns(FOR_EVER)), late).await.unwrap_err();
+            let late = model
+                .infer(named(turns(FOR_EVER)), InferOptions { deadline: late, ..InferOptions::default() })
+                .await
+                .unwrap_err();
             assert_eq!(late.kind(), Kind::Timeout, "{late:?}");
-            let answer = model.infer(named(turns(3))).await.unwrap();
+            let answer = model.infer(named(turns(3)), InferOptions::default()).await.unwrap().outputs;
             assert_eq!(answer[0].tensor.to_vec::<f32>().unwrap(), [3.0], "{}", backend.name());
         }
     }
@@ -163,12 +169,12 @@ fn a_run_that_wants_all_memory_is_refused_and_the_model_serves_on() {
     let small =
         Inference { memory: ByteCount(64 << 20), run_memory: ByteCount(64 << 20), ..Inference::default() };
     // The first who opens the library decides how much it may take.
-    drop(Backends::open_as(&config.data.backends, &small));
+    drop(BackendSet::open_as(&config.data.backends, &small));
     for backend in back_ends() {
         let mut held = Vec::new();
         for (name, graph, good, bad) in growing() {
             let what = format!("{} {name}", backend.name());
-            let model = match backend.load(&graph.bytes(), Settings::default()) {
+            let model = match backend.load(&graph.bytes(), ModelSettings::default()) {
                 Ok(model) => model,
                 Err(error) if backend.name() == "tract" && error.kind() == Kind::Unsupported => continue,
                 Err(error) => panic!("{what}: {error:?}"),
@@ -201,7 +207,7 @@ fn weights_beyond_the_memory_are_refused_and_the_limit_holds() {
         run_memory: ByteCount(16 << 20),
         ..Inference::default()
     };
-    let backends = match Backends::open_as(&config.data.backends, &small) {
+    let backends = match BackendSet::open_as(&config.data.backends, &small) {
         Ok(backends) => backends,
         Err(error) if std::env::var_os("CI").is_none() => return eprintln!("ignored: {error:?}"),
         Err(error) => panic!("{error:?}"),
@@ -212,11 +218,11 @@ fn weights_beyond_the_memory_are_refused_and_the_limit_holds() {
         let numbers: Vec<f32> = (0..megabytes << 18).map(|at| at as f32).collect();
         let graph = Graph::new().input("x", DataType::F32, "n 512").output("y", DataType::F32, "? ?");
         let graph = graph.weight("w", &Tensor::of(vec![512, numbers.len() / 512], &numbers).unwrap());
-        backend.load(&graph.node("MatMul", "x w", "y").bytes(), Settings::default())
+        backend.load(&graph.node("MatMul", "x w", "y").bytes(), ModelSettings::default())
     };
     let tile = Graph::new().input("x", DataType::F32, "n").input("size", DataType::I64, "1");
     let tile = tile.node("Tile", "x size", "y").output("y", DataType::F32, "?");
-    let tile = backend.load(&tile.bytes(), Settings::default()).unwrap();
+    let tile = backend.load(&tile.bytes(), ModelSettings::default()).unwrap();
     let tiled = |bytes: i64| {
         let ran = tile.run(&[Tensor::of(vec![1], &[1_f32]).unwrap(), whole(bytes / 4)]);
         ran.map(|outputs| outputs[0].bytes().len() as i64).map_err(|error| error.kind())

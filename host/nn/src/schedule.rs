@@ -1,5 +1,5 @@
-//! Who runs next: fair between models, joined where that pays. Nothing here waits, computes or looks
-//! at a clock of its own.
+//! Which call runs next: fair between models, batched where that pays. Nothing here waits, computes or reads
+//! a clock of its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -84,8 +84,8 @@ impl InferenceSchedule {
                 .hint(format!("the oldest waits for {} ms; try again in a moment", waits.as_millis())));
         }
         // Behind all that are as urgent or more: in their order, however many come after.
-        let urgency = request.ask.priority;
-        let before = queue.waiting.iter().rposition(|other| other.ask.priority <= urgency);
+        let urgency = request.options.priority;
+        let before = queue.waiting.iter().rposition(|other| other.options.priority <= urgency);
         queue.waiting.insert(before.map_or(0, |place| place + 1), request);
         Ok(())
     }
@@ -119,7 +119,7 @@ impl InferenceSchedule {
         let mut earliest: Option<Instant> = None;
         let mut turn: Option<usize> = None;
         for (index, queue) in self.queues.iter().enumerate() {
-            let ready = queue.ready_at();
+            let ready = queue.ready_at(now);
             if ready > now {
                 earliest = Some(earliest.map_or(ready, |earliest| earliest.min(ready)));
             } else if turn.is_none_or(|turn| queue.served < self.queues[turn].served) {
@@ -148,11 +148,11 @@ impl ModelQueue {
         !self.waiting.is_empty()
     }
 
-    /// When the first of them need not wait for company any longer.
-    fn ready_at(&self) -> Instant {
-        let Some(first) = self.waiting.front() else { return Instant::now() };
+    /// When the first of them need not wait for batch candidates any longer.
+    fn ready_at(&self, now: Instant) -> Instant {
+        let Some(first) = self.waiting.front() else { return now };
         let delay = first.batching.max_delay;
-        let keeps = !delay.is_zero() && first.rows().is_some() && self.model.gains_by_company(first.size);
+        let keeps = !delay.is_zero() && first.rows().is_some() && self.model.gains_from_batching(first.size);
         if !keeps {
             return first.since;
         }
@@ -177,18 +177,19 @@ impl ModelQueue {
         InferenceJob::new(self.model.clone(), requests, width)
     }
 
-    /// Places of those that may run together with the first, itself included: alike but for their
+    /// Places of the calls that may be batched with the first, itself included: alike but for their
     /// rows, together no more than any of them allows, and done before the deadline of each.
     fn batch_candidates(&self, now: Instant) -> Vec<usize> {
         let mut chosen = vec![0];
         let Some(first) = self.waiting.front() else { return Vec::new() };
-        let Some(mut rows) = first.rows().filter(|_| self.model.joins()) else { return chosen };
-        let (mut limit, mut size, mut deadline) = (first.batching.max_rows, first.size, first.ask.deadline);
+        let Some(mut rows) = first.rows().filter(|_| self.model.is_batchable()) else { return chosen };
+        let (mut limit, mut size, mut deadline) =
+            (first.batching.max_rows, first.size, first.options.deadline);
         for (place, other) in self.waiting.iter().enumerate().skip(1) {
             let Some(more) = other.rows().filter(|_| !other.is_abandoned()) else { continue };
             let within = limit.min(other.batching.max_rows);
             let ends = now + self.model.cost().predict(size + other.size).unwrap_or(DEFAULT_RUN_TIME);
-            let due = deadline.into_iter().chain(other.ask.deadline).min();
+            let due = deadline.into_iter().chain(other.options.deadline).min();
             if rows + more > within
                 || due.is_some_and(|due| due < ends)
                 || !batch::fit(&first.call.inputs, &other.call.inputs)

@@ -10,7 +10,7 @@ use crate::{Precision, Target};
 /// the process has it by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Settings {
+pub struct ModelSettings {
     /// What computes. A target that is not there is an error, never a quiet fall-back.
     pub target: Target,
     /// How exactly. A back end that has not that precision is an error, never a quiet other one.
@@ -27,7 +27,7 @@ pub struct Settings {
     pub optimization: Option<Optimization>,
 }
 
-impl From<&config::Inference> for Settings {
+impl From<&config::Inference> for ModelSettings {
     fn from(config: &config::Inference) -> Self {
         Self {
             target: Target::Cpu,
@@ -46,10 +46,10 @@ impl From<&config::Inference> for Settings {
 pub(crate) const QUANTISE: &str =
     "quantise the model and deploy the file that comes of it, which runs as it is on every back end";
 
-impl Settings {
+impl ModelSettings {
     /// Nothing left open: the same on every node, however it is configured. What a step needs, whose
     /// results must not depend on the machine's settings.
-    pub const FIXED: Settings = Settings {
+    pub const FIXED: ModelSettings = ModelSettings {
         target: Target::Cpu,
         precision: Precision::F32,
         backend: BackendChoice::Auto,
@@ -60,7 +60,7 @@ impl Settings {
     };
 
     /// These, and where they are open those.
-    pub(crate) fn or(self, defaults: Settings) -> Self {
+    pub(crate) fn or(self, defaults: ModelSettings) -> Self {
         Self {
             intra_threads: self.intra_threads.or(defaults.intra_threads),
             spinning: self.spinning.or(defaults.spinning),
@@ -86,28 +86,28 @@ impl Settings {
     }
 }
 
-/// How runs of one model for different callers are joined. Not part of what a model is shared by:
+/// How calls of one model by different callers are batched. Not part of what a model is shared by:
 /// each request brings its own, and a batch keeps to those of all its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batching {
+pub struct BatchingPolicy {
     /// Rows of a batch, at most.
     pub max_rows: usize,
     /// How long a request may be kept back for others when a thread is free.
     pub max_delay: Duration,
 }
 
-impl Batching {
+impl BatchingPolicy {
     /// Each call runs alone: what a step needs, whose result must not depend on who else computes.
-    pub const OFF: Batching = Batching { max_rows: 1, max_delay: Duration::ZERO };
+    pub const OFF: BatchingPolicy = BatchingPolicy { max_rows: 1, max_delay: Duration::ZERO };
 }
 
-impl Default for Batching {
+impl Default for BatchingPolicy {
     fn default() -> Self {
         Self::from(&config::Inference::default())
     }
 }
 
-impl From<&config::Inference> for Batching {
+impl From<&config::Inference> for BatchingPolicy {
     fn from(config: &config::Inference) -> Self {
         Self { max_rows: config.max_batch.max(1), max_delay: config.max_delay.0 }
     }

@@ -38,7 +38,7 @@ pub struct TensorParameters {
 
 /// The inputs a model needs and the outputs it gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signature {
+pub struct ModelSignature {
     /// Those that every call brings.
     pub inputs: Vec<TensorSpec>,
     /// Those that a call may leave out: what the file says stands there, then.
@@ -57,7 +57,7 @@ pub struct FixedInputs {
     pub hint: &'static str,
 }
 
-impl Signature {
+impl ModelSignature {
     /// Of such inputs, all of which a call brings, and outputs.
     pub fn new(inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>) -> Self {
         Self { inputs, outputs, ..Self::default() }
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn inputs_are_ordered_and_everything_else_is_named() {
         let spec = |name: &str, shape: &[i64]| TensorSpec::new(name, DataType::F32, shape);
-        let signature = Signature::new(vec![spec("a", &[-1, 2]), spec("b", &[])], vec![]);
+        let signature = ModelSignature::new(vec![spec("a", &[-1, 2]), spec("b", &[])], vec![]);
         let ordered = signature.check_inputs(vec![named("b", vec![]), named("a", vec![7, 2])]).unwrap();
         assert_eq!(ordered.iter().map(|tensor| tensor.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         let wrong_type = NamedTensor { name: "b".into(), tensor: Tensor::of(vec![], &[0_i32]).unwrap() };
@@ -268,7 +268,7 @@ mod tests {
             let count = dimensions.len();
             TensorSpec { dimensions, ..TensorSpec::new(name, DataType::F32, vec![-1; count]) }
         };
-        let signature = Signature::new(vec![spec("a", &["n", "m", ""]), spec("b", &["n"])], vec![]);
+        let signature = ModelSignature::new(vec![spec("a", &["n", "m", ""]), spec("b", &["n"])], vec![]);
         signature.check_inputs(vec![named("a", vec![4, 2, 3]), named("b", vec![4])]).unwrap();
         let error = signature.check_inputs(vec![named("b", vec![5]), named("a", vec![4, 2, 3])]).unwrap_err();
         assert_eq!(
@@ -279,7 +279,7 @@ mod tests {
             error.hint_text(),
             Some("a dimension's name is one size in all inputs: 'a' [n, m, -1], 'b' [n]")
         );
-        let square = Signature::new(vec![spec("a", &["n", "n"])], vec![]);
+        let square = ModelSignature::new(vec![spec("a", &["n", "n"])], vec![]);
         let error = square.check_inputs(vec![named("a", vec![2, 3])]).unwrap_err();
         assert_eq!(error.to_string(), "input 'a' has two sizes for its dimension 'n': 2 and 3");
     }
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn of_an_input_without_a_shape_any_is_right() {
         let any = TensorSpec { any_shape: true, ..TensorSpec::new("a", DataType::F32, []) };
-        let signature = Signature::new(vec![any], vec![]);
+        let signature = ModelSignature::new(vec![any], vec![]);
         for shape in [vec![], vec![3], vec![2, 0, 4]] {
             signature.check_inputs(vec![named("a", shape)]).unwrap();
         }
@@ -301,7 +301,7 @@ mod tests {
             spec.dimensions = vec![Some("n".into())];
             spec
         };
-        let mut signature = Signature::new(vec![named_dimension(spec("x", &[-1]))], vec![]);
+        let mut signature = ModelSignature::new(vec![named_dimension(spec("x", &[-1]))], vec![]);
         signature.optional_inputs = vec![
             named_dimension(spec("y", &[-1])).or_default("[1, 2]".into()),
             spec("z", &[]).or_default("0.5".into()),

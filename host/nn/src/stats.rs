@@ -1,11 +1,11 @@
 use eyot_core::Digest;
 use serde::Serialize;
 
-use crate::{RanOn, Settings};
+use crate::{ModelSettings, RanOn};
 
 /// What the store of loaded models holds and has done.
 #[derive(Clone, Debug, Serialize)]
-pub struct Stats {
+pub struct CacheStats {
     /// Bytes that models may take together.
     pub budget_bytes: u64,
     /// Bytes that they take, as the length of their files says.
@@ -23,7 +23,7 @@ pub struct Stats {
 pub struct ModelStats {
     pub digest: Digest,
     pub ran_on: RanOn,
-    pub settings: Settings,
+    pub settings: ModelSettings,
     /// 0 while its weights are put away.
     pub resident_bytes: u64,
     /// Whether its weights stay whatever happens.
@@ -40,7 +40,7 @@ pub struct ModelStats {
     pub batches: u64,
     /// Calls in those.
     pub batched: u64,
-    /// Whether calls can be joined: `joins`, or why not.
+    /// Whether calls can be batched: `joins`, or why not.
     pub batching: String,
     /// What a run costs, once known.
     pub cost: Option<LearnedCost>,

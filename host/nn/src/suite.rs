@@ -10,10 +10,10 @@ use eyot_core::Kind;
 use eyot_core::config::{BackendChoice, Config, Setting};
 use eyot_store::MemoryStore;
 
-use crate::backends::Tract;
+use crate::backends::TractBackend;
 use crate::{
-    Backend, Backends, DataType, Model, Models, NamedTensor, Precision, Settings, Target, Tensor, TensorSpec,
-    Tolerance,
+    BackendModel, BackendSet, DataType, InferOptions, InferenceBackend, LoadedModels, ModelSettings,
+    NamedTensor, Precision, Target, Tensor, TensorSpec, Tolerance,
 };
 
 pub(crate) fn fixture(name: &str) -> Bytes {
@@ -25,9 +25,9 @@ pub(crate) fn fixture(name: &str) -> Bytes {
 }
 
 /// A back end that has to be installed, if this machine has it. A machine of CI must.
-pub(crate) fn installed(choice: BackendChoice) -> Option<Arc<dyn Backend>> {
+pub(crate) fn installed(choice: BackendChoice) -> Option<Arc<dyn InferenceBackend>> {
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
-    match Backends::open(&config.data.backends, choice) {
+    match BackendSet::open(&config.data.backends, choice) {
         Ok(backends) => Some(backends.list()[0].clone()),
         Err(error) if std::env::var_os("CI").is_none() => {
             eprintln!("ignored: {error:?}");
@@ -38,14 +38,14 @@ pub(crate) fn installed(choice: BackendChoice) -> Option<Arc<dyn Backend>> {
 }
 
 /// Every back end of this machine that takes every type.
-pub(crate) fn back_ends() -> Vec<Arc<dyn Backend>> {
-    let tract: Arc<dyn Backend> = Arc::new(Tract);
+pub(crate) fn back_ends() -> Vec<Arc<dyn InferenceBackend>> {
+    let tract: Arc<dyn InferenceBackend> = Arc::new(TractBackend);
     std::iter::once(tract).chain(installed(BackendChoice::Onnxruntime)).collect()
 }
 
-fn load(backend: &dyn Backend, name: &str) -> Box<dyn Model> {
+fn load(backend: &dyn InferenceBackend, name: &str) -> Box<dyn BackendModel> {
     backend
-        .load(&fixture(name), Settings::default())
+        .load(&fixture(name), ModelSettings::default())
         .unwrap_or_else(|error| panic!("{} {name}: {error:?}", backend.name()))
 }
 
@@ -66,7 +66,7 @@ fn sample(dtype: DataType) -> Tensor {
     }
 }
 
-fn everything(backend: &Arc<dyn Backend>, without: &[DataType]) {
+fn everything(backend: &Arc<dyn InferenceBackend>, without: &[DataType]) {
     every_type(&**backend, without);
     arithmetic(&**backend);
     names_and_shapes(&**backend);
@@ -77,12 +77,12 @@ fn everything(backend: &Arc<dyn Backend>, without: &[DataType]) {
 }
 
 /// A precision either is what the model computes at, close to the full one, or is refused.
-fn precisions(backend: &dyn Backend) {
+fn precisions(backend: &dyn InferenceBackend) {
     assert!(backend.precisions().contains(&Precision::F32));
     let inputs = [Tensor::of(vec![3, 16], &[0.5_f32; 48]).unwrap()];
     let exact = load(backend, "dense").run(&inputs).unwrap()[0].to_vec::<f32>().unwrap();
     for precision in [Precision::Bf16, Precision::Int8] {
-        match backend.load(&fixture("dense"), Settings { precision, ..Settings::default() }) {
+        match backend.load(&fixture("dense"), ModelSettings { precision, ..ModelSettings::default() }) {
             Ok(model) => {
                 assert!(backend.precisions().contains(&precision));
                 let found = model.run(&inputs).unwrap()[0].to_vec::<f32>().unwrap();
@@ -99,12 +99,12 @@ fn precisions(backend: &dyn Backend) {
 }
 
 /// A target either computes the same or is refused: none falls back quietly.
-fn targets(backend: &dyn Backend) {
+fn targets(backend: &dyn InferenceBackend) {
     let inputs = [Tensor::of(vec![1, 2], &[1_f32, 2.]).unwrap()];
     let expected = [Tensor::of(vec![1, 2], &[2_f32, 3.]).unwrap()];
     assert!(backend.targets().contains(&Target::Cpu));
     for target in [Target::Cpu, Target::Gpu, Target::Tpu] {
-        let loaded = backend.load(&fixture("add-fp32"), Settings { target, ..Settings::default() });
+        let loaded = backend.load(&fixture("add-fp32"), ModelSettings { target, ..ModelSettings::default() });
         if backend.targets().contains(&target) {
             assert_eq!(loaded.unwrap().run(&inputs).unwrap(), expected, "{} on {target}", backend.name());
             continue;
@@ -116,10 +116,10 @@ fn targets(backend: &dyn Backend) {
     }
 }
 
-fn every_type(backend: &dyn Backend, without: &[DataType]) {
+fn every_type(backend: &dyn InferenceBackend, without: &[DataType]) {
     for dtype in DataType::ALL.iter().copied() {
         let name = if dtype == DataType::Bytes { "string".to_owned() } else { dtype.as_str().to_lowercase() };
-        let loaded = backend.load(&fixture(&format!("same-{name}")), Settings::default());
+        let loaded = backend.load(&fixture(&format!("same-{name}")), ModelSettings::default());
         let ran = loaded.and_then(|model| model.run(&[sample(dtype)]));
         if without.contains(&dtype) {
             assert_eq!(ran.unwrap_err().kind(), Kind::Unsupported, "{dtype}");
@@ -129,7 +129,7 @@ fn every_type(backend: &dyn Backend, without: &[DataType]) {
     }
 }
 
-fn arithmetic(backend: &dyn Backend) {
+fn arithmetic(backend: &dyn InferenceBackend) {
     for rows in [1, 5, 1000] {
         let numbers: Vec<i64> = (0..2 * rows as i64).collect();
         let more: Vec<i64> = numbers.iter().map(|number| number + 1).collect();
@@ -142,7 +142,7 @@ fn arithmetic(backend: &dyn Backend) {
     }
 }
 
-fn names_and_shapes(backend: &dyn Backend) {
+fn names_and_shapes(backend: &dyn InferenceBackend) {
     let model = load(backend, "two");
     let spec = |name: &str, shape: &[i64], names: &[Option<&str>]| TensorSpec {
         dimensions: names.iter().map(|name| name.map(str::to_owned)).collect(),
@@ -164,7 +164,7 @@ fn names_and_shapes(backend: &dyn Backend) {
 }
 
 /// The flowers are the first of each kind in scikit-learn's iris data.
-fn trees(backend: &dyn Backend) {
+fn trees(backend: &dyn InferenceBackend) {
     let model = load(backend, "iris-forest");
     let flowers = [5.1_f32, 3.5, 1.4, 0.2, 7.0, 3.2, 4.7, 1.4, 6.3, 3.3, 6.0, 2.5];
     let outputs = model.run(&[Tensor::of(vec![3, 4], &flowers).unwrap()]).unwrap();
@@ -173,8 +173,8 @@ fn trees(backend: &dyn Backend) {
     assert!(chances.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5), "{chances:?}");
 }
 
-fn what_is_no_model(backend: &dyn Backend) {
-    let refuse = |bytes: Bytes| backend.load(&bytes, Settings::default()).err();
+fn what_is_no_model(backend: &dyn InferenceBackend) {
+    let refuse = |bytes: Bytes| backend.load(&bytes, ModelSettings::default()).err();
     for (bytes, says) in [
         (&b""[..], "an empty file"),
         (b"\0asm\x0d\0\x01\0", "a wasm file"),
@@ -205,15 +205,15 @@ fn what_is_no_model(backend: &dyn Backend) {
     }
 }
 
-fn what_fails_late(backend: &dyn Backend) {
-    let loaded = backend.load(&fixture("fails"), Settings::default());
+fn what_fails_late(backend: &dyn InferenceBackend) {
+    let loaded = backend.load(&fixture("fails"), ModelSettings::default());
     let error =
         loaded.and_then(|model| model.run(&[Tensor::of(vec![2], &[1_f32, 2.]).unwrap()])).unwrap_err();
     assert!(matches!(error.kind(), Kind::Failed | Kind::Invalid), "{error:?}");
 }
 
-fn many_at_once(backend: &Arc<dyn Backend>) {
-    let model: Arc<dyn Model> = load(&**backend, "two").into();
+fn many_at_once(backend: &Arc<dyn InferenceBackend>) {
+    let model: Arc<dyn BackendModel> = load(&**backend, "two").into();
     let workers = (0..8).map(|worker| {
         let model = model.clone();
         std::thread::spawn(move || {
@@ -232,7 +232,7 @@ fn many_at_once(backend: &Arc<dyn Backend>) {
 
 #[test]
 fn tract() {
-    let backend: Arc<dyn Backend> = Arc::new(Tract);
+    let backend: Arc<dyn InferenceBackend> = Arc::new(TractBackend);
     everything(&backend, &[DataType::BF16]);
     trees(&*backend);
     what_fails_late(&*backend);
@@ -254,7 +254,7 @@ fn onnx_runtime() {
 fn openvino() {
     let Some(backend) = installed(BackendChoice::Openvino) else { return };
     everything(&backend, &[DataType::F64, DataType::I64, DataType::U64, DataType::Bytes]);
-    let trees = backend.load(&fixture("iris-forest"), Settings::default()).err().unwrap();
+    let trees = backend.load(&fixture("iris-forest"), ModelSettings::default()).err().unwrap();
     assert_eq!(trees.kind(), Kind::Unsupported, "{trees:?}");
     let outside = load(&*backend, "fails").run(&[Tensor::of(vec![2], &[1_f32, 2.]).unwrap()]).unwrap();
     assert_eq!(outside[0].to_vec::<f32>().unwrap(), [0.0]);
@@ -266,9 +266,9 @@ async fn a_lower_precision_is_taken_within_the_tolerance_that_was_stated() {
         return;
     }
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
-    let backends = Backends::open(&config.data.backends, BackendChoice::Openvino).unwrap();
-    let models = Models::new(Arc::new(MemoryStore::default()), backends, 2);
-    let settings = Settings { precision: Precision::Bf16, ..Settings::default() };
+    let backends = BackendSet::open(&config.data.backends, BackendChoice::Openvino).unwrap();
+    let models = LoadedModels::new(Arc::new(MemoryStore::default()), backends, 2);
+    let settings = ModelSettings { precision: Precision::Bf16, ..ModelSettings::default() };
     let model = match models.load_bytes(fixture("dense"), settings).await {
         Ok(model) => model,
         // A processor that does not compute at bf16 says so.
@@ -282,32 +282,36 @@ async fn a_lower_precision_is_taken_within_the_tolerance_that_was_stated() {
     let refused = model.check_within(Tolerance::new(difference.part() / 2.0).unwrap()).unwrap_err();
     assert!(refused.chain().contains(&difference.to_string()), "{refused:?}");
     // At full precision there is nothing to compare.
-    let exact = models.load_bytes(fixture("dense"), Settings::default()).await.unwrap();
+    let exact = models.load_bytes(fixture("dense"), ModelSettings::default()).await.unwrap();
     assert!(exact.ran_on().difference.is_none() && !exact.shares_with(&model));
     exact.check_within(Tolerance::new(0.0).unwrap()).unwrap();
 }
 
-fn models(store: MemoryStore) -> Arc<Models> {
-    let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Auto).unwrap();
-    Models::new(Arc::new(store), backends, 2)
+fn models(store: MemoryStore) -> Arc<LoadedModels> {
+    let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Auto).unwrap();
+    LoadedModels::new(Arc::new(store), backends, 2)
 }
 
 #[tokio::test]
 async fn inputs_are_checked_and_matched_by_name() {
-    let model = models(MemoryStore::default()).load_bytes(fixture("two"), Settings::default()).await.unwrap();
+    let model =
+        models(MemoryStore::default()).load_bytes(fixture("two"), ModelSettings::default()).await.unwrap();
     let a = NamedTensor { name: "a".into(), tensor: Tensor::of(vec![1, 3], &[1_f32, 2., 3.]).unwrap() };
     let b = NamedTensor { name: "b".into(), tensor: Tensor::of(vec![3, 1], &[1_f32; 3]).unwrap() };
     for _ in 0..20 {
-        let outputs = model.infer(vec![b.clone(), a.clone()]).await.unwrap();
+        let outputs = model.infer(vec![b.clone(), a.clone()], InferOptions::default()).await.unwrap().outputs;
         assert_eq!(outputs[0].name, "product");
         assert_eq!(outputs[1].tensor.to_vec::<f32>().unwrap(), [6.]);
     }
-    assert_eq!(model.infer(vec![a]).await.unwrap_err().to_string(), "input 'b' is missing");
+    assert_eq!(
+        model.infer(vec![a], InferOptions::default()).await.unwrap_err().to_string(),
+        "input 'b' is missing"
+    );
 }
 
 #[test]
 fn an_onnx_runtime_that_was_asked_for_must_be_there() {
-    let error = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Onnxruntime).err().unwrap();
+    let error = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Onnxruntime).err().unwrap();
     assert_eq!(
         (error.kind(), error.hint_text()),
         (Kind::Unavailable, Some("eyot backend install onnxruntime"))

@@ -108,8 +108,8 @@ impl Tensor {
     }
 
     /// A tensor of elements.
-    pub fn of<T: Element>(shape: Vec<usize>, elements: &[T]) -> Result<Self> {
-        // SAFETY: elements are numbers without padding, see `Element`.
+    pub fn of<T: TensorElement>(shape: Vec<usize>, elements: &[T]) -> Result<Self> {
+        // SAFETY: elements are numbers without padding, see `TensorElement`.
         let bytes =
             unsafe { std::slice::from_raw_parts(elements.as_ptr().cast::<u8>(), size_of_val(elements)) };
         Self::new(T::TYPE, shape, bytes.to_vec())
@@ -151,14 +151,14 @@ impl Tensor {
     }
 
     /// The elements, if they are of that type.
-    pub fn to_vec<T: Element>(&self) -> Option<Vec<T>> {
+    pub fn to_vec<T: TensorElement>(&self) -> Option<Vec<T>> {
         if self.dtype != T::TYPE {
             return None;
         }
         let count = self.bytes.len() / size_of::<T>();
         let mut elements = Vec::<T>::with_capacity(count);
         // SAFETY: room for `count` elements was reserved, `bytes` holds as many, and every pattern of
-        // bits is one, see `Element`. The bytes may lie anywhere, so they are copied as bytes.
+        // bits is one, see `TensorElement`. The bytes may lie anywhere, so they are copied as bytes.
         unsafe {
             let target = elements.as_mut_ptr().cast::<u8>();
             std::ptr::copy_nonoverlapping(self.bytes.as_ptr(), target, count * size_of::<T>());
@@ -228,7 +228,7 @@ impl<'a> Iterator for StringIterator<'a> {
 /// # Safety
 ///
 /// A number of [`DataType::size`] bytes of which every pattern of bits is a value.
-pub unsafe trait Element: Copy {
+pub unsafe trait TensorElement: Copy {
     const TYPE: DataType;
     /// Appends the element, little-endian.
     fn write(self, bytes: &mut Vec<u8>);
@@ -239,7 +239,7 @@ pub unsafe trait Element: Copy {
 macro_rules! elements {
     ($($type:ty => $variant:ident),* $(,)?) => {$(
         // SAFETY: a primitive number, or a transparent wrapper of one.
-        unsafe impl Element for $type {
+        unsafe impl TensorElement for $type {
             const TYPE: DataType = DataType::$variant;
 
             fn write(self, bytes: &mut Vec<u8>) {

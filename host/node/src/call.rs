@@ -14,7 +14,7 @@ use eyot_engine::{
     CommandCall, Component, Engine, ExecutionMode, GuestGrants, InstanceLimits, OutputArtifact, OutputLimits,
     ReportSink, StandardStream, StepCall,
 };
-use eyot_nn::Models;
+use eyot_nn::LoadedModels;
 use eyot_store::{BlobStore, MemoryStore};
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
@@ -25,7 +25,7 @@ use crate::visible::visible;
 /// A component that can be called, with a store of its own for artifacts.
 pub(crate) struct CallableComponent {
     component: Component,
-    models: Arc<Models>,
+    models: Arc<LoadedModels>,
     limits: InstanceLimits,
     output: OutputLimits,
     store: Arc<dyn BlobStore>,

@@ -9,7 +9,7 @@ use eyot_deploy::Deployments;
 use eyot_engine::{Engine, EngineOptions};
 use eyot_gateway::Gateway;
 use eyot_meta::{Changes, Database};
-use eyot_nn::{Backends, Models, Options as Keeping};
+use eyot_nn::{BackendSet, LoadedModels, ModelCacheOptions as Keeping};
 use eyot_oci::{LocalSecret, Registry, RegistrySettings};
 use eyot_pipelines::PipelineExecutor;
 use eyot_store::{BlobStore, DirectoryStore, MemoryStore};
@@ -152,14 +152,14 @@ pub(crate) fn engine(config: &Config) -> Result<Engine> {
 }
 
 /// A model store over nothing: for files that are looked at and not kept.
-pub(crate) fn models(config: &Config) -> Result<Arc<Models>> {
+pub(crate) fn models(config: &Config) -> Result<Arc<LoadedModels>> {
     models_over(config, Arc::new(MemoryStore::default()))
 }
 
-pub(crate) fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<Models>> {
-    let backends = Backends::open_as(&config.data.backends, &config.inference)?;
-    let trials = config.data.dir.join("cache/trials");
-    Ok(Models::remembering(store, backends, Keeping::from(&config.inference), &trials))
+pub(crate) fn models_over(config: &Config, store: Arc<dyn BlobStore>) -> Result<Arc<LoadedModels>> {
+    let backends = BackendSet::open_as(&config.data.backends, &config.inference)?;
+    let probe_cache = config.data.dir.join("cache/trials");
+    Ok(LoadedModels::with_probe_cache(store, backends, Keeping::from(&config.inference), &probe_cache))
 }
 
 /// A number of threads, where 0 means one for each processor.

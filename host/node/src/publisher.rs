@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use eyot_core::{Digest, Error, Name, Reference, Result, Selector};
-use eyot_nn::{Models, Settings};
+use eyot_nn::{LoadedModels, ModelSettings};
 use eyot_oci::{IMAGE_MANIFEST, PrivateKey, Registry, bundle_manifest, model_manifest};
 use eyot_pipelines::{ModelPublisher, PROVENANCE};
 use eyot_store::BlobStore;
@@ -17,7 +17,7 @@ use crate::keys;
 /// Publishes under `models/NAME`.
 pub(crate) struct RegistryPublisher {
     registry: Registry,
-    models: Arc<Models>,
+    models: Arc<LoadedModels>,
     store: Arc<dyn BlobStore>,
     /// Where the key lies that says which run made a model, without `.key`.
     key: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) struct RegistryPublisher {
 impl RegistryPublisher {
     pub(crate) fn new(
         registry: Registry,
-        models: Arc<Models>,
+        models: Arc<LoadedModels>,
         store: Arc<dyn BlobStore>,
         data: &Path,
     ) -> Self {
@@ -45,7 +45,7 @@ impl ModelPublisher for RegistryPublisher {
     async fn publish(&self, model: &str, weights: &Digest) -> Result<String> {
         let name: Name = model.parse()?;
         // What no back end can load must not become a version that somebody deploys.
-        self.models.load(*weights, Settings::default()).await?;
+        self.models.load(*weights, ModelSettings::default()).await?;
         let repository = format!("models/{name}");
         Reference::check_repository(&repository)?;
         let bytes = self.store.get(weights).await?;

@@ -10,14 +10,14 @@ use eyot_engine::{
     CommandCall, Engine, ExecutionMode, GuestGrants, InstanceLimits, OutputLimits, ReportSink, SEMANTICS,
     StandardStream, StepCall, StepResult,
 };
-use eyot_nn::Models;
+use eyot_nn::LoadedModels;
 use eyot_pipelines::{StepArtifact, StepOutcome, StepReporter, StepRunner, StepWork};
 use eyot_store::BlobStore;
 
 /// Runs steps as components, in this process.
 pub(crate) struct WasmRunner {
     engine: Engine,
-    models: Arc<Models>,
+    models: Arc<LoadedModels>,
     store: Arc<dyn BlobStore>,
     limits: InstanceLimits,
     output: OutputLimits,
@@ -27,7 +27,7 @@ impl WasmRunner {
     pub(crate) fn new(
         config: &Config,
         engine: Engine,
-        models: Arc<Models>,
+        models: Arc<LoadedModels>,
         store: Arc<dyn BlobStore>,
     ) -> Self {
         Self {

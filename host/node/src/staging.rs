@@ -15,7 +15,7 @@ use eyot_engine::{
     JsonFunctions, PredictionHandler, ReportSink, StandardStream, ThrottledSink,
 };
 use eyot_gateway::{ComponentPredictor, Gateway, LoadedRevision, ModelPredictor, Predictor};
-use eyot_nn::{Batching, LoadedModel, Models, Pin, Settings, StoredData, StoredModel};
+use eyot_nn::{BatchingPolicy, LoadedModel, LoadedModels, ModelPin, ModelSettings, StoredData, StoredModel};
 use eyot_store::BlobStore;
 use parking_lot::Mutex;
 
@@ -25,7 +25,7 @@ use crate::visible::visible;
 /// Loads revisions for the gateway.
 pub(crate) struct RevisionLoader {
     engine: Engine,
-    models: Arc<Models>,
+    models: Arc<LoadedModels>,
     store: Arc<dyn BlobStore>,
     gateway: Gateway,
     logs: DeploymentLogs,
@@ -34,7 +34,7 @@ pub(crate) struct RevisionLoader {
     concurrency: usize,
     queue: usize,
     stores: stores::GuestStores,
-    batching: Batching,
+    batching: BatchingPolicy,
     closings: stores::StoreClosings,
     /// What components may find missing, by deployment and revision.
     warned: Mutex<HashMap<(Name, u64), Vec<String>>>,
@@ -44,7 +44,7 @@ impl RevisionLoader {
     pub(crate) fn new(
         config: &Config,
         engine: Engine,
-        models: Arc<Models>,
+        models: Arc<LoadedModels>,
         store: Arc<dyn BlobStore>,
         gateway: Gateway,
         stores: stores::GuestStores,
@@ -54,7 +54,7 @@ impl RevisionLoader {
         let instances =
             InstancePolicy { max_calls: config.handlers.reuse, max_idle: config.gateway.concurrency };
         let (concurrency, queue) = (config.gateway.concurrency, config.gateway.queue);
-        let batching = Batching::from(&config.inference);
+        let batching = BatchingPolicy::from(&config.inference);
         Self {
             engine,
             models,
@@ -77,7 +77,7 @@ impl RevisionLoader {
         let load = async {
             let loaded = self.models.load_stored(stored(model), settings(wanted)).await?;
             loaded.check_within(wanted.tolerance.unwrap_or_default())?;
-            Ok(loaded.with_batching(Batching {
+            Ok(loaded.with_batching(BatchingPolicy {
                 max_rows: wanted.max_batch.unwrap_or(self.batching.max_rows),
                 max_delay: wanted.max_delay.map_or(self.batching.max_delay, |delay| delay.0),
             }))
@@ -182,7 +182,7 @@ struct LoadedParts {
     functions: Option<Arc<JsonFunctions>>,
     web: Option<Arc<HttpComponent>>,
     /// What keeps its models loaded, where that is wished for.
-    pins: Vec<Pin>,
+    pins: Vec<ModelPin>,
 }
 
 impl LoadedParts {
@@ -249,7 +249,7 @@ impl DataPlane for RevisionLoader {
 
     fn not_joined(&self, spec: &RevisionSpec) -> BTreeMap<String, String> {
         let why = |(name, model): (&String, &PinnedArtifact)| {
-            Some((name.clone(), self.models.not_joined(&stored(model).digest())?))
+            Some((name.clone(), self.models.unbatched_reason(&stored(model).digest())?))
         };
         spec.models.iter().filter_map(why).collect()
     }
@@ -263,8 +263,8 @@ fn stored(model: &PinnedArtifact) -> StoredModel {
 }
 
 /// How a revision's models are loaded; what it leaves open is the server's.
-fn settings(wanted: &InferenceOverrides) -> Settings {
-    Settings {
+fn settings(wanted: &InferenceOverrides) -> ModelSettings {
+    ModelSettings {
         target: wanted.target.unwrap_or_default(),
         precision: wanted.precision.unwrap_or_default(),
         backend: wanted.backend.unwrap_or_default(),

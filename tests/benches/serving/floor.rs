@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use eyot_core::config::BackendChoice;
-use eyot_nn::{Backends, DataType, Model, Settings, Tensor};
+use eyot_nn::{BackendModel, BackendSet, DataType, ModelSettings, Tensor};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -24,15 +24,15 @@ use serde::{Deserialize, Serialize};
 use crate::request::Case;
 
 /// A model as its library has it.
-pub(crate) fn load(case: &Case) -> Result<Box<dyn Model>> {
-    let backends = Backends::open(&eyot_core::config::Data::default().backends, BackendChoice::Auto)?;
+pub(crate) fn load(case: &Case) -> Result<Box<dyn BackendModel>> {
+    let backends = BackendSet::open(&eyot_core::config::Data::default().backends, BackendChoice::Auto)?;
     let backend = backends.list().first().context("no back end")?.clone();
     let bytes = std::fs::read(&case.onnx).with_context(|| case.onnx.display().to_string())?;
-    Ok(backend.load(&bytes.into(), Settings::default())?)
+    Ok(backend.load(&bytes.into(), ModelSettings::default())?)
 }
 
 /// Floor A: the median of a round in microseconds, and its 99th percentile.
-pub(crate) fn in_a_loop(model: &dyn Model, case: &Case) -> Result<(f64, f64)> {
+pub(crate) fn in_a_loop(model: &dyn BackendModel, case: &Case) -> Result<(f64, f64)> {
     let mut taken = Vec::with_capacity(case.alone);
     for _ in 0..case.alone {
         let started = Instant::now();
@@ -113,7 +113,7 @@ enum Numbers {
     Single(Vec<f32>),
 }
 
-type Models = HashMap<String, Box<dyn Model>>;
+type Models = HashMap<String, Box<dyn BackendModel>>;
 
 /// Answers until it is killed.
 pub(crate) async fn serve(cases: Vec<Case>) -> Result<()> {

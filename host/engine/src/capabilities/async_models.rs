@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eyot_core::Result;
-use eyot_nn::{Ask, Inferred, LoadedModel};
+use eyot_nn::{InferOptions, InferenceResult, LoadedModel};
 use eyot_world::asynchronous::eyot::ml::models_async::{Host, HostWithStore, add_to_linker};
 use eyot_world::{Model, types};
 use wasmtime::component::{Accessor, Linker, Resource};
@@ -30,7 +30,7 @@ fn link(linker: &mut Linker<GuestState>, profile_kind: ProfileKind) -> wasmtime:
 /// An inference that is in flight, with its options.
 struct StartedInference {
     model: Arc<LoadedModel>,
-    ask: Ask,
+    infer_options: InferOptions,
     _place: InFlightInference,
 }
 
@@ -38,7 +38,11 @@ impl GuestState {
     /// Fails with `Exhausted` where as many are in flight as there may be.
     fn start(&mut self, handle: &Resource<Model>) -> wasmtime::Result<Result<StartedInference>> {
         let model: Arc<LoadedModel> = self.get::<_, Arc<LoadedModel>>(handle)?.clone();
-        Ok(self.reserve_inference().map(|place| StartedInference { model, ask: self.ask(), _place: place }))
+        Ok(self.reserve_inference().map(|place| StartedInference {
+            model,
+            infer_options: self.infer_options(),
+            _place: place,
+        }))
     }
 }
 
@@ -67,8 +71,8 @@ impl<T: Send> HostWithStore<T> for ToGuest {
     }
 }
 
-async fn run(started: Result<StartedInference>, inputs: Vec<types::Tensor>) -> Result<Inferred> {
+async fn run(started: Result<StartedInference>, inputs: Vec<types::Tensor>) -> Result<InferenceResult> {
     let started = started?;
     let inputs = inputs.into_iter().map(from_wit).collect::<Result<Vec<_>>>()?;
-    started.model.infer_as(inputs, started.ask).await
+    started.model.infer(inputs, started.infer_options).await
 }

@@ -338,7 +338,7 @@ mod tests {
 
     use async_trait::async_trait;
     use eyot_core::config::BackendChoice;
-    use eyot_nn::{Backends, Models};
+    use eyot_nn::{BackendSet, LoadedModels};
     use eyot_store::MemoryStore;
 
     use super::*;
@@ -383,8 +383,8 @@ mod tests {
 
     /// A guest that may have 16 MiB, and its bucket.
     fn guest() -> (GuestState, SharedStore) {
-        let backends = Backends::open(Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-        let loader = Models::new(Arc::<MemoryStore>::default(), backends, 1);
+        let backends = BackendSet::open(Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let loader = LoadedModels::new(Arc::<MemoryStore>::default(), backends, 1);
         let grants = GuestGrants::new(Arc::default(), loader, Arc::new(NullSink));
         let limits = InstanceLimits { memory: 16 << 20, timeout: Duration::from_secs(1), handles: 100 };
         (GuestState::new(grants, &limits, None), Arc::new(Large))

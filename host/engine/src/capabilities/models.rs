@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use eyot_core::{Error, Result};
-use eyot_nn::{Ask, Batching, DataType, Inferred, LoadedModel, NamedTensor, Settings, Tensor};
+use eyot_nn::{
+    BatchingPolicy, DataType, InferOptions, InferenceResult, LoadedModel, ModelSettings, NamedTensor, Tensor,
+};
 use eyot_world::imports::eyot::ml::models::{Host, HostModel, add_to_linker};
 use eyot_world::types::{self, Dtype};
 use eyot_world::{Artifact, Model};
@@ -44,13 +46,13 @@ impl GuestState {
     }
 
     /// How a model is loaded that the component brings itself.
-    pub(crate) fn settings(&self) -> Settings {
-        if self.hermetic { Settings::FIXED } else { Settings::default() }
+    pub(crate) fn settings(&self) -> ModelSettings {
+        if self.hermetic { ModelSettings::FIXED } else { ModelSettings::default() }
     }
 
     /// A step's results must not depend on concurrent calls: its inferences are not batched with others.
     pub(crate) fn as_used_here(&self, model: Arc<LoadedModel>) -> Arc<LoadedModel> {
-        if self.hermetic { model.with_batching(Batching::OFF) } else { model }
+        if self.hermetic { model.with_batching(BatchingPolicy::OFF) } else { model }
     }
 
     /// Runs a model within the time that the guest has, and keeps account of it.
@@ -60,28 +62,28 @@ impl GuestState {
         inputs: Vec<NamedTensor>,
     ) -> Result<Vec<NamedTensor>> {
         let _place = self.reserve_inference()?;
-        let inferred = model.infer_as(inputs, self.ask()).await?;
+        let inferred = model.infer(inputs, self.infer_options()).await?;
         self.account(&inferred);
         let _held = self.memory.hold(output_bytes(&inferred))?;
         Ok(inferred.outputs)
     }
 
     /// How an inference that starts now is asked for.
-    pub(crate) fn ask(&self) -> Ask {
-        Ask { deadline: Some(self.inference_deadline()), priority: self.priority }
+    pub(crate) fn infer_options(&self) -> InferOptions {
+        InferOptions { deadline: Some(self.inference_deadline()), priority: self.priority }
     }
 
     /// Keeps account of an inference that gave an answer.
-    pub(crate) fn account(&mut self, inferred: &Inferred) {
+    pub(crate) fn account(&mut self, inferred: &InferenceResult) {
         self.usage.inferences += 1;
-        self.usage.queue_time += inferred.queued;
-        self.usage.compute_time += inferred.computed;
-        self.usage.max_batch_size = self.usage.max_batch_size.max(inferred.batch);
+        self.usage.queue_time += inferred.queue_time;
+        self.usage.compute_time += inferred.compute_time;
+        self.usage.max_batch_size = self.usage.max_batch_size.max(inferred.batch_size);
     }
 }
 
 /// What the host holds of an answer before its guest has it.
-pub(crate) fn output_bytes(inferred: &Inferred) -> usize {
+pub(crate) fn output_bytes(inferred: &InferenceResult) -> usize {
     inferred.outputs.iter().map(|output| output.tensor.bytes().len() + output.name.len()).sum()
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eyot_core::{Error, Kind};
-use eyot_nn::{DataType, LoadedModel, NamedTensor, Settings, Tensor};
+use eyot_nn::{DataType, LoadedModel, ModelSettings, NamedTensor, Tensor};
 use eyot_world::imports::wasi::nn::errors::{self, ErrorCode};
 use eyot_world::imports::wasi::nn::graph::{self, ExecutionTarget, GraphEncoding};
 use eyot_world::imports::wasi::nn::{inference, tensor};
@@ -192,7 +192,7 @@ impl graph::Host for GuestState {
             ExecutionTarget::Gpu => eyot_nn::Target::Gpu,
             ExecutionTarget::Tpu => eyot_nn::Target::Tpu,
         };
-        let settings = Settings { target, ..self.settings() };
+        let settings = ModelSettings { target, ..self.settings() };
         match self.grants.loader.clone().load_bytes(bytes.into(), settings).await {
             Ok(model) => {
                 let model = self.as_used_here(model);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use eyot_core::Result;
-use eyot_nn::{Ask, NamedTensor, Priority};
+use eyot_nn::{InferOptions, NamedTensor, RequestPriority};
 
 use crate::protocol::encode::NonFinite;
 use crate::protocol::{InferRequest, Prediction, SelectedOutput, choose};
@@ -15,7 +15,7 @@ use crate::serving::exchange::{CapturedCall, Exchange};
 pub(super) struct PredictionCall {
     inputs: Vec<NamedTensor>,
     chosen: Vec<SelectedOutput>,
-    priority: Priority,
+    priority: RequestPriority,
     id: Option<String>,
     non_finite: NonFinite,
 }
@@ -45,8 +45,8 @@ pub(super) async fn run(
     if exchange.captures() {
         exchange.capture(CapturedCall::Prediction { inputs: inputs.clone(), outputs: None });
     }
-    let ask = Ask { deadline: exchange.deadline, priority };
-    let predicted = revision.predictor()?.predict(inputs, ask).await;
+    let options = InferOptions { deadline: exchange.deadline, priority };
+    let predicted = revision.predictor()?.predict(inputs, options).await;
     exchange.record_work(predicted.as_ref().ok().map(|predicted| predicted.usage));
     let outputs = predicted?.outputs;
     exchange.capture_outputs(&outputs);

@@ -10,7 +10,7 @@ use eyot_core::{Error, Name, Result, config};
 use eyot_deploy::{Route, Traffic};
 use eyot_engine::BackgroundExecutor;
 use eyot_http::{Buffers, Connections, Guard, Listener, tls_acceptor};
-use eyot_nn::{Models, RanOn};
+use eyot_nn::{LoadedModels, RanOn};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -33,7 +33,7 @@ impl Gateway {
     }
 
     /// Tells of these models in its metrics; of the first that it is given.
-    pub fn report_models(&self, models: Arc<Models>) {
+    pub fn report_models(&self, models: Arc<LoadedModels>) {
         let _ = self.0.models.set(models);
     }
 

@@ -1,7 +1,7 @@
 //! The classification extension: the best elements of an output instead of all of them.
 
 use eyot_core::{Error, Result};
-use eyot_nn::{DataType, Element, Tensor};
+use eyot_nn::{DataType, Tensor, TensorElement};
 use half::{bf16, f16};
 
 /// The `classes` largest elements, largest first, each as `value:index`; of a tensor of several
@@ -35,7 +35,7 @@ pub(crate) fn best(tensor: &Tensor, classes: usize) -> Result<Tensor> {
     Tensor::of_strings(if shape { vec![rows, classes] } else { vec![classes] }, &words)
 }
 
-fn ranked<T: Element + PartialOrd>(
+fn ranked<T: TensorElement + PartialOrd>(
     tensor: &Tensor,
     length: usize,
     classes: usize,

@@ -1,7 +1,7 @@
 //! The elements of a tensor: from an array in a text into the tensor's bytes.
 
 use eyot_core::{Error, Result};
-use eyot_nn::{DataType, Element};
+use eyot_nn::{DataType, TensorElement};
 use half::{bf16, f16};
 
 use crate::protocol::decimal::JsonFloat;
@@ -160,7 +160,7 @@ fn boolean(reader: &mut JsonReader<'_>, index: usize) -> Result<bool> {
 }
 
 /// Also those that are written as `1.0`, as by whoever has all numbers in FP64.
-fn integers<T: Element + JsonInteger + IntegerLimits + TryFrom<i128>>(
+fn integers<T: TensorElement + JsonInteger + IntegerLimits + TryFrom<i128>>(
     reader: &mut JsonReader<'_>,
     bytes: &mut Vec<u8>,
 ) -> Result<usize> {

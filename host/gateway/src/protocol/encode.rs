@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use eyot_core::{Error, Result};
-use eyot_nn::{DataType, Element, NamedTensor, Tensor};
+use eyot_nn::{DataType, NamedTensor, Tensor, TensorElement};
 use half::{bf16, f16};
 
 use crate::protocol::{SelectedOutput, classify};
@@ -154,7 +154,7 @@ fn list(body: &mut Vec<u8>, bytes: &[u8], size: usize, mut write: impl FnMut(&mu
     }
 }
 
-fn integers<T: Element + itoa::Integer>(body: &mut Vec<u8>, tensor: &Tensor) {
+fn integers<T: TensorElement + itoa::Integer>(body: &mut Vec<u8>, tensor: &Tensor) {
     list(body, tensor.bytes(), size_of::<T>(), |body, one| integer(body, T::read(one)));
 }
 
@@ -188,7 +188,7 @@ mod tests {
 
     /// All NaNs are one in JSON.
     fn canonical(tensor: &Tensor) -> Tensor {
-        fn floats<T: Element>(tensor: &Tensor, is_nan: impl Fn(T) -> bool, nan: T) -> Tensor {
+        fn floats<T: TensorElement>(tensor: &Tensor, is_nan: impl Fn(T) -> bool, nan: T) -> Tensor {
             let values = tensor.to_vec::<T>().unwrap();
             let values: Vec<T> =
                 values.into_iter().map(|value| if is_nan(value) { nan } else { value }).collect();

@@ -1,7 +1,7 @@
 //! An OpenAPI document for a deployment, made from its signature, and a request that can be pasted.
 
 use eyot_core::Result;
-use eyot_nn::{DataType, Signature, TensorSpec};
+use eyot_nn::{DataType, ModelSignature, TensorSpec};
 use serde_json::{Value, json};
 
 use crate::serving::endpoint::DeploymentEntry;
@@ -82,7 +82,7 @@ pub(crate) fn path(name: &str, version: Option<&str>) -> String {
     }
 }
 
-fn request_schema(signature: &Signature) -> Value {
+fn request_schema(signature: &ModelSignature) -> Value {
     let names: Vec<&str> = signature.outputs.iter().map(|spec| spec.name.as_str()).collect();
     json!({
         "type": "object",
@@ -100,7 +100,7 @@ fn request_schema(signature: &Signature) -> Value {
     })
 }
 
-fn response_schema(signature: &Signature) -> Value {
+fn response_schema(signature: &ModelSignature) -> Value {
     json!({
         "type": "object",
         "required": ["model_name", "outputs"],
@@ -177,7 +177,7 @@ pub(crate) enum RequestExample {
 }
 
 impl RequestExample {
-    pub(crate) fn of(signature: &Signature) -> Self {
+    pub(crate) fn of(signature: &ModelSignature) -> Self {
         let mut total = 0_usize;
         let mut inputs = Vec::new();
         for spec in &signature.inputs {
@@ -243,8 +243,8 @@ fn zero(dtype: DataType) -> Value {
 mod tests {
     use super::*;
 
-    fn signature(dtype: DataType, shape: &[i64]) -> Signature {
-        Signature::new(vec![TensorSpec::new("it's", dtype, shape)], vec![])
+    fn signature(dtype: DataType, shape: &[i64]) -> ModelSignature {
+        ModelSignature::new(vec![TensorSpec::new("it's", dtype, shape)], vec![])
     }
 
     #[test]

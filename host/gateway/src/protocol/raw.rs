@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use eyot_core::{Error, Result};
-use eyot_nn::{NamedTensor, Signature, Tensor};
+use eyot_nn::{ModelSignature, NamedTensor, Tensor};
 
 use crate::protocol::InferRequest;
 
 /// Reads a body that is nothing but the elements of the only input (Inference-Header-Content-Length
 /// is 0). One dimension may be open; `BYTES` are one element, the body as it is.
-pub(crate) fn read(body: &Bytes, signature: &Signature) -> Result<InferRequest> {
+pub(crate) fn read(body: &Bytes, signature: &ModelSignature) -> Result<InferRequest> {
     let [spec] = signature.inputs.as_slice() else {
         let count = signature.inputs.len();
         return Err(Error::invalid(format!("a raw binary request needs a model of one input, and this has {count}"))
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn a_raw_body_is_the_only_input() {
         let signature =
-            |dtype, shape: &[i64]| Signature::new(vec![TensorSpec::new("x", dtype, shape)], vec![]);
+            |dtype, shape: &[i64]| ModelSignature::new(vec![TensorSpec::new("x", dtype, shape)], vec![]);
         let twelve = Bytes::from_static(&[0; 12]);
         for (dtype, shape, found) in [
             (DataType::F32, &[-1, 3][..], Some(vec![1, 3])),
@@ -89,6 +89,6 @@ mod tests {
                 "{dtype} {shape:?}"
             );
         }
-        assert!(read(&twelve, &Signature::default()).is_err());
+        assert!(read(&twelve, &ModelSignature::default()).is_err());
     }
 }

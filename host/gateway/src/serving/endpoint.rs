@@ -8,7 +8,7 @@ use std::time::Duration;
 use eyot_core::{Digest, Error, Name, Result};
 use eyot_deploy::{Route, Traffic};
 use eyot_engine::{HttpComponent, InstanceStats, JsonFunctions};
-use eyot_nn::{Pin, RanOn};
+use eyot_nn::{ModelPin, RanOn};
 
 use crate::Predictor;
 use crate::serving::admission::AdmissionGate;
@@ -41,7 +41,7 @@ pub struct LoadedRevision {
     /// Requests that wait before the next is refused.
     pub queue: usize,
     /// Keep its models' weights in memory for as long as it is there.
-    pub pins: Vec<Pin>,
+    pub pins: Vec<ModelPin>,
 }
 
 /// A revision that requests can reach, with what bounds and counts them. Each has a gate of its own,

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eyot_core::Result;
 use eyot_engine::{HandlerOutput, InferenceUsage, InstanceStats, PredictionHandler};
-use eyot_nn::{Ask, Inferred, LoadedModel, NamedTensor, RanOn, Signature};
+use eyot_nn::{InferOptions, InferenceResult, LoadedModel, ModelSignature, NamedTensor, RanOn};
 
 /// What answers predictions.
 #[async_trait]
 pub trait Predictor: Send + Sync + 'static {
     /// The tensors it takes and gives.
-    fn signature(&self) -> &Signature;
+    fn signature(&self) -> &ModelSignature;
 
     /// Answers one request. `inputs` fit the signature, in its order.
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput>;
+    async fn predict(&self, inputs: Vec<NamedTensor>, options: InferOptions) -> Result<PredictorOutput>;
 
     /// What each model runs on, by the name under which it is granted.
     fn ran_on(&self) -> BTreeMap<String, RanOn>;
@@ -42,19 +42,20 @@ impl ModelPredictor {
 
 #[async_trait]
 impl Predictor for ModelPredictor {
-    fn signature(&self) -> &Signature {
+    fn signature(&self) -> &ModelSignature {
         self.0.signature()
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
-        let Inferred { outputs, queued, computed, batch } = self.0.infer_as(inputs, ask).await?;
+    async fn predict(&self, inputs: Vec<NamedTensor>, options: InferOptions) -> Result<PredictorOutput> {
+        let InferenceResult { outputs, queue_time, compute_time, batch_size } =
+            self.0.infer(inputs, options).await?;
         Ok(PredictorOutput {
             outputs,
             usage: InferenceUsage {
                 inferences: 1,
-                queue_time: queued,
-                compute_time: computed,
-                max_batch_size: batch,
+                queue_time,
+                compute_time,
+                max_batch_size: batch_size,
                 max_in_flight: 1,
             },
         })
@@ -83,12 +84,12 @@ impl ComponentPredictor {
 
 #[async_trait]
 impl Predictor for ComponentPredictor {
-    fn signature(&self) -> &Signature {
+    fn signature(&self) -> &ModelSignature {
         self.handler.signature()
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
-        let HandlerOutput { outputs, usage } = self.handler.answer_as(inputs, ask).await?;
+    async fn predict(&self, inputs: Vec<NamedTensor>, options: InferOptions) -> Result<PredictorOutput> {
+        let HandlerOutput { outputs, usage } = self.handler.predict(inputs, options).await?;
         Ok(PredictorOutput { outputs, usage })
     }
 

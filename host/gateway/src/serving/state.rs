@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use eyot_core::{Error, Result, config};
 use eyot_engine::BackgroundExecutor;
-use eyot_nn::Models;
+use eyot_nn::LoadedModels;
 use http::{HeaderMap, header};
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ pub(crate) struct GatewayState {
     changes: watch::Sender<u64>,
     /// Empty again when serving ends: the repository leads back here.
     pub(crate) repository: RwLock<Option<Arc<dyn ModelRepository>>>,
-    pub(crate) models: OnceLock<Arc<Models>>,
+    pub(crate) models: OnceLock<Arc<LoadedModels>>,
     /// Nobody until the server listens.
     observers: OnceLock<Arc<ObserverList>>,
     /// Which requests begin a trace, where traces are collected.
@@ -104,7 +104,7 @@ impl GatewayState {
     }
 
     /// What is known of the models of this process, if anything.
-    pub(crate) fn models(&self) -> Option<eyot_nn::Stats> {
+    pub(crate) fn models(&self) -> Option<eyot_nn::CacheStats> {
         self.models.get().map(|models| models.stats())
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use eyot_core::Result;
 use eyot_engine::FunctionReply;
-use eyot_nn::{Ask, DataType, Element, NamedTensor, Tensor};
+use eyot_nn::{DataType, InferOptions, NamedTensor, Tensor, TensorElement};
 use half::{bf16, f16};
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -79,7 +79,8 @@ async fn agrees(shadow: &ServingRevision, call: &CapturedCall) -> Result<bool> {
         CapturedCall::Prediction { inputs, outputs } => {
             let predictor = shadow.predictor()?;
             let inputs = predictor.signature().check_inputs(inputs.clone())?;
-            let predicted = predictor.predict(inputs, Ask { deadline, ..Ask::default() }).await?;
+            let predicted =
+                predictor.predict(inputs, InferOptions { deadline, ..InferOptions::default() }).await?;
             Ok(outputs.as_ref().is_some_and(|answered| same(&predicted.outputs, answered)))
         }
         CapturedCall::Function { name, arguments, reply } => {
@@ -131,7 +132,7 @@ fn alike(one: &Tensor, other: &Tensor) -> bool {
     }
 }
 
-fn near<T: Element>(one: &Tensor, other: &Tensor, wide: impl Fn(T) -> f64) -> bool {
+fn near<T: TensorElement>(one: &Tensor, other: &Tensor, wide: impl Fn(T) -> f64) -> bool {
     let read = |bytes: &[u8]| wide(T::read(bytes));
     let size = size_of::<T>();
     one.bytes().chunks_exact(size).zip(other.bytes().chunks_exact(size)).all(|(one, other)| {

@@ -5,16 +5,16 @@ use eyot_engine::{FailureCause, InferenceUsage};
 use super::*;
 
 /// Adds one to every element.
-struct Off(Signature);
+struct Off(ModelSignature);
 
 #[async_trait]
 impl Predictor for Off {
-    fn signature(&self) -> &Signature {
+    fn signature(&self) -> &ModelSignature {
         &self.0
     }
 
-    async fn predict(&self, inputs: Vec<NamedTensor>, ask: Ask) -> Result<PredictorOutput> {
-        let mut predicted = echo(&Arc::default(), None).predict(inputs, ask).await?;
+    async fn predict(&self, inputs: Vec<NamedTensor>, options: InferOptions) -> Result<PredictorOutput> {
+        let mut predicted = echo(&Arc::default(), None).predict(inputs, options).await?;
         let first = &mut predicted.outputs[0].tensor;
         let values: Vec<f32> = first.to_vec::<f32>().unwrap().iter().map(|value| value + 1.0).collect();
         *first = eyot_nn::Tensor::of(first.shape().to_vec(), &values).unwrap();

@@ -30,8 +30,8 @@ use self::value::OrtValue;
 use crate::control::SEND_LESS;
 use crate::onnx::ExternalData;
 use crate::{
-    Backend, DataFile, InputOverride, Model, ModelFiles, RunControl, Settings, Signature, Target, Tensor,
-    TensorSpec, install, onnx,
+    BackendModel, DataFile, InferenceBackend, InputOverride, ModelFiles, ModelSettings, ModelSignature,
+    RunControl, Target, Tensor, TensorSpec, install, onnx,
 };
 
 pub(crate) struct OnnxRuntime {
@@ -84,7 +84,7 @@ impl OnnxRuntime {
     fn session(
         &self,
         (bytes, data): (&Bytes, &[DataFile]),
-        settings: Settings,
+        settings: ModelSettings,
         provider: Option<RunProvider>,
     ) -> ort::Result<Session> {
         let level = match settings.optimization.unwrap_or_default() {
@@ -110,7 +110,7 @@ impl OnnxRuntime {
     }
 }
 
-impl Backend for OnnxRuntime {
+impl InferenceBackend for OnnxRuntime {
     fn name(&self) -> &'static str {
         "onnxruntime"
     }
@@ -126,7 +126,7 @@ impl Backend for OnnxRuntime {
         targets
     }
 
-    fn load_files(&self, files: &ModelFiles, settings: Settings) -> Result<Box<dyn Model>> {
+    fn load_files(&self, files: &ModelFiles, settings: ModelSettings) -> Result<Box<dyn BackendModel>> {
         let provider = self.provider(settings.target)?;
         settings.full_precision_only("onnxruntime")?;
         let parsed = onnx::parse_files(files, ExternalData::Kept)?;
@@ -160,7 +160,7 @@ impl Backend for OnnxRuntime {
 
 struct OnnxRuntimeModel {
     session: Arc<Session>,
-    signature: Signature,
+    signature: ModelSignature,
     inputs: TensorNames,
     optional_inputs: TensorNames,
     outputs: TensorNames,
@@ -197,8 +197,8 @@ unsafe impl Send for OnnxRuntimeModel {}
 // SAFETY: as above.
 unsafe impl Sync for OnnxRuntimeModel {}
 
-impl Model for OnnxRuntimeModel {
-    fn signature(&self) -> &Signature {
+impl BackendModel for OnnxRuntimeModel {
+    fn signature(&self) -> &ModelSignature {
         &self.signature
     }
 

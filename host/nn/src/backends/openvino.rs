@@ -19,8 +19,8 @@ use crate::onnx::ExternalData;
 use crate::onnx::messages as pb;
 use crate::settings::QUANTISE;
 use crate::{
-    Backend, DataType, Model, ModelFiles, Precision, RunControl, Settings, Signature, Target, Tensor,
-    TensorSpec, defaults, install, onnx,
+    BackendModel, DataType, InferenceBackend, ModelFiles, ModelSettings, ModelSignature, Precision,
+    RunControl, Target, Tensor, TensorSpec, defaults, install, onnx,
 };
 
 pub(crate) struct OpenVino {
@@ -61,7 +61,7 @@ fn device(target: Target) -> Option<&'static str> {
     }
 }
 
-impl Backend for OpenVino {
+impl InferenceBackend for OpenVino {
     fn name(&self) -> &'static str {
         "openvino"
     }
@@ -87,7 +87,7 @@ impl Backend for OpenVino {
         &[Precision::F32, Precision::Bf16]
     }
 
-    fn load_files(&self, files: &ModelFiles, settings: Settings) -> Result<Box<dyn Model>> {
+    fn load_files(&self, files: &ModelFiles, settings: ModelSettings) -> Result<Box<dyn BackendModel>> {
         let target = settings.target;
         let device = device(target).filter(|_| target == Target::Cpu || self.targets().contains(&target));
         let device = device.ok_or_else(|| {
@@ -112,7 +112,7 @@ impl OpenVino {
         proto: pb::ModelProto,
         bytes: &Bytes,
         device: &str,
-        settings: Settings,
+        settings: ModelSettings,
     ) -> Result<OpenVinoModel> {
         let signature = onnx::signature(&proto)?;
         check(&signature)?;
@@ -153,7 +153,7 @@ fn precision(precision: Precision) -> Result<&'static str> {
 
 /// What a model is compiled with. Each run has a stream of its own, or two at once would wait
 /// for each other.
-fn properties(settings: Settings, precision: &str) -> Vec<(&'static str, String)> {
+fn properties(settings: ModelSettings, precision: &str) -> Vec<(&'static str, String)> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut properties = vec![("INFERENCE_PRECISION_HINT", precision.to_owned())];
     if settings.target == Target::Cpu {
@@ -169,7 +169,7 @@ fn properties(settings: Settings, precision: &str) -> Vec<(&'static str, String)
 }
 
 /// The nearest that OpenVINO has to a level of optimisation.
-fn mode(settings: Settings) -> &'static str {
+fn mode(settings: ModelSettings) -> &'static str {
     match settings.optimization.unwrap_or_default() {
         Optimization::Off | Optimization::Basic => "ACCURACY",
         Optimization::Extended | Optimization::All => "PERFORMANCE",
@@ -177,7 +177,7 @@ fn mode(settings: Settings) -> &'static str {
 }
 
 /// Refuses what the library would compute in another type without a word.
-fn check(signature: &Signature) -> Result<()> {
+fn check(signature: &ModelSignature) -> Result<()> {
     for spec in signature.inputs.iter().chain(&signature.outputs) {
         let why = match spec.dtype {
             DataType::F64 => "openvino computes FP64 as FP32",
@@ -198,7 +198,7 @@ fn names(specs: &[TensorSpec]) -> Result<Vec<CString>> {
 
 struct OpenVinoModel {
     compiled: Compiled,
-    signature: Signature,
+    signature: ModelSignature,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
     /// Whether there is one request, and one run at a time: an output is an input, which is looked for where
@@ -211,8 +211,8 @@ struct OpenVinoModel {
 /// Requests that are kept for the next inputs of their shapes; each has memory of its own.
 const MAX_IDLE_REQUESTS: usize = 16;
 
-impl Model for OpenVinoModel {
-    fn signature(&self) -> &Signature {
+impl BackendModel for OpenVinoModel {
+    fn signature(&self) -> &ModelSignature {
         &self.signature
     }
 

@@ -13,21 +13,21 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan::EvalContext;
 use tract_onnx::tract_hir::infer::Factoid as _;
 
-use crate::example::{Examples, Manner};
+use crate::example::{ExampleGenerator, ExampleKind};
 use crate::onnx::ExternalData;
 use crate::{
-    Backend, DataType, Model, ModelFiles, RunControl, Settings, Signature, Target, Tensor, defaults, onnx,
-    trial,
+    BackendModel, DataType, InferenceBackend, ModelFiles, ModelSettings, ModelSignature, RunControl, Target,
+    Tensor, batch_probe, defaults, onnx,
 };
 
 pub(crate) struct TractBackend;
 
 struct TractModel {
-    signature: Signature,
+    signature: ModelSignature,
     plan: Arc<TypedRunnableModel>,
 }
 
-impl Backend for TractBackend {
+impl InferenceBackend for TractBackend {
     fn name(&self) -> &'static str {
         "tract"
     }
@@ -40,7 +40,7 @@ impl Backend for TractBackend {
         vec![Target::Cpu]
     }
 
-    fn load_files(&self, files: &ModelFiles, settings: Settings) -> Result<Box<dyn Model>> {
+    fn load_files(&self, files: &ModelFiles, settings: ModelSettings) -> Result<Box<dyn BackendModel>> {
         if settings.target != Target::Cpu {
             return Err(Error::unsupported(format!("tract does not compute on {}", settings.target))
                 .hint("it computes on cpu"));
@@ -96,9 +96,9 @@ impl TractModel {
         if self.signature.inputs.iter().all(|input| input.dtype != DataType::F64) {
             return Ok(());
         }
-        let mut examples = Examples::new(0);
-        let tried = trial::OPEN.iter().filter_map(|open| {
-            let inputs = examples.inputs(&self.signature, 1, *open, Manner::Plain)?;
+        let mut examples = ExampleGenerator::new(0);
+        let tried = batch_probe::OPEN_SIZES.iter().filter_map(|open| {
+            let inputs = examples.inputs(&self.signature, 1, *open, ExampleKind::Plain)?;
             self.run(&inputs).err().filter(|error| error.chain().contains("does not support F64"))
         });
         match tried.last() {
@@ -108,8 +108,8 @@ impl TractModel {
     }
 }
 
-impl Model for TractModel {
-    fn signature(&self) -> &Signature {
+impl BackendModel for TractModel {
+    fn signature(&self) -> &ModelSignature {
         &self.signature
     }
 

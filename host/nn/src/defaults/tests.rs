@@ -8,11 +8,11 @@ use eyot_store::MemoryStore;
 use crate::graphs::Graph;
 use crate::suite::{back_ends, installed};
 use crate::{
-    Backend, Backends, Batching, DataType, InputOverride, LoadedModel, Models, NamedTensor, RunControl,
-    Settings, Tensor, independence, onnx,
+    BackendSet, BatchingPolicy, DataType, InferOptions, InferenceBackend, InputOverride, LoadedModel,
+    LoadedModels, ModelSettings, NamedTensor, RunControl, Tensor, independence, onnx,
 };
 
-fn all_back_ends() -> Vec<Arc<dyn Backend>> {
+fn all_back_ends() -> Vec<Arc<dyn InferenceBackend>> {
     back_ends().into_iter().chain(installed(BackendChoice::Openvino)).collect()
 }
 
@@ -40,7 +40,7 @@ fn over(place: usize, tensor: Tensor) -> InputOverride {
 #[test]
 fn defaults_stand_until_a_call_overrides_them() {
     for backend in all_back_ends() {
-        let model = backend.load(&scaled().bytes(), Settings::default()).unwrap();
+        let model = backend.load(&scaled().bytes(), ModelSettings::default()).unwrap();
         let (name, signature) = (backend.name(), model.signature());
         assert_eq!(signature.inputs.len(), 1, "{name}");
         let optional: Vec<_> =
@@ -71,7 +71,7 @@ fn weights_of_old_files_are_weights() {
     let bytes = prost::Message::encode_to_vec(&old).into();
     assert_eq!(independence::prove(&onnx::parse(&bytes).unwrap()), Ok(()));
     for backend in all_back_ends() {
-        let model = backend.load(&bytes, Settings::default()).unwrap();
+        let model = backend.load(&bytes, ModelSettings::default()).unwrap();
         let signature = model.signature();
         assert_eq!((signature.inputs.len(), signature.optional_inputs.len()), (1, 0), "{}", backend.name());
         let x = NamedTensor { name: "x".into(), tensor: floats(&[1, 2], &[1., 3.]) };
@@ -92,7 +92,7 @@ fn a_default_that_stands_here_is_named_when_it_is_overridden() {
         .node("Reshape", "x shape", "y")
         .output("y", DataType::F32, "? ?");
     for backend in all_back_ends() {
-        let loaded = backend.load(&graph.bytes(), Settings::default());
+        let loaded = backend.load(&graph.bytes(), ModelSettings::default());
         // OpenVINO refuses outputs that are inputs as they are.
         let Ok(model) = loaded else { continue };
         let x = floats(&[1, 4], &[1., 2., 3., 4.]);
@@ -117,17 +117,17 @@ fn a_default_that_stands_here_is_named_when_it_is_overridden() {
 }
 
 /// The models of a process that has only that back end.
-fn models(choice: BackendChoice) -> Arc<Models> {
+fn models(choice: BackendChoice) -> Arc<LoadedModels> {
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
-    let backends = Backends::open(&config.data.backends, choice).unwrap();
-    Models::new(Arc::new(MemoryStore::default()), backends, 2)
+    let backends = BackendSet::open(&config.data.backends, choice).unwrap();
+    LoadedModels::new(Arc::new(MemoryStore::default()), backends, 2)
 }
 
 async fn ask(model: &LoadedModel, row: f32, scale: Option<f32>) -> Vec<f32> {
     let mut inputs = vec![NamedTensor { name: "x".into(), tensor: floats(&[1, 2], &[row, -row]) }];
     let scale = scale.map(|scale| NamedTensor { name: "scale".into(), tensor: floats(&[], &[scale]) });
     inputs.splice(0..0, scale);
-    model.infer(inputs).await.unwrap()[0].tensor.to_vec().unwrap()
+    model.infer(inputs, InferOptions::default()).await.unwrap().outputs[0].tensor.to_vec().unwrap()
 }
 
 /// Many callers at once, of whom every other overrides, each with a number of its own: joined or not, each gets
@@ -139,11 +139,11 @@ async fn who_overrides_is_joined_with_nobody() {
             continue;
         }
         let models = models(choice);
-        let model = models.load_bytes(scaled().bytes(), Settings::default()).await.unwrap();
+        let model = models.load_bytes(scaled().bytes(), ModelSettings::default()).await.unwrap();
         assert_eq!(model.stats().batching, "joins", "{choice:?}");
         // Long runs wait for a thread, where they are joined.
         let delay = std::time::Duration::from_millis(2);
-        let model = model.with_batching(Batching { max_rows: 64, max_delay: delay });
+        let model = model.with_batching(BatchingPolicy { max_rows: 64, max_delay: delay });
         let callers = (0..64_u8).map(|caller| {
             let model = model.clone();
             tokio::spawn(async move {
@@ -168,6 +168,6 @@ async fn what_is_loaded_twice_is_counted_twice() {
     let bytes = scaled().bytes();
     let length = bytes.len() as u64;
     let models = models(BackendChoice::Tract);
-    let model = models.load_bytes(bytes, Settings::default()).await.unwrap();
+    let model = models.load_bytes(bytes, ModelSettings::default()).await.unwrap();
     assert_eq!(model.stats().resident_bytes, 2 * length);
 }

@@ -7,10 +7,10 @@ use eyot_core::{Error, Kind, Result};
 use tokio::sync::oneshot;
 
 use super::LoadedModel;
-use crate::control::Caller;
+use crate::control::RunCaller;
 use crate::model_state::ResidentModel;
 use crate::request::{CompletedRun, ModelCall, QueuedCall, late};
-use crate::{Ask, RunLimits, Tensor};
+use crate::{InferOptions, RunLimits, Tensor};
 
 /// A run shorter than this stays on the thread of its caller: handing it to another costs more.
 pub(super) const MAX_INLINE_TIME: Duration = Duration::from_micros(100);
@@ -30,12 +30,12 @@ impl LoadedModel {
         let (shared, started) = (&self.shared, Instant::now());
         let limits = shared.limits();
         let short = RunLimits { timeout: limits.timeout.min(INLINE_TIMEOUT), ..limits };
-        let computed = |outputs| {
-            let computed = started.elapsed();
-            Some(CompletedRun { outputs, queued: Duration::ZERO, computed, batch: 1 })
+        let compute_time = |outputs| {
+            let compute_time = started.elapsed();
+            Some(CompletedRun { outputs, queue_time: Duration::ZERO, compute_time, batch_size: 1 })
         };
         match shared.run(resident, (inputs, &[]), short, deadline, &[]) {
-            Ok(outputs) => Ok(computed(outputs)),
+            Ok(outputs) => Ok(compute_time(outputs)),
             Err(error) if error.kind() == Kind::Timeout && deadline.is_none_or(|at| Instant::now() < at) => {
                 shared.cost().note(size, started.elapsed());
                 Ok(None)
@@ -50,15 +50,15 @@ impl LoadedModel {
         resident: Arc<ResidentModel>,
         call: ModelCall,
         size: u64,
-        ask: Ask,
+        options: InferOptions,
     ) -> Result<CompletedRun> {
         let (answer, answered) = oneshot::channel();
         let (batching, since) = (self.batching, Instant::now());
-        let caller = Arc::<Caller>::default();
+        let caller = Arc::<RunCaller>::default();
         let _waits = caller.waits();
-        let request = QueuedCall { resident, call, size, batching, ask, since, caller, answer };
+        let request = QueuedCall { resident, call, size, batching, options, since, caller, answer };
         self.threads.submit(&self.shared, request)?;
-        within(ask.deadline, async {
+        within(options.deadline, async {
             answered.await.unwrap_or_else(|_| Err(Error::internal("inference has stopped")))
         })
         .await

@@ -9,20 +9,21 @@ use eyot_store::{BlobStore as _, MemoryStore};
 
 use super::*;
 use crate::suite::fixture;
-use crate::{NamedTensor, StoredData, Tensor};
+use crate::{InferOptions, NamedTensor, StoredData, Tensor};
 
 /// Models of 1000 or so bytes each over a memory of so many.
 struct World {
     store: MemoryStore,
-    models: Arc<Models>,
+    models: Arc<LoadedModels>,
 }
 
 impl World {
     fn new(memory: u64) -> Self {
         let store = MemoryStore::default();
-        let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-        let options = Options { threads: 2, memory, ..Options::from(&Inference::default()) };
-        Self { models: Models::with(Arc::new(store.clone()), backends, options), store }
+        let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let options =
+            ModelCacheOptions { threads: 2, memory, ..ModelCacheOptions::from(&Inference::default()) };
+        Self { models: LoadedModels::with(Arc::new(store.clone()), backends, options), store }
     }
 
     async fn put(&self, name: &str) -> Digest {
@@ -30,7 +31,7 @@ impl World {
     }
 
     async fn load(&self, digest: Digest) -> Result<Arc<LoadedModel>> {
-        self.models.load(digest, Settings::default()).await
+        self.models.load(digest, ModelSettings::default()).await
     }
 
     fn resident(&self) -> Vec<Digest> {
@@ -48,7 +49,7 @@ fn x(rows: usize) -> Vec<NamedTensor> {
 }
 
 async fn answers(model: &LoadedModel) -> bool {
-    let outputs = model.infer(x(1)).await.unwrap();
+    let outputs = model.infer(x(1), InferOptions::default()).await.unwrap().outputs;
     outputs[0].tensor == Tensor::of(vec![1, 2], &[2_f32; 2]).unwrap()
 }
 
@@ -58,19 +59,19 @@ async fn a_thousand_first_requests_load_once() {
     let digest = world.put("two").await;
     let loads = (0..1000).map(|_| {
         let models = world.models.clone();
-        tokio::spawn(async move { models.load(digest, Settings::default()).await.unwrap() })
+        tokio::spawn(async move { models.load(digest, ModelSettings::default()).await.unwrap() })
     });
     let mut held = Vec::new();
     for load in loads.collect::<Vec<_>>() {
         held.push(load.await.unwrap());
     }
-    let same = world.models.load_bytes(fixture("two"), Settings::default()).await.unwrap();
+    let same = world.models.load_bytes(fixture("two"), ModelSettings::default()).await.unwrap();
     assert!(held.iter().all(|model| model.shares_with(&same)));
     assert_eq!(same.ran_on().to_string(), "tract 0.23 (cpu)");
     let stats = world.models.stats();
     assert_eq!((stats.loads, stats.models.len(), stats.resident_bytes), (1, 1, length("two")));
     // Other settings are another model.
-    let settings = Settings { intra_threads: Some(2), ..Settings::default() };
+    let settings = ModelSettings { intra_threads: Some(2), ..ModelSettings::default() };
     let other = world.models.load(digest, settings).await.unwrap();
     assert!(!other.shares_with(&same) && world.models.stats().loads == 2);
 }
@@ -92,7 +93,7 @@ async fn the_longest_unused_makes_room_and_comes_back_when_asked() {
         let a = NamedTensor { name: "a".into(), tensor: Tensor::of(vec![1, 3], &[1_f32, 2., 3.]).unwrap() };
         let b = NamedTensor { name: "b".into(), tensor: Tensor::of(vec![3, 1], &[1_f32; 3]).unwrap() };
         assert_eq!(
-            two_model.infer(vec![a, b]).await.unwrap()[1].tensor,
+            two_model.infer(vec![a, b], InferOptions::default()).await.unwrap().outputs[1].tensor,
             Tensor::of(vec![], &[6_f32]).unwrap()
         );
     }
@@ -131,7 +132,7 @@ async fn what_is_unloaded_is_gone_until_somebody_asks() {
     world.models.unload(&digest).unwrap();
     let bytes = world.store.get(&digest).await.unwrap();
     world.store.delete(&digest).await.unwrap();
-    assert_eq!(held.infer(x(1)).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(held.infer(x(1), InferOptions::default()).await.unwrap_err().kind(), Kind::Unavailable);
     world.store.put(bytes).await.unwrap();
     assert!(answers(&held).await);
     drop(held);
@@ -145,15 +146,15 @@ async fn what_is_unloaded_is_gone_until_somebody_asks() {
 #[tokio::test]
 async fn what_components_bring_themselves_cannot_push_out_everybody_else() {
     let world = World::new(4 * length("add-fp32") + 4 * length("two") - 4);
-    let brought = world.models.load_bytes(fixture("add-fp32"), Settings::default()).await.unwrap();
-    let error = world.models.load_bytes(fixture("two"), Settings::default()).await.err().unwrap();
+    let guest_loaded = world.models.load_bytes(fixture("add-fp32"), ModelSettings::default()).await.unwrap();
+    let error = world.models.load_bytes(fixture("two"), ModelSettings::default()).await.err().unwrap();
     assert_eq!(error.kind(), Kind::Exhausted, "{error:?}");
-    assert_eq!(world.models.unload(&brought.digest()).unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(world.models.unload(&guest_loaded.digest()).unwrap_err().kind(), Kind::Conflict);
     // Once it lets go of the first there is room for the second.
-    drop(brought);
-    drop(world.models.load_bytes(fixture("same-fp32"), Settings::default()).await.unwrap());
-    world.models.load_bytes(fixture("two"), Settings::default()).await.unwrap();
-    let huge = world.models.load_bytes(Bytes::from(vec![0; 1 << 20]), Settings::default()).await;
+    drop(guest_loaded);
+    drop(world.models.load_bytes(fixture("same-fp32"), ModelSettings::default()).await.unwrap());
+    world.models.load_bytes(fixture("two"), ModelSettings::default()).await.unwrap();
+    let huge = world.models.load_bytes(Bytes::from(vec![0; 1 << 20]), ModelSettings::default()).await;
     assert_eq!(huge.err().unwrap().kind(), Kind::TooLarge);
 }
 
@@ -161,40 +162,40 @@ async fn what_components_bring_themselves_cannot_push_out_everybody_else() {
 async fn a_back_end_that_is_asked_for_by_name_is_the_one() {
     let world = World::new(u64::MAX);
     let digest = world.put("two").await;
-    let settings = |backend| Settings { backend, ..Settings::default() };
+    let settings = |backend| ModelSettings { backend, ..ModelSettings::default() };
     assert!(world.models.load(digest, settings(BackendChoice::Tract)).await.is_ok());
     let error = world.models.load(digest, settings(BackendChoice::Onnxruntime)).await.err().unwrap();
     assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
 }
 
 #[tokio::test]
-async fn what_a_trial_found_out_is_not_found_out_again() {
+async fn what_a_probe_found_out_is_not_found_out_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = MemoryStore::default();
     let digest = store.put(fixture("add-fp32")).await.unwrap().digest;
     let process = || {
-        let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-        let options = Options::from(&Inference::default());
-        Models::remembering(Arc::new(store.clone()), backends, options, dir.path())
+        let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+        let options = ModelCacheOptions::from(&Inference::default());
+        LoadedModels::with_probe_cache(Arc::new(store.clone()), backends, options, dir.path())
     };
-    let said = |models: &Models| models.stats().models[0].batching.clone();
+    let said = |models: &LoadedModels| models.stats().models[0].batching.clone();
     let first = process();
-    let model = first.load(digest, Settings::default()).await.unwrap();
+    let model = first.load(digest, ModelSettings::default()).await.unwrap();
     assert_eq!(said(&first), "joins");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     // Only by what is kept another process can come to another opinion.
-    let key = TrialKey::new(&digest, &model.settings(), &model.ran_on());
-    let memory = TrialMemory::new(dir.path());
+    let key = ProbeKey::new(&digest, &model.settings(), &model.ran_on());
+    let memory = ProbeCache::new(dir.path());
     let cost = memory.recall(&key).unwrap().cost;
-    memory.keep(&key, crate::trial::Verdict::RowsDiffer, &cost);
+    memory.keep(&key, crate::batch_probe::ProbeResult::RowsDependent, &cost);
     let second = process();
-    let model = second.load(digest, Settings::default()).await.unwrap();
+    let model = second.load(digest, ModelSettings::default()).await.unwrap();
     assert_eq!(said(&second), "rows depend on each other");
     assert!(answers(&model).await);
     // An opinion that nobody can have of this model is not taken.
-    memory.keep(&key, crate::trial::Verdict::NotProved, &cost);
+    memory.keep(&key, crate::batch_probe::ProbeResult::Unproved, &cost);
     let third = process();
-    third.load(digest, Settings::default()).await.unwrap();
+    third.load(digest, ModelSettings::default()).await.unwrap();
     assert_eq!(said(&third), "joins");
 }
 
@@ -213,7 +214,11 @@ fn weights() -> Bytes {
 
 async fn first_output(model: &LoadedModel) -> Vec<f32> {
     let x = Tensor::of(vec![1, 130], &[1_f32; 130]).unwrap();
-    let outputs = model.infer(vec![NamedTensor { name: "x".into(), tensor: x }]).await.unwrap();
+    let outputs = model
+        .infer(vec![NamedTensor { name: "x".into(), tensor: x }], InferOptions::default())
+        .await
+        .unwrap()
+        .outputs;
     outputs[0].tensor.to_vec().unwrap()
 }
 
@@ -228,9 +233,10 @@ async fn weights_beside_a_model_are_of_it() {
     for store in stores {
         let size = length("beside") + weights().len() as u64;
         let with = |memory| {
-            let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-            let options = Options { threads: 2, memory, ..Options::from(&Inference::default()) };
-            Models::with(store.clone(), backends, options)
+            let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+            let options =
+                ModelCacheOptions { threads: 2, memory, ..ModelCacheOptions::from(&Inference::default()) };
+            LoadedModels::with(store.clone(), backends, options)
         };
         let stored = put_beside(&*store, weights()).await;
         let mut other = weights().to_vec();
@@ -239,14 +245,14 @@ async fn weights_beside_a_model_are_of_it() {
         assert_eq!(stored.onnx, other.onnx);
         // There is room for one of them.
         let models = with(size + 10);
-        let model = models.load_stored(stored.clone(), Settings::default()).await.unwrap();
+        let model = models.load_stored(stored.clone(), ModelSettings::default()).await.unwrap();
         assert_eq!((model.digest(), model.stats().resident_bytes), (stored.digest(), size));
         let expected = first_output(&model).await;
-        let another = models.load_stored(other, Settings::default()).await.unwrap();
+        let another = models.load_stored(other, ModelSettings::default()).await.unwrap();
         assert!(!another.shares_with(&model) && model.stats().resident_bytes == 0);
         assert_ne!(first_output(&another).await, expected);
         assert_eq!(first_output(&model).await, expected);
-        let error = with(size - 1).load_stored(stored, Settings::default()).await.err().unwrap();
+        let error = with(size - 1).load_stored(stored, ModelSettings::default()).await.err().unwrap();
         assert_eq!(error.kind(), Kind::TooLarge, "{error:?}");
     }
 }
@@ -263,8 +269,8 @@ async fn damaged_weights_are_found() {
     // As a disk does it: a new file would be what a store makes, and read-only.
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, bytes).unwrap();
-    let backends = Backends::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-    let models = Models::new(store, backends, 1);
-    let error = models.load_stored(stored, Settings::default()).await.err().unwrap();
+    let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
+    let models = LoadedModels::new(store, backends, 1);
+    let error = models.load_stored(stored, ModelSettings::default()).await.err().unwrap();
     assert!(error.kind() == Kind::Corrupt && error.chain().contains("'beside.onnx.data'"), "{error:?}");
 }

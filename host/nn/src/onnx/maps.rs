@@ -50,7 +50,7 @@ mod tests {
 
     use crate::graphs::{Graph, Is};
     use crate::suite::back_ends;
-    use crate::{DataType, Settings, Tensor, TensorSpec, independence, onnx};
+    use crate::{DataType, ModelSettings, Tensor, TensorSpec, independence, onnx};
 
     #[test]
     fn lists_of_maps_are_tables() {
@@ -61,7 +61,7 @@ mod tests {
         let negated = Tensor::of(vec![3, 2], &[-1_f32, -2., -3., -4., -5., -6.]).unwrap();
         assert_eq!(independence::prove(&onnx::parse(&graph.bytes()).unwrap()), Ok(()));
         for backend in back_ends() {
-            let model = backend.load(&graph.bytes(), Settings::default()).unwrap();
+            let model = backend.load(&graph.bytes(), ModelSettings::default()).unwrap();
             assert_eq!(model.signature().outputs, [TensorSpec::new("y", DataType::F32, [-1, 2])]);
             assert_eq!(
                 model.run(std::slice::from_ref(&x)).unwrap(),

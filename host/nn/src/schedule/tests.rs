@@ -11,7 +11,7 @@ use super::*;
 use crate::fake::{Fake, shared, threads};
 use crate::loaded::LoadedModel;
 use crate::request::{CompletedRun, ModelCall};
-use crate::{Ask, Batching, Tensor};
+use crate::{BatchingPolicy, InferOptions, Tensor};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -36,14 +36,14 @@ impl Waiting {
     }
 
     fn add(&mut self, model: &Arc<ModelState>, rows: usize) -> Result<()> {
-        self.add_with(model, rows, Batching::default(), None)
+        self.add_with(model, rows, BatchingPolicy::default(), None)
     }
 
     fn add_with(
         &mut self,
         model: &Arc<ModelState>,
         rows: usize,
-        batching: Batching,
+        batching: BatchingPolicy,
         deadline: Option<Duration>,
     ) -> Result<()> {
         let (answer, receiver) = oneshot::channel();
@@ -54,7 +54,10 @@ impl Waiting {
             size: batch::size(&inputs),
             call: ModelCall { inputs, overrides: Vec::new() },
             batching,
-            ask: Ask { deadline: deadline.map(|deadline| self.now + deadline), ..Ask::default() },
+            options: InferOptions {
+                deadline: deadline.map(|deadline| self.now + deadline),
+                ..InferOptions::default()
+            },
             since: self.now,
             caller: Arc::default(),
             answer,
@@ -75,14 +78,14 @@ impl Waiting {
 
 #[test]
 fn what_waits_is_joined_where_that_pays() {
-    let limited = |max_rows| Batching { max_rows, ..Batching::default() };
+    let limited = |max_rows| BatchingPolicy { max_rows, ..BatchingPolicy::default() };
     for (name, model, batching, rows, expected) in [
         ("a run costs much, a row little", model(1000, 10), limited(32), vec![1; 8], vec![8]),
         ("no more than are allowed", model(1000, 10), limited(3), vec![1; 8], vec![3, 3, 2]),
         ("rows count, not requests", model(1000, 10), limited(4), vec![3, 3, 1, 1], vec![2, 2]),
         ("a row costs as much alone", model(0, 1000), limited(32), vec![1; 3], vec![1; 3]),
         ("little is saved", model(50, 1000), limited(32), vec![1; 3], vec![1; 3]),
-        ("nobody wants it", model(1000, 10), Batching::OFF, vec![1; 3], vec![1; 3]),
+        ("nobody wants it", model(1000, 10), BatchingPolicy::OFF, vec![1; 3], vec![1; 3]),
         ("nothing has no rows", model(1000, 10), limited(32), vec![0, 1, 0, 1], vec![1, 2, 1]),
     ] {
         let mut waiting = Waiting::new(1, 100);
@@ -98,8 +101,8 @@ fn a_batch_keeps_to_what_each_of_its_members_allows() {
     let model = model(1000, 10);
     let mut waiting = Waiting::new(1, 100);
     waiting.add(&model, 1).unwrap();
-    waiting.add_with(&model, 1, Batching::OFF, None).unwrap();
-    waiting.add_with(&model, 1, Batching { max_rows: 2, ..Batching::default() }, None).unwrap();
+    waiting.add_with(&model, 1, BatchingPolicy::OFF, None).unwrap();
+    waiting.add_with(&model, 1, BatchingPolicy { max_rows: 2, ..BatchingPolicy::default() }, None).unwrap();
     waiting.add(&model, 1).unwrap();
     assert_eq!(waiting.jobs(), [2, 1, 1]);
 }
@@ -108,7 +111,7 @@ fn a_batch_keeps_to_what_each_of_its_members_allows() {
 fn nobody_misses_a_deadline_for_company() {
     let model = model(1000, 1000);
     let mut waiting = Waiting::new(1, 100);
-    waiting.add_with(&model, 1, Batching::default(), Some(3 * MILLISECOND)).unwrap();
+    waiting.add_with(&model, 1, BatchingPolicy::default(), Some(3 * MILLISECOND)).unwrap();
     for _ in 0..4 {
         waiting.add(&model, 1).unwrap();
     }
@@ -118,7 +121,7 @@ fn nobody_misses_a_deadline_for_company() {
 #[test]
 fn a_delay_ends_when_the_batch_is_full_or_the_time_is_up() {
     let model = model(1000, 10);
-    let batching = Batching { max_rows: 2, max_delay: MILLISECOND };
+    let batching = BatchingPolicy { max_rows: 2, max_delay: MILLISECOND };
     let mut waiting = Waiting::new(1, 100);
     waiting.add_with(&model, 1, batching, None).unwrap();
     assert!(
@@ -141,8 +144,8 @@ fn models_get_equal_time_however_many_wait_for_them() {
     let (slow, fast, late) = (model(10_000, 0), model(1000, 0), model(1000, 0));
     let mut waiting = Waiting::new(1, 1000);
     for _ in 0..1000 {
-        waiting.add_with(&slow, 1, Batching::OFF, None).unwrap();
-        waiting.add_with(&fast, 1, Batching::OFF, None).unwrap();
+        waiting.add_with(&slow, 1, BatchingPolicy::OFF, None).unwrap();
+        waiting.add_with(&fast, 1, BatchingPolicy::OFF, None).unwrap();
     }
     let turn = |waiting: &mut Waiting| {
         let NextAction::Job(job) = waiting.schedule.next(waiting.now) else { panic!("nothing waits") };
@@ -154,7 +157,7 @@ fn models_get_equal_time_however_many_wait_for_them() {
     assert!((9..=11).contains(&slow_turns), "{slow_turns} of 110");
     // Whoever comes later neither waits for all of them nor has all the time that it did not use.
     for _ in 0..20 {
-        waiting.add_with(&late, 1, Batching::OFF, None).unwrap();
+        waiting.add_with(&late, 1, BatchingPolicy::OFF, None).unwrap();
     }
     let turns: Vec<_> = (0..24).map(|_| turn(&mut waiting)).collect();
     let late_turns = turns.iter().filter(|model| Arc::ptr_eq(model, &late)).count();
@@ -199,20 +202,27 @@ async fn who_leaves_before_its_turn_never_runs_and_who_stays_has_a_deadline() {
     let (fake, gate) = Fake::gated();
     let shared = shared(fake, 1);
     shared.cost().note(1, MILLISECOND);
-    let model = LoadedModel::new(shared, threads(), Batching::OFF);
-    let mut first = Box::pin(model.infer(Fake::input(1.0)));
+    let model = LoadedModel::new(shared, threads(), BatchingPolicy::OFF);
+    let mut first = Box::pin(model.infer(Fake::input(1.0), InferOptions::default()));
     assert!(!poll_once(&mut first).await);
     gate.entered().await;
     // The only thread is inside of the first; these wait.
-    let (mut leaves, mut stays) =
-        (Box::pin(model.infer(Fake::input(2.0))), Box::pin(model.infer(Fake::input(3.0))));
+    let (mut leaves, mut stays) = (
+        Box::pin(model.infer(Fake::input(2.0), InferOptions::default())),
+        Box::pin(model.infer(Fake::input(3.0), InferOptions::default())),
+    );
     assert!(!poll_once(&mut leaves).await && !poll_once(&mut stays).await);
-    let late = model.infer_by(Fake::input(4.0), Some(Instant::now() + MILLISECOND)).await;
+    let late = model
+        .infer(
+            Fake::input(4.0),
+            InferOptions { deadline: Some(Instant::now() + MILLISECOND), ..InferOptions::default() },
+        )
+        .await;
     assert_eq!(late.unwrap_err().kind(), Kind::Timeout);
     drop(leaves);
     gate.open();
-    assert_eq!(first.await.unwrap()[0].tensor.to_vec::<f32>().unwrap(), [2.0]);
-    assert_eq!(stays.await.unwrap()[0].tensor.to_vec::<f32>().unwrap(), [6.0]);
+    assert_eq!(first.await.unwrap().outputs[0].tensor.to_vec::<f32>().unwrap(), [2.0]);
+    assert_eq!(stays.await.unwrap().outputs[0].tensor.to_vec::<f32>().unwrap(), [6.0]);
     assert_eq!(gate.seen(), [1.0, 3.0]);
     // Whoever comes behind the last one that stayed is passed over a moment after that one's answer.
     while model.stats().abandoned < 2 {
@@ -229,8 +239,8 @@ async fn what_waits_behind_a_run_is_answered_as_one() {
     for size in [1, 32] {
         shared.cost().note(size, MILLISECOND);
     }
-    let model = LoadedModel::new(shared, threads(), Batching::default());
-    let infer = |value: usize| Box::pin(model.infer_by(Fake::input(value as f32), None));
+    let model = LoadedModel::new(shared, threads(), BatchingPolicy::default());
+    let infer = |value: usize| Box::pin(model.infer(Fake::input(value as f32), InferOptions::default()));
     let mut first = infer(0);
     assert!(!poll_once(&mut first).await);
     gate.entered().await;
@@ -239,11 +249,11 @@ async fn what_waits_behind_a_run_is_answered_as_one() {
         assert!(!poll_once(call).await);
     }
     gate.open();
-    assert_eq!(first.await.unwrap().batch, 1);
+    assert_eq!(first.await.unwrap().batch_size, 1);
     for (value, call) in (1..=20).zip(waiting) {
         let inferred = call.await.unwrap();
         assert_eq!(inferred.outputs[0].tensor.to_vec::<f32>().unwrap(), [2.0 * value as f32]);
-        assert_eq!((inferred.outputs[0].tensor.shape(), inferred.batch), (&[1, 1][..], 20));
+        assert_eq!((inferred.outputs[0].tensor.shape(), inferred.batch_size), (&[1, 1][..], 20));
     }
     let stats = model.stats();
     assert_eq!((stats.inferences, stats.batches, stats.batched), (2, 1, 20));
@@ -251,9 +261,12 @@ async fn what_waits_behind_a_run_is_answered_as_one() {
 
 #[tokio::test]
 async fn a_model_that_panics_takes_no_thread_with_it() {
-    let model = LoadedModel::new(shared(Fake::panicking(), 1), threads(), Batching::OFF);
+    let model = LoadedModel::new(shared(Fake::panicking(), 1), threads(), BatchingPolicy::OFF);
     for _ in 0..3 {
-        assert_eq!(model.infer(Fake::input(1.0)).await.unwrap_err().kind(), Kind::Failed);
+        assert_eq!(
+            model.infer(Fake::input(1.0), InferOptions::default()).await.unwrap_err().kind(),
+            Kind::Failed
+        );
     }
 }
 
@@ -269,8 +282,8 @@ fn the_urgent_run_first_and_equals_in_their_order() {
             resident: model.resident().unwrap(),
             size: batch::size(&inputs),
             call: ModelCall { inputs, overrides: Vec::new() },
-            batching: Batching::OFF,
-            ask: Ask { deadline: None, priority: crate::Priority::of(priority) },
+            batching: BatchingPolicy::OFF,
+            options: InferOptions { deadline: None, priority: crate::RequestPriority::of(priority) },
             since: waiting.now,
             caller: Arc::default(),
             answer,

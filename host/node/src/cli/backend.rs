@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use eyot_core::config::BackendChoice;
 use eyot_core::{Error, Result, ResultExt};
-use eyot_nn::install::Package;
-use eyot_nn::{Backends, Precision, bench, install};
+use eyot_nn::install::BackendPackage;
+use eyot_nn::{BackendSet, Precision, bench, install};
 use serde::Serialize;
 
 use crate::cli::GlobalOptions;
@@ -61,7 +61,7 @@ struct BackendRow {
 #[derive(Serialize)]
 struct ModelBench {
     #[serde(flatten)]
-    report: bench::Report,
+    report: bench::BenchReport,
     /// What to deploy the model with.
     advice: Vec<DeployAdvice>,
 }
@@ -75,8 +75,8 @@ struct DeployAdvice {
     flags: Vec<String>,
 }
 
-fn advice(report: &bench::Report) -> Vec<DeployAdvice> {
-    let flags = |best: &bench::Measured| {
+fn advice(report: &bench::BenchReport) -> Vec<DeployAdvice> {
+    let flags = |best: &bench::BenchMeasurement| {
         let mut flags = vec![
             format!("--backend {}", best.ran_on.library()),
             format!("--intra-threads {}", best.intra_threads),
@@ -99,7 +99,7 @@ fn advice(report: &bench::Report) -> Vec<DeployAdvice> {
 impl ModelBench {
     fn to_text(&self, output: &CommandOutput) -> String {
         let headings = ["RUNS ON", "THREADS", "CALLERS", "P50", "P99", "PER SECOND", "LOAD", "BATCHING"];
-        let cells = |way: &bench::Measured| {
+        let cells = |way: &bench::BenchMeasurement| {
             let batching = way.joined_16.map_or_else(
                 || way.batching.to_owned(),
                 |part| format!("16 rows joined cost {:.0} %", 100.0 * part),
@@ -135,8 +135,8 @@ impl BackendCommand {
         let config = global.config()?;
         match self.action {
             BackendAction::List => {
-                let backends = Backends::open_as(&config.data.backends, &config.inference)?;
-                let row = |backend: &std::sync::Arc<dyn eyot_nn::Backend>| BackendRow {
+                let backends = BackendSet::open_as(&config.data.backends, &config.inference)?;
+                let row = |backend: &std::sync::Arc<dyn eyot_nn::InferenceBackend>| BackendRow {
                     name: backend.name().to_owned(),
                     version: backend.version().to_owned(),
                     targets: backend.targets().iter().map(ToString::to_string).collect(),
@@ -155,7 +155,7 @@ impl BackendCommand {
             }
             BackendAction::Bench { model, time } => {
                 // Every back end, whichever the configuration prefers.
-                let backends = Backends::open(&config.data.backends, BackendChoice::Auto)?;
+                let backends = BackendSet::open(&config.data.backends, BackendChoice::Auto)?;
                 let files = ModelPath::at(&model)?.files()?;
                 let processors = std::thread::available_parallelism().map_or(1, usize::from);
                 let time = Duration::from_millis(time);
@@ -193,7 +193,7 @@ impl BackendCommand {
 }
 
 /// Lets pip fetch the wheel, so that the user's own index and certificates are used.
-fn fetch(package: &Package, dir: &std::path::Path, output: &CommandOutput) -> Result<PathBuf> {
+fn fetch(package: &BackendPackage, dir: &std::path::Path, output: &CommandOutput) -> Result<PathBuf> {
     let spinner = output.spinner(&format!("fetching {} {} with pip", package.name, package.version));
     let done = Command::new("python3").args(["-m", "pip"]).args(package.pip_arguments(dir)?).output();
     spinner.finish_and_clear();

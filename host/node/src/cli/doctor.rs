@@ -7,7 +7,7 @@ use eyot_build::{
 use eyot_core::config::Config;
 use eyot_core::{Error, Result};
 use eyot_deploy::Deployment;
-use eyot_nn::{Backends, install};
+use eyot_nn::{BackendSet, install};
 use eyot_oci::ServerTrust;
 use serde::Serialize;
 
@@ -179,7 +179,7 @@ fn engine(config: &Config) -> DoctorFinding {
 }
 
 fn backend(config: &Config) -> DoctorFinding {
-    let backends = match Backends::open_as(&config.data.backends, &config.inference) {
+    let backends = match BackendSet::open_as(&config.data.backends, &config.inference) {
         Err(error) => return DoctorFinding::from_error("inference", FindingState::Broken, &error),
         Ok(backends) => backends,
     };

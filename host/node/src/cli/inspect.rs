@@ -42,7 +42,7 @@ struct InspectReport {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum InspectedContent {
     Component(DescribedComponent),
-    Model { back_end: String, signature: eyot_nn::Signature },
+    Model { back_end: String, signature: eyot_nn::ModelSignature },
 }
 
 /// What a component's bytes say of it, and who gives it what it imports.
@@ -109,7 +109,7 @@ impl InspectCommand {
             InspectedContent::Component(DescribedComponent::read(&files.onnx)?)
         } else {
             let models = crate::platform::models(&global.config()?)?;
-            let model = models.load_files(files, eyot_nn::Settings::default()).await?;
+            let model = models.load_files(files, eyot_nn::ModelSettings::default()).await?;
             InspectedContent::Model {
                 back_end: model.ran_on().to_string(),
                 signature: model.signature().clone(),

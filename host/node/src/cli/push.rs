@@ -202,7 +202,7 @@ enum PushedFile {
 /// What no back end can load is refused before anything is stored.
 async fn loadable(session: &ApiSession, model: &ModelPath) -> Result<()> {
     let models = crate::platform::models(session.config())?;
-    models.load_files(model.files()?, eyot_nn::Settings::default()).await.map(drop)
+    models.load_files(model.files()?, eyot_nn::ModelSettings::default()).await.map(drop)
 }
 
 pub(crate) fn default_reference(file: &Path) -> Result<Reference> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use eyot_core::{Error, Result};
-use eyot_nn::{DataType, Element, NamedTensor, Tensor};
+use eyot_nn::{DataType, NamedTensor, Tensor, TensorElement};
 
 use super::pb::infer_parameter::ParameterChoice;
 use super::pb::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
@@ -173,7 +173,7 @@ fn counted(dtype: DataType, shape: &[usize], found: usize) -> Result<()> {
     }
 }
 
-fn narrowed<W: Copy + std::fmt::Display, T: Element + TryFrom<W>>(
+fn narrowed<W: Copy + std::fmt::Display, T: TensorElement + TryFrom<W>>(
     shape: Vec<usize>,
     values: &[W],
 ) -> Result<Tensor> {

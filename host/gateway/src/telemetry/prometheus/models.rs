@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use eyot_nn::{ModelStats, Stats};
+use eyot_nn::{CacheStats, ModelStats};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::{CounterValue, GaugeValue, LabelPairs};
 
-pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
+pub(super) fn write(encoder: &mut DescriptorEncoder<'_>, stats: &CacheStats) -> fmt::Result {
     for (name, help, bytes) in [
         ("models_memory_limit", "Memory that models may take together", stats.budget_bytes),
         ("models_memory", "Memory that models take together", stats.resident_bytes),
@@ -50,7 +50,7 @@ type ModelCount = fn(&ModelStats) -> u64;
 /// tells, and no series may come twice.
 fn each<M: EncodeMetric>(
     mut metric: prometheus_client::encoding::MetricEncoder<'_>,
-    stats: &Stats,
+    stats: &CacheStats,
     count: impl Fn(&ModelStats) -> u64,
     figure: impl Fn(u64) -> M,
 ) -> fmt::Result {

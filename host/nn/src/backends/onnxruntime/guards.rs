@@ -90,7 +90,7 @@ mod tests {
 
     use crate::graphs::{Graph, Is};
     use crate::suite::installed;
-    use crate::{DataType, Settings, Tensor};
+    use crate::{DataType, ModelSettings, Tensor};
 
     #[test]
     fn what_is_computed_of_nothing_fails_and_ends_nobody() {
@@ -99,8 +99,9 @@ mod tests {
         let window = [("kernel_shape", Is::Ints(vec![2]))];
         let graph = Graph::new().input("x", DataType::F32, "n 2 s").weight("w", &ones);
         let graph = graph.with("AveragePool", "x", "a", &window).node("InstanceNormalization", "a w w", "y");
-        let model =
-            backend.load(&graph.output("y", DataType::F32, "n 2 ?").bytes(), Settings::default()).unwrap();
+        let model = backend
+            .load(&graph.output("y", DataType::F32, "n 2 ?").bytes(), ModelSettings::default())
+            .unwrap();
         let run = |places: usize| {
             let values: Vec<f32> = (0..2 * places).map(|at| (at * at) as f32).collect();
             model.run(&[Tensor::of(vec![1, 2, places], &values).unwrap()])

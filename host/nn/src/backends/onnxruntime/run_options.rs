@@ -8,7 +8,7 @@ use ort::sys;
 use parking_lot::Mutex;
 
 use super::value::check;
-use crate::Interrupt;
+use crate::RunInterrupt;
 
 /// Options of one run at a time, released when dropped.
 pub(super) struct RunOptions(NonNull<sys::OrtRunOptions>);
@@ -40,7 +40,7 @@ impl RunOptions {
     }
 }
 
-impl Interrupt for RunOptions {
+impl RunInterrupt for RunOptions {
     fn interrupt(&self) {
         // SAFETY: sets a flag at which the run looks between operators.
         let status = unsafe { (ort::api().RunOptionsSetTerminate)(self.0.as_ptr()) };

@@ -11,7 +11,7 @@ use ort::memory::MemoryInfo;
 use ort::session::Session;
 use ort::sys;
 
-use crate::aligned::{Aligned, aligned};
+use crate::aligned::{AlignedBuffer, aligned};
 use crate::{DataType, Tensor};
 
 /// A value, released when dropped.
@@ -126,7 +126,7 @@ impl OrtValue {
         let borrowed = inputs.iter().any(|input| input.overlaps(data, length));
         let output = OutputBytes { data, length, _value: self, _session: session.clone() };
         let bytes = if borrowed {
-            let mut copy = Aligned::with_capacity(length);
+            let mut copy = AlignedBuffer::with_capacity(length);
             copy.append(output.as_ref());
             copy.into_bytes()
         } else if length <= MIN_SHARED_BYTES {

@@ -12,8 +12,8 @@ use super::library::{
     CompiledObject, CoreObject, Functions, ModelObject, OvDevices, OvProperty, OvShape, OvStatus,
     RequestObject, TensorObject, functions,
 };
-use crate::aligned::Aligned;
-use crate::{DataType, Interrupt, RunControl, Tensor, TensorSpec};
+use crate::aligned::AlignedBuffer;
+use crate::{DataType, RunControl, RunInterrupt, Tensor, TensorSpec};
 
 /// What is wrong with a status, if anything is.
 fn check(functions: &Functions, status: OvStatus, kind: Kind, what: &str) -> Result<()> {
@@ -267,7 +267,7 @@ unsafe impl Send for RequestCancel {}
 // SAFETY: as above.
 unsafe impl Sync for RequestCancel {}
 
-impl Interrupt for RequestCancel {
+impl RunInterrupt for RequestCancel {
     fn interrupt(&self) {
         // SAFETY: the request is borrowed for as long as it can be interrupted. One that does not run does
         // not mind.
@@ -309,7 +309,7 @@ impl Request {
                 return Err(echo(&spec.name));
             }
             let bytes = std::slice::from_raw_parts(data.cast_const(), length);
-            let mut copy = Aligned::with_capacity(length);
+            let mut copy = AlignedBuffer::with_capacity(length);
             copy.append(bytes);
             // Checks that there are as many as type and shape say.
             Tensor::new(spec.dtype, shape, copy.into_bytes())

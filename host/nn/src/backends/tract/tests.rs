@@ -26,7 +26,7 @@ fn tree() -> Tree {
     }
 }
 
-fn loaded(tree: &Tree) -> Result<Box<dyn Model>> {
+fn loaded(tree: &Tree) -> Result<Box<dyn BackendModel>> {
     let attributes = [
         ("nodes_treeids", Is::Ints(vec![0; 3])),
         ("nodes_nodeids", Is::Ints(tree.nodes.clone())),
@@ -44,7 +44,7 @@ fn loaded(tree: &Tree) -> Result<Box<dyn Model>> {
     ];
     let graph = Graph::new().input("x", DataType::F32, "n 2").with(tree.op, "x", "label scores", &attributes);
     let graph = graph.output("label", DataType::I64, "n").output("scores", DataType::F32, "n 2");
-    TractBackend.load(&graph.bytes(), Settings::default())
+    TractBackend.load(&graph.bytes(), ModelSettings::default())
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn operators_that_tract_has_not_are_named() {
     ];
     for (graph, says) in graphs {
         let error = TractBackend
-            .load(&graph.output("y", DataType::F32, "n 2").bytes(), Settings::default())
+            .load(&graph.output("y", DataType::F32, "n 2").bytes(), ModelSettings::default())
             .err()
             .unwrap();
         assert_eq!(error.kind(), Kind::Unsupported);
@@ -114,7 +114,7 @@ fn operators_that_tract_has_not_are_named() {
     // One that it has for other numbers.
     let wide =
         Graph::new().input("x", DataType::F64, "n").node("Sigmoid", "x", "y").output("y", DataType::F64, "n");
-    let error = TractBackend.load(&wide.bytes(), Settings::default()).err().unwrap();
+    let error = TractBackend.load(&wide.bytes(), ModelSettings::default()).err().unwrap();
     assert!(
         error.kind() == Kind::Unsupported && error.chain().contains("Sigmoid does not support F64"),
         "{error:?}"
@@ -128,9 +128,9 @@ fn outputs_are_of_the_types_that_the_file_says() {
         let graph = Graph::new().input("x", DataType::F32, "n 2").weight("shape", &shape);
         graph.node("ConstantOfShape", "shape", "zeros").node("Add", "x zeros", "y").output("y", of, "n 2")
     };
-    let model = TractBackend.load(&graph(DataType::F32).bytes(), Settings::default()).unwrap();
+    let model = TractBackend.load(&graph(DataType::F32).bytes(), ModelSettings::default()).unwrap();
     let x = Tensor::of(vec![1, 2], &[1_f32, 2.]).unwrap();
     assert_eq!(model.run(std::slice::from_ref(&x)).unwrap(), [x]);
-    let error = TractBackend.load(&graph(DataType::F64).bytes(), Settings::default()).err().unwrap();
+    let error = TractBackend.load(&graph(DataType::F64).bytes(), ModelSettings::default()).err().unwrap();
     assert_eq!(error.kind(), Kind::Unsupported, "{error:?}");
 }

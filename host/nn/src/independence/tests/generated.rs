@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use super::{Arc, DataType, Graph, Is, Tensor, floats, number, numbers, prove};
-use crate::backends::Tract;
-use crate::example::{Examples, Manner};
+use crate::backends::TractBackend;
+use crate::example::{ExampleGenerator, ExampleKind};
 use crate::suite::installed;
-use crate::{Backend, Model, Settings, batch};
+use crate::{BackendModel, InferenceBackend, ModelSettings, batch};
 use eyot_core::config::BackendChoice;
 
 const GRAPH_COUNT: usize = 400;
@@ -223,23 +223,23 @@ fn start() -> Graph {
     Graph::new().input("x", DataType::F32, "n 4").input("z", DataType::F32, "n 2 2")
 }
 
-fn example(examples: &mut Examples, rows: usize, manner: Manner) -> Vec<Tensor> {
+fn example(examples: &mut ExampleGenerator, rows: usize, kind: ExampleKind) -> Vec<Tensor> {
     let mut all = Vec::new();
     let signature = crate::onnx::signature(&start().output("x", DataType::F32, "n 4").model()).unwrap();
-    all.extend(examples.inputs(&signature, rows, 1, manner).unwrap());
+    all.extend(examples.inputs(&signature, rows, 1, kind).unwrap());
     all
 }
 
 /// A graph of nodes that fit each other, found by running it; and a model of it.
-fn generated(backend: &dyn Backend, dice: &mut Dice) -> Option<(Graph, Box<dyn Model>)> {
-    let question = example(&mut Examples::new(3), 3, Manner::Plain);
+fn generated(backend: &dyn InferenceBackend, dice: &mut Dice) -> Option<(Graph, Box<dyn BackendModel>)> {
+    let question = example(&mut ExampleGenerator::new(3), 3, ExampleKind::Plain);
     let (mut graph, mut found) = (start(), None);
     let mut values = vec!["x".to_owned(), "z".to_owned()];
     for attempt in 0..4 * NODE_COUNT {
         let out = format!("v{attempt}");
         let candidate = grown(graph.clone(), dice, &values, &out);
         let whole = alone(candidate.clone().output(&out, DataType::F32, "-"));
-        let Ok(model) = backend.load(&whole.bytes(), Settings::default()) else { continue };
+        let Ok(model) = backend.load(&whole.bytes(), ModelSettings::default()) else { continue };
         if model.run(&question).is_err() {
             continue;
         }
@@ -272,7 +272,7 @@ fn alone(mut graph: Graph) -> Graph {
 }
 
 /// Whether calls joined give what each gives alone; `None` where one of them does not run.
-fn joins(model: &dyn Model, one: &[Tensor], other: &[Tensor]) -> Option<bool> {
+fn batched_as_alone(model: &dyn BackendModel, one: &[Tensor], other: &[Tensor]) -> Option<bool> {
     let alone = [model.run(one).ok()?, model.run(other).ok()?];
     let Ok(joined) = model.run(&batch::join(&[one, other]).unwrap()) else { return Some(false) };
     let rows = [batch::rows(one).unwrap(), batch::rows(other).unwrap()];
@@ -281,16 +281,16 @@ fn joins(model: &dyn Model, one: &[Tensor], other: &[Tensor]) -> Option<bool> {
 }
 
 /// Every pair of calls on which both run by themselves.
-fn tried(model: &dyn Model) -> Vec<bool> {
-    let mut examples = Examples::new(11);
+fn tried(model: &dyn BackendModel) -> Vec<bool> {
+    let mut examples = ExampleGenerator::new(11);
     let mut all = Vec::new();
     for (one, other) in [(1, 1), (1, 2), (3, 1), (2, 4), (1, 7)] {
-        for manner in [Manner::Plain, Manner::Wide] {
+        for kind in [ExampleKind::Plain, ExampleKind::Wide] {
             let (one, other) =
-                (example(&mut examples, one, manner), example(&mut examples, other, Manner::Plain));
-            all.extend(joins(model, &one, &other));
-            all.extend(joins(model, &other, &one));
-            all.extend(joins(model, &one, &one));
+                (example(&mut examples, one, kind), example(&mut examples, other, ExampleKind::Plain));
+            all.extend(batched_as_alone(model, &one, &other));
+            all.extend(batched_as_alone(model, &other, &one));
+            all.extend(batched_as_alone(model, &one, &one));
         }
     }
     all
@@ -312,8 +312,8 @@ fn what_is_proved_holds_on_real_back_ends() {
         }
         assert!(!held.contains(&false), "graph {number} {ops:?} {:?}", graph.proto.node);
         proved += usize::from(!held.is_empty());
-        let tract: Arc<dyn Backend> = Arc::new(Tract);
-        if let Ok(model) = tract.load(&graph.bytes(), Settings::default()) {
+        let tract: Arc<dyn InferenceBackend> = Arc::new(TractBackend);
+        if let Ok(model) = tract.load(&graph.bytes(), ModelSettings::default()) {
             let held = tried(&*model);
             assert!(!held.contains(&false), "tract: graph {number} {ops:?} {:?}", graph.proto.node);
             on_tract += usize::from(!held.is_empty());

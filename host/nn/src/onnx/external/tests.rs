@@ -10,9 +10,9 @@ use prost::Message as _;
 use super::*;
 use crate::graphs::{Graph, Is};
 use crate::suite::{back_ends, installed};
-use crate::{Backend, DataType, Settings, Tensor, independence};
+use crate::{DataType, InferenceBackend, ModelSettings, Tensor, independence};
 
-fn all_back_ends() -> Vec<Arc<dyn Backend>> {
+fn all_back_ends() -> Vec<Arc<dyn InferenceBackend>> {
     back_ends().into_iter().chain(installed(BackendChoice::Openvino)).collect()
 }
 
@@ -75,12 +75,12 @@ fn weights_beside_a_model_are_its_weights() {
         Ok(())
     );
     for backend in all_back_ends() {
-        let inline = backend.load(&graph.bytes(), Settings::default()).unwrap();
-        let beside = backend.load_files(&files, Settings::default()).unwrap();
-        let run = |model: &dyn crate::Model| model.run(std::slice::from_ref(&x)).unwrap();
+        let inline = backend.load(&graph.bytes(), ModelSettings::default()).unwrap();
+        let beside = backend.load_files(&files, ModelSettings::default()).unwrap();
+        let run = |model: &dyn crate::BackendModel| model.run(std::slice::from_ref(&x)).unwrap();
         assert_eq!(run(&*inline), run(&*beside), "{}", backend.name());
         // By itself the file is no model, whatever lies in the folder that the process runs in.
-        let alone = backend.load(&files.onnx, Settings::default()).err().unwrap();
+        let alone = backend.load(&files.onnx, ModelSettings::default()).err().unwrap();
         assert!(alone.kind() == Kind::Unsupported && alone.chain().contains("'m.data'"), "{alone:?}");
     }
 }
@@ -119,8 +119,8 @@ fn weights_of_nodes_and_inner_graphs_may_lie_outside_too() {
     let x = Tensor::of(vec![1, 2], &[1_f32, 2.]).unwrap();
     for backend in all_back_ends() {
         // tract has no branches that it decides while it runs.
-        let Ok(inline) = backend.load(&graph.bytes(), Settings::default()) else { continue };
-        let beside = backend.load_files(&files, Settings::default()).unwrap();
+        let Ok(inline) = backend.load(&graph.bytes(), ModelSettings::default()) else { continue };
+        let beside = backend.load_files(&files, ModelSettings::default()).unwrap();
         for condition in [0, 1] {
             let inputs = [x.clone(), Tensor::new(DataType::Bool, vec![], vec![condition]).unwrap()];
             let (one, other) = (inline.run(&inputs), beside.run(&inputs));
@@ -252,7 +252,7 @@ fn nothing_but_the_files_that_came_with_it_is_read() {
     ];
     for (what, files, expected) in cases {
         for backend in all_back_ends() {
-            let error = backend.load_files(&files, Settings::default()).err().unwrap_or_else(|| {
+            let error = backend.load_files(&files, ModelSettings::default()).err().unwrap_or_else(|| {
                 panic!("{what} was loaded by {}", backend.name());
             });
             let told = error.chain();
@@ -274,7 +274,7 @@ fn a_name_that_looks_like_a_type_is_a_name() {
     }
     assert_eq!(eyot_core::onnx::first_named_file(&model.encode_to_vec()), None);
     for backend in all_back_ends() {
-        let error = backend.load(&model.encode_to_vec().into(), Settings::default()).err().unwrap();
+        let error = backend.load(&model.encode_to_vec().into(), ModelSettings::default()).err().unwrap();
         assert!(error.kind() == Kind::Unsupported && error.chain().contains(&name), "{error:?}");
     }
 }

@@ -1,50 +1,61 @@
-//! What trials of earlier processes found out, so that a restart does not repeat those of all its models: `TrialMemory`
-//! is a folder with a small file for each, `TrialKey` says what a trial is good for.
+//! The results of probes by earlier processes, so that a restart does not probe all its models again: `ProbeCache`
+//! is a folder with a small file for each, `ProbeKey` says what a result is valid for.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use eyot_core::Digest;
 
-use crate::cost::Cost;
-use crate::trial::Verdict;
-use crate::{RanOn, Settings};
+use crate::batch_probe::ProbeResult;
+use crate::cost::CostModel;
+use crate::{ModelSettings, RanOn};
 
-/// Where trials are kept, if they are.
+/// The folder of results, if they are kept at all.
 #[derive(Clone, Default)]
-pub(crate) struct TrialMemory(Option<PathBuf>);
+pub(crate) struct ProbeCache(Option<PathBuf>);
 
-/// Everything that a trial depends on. One of a different model, setting, back end, version of either, or machine is
-/// another trial.
-pub(crate) struct TrialKey(String);
+/// Everything that the result of a probe depends on: it is valid for the same model, settings, back end, versions and
+/// machine.
+pub(crate) struct ProbeKey(String);
 
-/// What a trial found out.
+/// The stored result of a probe.
 #[derive(Debug)]
-pub(crate) struct KeptTrial {
-    pub(crate) verdict: Verdict,
-    pub(crate) cost: Cost,
+pub(crate) struct CachedProbe {
+    pub(crate) probe_result: ProbeResult,
+    pub(crate) cost: CostModel,
 }
 
-/// Rises when trials ask for something else, or what they found is written otherwise.
+/// Rises when probes measure something else, or their results are written otherwise.
 const VERSION: u32 = 1;
 /// Files that are kept, each smaller than 4 KiB: components may bring any number of models.
 const MAX_FILES: usize = 4096;
-/// No trial is larger.
+/// No file is larger.
 const MAX_FILE_BYTES: u64 = 16 << 10;
 
-impl TrialKey {
-    pub(crate) fn new(digest: &Digest, settings: &Settings, ran_on: &RanOn) -> Self {
+impl ProbeKey {
+    pub(crate) fn new(digest: &Digest, settings: &ModelSettings, ran_on: &RanOn) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let (backend, version, target) = (&ran_on.backend, &ran_on.version, ran_on.target);
         let machine = std::env::consts::ARCH;
         let eyot = env!("CARGO_PKG_VERSION");
+        let settings = settings_text(settings);
         Self(format!(
-            "{VERSION} {eyot} {digest} {backend} {version} {target} {machine} {processors} {settings:?}"
+            "{VERSION} {eyot} {digest} {backend} {version} {target} {machine} {processors} {settings}"
         ))
     }
 }
 
-impl TrialMemory {
+/// Settings as the stored keys have them, whatever the type and its fields are called.
+fn settings_text(settings: &ModelSettings) -> String {
+    let ModelSettings { target, precision, backend, intra_threads, spinning, arena, optimization } = settings;
+    format!(
+        "Settings {{ target: {target:?}, precision: {precision:?}, backend: {backend:?}, \
+         intra_threads: {intra_threads:?}, spinning: {spinning:?}, arena: {arena:?}, \
+         optimization: {optimization:?} }}"
+    )
+}
+
+impl ProbeCache {
     pub(crate) fn new(dir: &Path) -> Self {
         Self(Some(dir.to_owned()))
     }
@@ -52,28 +63,28 @@ impl TrialMemory {
     /// What is known of a model; nothing where its file is not as it was written.
     ///
     /// Whoever can write to the folder can have calls take longer, no more: the walk over the graph decides anew at
-    /// every load whether they may be joined.
-    pub(crate) fn recall(&self, key: &TrialKey) -> Option<KeptTrial> {
+    /// every load whether they may be batched.
+    pub(crate) fn recall(&self, key: &ProbeKey) -> Option<CachedProbe> {
         let file = self.file(key)?;
         let is_small = file.metadata().ok()?.len() <= MAX_FILE_BYTES;
         read(&std::fs::read_to_string(file).ok().filter(|_| is_small)?, key)
     }
 
-    /// Keeps what was found out. That it could not be kept costs the next process a trial.
-    pub(crate) fn keep(&self, key: &TrialKey, verdict: Verdict, cost: &Cost) {
+    /// Stores a result. A failure to store it costs the next process a probe.
+    pub(crate) fn keep(&self, key: &ProbeKey, probe_result: ProbeResult, cost: &CostModel) {
         let (Some(dir), Some(file)) = (&self.0, self.file(key)) else { return };
         let kept = std::fs::create_dir_all(dir).and_then(|()| {
             prune(dir)?;
             let mut fresh = tempfile::NamedTempFile::new_in(dir)?;
-            std::io::Write::write_all(&mut fresh, written(key, verdict, cost).as_bytes())?;
+            std::io::Write::write_all(&mut fresh, written(key, probe_result, cost).as_bytes())?;
             fresh.persist(file).map(drop).map_err(|error| error.error)
         });
         if let Err(error) = kept {
-            tracing::warn!(%error, dir = %dir.display(), "what a model's trial found out cannot be kept");
+            tracing::warn!(%error, dir = %dir.display(), "the result of a model's probe cannot be stored");
         }
     }
 
-    fn file(&self, key: &TrialKey) -> Option<PathBuf> {
+    fn file(&self, key: &ProbeKey) -> Option<PathBuf> {
         let name = Digest::of(&key.0).to_string().replace(':', "-");
         self.0.as_ref().map(|dir| dir.join(name))
     }
@@ -96,8 +107,8 @@ fn prune(dir: &Path) -> std::io::Result<()> {
 }
 
 /// The key, what was found, and a sum over both: half a file is none.
-fn written(key: &TrialKey, verdict: Verdict, cost: &Cost) -> String {
-    let mut text = format!("{}\n{}\n", key.0, verdict.as_str());
+fn written(key: &ProbeKey, probe_result: ProbeResult, cost: &CostModel) -> String {
+    let mut text = format!("{}\n{}\n", key.0, probe_result.as_str());
     for (size, nanoseconds) in cost.points() {
         // As bits, so that no digit is lost; into a string writing cannot fail.
         let _ = writeln!(text, "{:x} {:x}", size.to_bits(), nanoseconds.to_bits());
@@ -107,7 +118,7 @@ fn written(key: &TrialKey, verdict: Verdict, cost: &Cost) -> String {
     text
 }
 
-fn read(text: &str, key: &TrialKey) -> Option<KeptTrial> {
+fn read(text: &str, key: &ProbeKey) -> Option<CachedProbe> {
     let (body, sum) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let body = format!("{body}\n");
     if Digest::of(&body).to_string() != sum {
@@ -116,7 +127,7 @@ fn read(text: &str, key: &TrialKey) -> Option<KeptTrial> {
     let mut lines = body.lines();
     (lines.next()? == key.0).then_some(())?;
     let said = lines.next()?;
-    let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == said)?;
+    let probe_result = ProbeResult::ALL.into_iter().find(|probe_result| probe_result.as_str() == said)?;
     let number = |text: &str| {
         let number = f64::from_bits(u64::from_str_radix(text, 16).ok()?);
         (number.is_finite() && number >= 0.0).then_some(number)
@@ -126,7 +137,7 @@ fn read(text: &str, key: &TrialKey) -> Option<KeptTrial> {
         Some((number(size)?, number(nanoseconds)?))
     };
     let points = lines.map(point).collect::<Option<Vec<_>>>()?;
-    Some(KeptTrial { verdict, cost: Cost::restored(&points) })
+    Some(CachedProbe { probe_result, cost: CostModel::restored(&points) })
 }
 
 #[cfg(test)]
@@ -136,12 +147,12 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn key(model: &str, version: &str) -> TrialKey {
-        TrialKey::new(&Digest::of(model), &Settings::default(), &RanOn::plain("fake", version))
+    fn key(model: &str, version: &str) -> ProbeKey {
+        ProbeKey::new(&Digest::of(model), &ModelSettings::default(), &RanOn::plain("fake", version))
     }
 
-    fn measured() -> Cost {
-        let cost = Cost::default();
+    fn measured() -> CostModel {
+        let cost = CostModel::default();
         for (size, micros) in [(4, 100), (64, 130), (1 << 20, 90_000)] {
             cost.note(size, Duration::from_micros(micros));
         }
@@ -151,12 +162,12 @@ mod tests {
     #[test]
     fn what_was_found_out_is_known_again_to_the_last_bit() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = TrialMemory::new(&dir.path().join("trials"));
+        let memory = ProbeCache::new(&dir.path().join("trials"));
         assert!(memory.recall(&key("a", "1")).is_none());
-        for verdict in Verdict::ALL {
-            memory.keep(&key("a", "1"), verdict, &measured());
+        for probe_result in ProbeResult::ALL {
+            memory.keep(&key("a", "1"), probe_result, &measured());
             let kept = memory.recall(&key("a", "1")).unwrap();
-            assert_eq!(kept.verdict, verdict);
+            assert_eq!(kept.probe_result, probe_result);
             for size in [1, 4, 40, 1 << 30] {
                 assert_eq!(kept.cost.predict(size), measured().predict(size));
             }
@@ -164,16 +175,28 @@ mod tests {
         for other in [key("b", "1"), key("a", "2")] {
             assert!(memory.recall(&other).is_none(), "another model, another version");
         }
-        let settings = Settings { intra_threads: Some(2), ..Settings::default() };
-        let other = TrialKey::new(&Digest::of("a"), &settings, &RanOn::plain("fake", "1"));
+        let settings = ModelSettings { intra_threads: Some(2), ..ModelSettings::default() };
+        let other = ProbeKey::new(&Digest::of("a"), &settings, &RanOn::plain("fake", "1"));
         assert!(memory.recall(&other).is_none(), "other settings");
-        assert!(TrialMemory::default().recall(&key("a", "1")).is_none(), "without a folder nothing is kept");
+        assert!(ProbeCache::default().recall(&key("a", "1")).is_none(), "without a folder nothing is kept");
+    }
+
+    /// The files of earlier versions stay valid.
+    #[test]
+    fn a_key_is_written_as_ever() {
+        let settings = "Settings { target: Cpu, precision: F32, backend: Auto, intra_threads: None, \
+                        spinning: None, arena: None, optimization: None }";
+        assert_eq!(settings_text(&ModelSettings::default()), settings);
+        let fixed = "Settings { target: Cpu, precision: F32, backend: Auto, intra_threads: Some(1), \
+                     spinning: Some(false), arena: Some(true), optimization: Some(All) }";
+        assert_eq!(settings_text(&ModelSettings::FIXED), fixed);
+        assert!(key("a", "1").0.ends_with(settings), "{}", key("a", "1").0);
     }
 
     #[test]
     fn a_file_that_is_not_as_it_was_written_is_none() {
         let key = key("a", "1");
-        let whole = written(&key, Verdict::Joins, &measured());
+        let whole = written(&key, ProbeResult::Batchable, &measured());
         assert!(read(&whole, &key).is_some());
         for cut in 0..whole.len() {
             assert!(read(&whole[..cut], &key).is_none(), "cut at {cut}");
@@ -191,8 +214,8 @@ mod tests {
         for number in 0..MAX_FILES {
             std::fs::write(dir.path().join(format!("old-{number}")), "").unwrap();
         }
-        let memory = TrialMemory::new(dir.path());
-        memory.keep(&key("a", "1"), Verdict::Joins, &measured());
+        let memory = ProbeCache::new(dir.path());
+        memory.keep(&key("a", "1"), ProbeResult::Batchable, &measured());
         assert!(std::fs::read_dir(dir.path()).unwrap().count() < MAX_FILES);
         assert!(memory.recall(&key("a", "1")).is_some());
     }
