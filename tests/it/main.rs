@@ -29,6 +29,7 @@ mod overlap;
 mod packages;
 mod plain;
 mod programs;
+mod proxy;
 mod python_errors;
 mod readme;
 mod registry;

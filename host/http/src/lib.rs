@@ -1,5 +1,7 @@
-//! What both planes do with HTTP before they look at a request: connections, their limits, hosts and origins.
+//! What both planes do with HTTP before they look at a request: connections, their limits, hosts and origins; and the
+//! client for what they ask of others.
 
+mod client;
 mod connection;
 mod connections;
 mod cors;
@@ -10,6 +12,10 @@ mod pace;
 mod tls;
 mod watched;
 
+pub use client::{
+    AddressPolicy, ClientSettings, HttpClient, ProxyPolicy, RedirectPolicy, RequestFailure, ResponseBody,
+    ServerTrust, collect_body,
+};
 pub use connections::Connections;
 pub use cors::{Cors, is_preflight};
 pub use guard::{Guard, Rejection};

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use eyot_core::{Digest, Error, Result, ResultExt};
-use eyot_oci::{LocalSecret, ServerTrust};
+use eyot_http::ServerTrust;
+use eyot_oci::LocalSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::output::aside;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use eyot_api::ApiClient;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
-use eyot_http::{Connections, Listener};
-use eyot_oci::{ServerTrust, Transport};
+use eyot_http::{Connections, Listener, ServerTrust};
+use eyot_oci::Transport;
 use tokio::sync::watch;
 
 use crate::cli::up::{bind, guard, stopped, url};

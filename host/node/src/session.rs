@@ -3,7 +3,8 @@
 use eyot_api::ApiClient;
 use eyot_core::config::Config;
 use eyot_core::{Error, Kind, Result};
-use eyot_oci::{ServerTrust, Transport};
+use eyot_http::ServerTrust;
+use eyot_oci::Transport;
 
 use crate::cli::GlobalOptions;
 use crate::folder;

@@ -28,7 +28,6 @@ mod server;
 mod short_lived_token;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod tokens;
 mod transport;
 mod tree;
@@ -56,6 +55,5 @@ pub use release::{Release, ReleasePart, ReleaseSpec, differences};
 pub use sbom::{SBOM_PREDICATE, sbom};
 pub use scope::{AccessScope, RegistryAction};
 pub use server::{authenticate, router};
-pub use tls::ServerTrust;
 pub use tokens::{AccessToken, CreatedToken};
 pub use transport::Transport;

@@ -1,16 +1,12 @@
 use axum::Router;
 use axum::body::Body;
 use eyot_core::{Error, Result};
+use eyot_http::{ClientSettings, HttpClient, RequestFailure, ServerTrust};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use tower::ServiceExt as _;
 
 use crate::access::LocalRequest;
-use crate::tls::ServerTrust;
 
 /// How requests reach a control plane: over HTTP, or in this process without a socket. Cheap to clone.
 #[derive(Clone)]
@@ -22,37 +18,9 @@ pub struct Transport {
 
 #[derive(Clone)]
 enum TransportKind {
-    Http { client: Box<HttpSender>, scheme: Scheme, authority: Authority },
+    Http { client: Box<HttpClient>, scheme: Scheme, authority: Authority },
     Local(Router),
 }
-
-#[derive(Clone)]
-enum HttpSender {
-    Plain(Client<HttpConnector, Body>),
-    Tls(Client<HttpsConnector<HttpConnector>, Body>),
-}
-
-impl HttpSender {
-    /// Over TLS there is no way back to a connection without it.
-    fn new(scheme: &Scheme, trust: &ServerTrust) -> Result<Self> {
-        let builder = Client::builder(TokioExecutor::new());
-        if *scheme == Scheme::HTTP {
-            return Ok(Self::Plain(builder.build_http()));
-        }
-        let connector = HttpsConnectorBuilder::new().with_tls_config(trust.client_config()?).https_only();
-        Ok(Self::Tls(builder.build(connector.enable_http1().build())))
-    }
-
-    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
-        let answer = match self {
-            Self::Plain(client) => client.request(request).await,
-            Self::Tls(client) => client.request(request).await,
-        };
-        answer.map(|response| response.map(Body::new))
-    }
-}
-
-type HttpError = hyper_util::client::legacy::Error;
 
 impl Transport {
     /// To the server at `url`, as in `http://127.0.0.1:8090`; over TLS only to one that is trusted.
@@ -67,7 +35,9 @@ impl Transport {
             return Err(wrong());
         }
         let authority = uri.authority().cloned().ok_or_else(wrong)?;
-        let client = Box::new(HttpSender::new(&scheme, trust)?);
+        // No redirects: over TLS there is no way back to a connection without it.
+        let trust = (scheme == Scheme::HTTPS).then(|| trust.clone());
+        let client = Box::new(HttpClient::new(ClientSettings { trust, ..ClientSettings::default() })?);
         Ok(Self { kind: TransportKind::Http { client, scheme, authority }, token: None })
     }
 
@@ -102,7 +72,7 @@ impl Transport {
                 (parts.scheme, parts.authority) = (Some(scheme.clone()), Some(authority.clone()));
                 *request.uri_mut() = Uri::from_parts(parts)
                     .map_err(|error| Error::internal("no such address").because(error))?;
-                client.send(request).await.map_err(|error| unanswered(scheme, authority, error))
+                client.send(request).await.map(|response| response.map(Body::new)).map_err(unanswered)
             }
             TransportKind::Local(router) => {
                 request.extensions_mut().insert(LocalRequest);
@@ -115,17 +85,11 @@ impl Transport {
     }
 }
 
-fn unanswered(scheme: &Scheme, authority: &Authority, error: HttpError) -> Error {
-    let address = format!("{scheme}://{authority}");
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(found) = cause {
-        if let Some(rustls::Error::InvalidCertificate(why)) = found.downcast_ref() {
-            return Error::unavailable(format!("{address} shows a certificate that is not trusted: {why}"))
-                .hint("api.ca names a PEM file of an authority to trust, as in --set api.ca=ca.pem");
-        }
-        // An I/O error shows what it holds as itself, and not as its source.
-        let held = found.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause = held.map(|held| held as _).or_else(|| found.source());
+fn unanswered(failure: RequestFailure) -> Error {
+    let is_untrusted = matches!(failure, RequestFailure::UntrustedCertificate(_));
+    let error = Error::from(failure);
+    if !is_untrusted {
+        return error;
     }
-    Error::unavailable(format!("{address} does not answer")).because(error)
+    error.hint("api.ca names a PEM file of an authority to trust, as in --set api.ca=ca.pem")
 }

@@ -8,11 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use eyot_core::{Error, Result};
 use eyot_engine::InferenceUsage;
+use eyot_http::{ClientSettings, HttpClient, ServerTrust, collect_body};
 use http::{Request, Uri, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,6 +25,8 @@ const QUEUED_SPAN_COUNT: usize = 2048;
 const BATCH_SPAN_COUNT: usize = 256;
 /// How long a collector may take to accept a message.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of what a collector answers; more is not read.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 /// Takes the spans of the requests that are recorded.
 pub(crate) struct SpanCollector {
@@ -65,13 +65,18 @@ impl SpanCollector {
     pub(crate) fn new(endpoint: &str) -> Result<(Self, SpanExporter)> {
         let address = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         let uri: Option<Uri> = address.parse().ok();
-        let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
+        let is_known = |scheme: Option<&str>| matches!(scheme, Some("http" | "https"));
+        let uri = uri.filter(|uri| is_known(uri.scheme_str()) && uri.authority().is_some());
         let uri = uri.ok_or_else(|| {
             Error::invalid(format!("gateway.otlp-endpoint is '{endpoint}'"))
-                .hint("write http://HOST:PORT of a collector that takes OTLP over HTTP, as in http://127.0.0.1:4318")
+                .hint("write http://HOST:PORT or https://HOST:PORT of a collector that takes OTLP over HTTP, as in http://127.0.0.1:4318")
         })?;
         let (ended, waiting) = mpsc::channel(QUEUED_SPAN_COUNT);
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        let client = HttpClient::new(ClientSettings {
+            trust: (uri.scheme_str() == Some("https")).then_some(ServerTrust::System),
+            total_timeout: Some(EXPORT_TIMEOUT),
+            ..ClientSettings::default()
+        })?;
         let exporter = SpanExporter { waiting, client, uri, refusing: false };
         Ok((Self { ended, dropped: AtomicU64::new(0) }, exporter))
     }
@@ -214,7 +219,7 @@ fn attribute(key: &str, value: Value) -> Value {
 /// Sends spans to a collector.
 pub(crate) struct SpanExporter {
     waiting: mpsc::Receiver<EndedSpan>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: HttpClient,
     uri: Uri,
     /// Whether the last message was not taken: said once, not with every message.
     refusing: bool,
@@ -260,9 +265,7 @@ impl SpanExporter {
             "resource": { "attributes": resource },
             "scopeSpans": [{ "scope": { "name": "eyot-gateway" }, "spans": spans }],
         }]});
-        let taken = tokio::time::timeout(EXPORT_TIMEOUT, self.post(message.to_string())).await;
-        let taken = taken.unwrap_or_else(|_| Err(Error::timeout("it does not answer")));
-        match &taken {
+        match &self.post(message.to_string()).await {
             Ok(()) => self.refusing = false,
             Err(error) if !std::mem::replace(&mut self.refusing, true) => {
                 tracing::warn!(collector = %self.uri, error = %error.chain(), "spans are not taken, and lost");
@@ -276,11 +279,10 @@ impl SpanExporter {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(message)))
             .map_err(|error| Error::internal("no such request").because(error))?;
-        let answer = self.client.request(request).await;
-        let answer = answer.map_err(|error| Error::unavailable("it cannot be reached").because(error))?;
+        let answer = self.client.send(request).await?;
         let status = answer.status();
         // Read to its end, so that the connection can be used again.
-        let _ = answer.into_body().collect().await;
+        let _ = collect_body(answer.into_body(), MAX_ANSWER_BYTES).await;
         if status.is_success() { Ok(()) } else { Err(Error::failed(format!("it answers {status}"))) }
     }
 }

@@ -7,8 +7,8 @@ use eyot_build::{
 use eyot_core::config::Config;
 use eyot_core::{Error, Result};
 use eyot_deploy::Deployment;
+use eyot_http::ServerTrust;
 use eyot_nn::{BackendSet, install};
-use eyot_oci::ServerTrust;
 use serde::Serialize;
 
 use crate::cli::GlobalOptions;

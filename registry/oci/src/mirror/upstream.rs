@@ -10,32 +10,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use eyot_core::config::Mirror as Config;
 use eyot_core::{Clock, Error, Kind, Result, ResultExt as _};
+use eyot_http::{AddressPolicy, ClientSettings, HttpClient, RedirectPolicy, RequestFailure, ServerTrust};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use super::address::{self, PublicResolver};
 use crate::response::{read_body, read_error};
-use crate::tls::ServerTrust;
 
-/// How long an upstream may take until it begins to answer.
+/// How long an upstream may take until it begins to answer, and until the answer goes on.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// More redirects than any registry needs.
 const MAX_REDIRECT_COUNT: usize = 5;
 
 pub(super) struct UpstreamClient {
-    client: Client<HttpsConnector<HttpConnector<PublicResolver>>, Body>,
+    client: HttpClient,
     /// Scheme and authority.
     base: Uri,
     /// `Basic …`.
     credentials: Option<HeaderValue>,
     token_hosts: Vec<String>,
-    private: bool,
     /// By repository: a token, and when it expires.
     tokens: Mutex<HashMap<String, (HeaderValue, i64)>>,
     clock: Arc<dyn Clock>,
@@ -72,21 +66,19 @@ impl UpstreamClient {
         if base.scheme() != Some(&Scheme::HTTPS) && !(is_plain && config.private_addresses) {
             return Err(wrong("over http only with private-addresses = true"));
         }
-        let mut connector = HttpConnector::new_with_resolver(PublicResolver::new(config.private_addresses));
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(RESPONSE_TIMEOUT));
-        let tls = ServerTrust::with_authority(&config.ca).client_config()?;
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
         Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client: HttpClient::new(ClientSettings {
+                trust: Some(ServerTrust::with_authority(&config.ca)),
+                addresses: if config.private_addresses { AddressPolicy::Any } else { AddressPolicy::PublicOnly },
+                redirects: RedirectPolicy::Follow { max_redirects: MAX_REDIRECT_COUNT },
+                connect_timeout: RESPONSE_TIMEOUT,
+                response_timeout: Some(RESPONSE_TIMEOUT),
+                read_timeout: Some(RESPONSE_TIMEOUT),
+                ..ClientSettings::default()
+            })?,
             base,
             credentials: credentials(&config.credentials)?,
             token_hosts: config.token_hosts.clone(),
-            private: config.private_addresses,
             tokens: Mutex::default(),
             clock,
         })
@@ -131,50 +123,12 @@ impl UpstreamClient {
         accept: &str,
         shown: Option<HeaderValue>,
     ) -> Result<Response<Body>> {
-        let mut uri = self.at(path)?;
-        for _ in 0..MAX_REDIRECT_COUNT {
-            self.permit(&uri)?;
-            let mut request = Request::builder().method(method).uri(&uri).header(header::ACCEPT, accept);
-            if let Some(shown) = shown.as_ref().filter(|_| uri.authority() == self.base.authority()) {
-                request = request.header(header::AUTHORIZATION, shown);
-            }
-            let response = self.send(request).await?;
-            let is_redirection = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-            let location = response.headers().get(header::LOCATION).filter(|_| is_redirection);
-            let Some(location) = location else { return Ok(response) };
-            uri = join(&uri, location).ok_or_else(|| {
-                Error::unavailable(format!("{} sends on to something that is no URL", self.base))
-            })?;
+        let mut request =
+            Request::builder().method(method).uri(self.at(path)?).header(header::ACCEPT, accept);
+        if let Some(shown) = shown {
+            request = request.header(header::AUTHORIZATION, shown);
         }
-        Err(Error::unavailable(format!("{} sends on and on", self.base)))
-    }
-
-    async fn send(&self, request: http::request::Builder) -> Result<Response<Body>> {
-        let request = request.body(Body::empty());
-        let request = request.map_err(|error| Error::invalid("no such request").because(error))?;
-        let address = request.uri().clone();
-        let late = |_| Error::timeout(format!("{address} does not answer"));
-        let response =
-            tokio::time::timeout(RESPONSE_TIMEOUT, self.client.request(request)).await.map_err(late)?;
-        response.map(|response| response.map(Body::new)).map_err(|error| {
-            let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-            while let Some(found) = cause {
-                let inner = found.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-                if let Some(ours) = inner.and_then(|inner| inner.downcast_ref::<Error>()) {
-                    return Error::denied(ours.message());
-                }
-                cause = found.source();
-            }
-            Error::unavailable(format!("{} does not answer", self.base)).because(error)
-        })
-    }
-
-    /// Whether a URL, wherever it came from, may be asked.
-    fn permit(&self, uri: &Uri) -> Result<()> {
-        if uri.scheme() != Some(&Scheme::HTTPS) && self.base.scheme() == Some(&Scheme::HTTPS) {
-            return Err(Error::denied(format!("{} sends on to {uri}, which is not encrypted", self.base)));
-        }
-        address::check(uri.host().unwrap_or_default(), self.private)
+        send(&self.client, request).await
     }
 
     fn at(&self, path: &str) -> Result<Uri> {
@@ -224,7 +178,9 @@ impl UpstreamClient {
             ))
             .hint(format!("if it is, add it to the mirror's section: token-hosts = [\"{host}\"]")));
         }
-        self.permit(&realm)?;
+        if realm.scheme() != Some(&Scheme::HTTPS) && self.base.scheme() == Some(&Scheme::HTTPS) {
+            return Err(Error::denied(format!("{} sends on to {realm}, which is not encrypted", self.base)));
+        }
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("service", field("service"))
             .append_pair("scope", &format!("repository:{repository}:pull"))
@@ -234,7 +190,7 @@ impl UpstreamClient {
         if let Some(credentials) = &self.credentials {
             request = request.header(header::AUTHORIZATION, credentials);
         }
-        let response = self.send(request).await?;
+        let response = send(&self.client.with_redirects(RedirectPolicy::Refuse), request).await?;
         let status = response.status();
         let body = read_body(response.into_body(), 1 << 20).await?;
         if !status.is_success() {
@@ -254,6 +210,19 @@ impl UpstreamClient {
     }
 }
 
+/// Sends a request without a body.
+async fn send(client: &HttpClient, request: http::request::Builder) -> Result<Response<Body>> {
+    let request = request.body(Body::empty());
+    let request = request.map_err(|error| Error::invalid("no such request").because(error))?;
+    let response = client.send(request).await.map_err(|failure| match failure {
+        RequestFailure::ForbiddenAddress(error) => {
+            error.hint("private-addresses = true in the mirror's section allows it")
+        }
+        failure => failure.into(),
+    })?;
+    Ok(response.map(Body::new))
+}
+
 /// The header for a file with `NAME:PASSWORD`; none for an empty path.
 fn credentials(file: &Path) -> Result<Option<HeaderValue>> {
     if file.as_os_str().is_empty() {
@@ -269,20 +238,6 @@ fn credentials(file: &Path) -> Result<Option<HeaderValue>> {
         .map_err(|error| Error::invalid("the credentials cannot be sent").because(error))?;
     value.set_sensitive(true);
     Ok(Some(value))
-}
-
-/// What a `Location` means, seen from `base`.
-fn join(base: &Uri, location: &HeaderValue) -> Option<Uri> {
-    let target: Uri = location.to_str().ok()?.parse().ok()?;
-    if target.scheme().is_some() {
-        return Some(target);
-    }
-    let mut parts = base.clone().into_parts();
-    if target.path().starts_with('/') {
-        parts.path_and_query = target.into_parts().path_and_query;
-        return Uri::from_parts(parts).ok();
-    }
-    None
 }
 
 /// Parses a challenge, for fuzzing.
@@ -340,20 +295,6 @@ mod tests {
             ("Bearer =\"", of(&[("", "")])),
         ] {
             assert_eq!(fields(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn redirections_are_read_against_where_they_came_from() {
-        let base: Uri = "https://a.example/v2/x?y=1".parse().unwrap();
-        for (location, expected) in [
-            ("https://b.example/z", Some("https://b.example/z")),
-            ("/z?q=2", Some("https://a.example/z?q=2")),
-            ("z", None),
-            ("", None),
-        ] {
-            let found = join(&base, &HeaderValue::from_static(location)).map(|uri| uri.to_string());
-            assert_eq!(found.as_deref(), expected, "{location}");
         }
     }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use axum::body::Body;
 use eyot_core::{Error, Result, ResultExt};
-use eyot_oci::{ServerTrust, Transport};
+use eyot_http::ServerTrust;
+use eyot_oci::Transport;
 use http::{Method, Request, header};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;

@@ -16,8 +16,8 @@ pub enum ServerTrust {
     /// Those whose certificates come from an authority that this machine trusts.
     #[default]
     System,
-    /// Those, and others whose certificates come from an authority in a PEM file.
-    Also(PathBuf),
+    /// Those, and others whose certificates come from an authority in one of these PEM files.
+    WithAuthorities(Vec<PathBuf>),
     /// One that has a certificate with this sha256, whatever name is in it: a server of the same data
     /// folder, which said so in a file there.
     Exactly(Digest),
@@ -26,7 +26,7 @@ pub enum ServerTrust {
 impl ServerTrust {
     /// Those of the system, and those of a file; an empty path is no file.
     pub fn with_authority(file: &Path) -> Self {
-        if file.as_os_str().is_empty() { Self::System } else { Self::Also(file.to_owned()) }
+        if file.as_os_str().is_empty() { Self::System } else { Self::WithAuthorities(vec![file.to_owned()]) }
     }
 
     /// The sha256 of the first certificate in a PEM file: the server's own in a chain.
@@ -35,7 +35,7 @@ impl ServerTrust {
         found.map(Digest::of).map_err(|error| no_certificates(file, error))
     }
 
-    pub(crate) fn client_config(&self) -> Result<ClientConfig> {
+    pub(super) fn client_config(&self) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -51,7 +51,8 @@ impl ServerTrust {
         let mut roots = RootCertStore::empty();
         // A machine may have none, and some that nobody can read: a server then fails by its name.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Self::Also(file) = self {
+        let Self::WithAuthorities(files) = self else { return Ok(roots) };
+        for file in files {
             let read = CertificateDer::pem_file_iter(file)
                 .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
             let read = read.map_err(|error| no_certificates(file, error))?;

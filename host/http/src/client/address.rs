@@ -1,17 +1,80 @@
-//! Addresses that a mirror may ask: none inside of the network that it stands in, unless that is said.
+//! Which addresses may be asked: for some clients none inside of the network that this machine stands in.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use eyot_core::{Error, Result};
+use http::Uri;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tower::Service;
 
+use super::failure::{ForbiddenAddress, RequestFailure};
+
+/// Where a client may go. Behind a proxy it is the proxy that looks names up, and its rules that count; addresses that
+/// are written as such are checked there, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AddressPolicy {
+    #[default]
+    Any,
+    /// To addresses of the public Internet alone: for URLs that strangers write.
+    PublicOnly,
+}
+
+impl AddressPolicy {
+    fn allows(self, address: IpAddr) -> bool {
+        self == Self::Any || is_public(address)
+    }
+
+    /// Checks a host that is an address. A name is checked when it is looked up.
+    pub(super) fn check_literal(self, target: &Uri) -> Result<(), RequestFailure> {
+        let host = target.host().unwrap_or_default();
+        match host.trim_start_matches('[').trim_end_matches(']').parse() {
+            Ok(address) if !self.allows(address) => Err(ForbiddenAddress(host.to_owned()).into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Looks names up, and gives only addresses that may be asked: what was checked is what is connected to,
+/// so a name cannot mean one thing to the check and another to the connection.
+#[derive(Clone)]
+pub(super) struct GuardedResolver {
+    resolver: GaiResolver,
+    policy: AddressPolicy,
+}
+
+impl GuardedResolver {
+    pub(super) fn new(policy: AddressPolicy) -> Self {
+        Self { resolver: GaiResolver::new(), policy }
+    }
+}
+
+impl Service<Name> for GuardedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = std::io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Service::poll_ready(&mut self.resolver, context)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (asked, policy) = (name.to_string(), self.policy);
+        let found = Service::call(&mut self.resolver, name);
+        Box::pin(async move {
+            let all: Vec<SocketAddr> = found.await?.collect();
+            let allowed: Vec<_> = all.iter().copied().filter(|address| policy.allows(address.ip())).collect();
+            if allowed.is_empty() && !all.is_empty() {
+                return Err(std::io::Error::other(ForbiddenAddress(asked)));
+            }
+            Ok(allowed.into_iter())
+        })
+    }
+}
 /// Whether an address belongs to the public Internet: not to this machine, a private or local network, a
 /// group, or a range that is kept for something else.
-pub(super) fn is_public(address: IpAddr) -> bool {
+fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -48,59 +111,6 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x2001, second, ..] => second != 0xdb8 && second >= 0x200,
         _ => true,
     }
-}
-
-/// Looks names up, and gives only addresses that may be asked: what was checked is what is connected to,
-/// so a name cannot mean one thing to the check and another to the connection.
-#[derive(Clone)]
-pub(super) struct PublicResolver {
-    resolver: GaiResolver,
-    private: bool,
-}
-
-impl PublicResolver {
-    pub(super) fn new(private: bool) -> Self {
-        Self { resolver: GaiResolver::new(), private }
-    }
-}
-
-impl Service<Name> for PublicResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = std::io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Service::poll_ready(&mut self.resolver, context)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let (asked, private) = (name.to_string(), self.private);
-        let found = Service::call(&mut self.resolver, name);
-        Box::pin(async move {
-            let all: Vec<SocketAddr> = found.await?.collect();
-            let allowed: Vec<_> =
-                all.iter().copied().filter(|address| private || is_public(address.ip())).collect();
-            if allowed.is_empty() && !all.is_empty() {
-                return Err(std::io::Error::other(forbidden(&asked)));
-            }
-            Ok(allowed.into_iter())
-        })
-    }
-}
-
-/// Fails with `Denied` when a URL's host is an address that may not be asked. A name is checked when it
-/// is looked up.
-pub(super) fn check(host: &str, private: bool) -> Result<()> {
-    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    match literal {
-        Ok(address) if !private && !is_public(address) => Err(forbidden(host)),
-        _ => Ok(()),
-    }
-}
-
-fn forbidden(host: &str) -> Error {
-    Error::denied(format!("{host} is an address inside of a private network"))
-        .hint("private-addresses = true in the mirror's section allows it")
 }
 
 #[cfg(test)]
@@ -142,8 +152,9 @@ mod tests {
         }
         for (host, allowed) in [("[::1]", false), ("127.0.0.1", false), ("ghcr.io", true), ("1.1.1.1", true)]
         {
-            assert_eq!(check(host, false).is_ok(), allowed, "{host}");
-            assert!(check(host, true).is_ok());
+            let target: Uri = format!("http://{host}/x").parse().unwrap();
+            assert_eq!(AddressPolicy::PublicOnly.check_literal(&target).is_ok(), allowed, "{host}");
+            assert!(AddressPolicy::Any.check_literal(&target).is_ok());
         }
     }
 }
