@@ -4,7 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eyot_core::{Clock, Error, Name, Result};
 use eyot_meta::{Changes, Database};
-use eyot_store::BlobStore;
+use eyot_store::{BlobStore, KeyedLocks};
 use parking_lot::Mutex;
 
 use crate::records::{self, DeploymentRecord, RevisionRecord};
@@ -65,7 +65,7 @@ struct DeploymentsState {
     host: Arc<dyn DataPlane>,
     clock: Arc<dyn Clock>,
     /// Changes to one name happen one after another.
-    changing: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,
+    changing: KeyedLocks<Name>,
     /// Changes that are under way.
     changes: Changes,
     /// The revisions that the host has.
@@ -82,7 +82,7 @@ impl Deployments {
         host: Arc<dyn DataPlane>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (changing, active, failures) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (changing, active, failures) = (KeyedLocks::default(), Mutex::default(), Mutex::default());
         let changes = Changes::default();
         Self(Arc::new(DeploymentsState { db, store, host, clock, changing, changes, active, failures }))
     }
@@ -94,8 +94,7 @@ impl Deployments {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let turn = self.0.changing.lock().entry(name.clone()).or_default().clone();
-        let turn = turn.lock_owned().await;
+        let turn = self.0.changing.lock(name.clone()).await;
         let change = change(self.clone(), name.clone());
         let whole = async move {
             let done = change.await;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use eyot_core::{Digest, Error, Result, ResultExt};
-use eyot_store::BlobStore;
+use eyot_store::{BlobStore, KeyedLocks};
 use parking_lot::Mutex;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -34,12 +34,11 @@ struct EngineState {
     hermetic: EngineProfile,
     cache: CodeCache,
     /// One compiled component for each digest and mode, for as long as it is used.
-    loaded: Mutex<HashMap<(Digest, ExecutionMode), Arc<CompileSlot>>>,
+    loaded: Mutex<HashMap<(Digest, ExecutionMode), Weak<CompiledComponent>>>,
+    /// Concurrent loads of a component wait for one compilation.
+    loading: KeyedLocks<(Digest, ExecutionMode)>,
     pooling: bool,
 }
-
-/// Concurrent loads of a component wait for one compilation.
-type CompileSlot = tokio::sync::Mutex<Weak<CompiledComponent>>;
 
 /// How often a running guest checks its deadline, and yields its thread.
 const TICK_INTERVAL: Duration = Duration::from_millis(10);
@@ -62,8 +61,8 @@ impl Engine {
             serving(ProfileKind::Concurrent, &background_executor).map_err(|error| start(&error))?;
         let hermetic = EngineProfile::new(&hermetic(), ProfileKind::Hermetic, &background_executor)
             .map_err(|error| start(&error))?;
-        let loaded = Mutex::new(HashMap::new());
-        let inner = EngineState { plain, concurrent, hermetic, cache, loaded, pooling };
+        let (loaded, loading) = (Mutex::default(), KeyedLocks::default());
+        let inner = EngineState { plain, concurrent, hermetic, cache, loaded, loading, pooling };
         let [plain, concurrent, hermetic] =
             ProfileKind::ALL.map(|profile_kind| inner.profile(profile_kind).engine.weak());
         let inner = Arc::new(inner);
@@ -94,16 +93,16 @@ impl Engine {
         digest: Digest,
         mode: ExecutionMode,
     ) -> Result<Component> {
-        let slot = self.0.loaded.lock().entry((digest, mode)).or_default().clone();
-        let mut slot = slot.lock().await;
-        if let Some(parts) = slot.upgrade() {
+        let key = (digest, mode);
+        let _one_at_a_time = self.0.loading.lock(key).await;
+        let found = self.0.loaded.lock().get(&key).and_then(Weak::upgrade);
+        if let Some(parts) = found {
             return Ok(Component::from_compiled(parts));
         }
         let parts = Arc::new(self.prepare(store, digest, mode).await?);
-        *slot = Arc::downgrade(&parts);
-        self.0.loaded.lock().retain(|key, slot| {
-            *key == (digest, mode) || slot.try_lock().map_or(true, |parts| parts.strong_count() > 0)
-        });
+        let mut loaded = self.0.loaded.lock();
+        loaded.retain(|_, parts| parts.strong_count() > 0);
+        loaded.insert(key, Arc::downgrade(&parts));
         Ok(Component::from_compiled(parts))
     }
 

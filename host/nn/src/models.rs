@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use eyot_core::config::{self, BackendChoice};
 use eyot_core::{ByteCount, Digest, Error, Kind, Result};
-use eyot_store::BlobStore;
+use eyot_store::{BlobStore, KeyedLocks};
 use parking_lot::Mutex;
 
 use crate::cost::CostModel;
@@ -78,8 +78,8 @@ pub(crate) struct ModelCache {
     budget: MemoryBudget,
     began: Instant,
     models: Mutex<HashMap<ModelKey, Arc<ModelState>>>,
-    /// Concurrent loads of a model wait for one.
-    loading: Mutex<HashMap<ModelKey, Weak<tokio::sync::Mutex<()>>>>,
+    /// Many who ask for a model at once wait for one load.
+    loading: KeyedLocks<ModelKey>,
     /// Loads at once: each has a thread, and memory for a model twice.
     loading_slots: tokio::sync::Semaphore,
     loads: AtomicU64,
@@ -126,7 +126,7 @@ impl LoadedModels {
             budget: MemoryBudget::new(options.memory),
             began: Instant::now(),
             models: Mutex::default(),
-            loading: Mutex::default(),
+            loading: KeyedLocks::default(),
             loading_slots: tokio::sync::Semaphore::new(options.threads.max(MIN_LOADING_SLOTS)),
             loads: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
@@ -233,8 +233,7 @@ impl ModelCache {
         source: ModelSource,
     ) -> Result<Arc<LoadedModel>> {
         let key = (digest, settings.or(self.settings));
-        let gate = self.gate(key);
-        let _one_at_a_time = gate.lock().await;
+        let _one_at_a_time = self.loading.lock(key).await;
         let found = self.models.lock().get(&key).cloned();
         let shared = match found {
             Some(shared) if shared.is_resident() => {
@@ -251,18 +250,6 @@ impl ModelCache {
         };
         shared.resident();
         Ok(Arc::new(LoadedModel::new(shared, self.threads.clone(), self.batching)))
-    }
-
-    /// What those who load the same model wait at.
-    fn gate(&self, key: ModelKey) -> Arc<tokio::sync::Mutex<()>> {
-        let mut loading = self.loading.lock();
-        if let Some(gate) = loading.get(&key).and_then(Weak::upgrade) {
-            return gate;
-        }
-        loading.retain(|_, gate| gate.strong_count() > 0);
-        let gate = Arc::default();
-        loading.insert(key, Arc::downgrade(&gate));
-        gate
     }
 
     async fn load(self: &Arc<Self>, key: ModelKey, source: ModelSource) -> Result<Arc<ModelState>> {

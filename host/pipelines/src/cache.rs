@@ -1,12 +1,10 @@
 //! Outcomes of steps by cache key, shared by all pipelines of a data folder.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use eyot_core::{Clock as _, Digest, Result, SystemClock, read_stored, write_stored};
 use eyot_meta::{Database, fail};
-use eyot_store::BlobStore;
-use parking_lot::Mutex;
+use eyot_store::{BlobStore, KeyedLock, KeyedLocks};
 use sqlx::Row as _;
 
 use crate::stored::{CachedStep, StoredOutcome};
@@ -18,22 +16,17 @@ const PIN_OWNER: &str = "cache/";
 pub(crate) struct StepCache {
     db: Database,
     store: Arc<dyn BlobStore>,
-    turns: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
+    turns: KeyedLocks<Digest>,
 }
 
 impl StepCache {
     pub(crate) fn new(db: Database, store: Arc<dyn BlobStore>) -> Self {
-        Self { db, store, turns: Arc::default() }
+        Self { db, store, turns: KeyedLocks::default() }
     }
 
     /// Whoever needs the same key waits here for the first to be done with it.
-    pub(crate) async fn turn(&self, key: &Digest) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock();
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            turns.entry(*key).or_default().clone()
-        };
-        turn.lock_owned().await
+    pub(crate) async fn turn(&self, key: &Digest) -> KeyedLock<Digest> {
+        self.turns.lock(*key).await
     }
 
     /// What a step gave before. An outcome of which a blob is gone is none.

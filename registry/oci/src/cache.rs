@@ -1,24 +1,28 @@
 //! What was asked for lately, in bounded memory.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{Hash, RandomState};
 
 use parking_lot::Mutex;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
 
-/// A map that forgets what was not asked for while half of its room filled up anew: two generations
-/// instead of an order of use, so that a hit moves nothing.
+/// A map that keeps what is asked for often or lately, and lets the rest go.
 pub(crate) struct Bounded<K, V> {
-    generations: Mutex<Generations<K, V>>,
-    limit: usize,
+    kept: Cache<K, (V, usize), EntryWeight, RandomState>,
+    max_weight: usize,
+    /// Counts what was forgotten. Held while something is kept or forgotten, and never by who asks.
+    epoch: Mutex<u64>,
 }
 
-struct Generations<K, V> {
-    young: HashMap<K, (V, usize)>,
-    old: HashMap<K, (V, usize)>,
-    /// Weight of the young ones.
-    weight: usize,
-    epoch: u64,
+/// What an entry counts is said when it is kept.
+#[derive(Clone)]
+struct EntryWeight;
+
+impl<K, V> Weighter<K, (V, usize)> for EntryWeight {
+    fn weight(&self, _: &K, (_, weight): &(V, usize)) -> u64 {
+        *weight as u64
+    }
 }
 
 /// A moment in the life of a map; see [`Bounded::insert`].
@@ -26,36 +30,37 @@ struct Generations<K, V> {
 pub(crate) struct Epoch(u64);
 
 impl<K: Eq + Hash, V: Clone> Bounded<K, V> {
-    /// Holds entries whose weights add up to `limit` at most.
-    pub(crate) fn new(limit: usize) -> Self {
-        let generations = Generations { young: HashMap::new(), old: HashMap::new(), weight: 0, epoch: 0 };
-        Self { generations: Mutex::new(generations), limit }
+    /// Holds entries whose weights add up to `max_weight` at most, none of them less than `least_weight`.
+    pub(crate) fn new(max_weight: usize, least_weight: usize) -> Self {
+        // One shard: each of several had a part of the room alone, too little for what is large. It is read by many at once.
+        let options = OptionsBuilder::new()
+            .shards(1)
+            .estimated_items_capacity(max_weight / least_weight.max(1))
+            .weight_capacity(max_weight as u64)
+            .build()
+            .expect("both capacities are set");
+        let kept = Cache::with_options(options, EntryWeight, RandomState::new(), DefaultLifecycle::default());
+        Self { kept, max_weight, epoch: Mutex::new(0) }
     }
 
     pub(crate) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
-        let mut generations = self.generations.lock();
-        if let Some((value, _)) = generations.young.get(key) {
-            return Some(value.clone());
-        }
-        let (key, (value, weight)) = generations.old.remove_entry(key)?;
-        generations.add(key, value.clone(), weight, self.limit);
-        Some(value)
+        self.kept.get(key).map(|(value, _)| value)
     }
 
     /// Taken before the truth is read, and given to `insert` after.
     pub(crate) fn epoch(&self) -> Epoch {
-        Epoch(self.generations.lock().epoch)
+        Epoch(*self.epoch.lock())
     }
 
     /// Keeps what was true at `epoch`, unless something was forgotten since: what was read before a
     /// change must not be kept after it.
     pub(crate) fn insert(&self, epoch: Epoch, key: K, value: V, weight: usize) {
-        let mut generations = self.generations.lock();
-        if generations.epoch == epoch.0 && weight <= self.limit / 2 {
-            generations.add(key, value, weight, self.limit);
+        let now = self.epoch.lock();
+        if *now == epoch.0 && weight <= self.max_weight / 2 {
+            self.kept.insert(key, (value, weight));
         }
     }
 
@@ -64,32 +69,16 @@ impl<K: Eq + Hash, V: Clone> Bounded<K, V> {
     where
         K: Borrow<Q>,
     {
-        let mut generations = self.generations.lock();
-        generations.epoch += 1;
-        generations.old.remove(key);
-        if let Some((_, weight)) = generations.young.remove(key) {
-            generations.weight -= weight;
-        }
+        let mut epoch = self.epoch.lock();
+        *epoch += 1;
+        self.kept.remove(key);
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        let mut generations = self.generations.lock();
-        let epoch = generations.epoch + 1;
-        *generations = Generations { young: HashMap::new(), old: HashMap::new(), weight: 0, epoch };
-    }
-}
-
-impl<K: Eq + Hash, V> Generations<K, V> {
-    fn add(&mut self, key: K, value: V, weight: usize, limit: usize) {
-        if self.weight + weight > limit / 2 {
-            self.old = std::mem::take(&mut self.young);
-            self.weight = 0;
-        }
-        self.weight += weight;
-        if let Some((_, weight)) = self.young.insert(key, (value, weight)) {
-            self.weight -= weight;
-        }
+        let mut epoch = self.epoch.lock();
+        *epoch += 1;
+        self.kept.clear();
     }
 }
 
@@ -99,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_stays_and_the_rest_goes() {
-        let map = Bounded::new(20);
+        let map = Bounded::new(20, 1);
         for number in 0..1000_u32 {
             map.insert(map.epoch(), number, number, 1);
             assert_eq!(map.get(&0), Some(0), "{number}");
@@ -112,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_change_is_not_kept_after_it() {
-        let map = Bounded::new(20);
+        let map = Bounded::new(20, 1);
         let before = map.epoch();
         map.forget(&1);
         map.insert(before, 1, "old", 1);

@@ -1,15 +1,15 @@
 //! A pull-through cache of another registry: its repositories are fetched on demand, stored by digest, and served stale
 //! while it is down.
 
+mod address;
 mod lists;
 mod upstream;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use upstream::read_challenge;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,10 +17,9 @@ use axum::body::Body;
 use eyot_core::config::Mirror as Config;
 use eyot_core::{Clock, Error, Kind, Reference, Result};
 use eyot_meta::Database;
-use eyot_store::{BlobStore, ContentDigest, UploadId};
+use eyot_store::{BlobStore, ContentDigest, KeyedLock, KeyedLocks, UploadId};
 use futures::StreamExt as _;
 use http::{Method, header};
-use parking_lot::Mutex;
 
 use crate::cache::Bounded;
 use crate::glob;
@@ -40,7 +39,7 @@ pub(crate) struct RegistryMirror {
     /// When a tag was last compared with the upstream's.
     compared: Bounded<String, i64>,
     /// A lock for each fetch under way, so that concurrent requests fetch once.
-    fetching: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    fetching: KeyedLocks<String>,
 }
 
 /// Tags of which the time of their last comparison is remembered.
@@ -60,8 +59,8 @@ impl RegistryMirror {
         Ok(Self {
             upstream: UpstreamClient::new(config, clock)?,
             config: config.clone(),
-            compared: Bounded::new(COMPARED_TAG_COUNT),
-            fetching: Mutex::default(),
+            compared: Bounded::new(COMPARED_TAG_COUNT, 1),
+            fetching: KeyedLocks::default(),
         })
     }
 
@@ -81,20 +80,8 @@ impl RegistryMirror {
     }
 
     /// Waits until no other request fetches the same thing.
-    async fn lock_key(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut fetching = self.fetching.lock();
-            fetching.retain(|_, lock| lock.strong_count() > 0);
-            match fetching.get(key).and_then(Weak::upgrade) {
-                Some(lock) => lock,
-                None => {
-                    let lock = Arc::default();
-                    fetching.insert(key.to_owned(), Arc::downgrade(&lock));
-                    lock
-                }
-            }
-        };
-        lock.lock_owned().await
+    async fn lock_key(&self, key: &str) -> KeyedLock<String> {
+        self.fetching.lock(key.to_owned()).await
     }
 
     /// Fetches a manifest from the upstream; none when the local one is the same.

@@ -161,6 +161,8 @@ const CACHED_NAME_COUNT: usize = 100_000;
 const CACHED_HOLDER_COUNT: usize = 10_000;
 /// Bytes of small blobs that are cached.
 const CACHED_BYTES: usize = 64 << 20;
+/// What an entry takes beside them.
+const MIN_ENTRY_BYTES: usize = 256;
 
 impl Registry {
     /// Over a store and a database, with the upstreams whose repositories are served from here. With `layout`, the
@@ -177,11 +179,11 @@ impl Registry {
             db,
             settings,
             index: LayoutIndex::new(layout),
-            manifests: Bounded::new(CACHED_NAME_COUNT),
-            blobs: Bounded::new(CACHED_NAME_COUNT),
+            manifests: Bounded::new(CACHED_NAME_COUNT, 1),
+            blobs: Bounded::new(CACHED_NAME_COUNT, 1),
             pending: PendingBytes::default(),
-            bytes: Bounded::new(CACHED_BYTES),
-            holders: Bounded::new(CACHED_HOLDER_COUNT),
+            bytes: Bounded::new(CACHED_BYTES, MIN_ENTRY_BYTES),
+            holders: Bounded::new(CACHED_HOLDER_COUNT, 1),
             key: SigningKey::random(),
             upstreams,
         }));
@@ -411,7 +413,7 @@ impl Registry {
         }
         let epoch = self.0.bytes.epoch();
         let bytes = self.0.store.get(digest).await?;
-        self.0.bytes.insert(epoch, *digest, bytes.clone(), bytes.len().max(256));
+        self.0.bytes.insert(epoch, *digest, bytes.clone(), bytes.len().max(MIN_ENTRY_BYTES));
         Ok(bytes)
     }
 

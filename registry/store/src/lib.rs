@@ -5,6 +5,7 @@ mod blob_holds;
 mod content;
 mod directory;
 mod holding_store;
+mod keyed_locks;
 mod memory;
 mod reserve;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use blob_holds::BlobHold;
 pub use content::{ContentDigest, DigestAlgorithm};
 pub use directory::DirectoryStore;
 pub use holding_store::HoldingStore;
+pub use keyed_locks::{KeyedLock, KeyedLocks};
 pub use memory::MemoryStore;
 pub use reserve::DiskReserve;
 pub use upload::{BlobUpload, UploadId};
