@@ -8,7 +8,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
 use eyot_core::{Error, Kind, config};
-use eyot_http::{Buffers, Guard, Listener, PacedBody, Rejection, Returned};
+use eyot_http::{ConnectionBuffers, GuardRejection, HttpListener, PacedBody, RequestGuard, ReturnedBody};
 use eyot_meta::Changes;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,7 @@ const READ_BYTES: usize = 64 << 10;
 const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 
 /// The buffers of connections to the control plane.
-pub const CONNECTION_BUFFERS: Buffers = Buffers {
+pub const CONNECTION_BUFFERS: ConnectionBuffers = ConnectionBuffers {
     read_bytes: Some(READ_BYTES),
     http2_stream_bytes: HTTP2_WINDOW_BYTES,
     http2_connection_bytes: HTTP2_WINDOW_BYTES,
@@ -71,8 +71,8 @@ pub const CONNECTION_BUFFERS: Buffers = Buffers {
 /// Answers on `listener` what `guard` lets in, until `shutdown`; then requests in flight end and new ones are
 /// refused. What the registry has to do by itself is done meanwhile.
 pub async fn serve(
-    listener: Listener,
-    guard: Guard,
+    listener: HttpListener,
+    guard: RequestGuard,
     config: config::Api,
     services: ApiServices,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -96,7 +96,7 @@ pub async fn serve(
 
 /// What every request from a socket passes.
 struct GuardedRouter {
-    guard: Guard,
+    guard: RequestGuard,
     config: config::Api,
     router: Router,
 }
@@ -104,9 +104,9 @@ struct GuardedRouter {
 impl GuardedRouter {
     /// Turns away what a web page of somebody else's may have sent, whatever it asks for, and waits for no body
     /// that does not come.
-    async fn answer(&self, request: Request<Returned<Incoming>>) -> Response {
+    async fn answer(&self, request: Request<ReturnedBody<Incoming>>) -> Response {
         let (parts, body) = request.into_parts();
-        if let Err(Rejection { status, error }) = self.guard.check(&parts) {
+        if let Err(GuardRejection { status, error }) = self.guard.check(&parts) {
             let mut response = ErrorResponse(error).into_response();
             *response.status_mut() = status;
             return response;

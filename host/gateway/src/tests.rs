@@ -16,7 +16,7 @@ use bytes::Bytes;
 use eyot_core::{ByteCount, Error, Name, Result, config};
 use eyot_deploy::{Shadow, Traffic};
 use eyot_engine::InstanceStats;
-use eyot_http::Connections;
+use eyot_http::ConnectionLimiter;
 use eyot_nn::{DataType, InferOptions, ModelSignature, NamedTensor, RanOn, TensorSpec};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -151,8 +151,9 @@ impl World {
         let (stop, stopped) = oneshot::channel();
         let dir = tempfile::tempdir().unwrap();
         let repository = Arc::new(Shelf { gateway: gateway.clone(), unloaded: Mutex::default() });
-        let listening =
-            gateway.listen(listener, limits(), Connections::new(&limits()), dir.path(), repository).unwrap();
+        let listening = gateway
+            .listen(listener, limits(), ConnectionLimiter::new(&limits()), dir.path(), repository)
+            .unwrap();
         let served = tokio::spawn(listening.serve(async { drop(stopped.await) }));
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { gateway, address, client, stop, served, begun: Arc::default(), dir }

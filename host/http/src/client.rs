@@ -31,10 +31,9 @@ pub use proxy::ProxyPolicy;
 pub use redirect::RedirectPolicy;
 pub use trust::ServerTrust;
 
-use connector::Connector;
+use connector::ClientConnector;
 
-/// Whatever went wrong below.
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::pace::BoxError;
 
 type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -79,15 +78,15 @@ impl Default for ClientSettings {
 /// Sends requests over HTTP/1.1. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    pool: Client<Connector, RequestBody>,
-    connector: Connector,
+    pool: Client<ClientConnector, RequestBody>,
+    connector: ClientConnector,
     settings: Arc<ClientSettings>,
 }
 
 impl HttpClient {
     /// Fails with `Invalid` where a file of certificates that the settings name is none.
     pub fn new(settings: ClientSettings) -> eyot_core::Result<Self> {
-        let connector = Connector::new(&settings)?;
+        let connector = ClientConnector::new(&settings)?;
         let mut pool = Client::builder(TokioExecutor::new());
         pool.pool_timer(TokioTimer::new()).pool_idle_timeout(POOL_IDLE_TIMEOUT);
         Ok(Self { pool: pool.build(connector.clone()), connector, settings: Arc::new(settings) })

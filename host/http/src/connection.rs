@@ -10,7 +10,7 @@ use eyot_core::config;
 use tokio::sync::Notify;
 
 /// What is known of a connection. Times are milliseconds from its start.
-pub(crate) struct Connection {
+pub(crate) struct ConnectionState {
     address: IpAddr,
     started: Instant,
     /// When the last request ended.
@@ -29,7 +29,7 @@ pub(crate) struct Connection {
 
 /// Why a connection has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overdue {
+pub(crate) enum CloseReason {
     /// No whole request has ever come.
     Silent,
     /// Nothing is asked any more.
@@ -40,23 +40,23 @@ pub(crate) enum Overdue {
     Evicted,
 }
 
-impl fmt::Display for Overdue {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Overdue::Silent => "no request came within http.header-timeout",
-            Overdue::Idle => "nothing was asked within http.idle-timeout",
-            Overdue::Blocked => "nothing of an answer was taken within http.write-timeout",
-            Overdue::Evicted => "others needed its place",
+            CloseReason::Silent => "no request came within http.header-timeout",
+            CloseReason::Idle => "nothing was asked within http.idle-timeout",
+            CloseReason::Blocked => "nothing of an answer was taken within http.write-timeout",
+            CloseReason::Evicted => "others needed its place",
         })
     }
 }
 
-impl std::error::Error for Overdue {}
+impl std::error::Error for CloseReason {}
 
 /// How long a connection that is told to end may take to bring a request that was on its way.
 const GOODBYE_TIME: Duration = Duration::from_secs(5);
 
-impl Connection {
+impl ConnectionState {
     pub(crate) fn new(address: IpAddr) -> Self {
         Self {
             address,
@@ -114,14 +114,14 @@ impl Connection {
     }
 
     /// A request has come; it is over when what is answered is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlightRequest {
         self.has_asked.store(true, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { connection: self.clone(), is_untaken: false }
+        InFlightRequest { connection: self.clone(), is_untaken: false }
     }
 
     /// Returns once it has to end.
-    pub(crate) async fn overdue(&self, config: &config::Http) -> Overdue {
+    pub(crate) async fn overdue(&self, config: &config::Http) -> CloseReason {
         loop {
             let (due, why) = self.due(config);
             let left = due.saturating_sub(self.started.elapsed());
@@ -132,42 +132,42 @@ impl Connection {
             let is_evicted = tokio::time::timeout(left, self.evict.notified()).await.is_ok();
             // It may have been asked something since it was chosen.
             if is_evicted && !self.is_working() {
-                return Overdue::Evicted;
+                return CloseReason::Evicted;
             }
         }
     }
 
     /// When to look again, and why it has to end if nothing has happened until then.
-    fn due(&self, config: &config::Http) -> (Duration, Option<Overdue>) {
+    fn due(&self, config: &config::Http) -> (Duration, Option<CloseReason>) {
         let at = |millis: &AtomicU64| Duration::from_millis(millis.load(Ordering::Relaxed));
         let blocked = at(&self.blocked_millis);
         if !blocked.is_zero() {
-            return (blocked + config.write_timeout.0, Some(Overdue::Blocked));
+            return (blocked + config.write_timeout.0, Some(CloseReason::Blocked));
         }
         let in_flight = self.in_flight.load(Ordering::Relaxed);
         if in_flight > 0 {
             // Over HTTP/2 a client stops taking an answer without stopping to read the connection.
             return match self.untaken.load(Ordering::Relaxed) >= in_flight {
-                true => (at(&self.untaken_millis) + config.write_timeout.0, Some(Overdue::Blocked)),
+                true => (at(&self.untaken_millis) + config.write_timeout.0, Some(CloseReason::Blocked)),
                 false => (self.started.elapsed() + config.write_timeout.0.min(config.idle_timeout.0), None),
             };
         }
         let (leaving, active) = (at(&self.leaving_millis), at(&self.active_millis));
         match self.has_asked.load(Ordering::Relaxed) {
-            _ if !leaving.is_zero() => (leaving.max(active) + GOODBYE_TIME, Some(Overdue::Idle)),
-            true => (active + config.idle_timeout.0, Some(Overdue::Idle)),
-            false => (config.header_timeout.0, Some(Overdue::Silent)),
+            _ if !leaving.is_zero() => (leaving.max(active) + GOODBYE_TIME, Some(CloseReason::Idle)),
+            true => (active + config.idle_timeout.0, Some(CloseReason::Idle)),
+            false => (config.header_timeout.0, Some(CloseReason::Silent)),
         }
     }
 }
 
 /// A request that is worked on.
-pub(crate) struct InFlight {
-    connection: Arc<Connection>,
+pub(crate) struct InFlightRequest {
+    connection: Arc<ConnectionState>,
     is_untaken: bool,
 }
 
-impl InFlight {
+impl InFlightRequest {
     /// More of the answer is asked for: what there was has been taken.
     pub(crate) fn mark_taken(&mut self) {
         if std::mem::take(&mut self.is_untaken) {
@@ -184,7 +184,7 @@ impl InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.mark_taken();
         let connection = &self.connection;
@@ -207,15 +207,15 @@ mod tests {
             write_timeout: short,
             ..config::Http::default()
         };
-        let silent = Connection::new(IpAddr::from([10, 0, 0, 1]));
-        assert_eq!(silent.overdue(&config).await, Overdue::Silent);
-        let idle = Arc::new(Connection::new(IpAddr::from([10, 0, 0, 1])));
+        let silent = ConnectionState::new(IpAddr::from([10, 0, 0, 1]));
+        assert_eq!(silent.overdue(&config).await, CloseReason::Silent);
+        let idle = Arc::new(ConnectionState::new(IpAddr::from([10, 0, 0, 1])));
         drop(idle.begin());
-        assert_eq!(idle.overdue(&config).await, Overdue::Idle);
-        let blocked = Arc::new(Connection::new(IpAddr::from([10, 0, 0, 1])));
+        assert_eq!(idle.overdue(&config).await, CloseReason::Idle);
+        let blocked = Arc::new(ConnectionState::new(IpAddr::from([10, 0, 0, 1])));
         let mut works = blocked.begin();
         blocked.mark_blocked();
-        assert_eq!(blocked.overdue(&config).await, Overdue::Blocked);
+        assert_eq!(blocked.overdue(&config).await, CloseReason::Blocked);
         blocked.mark_written();
         let goes_on = async || {
             let overdue = blocked.overdue(&config);
@@ -223,7 +223,11 @@ mod tests {
         };
         assert!(goes_on().await, "who works and takes the answer goes on");
         works.mark_untaken();
-        assert_eq!(blocked.overdue(&config).await, Overdue::Blocked, "one stream of which nothing is taken");
+        assert_eq!(
+            blocked.overdue(&config).await,
+            CloseReason::Blocked,
+            "one stream of which nothing is taken"
+        );
         let other = blocked.begin();
         assert!(goes_on().await, "another request is worked on");
         drop((works, other));

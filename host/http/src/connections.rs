@@ -11,24 +11,24 @@ use eyot_core::config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
-use crate::connection::Connection;
+use crate::connection::ConnectionState;
 
 /// All connections, to whichever port. Cheap to clone.
 #[derive(Clone)]
-pub struct Connections(Arc<Pool>);
+pub struct ConnectionLimiter(Arc<LimiterState>);
 
-struct Pool {
+struct LimiterState {
     max: usize,
     max_per_address: usize,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     /// Told when one has ended.
     ended: Notify,
 }
 
 #[derive(Default)]
-struct Open {
+struct OpenConnections {
     next_id: u64,
-    all: HashMap<u64, Arc<Connection>>,
+    all: HashMap<u64, Arc<ConnectionState>>,
     by_address: HashMap<IpAddr, usize>,
 }
 
@@ -37,7 +37,7 @@ const MAX_CONNECTIONS: usize = 16_384;
 /// Fewer would make a server useless, whatever its limits are.
 const MIN_CONNECTIONS: usize = 8;
 
-impl Connections {
+impl ConnectionLimiter {
     /// As many as the configuration says, or as this process has file descriptors for beside those that files,
     /// models and guests need.
     pub fn new(config: &config::Http) -> Self {
@@ -49,21 +49,21 @@ impl Connections {
             0 => max.div_ceil(2),
             wanted => wanted,
         };
-        Self(Arc::new(Pool { max, max_per_address, open: Mutex::default(), ended: Notify::new() }))
+        Self(Arc::new(LimiterState { max, max_per_address, open: Mutex::default(), ended: Notify::new() }))
     }
 
     /// Takes a connection in. Where there is no room, the one that has been idle for longest makes some: who
     /// connects and says nothing keeps nobody out.
     ///
     /// Fails when all are at work.
-    pub(crate) async fn admit(&self, address: IpAddr) -> Result<Admitted, Crowded> {
+    pub(crate) async fn admit(&self, address: IpAddr) -> Result<AdmittedConnection, ConnectionsExhausted> {
         let address = owner(address);
         loop {
             // Before the look, so that no end is missed between the two.
             let ended = self.0.ended.notified();
             let idlest = match self.try_admit(address) {
                 Ok(admitted) => return Ok(admitted),
-                Err(None) => return Err(Crowded(address)),
+                Err(None) => return Err(ConnectionsExhausted(address)),
                 Err(Some(idlest)) => idlest,
             };
             idlest.evict();
@@ -73,7 +73,7 @@ impl Connections {
     }
 
     /// The idlest connection that would make room, where there is none.
-    fn try_admit(&self, address: IpAddr) -> Result<Admitted, Option<Arc<Connection>>> {
+    fn try_admit(&self, address: IpAddr) -> Result<AdmittedConnection, Option<Arc<ConnectionState>>> {
         let mut open = self.0.open();
         let is_crowded = open.by_address.get(&address).is_some_and(|count| *count >= self.0.max_per_address);
         if is_crowded || open.all.len() >= self.0.max {
@@ -81,10 +81,10 @@ impl Connections {
         }
         let id = open.next_id;
         open.next_id += 1;
-        let connection = Arc::new(Connection::new(address));
+        let connection = Arc::new(ConnectionState::new(address));
         open.all.insert(id, connection.clone());
         *open.by_address.entry(address).or_default() += 1;
-        Ok(Admitted { id, pool: self.0.clone(), connection })
+        Ok(AdmittedConnection { id, pool: self.0.clone(), connection })
     }
 
     /// For who finds no file descriptor left: has the idlest connection give its own back, and waits until one
@@ -99,15 +99,15 @@ impl Connections {
     }
 }
 
-impl Pool {
-    fn open(&self) -> MutexGuard<'_, Open> {
+impl LimiterState {
+    fn open(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Open {
+impl OpenConnections {
     /// The connection that is missed least, of one address or of all; none where all are at work.
-    fn idlest(&self, address: Option<IpAddr>) -> Option<Arc<Connection>> {
+    fn idlest(&self, address: Option<IpAddr>) -> Option<Arc<ConnectionState>> {
         let candidates =
             self.all.values().filter(|one| address.is_none_or(|address| one.address() == address));
         candidates.filter(|one| !one.is_working()).min_by_key(|one| one.idleness()).cloned()
@@ -116,9 +116,9 @@ impl Open {
 
 /// No connection makes room: all that may be open are at work, in the whole or those of this address.
 #[derive(Debug)]
-pub(crate) struct Crowded(IpAddr);
+pub(crate) struct ConnectionsExhausted(IpAddr);
 
-impl fmt::Display for Crowded {
+impl fmt::Display for ConnectionsExhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(address) = self;
         write!(
@@ -159,13 +159,13 @@ fn room_for_connections() -> usize {
 }
 
 /// A connection that was taken in; its place is free again when this is dropped.
-pub(crate) struct Admitted {
+pub(crate) struct AdmittedConnection {
     id: u64,
-    pool: Arc<Pool>,
-    pub(crate) connection: Arc<Connection>,
+    pool: Arc<LimiterState>,
+    pub(crate) connection: Arc<ConnectionState>,
 }
 
-impl Drop for Admitted {
+impl Drop for AdmittedConnection {
     fn drop(&mut self) {
         let mut open = self.pool.open();
         open.all.remove(&self.id);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     /// Ends as a connection does that was told to go.
-    fn ends_when_told(admitted: Admitted) {
+    fn ends_when_told(admitted: AdmittedConnection) {
         let connection = admitted.connection.clone();
         tokio::spawn(async move {
             connection.overdue(&config::Http::default()).await;
@@ -205,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_says_nothing_makes_room_for_others() {
-        let all = Connections::new(&limits(2, 2));
+        let all = ConnectionLimiter::new(&limits(2, 2));
         let first = all.admit(address(1)).await.unwrap();
         let second = all.admit(address(2)).await.unwrap();
         drop(second.connection.begin());
@@ -219,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_address_takes_all_places() {
-        let all = Connections::new(&limits(4, 2));
+        let all = ConnectionLimiter::new(&limits(4, 2));
         let held: Vec<_> =
             [all.admit(address(1)).await.unwrap(), all.admit(address(1)).await.unwrap()].into();
         let works: Vec<_> = held.iter().map(|one| one.connection.begin()).collect();

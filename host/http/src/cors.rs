@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 /// The origins whose pages may ask and read.
 #[derive(Clone, Debug, Default)]
-pub struct Cors {
+pub struct CorsPolicy {
     origins: Vec<String>,
     any: bool,
 }
@@ -17,9 +17,9 @@ pub struct Cors {
 const MAX_AGE_SECONDS: HeaderValue = HeaderValue::from_static("600");
 
 /// What a request that asks first is told that it may do.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 
-impl Cors {
+impl CorsPolicy {
     pub(crate) fn new(section: &str, origins: &[String]) -> Result<Self> {
         let mut cors = Self::default();
         for text in origins {
@@ -68,7 +68,7 @@ impl Cors {
         let mut answer = Response::new(B::default());
         *answer.status_mut() = StatusCode::NO_CONTENT;
         answer.headers_mut().extend(self.headers(&parts.headers)?);
-        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
         answer.headers_mut().insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE_SECONDS);
         if let Some(wanted) = parts.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
@@ -100,15 +100,15 @@ mod tests {
 
     #[test]
     fn only_pages_of_the_list_are_told_that_they_may() {
-        let listed = Cors::new("gateway", &["https://App.example:8443".to_owned()]).unwrap();
-        let any = Cors::new("gateway", &["*".to_owned()]).unwrap();
+        let listed = CorsPolicy::new("gateway", &["https://App.example:8443".to_owned()]).unwrap();
+        let any = CorsPolicy::new("gateway", &["*".to_owned()]).unwrap();
         for (cors, origin, told) in [
             (&listed, "https://app.example:8443", true),
             (&listed, "https://app.example", false),
             (&listed, "http://app.example:8443", false),
             (&listed, "null", false),
             (&any, "https://whoever.example", true),
-            (&Cors::default(), "https://app.example:8443", false),
+            (&CorsPolicy::default(), "https://app.example:8443", false),
         ] {
             let answer = cors.preflight::<()>(&asks(origin));
             assert_eq!(answer.is_some(), told, "{origin}");
@@ -118,6 +118,9 @@ mod tests {
                 assert_eq!(answer.headers()["vary"], "origin");
             }
         }
-        assert!(Cors::new("api", &["*".to_owned()]).is_err(), "whoever asks the control plane may drive it");
+        assert!(
+            CorsPolicy::new("api", &["*".to_owned()]).is_err(),
+            "whoever asks the control plane may drive it"
+        );
     }
 }

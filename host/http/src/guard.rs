@@ -11,20 +11,20 @@ use eyot_core::{Error, Result};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 
-use crate::cors::Cors;
+use crate::cors::CorsPolicy;
 
 /// The check for one plane.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub struct RequestGuard {
     /// The section of the configuration that errors name.
     section: &'static str,
     hosts: Vec<HostPattern>,
-    cors: Cors,
+    cors: CorsPolicy,
 }
 
 /// Why a request is not looked at, and with which status.
 #[derive(Debug)]
-pub struct Rejection {
+pub struct GuardRejection {
     pub status: StatusCode,
     pub error: Error,
 }
@@ -64,7 +64,7 @@ impl HostPattern {
     }
 }
 
-impl Guard {
+impl RequestGuard {
     /// Lets in requests to addresses, to `localhost` and to `hosts`, and pages of `origins`. `section` is the
     /// part of the configuration in which both stand.
     ///
@@ -77,7 +77,7 @@ impl Guard {
             })
         };
         let hosts = hosts.iter().map(pattern).collect::<Result<_>>()?;
-        Ok(Self { section, hosts, cors: Cors::new(section, origins)? })
+        Ok(Self { section, hosts, cors: CorsPolicy::new(section, origins)? })
     }
 
     /// The same for a server that is also known by the host of `url`; an empty one is none.
@@ -89,18 +89,18 @@ impl Guard {
     }
 
     /// What pages of other origins are told.
-    pub fn cors(&self) -> &Cors {
+    pub fn cors(&self) -> &CorsPolicy {
         &self.cors
     }
 
     /// Checks both what host a request names and where it comes from.
-    pub fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+    pub fn check(&self, parts: &Parts) -> Result<(), GuardRejection> {
         self.check_host(&parts.uri, &parts.headers)?;
         self.check_origin(parts)
     }
 
     /// Checks that a request names this server. One without a host passes: no browser sends such.
-    pub fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
+    pub fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), GuardRejection> {
         let mut named = headers.get_all(header::HOST).iter();
         let first = named.next();
         if named.next().is_some() {
@@ -138,25 +138,25 @@ impl Guard {
             || self.hosts.iter().any(|pattern| pattern.matches(host))
     }
 
-    fn misdirected(&self, status: StatusCode, shown: &str) -> Rejection {
+    fn misdirected(&self, status: StatusCode, shown: &str) -> GuardRejection {
         let shown: String = shown.chars().take(100).collect();
         let section = self.section;
         let error = Error::denied(format!("this server is not known as '{shown}'"))
             .hint(format!("ask it by its address or localhost, or have {section}.hosts list that name"));
-        Rejection { status, error }
+        GuardRejection { status, error }
     }
 
     /// Checks that a request which may change something comes from no page of another origin, and that what
     /// a page sends says that it is what it is: a form of another origin can send text, but no JSON.
-    pub fn check_origin(&self, parts: &Parts) -> Result<(), Rejection> {
+    pub fn check_origin(&self, parts: &Parts) -> Result<(), GuardRejection> {
         if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return Ok(());
         }
-        let Some(source) = Source::of(&parts.headers) else { return Ok(()) };
+        let Some(source) = RequestSource::of(&parts.headers) else { return Ok(()) };
         let is_ours = match source {
-            Source::Page(origin) => is_same_origin(origin, parts) || self.cors.allows(origin),
+            RequestSource::Page(origin) => is_same_origin(origin, parts) || self.cors.allows(origin),
             // Says of itself whether another origin is at work; a browser writes it, and no page can.
-            Source::Site(site, origin) => {
+            RequestSource::Site(site, origin) => {
                 matches!(site, "same-origin" | "none")
                     || origin.is_some_and(|origin| self.cors.allows(origin))
             }
@@ -165,12 +165,12 @@ impl Guard {
             let section = self.section;
             let error = Error::denied("a page of another origin may not change anything here")
                 .hint(format!("{section}.origins lists the origins whose pages may"));
-            return Err(Rejection { status: StatusCode::FORBIDDEN, error });
+            return Err(GuardRejection { status: StatusCode::FORBIDDEN, error });
         }
         if parts.headers.contains_key(header::ORIGIN) && has_body(parts) && is_form(&parts.headers) {
             let error = Error::invalid("what a page sends must say what it is")
                 .hint("send JSON with content-type: application/json");
-            return Err(Rejection { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error });
+            return Err(GuardRejection { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error });
         }
         Ok(())
     }
@@ -183,13 +183,13 @@ fn is_below(host: &str, suffix: &str) -> bool {
 }
 
 /// Who a browser says is behind a request.
-enum Source<'a> {
+enum RequestSource<'a> {
     /// `Sec-Fetch-Site`, and the origin beside it.
     Site(&'a str, Option<&'a str>),
     Page(&'a str),
 }
 
-impl<'a> Source<'a> {
+impl<'a> RequestSource<'a> {
     /// None for a program.
     fn of(headers: &'a HeaderMap) -> Option<Self> {
         // What is no text is nothing that a browser sends, and matches nothing.
@@ -251,9 +251,9 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn guard() -> Guard {
+    fn guard() -> RequestGuard {
         let hosts = ["models.example".to_owned(), "*.lab.example".to_owned()];
-        let guard = Guard::new("api", &hosts, &["https://ui.example".to_owned()]).unwrap();
+        let guard = RequestGuard::new("api", &hosts, &["https://ui.example".to_owned()]).unwrap();
         guard.with_url("https://Registry.example:5000/base")
     }
 
@@ -371,10 +371,10 @@ mod tests {
     #[test]
     fn lists_with_what_is_no_host_or_origin_are_refused() {
         for bad in ["", "http://x", "x:80", "a b", "*x"] {
-            assert!(Guard::new("api", &[bad.to_owned()], &[]).is_err(), "{bad}");
+            assert!(RequestGuard::new("api", &[bad.to_owned()], &[]).is_err(), "{bad}");
         }
         for bad in ["", "x", "http://", "http://x/", "ftp://x", "http://x/path", "null"] {
-            assert!(Guard::new("api", &[], &[bad.to_owned()]).is_err(), "{bad}");
+            assert!(RequestGuard::new("api", &[], &[bad.to_owned()]).is_err(), "{bad}");
         }
     }
 }

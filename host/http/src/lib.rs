@@ -16,10 +16,10 @@ pub use client::{
     AddressPolicy, ClientSettings, HttpClient, ProxyPolicy, RedirectPolicy, RequestFailure, ResponseBody,
     ServerTrust, collect_body,
 };
-pub use connections::Connections;
-pub use cors::{Cors, is_preflight};
-pub use guard::{Guard, Rejection};
-pub use linger::{Returned, with_rest_of_body};
-pub use listener::{Buffers, Draining, Listener, serve};
-pub use pace::{BodyPace, Failure, Lateness, PacedBody, is_too_slow};
+pub use connections::ConnectionLimiter;
+pub use cors::{CorsPolicy, is_preflight};
+pub use guard::{GuardRejection, RequestGuard};
+pub use linger::{ReturnedBody, with_rest_of_body};
+pub use listener::{ConnectionBuffers, DrainingConnections, HttpListener, serve};
+pub use pace::{BodyLateness, BodyPace, BoxError, PacedBody, is_too_slow};
 pub use tls::acceptor as tls_acceptor;

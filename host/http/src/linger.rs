@@ -16,7 +16,7 @@ use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
-use crate::pace::{Failure, PacedBody};
+use crate::pace::{BoxError, PacedBody};
 
 /// The rest of a body that is read before the answer goes out.
 const DRAINED_BYTES: u64 = 256 << 10;
@@ -30,18 +30,18 @@ const LINGER_BYTES_PER_SECOND: u64 = 8 << 20;
 
 /// A request's body, which goes home when it is dropped unread.
 #[derive(Debug)]
-pub struct Returned<B> {
+pub struct ReturnedBody<B> {
     /// None once it was read to its end.
     body: Option<B>,
     is_touched: bool,
-    home: Home<B>,
+    home: SharedBody<B>,
 }
 
 /// Where a body is kept between the handler that dropped it and the answer.
-type Home<B> = Arc<Mutex<Rest<B>>>;
+type SharedBody<B> = Arc<Mutex<RemainingBody<B>>>;
 
 #[derive(Debug)]
-enum Rest<B> {
+enum RemainingBody<B> {
     /// The answer is not ready.
     Awaited,
     /// It was dropped before the answer was ready.
@@ -51,7 +51,7 @@ enum Rest<B> {
     Missed(fn(B)),
 }
 
-impl<B: Body + Unpin> Body for Returned<B> {
+impl<B: Body + Unpin> Body for ReturnedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -77,13 +77,15 @@ impl<B: Body + Unpin> Body for Returned<B> {
     }
 }
 
-impl<B> Drop for Returned<B> {
+impl<B> Drop for ReturnedBody<B> {
     fn drop(&mut self) {
         let Some(body) = self.body.take() else { return };
         let mut home = self.home.lock().unwrap_or_else(PoisonError::into_inner);
         match &*home {
-            Rest::Missed(linger) => linger(body),
-            Rest::Awaited | Rest::Left { .. } => *home = Rest::Left { body, is_touched: self.is_touched },
+            RemainingBody::Missed(linger) => linger(body),
+            RemainingBody::Awaited | RemainingBody::Left { .. } => {
+                *home = RemainingBody::Left { body, is_touched: self.is_touched }
+            }
         }
     }
 }
@@ -91,26 +93,28 @@ impl<B> Drop for Returned<B> {
 /// Has `answer` work on a request, and sees to what it left of the body.
 pub async fn with_rest_of_body<B, A, F>(
     request: Request<B>,
-    answer: impl FnOnce(Request<Returned<B>>) -> F,
+    answer: impl FnOnce(Request<ReturnedBody<B>>) -> F,
 ) -> Response<A>
 where
     B: Body + Unpin + Send + 'static,
     B::Data: Send,
-    B::Error: Into<Failure>,
+    B::Error: Into<BoxError>,
     F: Future<Output = Response<A>>,
 {
     // Streams of HTTP/2 end one by one.
     let is_alone = request.version() == Version::HTTP_2 || request.body().is_end_stream();
     // Sends the body only once it is asked to go on, which reading it does.
     let waits = request.headers().contains_key(header::EXPECT);
-    let home = Home::new(Mutex::new(Rest::Awaited));
+    let home = SharedBody::new(Mutex::new(RemainingBody::Awaited));
     let kept = home.clone();
     let mut response =
-        answer(request.map(|body| Returned { body: Some(body), is_touched: false, home })).await;
+        answer(request.map(|body| ReturnedBody { body: Some(body), is_touched: false, home })).await;
     let late = if is_alone { drop } else { linger };
-    let rest =
-        std::mem::replace(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner), Rest::Missed(late));
-    let Rest::Left { body: mut rest, is_touched } = rest else { return response };
+    let rest = std::mem::replace(
+        &mut *kept.lock().unwrap_or_else(PoisonError::into_inner),
+        RemainingBody::Missed(late),
+    );
+    let RemainingBody::Left { body: mut rest, is_touched } = rest else { return response };
     if is_alone || rest.is_end_stream() {
         return response;
     }
@@ -131,7 +135,7 @@ fn linger<B>(rest: B)
 where
     B: Body + Unpin + Send + 'static,
     B::Data: Send,
-    B::Error: Into<Failure>,
+    B::Error: Into<BoxError>,
 {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     if !rest.is_end_stream() {
@@ -174,9 +178,9 @@ mod tests {
     where
         B: Body + Unpin + Send + 'static,
         B::Data: Send,
-        B::Error: Into<Failure> + std::fmt::Debug,
+        B::Error: Into<BoxError> + std::fmt::Debug,
     {
-        let answer = |request: Request<Returned<B>>| async move {
+        let answer = |request: Request<ReturnedBody<B>>| async move {
             if reads {
                 request.into_body().collect().await.unwrap();
             }

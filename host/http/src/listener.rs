@@ -1,5 +1,5 @@
 //! The one accept loop of both planes: connections are taken, encrypted where that is wanted, bounded and ended.
-//! `Listener` is what a plane hands over, `Conversation` one connection of it.
+//! `HttpListener` is what a plane hands over, `ServedConnection` one connection of it.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,10 +23,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::connection::Overdue;
-use crate::connections::{Admitted, Connections};
-use crate::linger::{Returned, with_rest_of_body};
-use crate::pace::Failure;
+use crate::connection::CloseReason;
+use crate::connections::{AdmittedConnection, ConnectionLimiter};
+use crate::linger::{ReturnedBody, with_rest_of_body};
+use crate::pace::BoxError;
 use crate::watched::{CountedBody, WatchedStream};
 
 /// How often a silent peer of HTTP/2 is asked whether it is there, and how long its answer may take.
@@ -42,18 +42,18 @@ const KEEPALIVE_PROBE_COUNT: u32 = 4;
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a plane listens with.
-pub struct Listener {
+pub struct HttpListener {
     pub socket: TcpListener,
     pub tls: Option<TlsAcceptor>,
     pub limits: config::Http,
     /// Shared by all planes of the process.
-    pub connections: Connections,
-    pub buffers: Buffers,
+    pub connections: ConnectionLimiter,
+    pub buffers: ConnectionBuffers,
 }
 
 /// How much of what is sent may be under way.
 #[derive(Clone, Copy, Debug)]
-pub struct Buffers {
+pub struct ConnectionBuffers {
     /// What is read of a connection of HTTP/1.1 at once, heads included; hyper's own limit where there is none.
     pub read_bytes: Option<usize>,
     /// Of a body over HTTP/2.
@@ -66,9 +66,9 @@ pub struct Buffers {
 
 /// Connections whose listener takes no others any more.
 #[must_use]
-pub struct Draining(TaskTracker);
+pub struct DrainingConnections(TaskTracker);
 
-impl Draining {
+impl DrainingConnections {
     /// Waits until the requests in flight are over, and the connections with them.
     pub async fn finish(self) {
         self.0.close();
@@ -78,14 +78,18 @@ impl Draining {
 
 /// Has `answer` work on every request until `shutdown`. Then no connection is taken any more, and those that are
 /// open end with their requests.
-pub async fn serve<H, F, B>(listener: Listener, answer: H, shutdown: impl Future<Output = ()>) -> Draining
+pub async fn serve<H, F, B>(
+    listener: HttpListener,
+    answer: H,
+    shutdown: impl Future<Output = ()>,
+) -> DrainingConnections
 where
-    H: Fn(Request<Returned<Incoming>>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<ReturnedBody<Incoming>>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Failure>,
+    B::Error: Into<BoxError>,
 {
-    let Listener { socket, tls, limits, connections, buffers } = listener;
+    let HttpListener { socket, tls, limits, connections, buffers } = listener;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let limits = Arc::new(limits);
     let mut told = None;
@@ -113,7 +117,7 @@ where
         };
         prepare(&stream);
         let conversation =
-            Conversation { peer, limits: limits.clone(), buffers, admitted, stop: stop.clone() };
+            ServedConnection { peer, limits: limits.clone(), buffers, admitted, stop: stop.clone() };
         let (tls, answer) = (tls.clone(), answer.clone());
         tasks.spawn(async move {
             if let Err(error) = conversation.hold(stream, tls, answer).await {
@@ -123,7 +127,7 @@ where
     }
     drop(socket);
     stop.cancel();
-    Draining(tasks)
+    DrainingConnections(tasks)
 }
 
 /// Tells once in a while that connections are turned away.
@@ -143,27 +147,27 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// A connection that was taken in.
-struct Conversation {
+struct ServedConnection {
     peer: SocketAddr,
     limits: Arc<config::Http>,
-    buffers: Buffers,
-    admitted: Admitted,
+    buffers: ConnectionBuffers,
+    admitted: AdmittedConnection,
     stop: CancellationToken,
 }
 
-impl Conversation {
+impl ServedConnection {
     /// Returns when the connection has ended.
     async fn hold<H, F, B>(
         self,
         stream: TcpStream,
         tls: Option<TlsAcceptor>,
         answer: H,
-    ) -> Result<(), Failure>
+    ) -> Result<(), BoxError>
     where
-        H: Fn(Request<Returned<Incoming>>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Request<ReturnedBody<Incoming>>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes> + Unpin + Send + 'static,
-        B::Error: Into<Failure>,
+        B::Error: Into<BoxError>,
     {
         let stream = WatchedStream { inner: stream, connection: self.admitted.connection.clone() };
         let Some(tls) = tls else { return self.converse(stream, answer).await };
@@ -174,13 +178,13 @@ impl Conversation {
         self.converse(stream, answer).await
     }
 
-    async fn converse<S, H, F, B>(self, stream: S, answer: H) -> Result<(), Failure>
+    async fn converse<S, H, F, B>(self, stream: S, answer: H) -> Result<(), BoxError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        H: Fn(Request<Returned<Incoming>>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Request<ReturnedBody<Incoming>>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes> + Unpin + Send + 'static,
-        B::Error: Into<Failure>,
+        B::Error: Into<BoxError>,
     {
         let (peer, connection) = (self.peer, &self.admitted.connection);
         let counted = connection.clone();
@@ -198,10 +202,10 @@ impl Conversation {
         loop {
             let why = tokio::select! {
                 ended = conversation.as_mut() => return ended,
-                () = self.stop.cancelled(), if !is_leaving => Overdue::Idle,
+                () = self.stop.cancelled(), if !is_leaving => CloseReason::Idle,
                 why = overdue.as_mut() => why,
             };
-            if why != Overdue::Idle || is_leaving {
+            if why != CloseReason::Idle || is_leaving {
                 return Err(why.into());
             }
             // A request may be on its way already: it is answered before the connection ends.
@@ -213,7 +217,7 @@ impl Conversation {
     }
 }
 
-fn builder(limits: &config::Http, buffers: Buffers) -> auto::Builder<TokioExecutor> {
+fn builder(limits: &config::Http, buffers: ConnectionBuffers) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let mut http1 = builder.http1();
     // Begins anew with each request, so that it bounds the heads of later ones as well.

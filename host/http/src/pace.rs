@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 /// What ends an answer or a body early.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body that ends with an error once it has been waited for too long: a client that drips, or says nothing,
 /// would keep what works on its request to itself. It fails with an I/O error of the kind `TimedOut`.
@@ -21,14 +21,14 @@ pub struct PacedBody<B> {
     /// None once it has failed.
     body: Option<B>,
     pace: Option<BodyPace>,
-    lateness: Lateness,
+    lateness: BodyLateness,
 }
 
 /// Whether a body was too late, for whoever answers its request.
 #[derive(Clone, Debug, Default)]
-pub struct Lateness(Arc<AtomicBool>);
+pub struct BodyLateness(Arc<AtomicBool>);
 
-impl Lateness {
+impl BodyLateness {
     pub fn is_late(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -52,10 +52,10 @@ impl<B> PacedBody<B> {
     /// for ever where that is 0.
     pub fn new(body: B, grace: Duration, bytes_per_second: u64) -> Self {
         let pace = (bytes_per_second > 0).then(|| BodyPace::new(grace, bytes_per_second));
-        Self { body: Some(body), pace, lateness: Lateness::default() }
+        Self { body: Some(body), pace, lateness: BodyLateness::default() }
     }
 
-    pub fn lateness(&self) -> Lateness {
+    pub fn lateness(&self) -> BodyLateness {
         self.lateness.clone()
     }
 }
@@ -105,15 +105,15 @@ impl BodyPace {
 impl<B> Body for PacedBody<B>
 where
     B: Body + Unpin,
-    B::Error: Into<Failure>,
+    B::Error: Into<BoxError>,
 {
     type Data = B::Data;
-    type Error = Failure;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let Self { body: Some(body), pace, .. } = &mut *self else { return Poll::Ready(None) };
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());

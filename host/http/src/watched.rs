@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::connection::{Connection, InFlight};
+use crate::connection::{ConnectionState, InFlightRequest};
 
 /// A stream that tells its connection whether what is written to it is taken.
 pub(crate) struct WatchedStream<S> {
     pub(crate) inner: S,
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) connection: Arc<ConnectionState>,
 }
 
 impl<S> WatchedStream<S> {
@@ -76,7 +76,7 @@ pub(crate) struct CountedBody<B> {
     inner: B,
     /// What is left of a part that is larger than a piece.
     rest: Bytes,
-    in_flight: InFlight,
+    in_flight: InFlightRequest,
 }
 
 /// The most that is handed out at once. What is handed out over HTTP/2 is kept by the connection until the client
@@ -84,7 +84,7 @@ pub(crate) struct CountedBody<B> {
 const PIECE_BYTES: usize = 256 << 10;
 
 impl<B> CountedBody<B> {
-    pub(crate) fn new(inner: B, in_flight: InFlight) -> Self {
+    pub(crate) fn new(inner: B, in_flight: InFlightRequest) -> Self {
         Self { inner, rest: Bytes::new(), in_flight }
     }
 
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn large_answers_are_handed_out_piece_by_piece() {
-        let connection = Arc::new(Connection::new(IpAddr::from([127, 0, 0, 1])));
+        let connection = Arc::new(ConnectionState::new(IpAddr::from([127, 0, 0, 1])));
         for length in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES] {
             let sent = Bytes::from(vec![7; length]);
             let mut body = CountedBody::new(Full::new(sent.clone()), connection.begin());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eyot_api::ApiClient;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
-use eyot_http::{Connections, Listener, ServerTrust};
+use eyot_http::{ConnectionLimiter, HttpListener, ServerTrust};
 use eyot_oci::Transport;
 use tokio::sync::watch;
 
@@ -62,7 +62,7 @@ impl LocalServer {
         let listener = bind("gateway.listen", config.gateway.listen).await?;
         let tls = config.api.tls();
         let tls = tls.map(|(cert, key)| eyot_http::tls_acceptor("api", cert, key)).transpose()?;
-        let (limits, connections) = (config.http.clone(), Connections::new(&config.http));
+        let (limits, connections) = (config.http.clone(), ConnectionLimiter::new(&config.http));
         let api_url = url(tls.is_some(), &api)?;
         let gateway = url(config.gateway.tls().is_some(), &listener)?;
         let repository = Arc::new(platform.deployments.clone());
@@ -76,7 +76,7 @@ impl LocalServer {
         let (stop, stopping) = watch::channel(false);
         let services = platform.services(&gateway);
         let listener =
-            Listener { socket: api, tls, limits, connections, buffers: eyot_api::CONNECTION_BUFFERS };
+            HttpListener { socket: api, tls, limits, connections, buffers: eyot_api::CONNECTION_BUFFERS };
         let control = eyot_api::serve(
             listener,
             guard(config)?,

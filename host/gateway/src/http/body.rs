@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use eyot_core::{Error, Result};
-use eyot_http::Returned;
+use eyot_http::ReturnedBody;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
@@ -84,7 +84,7 @@ impl Body for SegmentedBody {
 }
 
 /// The body of a request. What is left of it when it is dropped is seen to where it came from.
-pub(crate) type RequestBody = Returned<Incoming>;
+pub(crate) type RequestBody = ReturnedBody<Incoming>;
 
 /// Back ends want tensors at such addresses.
 const ALIGNMENT_BYTES: usize = 64;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use eyot_core::{Error, Result};
-use eyot_http::{Guard, Rejection};
+use eyot_http::{GuardRejection, RequestGuard};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ use crate::telemetry::{GatewayTelemetry, prometheus};
 /// What every request passes.
 pub(super) struct RouterContext {
     pub(super) gateway: Arc<GatewayState>,
-    pub(super) guard: Guard,
+    pub(super) guard: RequestGuard,
     pub(super) telemetry: Arc<GatewayTelemetry>,
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn answer(
 }
 
 /// What a request is answered that is not looked at.
-fn rejected(Rejection { status, error }: Rejection) -> Response<ResponseBody> {
+fn rejected(GuardRejection { status, error }: GuardRejection) -> Response<ResponseBody> {
     ErrorResponse { error, status: Some(status), allow: None }.answer().map(ResponseBody::Http)
 }
 

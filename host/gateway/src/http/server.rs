@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use eyot_core::{Error, Name, Result, config};
 use eyot_deploy::{Route, Traffic};
 use eyot_engine::BackgroundExecutor;
-use eyot_http::{Buffers, Connections, Guard, Listener, tls_acceptor};
+use eyot_http::{ConnectionBuffers, ConnectionLimiter, HttpListener, RequestGuard, tls_acceptor};
 use eyot_nn::{LoadedModels, RanOn};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -90,7 +90,7 @@ impl Gateway {
         &self,
         socket: TcpListener,
         limits: config::Http,
-        connections: Connections,
+        connections: ConnectionLimiter,
         logs: &Path,
         repository: Arc<dyn ModelRepository>,
     ) -> Result<GatewayServer> {
@@ -99,8 +99,8 @@ impl Gateway {
         let (telemetry, observers, exporter) = GatewayTelemetry::open(config, logs)?;
         self.0.observe(observers)?;
         *self.0.repository.write() = Some(repository);
-        let guard = Guard::new("gateway", &config.hosts, &config.origins)?;
-        let listener = Listener { socket, tls, limits, connections, buffers: CONNECTION_BUFFERS };
+        let guard = RequestGuard::new("gateway", &config.hosts, &config.origins)?;
+        let listener = HttpListener { socket, tls, limits, connections, buffers: CONNECTION_BUFFERS };
         let doors = RouterContext { gateway: self.0.clone(), guard, telemetry: Arc::new(telemetry) };
         Ok(GatewayServer { doors: Arc::new(doors), listener, exporter })
     }
@@ -121,7 +121,7 @@ fn addresses(live: &ServingRevision) -> Vec<String> {
 /// A data plane that is ready to answer.
 pub struct GatewayServer {
     doors: Arc<RouterContext>,
-    listener: Listener,
+    listener: HttpListener,
     exporter: Option<SpanExporter>,
 }
 
@@ -129,7 +129,7 @@ pub struct GatewayServer {
 /// may sends one in a single frame, not in dozens.
 const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 
-const CONNECTION_BUFFERS: Buffers = Buffers {
+const CONNECTION_BUFFERS: ConnectionBuffers = ConnectionBuffers {
     read_bytes: None,
     http2_stream_bytes: HTTP2_WINDOW_BYTES,
     http2_connection_bytes: 4 * HTTP2_WINDOW_BYTES,

@@ -89,7 +89,7 @@ async fn files_that_cannot_be_used_are_named() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let repository = Arc::new(Shelf { gateway: gateway.clone(), unloaded: Mutex::default() });
         let error = gateway
-            .listen(listener, limits(), Connections::new(&limits()), files.dir.path(), repository)
+            .listen(listener, limits(), ConnectionLimiter::new(&limits()), files.dir.path(), repository)
             .err()
             .unwrap();
         assert!(error.chain().contains(says), "{cert} {key}: {error:?}");

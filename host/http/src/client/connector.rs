@@ -26,7 +26,7 @@ use super::{AddressPolicy, BoxError, ClientSettings, ServerTrust};
 
 /// Connections for the pool of a client. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(super) struct ClientConnector {
     direct: HttpConnector<GuardedResolver>,
     /// Who runs this machine chose it, wherever it is.
     to_proxy: HttpConnector<GuardedResolver>,
@@ -37,7 +37,7 @@ pub(super) struct Connector {
     connect_timeout: Duration,
 }
 
-impl Connector {
+impl ClientConnector {
     pub(super) fn new(settings: &ClientSettings) -> Result<Self> {
         let to = |addresses| {
             let mut connector = HttpConnector::new_with_resolver(GuardedResolver::new(addresses));
@@ -119,7 +119,7 @@ async fn encrypt(
     Ok(ClientStream::new(TokioIo::new(stream)))
 }
 
-impl Service<Uri> for Connector {
+impl Service<Uri> for ClientConnector {
     type Response = ClientStream;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<ClientStream, BoxError>> + Send>>;

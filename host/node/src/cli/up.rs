@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt};
-use eyot_http::{Connections, Guard, Listener, ServerTrust};
+use eyot_http::{ConnectionLimiter, HttpListener, RequestGuard, ServerTrust};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -53,7 +53,7 @@ impl UpCommand {
         let tls = config.api.tls();
         let certificate = tls.map(|(cert, _)| ServerTrust::fingerprint(cert)).transpose()?;
         let tls = tls.map(|(cert, key)| eyot_http::tls_acceptor("api", cert, key)).transpose()?;
-        let (limits, connections) = (config.http.clone(), Connections::new(&config.http));
+        let (limits, connections) = (config.http.clone(), ConnectionLimiter::new(&config.http));
         let running = RunningServer {
             pid: std::process::id(),
             api: url(tls.is_some(), &api)?,
@@ -72,7 +72,7 @@ impl UpCommand {
         let data_plane = tokio::spawn(gateway.serve(stopped(stopping.clone())));
         let services = platform.services(&running.gateway);
         let listener =
-            Listener { socket: api, tls, limits, connections, buffers: eyot_api::CONNECTION_BUFFERS };
+            HttpListener { socket: api, tls, limits, connections, buffers: eyot_api::CONNECTION_BUFFERS };
         let control_plane =
             tokio::spawn(eyot_api::serve(listener, guard, config.api.clone(), services, stopped(stopping)));
         let announced = starting.announce(&config.data.dir, &running, &platform.secret)?;
@@ -128,8 +128,8 @@ fn log(output: &CommandOutput, file: Option<&Path>) {
 }
 
 /// What the control plane lets in.
-pub(crate) fn guard(config: &Config) -> Result<Guard> {
-    Ok(Guard::new("api", &config.api.hosts, &config.api.origins)?.with_url(&config.registry.url))
+pub(crate) fn guard(config: &Config) -> Result<RequestGuard> {
+    Ok(RequestGuard::new("api", &config.api.hosts, &config.api.origins)?.with_url(&config.registry.url))
 }
 
 pub(crate) async fn bind(option: &str, address: std::net::SocketAddr) -> Result<TcpListener> {
