@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::Stdio;
 
-use eyot_tests::{fixture, python};
+use eyot_tests::{fixture, python, wait_until};
 use serde_json::{Value, json};
 
 use crate::world::{World, text};
@@ -186,9 +186,7 @@ fn a_command_that_was_killed_goes_on_where_it_was() {
         for kills in 1..=3_u64 {
             let mut child = ask(&output).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             let enough = || std::fs::metadata(&part).map_or(0, |part| part.len()) > kills * 20_000;
-            while !enough() && child.try_wait().unwrap().is_none() {
-                std::thread::yield_now();
-            }
+            wait_until("some rows are written", || enough() || child.try_wait().unwrap().is_some());
             child.kill().unwrap();
             child.wait().unwrap();
         }

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use eyot_tests::{Server, fixture};
+use eyot_tests::{Server, fixture, wait_until};
 
 use crate::registry::Authority;
 use crate::world::{World, text};
@@ -246,11 +246,7 @@ fn what_came_before_a_silence_is_stored_and_told() {
         format!("PATCH {to} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
     let mut silent = says(&api, head.as_bytes());
     let received = || server.api_send("GET", &to, &[], b"").unwrap().header("range").unwrap().to_owned();
-    let started = Instant::now();
-    while received() != "0-4" {
-        assert!(started.elapsed() < LONGEST, "what came is not told: {}", received());
-        std::thread::yield_now();
-    }
+    wait_until("what came is told", || received() == "0-4");
     // Nobody else may write meanwhile, and what is acknowledged in the end is what is stored.
     assert_eq!(server.api_send("PATCH", &to, &[], b" world").unwrap().status, 409);
     let answer = next_answer(&mut silent);

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use eyot_tests::{component, path};
+use eyot_tests::{component, path, wait_until};
 use serde_json::json;
 
 use crate::world::{World, statuses, step, text};
@@ -52,9 +52,7 @@ fn during_a_push() {
         let partial = world.eyot.data().join("registry/tmp");
         // Each round dies at another moment: at the first sight of a partial blob, or some writes later.
         for _ in 0..=round * 40 {
-            while !filled(&partial) && push.try_wait().unwrap().is_none() {
-                std::thread::yield_now();
-            }
+            wait_until("some bytes are there", || filled(&partial) || push.try_wait().unwrap().is_some());
         }
         kill(push);
         clean(&world);
@@ -64,9 +62,7 @@ fn during_a_push() {
         let mut push =
             world.eyot.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let partial = world.eyot.data().join("registry/tmp");
-        while !filled(&partial) && push.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
+        wait_until("some bytes are there", || filled(&partial) || push.try_wait().unwrap().is_some());
         server.kill().unwrap();
         kill(push);
         clean(&world);
@@ -127,12 +123,11 @@ fn during_a_deploy() {
         let compiled = world.eyot.data().join("cache/compiled");
         let before = std::fs::read_dir(&compiled).unwrap().count();
         // The first round dies while the handler is compiled; the others around the database's commit.
-        while round == 0
-            && std::fs::read_dir(&compiled).unwrap().count() == before
-            && deploy.try_wait().unwrap().is_none()
-        {
-            std::thread::yield_now();
-        }
+        wait_until("it compiles", || {
+            round > 0
+                || std::fs::read_dir(&compiled).unwrap().count() != before
+                || deploy.try_wait().unwrap().is_some()
+        });
         for _ in 0..round * 200_000 {
             std::hint::spin_loop();
         }

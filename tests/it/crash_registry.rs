@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eyot_core::Digest;
-use eyot_tests::Server;
+use eyot_tests::{Server, wait_until};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
@@ -46,9 +46,7 @@ fn survive(seed: u64) {
             }
             scope.spawn(|| collect(&server.api));
             // It dies a moment after some request began, whichever that is and whatever it was doing.
-            while begun.load(Ordering::Relaxed) < requests {
-                std::thread::yield_now();
-            }
+            wait_until("enough requests began", || begun.load(Ordering::Relaxed) >= requests);
             (0..spins).for_each(|_| std::hint::spin_loop());
             server.signal_kill();
         });
@@ -71,7 +69,9 @@ fn agent() -> Agent {
 fn collect(api: &str) {
     let agent = agent();
     let url = format!("{api}/api/v1/registry/collections");
-    while agent.post(&url).header("content-type", "application/json").send(r#"{"mode":"remove"}"#).is_ok() {}
+    wait_until("the server is gone", || {
+        agent.post(&url).header("content-type", "application/json").send(r#"{"mode":"remove"}"#).is_err()
+    });
 }
 
 /// A client and what it knows of its tags.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use eyot_core::Digest;
 use serde_json::json;
 
-use eyot_tests::Eyot;
+use eyot_tests::{Eyot, wait_until};
 
 /// A small file system in memory; gone when dropped.
 struct SmallDisk(PathBuf);
@@ -76,7 +76,7 @@ fn a_full_disk_is_said_and_is_no_loss() {
     let manifest = format!("{}/v2/full/manifests/{}", server.api, Digest::of(manifest(gone, &blob(gone))));
     assert_eq!(agent.delete(&manifest).call().unwrap().status().as_u16(), 202);
     // Until the lease has ended; then there is room again.
-    while eyot.json(&["gc"]).unwrap()["blobs"] == json!(0) {}
+    wait_until("the lease has ended", || eyot.json(&["gc"]).unwrap()["blobs"] != json!(0));
     assert_eq!(push(&blob(50)).0, 201);
     server.stop().unwrap();
     assert_eq!(eyot.json(&["verify"]).unwrap()["damaged"], json!([]));

@@ -1,6 +1,6 @@
 //! Typed functions over HTTP: every type, every mistake, and what a component may do wrong.
 
-use eyot_tests::Server;
+use eyot_tests::{Server, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -187,16 +187,11 @@ fn calls_are_told_in_the_prediction_log_and_compared_with_a_shadow() {
         server.get("/metrics").unwrap().text().contains(&line)
     };
     // Nobody waits for shadows but this test.
-    while !(told("same", 3) && told("different", 2)) {
-        std::thread::yield_now();
-    }
+    wait_until("all shadows are told of", || told("same", 3) && told("different", 2));
     let log = world.eyot.data().join("predictions/f.jsonl");
-    let text = loop {
-        match std::fs::read_to_string(&log).ok().filter(|text| text.matches('\n').count() == 6) {
-            Some(text) => break text,
-            None => std::thread::yield_now(),
-        }
-    };
+    let text = wait_for("six lines are logged", || {
+        std::fs::read_to_string(&log).ok().filter(|text| text.matches('\n').count() == 6)
+    });
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (first, last) = (&lines[0], &lines[5]);
     assert_eq!(

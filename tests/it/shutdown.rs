@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use eyot_tests::Server;
+use eyot_tests::{Server, wait_until};
 use serde_json::json;
 
 use crate::world::World;
@@ -37,9 +37,8 @@ fn requests_in_flight_end_new_ones_are_refused_and_a_restart_serves_again() {
         };
         assert_eq!((refused.status, refused.retry_after.as_deref()), (429, Some("1")));
         server.terminate();
-        while std::net::TcpStream::connect(server.gateway.trim_start_matches("http://")).is_ok() {
-            std::thread::yield_now();
-        }
+        let address = server.gateway.trim_start_matches("http://");
+        wait_until("nobody is let in", || std::net::TcpStream::connect(address).is_err());
         assert!(!long.is_finished(), "the drain waits for it");
         let answer = long.join().unwrap();
         assert_eq!(

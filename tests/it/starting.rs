@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use eyot_tests::{fixture, program};
+use eyot_tests::{fixture, program, wait_until};
 use serde_json::Value;
 
 use crate::world::{World, text};
@@ -82,9 +82,7 @@ fn a_detached_server_answers_when_the_command_returns_and_stops_when_it_is_told_
     let refused = world.eyot.refused(&up).unwrap();
     assert_eq!((refused.kind.as_str(), refused.hint.contains("--server")), ("conflict", true), "{refused:?}");
     assert!(server.signal(libc::SIGTERM));
-    while world.eyot.data().join("server.json").exists() {
-        std::thread::yield_now();
-    }
+    wait_until("it has ended", || !world.eyot.data().join("server.json").exists());
     // The folder is free when it has ended: the next one waits for that, and says how it is stopped.
     let told = world.eyot.text(&up).unwrap();
     let next = world.eyot.data().join("server.json");

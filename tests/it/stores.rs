@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use eyot_tests::{Resident, Server};
+use eyot_tests::{Resident, Server, wait_until};
 
 use crate::world::World;
 
@@ -35,11 +35,10 @@ fn threads(server: &Server, name: &str) -> usize {
 
 /// Waits until the threads for SQL are gone, as they are once they have nothing to do.
 fn wait_until_idle(server: &Server) {
-    let started = Instant::now();
-    while threads(server, "eyot-sql") > 0 {
-        assert!(started.elapsed() < LONG, "{} threads compute on", threads(server, "eyot-sql"));
+    wait_until("no thread computes on", || {
         server.get("/metrics").unwrap();
-    }
+        threads(server, "eyot-sql") == 0
+    });
 }
 
 #[test]

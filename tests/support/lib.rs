@@ -9,6 +9,7 @@ mod machine;
 mod repository;
 mod rival;
 mod server;
+mod waiting;
 
 pub use dev::Dev;
 pub use digits::{Digit, held_out, prediction_request};
@@ -19,6 +20,7 @@ pub use machine::{Resident, cpu, give_way, pin};
 pub use repository::{component, fixture, needed, path, program, python, tool, with_python_tools};
 pub use rival::Rival;
 pub use server::Server;
+pub use waiting::{wait_for, wait_until};
 
 /// The parts that a benchmark's command line names, as in `cargo bench --bench functions -- neighbours`.
 pub fn named_parts() -> Vec<String> {

@@ -1,7 +1,6 @@
 //! A pull-through cache of another registry: its repositories are fetched on demand, stored by digest, and served stale
 //! while it is down.
 
-mod address;
 mod lists;
 mod upstream;
 

@@ -59,7 +59,8 @@ impl TokenCommand {
             TokenAction::Ls => {
                 let tokens = client.tokens().await?;
                 output.result(&tokens, |output| {
-                    let rows: Vec<_> = tokens.iter().map(row).collect();
+                    let now = SystemClock.now();
+                    let rows: Vec<_> = tokens.iter().map(|token| row(token, now)).collect();
                     table(output, &["NAME", "STATE", "SCOPES"], &rows)
                 })
             }
@@ -71,8 +72,7 @@ impl TokenCommand {
     }
 }
 
-fn row(token: &eyot_oci::AccessToken) -> Vec<String> {
-    let now = SystemClock.now();
+fn row(token: &eyot_oci::AccessToken, now: Timestamp) -> Vec<String> {
     let state = match (token.revoked, token.expires) {
         (Some(_), _) => "revoked".to_owned(),
         (None, Some(expires)) if expires <= now => "expired".to_owned(),
@@ -81,4 +81,27 @@ fn row(token: &eyot_oci::AccessToken) -> Vec<String> {
     };
     let scopes: Vec<_> = token.scopes.iter().map(ToString::to_string).collect();
     vec![token.name.clone(), state, scopes.join(" ")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_token_is_good_for_at_a_time() {
+        let second = |second: i64| Timestamp(second * 1000);
+        for (expires, revoked, expected) in [
+            (None, None, "good"),
+            (Some(second(61)), None, "until 1970-01-01T00:01:01Z"),
+            (Some(second(60)), None, "expired"),
+            (Some(second(59)), None, "expired"),
+            (Some(second(61)), Some(second(1)), "revoked"),
+            (None, Some(second(1)), "revoked"),
+        ] {
+            let (id, name) = ("1".to_owned(), "ci".to_owned());
+            let token =
+                eyot_oci::AccessToken { id, name, scopes: Vec::new(), created: second(0), expires, revoked };
+            assert_eq!(row(&token, second(60)), ["ci", expected, ""], "{expires:?} {revoked:?}");
+        }
+    }
 }
