@@ -151,7 +151,8 @@ pub struct Gateway {
     pub origins: Vec<String>,
     /// Whether clients of the data plane may load and unload models.
     pub model_control: bool,
-    /// A collector of traces that takes OTLP over HTTP or HTTPS, as in `http://127.0.0.1:4318`; empty for none.
+    /// A collector of traces that takes OTLP over HTTP or HTTPS, as in `http://127.0.0.1:4318`; where it is
+    /// empty, that of the variable OTEL_EXPORTER_OTLP_ENDPOINT, if there is one.
     pub otlp_endpoint: String,
     /// The share of requests without a trace of their own that are traced, from 0 to 1; a client that
     /// sends W3C trace context decides for itself.

@@ -1,6 +1,7 @@
 //! What serves: deployments with their revisions, who gets which request, and what bounds and counts them.
 
 pub(crate) mod admission;
+pub(crate) mod collector;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
 pub(crate) mod model_control;

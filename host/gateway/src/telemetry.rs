@@ -35,13 +35,8 @@ impl GatewayTelemetry {
                 PredictionLog::open(logs, config.prediction_log, config.prediction_log_size.0).map(Arc::new)
             })
             .transpose()?;
-        let (spans, exporter) = match config.otlp_endpoint.as_str() {
-            "" => (None, None),
-            endpoint => {
-                let (spans, exporter) = SpanCollector::new(endpoint)?;
-                (Some(Arc::new(spans)), Some(exporter))
-            }
-        };
+        let collected = SpanCollector::new(&config.otlp_endpoint)?;
+        let (spans, exporter) = collected.map(|(spans, exporter)| (Arc::new(spans), exporter)).unzip();
         let observers: Vec<Option<Arc<dyn Observer>>> = vec![
             Some(Arc::new(metrics::MetricsObserver)),
             Some(Arc::new(failure_log::FailureLog)),

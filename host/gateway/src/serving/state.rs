@@ -11,6 +11,7 @@ use http::{HeaderMap, header};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use crate::serving::collector;
 use crate::serving::endpoint::DeploymentEntry;
 use crate::serving::exchange::observer::ObserverList;
 use crate::serving::exchange::{Exchange, ExchangeKind};
@@ -41,7 +42,7 @@ impl GatewayState {
     /// Serves nothing yet.
     pub(crate) fn new(config: config::Gateway, background_executor: Arc<BackgroundExecutor>) -> Self {
         let (changes, _) = watch::channel(0);
-        let collects_traces = !config.otlp_endpoint.is_empty();
+        let collects_traces = collector::is_collected(&config.otlp_endpoint, collector::environment);
         let trace_sampler = collects_traces.then(|| ShareSampler::new(config.trace_share));
         Self {
             config,

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use eyot_core::{Error, Result};
 use eyot_engine::InferenceUsage;
 use eyot_http::{ClientSettings, HttpClient, ServerTrust, collect_body};
-use http::{Request, Uri, header};
+use http::{Request, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::identity;
+use crate::serving::collector::{self, TraceCollector};
 use crate::serving::exchange::observer::{Capture, Observer};
 use crate::serving::exchange::{BodySizes, Exchange, ExchangeOutcome};
 use crate::serving::trace::RequestSpan;
@@ -23,8 +24,6 @@ use crate::serving::trace::RequestSpan;
 const QUEUED_SPAN_COUNT: usize = 2048;
 /// Spans of one message to the collector.
 const BATCH_SPAN_COUNT: usize = 256;
-/// How long a collector may take to accept a message.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of what a collector answers; more is not read.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
@@ -58,27 +57,21 @@ struct WorkSpan {
 }
 
 impl SpanCollector {
-    /// For the collector at `endpoint`, as in `http://127.0.0.1:4318`; spans are sent once the exporter
-    /// runs.
+    /// For the collector at `endpoint`, as in `http://127.0.0.1:4318`, or that of the environment; spans are sent once
+    /// the exporter runs. None where there is no collector.
     ///
     /// Fails with `Invalid` for an address that is none.
-    pub(crate) fn new(endpoint: &str) -> Result<(Self, SpanExporter)> {
-        let address = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-        let uri: Option<Uri> = address.parse().ok();
-        let is_known = |scheme: Option<&str>| matches!(scheme, Some("http" | "https"));
-        let uri = uri.filter(|uri| is_known(uri.scheme_str()) && uri.authority().is_some());
-        let uri = uri.ok_or_else(|| {
-            Error::invalid(format!("gateway.otlp-endpoint is '{endpoint}'"))
-                .hint("write http://HOST:PORT or https://HOST:PORT of a collector that takes OTLP over HTTP, as in http://127.0.0.1:4318")
-        })?;
+    pub(crate) fn new(endpoint: &str) -> Result<Option<(Self, SpanExporter)>> {
+        let collector = TraceCollector::of(endpoint, identity::SERVER_NAME, collector::environment)?;
+        let Some(collector) = collector else { return Ok(None) };
         let (ended, waiting) = mpsc::channel(QUEUED_SPAN_COUNT);
         let client = HttpClient::new(ClientSettings {
-            trust: (uri.scheme_str() == Some("https")).then_some(ServerTrust::System),
-            total_timeout: Some(EXPORT_TIMEOUT),
+            trust: (collector.uri.scheme_str() == Some("https")).then_some(ServerTrust::System),
+            total_timeout: Some(collector.timeout),
             ..ClientSettings::default()
         })?;
-        let exporter = SpanExporter { waiting, client, uri, refusing: false };
-        Ok((Self { ended, dropped: AtomicU64::new(0) }, exporter))
+        let exporter = SpanExporter { waiting, client, collector, refusing: false };
+        Ok(Some((Self { ended, dropped: AtomicU64::new(0) }, exporter)))
     }
 
     /// Spans that the collector was too slow for.
@@ -220,7 +213,7 @@ fn attribute(key: &str, value: Value) -> Value {
 pub(crate) struct SpanExporter {
     waiting: mpsc::Receiver<EndedSpan>,
     client: HttpClient,
-    uri: Uri,
+    collector: TraceCollector,
     /// Whether the last message was not taken: said once, not with every message.
     refusing: bool,
 }
@@ -257,10 +250,11 @@ impl SpanExporter {
         }
         let spans: Vec<Value> = ended.iter().flat_map(EndedSpan::spans).collect();
         let text = |value: &str| json!({ "stringValue": value });
-        let resource = [
-            attribute("service.name", text(identity::SERVER_NAME)),
-            attribute("service.version", text(identity::SERVER_VERSION)),
-        ];
+        let mut resource = vec![attribute("service.name", text(&self.collector.service_name))];
+        if !self.collector.resource.iter().any(|(key, _)| key == "service.version") {
+            resource.push(attribute("service.version", text(identity::SERVER_VERSION)));
+        }
+        resource.extend(self.collector.resource.iter().map(|(key, value)| attribute(key, text(value))));
         let message = json!({ "resourceSpans": [{
             "resource": { "attributes": resource },
             "scopeSpans": [{ "scope": { "name": "eyot-gateway" }, "spans": spans }],
@@ -268,17 +262,18 @@ impl SpanExporter {
         match &self.post(message.to_string()).await {
             Ok(()) => self.refusing = false,
             Err(error) if !std::mem::replace(&mut self.refusing, true) => {
-                tracing::warn!(collector = %self.uri, error = %error.chain(), "spans are not taken, and lost");
+                tracing::warn!(collector = %self.collector.uri, error = %error.chain(), "spans are not taken, and lost");
             }
             Err(_) => {}
         }
     }
 
     async fn post(&self, message: String) -> Result<()> {
-        let request = Request::post(self.uri.clone())
+        let mut request = Request::post(self.collector.uri.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(message)))
             .map_err(|error| Error::internal("no such request").because(error))?;
+        request.headers_mut().extend(self.collector.headers.clone());
         let answer = self.client.send(request).await?;
         let status = answer.status();
         // Read to its end, so that the connection can be used again.
