@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout};
 
 pub use address::AddressPolicy;
-pub use body::{ResponseBody, collect_body};
+pub use body::{ReceivedBody, collect_body};
 pub use failure::RequestFailure;
 pub use proxy::ProxyPolicy;
 pub use redirect::RedirectPolicy;
@@ -100,7 +100,7 @@ impl HttpClient {
 
     /// What is answered to a request, whose URI is absolute. An answer that says no is one, too; what the policy of
     /// redirects does not follow is handed back as it came.
-    pub async fn send<B>(&self, request: Request<B>) -> Result<Response<ResponseBody>, RequestFailure>
+    pub async fn send<B>(&self, request: Request<B>) -> Result<Response<ReceivedBody>, RequestFailure>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -120,7 +120,7 @@ impl HttpClient {
         &self,
         mut request: Request<RequestBody>,
         deadline: Option<Instant>,
-    ) -> Result<Response<ResponseBody>, RequestFailure> {
+    ) -> Result<Response<ReceivedBody>, RequestFailure> {
         let target = request.uri().clone();
         self.settings.addresses.check_literal(&target)?;
         if let Some(shown) = self.connector.proxies().forwarding_authorization(&target) {
@@ -135,6 +135,6 @@ impl HttpClient {
             None => answered.await,
         };
         let response = answered.map_err(|error| RequestFailure::of(&target, error))?;
-        Ok(response.map(|body| ResponseBody::new(body, self.settings.read_timeout, deadline)))
+        Ok(response.map(|body| ReceivedBody::new(body, self.settings.read_timeout, deadline)))
     }
 }

@@ -13,7 +13,7 @@ mod tls;
 mod watched;
 
 pub use client::{
-    AddressPolicy, ClientSettings, HttpClient, ProxyPolicy, RedirectPolicy, RequestFailure, ResponseBody,
+    AddressPolicy, ClientSettings, HttpClient, ProxyPolicy, ReceivedBody, RedirectPolicy, RequestFailure,
     ServerTrust, collect_body,
 };
 pub use connections::ConnectionLimiter;

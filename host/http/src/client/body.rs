@@ -15,7 +15,7 @@ use super::BoxError;
 use crate::pace::is_too_slow;
 
 /// The body of an answer; it fails where the next part, or the end, does not come in time.
-pub struct ResponseBody {
+pub struct ReceivedBody {
     incoming: Incoming,
     read_timeout: Option<Duration>,
     deadline: Option<Instant>,
@@ -23,7 +23,7 @@ pub struct ResponseBody {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl ResponseBody {
+impl ReceivedBody {
     pub(super) fn new(incoming: Incoming, read_timeout: Option<Duration>, deadline: Option<Instant>) -> Self {
         Self { incoming, read_timeout, deadline, timer: None }
     }
@@ -42,7 +42,7 @@ impl ResponseBody {
     }
 }
 
-impl Body for ResponseBody {
+impl Body for ReceivedBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::{BodyExt as _, Empty};
 use tokio::time::Instant;
 
-use super::body::ResponseBody;
+use super::body::ReceivedBody;
 use super::failure::{RequestFailure, origin};
 use super::{HttpClient, RequestBody};
 
@@ -35,7 +35,7 @@ impl HttpClient {
         request: Request<RequestBody>,
         max_redirects: usize,
         deadline: Option<Instant>,
-    ) -> Result<Response<ResponseBody>, RequestFailure> {
+    ) -> Result<Response<ReceivedBody>, RequestFailure> {
         let (method, first, headers) =
             (request.method().clone(), request.uri().clone(), request.headers().clone());
         let mut response = self.exchange(request, deadline).await?;
@@ -53,7 +53,7 @@ impl HttpClient {
 }
 
 /// Where an answer sends on to.
-fn location(response: &Response<ResponseBody>) -> Option<&HeaderValue> {
+fn location(response: &Response<ReceivedBody>) -> Option<&HeaderValue> {
     let is_redirect = matches!(
         response.status(),
         StatusCode::MOVED_PERMANENTLY

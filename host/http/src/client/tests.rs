@@ -28,7 +28,7 @@ fn get(url: &str) -> Request<Empty<Bytes>> {
     Request::get(url).header(header::AUTHORIZATION, "Bearer secret").body(Empty::new()).unwrap()
 }
 
-async fn text(response: Response<ResponseBody>) -> String {
+async fn text(response: Response<ReceivedBody>) -> String {
     String::from_utf8(collect_body(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
 }
 

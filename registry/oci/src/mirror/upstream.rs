@@ -69,7 +69,11 @@ impl UpstreamClient {
         Ok(Self {
             client: HttpClient::new(ClientSettings {
                 trust: Some(ServerTrust::with_authority(&config.ca)),
-                addresses: if config.private_addresses { AddressPolicy::Any } else { AddressPolicy::PublicOnly },
+                addresses: if config.private_addresses {
+                    AddressPolicy::Any
+                } else {
+                    AddressPolicy::PublicOnly
+                },
                 redirects: RedirectPolicy::Follow { max_redirects: MAX_REDIRECT_COUNT },
                 connect_timeout: RESPONSE_TIMEOUT,
                 response_timeout: Some(RESPONSE_TIMEOUT),
