@@ -30,7 +30,7 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 
 /// Whether there is a collector at all.
 pub(crate) fn is_collected(endpoint: &str, variable: impl Fn(&str) -> Option<String>) -> bool {
-    !endpoint.is_empty() || of_traces("ENDPOINT", &variable).is_some()
+    !endpoint.is_empty() || of_traces("ENDPOINT", variable).is_some()
 }
 
 impl TraceCollector {
@@ -74,7 +74,7 @@ impl TraceCollector {
         Ok(Some(Self {
             uri,
             headers: headers(&variable)?,
-            timeout: timeout(&variable)?,
+            timeout: timeout(variable)?,
             service_name: named.unwrap_or_else(|| service_name.to_owned()),
             resource,
         }))
