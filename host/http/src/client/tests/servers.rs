@@ -220,6 +220,8 @@ impl Script {
     async fn play(self, mut stream: TcpStream) -> std::io::Result<()> {
         match self {
             Self::Say(bytes) => {
+                // What is said before it is asked for is no answer.
+                read_head(&mut stream).await;
                 stream.write_all(bytes).await?;
                 // Until the client goes.
                 tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
