@@ -52,9 +52,9 @@ fn commands_go_by_the_proxy_of_the_environment_but_not_to_this_machine() {
     };
     let (done, said) = list(&[("HTTP_PROXY", &proxy)], "http://eyot.example");
     assert!(done, "{said}");
-    let first = seen.try_recv().unwrap();
-    assert!(first.starts_with("GET http://eyot.example/") && first.ends_with(" HTTP/1.1"), "{first}");
-    assert_eq!(seen.try_iter().count(), 0);
+    let asked: Vec<String> = seen.try_iter().collect();
+    let whole = |line: &String| line.starts_with("GET http://eyot.example/") && line.ends_with(" HTTP/1.1");
+    assert!(!asked.is_empty() && asked.iter().all(whole), "{asked:?}");
     let (done, said) = list(&[("http_proxy", &proxy), ("HTTPS_PROXY", &proxy)], &server.api);
     assert!(done && seen.try_recv().is_err(), "this machine is asked without: {said}");
     let excepting = [("HTTP_PROXY", proxy.as_str()), ("NO_PROXY", "eyot.example")];

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use eyot_test_services::Postgres;
 use eyot_tests::{Eyot, Server, component, path};
 use serde_json::Value;
 
@@ -16,6 +17,12 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let eyot = Eyot::new(dir.path().join("data")).unwrap();
         Self { eyot, dir }
+    }
+
+    /// One whose rows are in a PostgreSQL database.
+    pub(crate) fn on_postgres(server: &Postgres) -> Self {
+        let Self { eyot, dir } = Self::new();
+        Self { eyot: eyot.with_setting(format!("storage.database={}", server.url("eyot"))), dir }
     }
 
     pub(crate) fn up(&self) -> Server {

@@ -14,6 +14,8 @@ use crate::Server;
 pub struct Eyot {
     binary: PathBuf,
     data: PathBuf,
+    /// Settings of every command.
+    settings: Vec<String>,
 }
 
 /// A command that failed, as `--json` says it.
@@ -39,7 +41,13 @@ impl Eyot {
         if !binary.is_file() {
             bail!("there is no {}: cargo build --workspace --bins", binary.display());
         }
-        Ok(Self { binary, data: data.as_ref().to_owned() })
+        Ok(Self { binary, data: data.as_ref().to_owned(), settings: Vec::new() })
+    }
+
+    /// With a setting for every command, as in `gateway.queue=1`.
+    pub fn with_setting(mut self, setting: String) -> Self {
+        self.settings.push(setting);
+        self
     }
 
     /// The data folder.
@@ -54,6 +62,7 @@ impl Eyot {
             command.env_remove(name);
         }
         command.arg("--data").arg(&self.data).args(["--color", "never"]).args(arguments);
+        command.args(self.settings.iter().flat_map(|setting| ["--set", setting]));
         command.stdin(Stdio::null());
         command
     }

@@ -4,6 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use eyot_core::{Error, Kind, Name, Result};
 use eyot_deploy::{Deployment, Revision, Traffic};
+use eyot_meta::Event;
 use eyot_oci::{RegistryEntry, ResolvedArtifact, Transport};
 use eyot_pipelines::{PipelineRun, RunEvent};
 use futures::Stream;
@@ -23,6 +24,15 @@ use crate::{DeployRequest, LogLine, RunLineage, ServerInfo, SubmitRequest, Submi
 pub struct ApiClient {
     transport: Transport,
     registry: eyot_oci::RegistryClient,
+}
+
+/// Where a stream of events begins.
+#[derive(Clone, Copy, Debug)]
+pub enum EventsFrom {
+    /// After the event of that number.
+    After(i64),
+    /// So many events before the newest.
+    Tail(u32),
 }
 
 /// The largest answer that is read whole; blobs and events are streamed.
@@ -139,6 +149,22 @@ impl ApiClient {
     /// What happens in a run from now until it ends. Ask for the run first: what happened before is there.
     pub async fn events(&self, id: &str) -> Result<impl Stream<Item = Result<RunEvent>> + Unpin + use<>> {
         self.stream(&format!("/api/v1/runs/{}/events", escape(id))).await
+    }
+
+    /// What changes on the server: events of these topics, after the event of a number or so many before the newest.
+    /// With `follow` it goes on until the connection ends; then it is asked again, after the last number that came.
+    pub async fn server_events(
+        &self,
+        topics: &[String],
+        from: EventsFrom,
+        follow: bool,
+    ) -> Result<impl Stream<Item = Result<Event>> + Unpin + use<>> {
+        let from = match from {
+            EventsFrom::After(id) => format!("after={id}"),
+            EventsFrom::Tail(count) => format!("tail={count}"),
+        };
+        let topics = escape(&topics.join(","));
+        self.stream(&format!("/api/v1/events?topics={topics}&{from}&follow={follow}")).await
     }
 
     /// The last `tail` lines that a deployment's component printed, and with `follow` those that come.

@@ -4,6 +4,7 @@
 mod answer;
 mod client;
 mod deployments;
+mod events;
 mod front;
 mod log_lines;
 mod logs;
@@ -14,7 +15,7 @@ mod runs;
 mod server;
 mod services;
 
-pub use client::ApiClient;
+pub use client::{ApiClient, EventsFrom};
 pub use deployments::DeployRequest;
 pub use log_lines::{DeploymentLogs, LogLine};
 pub use runs::{RunLineage, SubmitRequest, SubmittedRun};

@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 use crate::answer::ErrorResponse;
 use crate::routes::{AccessRule, RuledRoutes};
 use crate::services::{ApiServices, ServerInfo};
-use crate::{deployments, front, logs, models, registry, runs};
+use crate::{deployments, events, front, logs, models, registry, runs};
 
 /// Every route of the control plane.
 pub fn router(services: ApiServices) -> Router {
@@ -29,6 +29,7 @@ pub fn router(services: ApiServices) -> Router {
         .path("/api/v1/server", |path| path.get(AccessRule::Public, info));
     let areas = [
         deployments::routes(&services),
+        events::routes(&services),
         logs::routes(&services),
         models::routes(&services),
         registry::routes(&services),
@@ -78,6 +79,14 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let (registry, stop) = (services.registry.clone(), CancellationToken::new());
+    let (events, events_kept, ending) =
+        (services.events.clone(), config.events_kept.0, CancellationToken::new());
+    let ends = ending.clone();
+    // Streams of events have no end of their own.
+    let shutdown = async move {
+        shutdown.await;
+        ends.cancel();
+    };
     let (changes, deployments) = (services.changes.clone(), services.deployments.clone());
     let requests = async {
         let door = Arc::new(GuardedRouter { guard, config, router: router(services) });
@@ -91,7 +100,7 @@ pub async fn serve(
         deployments.settled().await;
         stop.cancel();
     };
-    tokio::join!(requests, registry.maintain(stop.clone()));
+    tokio::join!(requests, registry.maintain(stop.clone()), events.run(events_kept, &ending));
 }
 
 /// What every request from a socket passes.

@@ -1,7 +1,7 @@
 //! What the routes of the control plane work with.
 
 use eyot_deploy::Deployments;
-use eyot_meta::Changes;
+use eyot_meta::{Changes, EventFeed};
 use eyot_oci::Registry;
 use eyot_pipelines::PipelineExecutor;
 use eyot_tracking::TrackingStore;
@@ -18,6 +18,7 @@ pub struct ApiServices {
     pub pipelines: PipelineExecutor,
     pub deployments: Deployments,
     pub logs: DeploymentLogs,
+    pub events: EventFeed,
     /// What requests change, until that is done.
     pub changes: Changes,
 }

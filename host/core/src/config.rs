@@ -13,6 +13,7 @@ mod precision;
 mod registry;
 mod schema;
 mod steps;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub use inference::{BackendChoice, Inference, Optimization};
 pub use precision::{Precision, Target, Tolerance};
 pub use registry::{Anonymous, ImmutableTags, Mirror, Quota, Registry, Retention};
 pub use steps::Steps;
+pub use storage::{DatabaseUrl, StorageSettings};
 
 /// All options of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +39,8 @@ pub use steps::Steps;
 pub struct Config {
     /// Where state and back ends lie.
     pub data: Data,
+    /// Where rows are kept.
+    pub storage: StorageSettings,
     /// The control plane: API and registry.
     pub api: Api,
     /// The data plane: predictions.
@@ -218,6 +222,9 @@ impl Default for Limits {
     }
 }
 
+/// Options whose values may hold a password.
+const SECRET_OPTIONS: [&str; 1] = ["storage.database"];
+
 /// One setting from outside of the file: a dotted name and its value as text.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -236,7 +243,9 @@ impl Setting {
             Error::invalid(format!("'{text}' is no setting"))
                 .hint("write --set NAME=VALUE, as in --set gateway.queue=100")
         })?;
-        Ok(Self { name: name.to_owned(), value: value.to_owned(), origin: format!("--set {text}") })
+        // Errors and logs tell what was said, but no password.
+        let said = if SECRET_OPTIONS.contains(&name) { name } else { text };
+        Ok(Self { name: name.to_owned(), value: value.to_owned(), origin: format!("--set {said}") })
     }
 
     /// The settings among environment variables: `EYOT_SECTION__OPTION`. Variables with other

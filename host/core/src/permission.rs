@@ -68,6 +68,7 @@ pub enum Permission {
     ModelRead,
     RunRead,
     RunSubmit,
+    EventRead,
     RunCancel,
     DeploymentWrite,
     TrafficWrite,
@@ -82,7 +83,11 @@ impl Permission {
     /// The least role that includes it.
     pub const fn least_role(self) -> Role {
         match self {
-            Self::DeploymentRead | Self::DeploymentLogRead | Self::ModelRead | Self::RunRead => Role::Viewer,
+            Self::DeploymentRead
+            | Self::DeploymentLogRead
+            | Self::ModelRead
+            | Self::RunRead
+            | Self::EventRead => Role::Viewer,
             Self::RunSubmit | Self::RunCancel => Role::Editor,
             Self::DeploymentWrite | Self::TrafficWrite => Role::Deployer,
             Self::TokenManage | Self::PolicyManage | Self::AuditRead | Self::QuotaRead => Role::Admin,
@@ -97,6 +102,7 @@ impl Permission {
             Self::DeploymentLogRead => "read what deployments print",
             Self::ModelRead => "read registered models",
             Self::RunRead => "read runs",
+            Self::EventRead => "read events",
             Self::RunSubmit => "run pipelines",
             Self::RunCancel => "cancel runs",
             Self::DeploymentWrite => "deploy and undeploy",

@@ -1,9 +1,7 @@
 //! Deployments in the database.
 
 use eyot_core::{Error, Name, Result, Timestamp, read_stored, write_stored};
-use eyot_meta::{Database, Event, fail};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use eyot_meta::{Database, Event, Row, sql};
 
 use crate::stored::{StoredSpec, StoredTraffic};
 use crate::{RevisionSpec, Traffic};
@@ -38,45 +36,36 @@ pub(crate) struct RevisionRecord {
 }
 
 pub(crate) async fn list(db: &Database) -> Result<Vec<DeploymentRecord>> {
-    let rows = sqlx::query(
-        "SELECT d.name, r.revision, r.spec, r.created_at, t.split, t.before FROM deployments d \
+    let rows = sql("SELECT d.name, r.revision, r.spec, r.created_at, t.split, t.before FROM deployments d \
          JOIN revisions r ON r.deployment = d.name AND r.revision = d.serving \
-         LEFT JOIN traffic t ON t.deployment = d.name ORDER BY d.name",
-    )
-    .fetch_all(db.pool())
-    .await
-    .map_err(fail)?;
+         LEFT JOIN traffic t ON t.deployment = d.name ORDER BY d.name")
+    .fetch_all(db)
+    .await?;
     rows.iter().map(record).collect()
 }
 
 pub(crate) async fn find(db: &Database, name: &Name) -> Result<Option<DeploymentRecord>> {
-    let row = sqlx::query(
-        "SELECT d.name, r.revision, r.spec, r.created_at, t.split, t.before FROM deployments d \
+    let row = sql("SELECT d.name, r.revision, r.spec, r.created_at, t.split, t.before FROM deployments d \
          JOIN revisions r ON r.deployment = d.name AND r.revision = d.serving \
-         LEFT JOIN traffic t ON t.deployment = d.name WHERE d.name = ?",
-    )
+         LEFT JOIN traffic t ON t.deployment = d.name WHERE d.name = $1")
     .bind(name.as_str())
-    .fetch_optional(db.pool())
-    .await
-    .map_err(fail)?;
+    .fetch_optional(db)
+    .await?;
     row.as_ref().map(record).transpose()
 }
 
 /// Every revision that was made under a name, oldest first.
 pub(crate) async fn revisions(db: &Database, name: &Name) -> Result<Vec<RevisionRecord>> {
-    let query = "SELECT revision, spec, created_at FROM revisions WHERE deployment = ? ORDER BY revision";
-    let rows = sqlx::query(query).bind(name.as_str()).fetch_all(db.pool()).await.map_err(fail)?;
+    let query = "SELECT revision, spec, created_at FROM revisions WHERE deployment = $1 ORDER BY revision";
+    let rows = sql(query).bind(name.as_str()).fetch_all(db).await?;
     rows.iter().map(|row| made(row, name)).collect()
 }
 
 /// The number of the newest revision; 0 before the first.
 pub(crate) async fn latest(db: &Database, name: &Name) -> Result<u64> {
-    let row = sqlx::query("SELECT latest FROM deployments WHERE name = ?")
-        .bind(name.as_str())
-        .fetch_optional(db.pool())
-        .await
-        .map_err(fail)?;
-    row.map_or(Ok(0), |row| row.try_get::<i64, _>("latest").map(i64::unsigned_abs).map_err(fail))
+    let row =
+        sql("SELECT latest FROM deployments WHERE name = $1").bind(name.as_str()).fetch_optional(db).await?;
+    row.map_or(Ok(0), |row| row.get::<i64>("latest").map(i64::unsigned_abs))
 }
 
 /// Writes how requests are split from now on, and the revision that is new with it, if one is.
@@ -91,59 +80,51 @@ pub(crate) async fn write(
     let main = traffic.main().ok_or_else(|| Error::internal("no revision would answer"))?;
     let mut tx = db.begin().await?;
     let latest = new.map(|made| number(made.revision));
-    sqlx::query(
-        "INSERT INTO deployments (name, serving, latest, updated_at) VALUES (?, ?, ?, ?) \
+    sql("INSERT INTO deployments (name, serving, latest, updated_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (name) DO UPDATE SET serving = excluded.serving, \
-         latest = COALESCE(?, deployments.latest), updated_at = excluded.updated_at",
-    )
+         latest = COALESCE($5, deployments.latest), updated_at = excluded.updated_at")
     .bind(name.as_str())
     .bind(number(main))
     .bind(latest.unwrap_or_else(|| number(main)))
     .bind(now.0)
     .bind(latest)
-    .execute(&mut *tx)
-    .await
-    .map_err(fail)?;
+    .execute(&mut tx)
+    .await?;
     if let Some(made) = new {
-        sqlx::query("INSERT INTO revisions (deployment, revision, spec, created_at) VALUES (?, ?, ?, ?)")
+        sql("INSERT INTO revisions (deployment, revision, spec, created_at) VALUES ($1, $2, $3, $4)")
             .bind(name.as_str())
             .bind(number(made.revision))
             .bind(write_stored(&StoredSpec::from(made.spec.clone()))?)
             .bind(made.created.0)
-            .execute(&mut *tx)
-            .await
-            .map_err(fail)?;
+            .execute(&mut tx)
+            .await?;
     }
-    sqlx::query(
-        "INSERT INTO traffic (deployment, split, before, updated_at) VALUES (?, ?, ?, ?) \
+    sql("INSERT INTO traffic (deployment, split, before, updated_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (deployment) DO UPDATE SET split = excluded.split, before = excluded.before, \
-         updated_at = excluded.updated_at",
-    )
+         updated_at = excluded.updated_at")
     .bind(name.as_str())
     .bind(split(traffic)?)
     .bind(before.map(split).transpose()?)
     .bind(now.0)
-    .execute(&mut *tx)
-    .await
-    .map_err(fail)?;
+    .execute(&mut tx)
+    .await?;
     let spec = new.map(|made| &made.spec);
     let payload = serde_json::json!({ "revision": main, "spec": spec, "traffic": traffic });
-    tx.emit(Event::new("deployment.changed", name.as_str(), payload)).await?;
+    tx.emit(Event::new("deployment.changed", name.as_str(), payload));
     tx.commit().await
 }
 
 /// Writes that nothing serves under a name. The revisions stay, so that numbers never repeat.
 pub(crate) async fn remove(db: &Database, name: &Name, now: Timestamp) -> Result<()> {
     let mut tx = db.begin().await?;
-    sqlx::query("UPDATE deployments SET serving = NULL, updated_at = ? WHERE name = ?")
+    sql("UPDATE deployments SET serving = NULL, updated_at = $1 WHERE name = $2")
         .bind(now.0)
         .bind(name.as_str())
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
-    let forget = sqlx::query("DELETE FROM traffic WHERE deployment = ?").bind(name.as_str());
-    forget.execute(&mut *tx).await.map_err(fail)?;
-    tx.emit(Event::new("deployment.removed", name.as_str(), serde_json::json!({}))).await?;
+        .execute(&mut tx)
+        .await?;
+    let forget = sql("DELETE FROM traffic WHERE deployment = $1").bind(name.as_str());
+    forget.execute(&mut tx).await?;
+    tx.emit(Event::new("deployment.removed", name.as_str(), serde_json::json!({})));
     tx.commit().await
 }
 
@@ -155,12 +136,12 @@ fn split(traffic: &Traffic) -> Result<String> {
     write_stored(&StoredTraffic::from(traffic.clone()))
 }
 
-fn record(row: &SqliteRow) -> Result<DeploymentRecord> {
-    let name: String = row.try_get("name").map_err(fail)?;
+fn record(row: &Row) -> Result<DeploymentRecord> {
+    let name: String = row.get("name")?;
     let name: Name = name.parse()?;
     let RevisionRecord { revision, spec, created } = made(row, &name)?;
     let parse = |column: &str| {
-        let text: Option<String> = row.try_get(column).map_err(fail)?;
+        let text: Option<String> = row.get(column)?;
         let stored = text.map(|text| read_stored::<StoredTraffic>(&text)).transpose();
         let traffic = stored.map(|stored| stored.map(Traffic::from));
         traffic.map_err(|error: Error| error.context(format!("the traffic of '{name}'")))
@@ -170,12 +151,12 @@ fn record(row: &SqliteRow) -> Result<DeploymentRecord> {
     Ok(DeploymentRecord { name, revision, spec, created, traffic, before })
 }
 
-fn made(row: &SqliteRow, name: &Name) -> Result<RevisionRecord> {
-    let revision: i64 = row.try_get("revision").map_err(fail)?;
-    let spec: String = row.try_get("spec").map_err(fail)?;
+fn made(row: &Row, name: &Name) -> Result<RevisionRecord> {
+    let revision: i64 = row.get("revision")?;
+    let spec: String = row.get("spec")?;
     let spec = read_stored::<StoredSpec>(&spec)
         .map_err(|error| error.context(format!("revision {revision} of '{name}'")))?
         .into();
-    let created = Timestamp(row.try_get("created_at").map_err(fail)?);
+    let created = Timestamp(row.get("created_at")?);
     Ok(RevisionRecord { revision: revision.unsigned_abs(), spec, created })
 }

@@ -4,11 +4,8 @@
 use std::path::Path;
 
 use eyot_core::{ByteCount, Error, Kind, Result, ResultExt as _};
-use sqlx::Row as _;
 
-use crate::{Database, fail};
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./key-value-migrations");
+use crate::{ConnectionPool, Database, migrations, sql, sqlite};
 
 /// SQLite's own size of a page.
 const PAGE_BYTES: u64 = 4096;
@@ -29,7 +26,8 @@ impl KeyValueFile {
             std::fs::create_dir_all(folder).context(|| format!("cannot make {}", folder.display()))?;
         }
         let pages = (limit.0 / PAGE_BYTES).max(1);
-        Ok(Self { db: Database::open_file(path, &MIGRATIONS, Some(pages)).await?, limit })
+        let pool = sqlite::open(path, &migrations::KEY_VALUES, Some(pages)).await?;
+        Ok(Self { db: Database::of(ConnectionPool::Sqlite(pool)), limit })
     }
 
     /// The store of that name, which begins empty.
@@ -42,22 +40,19 @@ impl KeyValueFile {
     pub async fn take_over(&self, old: &Database) -> Result<()> {
         let mut after = (String::new(), String::new());
         loop {
-            let rows = sqlx::query(
-                "SELECT store, key, value FROM key_values WHERE (store, key) > (?, ?) \
-                 ORDER BY store, key LIMIT 20",
-            );
-            let rows = rows.bind(&after.0).bind(&after.1).fetch_all(old.pool()).await.map_err(fail)?;
+            let rows = sql("SELECT store, key, value FROM key_values WHERE (store, key) > ($1, $2) \
+                 ORDER BY store, key LIMIT 20");
+            let rows = rows.bind(&after.0).bind(&after.1).fetch_all(old).await?;
             let Some(last) = rows.last() else { break };
-            let last = (last.try_get("store").map_err(fail)?, last.try_get("key").map_err(fail)?);
+            let last = (last.get("store")?, last.get("key")?);
             let mut transaction = self.db.begin().await?;
             for row in &rows {
-                let query =
-                    sqlx::query("INSERT OR REPLACE INTO key_values (store, key, value) VALUES (?, ?, ?)");
+                let query = sql("INSERT OR REPLACE INTO key_values (store, key, value) VALUES ($1, $2, $3)");
                 let query = query
-                    .bind(row.try_get::<String, _>("store").map_err(fail)?)
-                    .bind(row.try_get::<String, _>("key").map_err(fail)?)
-                    .bind(row.try_get::<Vec<u8>, _>("value").map_err(fail)?);
-                query.execute(&mut *transaction).await.map_err(|error| self.refused(error))?;
+                    .bind(row.get::<String>("store")?)
+                    .bind(row.get::<String>("key")?)
+                    .bind(row.get::<Vec<u8>>("value")?);
+                query.execute(&mut transaction).await.map_err(|error| self.refused(error))?;
             }
             transaction.commit().await?;
             after = last;
@@ -66,7 +61,7 @@ impl KeyValueFile {
             return Ok(());
         }
         let mut transaction = old.begin().await?;
-        sqlx::query("DELETE FROM key_values").execute(&mut *transaction).await.map_err(fail)?;
+        sql("DELETE FROM key_values").execute(&mut transaction).await?;
         transaction.commit().await
     }
 
@@ -76,8 +71,7 @@ impl KeyValueFile {
     }
 
     /// A file that is as large as it may be is no full disk.
-    fn refused(&self, error: sqlx::Error) -> Error {
-        let error = fail(error);
+    fn refused(&self, error: Error) -> Error {
         if error.kind() != Kind::Full {
             return error;
         }
@@ -97,17 +91,16 @@ pub struct KeyValues {
 impl KeyValues {
     /// The value of a key.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        let query = sqlx::query("SELECT value FROM key_values WHERE store = ? AND key = ?");
-        let row =
-            query.bind(&self.store).bind(key).fetch_optional(self.file.db.pool()).await.map_err(fail)?;
-        row.map(|row| row.try_get("value").map_err(fail)).transpose()
+        let query = sql("SELECT value FROM key_values WHERE store = $1 AND key = $2");
+        let row = query.bind(&self.store).bind(key).fetch_optional(&self.file.db).await?;
+        row.map(|row| row.get("value")).transpose()
     }
 
     /// Whether a key has a value.
     pub async fn exists(&self, key: &str) -> Result<bool> {
-        let query = sqlx::query("SELECT 1 FROM key_values WHERE store = ? AND key = ?");
-        let row = query.bind(&self.store).bind(key).fetch_optional(self.file.db.pool()).await;
-        row.map(|row| row.is_some()).map_err(fail)
+        let query = sql("SELECT 1 FROM key_values WHERE store = $1 AND key = $2");
+        let row = query.bind(&self.store).bind(key).fetch_optional(&self.file.db).await;
+        row.map(|row| row.is_some())
     }
 
     /// Sets every pair, or none.
@@ -122,31 +115,29 @@ impl KeyValues {
     }
 
     async fn put(&self, transaction: &mut crate::Transaction, key: &str, value: &[u8]) -> Result<()> {
-        let query = sqlx::query(
-            "INSERT INTO key_values (store, key, value) VALUES (?, ?, ?) \
-             ON CONFLICT (store, key) DO UPDATE SET value = excluded.value",
-        );
+        let query = sql("INSERT INTO key_values (store, key, value) VALUES ($1, $2, $3) \
+             ON CONFLICT (store, key) DO UPDATE SET value = excluded.value");
         if value.len() > MAX_VALUE_BYTES {
             let (length, most) = (ByteCount(value.len() as u64), ByteCount(MAX_VALUE_BYTES as u64));
             return Err(Error::too_large(format!("the value of '{key}' is {length}"))
                 .hint(format!("a value has at most {most}")));
         }
-        let put = query.bind(&self.store).bind(key).bind(value).execute(&mut **transaction).await;
+        let put = query.bind(&self.store).bind(key).bind(value).execute(transaction).await;
         put.map(|_| ()).map_err(|error| self.file.refused(error))
     }
 
     async fn current(&self, transaction: &mut crate::Transaction, key: &str) -> Result<Option<Vec<u8>>> {
-        let query = sqlx::query("SELECT value FROM key_values WHERE store = ? AND key = ?");
-        let row = query.bind(&self.store).bind(key).fetch_optional(&mut **transaction).await.map_err(fail)?;
-        row.map(|row| row.try_get("value").map_err(fail)).transpose()
+        let query = sql("SELECT value FROM key_values WHERE store = $1 AND key = $2");
+        let row = query.bind(&self.store).bind(key).fetch_optional(transaction).await?;
+        row.map(|row| row.get("value")).transpose()
     }
 
     /// Deletes every key, or none.
     pub async fn delete(&self, keys: &[String]) -> Result<()> {
         let mut transaction = self.file.db.begin().await?;
         for key in keys {
-            let query = sqlx::query("DELETE FROM key_values WHERE store = ? AND key = ?");
-            query.bind(&self.store).bind(key).execute(&mut *transaction).await.map_err(fail)?;
+            let query = sql("DELETE FROM key_values WHERE store = $1 AND key = $2");
+            query.bind(&self.store).bind(key).execute(&mut transaction).await?;
         }
         transaction.commit().await
     }
@@ -155,15 +146,16 @@ impl KeyValues {
     pub async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = match after {
-            None => sqlx::query("SELECT key FROM key_values WHERE store = ? ORDER BY key LIMIT ?")
-                .bind(&self.store),
+            None => {
+                sql("SELECT key FROM key_values WHERE store = $1 ORDER BY key LIMIT $2").bind(&self.store)
+            }
             Some(after) => {
-                let query = "SELECT key FROM key_values WHERE store = ? AND key > ? ORDER BY key LIMIT ?";
-                sqlx::query(query).bind(&self.store).bind(after.to_owned())
+                let query = "SELECT key FROM key_values WHERE store = $1 AND key > $2 ORDER BY key LIMIT $3";
+                sql(query).bind(&self.store).bind(after.to_owned())
             }
         };
-        let rows = rows.bind(limit).fetch_all(self.file.db.pool()).await.map_err(fail)?;
-        rows.iter().map(|row| row.try_get("key").map_err(fail)).collect()
+        let rows = rows.bind(limit).fetch_all(&self.file.db).await?;
+        rows.iter().map(|row| row.get("key")).collect()
     }
 
     /// Adds to a number that is written in decimal, and 0 before it is written.
@@ -235,9 +227,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let old = Database::open(&dir.path().join("eyot.db")).await.unwrap();
         for number in 0..250 {
-            let query = sqlx::query("INSERT INTO key_values (store, key, value) VALUES (?, ?, ?)");
+            let query = sql("INSERT INTO key_values (store, key, value) VALUES ($1, $2, $3)");
             let query = query.bind(format!("s{}", number % 3)).bind(format!("key-{number}"));
-            query.bind(number.to_string().into_bytes()).execute(old.pool()).await.unwrap();
+            query.bind(number.to_string().into_bytes()).execute(&old).await.unwrap();
         }
         let file = open(&dir, 1 << 20).await;
         file.take_over(&old).await.unwrap();
@@ -261,8 +253,8 @@ mod tests {
         // A writer in the middle of its change holds its file for as long as it likes.
         let writing = file.db.begin().await.unwrap();
         let mut push = server.begin().await.unwrap();
-        let query = sqlx::query("INSERT INTO key_values (store, key, value) VALUES ('p', 'q', x'00')");
-        query.execute(&mut *push).await.unwrap();
+        let query = sql("INSERT INTO key_values (store, key, value) VALUES ('p', 'q', x'00')");
+        query.execute(&mut push).await.unwrap();
         drop(writing);
         // And the other way round.
         store.set(&[("key".to_owned(), b"2".to_vec())]).await.unwrap();

@@ -1,22 +1,29 @@
 //! A transaction, and what follows from it. It ends in a task of its own: whoever began it may go away at any
 //! moment, and still it is either undone or made true with everything that follows from that.
 
-use std::ops::{Deref, DerefMut};
-
-use eyot_core::{Error, Result};
-use sqlx::Sqlite;
+use eyot_core::{Error, Kind, Result};
 use sqlx::pool::PoolConnection;
+use sqlx::{Postgres, Sqlite};
 use tokio::runtime::Handle;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::{Database, Event, fail};
+use crate::error::failure;
+use crate::events::DEFAULT_STREAM;
+use crate::statement::Target;
+use crate::{Connection, ConnectionPool, Database, Event, Statement, sql};
 
-/// Queries run on `&mut *transaction`. Dropped without a commit, nothing happened.
+/// The turn of the whole installation, as PostgreSQL's advisory locks name it: "eyot" in ASCII.
+const INSTALLATION_TURN_ID: i64 = 0x6579_6f74;
+
+/// Statements run on `&mut transaction`. Dropped without a commit, nothing happened.
 pub struct Transaction {
     /// None once its end has begun.
-    open: Option<Open>,
+    open: Option<OpenTransaction>,
+    events: Vec<Event>,
     consequences: Vec<Consequence>,
+    /// Told of a commit with events.
+    commits: watch::Sender<u64>,
     /// What ends transactions; the database waits for it before it closes.
     endings: TaskTracker,
 }
@@ -24,42 +31,57 @@ pub struct Transaction {
 /// What follows from a commit in this process: a cache forgets, a waiting task is woken.
 type Consequence = Box<dyn FnOnce() + Send>;
 
-struct Open {
-    connection: PoolConnection<Sqlite>,
-    /// Held until the transaction has ended and what follows from it is done: no other writer comes between.
+struct OpenTransaction {
+    connection: TransactionConnection,
+    /// A statement was refused: PostgreSQL would answer a commit with success, and undo everything.
+    failed: bool,
+    /// Held until the transaction has ended and what follows from it is done: no other writer of this process
+    /// comes between.
     _turn: OwnedMutexGuard<()>,
+}
+
+enum TransactionConnection {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
 }
 
 impl Transaction {
     /// The next one begins when this one has ended.
     pub(crate) async fn begin(db: &Database) -> Result<Self> {
         let turn = db.writer.clone().lock_owned().await;
-        let connection = db.pool.acquire().await.map_err(fail)?;
-        let open = Open { connection, _turn: turn };
+        let connection = match &db.pool {
+            ConnectionPool::Sqlite(pool) => {
+                TransactionConnection::Sqlite(pool.acquire().await.map_err(failure)?)
+            }
+            ConnectionPool::Postgres(pool) => {
+                TransactionConnection::Postgres(pool.acquire().await.map_err(failure)?)
+            }
+        };
+        let statements = connection.beginning();
+        let open = OpenTransaction { connection, failed: false, _turn: turn };
         // Owned before it begins: given up between the two, it is undone.
-        let mut transaction =
-            Self { open: Some(open), consequences: Vec::new(), endings: db.endings.clone() };
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *transaction).await.map_err(fail)?;
+        let mut transaction = Self {
+            open: Some(open),
+            events: Vec::new(),
+            consequences: Vec::new(),
+            commits: db.commits.clone(),
+            endings: db.endings.clone(),
+        };
+        for statement in statements {
+            statement.execute(&mut transaction).await?;
+        }
         Ok(transaction)
     }
 
     /// Adds an event to what this transaction makes true.
-    pub async fn emit(&mut self, event: Event) -> Result<()> {
-        sqlx::query("INSERT INTO events (topic, subject, payload, created_at) VALUES (?, ?, ?, ?)")
-            .bind(event.topic)
-            .bind(event.subject)
-            .bind(event.payload.to_string())
-            .bind(event.created.0)
-            .execute(&mut **self)
-            .await
-            .map(drop)
-            .map_err(fail)
+    pub fn emit(&mut self, event: Event) {
+        self.events.push(event);
     }
 
-    /// Has something done if and when this transaction is committed, before the next one begins, whether or
-    /// not anybody still waits for the commit. It must not block.
+    /// Has something done if and when this transaction is committed, before the next one of this process begins,
+    /// whether or not anybody still waits for the commit. It must not block.
     ///
-    /// Belongs beside the query from which it follows, not beside the commit: then no caller can forget it.
+    /// Belongs beside the statement from which it follows, not beside the commit: then no caller can forget it.
     pub fn then(&mut self, consequence: impl FnOnce() + Send + 'static) {
         self.consequences.push(Box::new(consequence));
     }
@@ -68,27 +90,117 @@ impl Transaction {
     ///
     /// Given up before it is first polled, nothing happened; given up later, it goes on by itself.
     pub async fn commit(mut self) -> Result<()> {
-        let Some(open) = self.open.take() else { return Ok(()) };
-        let consequences = std::mem::take(&mut self.consequences);
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        let (events, consequences) =
+            (std::mem::take(&mut self.events), std::mem::take(&mut self.consequences));
+        let commits = (!events.is_empty()).then(|| self.commits.clone());
         let ended = self.endings.spawn(async move {
+            if let Err(error) = open.finish(events).await {
+                // What could not be finished is undone; that this fails as well changes nothing.
+                let _ = end(open, "ROLLBACK").await;
+                return Err(error);
+            }
             let open = end(open, "COMMIT").await?;
             consequences.into_iter().for_each(|consequence| consequence());
             drop(open);
+            commits.iter().for_each(|commits| commits.send_modify(|count| *count += 1));
             Ok(())
         });
         ended.await.map_err(|error| Error::internal("a commit ended early").because(error))?
     }
 }
 
+impl OpenTransaction {
+    /// What comes last before a commit.
+    async fn finish(&mut self, events: Vec<Event>) -> Result<()> {
+        write_events(events, &mut *self).await?;
+        if self.failed {
+            return Err(Error::new(
+                Kind::Internal,
+                "a transaction of which a statement was refused is not committed",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Numbers events and writes them. It is the last that a transaction does before it commits: the row of the stream
+/// is locked until then, so that numbers rise in the order of commits, also between servers. A sequence would not
+/// do: its number 1 may become visible after its number 2, and whoever reads on after 2 never sees 1.
+async fn write_events(events: Vec<Event>, open: &mut OpenTransaction) -> Result<()> {
+    let Ok(count @ 1..) = i64::try_from(events.len()) else { return Ok(()) };
+    let last = sql("INSERT INTO streams (name, last_id) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET last_id = streams.last_id + excluded.last_id RETURNING last_id");
+    let last: i64 = last.bind(DEFAULT_STREAM).bind(count).fetch_one(&mut *open).await?.get("last_id")?;
+    for (id, event) in (last - count + 1..).zip(events) {
+        let insert = sql("INSERT INTO events (stream, id, topic, subject, payload, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6)");
+        let insert = insert.bind(DEFAULT_STREAM).bind(id).bind(event.topic).bind(event.subject);
+        insert.bind(event.payload.to_string()).bind(event.created.0).execute(&mut *open).await?;
+    }
+    Ok(())
+}
+
+impl TransactionConnection {
+    /// What begins a transaction, and takes its turn among those of other servers.
+    fn beginning(&self) -> Vec<Statement> {
+        match self {
+            Self::Sqlite(_) => vec![sql("BEGIN IMMEDIATE")],
+            Self::Postgres(_) => {
+                vec![sql("BEGIN"), sql("SELECT pg_advisory_xact_lock($1)").bind(INSTALLATION_TURN_ID)]
+            }
+        }
+    }
+
+    fn close_on_drop(&mut self) {
+        match self {
+            Self::Sqlite(connection) => connection.close_on_drop(),
+            Self::Postgres(connection) => connection.close_on_drop(),
+        }
+    }
+}
+
+impl Connection for &mut OpenTransaction {
+    fn target(&mut self) -> Target<'_> {
+        match &mut self.connection {
+            TransactionConnection::Sqlite(connection) => Target::Sqlite(connection),
+            TransactionConnection::Postgres(connection) => Target::Postgres(connection),
+        }
+    }
+
+    fn failed(&mut self) {
+        self.failed = true;
+    }
+}
+
+/// Why there is a connection wherever one is asked for.
+const OPEN: &str = "a transaction is open until it is consumed";
+
+impl Connection for &mut Transaction {
+    fn target(&mut self) -> Target<'_> {
+        match &mut self.open.as_mut().expect(OPEN).connection {
+            TransactionConnection::Sqlite(connection) => Target::Sqlite(connection),
+            TransactionConnection::Postgres(connection) => Target::Postgres(connection),
+        }
+    }
+
+    fn failed(&mut self) {
+        self.open.as_mut().expect(OPEN).failed = true;
+    }
+}
+
 /// A connection of which it is not known where it stands is closed: in the pool it would fail whoever gets
 /// it next. SQLite undoes by itself what a full disk cut off, for one, and then there is nothing to undo.
-async fn end(mut open: Open, how: &'static str) -> Result<Open> {
-    match sqlx::query(how).execute(&mut *open.connection).await {
+async fn end(mut open: OpenTransaction, how: &'static str) -> Result<OpenTransaction> {
+    match sql(how).execute(&mut open).await {
         Ok(_) => Ok(open),
         Err(error) => {
             // Closing undoes what is open; that it cannot be closed nicely changes nothing.
-            let _ = open.connection.close().await;
-            Err(fail(error))
+            let _ = match open.connection {
+                TransactionConnection::Sqlite(connection) => connection.close().await,
+                TransactionConnection::Postgres(connection) => connection.close().await,
+            };
+            Err(error)
         }
     }
 }
@@ -104,31 +216,9 @@ impl Drop for Transaction {
     }
 }
 
-/// Why there is a connection wherever one is asked for.
-const OPEN: &str = "a transaction is open until it is consumed";
-
-impl Deref for Transaction {
-    type Target = sqlx::SqliteConnection;
-
-    fn deref(&self) -> &Self::Target {
-        &self.open.as_ref().expect(OPEN).connection
-    }
-}
-
-impl DerefMut for Transaction {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.open.as_mut().expect(OPEN).connection
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::pin::pin;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Poll;
 
     use eyot_core::Kind;
 
@@ -138,78 +228,23 @@ mod tests {
         Database::open(&dir.path().join("eyot.db")).await.unwrap()
     }
 
-    /// Polls a future so many times, then gives it up.
-    async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-        let (mut future, mut left) = (pin!(future), polls);
-        std::future::poll_fn(|context| {
-            if left == 0 {
-                return Poll::Ready(None);
-            }
-            left -= 1;
-            future.as_mut().poll(context).map(Some)
-        })
-        .await
-    }
-
-    #[tokio::test]
-    async fn what_follows_from_a_commit_is_done_whenever_its_future_is_given_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = open(&dir).await;
-        for polls in 0.. {
-            let done = Arc::new(AtomicUsize::new(0));
-            let before = db.events(0, 1000).await.unwrap().len();
-            let work = async {
-                let mut tx = db.begin().await?;
-                tx.emit(Event::new("a", "x", serde_json::Value::Null)).await?;
-                let done = done.clone();
-                tx.then(move || {
-                    done.fetch_add(1, Ordering::SeqCst);
-                });
-                tx.commit().await
-            };
-            let ended = give_up_after(polls, work).await;
-            // The next transaction begins when the last one has ended.
-            drop(db.begin().await.unwrap());
-            let written = db.events(0, 1000).await.unwrap().len() - before;
-            assert_eq!(written, done.load(Ordering::SeqCst), "given up after {polls} polls");
-            if let Some(ended) = ended {
-                ended.unwrap();
-                assert_eq!(written, 1);
-                assert!(polls > 1, "it was given up in the middle");
-                return;
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn nothing_follows_from_what_is_not_committed() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = open(&dir).await;
-        let mut tx = db.begin().await.unwrap();
-        tx.then(|| panic!("it did not happen"));
-        drop(tx);
-        db.close().await;
-    }
-
     #[tokio::test]
     async fn a_connection_whose_transaction_failed_is_not_used_again() {
         let dir = tempfile::tempdir().unwrap();
         let db = open(&dir).await;
-        let pages = sqlx::query("PRAGMA page_count").fetch_one(db.pool()).await.unwrap();
-        let pages: i64 = sqlx::Row::get(&pages, 0);
+        let pages = sql("PRAGMA page_count").fetch_one(&db).await.unwrap();
+        let pages: i64 = pages.get(0).unwrap();
         let large = |bytes: usize| Event::new("large", &"x".repeat(bytes), serde_json::Value::Null);
         for _ in 0..20 {
             // SQLite's own limit stands for the disk's: full is full.
             let mut tx = db.begin().await.unwrap();
-            let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-            sqlx::query(limit).execute(&mut *tx).await.unwrap();
-            let error = tx.emit(large(1 << 20)).await.unwrap_err();
-            assert_eq!(error.kind(), Kind::Full);
-            drop(tx);
+            sql(format!("PRAGMA max_page_count = {pages}")).execute(&mut tx).await.unwrap();
+            tx.emit(large(1 << 20));
+            assert_eq!(tx.commit().await.unwrap_err().kind(), Kind::Full);
         }
         let mut tx = db.begin().await.unwrap();
-        sqlx::query("PRAGMA max_page_count = 1000000").execute(&mut *tx).await.unwrap();
-        tx.emit(large(1 << 20)).await.unwrap();
+        sql("PRAGMA max_page_count = 1000000").execute(&mut tx).await.unwrap();
+        tx.emit(large(1 << 20));
         tx.commit().await.unwrap();
         assert_eq!(db.events(0, 10).await.unwrap().len(), 1);
     }
@@ -225,12 +260,12 @@ mod tests {
             "CREATE TABLE children (parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)",
             "INSERT INTO children VALUES (7)",
         ] {
-            sqlx::query(query).execute(&mut *tx).await.unwrap();
+            sql(query).execute(&mut tx).await.unwrap();
         }
         tx.commit().await.unwrap_err();
         for _ in 0..20 {
             let mut tx = db.begin().await.unwrap();
-            tx.emit(Event::new("a", "x", serde_json::Value::Null)).await.unwrap();
+            tx.emit(Event::new("a", "x", serde_json::Value::Null));
             tx.commit().await.unwrap();
         }
         assert_eq!(db.events(0, 100).await.unwrap().len(), 20);

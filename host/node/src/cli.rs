@@ -9,6 +9,7 @@ mod deploy;
 mod deployments;
 mod dev;
 mod doctor;
+mod events;
 mod export;
 mod gc;
 mod import;
@@ -139,6 +140,7 @@ enum CliCommand {
     Traffic(traffic::TrafficCommand),
     Deployments(deployments::DeploymentsCommand),
     Logs(logs::LogsCommand),
+    Events(events::EventsCommand),
     Predict(predict::PredictCommand),
     Backend(backend::BackendCommand),
     Verify(verify::VerifyCommand),
@@ -234,6 +236,7 @@ impl CliCommand {
             CliCommand::Traffic(command) => command.run(global, output).await,
             CliCommand::Deployments(command) => command.run(global, output).await,
             CliCommand::Logs(command) => command.run(global, output).await,
+            CliCommand::Events(command) => command.run(global, output).await,
             CliCommand::Predict(command) => command.run(global, output).await,
             CliCommand::Backend(command) => command.run(global, output).await,
             CliCommand::Verify(command) => command.run(global, output).await,

@@ -8,7 +8,7 @@ use eyot_core::{Clock, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
 use eyot_engine::{Engine, EngineOptions};
 use eyot_gateway::Gateway;
-use eyot_meta::{Changes, Database};
+use eyot_meta::{Changes, Database, DatabaseClaim, EventFeed};
 use eyot_nn::{BackendSet, LoadedModels, ModelCacheOptions as Keeping};
 use eyot_oci::{LocalSecret, Registry, RegistrySettings};
 use eyot_pipelines::PipelineExecutor;
@@ -31,6 +31,8 @@ pub(crate) struct ServerPlatform {
     db: Database,
     stores: GuestStores,
     _lock: FolderLock,
+    /// Given back after everything else is closed.
+    _claim: Option<DatabaseClaim>,
 }
 
 impl ServerPlatform {
@@ -57,7 +59,12 @@ impl ServerPlatform {
         let layout = dir.join("registry");
         let store: Arc<dyn BlobStore> =
             Arc::new(DirectoryStore::open_leaving(&layout, config.data.reserve).await.context(open)?);
-        let db = Database::open(&dir.join("eyot.db")).await.context(open)?;
+        let database = &config.storage.database;
+        let db = match database.is_empty() {
+            false => Database::connect(database.with_password()).await?,
+            true => Database::open(&dir.join("eyot.db")).await.context(open)?,
+        };
+        let claim = db.claim().await?;
         let secret = LocalSecret::random();
         let settings = RegistrySettings::new(&config.registry, config.api.listen)
             .secure(config.api.tls().is_some())
@@ -94,10 +101,20 @@ impl ServerPlatform {
         );
         pipelines.recover().await?;
         let info = ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), gateway: None };
-        let (deployments_too, changes) = (deployments.clone(), Changes::default());
-        let services =
-            ApiServices { info, registry, tracking, pipelines, deployments: deployments_too, logs, changes };
-        Ok(Self { gateway, deployments, secret, services, db, stores, _lock: lock })
+        let changes = Changes::default();
+        let events = EventFeed::new(db.clone(), config.api.event_listeners);
+        let deployments_too = deployments.clone();
+        let services = ApiServices {
+            info,
+            registry,
+            tracking,
+            pipelines,
+            deployments: deployments_too,
+            logs,
+            events,
+            changes,
+        };
+        Ok(Self { gateway, deployments, secret, services, db, stores, _lock: lock, _claim: claim })
     }
 
     /// Lets a server listen where `config` says.

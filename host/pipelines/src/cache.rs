@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use eyot_core::{Clock as _, Digest, Result, SystemClock, read_stored, write_stored};
-use eyot_meta::{Database, fail};
+use eyot_meta::{Database, sql};
 use eyot_store::{BlobStore, KeyedLock, KeyedLocks};
-use sqlx::Row as _;
 
 use crate::stored::{CachedStep, StoredOutcome};
 
@@ -31,9 +30,9 @@ impl StepCache {
 
     /// What a step gave before. An outcome of which a blob is gone is none.
     pub(crate) async fn get(&self, key: &Digest) -> Result<Option<CachedStep>> {
-        let row = sqlx::query("SELECT outcome FROM step_cache WHERE cache_key = ?").bind(key.to_string());
-        let Some(row) = row.fetch_optional(self.db.pool()).await.map_err(fail)? else { return Ok(None) };
-        let json: String = row.try_get("outcome").map_err(fail)?;
+        let row = sql("SELECT outcome FROM step_cache WHERE cache_key = $1").bind(key.to_string());
+        let Some(row) = row.fetch_optional(&self.db).await? else { return Ok(None) };
+        let json: String = row.get("outcome")?;
         let stored = read_stored::<StoredOutcome>(&json);
         let kept =
             CachedStep::from(stored.map_err(|error| error.context(format!("the cached outcome {key}")))?);
@@ -49,8 +48,8 @@ impl StepCache {
     pub(crate) async fn unpin_unwritten(&self) -> Result<()> {
         for (digest, owner) in self.store.pins_of(PIN_OWNER).await? {
             let key = format!("sha256:{}", owner.trim_start_matches(PIN_OWNER));
-            let row = sqlx::query("SELECT 1 FROM step_cache WHERE cache_key = ?").bind(key);
-            if row.fetch_optional(self.db.pool()).await.map_err(fail)?.is_none() {
+            let row = sql("SELECT 1 FROM step_cache WHERE cache_key = $1").bind(key);
+            if row.fetch_optional(&self.db).await?.is_none() {
                 self.store.unpin(&digest, &owner).await?;
             }
         }
@@ -64,17 +63,16 @@ impl StepCache {
         }
         let json = write_stored(&StoredOutcome::from(kept.clone()))?;
         let mut tx = self.db.begin().await?;
-        sqlx::query(
-            "INSERT INTO step_cache (cache_key, outcome, run, created_at) VALUES (?, ?, ?, ?) \
+        sql(
+            "INSERT INTO step_cache (cache_key, outcome, run, created_at) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (cache_key) DO UPDATE SET outcome = excluded.outcome, run = excluded.run, created_at = excluded.created_at",
         )
         .bind(key.to_string())
         .bind(json)
         .bind(run)
         .bind(SystemClock.now().0)
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
+        .execute(&mut tx)
+        .await?;
         tx.commit().await
     }
 }

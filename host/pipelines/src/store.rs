@@ -1,11 +1,9 @@
 //! Runs and step runs in the database.
 
 use eyot_core::{Clock as _, Error, Name, Result, SystemClock, Timestamp};
-use eyot_meta::{Database, Event, Transaction, fail};
+use eyot_meta::{Database, Event, Row, Transaction, sql};
 use indexmap::IndexMap;
 use serde_json::Value;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
 use crate::plan::{PipelinePlan, PlannedWork};
 use crate::{PipelineRun, RunStatus, StepRun, StepStatus};
@@ -27,17 +25,16 @@ impl RunRecords {
         tracking_run: Option<&str>,
     ) -> Result<()> {
         let mut tx = self.0.begin().await?;
-        sqlx::query(
-            "INSERT INTO pipeline_runs (id, pipeline, status, request, tracking_run, started_at) VALUES (?, ?, 'running', ?, ?, ?)",
+        sql(
+            "INSERT INTO pipeline_runs (id, pipeline, status, request, tracking_run, started_at) VALUES ($1, $2, 'running', $3, $4, $5)",
         )
         .bind(id)
         .bind(plan.pipeline.as_str())
         .bind(request)
         .bind(tracking_run)
         .bind(SystemClock.now().0)
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
+        .execute(&mut tx)
+        .await?;
         for (position, step) in plan.steps.iter().enumerate() {
             let (component, export) = match &step.work {
                 PlannedWork::Call(call) => (Some(call.component), Some(call.function.name.clone())),
@@ -56,7 +53,7 @@ impl RunRecords {
             };
             insert(&mut tx, id, position, &step).await?;
         }
-        tx.emit(Event::new("run.started", id, serde_json::json!({ "pipeline": plan.pipeline }))).await?;
+        tx.emit(Event::new("run.started", id, serde_json::json!({ "pipeline": plan.pipeline })));
         tx.commit().await
     }
 
@@ -86,27 +83,23 @@ impl RunRecords {
     /// Ends the runs that a killed process left running; answers their tracking runs.
     pub(crate) async fn recover(&self) -> Result<Vec<String>> {
         let mut tx = self.0.begin().await?;
-        let rows = sqlx::query("SELECT id, tracking_run FROM pipeline_runs WHERE status = 'running'")
-            .fetch_all(&mut *tx)
+        let rows = sql("SELECT id, tracking_run FROM pipeline_runs WHERE status = 'running'")
+            .fetch_all(&mut tx)
             .await;
         let mut tracking_runs = Vec::new();
         let error = "the server stopped while it ran";
-        for row in rows.map_err(fail)? {
-            let id: String = row.try_get("id").map_err(fail)?;
-            tracking_runs.extend(row.try_get::<Option<String>, _>("tracking_run").map_err(fail)?);
-            sqlx::query(
-                "UPDATE step_runs SET status = 'failed', error = ? WHERE run = ? AND status = 'running'",
-            )
-            .bind(error)
-            .bind(&id)
-            .execute(&mut *tx)
-            .await
-            .map_err(fail)?;
-            sqlx::query("UPDATE step_runs SET status = 'skipped' WHERE run = ? AND status = 'waiting'")
+        for row in rows? {
+            let id: String = row.get("id")?;
+            tracking_runs.extend(row.get::<Option<String>>("tracking_run")?);
+            sql("UPDATE step_runs SET status = 'failed', error = $1 WHERE run = $2 AND status = 'running'")
+                .bind(error)
                 .bind(&id)
-                .execute(&mut *tx)
-                .await
-                .map_err(fail)?;
+                .execute(&mut tx)
+                .await?;
+            sql("UPDATE step_runs SET status = 'skipped' WHERE run = $1 AND status = 'waiting'")
+                .bind(&id)
+                .execute(&mut tx)
+                .await?;
             end(&mut tx, &id, RunStatus::Failed, Some(error)).await?;
         }
         tx.commit().await?;
@@ -115,25 +108,23 @@ impl RunRecords {
 
     /// The runs of an earlier version whose outputs nothing pins yet.
     pub(crate) async fn unpinned(&self) -> Result<Vec<String>> {
-        let rows = sqlx::query("SELECT run FROM unpinned_runs ORDER BY run").fetch_all(self.0.pool()).await;
-        rows.map_err(fail)?.iter().map(|row| row.try_get("run").map_err(fail)).collect()
+        let rows = sql("SELECT run FROM unpinned_runs ORDER BY run").fetch_all(&self.0).await;
+        rows?.iter().map(|row| row.get("run")).collect()
     }
 
     /// What the run wrote is pinned now.
     pub(crate) async fn pinned(&self, run: &str) -> Result<()> {
         let mut tx = self.0.begin().await?;
-        let query = sqlx::query("DELETE FROM unpinned_runs WHERE run = ?").bind(run);
-        query.execute(&mut *tx).await.map_err(fail)?;
+        let query = sql("DELETE FROM unpinned_runs WHERE run = $1").bind(run);
+        query.execute(&mut tx).await?;
         tx.commit().await
     }
 
     /// Every run, newest first.
     pub(crate) async fn all(&self) -> Result<Vec<PipelineRun>> {
-        let rows = sqlx::query("SELECT * FROM pipeline_runs ORDER BY started_at DESC, id")
-            .fetch_all(self.0.pool())
-            .await;
+        let rows = sql("SELECT * FROM pipeline_runs ORDER BY started_at DESC, id").fetch_all(&self.0).await;
         let mut runs = Vec::new();
-        for row in rows.map_err(fail)? {
+        for row in rows? {
             runs.push(self.whole(&row).await?);
         }
         Ok(runs)
@@ -146,8 +137,8 @@ impl RunRecords {
         if !plain {
             return Err(missing());
         }
-        let rows = sqlx::query("SELECT * FROM pipeline_runs WHERE id LIKE ? || '%' LIMIT 2").bind(id);
-        let rows = rows.fetch_all(self.0.pool()).await.map_err(fail)?;
+        let rows = sql("SELECT * FROM pipeline_runs WHERE id LIKE $1 || '%' LIMIT 2").bind(id);
+        let rows = rows.fetch_all(&self.0).await?;
         match rows.as_slice() {
             [] => Err(missing()),
             [row] => self.whole(row).await,
@@ -155,39 +146,39 @@ impl RunRecords {
         }
     }
 
-    async fn whole(&self, row: &SqliteRow) -> Result<PipelineRun> {
-        let id: String = row.try_get("id").map_err(fail)?;
-        let steps = sqlx::query("SELECT * FROM step_runs WHERE run = ? ORDER BY position").bind(&id);
-        let steps = steps.fetch_all(self.0.pool()).await.map_err(fail)?;
+    async fn whole(&self, row: &Row) -> Result<PipelineRun> {
+        let id: String = row.get("id")?;
+        let steps = sql("SELECT * FROM step_runs WHERE run = $1 ORDER BY position").bind(&id);
+        let steps = steps.fetch_all(&self.0).await?;
         Ok(PipelineRun {
-            pipeline: row.try_get::<String, _>("pipeline").map_err(fail)?.parse()?,
-            status: RunStatus::parse(&row.try_get::<String, _>("status").map_err(fail)?)?,
-            error: row.try_get("error").map_err(fail)?,
+            pipeline: row.get::<String>("pipeline")?.parse()?,
+            status: RunStatus::parse(&row.get::<String>("status")?)?,
+            error: row.get("error")?,
             steps: steps.iter().map(read_step).collect::<Result<_>>()?,
-            started: Timestamp(row.try_get("started_at").map_err(fail)?),
-            ended: row.try_get::<Option<i64>, _>("ended_at").map_err(fail)?.map(Timestamp),
-            tracking_run: row.try_get("tracking_run").map_err(fail)?,
+            started: Timestamp(row.get("started_at")?),
+            ended: row.get::<Option<i64>>("ended_at")?.map(Timestamp),
+            tracking_run: row.get("tracking_run")?,
             id,
         })
     }
 }
 
 async fn end(tx: &mut Transaction, run: &str, status: RunStatus, error: Option<&str>) -> Result<()> {
-    sqlx::query("UPDATE pipeline_runs SET status = ?, error = ?, ended_at = ? WHERE id = ?")
+    sql("UPDATE pipeline_runs SET status = $1, error = $2, ended_at = $3 WHERE id = $4")
         .bind(status.as_str())
         .bind(error)
         .bind(SystemClock.now().0)
         .bind(run)
-        .execute(&mut **tx)
-        .await
-        .map_err(fail)?;
-    tx.emit(Event::new("run.finished", run, serde_json::json!({ "status": status, "error": error }))).await
+        .execute(&mut *tx)
+        .await?;
+    tx.emit(Event::new("run.finished", run, serde_json::json!({ "status": status, "error": error })));
+    Ok(())
 }
 
 async fn insert(tx: &mut Transaction, run: &str, position: usize, step: &StepRun) -> Result<()> {
-    sqlx::query(
+    sql(
         "INSERT INTO step_runs (run, step, position, status, component, export, inputs, outputs, milliseconds) \
-         VALUES (?, ?, ?, ?, ?, ?, '{}', '{}', 0)",
+         VALUES ($1, $2, $3, $4, $5, $6, '{}', '{}', 0)",
     )
     .bind(run)
     .bind(step.step.as_str())
@@ -195,16 +186,15 @@ async fn insert(tx: &mut Transaction, run: &str, position: usize, step: &StepRun
     .bind(step.status.as_str())
     .bind(step.component.map(|digest| digest.to_string()))
     .bind(&step.export)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
-    .map_err(fail)
 }
 
 async fn update(tx: &mut Transaction, run: &str, step: &StepRun) -> Result<()> {
-    sqlx::query(
-        "UPDATE step_runs SET status = ?, cache_key = ?, inputs = ?, outputs = ?, error = ?, milliseconds = ? \
-         WHERE run = ? AND step = ?",
+    sql(
+        "UPDATE step_runs SET status = $1, cache_key = $2, inputs = $3, outputs = $4, error = $5, milliseconds = $6 \
+         WHERE run = $7 AND step = $8",
     )
     .bind(step.status.as_str())
     .bind(step.cache_key.map(|key| key.to_string()))
@@ -214,20 +204,19 @@ async fn update(tx: &mut Transaction, run: &str, step: &StepRun) -> Result<()> {
     .bind(i64::try_from(step.milliseconds).unwrap_or(i64::MAX))
     .bind(run)
     .bind(step.step.as_str())
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
-    .map_err(fail)
 }
 
 fn object(values: &IndexMap<String, Value>) -> String {
     Value::Object(values.iter().map(|(name, value)| (name.clone(), value.clone())).collect()).to_string()
 }
 
-fn read_step(row: &SqliteRow) -> Result<StepRun> {
-    let text = |column: &str| row.try_get::<String, _>(column).map_err(fail);
+fn read_step(row: &Row) -> Result<StepRun> {
+    let text = |column: &str| row.get::<String>(column);
     let digest = |column: &str| {
-        let found = row.try_get::<Option<String>, _>(column).map_err(fail)?;
+        let found = row.get::<Option<String>>(column)?;
         found.map(|text| text.parse()).transpose()
     };
     let values = |column: &str| {
@@ -238,11 +227,11 @@ fn read_step(row: &SqliteRow) -> Result<StepRun> {
         step: text("step")?.parse::<Name>()?,
         status: StepStatus::parse(&text("status")?)?,
         component: digest("component")?,
-        export: row.try_get("export").map_err(fail)?,
+        export: row.get("export")?,
         cache_key: digest("cache_key")?,
         inputs: values("inputs")?,
         outputs: values("outputs")?,
-        error: row.try_get("error").map_err(fail)?,
-        milliseconds: row.try_get::<i64, _>("milliseconds").map_err(fail)?.unsigned_abs(),
+        error: row.get("error")?,
+        milliseconds: row.get::<i64>("milliseconds")?.unsigned_abs(),
     })
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eyot_core::interface::{Field, Function, Interface, Type};
 use eyot_core::{Digest, Error, Result};
-use eyot_meta::Database;
+use eyot_meta::{Database, sql};
 use eyot_store::{BlobStore as _, MemoryStore};
 use eyot_tracking::TrackingStore;
 use parking_lot::Mutex;
@@ -207,7 +207,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let db = Database::open(&dir.path().join("eyot.db")).await.unwrap();
+        let db = open_database(&dir.path().join("eyot.db")).await;
         let store = Arc::new(MemoryStore::default());
         store.put(Bytes::from_static(b"data")).await.unwrap();
         let fake = Arc::new(Fake {
@@ -473,8 +473,8 @@ async fn what_runs_of_an_earlier_version_wrote_is_pinned_when_the_folder_is_open
     // As the earlier version left it, and as the migration finds it.
     world.fake.store.unpin(&artifact, &owner).await.unwrap();
     let mut tx = world.db.begin().await.unwrap();
-    let query = sqlx::query("INSERT INTO unpinned_runs (run) VALUES (?)").bind(&run.id);
-    query.execute(&mut *tx).await.unwrap();
+    let query = sql("INSERT INTO unpinned_runs (run) VALUES ($1)").bind(&run.id);
+    query.execute(&mut tx).await.unwrap();
     tx.commit().await.unwrap();
     world.executor.recover().await.unwrap();
     assert_eq!(world.fake.store.pins(&artifact).await.unwrap(), std::slice::from_ref(&owner));
@@ -482,4 +482,12 @@ async fn what_runs_of_an_earlier_version_wrote_is_pinned_when_the_folder_is_open
     world.fake.store.unpin(&artifact, &owner).await.unwrap();
     world.executor.recover().await.unwrap();
     assert!(world.fake.store.pins(&artifact).await.unwrap().is_empty());
+}
+
+/// The file, or the PostgreSQL database that stands for it while `cargo xtask test` runs these tests once more.
+async fn open_database(file: &std::path::Path) -> Database {
+    match eyot_test_services::database_url(file) {
+        Some(url) => Database::connect(&url).await.unwrap(),
+        None => Database::open(file).await.unwrap(),
+    }
 }

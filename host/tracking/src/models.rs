@@ -1,7 +1,6 @@
 use eyot_core::{Clock as _, Error, Name, Result, SystemClock, Timestamp};
-use eyot_meta::{Event, fail};
+use eyot_meta::{Event, Row, sql};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 
 use crate::TrackingStore;
 
@@ -36,45 +35,38 @@ impl TrackingStore {
         let name: Name = name.parse()?;
         let now = SystemClock.now().0;
         let mut tx = self.db.begin().await?;
-        let held = sqlx::query(
-            "SELECT version FROM model_versions WHERE name = ? AND source = ? ORDER BY version DESC",
-        )
-        .bind(name.as_str())
-        .bind(source)
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(fail)?;
+        let held =
+            sql("SELECT version FROM model_versions WHERE name = $1 AND source = $2 ORDER BY version DESC")
+                .bind(name.as_str())
+                .bind(source)
+                .fetch_optional(&mut tx)
+                .await?;
         if let Some(row) = held {
-            let version: i64 = row.try_get("version").map_err(fail)?;
+            let version: i64 = row.get("version")?;
             drop(tx);
             return self.model_version(name.as_str(), version.unsigned_abs()).await;
         }
-        sqlx::query(
-            "INSERT INTO registered_models (name, latest, created_at, updated_at) VALUES (?, 1, ?, ?) \
-             ON CONFLICT (name) DO UPDATE SET latest = latest + 1, updated_at = excluded.updated_at",
+        sql(
+            "INSERT INTO registered_models (name, latest, created_at, updated_at) VALUES ($1, 1, $2, $3) \
+             ON CONFLICT (name) DO UPDATE SET latest = registered_models.latest + 1, updated_at = excluded.updated_at",
         )
         .bind(name.as_str())
         .bind(now)
         .bind(now)
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
-        sqlx::query(
-            "INSERT INTO model_versions (name, version, source, run, created_at) \
-             SELECT name, latest, ?, ?, ? FROM registered_models WHERE name = ?",
-        )
+        .execute(&mut tx)
+        .await?;
+        sql("INSERT INTO model_versions (name, version, source, run, created_at) \
+             SELECT name, latest, $1, $2, $3 FROM registered_models WHERE name = $4")
         .bind(source)
         .bind(run)
         .bind(now)
         .bind(name.as_str())
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
-        let row = sqlx::query("SELECT latest FROM registered_models WHERE name = ?").bind(name.as_str());
-        let version: i64 =
-            row.fetch_one(&mut *tx).await.and_then(|row| row.try_get("latest")).map_err(fail)?;
+        .execute(&mut tx)
+        .await?;
+        let row = sql("SELECT latest FROM registered_models WHERE name = $1").bind(name.as_str());
+        let version: i64 = row.fetch_one(&mut tx).await.and_then(|row| row.get("latest"))?;
         let payload = serde_json::json!({ "version": version, "source": source });
-        tx.emit(Event::new("model.registered", name.as_str(), payload)).await?;
+        tx.emit(Event::new("model.registered", name.as_str(), payload));
         tx.commit().await?;
         self.model_version(name.as_str(), version.unsigned_abs()).await
     }
@@ -90,18 +82,15 @@ impl TrackingStore {
         let alias: Name = alias.parse()?;
         self.model_version(name, version).await?;
         let mut tx = self.db.begin().await?;
-        sqlx::query(
-            "INSERT INTO model_aliases (name, alias, version) VALUES (?, ?, ?) \
-             ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version",
-        )
+        sql("INSERT INTO model_aliases (name, alias, version) VALUES ($1, $2, $3) \
+             ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version")
         .bind(name)
         .bind(alias.as_str())
         .bind(i64::try_from(version).unwrap_or(i64::MAX))
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
+        .execute(&mut tx)
+        .await?;
         let payload = serde_json::json!({ "alias": alias, "version": version });
-        tx.emit(Event::new("model.alias-set", name, payload)).await?;
+        tx.emit(Event::new("model.alias-set", name, payload));
         tx.commit().await
     }
 
@@ -149,9 +138,8 @@ impl TrackingStore {
 
     /// Every registered model, by name.
     pub async fn list_registered_models(&self) -> Result<Vec<RegisteredModel>> {
-        let rows =
-            sqlx::query("SELECT name, latest, created_at, updated_at FROM registered_models ORDER BY name");
-        rows.fetch_all(self.db.pool()).await.map_err(fail)?.iter().map(model).collect()
+        let rows = sql("SELECT name, latest, created_at, updated_at FROM registered_models ORDER BY name");
+        rows.fetch_all(&self.db).await?.iter().map(model).collect()
     }
 
     /// One registered model.
@@ -173,40 +161,40 @@ impl TrackingStore {
     }
 
     async fn versions(&self, name: &str) -> Result<Vec<ModelVersion>> {
-        let query = "SELECT name, version, source, run, created_at FROM model_versions WHERE name = ? ORDER BY version DESC";
-        let rows = sqlx::query(query).bind(name).fetch_all(self.db.pool()).await.map_err(fail)?;
+        let query = "SELECT name, version, source, run, created_at FROM model_versions WHERE name = $1 ORDER BY version DESC";
+        let rows = sql(query).bind(name).fetch_all(&self.db).await?;
         let aliases =
-            sqlx::query("SELECT alias, version FROM model_aliases WHERE name = ? ORDER BY alias").bind(name);
-        let aliases = aliases.fetch_all(self.db.pool()).await.map_err(fail)?;
+            sql("SELECT alias, version FROM model_aliases WHERE name = $1 ORDER BY alias").bind(name);
+        let aliases = aliases.fetch_all(&self.db).await?;
         let mut versions = rows.iter().map(version).collect::<Result<Vec<_>>>()?;
         for row in &aliases {
-            let number: i64 = row.try_get("version").map_err(fail)?;
+            let number: i64 = row.get("version")?;
             if let Some(version) =
                 versions.iter_mut().find(|version| version.version == number.unsigned_abs())
             {
-                version.aliases.push(row.try_get("alias").map_err(fail)?);
+                version.aliases.push(row.get("alias")?);
             }
         }
         Ok(versions)
     }
 }
 
-fn model(row: &sqlx::sqlite::SqliteRow) -> Result<RegisteredModel> {
+fn model(row: &Row) -> Result<RegisteredModel> {
     Ok(RegisteredModel {
-        name: row.try_get("name").map_err(fail)?,
-        latest: row.try_get::<i64, _>("latest").map_err(fail)?.unsigned_abs(),
-        created: Timestamp(row.try_get("created_at").map_err(fail)?),
-        updated: Timestamp(row.try_get("updated_at").map_err(fail)?),
+        name: row.get("name")?,
+        latest: row.get::<i64>("latest")?.unsigned_abs(),
+        created: Timestamp(row.get("created_at")?),
+        updated: Timestamp(row.get("updated_at")?),
     })
 }
 
-fn version(row: &sqlx::sqlite::SqliteRow) -> Result<ModelVersion> {
+fn version(row: &Row) -> Result<ModelVersion> {
     Ok(ModelVersion {
-        name: row.try_get("name").map_err(fail)?,
-        version: row.try_get::<i64, _>("version").map_err(fail)?.unsigned_abs(),
-        source: row.try_get("source").map_err(fail)?,
-        run: row.try_get("run").map_err(fail)?,
-        created: Timestamp(row.try_get("created_at").map_err(fail)?),
+        name: row.get("name")?,
+        version: row.get::<i64>("version")?.unsigned_abs(),
+        source: row.get("source")?,
+        run: row.get("run")?,
+        created: Timestamp(row.get("created_at")?),
         aliases: Vec::new(),
     })
 }

@@ -1,9 +1,8 @@
 use std::collections::BTreeMap;
 
 use eyot_core::{Clock as _, Error, Result, SystemClock, Timestamp, new_id};
-use eyot_meta::{Event, fail};
+use eyot_meta::{Event, Row, is_missing_reference, sql};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 
 use crate::TrackingStore;
 
@@ -55,26 +54,22 @@ impl TrackingStore {
     pub async fn create_run(&self, experiment: &str, name: &str) -> Result<String> {
         let (id, now) = (new_id(), SystemClock.now().0);
         let mut tx = self.db.begin().await?;
-        sqlx::query(
-            "INSERT INTO experiments (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
+        sql(
+            "INSERT INTO experiments (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
         )
         .bind(new_id())
         .bind(experiment)
         .bind(now)
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
-        sqlx::query(
-            "INSERT INTO runs (id, experiment, name, status, started_at) \
-             SELECT ?, id, ?, 'RUNNING', ? FROM experiments WHERE name = ?",
-        )
+        .execute(&mut tx)
+        .await?;
+        sql("INSERT INTO runs (id, experiment, name, status, started_at) \
+             SELECT $1, id, $2, 'RUNNING', $3 FROM experiments WHERE name = $4")
         .bind(&id)
         .bind(name)
         .bind(now)
         .bind(experiment)
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
+        .execute(&mut tx)
+        .await?;
         tx.commit().await?;
         Ok(id)
     }
@@ -84,16 +79,15 @@ impl TrackingStore {
     /// Fails with `Conflict` when the run has another value for it.
     pub async fn log_param(&self, run: &str, key: &str, value: &str) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        sqlx::query("INSERT INTO params (run, key, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+        sql("INSERT INTO params (run, key, value) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
             .bind(run)
             .bind(key)
             .bind(value)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await
             .map_err(|error| unknown(run, error))?;
-        let row = sqlx::query("SELECT value FROM params WHERE run = ? AND key = ?").bind(run).bind(key);
-        let kept: String =
-            row.fetch_one(&mut *tx).await.and_then(|row| row.try_get("value")).map_err(fail)?;
+        let row = sql("SELECT value FROM params WHERE run = $1 AND key = $2").bind(run).bind(key);
+        let kept: String = row.fetch_one(&mut tx).await.and_then(|row| row.get("value"))?;
         tx.commit().await?;
         if kept == value {
             return Ok(());
@@ -104,13 +98,13 @@ impl TrackingStore {
     /// Records one point of a metric.
     pub async fn log_metric(&self, run: &str, key: &str, value: f64, step: i64, at: Timestamp) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        sqlx::query("INSERT INTO metrics (run, key, value, step, logged_at) VALUES (?, ?, ?, ?, ?)")
+        sql("INSERT INTO metrics (run, key, value, step, logged_at) VALUES ($1, $2, $3, $4, $5)")
             .bind(run)
             .bind(key)
             .bind(value.to_string())
             .bind(step)
             .bind(at.0)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await
             .map_err(|error| unknown(run, error))?;
         tx.commit().await
@@ -119,14 +113,12 @@ impl TrackingStore {
     /// Sets a tag, replacing an earlier value.
     pub async fn set_tag(&self, run: &str, key: &str, value: &str) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        sqlx::query(
-            "INSERT INTO run_tags (run, key, value) VALUES (?, ?, ?) \
-             ON CONFLICT (run, key) DO UPDATE SET value = excluded.value",
-        )
+        sql("INSERT INTO run_tags (run, key, value) VALUES ($1, $2, $3) \
+             ON CONFLICT (run, key) DO UPDATE SET value = excluded.value")
         .bind(run)
         .bind(key)
         .bind(value)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await
         .map_err(|error| unknown(run, error))?;
         tx.commit().await
@@ -135,49 +127,37 @@ impl TrackingStore {
     /// Ends a run.
     pub async fn end_run(&self, run: &str, outcome: RunOutcome) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        let done = sqlx::query("UPDATE runs SET status = ?, ended_at = ? WHERE id = ?")
+        let done = sql("UPDATE runs SET status = $1, ended_at = $2 WHERE id = $3")
             .bind(outcome.as_str())
             .bind(SystemClock.now().0)
             .bind(run)
-            .execute(&mut *tx)
-            .await
-            .map_err(fail)?;
-        if done.rows_affected() == 0 {
+            .execute(&mut tx)
+            .await?;
+        if done == 0 {
             return Err(missing(run));
         }
-        tx.emit(Event::new("tracking.run-ended", run, serde_json::json!({ "status": outcome }))).await?;
+        tx.emit(Event::new("tracking.run-ended", run, serde_json::json!({ "status": outcome })));
         tx.commit().await
     }
 
     /// A run with its parameters, metrics and tags.
     pub async fn run(&self, id: &str) -> Result<TrackedRun> {
-        let pool = self.db.pool();
-        let row = sqlx::query(
-            "SELECT r.name, e.name AS experiment, r.status, r.started_at, r.ended_at FROM runs r \
-             JOIN experiments e ON e.id = r.experiment WHERE r.id = ?",
-        )
+        let pool = &self.db;
+        let row = sql("SELECT r.name, e.name AS experiment, r.status, r.started_at, r.ended_at FROM runs r \
+             JOIN experiments e ON e.id = r.experiment WHERE r.id = $1")
         .bind(id)
         .fetch_optional(pool)
-        .await
-        .map_err(fail)?;
+        .await?;
         let row = row.ok_or_else(|| missing(id))?;
-        let params = sqlx::query("SELECT key, value FROM params WHERE run = ?")
-            .bind(id)
-            .fetch_all(pool)
-            .await
-            .map_err(fail)?;
-        let tags = sqlx::query("SELECT key, value FROM run_tags WHERE run = ?")
-            .bind(id)
-            .fetch_all(pool)
-            .await
-            .map_err(fail)?;
+        let params = sql("SELECT key, value FROM params WHERE run = $1").bind(id).fetch_all(pool).await?;
+        let tags = sql("SELECT key, value FROM run_tags WHERE run = $1").bind(id).fetch_all(pool).await?;
         Ok(TrackedRun {
             id: id.to_owned(),
-            experiment: row.try_get("experiment").map_err(fail)?,
-            name: row.try_get("name").map_err(fail)?,
-            status: row.try_get("status").map_err(fail)?,
-            started: Timestamp(row.try_get("started_at").map_err(fail)?),
-            ended: row.try_get::<Option<i64>, _>("ended_at").map_err(fail)?.map(Timestamp),
+            experiment: row.get("experiment")?,
+            name: row.get("name")?,
+            status: row.get("status")?,
+            started: Timestamp(row.get("started_at")?),
+            ended: row.get::<Option<i64>>("ended_at")?.map(Timestamp),
             params: pairs(&params)?,
             metrics: self.last_metrics(id).await?,
             tags: pairs(&tags)?,
@@ -186,13 +166,12 @@ impl TrackingStore {
 
     /// The last point of each metric: that of the highest step, the one logged last among equals.
     async fn last_metrics(&self, run: &str) -> Result<Vec<MetricPoint>> {
-        let rows = sqlx::query(
-            "SELECT key, value, step, logged_at FROM metrics WHERE run = ? ORDER BY key, step, logged_at, id",
+        let rows = sql(
+            "SELECT key, value, step, logged_at FROM metrics WHERE run = $1 ORDER BY key, step, logged_at, id",
         )
         .bind(run)
-        .fetch_all(self.db.pool())
-        .await
-        .map_err(fail)?;
+        .fetch_all(&self.db)
+        .await?;
         let mut last = BTreeMap::new();
         for row in &rows {
             let metric = metric(row)?;
@@ -203,32 +182,29 @@ impl TrackingStore {
 
     /// Every point of a metric, by step and time.
     pub async fn metric_history(&self, run: &str, key: &str) -> Result<Vec<MetricPoint>> {
-        let rows = sqlx::query(
-            "SELECT key, value, step, logged_at FROM metrics WHERE run = ? AND key = ? ORDER BY step, logged_at, id",
+        let rows = sql(
+            "SELECT key, value, step, logged_at FROM metrics WHERE run = $1 AND key = $2 ORDER BY step, logged_at, id",
         )
         .bind(run)
         .bind(key)
-        .fetch_all(self.db.pool())
-        .await
-        .map_err(fail)?;
+        .fetch_all(&self.db)
+        .await?;
         rows.iter().map(metric).collect()
     }
 }
 
-fn metric(row: &sqlx::sqlite::SqliteRow) -> Result<MetricPoint> {
-    let value: String = row.try_get("value").map_err(fail)?;
+fn metric(row: &Row) -> Result<MetricPoint> {
+    let value: String = row.get("value")?;
     Ok(MetricPoint {
-        key: row.try_get("key").map_err(fail)?,
+        key: row.get("key")?,
         value: value.parse().map_err(|_| Error::corrupt(format!("'{value}' is no value of a metric")))?,
-        step: row.try_get("step").map_err(fail)?,
-        timestamp: Timestamp(row.try_get("logged_at").map_err(fail)?),
+        step: row.get("step")?,
+        timestamp: Timestamp(row.get("logged_at")?),
     })
 }
 
-fn pairs(rows: &[sqlx::sqlite::SqliteRow]) -> Result<BTreeMap<String, String>> {
-    let pair = |row: &sqlx::sqlite::SqliteRow| {
-        Ok((row.try_get("key").map_err(fail)?, row.try_get("value").map_err(fail)?))
-    };
+fn pairs(rows: &[Row]) -> Result<BTreeMap<String, String>> {
+    let pair = |row: &Row| Ok((row.get("key")?, row.get("value")?));
     rows.iter().map(pair).collect()
 }
 
@@ -237,9 +213,6 @@ fn missing(run: &str) -> Error {
 }
 
 /// A foreign key that does not hold means that there is no such run.
-fn unknown(run: &str, error: sqlx::Error) -> Error {
-    match &error {
-        sqlx::Error::Database(cause) if cause.is_foreign_key_violation() => missing(run),
-        _ => fail(error),
-    }
+fn unknown(run: &str, error: Error) -> Error {
+    if is_missing_reference(&error) { missing(run) } else { error }
 }

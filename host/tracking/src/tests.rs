@@ -7,7 +7,7 @@ use crate::{RunOutcome, TrackingStore};
 
 async fn tracking() -> (TrackingStore, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let db = Database::open(&dir.path().join("eyot.db")).await.unwrap();
+    let db = open_database(&dir.path().join("eyot.db")).await;
     (TrackingStore::new(db), dir)
 }
 
@@ -65,4 +65,12 @@ async fn versions_count_up_and_aliases_move() {
     assert_eq!(tracking.resolve_model("digits/x").await.unwrap_err().kind(), Kind::Invalid);
     assert_eq!(tracking.set_alias("digits", "champion", 9).await.unwrap_err().kind(), Kind::NotFound);
     assert!(tracking.register("Not A Name", "x", None).await.is_err());
+}
+
+/// The file, or the PostgreSQL database that stands for it while `cargo xtask test` runs these tests once more.
+async fn open_database(file: &std::path::Path) -> Database {
+    match eyot_test_services::database_url(file) {
+        Some(url) => Database::connect(&url).await.unwrap(),
+        None => Database::open(file).await.unwrap(),
+    }
 }

@@ -114,8 +114,9 @@ fn wasm_target() -> Result<()> {
 
 /// Programs that tests drive Eyot with, where they are missing.
 pub(crate) fn clients() -> Result<()> {
-    let programs_of_tests = ["skopeo", "buildah", "curl", "node", "npm", "systemd-analyze"];
-    programs(&programs_of_tests, "with which the registry, guests and packages are tested")
+    let programs_of_tests =
+        ["skopeo", "buildah", "curl", "node", "npm", "systemd-analyze", "psql", "postgres"];
+    programs(&programs_of_tests, "with which the registry, the database, guests and packages are tested")
 }
 
 /// Builds tools that tests drive the registry with, beside what is built here; takes minutes the first time.
@@ -165,11 +166,18 @@ pub(crate) fn rival() -> Result<()> {
 /// Installs programs that are missing, each from Debian's package of the same name.
 fn programs(wanted: &[&'static str], why: &str) -> Result<()> {
     let search = std::env::var_os("PATH").unwrap_or_default();
-    let has = |program: &str| std::env::split_paths(&search).any(|folder| folder.join(program).is_file());
+    let on_path = |program: &str| std::env::split_paths(&search).any(|folder| folder.join(program).is_file());
+    // Debian has the server itself on no path.
+    let has = |program: &str| match program {
+        "postgres" => eyot_test_services::has_postgres(),
+        program => on_path(program),
+    };
     // Some are called otherwise as a package than as a program.
     let package = |program: &'static str| match program {
         "node" => "nodejs",
         "systemd-analyze" => "systemd",
+        "psql" => "postgresql-client",
+        "postgres" => "postgresql",
         program => program,
     };
     let missing: Vec<&str> = wanted.iter().copied().filter(|program| !has(program)).map(package).collect();

@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
+use eyot_test_services::{POSTGRES_VARIABLE, Postgres};
 
 use crate::budget::stage;
 use crate::process::{cargo, root, run, say};
@@ -26,9 +27,21 @@ pub(crate) fn run_tests() -> Result<()> {
     if has_nextest() {
         let nextest = |more: &str| run(cargo().args(["nextest", "run", "--locked", "--workspace", more]));
         stage("compile the tests", || nextest("--no-run"))?;
+        stage("tests of what keeps rows, on PostgreSQL", test_on_postgres)?;
         return stage("run the tests", || nextest("--no-fail-fast"));
     }
     run(cargo().args(["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]))
+}
+
+/// Crates that keep rows. On SQLite their tests run with all others.
+const ROW_CRATES: &str =
+    "package(eyot-oci) + package(eyot-deploy) + package(eyot-pipelines) + package(eyot-tracking)";
+
+fn test_on_postgres() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let mut nextest = cargo();
+    nextest.args(["nextest", "run", "--locked", "--workspace", "--lib", "--no-fail-fast", "-E", ROW_CRATES]);
+    run(nextest.env(POSTGRES_VARIABLE, server.folder()))
 }
 
 fn test_guests() -> Result<()> {

@@ -12,8 +12,8 @@ use crate::process::{cargo, output, root};
 use crate::{dependencies, structure};
 use arrows::ArrowTable;
 
-/// The tests may use all.
-const TESTS_PACKAGE: &str = "eyot-tests";
+/// The tests may use all, and what they start services with is the product's nowhere.
+const TESTS_PACKAGES: [&str; 2] = ["eyot-tests", "eyot-test-services"];
 /// What these crates must not know, whatever else they use.
 const FORBIDDEN_DEPENDENCIES: &[(&[&str], &[&str])] = &[(
     &["eyot-nn", "eyot-pipelines", "eyot-monitor", "eyot-tracking", "eyot-deploy", "eyot-meta", "eyot-store"],
@@ -78,13 +78,17 @@ fn crates(table: &ArrowTable, problems: &mut Vec<String>) -> Result<()> {
     let names: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
-        if name == TESTS_PACKAGE {
+        if TESTS_PACKAGES.contains(&name) {
             continue;
         }
         let uses = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
         // What only tests use is no arrow of the product.
-        let uses: BTreeSet<&str> =
-            uses.iter().filter(|one| one["kind"] != "dev").filter_map(|one| one["name"].as_str()).collect();
+        let uses: BTreeSet<&str> = uses
+            .iter()
+            .filter(|one| one["kind"] != "dev")
+            .filter_map(|one| one["name"].as_str())
+            .filter(|name| !TESTS_PACKAGES.contains(name))
+            .collect();
         if !table.knows(folder(name)) {
             problems.push(format!("{name}: no row in host/xtask/arrows.toml"));
             continue;

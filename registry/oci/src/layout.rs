@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use eyot_core::{Digest, Error, Result, ResultExt as _};
-use eyot_meta::{Database, Transaction, fail};
+use eyot_meta::{Database, Transaction, sql};
 use serde::Serialize;
-use sqlx::Row as _;
 use tokio::sync::{Mutex, Notify};
 
 use crate::manifest::IMAGE_INDEX;
@@ -83,40 +82,38 @@ impl LayoutIndex {
         let manifests = named(db).await?;
         replace(dir, IndexDocument { schema_version: 2, media_type: IMAGE_INDEX, manifests }).await?;
         let mut tx = db.begin().await?;
-        let noted = sqlx::query("UPDATE registry_state SET value = ? WHERE name = 'index'").bind(changed);
-        noted.execute(&mut *tx).await.map_err(fail)?;
+        let noted = sql("UPDATE registry_state SET value = $1 WHERE name = 'index'").bind(changed);
+        noted.execute(&mut tx).await?;
         tx.commit().await
     }
 }
 
 async fn state(db: &Database, name: &str) -> Result<i64> {
-    let row = sqlx::query("SELECT value FROM registry_state WHERE name = ?").bind(name);
-    row.fetch_one(db.pool()).await.map_err(fail)?.try_get("value").map_err(fail)
+    let row = sql("SELECT value FROM registry_state WHERE name = $1").bind(name);
+    row.fetch_one(db).await?.get("value")
 }
 
 /// Notes that tags change with this transaction.
 pub(crate) async fn tags_change(tx: &mut Transaction) -> Result<()> {
-    let noted = sqlx::query("UPDATE registry_state SET value = value + 1 WHERE name = 'tags'");
-    noted.execute(&mut **tx).await.map(drop).map_err(fail)
+    let noted = sql("UPDATE registry_state SET value = value + 1 WHERE name = 'tags'");
+    noted.execute(&mut *tx).await.map(drop)
 }
 
 async fn named(db: &Database) -> Result<Vec<IndexEntry>> {
-    let rows = sqlx::query(
+    let rows = sql(
         "SELECT t.repository, t.tag, m.digest, m.media_type, m.bytes FROM tags t \
          JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest ORDER BY t.repository, t.tag",
     )
-    .fetch_all(db.pool())
-    .await
-    .map_err(fail)?;
+    .fetch_all(db)
+    .await?;
     rows.iter()
         .map(|row| {
-            let (repository, tag): (String, String) =
-                (row.try_get("repository").map_err(fail)?, row.try_get("tag").map_err(fail)?);
-            let digest: String = row.try_get("digest").map_err(fail)?;
+            let (repository, tag): (String, String) = (row.get("repository")?, row.get("tag")?);
+            let digest: String = row.get("digest")?;
             Ok(IndexEntry {
-                media_type: row.try_get("media_type").map_err(fail)?,
+                media_type: row.get("media_type")?,
                 digest: digest.parse::<Digest>()?.to_string(),
-                size: row.try_get("bytes").map_err(fail)?,
+                size: row.get("bytes")?,
                 annotations: [(REFERENCE_ANNOTATION, format!("{repository}:{tag}"))].into(),
             })
         })

@@ -20,10 +20,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use eyot_core::config::{self, Anonymous};
 use eyot_core::{Clock, Digest, Error, Reference, Result, Selector, SystemClock};
-use eyot_meta::{Database, Transaction, fail};
+use eyot_meta::{Database, Transaction, sql};
 use eyot_store::{BlobStore, ContentDigest};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 
 pub use audit_log::LogEntry;
 pub(crate) use blobs::HeldBlob;
@@ -240,25 +239,25 @@ impl Registry {
 
     async fn resolve_local(&self, reference: &Reference) -> Result<ResolvedArtifact> {
         let row = match &reference.selector {
-            Selector::Tag(tag) => sqlx::query(
+            Selector::Tag(tag) => sql(
                 "SELECT m.digest, m.kind, m.content, m.size FROM tags t \
-                 JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest WHERE t.repository = ? AND t.tag = ?",
+                 JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest WHERE t.repository = $1 AND t.tag = $2",
             )
             .bind(&reference.repository)
             .bind(tag.clone()),
             Selector::Digest(digest) => {
-                sqlx::query("SELECT digest, kind, content, size FROM manifests WHERE repository = ? AND digest = ?")
+                sql("SELECT digest, kind, content, size FROM manifests WHERE repository = $1 AND digest = $2")
                     .bind(&reference.repository)
                     .bind(digest.to_string())
             }
         };
-        let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+        let row = row.fetch_optional(&self.0.db).await?;
         let Some(row) = row else {
             return Err(self.missing(&reference.repository, &reference.to_string()).await?);
         };
-        let manifest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
-        let content: Option<String> = row.try_get("content").map_err(fail)?;
-        let kind = ArtifactKind::parse(&row.try_get::<String, _>("kind").map_err(fail)?);
+        let manifest: Digest = row.get::<String>("digest")?.parse()?;
+        let content: Option<String> = row.get("content")?;
+        let kind = ArtifactKind::parse(&row.get::<String>("kind")?);
         let (data, models) = match kind {
             ArtifactKind::Other => (Ok(Vec::new()), Vec::new()),
             _ => {
@@ -271,7 +270,7 @@ impl Registry {
             manifest,
             content: content.map_or(Ok(manifest), |content| content.parse())?,
             kind,
-            size: row.try_get::<i64, _>("size").map_err(fail)?.unsigned_abs(),
+            size: row.get::<i64>("size")?.unsigned_abs(),
             data: data.map_err(|error| error.context(format!("the model '{reference}'")))?,
             models,
         })
@@ -288,21 +287,20 @@ impl Registry {
 
     /// Every tagged manifest, and those that no tag names, by repository and tag.
     pub async fn list(&self) -> Result<Vec<RegistryEntry>> {
-        let rows = sqlx::query(
+        let rows = sql(
             "SELECT m.repository, t.tag, m.digest, m.kind, m.size FROM manifests m \
              LEFT JOIN tags t ON t.repository = m.repository AND t.digest = m.digest ORDER BY m.repository, t.tag, m.digest",
         )
-        .fetch_all(self.0.db.pool())
-        .await
-        .map_err(fail)?;
+        .fetch_all(&self.0.db)
+        .await?;
         rows.iter()
             .map(|row| {
                 Ok(RegistryEntry {
-                    repository: row.try_get("repository").map_err(fail)?,
-                    tag: row.try_get("tag").map_err(fail)?,
-                    digest: row.try_get::<String, _>("digest").map_err(fail)?.parse()?,
-                    kind: ArtifactKind::parse(&row.try_get::<String, _>("kind").map_err(fail)?),
-                    size: row.try_get::<i64, _>("size").map_err(fail)?.unsigned_abs(),
+                    repository: row.get("repository")?,
+                    tag: row.get("tag")?,
+                    digest: row.get::<String>("digest")?.parse()?,
+                    kind: ArtifactKind::parse(&row.get::<String>("kind")?),
+                    size: row.get::<i64>("size")?.unsigned_abs(),
                 })
             })
             .collect()
@@ -310,29 +308,29 @@ impl Registry {
 
     /// Up to `most` tags of a repository that come after `last`, in the order of their bytes.
     pub async fn tags(&self, repository: &str, last: Option<&str>, most: u32) -> Result<Vec<String>> {
-        let rows = sqlx::query("SELECT tag FROM tags WHERE repository = ? AND tag > ? ORDER BY tag LIMIT ?")
+        let rows = sql("SELECT tag FROM tags WHERE repository = $1 AND tag > $2 ORDER BY tag LIMIT $3")
             .bind(repository)
             .bind(last.unwrap_or_default())
             .bind(most);
-        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
-        rows.iter().map(|row| row.try_get("tag").map_err(fail)).collect()
+        let rows = rows.fetch_all(&self.0.db).await?;
+        rows.iter().map(|row| row.get("tag")).collect()
     }
 
     /// Up to `most` repositories that come after `last`, in the order of their bytes.
     pub(crate) async fn repositories(&self, last: &str, most: u32) -> Result<Vec<String>> {
-        let rows = sqlx::query(
-            "SELECT DISTINCT repository FROM manifests WHERE repository > ? ORDER BY repository LIMIT ?",
+        let rows = sql(
+            "SELECT DISTINCT repository FROM manifests WHERE repository > $1 ORDER BY repository LIMIT $2",
         )
         .bind(last)
         .bind(most);
-        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
-        rows.iter().map(|row| row.try_get("repository").map_err(fail)).collect()
+        let rows = rows.fetch_all(&self.0.db).await?;
+        rows.iter().map(|row| row.get("repository")).collect()
     }
 
     /// Whether something was ever pushed there and is still there.
     pub(crate) async fn has_repository(&self, repository: &str) -> Result<bool> {
-        let row = sqlx::query("SELECT 1 FROM repository_blobs WHERE repository = ? LIMIT 1").bind(repository);
-        Ok(row.fetch_optional(self.0.db.pool()).await.map_err(fail)?.is_some())
+        let row = sql("SELECT 1 FROM repository_blobs WHERE repository = $1 LIMIT 1").bind(repository);
+        Ok(row.fetch_optional(&self.0.db).await?.is_some())
     }
 
     /// The upstream whose repository it is, if it is one's.
@@ -366,28 +364,28 @@ impl Registry {
         }
         let epoch = self.0.manifests.epoch();
         let row = match target {
-            ManifestRef::Tag(tag) => sqlx::query(
+            ManifestRef::Tag(tag) => sql(
                 "SELECT m.digest, m.media_type, m.pushed_as FROM tags t \
-                 JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest WHERE t.repository = ? AND t.tag = ?",
+                 JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest WHERE t.repository = $1 AND t.tag = $2",
             )
             .bind(repository)
             .bind(tag.clone()),
             ManifestRef::Digest(digest) => {
                 let digest = self.sha256_of(digest).await?.map(|digest| digest.to_string());
-                sqlx::query("SELECT digest, media_type, pushed_as FROM manifests WHERE repository = ? AND digest = ?")
+                sql("SELECT digest, media_type, pushed_as FROM manifests WHERE repository = $1 AND digest = $2")
                     .bind(repository)
                     .bind(digest.unwrap_or_default())
             }
         };
-        let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+        let row = row.fetch_optional(&self.0.db).await?;
         let Some(row) = row else { return Ok(None) };
-        let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
-        let pushed_as: Option<String> = row.try_get("pushed_as").map_err(fail)?;
+        let digest: Digest = row.get::<String>("digest")?.parse()?;
+        let pushed_as: Option<String> = row.get("pushed_as")?;
         let shown = match target {
             ManifestRef::Digest(asked) => *asked,
             ManifestRef::Tag(_) => pushed_as.map_or(Ok(digest.into()), |text| text.parse())?,
         };
-        let media_type = row.try_get("media_type").map_err(fail)?;
+        let media_type = row.get("media_type")?;
         let stored =
             Arc::new(StoredManifest { digest: shown, media_type, bytes: self.read_small(&digest).await? });
         self.0.manifests.insert(epoch, key, stored.clone(), 1);
@@ -399,9 +397,9 @@ impl Registry {
         match digest {
             ContentDigest::Sha256(digest) => Ok(Some(*digest)),
             ContentDigest::Sha512(_) => {
-                let row = sqlx::query("SELECT digest FROM blobs WHERE sha512 = ?").bind(digest.to_string());
-                let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
-                row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
+                let row = sql("SELECT digest FROM blobs WHERE sha512 = $1").bind(digest.to_string());
+                let row = row.fetch_optional(&self.0.db).await?;
+                row.map(|row| row.get::<String>("digest")?.parse()).transpose()
             }
         }
     }

@@ -174,7 +174,7 @@ impl World {
 
 async fn registry(dir: &Path, config: &Config, clock: Arc<dyn Clock>) -> (Registry, Arc<DirectoryStore>) {
     let store = Arc::new(DirectoryStore::open(dir).await.unwrap());
-    let db = Database::open(&dir.join("eyot.db")).await.unwrap();
+    let db = open_database(&dir.join("eyot.db")).await;
     let settings = RegistrySettings::new(config, ([127, 0, 0, 1], 0).into()).with_clock(clock);
     let registry = Registry::new(store.clone(), db, Some(dir.to_owned()), settings).await.unwrap();
     (registry, store)
@@ -260,4 +260,12 @@ async fn what_is_no_component_is_not_pushed() {
         assert!(error.kind() == Kind::Invalid && error.chain().contains(says), "{error:?}");
     }
     assert!(world.store.list().await.unwrap().is_empty());
+}
+
+/// The file, or the PostgreSQL database that stands for it while `cargo xtask test` runs these tests once more.
+async fn open_database(file: &std::path::Path) -> Database {
+    match eyot_test_services::database_url(file) {
+        Some(url) => Database::connect(&url).await.unwrap(),
+        None => Database::open(file).await.unwrap(),
+    }
 }

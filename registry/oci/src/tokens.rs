@@ -5,10 +5,8 @@ mod stored_scopes;
 use std::sync::Arc;
 
 use eyot_core::{Digest, Error, Kind, Result, Timestamp, new_id};
-use eyot_meta::fail;
+use eyot_meta::{Row, sql};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
 use crate::access::{RegistryCaller, TokenHolder};
 use crate::registry::Registry;
@@ -92,16 +90,15 @@ impl Registry {
         };
         let scopes = write_scopes(&token.scopes)?;
         let mut tx = self.0.db.begin().await?;
-        sqlx::query("INSERT INTO tokens (id, name, secret_hash, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
+        sql("INSERT INTO tokens (id, name, secret_hash, scopes, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)")
             .bind(&token.id)
             .bind(&token.name)
             .bind(secret_hash(&secret))
             .bind(scopes)
             .bind(token.created.0)
             .bind(expires.map(|time| time.0))
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await
-            .map_err(fail)
             .map_err(|error| match error.kind() {
                 Kind::Conflict => Error::conflict(format!("there is a token '{name}' already")).hint("choose another name"),
                 _ => error,
@@ -112,10 +109,7 @@ impl Registry {
 
     /// Every token, by name.
     pub async fn tokens(&self) -> Result<Vec<AccessToken>> {
-        let rows = sqlx::query("SELECT * FROM tokens ORDER BY name")
-            .fetch_all(self.0.db.pool())
-            .await
-            .map_err(fail)?;
+        let rows = sql("SELECT * FROM tokens ORDER BY name").fetch_all(&self.0.db).await?;
         rows.iter().map(token_of_row).collect()
     }
 
@@ -132,12 +126,12 @@ impl Registry {
     /// Revokes a token: short-lived ones that were issued for it are invalid from the next request on.
     pub async fn revoke_token(&self, name: &str) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
-        let query = "UPDATE tokens SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL";
-        let done = sqlx::query(query).bind(self.now()).bind(name).execute(&mut *tx).await.map_err(fail)?;
+        let query = "UPDATE tokens SET revoked_at = $1 WHERE name = $2 AND revoked_at IS NULL";
+        let done = sql(query).bind(self.now()).bind(name).execute(&mut tx).await?;
         // After the commit: whoever read the old row before it must not keep it.
         self.on_commit(&mut tx, |inner| inner.holders.clear());
         tx.commit().await?;
-        if done.rows_affected() == 0 {
+        if done == 0 {
             return Err(Error::not_found(format!("there is no token '{name}' to revoke"))
                 .hint("eyot token ls lists them"));
         }
@@ -150,7 +144,7 @@ impl Registry {
             return Ok(None);
         }
         let hash = secret_hash(secret);
-        self.holder(&hash, "SELECT * FROM tokens WHERE secret_hash = ? AND revoked_at IS NULL").await
+        self.holder(&hash, "SELECT * FROM tokens WHERE secret_hash = $1 AND revoked_at IS NULL").await
     }
 
     async fn holder(&self, key: &str, query: &'static str) -> Result<Option<Arc<TokenHolder>>> {
@@ -159,7 +153,7 @@ impl Registry {
             return Ok(Some(holder).filter(good));
         }
         let epoch = self.0.holders.epoch();
-        let row = sqlx::query(query).bind(key).fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+        let row = sql(query).bind(key).fetch_optional(&self.0.db).await?;
         let Some(token) = row.as_ref().map(token_of_row).transpose()? else { return Ok(None) };
         let expires = token.expires.map(|time| time.0);
         let holder = Arc::new(TokenHolder { id: token.id, name: token.name, scopes: token.scopes, expires });
@@ -194,7 +188,7 @@ impl Registry {
             None => None,
             Some(id) => {
                 let holder =
-                    self.holder(&id, "SELECT * FROM tokens WHERE id = ? AND revoked_at IS NULL").await?;
+                    self.holder(&id, "SELECT * FROM tokens WHERE id = $1 AND revoked_at IS NULL").await?;
                 let Some(holder) = holder else { return Ok(None) };
                 Some(holder)
             }
@@ -204,14 +198,14 @@ impl Registry {
     }
 }
 
-fn token_of_row(row: &SqliteRow) -> Result<AccessToken> {
-    let time = |name: &str| row.try_get::<Option<i64>, _>(name).map_err(fail).map(|time| time.map(Timestamp));
-    let scopes: String = row.try_get("scopes").map_err(fail)?;
+fn token_of_row(row: &Row) -> Result<AccessToken> {
+    let time = |name: &str| row.get::<Option<i64>>(name).map(|time| time.map(Timestamp));
+    let scopes: String = row.get("scopes")?;
     Ok(AccessToken {
-        id: row.try_get("id").map_err(fail)?,
-        name: row.try_get("name").map_err(fail)?,
+        id: row.get("id")?,
+        name: row.get("name")?,
         scopes: read_scopes(&scopes)?,
-        created: Timestamp(row.try_get("created_at").map_err(fail)?),
+        created: Timestamp(row.get("created_at")?),
         expires: time("expires_at")?,
         revoked: time("revoked_at")?,
     })

@@ -30,6 +30,10 @@ pub struct Api {
     /// Bytes a second at which a client that is waited for may send for longer than body-timeout, as with large
     /// blobs, as long as it is never silent for body-timeout; a slower body is ended. 0 ends none.
     pub body_rate: ByteCount,
+    /// How many may listen to events at once; one more is answered 429.
+    pub event_listeners: usize,
+    /// How long events are kept, for those who come back; 0 keeps all of them.
+    pub events_kept: Period,
 }
 
 impl Api {
@@ -50,6 +54,8 @@ impl Default for Api {
             origins: Vec::new(),
             body_timeout: Period(Duration::from_secs(60)),
             body_rate: ByteCount(240),
+            event_listeners: 1000,
+            events_kept: Period(Duration::from_secs(7 * 24 * 3600)),
         }
     }
 }

@@ -1,8 +1,6 @@
 use eyot_core::{Digest, Error, Result, Timestamp};
-use eyot_meta::{Transaction, fail};
+use eyot_meta::{Row, Transaction, sql};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
 use super::Registry;
 
@@ -80,12 +78,10 @@ impl Registry {
 
 /// Transactions that write are serialized, so the chain has no forks.
 async fn append(tx: &mut Transaction, entry: NewLogEntry<'_>, at: Timestamp) -> Result<()> {
-    let last = sqlx::query("SELECT id, hash FROM registry_log ORDER BY id DESC LIMIT 1");
-    let last = last.fetch_optional(&mut **tx).await.map_err(fail)?;
+    let last = sql("SELECT id, hash FROM registry_log ORDER BY id DESC LIMIT 1");
+    let last = last.fetch_optional(&mut *tx).await?;
     let (id, previous) = match last {
-        Some(row) => {
-            (row.try_get::<i64, _>("id").map_err(fail)?, row.try_get::<String, _>("hash").map_err(fail)?)
-        }
+        Some(row) => (row.get::<i64>("id")?, row.get::<String>("hash")?),
         None => (0, String::new()),
     };
     let mut logged = LogEntry {
@@ -99,8 +95,8 @@ async fn append(tx: &mut Transaction, entry: NewLogEntry<'_>, at: Timestamp) -> 
         hash: String::new(),
     };
     logged.hash = logged.chained(&previous);
-    sqlx::query(
-        "INSERT INTO registry_log (id, at, actor, action, repository, reference, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    sql(
+        "INSERT INTO registry_log (id, at, actor, action, repository, reference, digest, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(logged.id)
     .bind(logged.at.0)
@@ -110,28 +106,26 @@ async fn append(tx: &mut Transaction, entry: NewLogEntry<'_>, at: Timestamp) -> 
     .bind(logged.reference)
     .bind(logged.digest)
     .bind(logged.hash)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
-    .map_err(fail)
 }
 
 impl Registry {
     /// Up to `limit` entries of the log after the one numbered `after`, oldest first.
     pub async fn log(&self, after: i64, limit: u32) -> Result<Vec<LogEntry>> {
-        let rows = sqlx::query("SELECT * FROM registry_log WHERE id > ? ORDER BY id LIMIT ?")
-            .bind(after)
-            .bind(limit);
-        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
+        let rows =
+            sql("SELECT * FROM registry_log WHERE id > $1 ORDER BY id LIMIT $2").bind(after).bind(limit);
+        let rows = rows.fetch_all(&self.0.db).await?;
         rows.iter().map(read).collect()
     }
 }
 
-fn read(row: &SqliteRow) -> Result<LogEntry> {
-    let text = |name: &str| row.try_get::<String, _>(name).map_err(fail);
+fn read(row: &Row) -> Result<LogEntry> {
+    let text = |name: &str| row.get::<String>(name);
     Ok(LogEntry {
-        id: row.try_get("id").map_err(fail)?,
-        at: Timestamp(row.try_get("at").map_err(fail)?),
+        id: row.get("id")?,
+        at: Timestamp(row.get("at")?),
         actor: text("actor")?,
         action: text("action")?,
         repository: text("repository")?,

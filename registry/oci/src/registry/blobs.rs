@@ -1,7 +1,6 @@
 use eyot_core::{Digest, Error, Result};
-use eyot_meta::{Transaction, fail};
+use eyot_meta::{Transaction, sql};
 use eyot_store::{BlobUpload, ContentDigest};
-use sqlx::Row as _;
 
 use super::Registry;
 
@@ -25,27 +24,27 @@ impl Registry {
             return Ok(Some(held));
         }
         let epoch = self.0.blobs.epoch();
-        let row = sqlx::query(
+        let row = sql(
             "SELECT b.digest, b.uses, b.leased_until FROM blobs b JOIN repository_blobs r ON r.digest = b.digest \
-             WHERE r.repository = ? AND (b.digest = ? OR b.sha512 = ?)",
+             WHERE r.repository = $1 AND (b.digest = $2 OR b.sha512 = $3)",
         )
         .bind(repository)
         .bind(digest.to_string())
         .bind(digest.to_string());
-        let Some(row) = row.fetch_optional(self.0.db.pool()).await.map_err(fail)? else { return Ok(None) };
-        let found: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
-        let uses: i64 = row.try_get("uses").map_err(fail)?;
-        let mut leased: i64 = row.try_get("leased_until").map_err(fail)?;
+        let Some(row) = row.fetch_optional(&self.0.db).await? else { return Ok(None) };
+        let found: Digest = row.get::<String>("digest")?.parse()?;
+        let uses: i64 = row.get("uses")?;
+        let mut leased: i64 = row.get("leased_until")?;
         let half = self.0.settings.lease() / 2;
         if uses == 0 && leased < self.now() + half {
             leased = self.lease_end();
             let mut tx = self.0.db.begin().await?;
-            let renewed = sqlx::query("UPDATE blobs SET leased_until = ? WHERE digest = ?")
+            let renewed = sql("UPDATE blobs SET leased_until = $1 WHERE digest = $2")
                 .bind(leased)
                 .bind(found.to_string());
-            let renewed = renewed.execute(&mut *tx).await.map_err(fail)?;
+            let renewed = renewed.execute(&mut tx).await?;
             tx.commit().await?;
-            if renewed.rows_affected() == 0 {
+            if renewed == 0 {
                 return Ok(None);
             }
         }
@@ -57,14 +56,14 @@ impl Registry {
 
     /// Extends the lease of an unused blob that is about to be uploaded again, so that it is not collected meanwhile.
     pub(crate) async fn extend_lease(&self, digest: &ContentDigest) -> Result<()> {
-        let row = sqlx::query("SELECT digest FROM blobs WHERE (digest = ? OR sha512 = ?) AND uses = 0")
+        let row = sql("SELECT digest FROM blobs WHERE (digest = $1 OR sha512 = $2) AND uses = 0")
             .bind(digest.to_string())
             .bind(digest.to_string());
-        let Some(row) = row.fetch_optional(self.0.db.pool()).await.map_err(fail)? else { return Ok(()) };
-        let digest: String = row.try_get("digest").map_err(fail)?;
+        let Some(row) = row.fetch_optional(&self.0.db).await? else { return Ok(()) };
+        let digest: String = row.get("digest")?;
         let mut tx = self.0.db.begin().await?;
-        let renewed = sqlx::query("UPDATE blobs SET leased_until = ? WHERE digest = ?");
-        renewed.bind(self.lease_end()).bind(digest).execute(&mut *tx).await.map_err(fail)?;
+        let renewed = sql("UPDATE blobs SET leased_until = $1 WHERE digest = $2");
+        renewed.bind(self.lease_end()).bind(digest).execute(&mut tx).await?;
         tx.commit().await
     }
 
@@ -156,8 +155,8 @@ impl Registry {
     ) -> Result<()> {
         let sha512 =
             known_as.filter(|digest| matches!(digest, ContentDigest::Sha512(_))).map(ToString::to_string);
-        sqlx::query(
-        "INSERT INTO blobs (digest, sha512, size, uses, leased_until, checked_at) VALUES (?, ?, ?, 0, ?, ?) \
+        sql(
+        "INSERT INTO blobs (digest, sha512, size, uses, leased_until, checked_at) VALUES ($1, $2, $3, 0, $4, $5) \
          ON CONFLICT (digest) DO UPDATE SET leased_until = CASE WHEN excluded.leased_until > blobs.leased_until \
          THEN excluded.leased_until ELSE blobs.leased_until END, sha512 = COALESCE(blobs.sha512, excluded.sha512)",
     )
@@ -166,17 +165,16 @@ impl Registry {
     .bind(i64::try_from(size).unwrap_or(i64::MAX))
     .bind(self.lease_end())
     .bind(self.now())
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
-    .map_err(fail)
     }
 }
 
 /// Whether the registry has a row for a blob.
 pub(super) async fn is_known(tx: &mut Transaction, digest: &Digest) -> Result<bool> {
-    let row = sqlx::query("SELECT 1 FROM blobs WHERE digest = ?").bind(digest.to_string());
-    Ok(row.fetch_optional(&mut **tx).await.map_err(fail)?.is_some())
+    let row = sql("SELECT 1 FROM blobs WHERE digest = $1").bind(digest.to_string());
+    Ok(row.fetch_optional(&mut *tx).await?.is_some())
 }
 
 async fn find_anywhere(
@@ -184,31 +182,28 @@ async fn find_anywhere(
     digest: &ContentDigest,
     may_pull: impl Fn(&str) -> bool + Send,
 ) -> Result<Option<Digest>> {
-    let rows = sqlx::query(
-        "SELECT b.digest, r.repository FROM blobs b JOIN repository_blobs r ON r.digest = b.digest \
-         WHERE b.digest = ? OR b.sha512 = ?",
-    )
-    .bind(digest.to_string())
-    .bind(digest.to_string())
-    .fetch_all(&mut **tx)
-    .await
-    .map_err(fail)?;
+    let rows =
+        sql("SELECT b.digest, r.repository FROM blobs b JOIN repository_blobs r ON r.digest = b.digest \
+         WHERE b.digest = $1 OR b.sha512 = $2")
+        .bind(digest.to_string())
+        .bind(digest.to_string())
+        .fetch_all(&mut *tx)
+        .await?;
     for row in rows {
-        if may_pull(row.try_get("repository").map_err(fail)?) {
-            return row.try_get::<String, _>("digest").map_err(fail)?.parse().map(Some);
+        if may_pull(&row.get::<String>("repository")?) {
+            return row.get::<String>("digest")?.parse().map(Some);
         }
     }
     Ok(None)
 }
 
 pub(super) async fn link_blob(tx: &mut Transaction, repository: &str, digest: &Digest) -> Result<()> {
-    sqlx::query("INSERT INTO repository_blobs (repository, digest) VALUES (?, ?) ON CONFLICT DO NOTHING")
+    sql("INSERT INTO repository_blobs (repository, digest) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(repository)
         .bind(digest.to_string())
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await
         .map(drop)
-        .map_err(fail)
 }
 
 /// The blob of a repository by its digest.
@@ -218,16 +213,13 @@ pub(super) async fn find_blob(
     digest: &ContentDigest,
 ) -> Result<Option<Digest>> {
     let query = match digest {
-        ContentDigest::Sha256(_) => "SELECT digest FROM repository_blobs WHERE repository = ? AND digest = ?",
+        ContentDigest::Sha256(_) => {
+            "SELECT digest FROM repository_blobs WHERE repository = $1 AND digest = $2"
+        }
         ContentDigest::Sha512(_) => {
-            "SELECT r.digest FROM blobs b JOIN repository_blobs r ON r.digest = b.digest WHERE r.repository = ? AND b.sha512 = ?"
+            "SELECT r.digest FROM blobs b JOIN repository_blobs r ON r.digest = b.digest WHERE r.repository = $1 AND b.sha512 = $2"
         }
     };
-    let row = sqlx::query(query)
-        .bind(repository)
-        .bind(digest.to_string())
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(fail)?;
-    row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
+    let row = sql(query).bind(repository).bind(digest.to_string()).fetch_optional(&mut *tx).await?;
+    row.map(|row| row.get::<String>("digest")?.parse()).transpose()
 }

@@ -1,8 +1,7 @@
 use eyot_core::{Digest, Error, Result};
-use eyot_meta::{Event, Transaction, fail};
+use eyot_meta::{Event, Transaction, sql};
 use eyot_store::ContentDigest;
 use serde_json::json;
-use sqlx::Row as _;
 
 use super::Registry;
 use super::audit_log::NewLogEntry;
@@ -27,7 +26,7 @@ impl Registry {
             return Err(absent());
         }
         let payload = json!({ "reference": target.to_string() });
-        tx.emit(Event::new("artifact.deleted", repository, payload)).await?;
+        tx.emit(Event::new("artifact.deleted", repository, payload));
         self.commit(tx).await
     }
 
@@ -44,16 +43,15 @@ impl Registry {
         let found = find_blob(&mut tx, repository, digest).await?;
         let found =
             found.ok_or_else(|| Error::not_found(format!("there is no blob {digest} in {repository}")))?;
-        let user = sqlx::query("SELECT digest FROM manifest_blobs WHERE repository = ? AND blob = ? LIMIT 1");
-        let user =
-            user.bind(repository).bind(found.to_string()).fetch_optional(&mut *tx).await.map_err(fail)?;
+        let user = sql("SELECT digest FROM manifest_blobs WHERE repository = $1 AND blob = $2 LIMIT 1");
+        let user = user.bind(repository).bind(found.to_string()).fetch_optional(&mut tx).await?;
         if let Some(row) = user {
-            let user: String = row.try_get("digest").map_err(fail)?;
+            let user: String = row.get("digest")?;
             return Err(Error::conflict(format!("the manifest {repository}@{user} uses blob {digest}"))
                 .hint("delete the manifest first"));
         }
-        let unlinked = sqlx::query("DELETE FROM repository_blobs WHERE repository = ? AND digest = ?");
-        unlinked.bind(repository).bind(found.to_string()).execute(&mut *tx).await.map_err(fail)?;
+        let unlinked = sql("DELETE FROM repository_blobs WHERE repository = $1 AND digest = $2");
+        unlinked.bind(repository).bind(found.to_string()).execute(&mut tx).await?;
         self.forget_blobs(&mut tx);
         let entry = NewLogEntry {
             actor,
@@ -74,28 +72,25 @@ impl Registry {
         tag: &str,
         actor: &str,
     ) -> Result<bool> {
-        let row = sqlx::query("SELECT digest FROM tags WHERE repository = ? AND tag = ?")
-            .bind(repository)
-            .bind(tag);
-        let Some(row) = row.fetch_optional(&mut **tx).await.map_err(fail)? else { return Ok(false) };
+        let row =
+            sql("SELECT digest FROM tags WHERE repository = $1 AND tag = $2").bind(repository).bind(tag);
+        let Some(row) = row.fetch_optional(&mut *tx).await? else { return Ok(false) };
         self.forget_manifest(tx, repository, &ManifestRef::Tag(tag.to_owned()));
-        let digest: String = row.try_get("digest").map_err(fail)?;
-        sqlx::query("DELETE FROM tags WHERE repository = ? AND tag = ?")
+        let digest: String = row.get("digest")?;
+        sql("DELETE FROM tags WHERE repository = $1 AND tag = $2")
             .bind(repository)
             .bind(tag)
-            .execute(&mut **tx)
-            .await
-            .map_err(fail)?;
+            .execute(&mut *tx)
+            .await?;
         if self.is_immutable(tag) {
             // Deleting and pushing again would be moving.
-            sqlx::query("INSERT INTO retired_tags (repository, tag, digest, retired_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+            sql("INSERT INTO retired_tags (repository, tag, digest, retired_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
                 .bind(repository)
                 .bind(tag)
                 .bind(&digest)
                 .bind(self.now())
-                .execute(&mut **tx)
-                .await
-                .map_err(fail)?;
+                .execute(&mut *tx)
+                .await?;
         }
         self.change_tags(tx).await?;
         self.log_entry(
@@ -115,27 +110,23 @@ impl Registry {
         actor: &str,
     ) -> Result<bool> {
         let text = digest.to_string();
-        let row = sqlx::query(
-            "SELECT b.sha512 FROM manifests m LEFT JOIN blobs b ON b.digest = m.digest \
-             WHERE m.repository = ? AND m.digest = ?",
-        );
-        let row = row.bind(repository).bind(&text).fetch_optional(&mut **tx).await.map_err(fail)?;
+        let row = sql("SELECT b.sha512 FROM manifests m LEFT JOIN blobs b ON b.digest = m.digest \
+             WHERE m.repository = $1 AND m.digest = $2");
+        let row = row.bind(repository).bind(&text).fetch_optional(&mut *tx).await?;
         let Some(row) = row else { return Ok(false) };
-        let sha512: Option<String> = row.try_get("sha512").map_err(fail)?;
-        let parent =
-            sqlx::query("SELECT digest FROM manifest_children WHERE repository = ? AND child = ? LIMIT 1");
-        let parent = parent.bind(repository).bind(&text).fetch_optional(&mut **tx).await.map_err(fail)?;
+        let sha512: Option<String> = row.get("sha512")?;
+        let parent = sql("SELECT digest FROM manifest_children WHERE repository = $1 AND child = $2 LIMIT 1");
+        let parent = parent.bind(repository).bind(&text).fetch_optional(&mut *tx).await?;
         if let Some(row) = parent {
-            let parent: String = row.try_get("digest").map_err(fail)?;
+            let parent: String = row.get("digest")?;
             return Err(Error::conflict(format!("the index {repository}@{parent} needs {text}"))
                 .hint("delete the index first"));
         }
-        let tags = sqlx::query("SELECT tag FROM tags WHERE repository = ? AND digest = ?")
-            .bind(repository)
-            .bind(&text);
-        let tags = tags.fetch_all(&mut **tx).await.map_err(fail)?;
+        let tags =
+            sql("SELECT tag FROM tags WHERE repository = $1 AND digest = $2").bind(repository).bind(&text);
+        let tags = tags.fetch_all(&mut *tx).await?;
         for row in tags {
-            let tag: String = row.try_get("tag").map_err(fail)?;
+            let tag: String = row.get("tag")?;
             self.untag(tx, repository, &tag, actor).await?;
         }
         let known_as = sha512.and_then(|text| text.parse().ok());
@@ -144,20 +135,20 @@ impl Registry {
         }
         self.forget_blobs(tx);
         // What is used no longer stays for a lease: somebody may have been told that it is here.
-        let freed = "UPDATE blobs SET uses = uses - 1, leased_until = CASE WHEN leased_until > ? THEN leased_until ELSE ? END \
-             WHERE digest IN (SELECT blob FROM manifest_blobs WHERE repository = ? AND digest = ?)";
+        let freed = "UPDATE blobs SET uses = uses - 1, leased_until = CASE WHEN leased_until > $1 THEN leased_until ELSE $2 END \
+             WHERE digest IN (SELECT blob FROM manifest_blobs WHERE repository = $3 AND digest = $4)";
         let lease = self.lease_end();
-        let freed = sqlx::query(freed).bind(lease).bind(lease).bind(repository).bind(&text);
-        freed.execute(&mut **tx).await.map_err(fail)?;
+        let freed = sql(freed).bind(lease).bind(lease).bind(repository).bind(&text);
+        freed.execute(&mut *tx).await?;
         for query in [
-            "DELETE FROM manifest_blobs WHERE repository = ? AND digest = ?",
-            "DELETE FROM manifest_children WHERE repository = ? AND digest = ?",
-            "DELETE FROM manifests WHERE repository = ? AND digest = ?",
+            "DELETE FROM manifest_blobs WHERE repository = $1 AND digest = $2",
+            "DELETE FROM manifest_children WHERE repository = $1 AND digest = $2",
+            "DELETE FROM manifests WHERE repository = $1 AND digest = $2",
             // A manifest's bytes are not for pulling as a blob once it is gone, unless another uses them.
-            "DELETE FROM repository_blobs WHERE repository = ? AND digest = ? AND NOT EXISTS (SELECT 1 FROM manifest_blobs m \
+            "DELETE FROM repository_blobs WHERE repository = $1 AND digest = $2 AND NOT EXISTS (SELECT 1 FROM manifest_blobs m \
              WHERE m.repository = repository_blobs.repository AND m.blob = repository_blobs.digest)",
         ] {
-            sqlx::query(query).bind(repository).bind(&text).execute(&mut **tx).await.map_err(fail)?;
+            sql(query).bind(repository).bind(&text).execute(&mut *tx).await?;
         }
         self.log_entry(tx, NewLogEntry { actor, action: "delete", repository, reference: "", digest: &text })
             .await?;

@@ -2,9 +2,8 @@ use std::collections::BTreeMap;
 
 use eyot_core::config::Retention;
 use eyot_core::{Digest, Kind, Result};
-use eyot_meta::{Transaction, fail};
+use eyot_meta::{Transaction, sql};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 
 use super::audit_log::NewLogEntry;
@@ -80,16 +79,15 @@ impl Registry {
     /// Blobs that a repository's manifests used once can no longer be pulled from it.
     async fn prune_links(&self) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
-        sqlx::query(
+        sql(
             "DELETE FROM repository_blobs WHERE NOT EXISTS (SELECT 1 FROM manifest_blobs m \
              WHERE m.repository = repository_blobs.repository AND m.blob = repository_blobs.digest) \
              AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.repository = repository_blobs.repository) \
-             AND EXISTS (SELECT 1 FROM blobs b WHERE b.digest = repository_blobs.digest AND b.leased_until < ?)",
+             AND EXISTS (SELECT 1 FROM blobs b WHERE b.digest = repository_blobs.digest AND b.leased_until < $1)",
         )
         .bind(self.now())
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
+        .execute(&mut tx)
+        .await?;
         self.forget_blobs(&mut tx);
         tx.commit().await
     }
@@ -108,9 +106,9 @@ impl Registry {
                 continue;
             }
             for query in
-                ["DELETE FROM repository_blobs WHERE digest = ?", "DELETE FROM blobs WHERE digest = ?"]
+                ["DELETE FROM repository_blobs WHERE digest = $1", "DELETE FROM blobs WHERE digest = $1"]
             {
-                sqlx::query(query).bind(digest.to_string()).execute(&mut *tx).await.map_err(fail)?;
+                sql(query).bind(digest.to_string()).execute(&mut tx).await?;
             }
             self.log_entry(&mut tx, collection_entry(&digest.to_string())).await?;
             (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
@@ -144,9 +142,9 @@ impl Registry {
         let mut old = self.0.store.older_than(self.0.settings.config.lease.0).await?.into_iter().peekable();
         let (mut orphans, mut after) = (Vec::new(), String::new());
         loop {
-            let rows = sqlx::query("SELECT digest FROM blobs WHERE digest > ? ORDER BY digest LIMIT 10000");
-            let rows = rows.bind(&after).fetch_all(self.0.db.pool()).await.map_err(fail)?;
-            let known = rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse());
+            let rows = sql("SELECT digest FROM blobs WHERE digest > $1 ORDER BY digest LIMIT 10000");
+            let rows = rows.bind(&after).fetch_all(&self.0.db).await?;
+            let known = rows.iter().map(|row| row.get::<String>("digest")?.parse());
             let known = known.collect::<Result<Vec<Digest>>>()?;
             let last = known.last().copied();
             while let Some(digest) = old.next_if(|digest| last.is_none_or(|last| *digest <= last)) {
@@ -173,13 +171,13 @@ impl Registry {
     }
 
     async fn count_collectable(&self, collection: &mut CollectionReport) -> Result<()> {
-        let rows = sqlx::query(
-            "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND NOT EXISTS (SELECT 1 FROM uploads u \
+        let rows = sql(
+            "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < $1 AND NOT EXISTS (SELECT 1 FROM uploads u \
              JOIN repository_blobs r ON r.repository = u.repository WHERE r.digest = blobs.digest)",
         );
         let rows = rows.bind(self.now());
-        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
-        let unused = rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse());
+        let rows = rows.fetch_all(&self.0.db).await?;
+        let unused = rows.iter().map(|row| row.get::<String>("digest")?.parse());
         for digest in unused.chain(self.orphans().await?.into_iter().map(Ok)) {
             let digest: Digest = digest?;
             let pins = self.0.store.pins(&digest).await?;
@@ -189,9 +187,9 @@ impl Registry {
             }
         }
         let since = self.now() - milliseconds(self.0.settings.config.upload_expiry.0);
-        let row = sqlx::query("SELECT COUNT(*) AS count FROM uploads WHERE touched_at < ?").bind(since);
-        let row = row.fetch_one(self.0.db.pool()).await.map_err(fail)?;
-        collection.uploads = row.try_get::<i64, _>("count").map_err(fail)?.unsigned_abs();
+        let row = sql("SELECT COUNT(*) AS count FROM uploads WHERE touched_at < $1").bind(since);
+        let row = row.fetch_one(&self.0.db).await?;
+        collection.uploads = row.get::<i64>("count")?.unsigned_abs();
         Ok(())
     }
 
@@ -216,10 +214,10 @@ impl Registry {
         if removed.tag.is_some() {
             return Ok(false);
         }
-        let rows = sqlx::query("SELECT blob FROM manifest_blobs WHERE repository = ? AND digest = ?");
+        let rows = sql("SELECT blob FROM manifest_blobs WHERE repository = $1 AND digest = $2");
         let rows = rows.bind(&removed.repository).bind(removed.digest.to_string());
-        for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
-            let blob: Digest = row.try_get::<String, _>("blob").map_err(fail)?.parse()?;
+        for row in rows.fetch_all(&self.0.db).await? {
+            let blob: Digest = row.get::<String>("blob")?.parse()?;
             let pins = self.0.store.pins(&blob).await?;
             if pins.iter().any(|owner| !owner.starts_with("manifest/")) {
                 return Ok(true);
@@ -248,27 +246,24 @@ impl Registry {
     }
 
     async fn names(&self) -> Result<Vec<RetentionCandidate>> {
-        let rows = sqlx::query(
+        let rows = sql(
             "SELECT m.repository, m.digest, m.created_at, t.tag, t.updated_at, \
              EXISTS (SELECT 1 FROM manifest_children c WHERE c.repository = m.repository AND c.child = m.digest) AS is_child, \
              EXISTS (SELECT 1 FROM manifests s WHERE s.repository = m.repository AND s.digest = m.subject) AS is_referrer \
              FROM manifests m LEFT JOIN tags t ON t.repository = m.repository AND t.digest = m.digest",
         )
-        .fetch_all(self.0.db.pool())
-        .await
-        .map_err(fail)?;
+        .fetch_all(&self.0.db)
+        .await?;
         rows.iter()
             .map(|row| {
-                let tag: Option<String> = row.try_get("tag").map_err(fail)?;
-                let (created, updated): (i64, Option<i64>) =
-                    (row.try_get("created_at").map_err(fail)?, row.try_get("updated_at").map_err(fail)?);
+                let tag: Option<String> = row.get("tag")?;
+                let (created, updated): (i64, Option<i64>) = (row.get("created_at")?, row.get("updated_at")?);
                 Ok(RetentionCandidate {
-                    repository: row.try_get("repository").map_err(fail)?,
+                    repository: row.get("repository")?,
                     tag,
-                    digest: row.try_get::<String, _>("digest").map_err(fail)?.parse()?,
+                    digest: row.get::<String>("digest")?.parse()?,
                     since: updated.unwrap_or(created),
-                    is_used: row.try_get::<bool, _>("is_child").map_err(fail)?
-                        || row.try_get::<bool, _>("is_referrer").map_err(fail)?,
+                    is_used: row.get::<bool>("is_child")? || row.get::<bool>("is_referrer")?,
                 })
             })
             .collect()
@@ -280,19 +275,18 @@ impl Registry {
         let mut scrub = ScrubReport::default();
         loop {
             let row =
-                sqlx::query("SELECT digest FROM blobs WHERE checked_at < ? ORDER BY checked_at LIMIT 1")
-                    .bind(since);
-            let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+                sql("SELECT digest FROM blobs WHERE checked_at < $1 ORDER BY checked_at LIMIT 1").bind(since);
+            let row = row.fetch_optional(&self.0.db).await?;
             let Some(row) = row.filter(|_| !stop.is_cancelled()) else { return Ok(scrub) };
-            let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
+            let digest: Digest = row.get::<String>("digest")?.parse()?;
             scrub.checked += 1;
             scrub.bytes += self.0.store.size(&digest).await?.unwrap_or_default();
             let damaged = self.0.store.quarantine(&digest).await?;
             let mut tx = self.0.db.begin().await?;
-            let noted = sqlx::query("UPDATE blobs SET checked_at = ? WHERE digest = ?")
+            let noted = sql("UPDATE blobs SET checked_at = $1 WHERE digest = $2")
                 .bind(self.now().max(since))
                 .bind(digest.to_string());
-            noted.execute(&mut *tx).await.map_err(fail)?;
+            noted.execute(&mut tx).await?;
             if damaged {
                 tracing::error!(%digest, "a blob is damaged and was moved to quarantine");
                 let entry = NewLogEntry {
@@ -318,17 +312,17 @@ fn collection_entry(digest: &str) -> NewLogEntry<'_> {
 
 async fn candidates(tx: &mut Transaction, after: &str, now: i64) -> Result<Vec<Digest>> {
     // The blobs of a push keep their leases for as long as one of its uploads is under way.
-    let rows = sqlx::query(
-        "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < ? AND digest > ? AND NOT EXISTS (SELECT 1 FROM uploads u \
-         JOIN repository_blobs r ON r.repository = u.repository WHERE r.digest = blobs.digest) ORDER BY digest LIMIT ?",
+    let rows = sql(
+        "SELECT digest FROM blobs WHERE uses = 0 AND leased_until < $1 AND digest > $2 AND NOT EXISTS (SELECT 1 FROM uploads u \
+         JOIN repository_blobs r ON r.repository = u.repository WHERE r.digest = blobs.digest) ORDER BY digest LIMIT $3",
     );
-    let rows = rows.bind(now).bind(after).bind(BATCH_BLOB_COUNT).fetch_all(&mut **tx).await.map_err(fail)?;
-    rows.iter().map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).collect()
+    let rows = rows.bind(now).bind(after).bind(BATCH_BLOB_COUNT).fetch_all(&mut *tx).await?;
+    rows.iter().map(|row| row.get::<String>("digest")?.parse()).collect()
 }
 
 async fn has_tag(tx: &mut Transaction, repository: &str, digest: &Digest) -> Result<bool> {
-    let row = sqlx::query("SELECT 1 FROM tags WHERE repository = ? AND digest = ? LIMIT 1");
-    let row = row.bind(repository).bind(digest.to_string()).fetch_optional(&mut **tx).await.map_err(fail)?;
+    let row = sql("SELECT 1 FROM tags WHERE repository = $1 AND digest = $2 LIMIT 1");
+    let row = row.bind(repository).bind(digest.to_string()).fetch_optional(&mut *tx).await?;
     Ok(row.is_some())
 }
 

@@ -1,10 +1,9 @@
 use std::collections::BTreeSet;
 
 use eyot_core::{Digest, Error, Period, Result, Timestamp, read_stored, write_stored};
-use eyot_meta::fail;
+use eyot_meta::sql;
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 
 use super::audit_log::NewLogEntry;
 use super::stored_policy::{StoredPolicy, StoredRequirement};
@@ -109,11 +108,11 @@ struct DatedBundle {
 impl Registry {
     /// Every policy, by the pattern of repositories.
     pub async fn policies(&self) -> Result<Vec<SignaturePolicy>> {
-        let rows = sqlx::query("SELECT policy FROM registry_policies ORDER BY repository");
-        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
+        let rows = sql("SELECT policy FROM registry_policies ORDER BY repository");
+        let rows = rows.fetch_all(&self.0.db).await?;
         rows.iter()
             .map(|row| {
-                let text: String = row.try_get("policy").map_err(fail)?;
+                let text: String = row.get("policy")?;
                 read_stored::<StoredPolicy>(&text).map(SignaturePolicy::from)
             })
             .collect()
@@ -124,16 +123,15 @@ impl Registry {
         policy.check()?;
         let text = write_stored(&StoredPolicy::from(policy.clone()))?;
         let mut tx = self.0.db.begin().await?;
-        sqlx::query(
-            "INSERT INTO registry_policies (repository, policy, updated_at) VALUES (?, ?, ?) \
+        sql(
+            "INSERT INTO registry_policies (repository, policy, updated_at) VALUES ($1, $2, $3) \
              ON CONFLICT (repository) DO UPDATE SET policy = excluded.policy, updated_at = excluded.updated_at",
         )
         .bind(&policy.repository)
         .bind(&text)
         .bind(self.now())
-        .execute(&mut *tx)
-        .await
-        .map_err(fail)?;
+        .execute(&mut tx)
+        .await?;
         let digest = Digest::of(&text).to_string();
         let entry = NewLogEntry {
             actor,
@@ -151,9 +149,9 @@ impl Registry {
     /// Fails with `NotFound` when there is none for that pattern.
     pub async fn remove_policy(&self, repository: &str, actor: &str) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
-        let removed = sqlx::query("DELETE FROM registry_policies WHERE repository = ?").bind(repository);
-        let removed = removed.execute(&mut *tx).await.map_err(fail)?;
-        if removed.rows_affected() == 0 {
+        let removed = sql("DELETE FROM registry_policies WHERE repository = $1").bind(repository);
+        let removed = removed.execute(&mut tx).await?;
+        if removed == 0 {
             return Err(Error::not_found(format!("there is no policy for '{repository}'"))
                 .hint("eyot policy show lists them"));
         }
@@ -209,17 +207,17 @@ impl Registry {
     }
 
     async fn statements(&self, repository: &str, digest: &Digest) -> Result<Vec<DatedBundle>> {
-        let rows = sqlx::query(
-            "SELECT digest, created_at FROM manifests WHERE repository = ? AND subject = ? AND artifact_type = ? \
-             ORDER BY created_at DESC LIMIT ?",
+        let rows = sql(
+            "SELECT digest, created_at FROM manifests WHERE repository = $1 AND subject = $2 AND artifact_type = $3 \
+             ORDER BY created_at DESC LIMIT $4",
         )
         .bind(repository)
         .bind(digest.to_string())
         .bind(BUNDLE_TYPE)
         .bind(MAX_STATEMENT_COUNT);
         let mut found = Vec::new();
-        for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
-            let signature: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
+        for row in rows.fetch_all(&self.0.db).await? {
+            let signature: Digest = row.get::<String>("digest")?.parse()?;
             let target = ManifestRef::Digest(signature.into());
             let Some(stored) = self.local_manifest(repository, &target).await? else { continue };
             let Ok(manifest) = Manifest::parse(&stored.bytes) else { continue };
@@ -233,7 +231,7 @@ impl Registry {
                 upstream.clone().blob(self, repository, &layer.digest).await?;
             }
             let bundle = self.read_small(&blob).await?;
-            found.push(DatedBundle { bundle, since: row.try_get("created_at").map_err(fail)? });
+            found.push(DatedBundle { bundle, since: row.get("created_at")? });
         }
         Ok(found)
     }

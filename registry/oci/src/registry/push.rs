@@ -1,10 +1,9 @@
 use bytes::Bytes;
 use eyot_core::config::ImmutableTags;
 use eyot_core::{Digest, Error, Result};
-use eyot_meta::{Event, Transaction, fail};
+use eyot_meta::{Event, Transaction, sql};
 use eyot_store::{BlobHold, ContentDigest};
 use serde_json::json;
-use sqlx::Row as _;
 
 use super::audit_log::NewLogEntry;
 use super::blobs::{find_blob, link_blob};
@@ -217,28 +216,26 @@ impl Registry {
         for (blob, size) in uses.iter().map(|(_, digest, size)| (digest, *size)).chain([own]) {
             self.record_blob(tx, blob, None, size).await?;
             link_blob(tx, repository, blob).await?;
-            let used = sqlx::query("INSERT INTO manifest_blobs (repository, digest, blob) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            let used = sql("INSERT INTO manifest_blobs (repository, digest, blob) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                 .bind(repository)
                 .bind(plan.digest.to_string())
                 .bind(blob.to_string())
-                .execute(&mut **tx)
-                .await
-                .map_err(fail)?;
-            if used.rows_affected() == 1 {
+                .execute(&mut *tx)
+                .await?;
+            if used == 1 {
                 let counted =
-                    sqlx::query("UPDATE blobs SET uses = uses + 1 WHERE digest = ?").bind(blob.to_string());
-                counted.execute(&mut **tx).await.map_err(fail)?;
+                    sql("UPDATE blobs SET uses = uses + 1 WHERE digest = $1").bind(blob.to_string());
+                counted.execute(&mut *tx).await?;
             }
         }
         for child in &plan.manifest.manifests {
             let Some((child, _)) = find_child(tx, repository, child).await? else { continue };
-            sqlx::query("INSERT INTO manifest_children (repository, digest, child) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            sql("INSERT INTO manifest_children (repository, digest, child) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                 .bind(repository)
                 .bind(plan.digest.to_string())
                 .bind(child.to_string())
-                .execute(&mut **tx)
-                .await
-                .map_err(fail)?;
+                .execute(&mut *tx)
+                .await?;
         }
         Ok(())
     }
@@ -265,9 +262,9 @@ impl Registry {
             push.bytes.len() as u64,
         )?;
         let kind = if content.is_some() { plan.kind } else { ArtifactKind::Other };
-        let inserted = sqlx::query(
+        let inserted = sql(
             "INSERT INTO manifests (repository, digest, media_type, size, kind, content, created_at, pushed_as, subject, \
-             artifact_type, descriptor, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository, digest) DO NOTHING",
+             artifact_type, descriptor, bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (repository, digest) DO NOTHING",
         )
         .bind(push.repository)
         .bind(&digest)
@@ -281,19 +278,18 @@ impl Registry {
         .bind(plan.manifest.kind_of_artifact())
         .bind(&descriptor)
         .bind(length)
-        .execute(&mut **tx)
-        .await
-        .map_err(fail)?;
-        if inserted.rows_affected() == 0 && pushed_as.is_some() {
-            let renamed = sqlx::query(
-                "UPDATE manifests SET pushed_as = ?, descriptor = ? WHERE repository = ? AND digest = ?",
+        .execute(&mut *tx)
+        .await?;
+        if inserted == 0 && pushed_as.is_some() {
+            let renamed = sql(
+                "UPDATE manifests SET pushed_as = $1, descriptor = $2 WHERE repository = $3 AND digest = $4",
             );
             let renamed = renamed.bind(&pushed_as).bind(&descriptor).bind(push.repository).bind(&digest);
-            renamed.execute(&mut **tx).await.map_err(fail)?;
+            renamed.execute(&mut *tx).await?;
             // Its tags answer with the other digest from now on.
             self.on_commit(tx, |inner| inner.manifests.clear());
         }
-        Ok(inserted.rows_affected() == 1)
+        Ok(inserted == 1)
     }
 
     /// Whether a tag is immutable once it is set.
@@ -314,11 +310,11 @@ impl Registry {
         digest: &Digest,
     ) -> Result<()> {
         if self.is_immutable(tag) {
-            let query = "SELECT digest FROM tags WHERE repository = ? AND tag = ? \
-                 UNION ALL SELECT digest FROM retired_tags WHERE repository = ? AND tag = ?";
-            let row = sqlx::query(query).bind(repository).bind(tag).bind(repository).bind(tag);
-            let row = row.fetch_optional(&mut **tx).await.map_err(fail)?;
-            let named: Option<String> = row.map(|row| row.try_get("digest").map_err(fail)).transpose()?;
+            let query = "SELECT digest FROM tags WHERE repository = $1 AND tag = $2 \
+                 UNION ALL SELECT digest FROM retired_tags WHERE repository = $3 AND tag = $4";
+            let row = sql(query).bind(repository).bind(tag).bind(repository).bind(tag);
+            let row = row.fetch_optional(&mut *tx).await?;
+            let named: Option<String> = row.map(|row| row.get("digest")).transpose()?;
             if named.as_ref().is_some_and(|named| *named != digest.to_string()) {
                 return Err(Error::conflict(format!(
                     "the tag {repository}:{tag} names {} for ever",
@@ -329,18 +325,17 @@ impl Registry {
         }
         self.forget_manifest(tx, repository, &ManifestRef::Tag(tag.to_owned()));
         self.change_tags(tx).await?;
-        sqlx::query(
-            "INSERT INTO tags (repository, tag, digest, updated_at) VALUES (?, ?, ?, ?) \
+        sql(
+            "INSERT INTO tags (repository, tag, digest, updated_at) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, updated_at = excluded.updated_at",
         )
         .bind(repository)
         .bind(tag)
         .bind(digest.to_string())
         .bind(self.now())
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await
         .map(drop)
-        .map_err(fail)
     }
 }
 
@@ -368,9 +363,9 @@ async fn known_digest(tx: &mut Transaction, digest: &ContentDigest) -> Result<Op
     if let ContentDigest::Sha256(digest) = digest {
         return Ok(Some(*digest));
     }
-    let row = sqlx::query("SELECT digest FROM blobs WHERE sha512 = ?").bind(digest.to_string());
-    let row = row.fetch_optional(&mut **tx).await.map_err(fail)?;
-    row.map(|row| row.try_get::<String, _>("digest").map_err(fail)?.parse()).transpose()
+    let row = sql("SELECT digest FROM blobs WHERE sha512 = $1").bind(digest.to_string());
+    let row = row.fetch_optional(&mut *tx).await?;
+    row.map(|row| row.get::<String>("digest")?.parse()).transpose()
 }
 
 /// The manifest of a repository that an index refers to, and its length.
@@ -380,11 +375,11 @@ async fn find_child(
     child: &Descriptor,
 ) -> Result<Option<(Digest, u64)>> {
     let Some(digest) = known_digest(tx, &child.digest).await? else { return Ok(None) };
-    let row = sqlx::query("SELECT bytes FROM manifests WHERE repository = ? AND digest = ?")
+    let row = sql("SELECT bytes FROM manifests WHERE repository = $1 AND digest = $2")
         .bind(repository)
         .bind(digest.to_string());
-    let row = row.fetch_optional(&mut **tx).await.map_err(fail)?;
-    let bytes = row.map(|row| row.try_get::<i64, _>("bytes").map_err(fail)).transpose()?;
+    let row = row.fetch_optional(&mut *tx).await?;
+    let bytes = row.map(|row| row.get::<i64>("bytes")).transpose()?;
     Ok(bytes.map(|bytes| (digest, bytes.unsigned_abs())))
 }
 
@@ -419,6 +414,7 @@ impl Registry {
             None => format!("{}@{digest}", push.repository),
         };
         let payload = json!({ "reference": reference, "digest": digest, "kind": plan.kind });
-        tx.emit(Event::new("artifact.pushed", push.repository, payload)).await
+        tx.emit(Event::new("artifact.pushed", push.repository, payload));
+        Ok(())
     }
 }

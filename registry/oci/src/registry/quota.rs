@@ -1,8 +1,7 @@
 use eyot_core::config::Quota;
 use eyot_core::{ByteCount, Digest, Error, Result};
-use eyot_meta::{Transaction, fail};
+use eyot_meta::{Row, Transaction, sql};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 
 use super::Registry;
 use crate::glob;
@@ -17,16 +16,15 @@ pub struct QuotaUsage {
     pub limit: u64,
 }
 
-const USAGE_QUERY: &str =
-    "SELECT COALESCE(SUM(bytes), 0) AS bytes FROM repository_usage WHERE repository LIKE ? ESCAPE '\\'";
+const USAGE_QUERY: &str = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) AS bytes FROM repository_usage WHERE repository LIKE $1 ESCAPE '\\'";
 
 impl Registry {
     /// What each quota allows and what is used of it.
     pub async fn usage(&self) -> Result<Vec<QuotaUsage>> {
         let mut found = Vec::new();
         for quota in &self.0.settings.config.quota {
-            let row = sqlx::query(USAGE_QUERY).bind(glob::like(&quota.repository));
-            let bytes = used_bytes(&row.fetch_one(self.0.db.pool()).await.map_err(fail)?)?;
+            let row = sql(USAGE_QUERY).bind(glob::like(&quota.repository));
+            let bytes = used_bytes(&row.fetch_one(&self.0.db).await?)?;
             found.push(QuotaUsage { repository: quota.repository.clone(), bytes, limit: quota.size.0 });
         }
         Ok(found)
@@ -41,8 +39,8 @@ impl Registry {
     pub(super) async fn remaining_bytes(&self, repository: &str) -> Result<Vec<(Quota, u64)>> {
         let mut found = Vec::new();
         for quota in self.quotas(repository) {
-            let row = sqlx::query(USAGE_QUERY).bind(glob::like(&quota.repository));
-            let bytes = used_bytes(&row.fetch_one(self.0.db.pool()).await.map_err(fail)?)?;
+            let row = sql(USAGE_QUERY).bind(glob::like(&quota.repository));
+            let bytes = used_bytes(&row.fetch_one(&self.0.db).await?)?;
             found.push((quota.clone(), quota.size.0.saturating_sub(bytes)));
         }
         Ok(found)
@@ -51,8 +49,8 @@ impl Registry {
     /// Fails with `Full` when a transaction has brought a repository over its quota.
     pub(super) async fn check_quota(&self, tx: &mut Transaction, repository: &str) -> Result<()> {
         for quota in self.quotas(repository) {
-            let row = sqlx::query(USAGE_QUERY).bind(glob::like(&quota.repository));
-            let bytes = used_bytes(&row.fetch_one(&mut **tx).await.map_err(fail)?)?;
+            let row = sql(USAGE_QUERY).bind(glob::like(&quota.repository));
+            let bytes = used_bytes(&row.fetch_one(&mut *tx).await?)?;
             if bytes > quota.size.0 {
                 return Err(quota_error(repository, quota));
             }
@@ -76,26 +74,26 @@ impl Registry {
     /// Records the sizes of blobs that were stored before sizes were recorded.
     pub(super) async fn size_older_blobs(&self) -> Result<()> {
         loop {
-            let rows = sqlx::query("SELECT digest FROM blobs WHERE size IS NULL LIMIT 1000");
-            let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
+            let rows = sql("SELECT digest FROM blobs WHERE size IS NULL LIMIT 1000");
+            let rows = rows.fetch_all(&self.0.db).await?;
             if rows.is_empty() {
                 return Ok(());
             }
             let mut tx = self.0.db.begin().await?;
             for row in rows {
-                let digest: Digest = row.try_get::<String, _>("digest").map_err(fail)?.parse()?;
+                let digest: Digest = row.get::<String>("digest")?.parse()?;
                 let size = self.0.store.size(&digest).await?.unwrap_or_default();
-                let sized = sqlx::query("UPDATE blobs SET size = ? WHERE digest = ?");
+                let sized = sql("UPDATE blobs SET size = $1 WHERE digest = $2");
                 let sized = sized.bind(i64::try_from(size).unwrap_or(i64::MAX)).bind(digest.to_string());
-                sized.execute(&mut *tx).await.map_err(fail)?;
+                sized.execute(&mut tx).await?;
             }
             tx.commit().await?;
         }
     }
 }
 
-fn used_bytes(row: &sqlx::sqlite::SqliteRow) -> Result<u64> {
-    Ok(u64::try_from(row.try_get::<i64, _>("bytes").map_err(fail)?).unwrap_or_default())
+fn used_bytes(row: &Row) -> Result<u64> {
+    Ok(u64::try_from(row.get::<i64>("bytes")?).unwrap_or_default())
 }
 
 fn quota_error(repository: &str, quota: &Quota) -> Error {

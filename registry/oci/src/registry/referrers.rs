@@ -1,8 +1,7 @@
 use eyot_core::{Digest, Error, Result};
-use eyot_meta::fail;
+use eyot_meta::sql;
 use eyot_store::ContentDigest;
 use serde_json::Value;
-use sqlx::Row as _;
 
 use super::Registry;
 use crate::manifest::{Descriptor, Manifest};
@@ -54,9 +53,9 @@ impl Registry {
         most: u32,
     ) -> Result<ReferrerPage> {
         let other_name = self.sha256_of(subject).await?.map(|digest| digest.to_string());
-        let rows = sqlx::query(
-            "SELECT digest, descriptor FROM manifests WHERE repository = ? AND subject IN (?, ?) AND digest > ? \
-             AND (? = '' OR artifact_type = ?) AND descriptor IS NOT NULL ORDER BY digest LIMIT ?",
+        let rows = sql(
+            "SELECT digest, descriptor FROM manifests WHERE repository = $1 AND subject IN ($2, $3) AND digest > $4 \
+             AND ($5 = '' OR artifact_type = $6) AND descriptor IS NOT NULL ORDER BY digest LIMIT $7",
         )
         .bind(repository)
         .bind(subject.to_string())
@@ -65,14 +64,13 @@ impl Registry {
         .bind(artifact_type.unwrap_or_default())
         .bind(artifact_type.unwrap_or_default())
         .bind(most.saturating_add(1))
-        .fetch_all(self.0.db.pool())
-        .await
-        .map_err(fail)?;
+        .fetch_all(&self.0.db)
+        .await?;
         let more = rows.len() > most as usize;
         let mut page = ReferrerPage { descriptors: Vec::new(), next: None };
         for row in rows.iter().take(most as usize) {
-            page.descriptors.push(parse(&row.try_get::<String, _>("descriptor").map_err(fail)?)?);
-            page.next = more.then(|| row.try_get("digest").map_err(fail)).transpose()?;
+            page.descriptors.push(parse(&row.get::<String>("descriptor")?)?);
+            page.next = more.then(|| row.get("digest")).transpose()?;
         }
         if last.is_empty() {
             let listed = self.listed_under_a_tag(repository, subject).await?;
@@ -87,13 +85,8 @@ impl Registry {
     /// with it. Those that name their subject themselves are found by that.
     async fn listed_under_a_tag(&self, repository: &str, subject: &ContentDigest) -> Result<Vec<Value>> {
         let tag = referrers_tag(subject);
-        let query = "SELECT 1 FROM tags WHERE repository = ? AND tag = ?";
-        let row = sqlx::query(query)
-            .bind(repository)
-            .bind(&tag)
-            .fetch_optional(self.0.db.pool())
-            .await
-            .map_err(fail)?;
+        let query = "SELECT 1 FROM tags WHERE repository = $1 AND tag = $2";
+        let row = sql(query).bind(repository).bind(&tag).fetch_optional(&self.0.db).await?;
         if row.is_none() {
             return Ok(Vec::new());
         }
@@ -103,9 +96,9 @@ impl Registry {
         for entry in &index.manifests {
             let Some(digest) = self.sha256_of(&entry.digest).await? else { continue };
             let query =
-                "SELECT descriptor FROM manifests WHERE repository = ? AND digest = ? AND subject IS NULL";
-            let row = sqlx::query(query).bind(repository).bind(digest.to_string());
-            if row.fetch_optional(self.0.db.pool()).await.map_err(fail)?.is_some() {
+                "SELECT descriptor FROM manifests WHERE repository = $1 AND digest = $2 AND subject IS NULL";
+            let row = sql(query).bind(repository).bind(digest.to_string());
+            if row.fetch_optional(&self.0.db).await?.is_some() {
                 let text = serde_json::to_string(entry)
                     .map_err(|error| Error::internal("no JSON").because(error))?;
                 found.push(parse(&text)?);
@@ -116,29 +109,26 @@ impl Registry {
 
     /// Records the subjects of manifests that were stored before the registry listed referrers.
     pub(super) async fn list_older_manifests(&self) -> Result<()> {
-        let rows =
-            sqlx::query("SELECT repository, digest, media_type FROM manifests WHERE descriptor IS NULL");
-        let rows = rows.fetch_all(self.0.db.pool()).await.map_err(fail)?;
+        let rows = sql("SELECT repository, digest, media_type FROM manifests WHERE descriptor IS NULL");
+        let rows = rows.fetch_all(&self.0.db).await?;
         for row in rows {
-            let (repository, digest): (String, String) =
-                (row.try_get("repository").map_err(fail)?, row.try_get("digest").map_err(fail)?);
-            let media_type: String = row.try_get("media_type").map_err(fail)?;
+            let (repository, digest): (String, String) = (row.get("repository")?, row.get("digest")?);
+            let media_type: String = row.get("media_type")?;
             let blob: Digest = digest.parse()?;
             // One that is damaged stays unlisted until it is pushed again.
             let Ok(bytes) = self.0.store.get(&blob).await else { continue };
             let Ok(manifest) = Manifest::parse(&bytes) else { continue };
             let mut tx = self.0.db.begin().await?;
-            let query = "UPDATE manifests SET subject = ?, artifact_type = ?, descriptor = ?, bytes = ? WHERE repository = ? AND digest = ?";
-            sqlx::query(query)
+            let query = "UPDATE manifests SET subject = $1, artifact_type = $2, descriptor = $3, bytes = $4 WHERE repository = $5 AND digest = $6";
+            sql(query)
                 .bind(manifest.subject.as_ref().map(|subject| subject.digest.to_string()))
                 .bind(manifest.kind_of_artifact())
                 .bind(referrer_descriptor(&manifest, &media_type, blob.into(), bytes.len() as u64)?)
                 .bind(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
                 .bind(&repository)
                 .bind(&digest)
-                .execute(&mut *tx)
-                .await
-                .map_err(fail)?;
+                .execute(&mut tx)
+                .await?;
             tx.commit().await?;
         }
         Ok(())

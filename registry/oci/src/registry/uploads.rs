@@ -1,9 +1,8 @@
 use std::collections::BTreeSet;
 
 use eyot_core::{Error, Kind, Result};
-use eyot_meta::fail;
+use eyot_meta::sql;
 use eyot_store::{BlobUpload, DigestAlgorithm, UploadId};
-use sqlx::Row as _;
 
 use super::{Registry, milliseconds};
 
@@ -20,11 +19,8 @@ impl Registry {
         algorithm: DigestAlgorithm,
     ) -> Result<UploadId> {
         let id = UploadId::random();
-        let count = sqlx::query("SELECT COUNT(*) AS count FROM uploads")
-            .fetch_one(self.0.db.pool())
-            .await
-            .map_err(fail)?;
-        if count.try_get::<i64, _>("count").map_err(fail)? >= MAX_UPLOAD_COUNT {
+        let count = sql("SELECT COUNT(*) AS count FROM uploads").fetch_one(&self.0.db).await?;
+        if count.get::<i64>("count")? >= MAX_UPLOAD_COUNT {
             self.expire_uploads().await?;
             let error = Error::exhausted(format!("{MAX_UPLOAD_COUNT} uploads are under way"));
             return Err(error.hint(
@@ -33,8 +29,8 @@ impl Registry {
         }
         // The row first: a file without a row is removed whenever it is found.
         let mut tx = self.0.db.begin().await?;
-        let row = sqlx::query("INSERT INTO uploads (id, repository, touched_at) VALUES (?, ?, ?)");
-        row.bind(id.to_string()).bind(repository).bind(self.now()).execute(&mut *tx).await.map_err(fail)?;
+        let row = sql("INSERT INTO uploads (id, repository, touched_at) VALUES ($1, $2, $3)");
+        row.bind(id.to_string()).bind(repository).bind(self.now()).execute(&mut tx).await?;
         tx.commit().await?;
         match self.0.store.start_upload(id, algorithm).await {
             Ok(_) => Ok(id),
@@ -62,10 +58,9 @@ impl Registry {
         // Renewed after a tenth of the time is enough; at each chunk it would be a disk write a chunk.
         if touched < self.now() - milliseconds(self.0.settings.config.upload_expiry.0) / 10 {
             let mut tx = self.0.db.begin().await?;
-            let row = sqlx::query("UPDATE uploads SET touched_at = ? WHERE id = ?")
-                .bind(self.now())
-                .bind(id.to_string());
-            row.execute(&mut *tx).await.map_err(fail)?;
+            let row =
+                sql("UPDATE uploads SET touched_at = $1 WHERE id = $2").bind(self.now()).bind(id.to_string());
+            row.execute(&mut tx).await?;
             tx.commit().await?;
         }
         self.0.store.resume_upload(id).await
@@ -82,36 +77,36 @@ impl Registry {
     pub(crate) async fn upload_ended(&self, id: UploadId) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         // The upload protected the blobs of its push; now they have a lease again, until the manifest comes.
-        let renewed = sqlx::query(
-            "UPDATE blobs SET leased_until = ?1 WHERE uses = 0 AND leased_until < ?1 AND digest IN (SELECT r.digest \
-             FROM repository_blobs r JOIN uploads u ON u.repository = r.repository WHERE u.id = ?2)",
+        let renewed = sql(
+            "UPDATE blobs SET leased_until = $1 WHERE uses = 0 AND leased_until < $1 AND digest IN (SELECT r.digest \
+             FROM repository_blobs r JOIN uploads u ON u.repository = r.repository WHERE u.id = $2)",
         );
         let renewed = renewed.bind(self.lease_end()).bind(id.to_string());
-        renewed.execute(&mut *tx).await.map_err(fail)?;
-        let row = sqlx::query("DELETE FROM uploads WHERE id = ?").bind(id.to_string());
-        row.execute(&mut *tx).await.map_err(fail)?;
+        renewed.execute(&mut tx).await?;
+        let row = sql("DELETE FROM uploads WHERE id = $1").bind(id.to_string());
+        row.execute(&mut tx).await?;
         self.on_commit(&mut tx, move |inner| inner.pending.end(id));
         tx.commit().await
     }
 
     async fn touched(&self, repository: &str, id: UploadId) -> Result<i64> {
-        let row = sqlx::query("SELECT touched_at FROM uploads WHERE id = ? AND repository = ?")
+        let row = sql("SELECT touched_at FROM uploads WHERE id = $1 AND repository = $2")
             .bind(id.to_string())
             .bind(repository);
-        let row = row.fetch_optional(self.0.db.pool()).await.map_err(fail)?;
+        let row = row.fetch_optional(&self.0.db).await?;
         let row =
             row.ok_or_else(|| Error::not_found(format!("there is no upload '{id}'")).hint("start it again"))?;
-        row.try_get("touched_at").map_err(fail)
+        row.get("touched_at")
     }
 
     /// Cancels abandoned uploads and those without a row; answers how many expired.
     pub(crate) async fn expire_uploads(&self) -> Result<u64> {
         self.drop_stray_uploads().await?;
         let since = self.now() - milliseconds(self.0.settings.config.upload_expiry.0);
-        let rows = sqlx::query("SELECT id FROM uploads WHERE touched_at < ? LIMIT 1000").bind(since);
+        let rows = sql("SELECT id FROM uploads WHERE touched_at < $1 LIMIT 1000").bind(since);
         let mut expired = 0;
-        for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
-            let id: UploadId = row.try_get::<String, _>("id").map_err(fail)?.parse()?;
+        for row in rows.fetch_all(&self.0.db).await? {
+            let id: UploadId = row.get::<String>("id")?.parse()?;
             match self.0.store.drop_upload(id).await {
                 Ok(_) => {}
                 Err(error) if error.kind() == Kind::Conflict => continue,
@@ -129,10 +124,10 @@ impl Registry {
         for id in self.written_uploads().await?.difference(&files) {
             self.upload_ended(*id).await?;
         }
-        let rows = sqlx::query("SELECT id, repository FROM uploads");
-        for row in rows.fetch_all(self.0.db.pool()).await.map_err(fail)? {
-            let id: UploadId = row.try_get::<String, _>("id").map_err(fail)?.parse()?;
-            let repository: String = row.try_get("repository").map_err(fail)?;
+        let rows = sql("SELECT id, repository FROM uploads");
+        for row in rows.fetch_all(&self.0.db).await? {
+            let id: UploadId = row.get::<String>("id")?.parse()?;
+            let repository: String = row.get("repository")?;
             // One that cannot be resumed has no bytes that count, and expires.
             let received = self.0.store.upload_received(id).await.unwrap_or_default();
             self.0.pending.set(&repository, id, received);
@@ -155,7 +150,7 @@ impl Registry {
     }
 
     async fn written_uploads(&self) -> Result<BTreeSet<UploadId>> {
-        let rows = sqlx::query("SELECT id FROM uploads").fetch_all(self.0.db.pool()).await.map_err(fail)?;
-        rows.iter().map(|row| row.try_get::<String, _>("id").map_err(fail)?.parse()).collect()
+        let rows = sql("SELECT id FROM uploads").fetch_all(&self.0.db).await?;
+        rows.iter().map(|row| row.get::<String>("id")?.parse()).collect()
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use base64::Engine as _;
 use eyot_core::config::Anonymous;
+use eyot_meta::sql;
 use tower::ServiceExt as _;
 
 struct Site {
@@ -209,17 +210,15 @@ async fn revoked_tokens_end_with_the_next_request() {
         assert_eq!(site.ask("GET", "/v2/acme/x/manifests/t", shown).await.status, before);
         let _ = site.world.registry.revoke_token("reader").await;
         assert_eq!(site.ask("GET", "/v2/acme/x/manifests/t", shown).await.status, after);
-        sqlx::query("UPDATE tokens SET revoked_at = NULL")
-            .execute(site.world.registry.0.db.pool())
-            .await
-            .unwrap();
+        sql("UPDATE tokens SET revoked_at = NULL").execute(&site.world.registry.0.db).await.unwrap();
     }
     let scopes = vec!["repository:*:*".parse().unwrap()];
     let old =
         site.world.registry.create_token("old", scopes, Some(eyot_core::Timestamp(1))).await.unwrap().secret;
     assert_eq!(site.ask("GET", "/v2/acme/x/manifests/t", &basic(&old)).await.status, 401, "expired");
-    let stored = sqlx::query_scalar::<_, String>("SELECT secret_hash FROM tokens WHERE name = 'old'");
-    assert_ne!(stored.fetch_one(site.world.registry.0.db.pool()).await.unwrap(), old, "stored hashed");
+    let stored = sql("SELECT secret_hash FROM tokens WHERE name = 'old'");
+    let stored = stored.fetch_one(&site.world.registry.0.db).await.unwrap();
+    assert_ne!(stored.get::<String>("secret_hash").unwrap(), old, "stored hashed");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{PolicyRequirement, PrivateKey, SIGNATURE_PREDICATE, SignaturePolicy, sign};
 use eyot_core::{Clock as _, Period, SystemClock, Timestamp};
+use eyot_meta::sql;
 use std::time::Duration;
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
@@ -89,7 +90,7 @@ async fn a_statement_may_be_too_old() {
     say(&world, &key, &digest, SIGNATURE_PREDICATE, json!({ "signedAt": at(86_400) })).await;
     world.registry.check_policy("acme/x", &digest).await.unwrap();
     let query = "UPDATE manifests SET created_at = created_at - 7200000 WHERE subject IS NOT NULL";
-    sqlx::query(query).execute(world.registry.0.db.pool()).await.unwrap();
+    sql(query).execute(&world.registry.0.db).await.unwrap();
     assert!(world.registry.check_policy("acme/x", &digest).await.is_err());
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::CollectionMode;
 use eyot_core::config::Quota;
 use eyot_core::{ByteCount, Period};
+use eyot_meta::sql;
 use std::time::Duration;
 
 fn limited(size: u64) -> Config {
@@ -73,7 +74,7 @@ async fn what_came_before_there_were_quotas_counts() {
     let before = used(&world).await;
     let db = &world.registry.0.db;
     for query in ["UPDATE blobs SET size = NULL", "UPDATE repository_usage SET bytes = 0"] {
-        sqlx::query(query).execute(db.pool()).await.unwrap();
+        sql(query).execute(db).await.unwrap();
     }
     let world = world.reopened(limited(9000)).await;
     assert_eq!(used(&world).await, before);

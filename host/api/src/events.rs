@@ -1,0 +1,141 @@
+//! `GET /api/v1/events`: what changes, as it changes, in server-sent events.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{self, Sse};
+use eyot_core::{Error, Permission, Result};
+use eyot_meta::{Event, EventListener, FeedItem};
+use eyot_oci::RegistryCaller;
+use futures::Stream;
+use serde::Deserialize;
+
+use crate::ApiServices;
+use crate::answer::ErrorResponse;
+use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
+
+/// How long a stream is silent at most: proxies end those that are for longer.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+/// What an event is called after which a listener has missed some.
+pub(crate) const RESET_TOPIC: &str = "reset";
+/// Events of repositories, which not everybody may pull from.
+const ARTIFACT_TOPICS: &str = "artifact.";
+
+pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
+    let read = AccessRule::Needs(Permission::EventRead);
+    RuledRoutes::new(services).path("/api/v1/events", |path| path.get(read, events))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsQuery {
+    /// Beginnings of topics up to a dot, with commas between; all of them where it is left out.
+    #[serde(default)]
+    topics: String,
+    /// Begins after the event of that number.
+    after: Option<i64>,
+    /// Begins so many events before the newest.
+    tail: Option<i64>,
+    /// Whether the stream goes on with what happens.
+    #[serde(default = "yes")]
+    follow: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+type EventStream = Pin<Box<dyn Stream<Item = Result<sse::Event, Infallible>> + Send>>;
+
+async fn events(
+    State(services): State<ApiServices>,
+    RequestCaller(caller): RequestCaller,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Sse<EventStream>, ErrorResponse> {
+    // What a browser says when it comes back counts more than the address, which it asks again as it was.
+    let after = match (last_event_id(&headers)?, query.after, query.tail) {
+        (Some(id), ..) | (None, Some(id), _) => Some(id),
+        (None, None, Some(tail)) => Some(services.events.last_id().await? - tail.max(0)),
+        (None, None, None) => None,
+    };
+    let listener = services.events.listen(after).await?;
+    let topics = query.topics.split(',').map(str::trim).filter(|topic| !topic.is_empty());
+    let listening = ListeningClient {
+        listener,
+        topics: topics.map(str::to_owned).collect(),
+        caller,
+        follow: query.follow,
+    };
+    let events: EventStream = Box::pin(futures::stream::unfold(listening, ListeningClient::next));
+    Ok(Sse::new(events))
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>> {
+    let Some(said) = headers.get("last-event-id") else { return Ok(None) };
+    let id = said.to_str().ok().and_then(|said| said.parse::<i64>().ok());
+    id.map(Some).ok_or_else(|| {
+        Error::invalid("the header Last-Event-ID is no number of an event")
+            .hint("leave it out to begin with now")
+    })
+}
+
+struct ListeningClient {
+    listener: EventListener,
+    topics: Vec<String>,
+    caller: RegistryCaller,
+    follow: bool,
+}
+
+impl ListeningClient {
+    /// The next event that it wants and may see.
+    async fn next(mut self) -> Option<(Result<sse::Event, Infallible>, Self)> {
+        loop {
+            let item = match self.follow {
+                true => tokio::time::timeout(HEARTBEAT_INTERVAL, self.listener.next())
+                    .await
+                    .map(|item| item.map(Some)),
+                false => Ok(self.listener.next_kept().await),
+            };
+            let event = match item {
+                // A number without data tells nobody anything, and is where a client comes back to.
+                Err(_) => sse::Event::default().id(self.listener.last_id().to_string()).comment("heartbeat"),
+                Ok(Ok(None)) => return None,
+                Ok(Ok(Some(FeedItem::Reset))) => self.reset(),
+                Ok(Ok(Some(FeedItem::Event(event)))) if self.wants(&event) => framed(&event),
+                Ok(Ok(Some(FeedItem::Event(_)))) => continue,
+                // The server ends, or its database is away: the client comes back.
+                Ok(Err(error)) => {
+                    tracing::debug!(error = %error.chain(), "a stream of events ended");
+                    return None;
+                }
+            };
+            return Some((Ok(event), self));
+        }
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        let named = |topic: &String| {
+            event
+                .topic
+                .strip_prefix(topic.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        (self.topics.is_empty() || self.topics.iter().any(named))
+            && (!event.topic.starts_with(ARTIFACT_TOPICS) || self.caller.may_pull(&event.subject))
+    }
+
+    fn reset(&self) -> sse::Event {
+        let mut event = Event::new(RESET_TOPIC, "", serde_json::json!({}));
+        event.id = self.listener.last_id();
+        framed(&event)
+    }
+}
+
+fn framed(event: &Event) -> sse::Event {
+    let framed = sse::Event::default().id(event.id.to_string()).event(&event.topic);
+    framed.json_data(event).unwrap_or_else(|_| sse::Event::default().comment("unreadable"))
+}

@@ -1,0 +1,36 @@
+//! SQLite: how its file is opened.
+
+use std::path::Path;
+use std::time::Duration;
+
+use eyot_core::Result;
+use sqlx::SqlitePool;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::error::failure;
+use crate::migrations;
+
+const MAX_CONNECTIONS: u32 = 8;
+/// For other processes; within one, writers wait in a queue of Eyot's own.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Opens a file, making it if it is not there, of so many pages at most, and brings its schema up to date.
+pub(crate) async fn open(path: &Path, migrator: &Migrator, max_pages: Option<u64>) -> Result<SqlitePool> {
+    let mut options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // What was answered to a user must survive a power cut, not only a crash.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT);
+    if let Some(pages) = max_pages {
+        options = options.pragma("max_page_count", pages.to_string());
+    }
+    let opened = SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).connect_with(options).await;
+    let pool = opened
+        .map_err(|error| failure(error).context(format!("cannot open the database {}", path.display())))?;
+    migrator.run(&pool).await.map_err(|error| migrations::failure(error, &path.display().to_string()))?;
+    Ok(pool)
+}
