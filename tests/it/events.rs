@@ -104,7 +104,10 @@ fn clients_come_back_after_the_last_event_that_they_had() {
     assert!(ask(&[], "&tail=1").text().starts_with("id: 2\n"));
     assert!(ask(&[], "&after=0&topics=deploy").text().is_empty(), "a topic is named up to a dot");
     assert_eq!(ask(&[("last-event-id", "x")], "").status, 400);
-    assert_eq!(ask(&[], "&afer=1").status, 400);
+    for wrong in ["&afer=1", "&after=x", "&follow=perhaps"] {
+        let refused = ask(&[], wrong);
+        assert_eq!((refused.status, &refused.json()["error"]["kind"]), (400, &json!("invalid")), "{wrong}");
+    }
     // One may listen, and one does.
     let listening = Following::start(&world, &["--after", "1"]);
     let mut listening = listening;

@@ -1,7 +1,8 @@
 //! Errors over HTTP: `{"error": {"kind", "message", "hint"}}`, with the status of the kind.
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -81,6 +82,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         let value = serde_json::from_slice(&bytes);
         value.map(JsonBody).map_err(|error| {
             ErrorResponse(Error::invalid(format!("the request body cannot be read: {error}")))
+        })
+    }
+}
+
+/// The parameters of a query; what cannot be read is answered in our own error shape.
+pub(crate) struct QueryParameters<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParameters<T> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
+        let read = Query::try_from_uri(&parts.uri);
+        read.map(|Query(value)| Self(value)).map_err(|error| {
+            let said = error.body_text();
+            let said = said.strip_prefix("Failed to deserialize query string: ").unwrap_or(&said);
+            ErrorResponse(Error::invalid(format!("the query of the address cannot be read: {said}")))
         })
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{self, Sse};
 use eyot_core::{Error, Permission, Result};
@@ -14,7 +14,7 @@ use futures::Stream;
 use serde::Deserialize;
 
 use crate::ApiServices;
-use crate::answer::ErrorResponse;
+use crate::answer::{ErrorResponse, QueryParameters};
 use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
 /// How long a stream is silent at most: proxies end those that are for longer.
@@ -53,7 +53,7 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<sse::Event, Infallible>> + S
 async fn events(
     State(services): State<ApiServices>,
     RequestCaller(caller): RequestCaller,
-    Query(query): Query<EventsQuery>,
+    QueryParameters(query): QueryParameters<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<EventStream>, ErrorResponse> {
     // What a browser says when it comes back counts more than the address, which it asks again as it was.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::sse::{self, KeepAlive, Sse};
 use eyot_core::{Name, Permission};
 use futures::{Stream, StreamExt as _};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::ApiServices;
-use crate::answer::ErrorResponse;
+use crate::answer::{ErrorResponse, QueryParameters};
 use crate::routes::{AccessRule, RuledRoutes};
 
 pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
@@ -38,7 +38,7 @@ type LogEvents =
 async fn logs(
     State(services): State<ApiServices>,
     Path(name): Path<String>,
-    Query(wanted): Query<LogsQuery>,
+    QueryParameters(wanted): QueryParameters<LogsQuery>,
 ) -> Result<LogEvents, ErrorResponse> {
     let name: Name = name.parse()?;
     services.deployments.get(&name).await?;

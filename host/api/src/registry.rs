@@ -1,4 +1,4 @@
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use eyot_core::{Clock as _, Error, Permission, Reference, SystemClock, Timestamp};
 use eyot_oci::{
     AccessScope, AccessToken, CollectionMode, CollectionReport, CreatedToken, LogEntry, QuotaUsage,
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::ApiServices;
-use crate::answer::{ApiResult, JsonBody};
+use crate::answer::{ApiResult, JsonBody, QueryParameters};
 use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
 const TOKENS_RULE: AccessRule = AccessRule::Needs(Permission::TokenManage);
@@ -52,7 +52,7 @@ struct ByReference {
 async fn resolve(
     State(services): State<ApiServices>,
     RequestCaller(caller): RequestCaller,
-    Query(query): Query<ByReference>,
+    QueryParameters(query): QueryParameters<ByReference>,
 ) -> ApiResult<ResolvedArtifact> {
     let text = query.reference.ok_or_else(|| Error::invalid("the query parameter 'reference' is missing"))?;
     let target = match text.strip_prefix("models:/") {
@@ -128,7 +128,7 @@ const MAX_PAGE_ENTRIES: u32 = 1000;
 
 async fn log(
     State(services): State<ApiServices>,
-    Query(LogPageQuery { after }): Query<LogPageQuery>,
+    QueryParameters(LogPageQuery { after }): QueryParameters<LogPageQuery>,
 ) -> ApiResult<Vec<LogEntry>> {
     Ok(axum::Json(services.registry.log(after, MAX_PAGE_ENTRIES).await?))
 }
@@ -158,7 +158,7 @@ struct ByRepository {
 async fn remove_policy(
     State(services): State<ApiServices>,
     RequestCaller(caller): RequestCaller,
-    Query(ByRepository { repository }): Query<ByRepository>,
+    QueryParameters(ByRepository { repository }): QueryParameters<ByRepository>,
 ) -> ApiResult<()> {
     Ok(axum::Json(services.registry.remove_policy(&repository, &caller.actor()).await?))
 }

@@ -24,7 +24,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
     eyot events --after 1200 --json"
 )]
 pub(crate) struct EventsCommand {
-    /// Only those whose topic is this, or begins with it up to a dot, as in `deployment` [repeatable].
+    /// Only those whose topic is this, or begins with it up to a dot, as in `deployment`; may be given again.
     #[arg(long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
     /// Begins after the event of that number.
