@@ -12,6 +12,10 @@ use wit_parser::{PackageId, Resolve, WorldId, WorldItem};
 ///
 /// Fails with `Invalid` when the bytes are no component.
 pub fn world_text(wasm: &[u8]) -> Result<String> {
+    // The decoder makes room for as much as a section says that it has before it looks whether that is there.
+    for part in wasmparser::Parser::new(0).parse_all(wasm) {
+        part.map_err(wrong)?;
+    }
     let (resolve, package, world) = match wit_component::decode(wasm).map_err(wrong)? {
         DecodedWasm::Component(resolve, world) => {
             let package = resolve.worlds[world].package;
