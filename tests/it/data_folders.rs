@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use eyot_test_services::Postgres;
+use eyot_test_services::PostgresServer;
 use eyot_tests::{fixture, path};
 use serde_json::json;
 
@@ -129,7 +129,7 @@ fn what_this_eyot_writes_it_opens_again() {
 
 #[test]
 fn what_this_eyot_writes_into_postgresql_it_opens_again() {
-    let Some(mut postgres) = Postgres::start().unwrap() else { return };
+    let Some(mut postgres) = PostgresServer::start().unwrap() else { return };
     let world = World::on_postgres(&postgres);
     let Some(token) = write_folder(&world) else { return };
     postgres.restart_after_kill().unwrap();

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use eyot_test_services::Postgres;
+use eyot_test_services::PostgresServer;
 use eyot_tests::fixture;
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ fn followers_miss_and_repeat_nothing_when_the_server_is_killed() {
 
 #[test]
 fn followers_miss_and_repeat_nothing_on_postgresql() {
-    let Some(postgres) = Postgres::start().unwrap() else { return };
+    let Some(postgres) = PostgresServer::start().unwrap() else { return };
     nothing_is_missed_or_repeated(&World::on_postgres(&postgres));
 }
 

@@ -1,6 +1,6 @@
 //! `storage.database`: a server whose rows are in PostgreSQL.
 
-use eyot_test_services::Postgres;
+use eyot_test_services::PostgresServer;
 use eyot_tests::fixture;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn input_name(metadata: &Value) -> &str {
 
 #[test]
 fn a_database_is_one_servers() {
-    let Some(postgres) = Postgres::start().unwrap() else { return };
+    let Some(postgres) = PostgresServer::start().unwrap() else { return };
     let (first, second) = (World::on_postgres(&postgres), World::on_postgres(&postgres));
     let server = first.up();
     let refused = second.eyot.refused(&["up", "--set", "api.listen=127.0.0.1:0"]).unwrap();
@@ -48,7 +48,7 @@ fn a_database_that_is_not_there_is_named_without_its_password() {
 
 #[test]
 fn text_that_is_not_ordered_by_its_bytes_is_refused() {
-    let Some(postgres) = Postgres::start().unwrap() else { return };
+    let Some(postgres) = PostgresServer::start().unwrap() else { return };
     let german = "CREATE DATABASE sorted TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de'";
     if postgres.run_sql("postgres", german).is_err() {
         eprintln!("ignored: this PostgreSQL has no ICU");
@@ -63,7 +63,7 @@ fn text_that_is_not_ordered_by_its_bytes_is_refused() {
 
 #[test]
 fn while_the_database_is_down_predictions_go_on_and_changes_are_refused() {
-    let Some(mut postgres) = Postgres::start().unwrap() else { return };
+    let Some(mut postgres) = PostgresServer::start().unwrap() else { return };
     let world = World::on_postgres(&postgres);
     let server = world.up();
     world.eyot.json(&["deploy", text(&fixture("iris-forest")), "--name", "iris"]).unwrap();

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use eyot_test_services::Postgres;
+use eyot_test_services::PostgresServer;
 use eyot_tests::path;
 use syn::visit::{self, Visit};
 
@@ -50,7 +50,7 @@ fn collect(folder: &Path, into: &mut Statements) {
 
 #[test]
 fn are_prepared_by_postgresql() {
-    let Some(postgres) = Postgres::start().unwrap() else { return };
+    let Some(postgres) = PostgresServer::start().unwrap() else { return };
     postgres.run_file("eyot", &path("host/meta/migrations/postgres/0001_baseline.sql")).unwrap();
     let mut statements = Statements::default();
     for root in ["host", "registry"] {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use eyot_test_services::Postgres;
+use eyot_test_services::PostgresServer;
 use eyot_tests::{Eyot, Server, component, path};
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ impl World {
     }
 
     /// One whose rows are in a PostgreSQL database.
-    pub(crate) fn on_postgres(server: &Postgres) -> Self {
+    pub(crate) fn on_postgres(server: &PostgresServer) -> Self {
         let Self { eyot, dir } = Self::new();
         Self { eyot: eyot.with_setting(format!("storage.database={}", server.url("eyot"))), dir }
     }

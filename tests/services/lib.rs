@@ -6,4 +6,4 @@ mod database;
 mod postgres;
 
 pub use database::{POSTGRES_VARIABLE, database_url};
-pub use postgres::{Postgres, has_postgres};
+pub use postgres::{PostgresServer, has_postgres};

@@ -15,13 +15,13 @@ const USER: &str = "eyot";
 const READY: &str = "database system is ready to accept connections";
 
 /// A running server; ended when dropped, and with the test's process.
-pub struct Postgres {
+pub struct PostgresServer {
     child: Child,
     folder: TempDir,
     programs: PathBuf,
 }
 
-impl Postgres {
+impl PostgresServer {
     /// Starts one with an empty database `eyot`; `None` where PostgreSQL is not installed, which in CI is a failure.
     pub fn start() -> Result<Option<Self>> {
         let Some(programs) = programs() else {
@@ -50,8 +50,8 @@ impl Postgres {
         self.folder.path()
     }
 
-    fn client(&self) -> Client {
-        Client::new(self.folder.path())
+    fn client(&self) -> PsqlClient {
+        PsqlClient::new(self.folder.path())
     }
 
     /// Runs a statement with psql.
@@ -86,11 +86,11 @@ impl Postgres {
 }
 
 /// Asks a server with psql.
-pub(crate) struct Client {
+pub(crate) struct PsqlClient {
     socket: PathBuf,
 }
 
-impl Client {
+impl PsqlClient {
     pub(crate) fn new(socket: &Path) -> Self {
         Self { socket: socket.to_owned() }
     }
@@ -112,7 +112,7 @@ impl Client {
     }
 }
 
-impl Drop for Postgres {
+impl Drop for PostgresServer {
     fn drop(&mut self) {
         let _ = self.stop();
     }

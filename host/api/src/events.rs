@@ -12,6 +12,7 @@ use eyot_meta::{Event, EventListener, FeedItem};
 use eyot_oci::RegistryCaller;
 use futures::Stream;
 use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
 
 use crate::ApiServices;
 use crate::answer::{ErrorResponse, QueryParameters};
@@ -93,11 +94,10 @@ struct ListeningClient {
 impl ListeningClient {
     /// The next event that it wants and may see.
     async fn next(mut self) -> Option<(Result<sse::Event, Infallible>, Self)> {
+        let beat = Instant::now() + HEARTBEAT_INTERVAL;
         loop {
             let item = match self.follow {
-                true => tokio::time::timeout(HEARTBEAT_INTERVAL, self.listener.next())
-                    .await
-                    .map(|item| item.map(Some)),
+                true => timeout_at(beat, self.listener.next()).await.map(|item| item.map(Some)),
                 false => Ok(self.listener.next_kept().await),
             };
             let event = match item {

@@ -9,6 +9,7 @@ use wit_parser::{WorldItem, WorldKey};
 
 use crate::composition::Composition;
 use crate::core_module::componentize;
+use crate::decoded::decode;
 use crate::producers::producers;
 use crate::wit_types::described_function;
 
@@ -41,11 +42,7 @@ fn interface(wasm: &[u8]) -> Result<Interface> {
         Error::invalid(format!("this is no valid component: {error}"))
             .hint("build it again; a file that was cut short or damaged looks like this")
     };
-    // The decoder makes room for as much as a section says that it has before it looks whether that is there.
-    for part in wasmparser::Parser::new(0).parse_all(wasm) {
-        part.map_err(|error| wrong(&error))?;
-    }
-    let decoded = wit_component::decode(wasm).map_err(|error| wrong(&format!("{error:#}")))?;
+    let decoded = decode(wasm).map_err(|said| wrong(&said))?;
     let DecodedWasm::Component(resolve, world) = decoded else {
         return Err(wrong(&"it holds only interfaces"));
     };

@@ -6,6 +6,7 @@
 
 mod composition;
 mod core_module;
+mod decoded;
 mod description;
 mod function_docs;
 #[cfg(any(test, fuzzing))]

@@ -7,16 +7,14 @@ use eyot_core::{Error, Result};
 use wit_component::{DecodedWasm, WitPrinter};
 use wit_parser::{PackageId, Resolve, WorldId, WorldItem};
 
+use crate::decoded::decode;
+
 /// What a component imports and exports, with the definition of what it exports; packages that it only
 /// imports are named with their versions.
 ///
 /// Fails with `Invalid` when the bytes are no component.
 pub fn world_text(wasm: &[u8]) -> Result<String> {
-    // The decoder makes room for as much as a section says that it has before it looks whether that is there.
-    for part in wasmparser::Parser::new(0).parse_all(wasm) {
-        part.map_err(wrong)?;
-    }
-    let (resolve, package, world) = match wit_component::decode(wasm).map_err(wrong)? {
+    let (resolve, package, world) = match decode(wasm).map_err(|said| wrong(&said))? {
         DecodedWasm::Component(resolve, world) => {
             let package = resolve.worlds[world].package;
             let package = package.ok_or_else(|| Error::invalid("the component's world has no package"))?;

@@ -1,7 +1,7 @@
 //! Deployments in the database.
 
 use eyot_core::{Error, Name, Result, Timestamp, read_stored, write_stored};
-use eyot_meta::{Database, Event, Row, sql};
+use eyot_meta::{Database, Event, SqlRow, sql};
 
 use crate::stored::{StoredSpec, StoredTraffic};
 use crate::{RevisionSpec, Traffic};
@@ -136,7 +136,7 @@ fn split(traffic: &Traffic) -> Result<String> {
     write_stored(&StoredTraffic::from(traffic.clone()))
 }
 
-fn record(row: &Row) -> Result<DeploymentRecord> {
+fn record(row: &SqlRow) -> Result<DeploymentRecord> {
     let name: String = row.get("name")?;
     let name: Name = name.parse()?;
     let RevisionRecord { revision, spec, created } = made(row, &name)?;
@@ -151,7 +151,7 @@ fn record(row: &Row) -> Result<DeploymentRecord> {
     Ok(DeploymentRecord { name, revision, spec, created, traffic, before })
 }
 
-fn made(row: &Row, name: &Name) -> Result<RevisionRecord> {
+fn made(row: &SqlRow, name: &Name) -> Result<RevisionRecord> {
     let revision: i64 = row.get("revision")?;
     let spec: String = row.get("spec")?;
     let spec = read_stored::<StoredSpec>(&spec)

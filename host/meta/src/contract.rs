@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use eyot_core::Kind;
-use eyot_test_services::Postgres;
+use eyot_test_services::PostgresServer;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Database, Event, Value, is_missing_reference, sql};
+use crate::{Database, Event, SqlValue, is_missing_reference, sql};
 
 /// A new database, opened twice, as by two servers.
 struct Opened {
@@ -23,7 +23,7 @@ struct Opened {
 
 enum Place {
     File(#[allow(dead_code, reason = "deleted when dropped")] TempDir),
-    Server(Postgres),
+    Server(PostgresServer),
 }
 
 async fn sqlite() -> Option<Opened> {
@@ -34,7 +34,7 @@ async fn sqlite() -> Option<Opened> {
 }
 
 async fn postgres() -> Option<Opened> {
-    let server = Postgres::start().unwrap()?;
+    let server = PostgresServer::start().unwrap()?;
     let url = server.url("eyot");
     // Both at once: of two servers that begin with a new database, one makes its schema.
     let (db, other) = tokio::join!(Database::connect(&url), Database::connect(&url));
@@ -104,7 +104,7 @@ async fn values_of_every_type_come_back(opened: Opened) {
     assert_eq!(read.collect::<Vec<_>>(), rows);
     let changed = sql("UPDATE kinds SET i = 0 WHERE i IS NOT NULL").execute(&opened.db).await.unwrap();
     assert_eq!(changed, 2);
-    assert_eq!(Value::from(true), Value::Integer(Some(1)));
+    assert_eq!(SqlValue::from(true), SqlValue::Integer(Some(1)));
     let one = sql("SELECT i FROM kinds WHERE t = $1").bind("no such").fetch_optional(&opened.db).await;
     assert!(one.unwrap().is_none());
 }
@@ -324,7 +324,7 @@ async fn both_databases_have_the_same_tables() {
 }
 
 /// Table, column, type, whether it is required, and its place in the primary key.
-fn column(row: &crate::Row) -> (String, String, String, bool, i64) {
+fn column(row: &crate::SqlRow) -> (String, String, String, bool, i64) {
     let text = |name: &str| row.get::<String>(name).unwrap();
     let (table, name, mut kind) = (text("table_name"), text("column_name"), text("kind"));
     if kind == "INTEGER" {

@@ -4,7 +4,7 @@ use eyot_core::{Clock as _, Error, Result, SystemClock, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Database, Row, sql};
+use crate::{Database, SqlRow, sql};
 
 /// The stream of what happens in the project `default`.
 pub(crate) const DEFAULT_STREAM: &str = "default";
@@ -61,7 +61,7 @@ impl Database {
     }
 }
 
-fn read(row: &Row) -> Result<Event> {
+fn read(row: &SqlRow) -> Result<Event> {
     let payload: String = row.get("payload")?;
     Ok(Event {
         id: row.get("id")?,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eyot_core::{Error, Result, Timestamp};
+use eyot_core::{Clock as _, Error, Result, SystemClock, Timestamp};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,9 @@ const BUFFERED_EVENTS: usize = 1024;
 /// How often commits of other servers are looked for while somebody listens, and while nobody does.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(60);
+/// How often old events are looked for, however long they are kept.
+const MIN_FORGET_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 /// After a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -151,14 +154,13 @@ impl EventFeed {
     }
 
     async fn forget(&self, kept: Duration) {
-        let (Ok(kept @ 1..), every) = (i64::try_from(kept.as_millis()), kept.min(Duration::from_secs(3600)))
-        else {
+        let Ok(kept_milliseconds @ 1..) = i64::try_from(kept.as_millis()) else {
             return std::future::pending().await;
         };
-        let mut ticks = tokio::time::interval(every);
+        let mut ticks = tokio::time::interval(kept.clamp(MIN_FORGET_INTERVAL, MAX_FORGET_INTERVAL));
         loop {
             ticks.tick().await;
-            let before = Timestamp(self.0.db.now().0.saturating_sub(kept));
+            let before = Timestamp(SystemClock.now().0.saturating_sub(kept_milliseconds));
             if let Err(error) = self.0.db.forget_events(before).await {
                 tracing::warn!(error = %error.chain(), "old events cannot be forgotten");
             }
@@ -197,9 +199,7 @@ impl EventListener {
             }
         }
     }
-}
 
-impl EventListener {
     /// What is read already, or can be.
     async fn told(&mut self) -> Result<Option<FeedItem>> {
         if std::mem::take(&mut self.is_reset) {
@@ -226,14 +226,14 @@ mod tests {
     use super::*;
     use crate::Transaction;
 
-    struct World {
+    struct FeedWorld {
         _dir: tempfile::TempDir,
         db: Database,
         feed: EventFeed,
         stop: CancellationToken,
     }
 
-    impl World {
+    impl FeedWorld {
         async fn new(max_listeners: usize) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let db = Database::open(&dir.path().join("eyot.db")).await.unwrap();
@@ -263,7 +263,7 @@ mod tests {
 
     #[tokio::test]
     async fn listeners_go_on_after_any_event_without_gap_or_double() {
-        let world = World::new(10).await;
+        let world = FeedWorld::new(10).await;
         world.happen(3).await;
         let mut whole = world.feed.listen(Some(0)).await.unwrap();
         let mut later = world.feed.listen(Some(2)).await.unwrap();
@@ -281,7 +281,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_slower_than_what_is_buffered_misses_nothing() {
-        let world = World::new(2).await;
+        let world = FeedWorld::new(2).await;
         let mut slow = world.feed.listen(None).await.unwrap();
         let mut quick = world.feed.listen(None).await.unwrap();
         let total = BUFFERED_EVENTS * 2 + 10;
@@ -296,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_for_what_is_forgotten_is_told() {
-        let world = World::new(1).await;
+        let world = FeedWorld::new(1).await;
         world.happen(3).await;
         world.db.forget_events(Timestamp(i64::MAX)).await.unwrap();
         let mut listener = world.feed.listen(Some(1)).await.unwrap();
@@ -312,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_listen_than_may() {
-        let world = World::new(1).await;
+        let world = FeedWorld::new(1).await;
         let listener = world.feed.listen(None).await.unwrap();
         let refused = world.feed.listen(None).await.err().unwrap();
         assert_eq!(refused.kind(), eyot_core::Kind::Exhausted);
@@ -323,7 +323,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn those_who_come_while_events_happen_miss_none() {
-        let world = Arc::new(World::new(100).await);
+        let world = Arc::new(FeedWorld::new(100).await);
         let writer = tokio::spawn({
             let world = world.clone();
             async move {

@@ -19,7 +19,7 @@ mod value;
 use std::path::Path;
 use std::sync::Arc;
 
-use eyot_core::{Clock as _, Result, SystemClock, Timestamp};
+use eyot_core::Result;
 use sqlx::{PgPool, SqlitePool};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -30,10 +30,10 @@ pub use events::Event;
 pub use feed::{EventFeed, EventListener, FeedItem};
 pub use key_values::{KeyValueFile, KeyValues};
 pub use postgres::DatabaseClaim;
-pub use row::{Column, ColumnName, Row};
-pub use statement::{Connection, Statement, sql};
+pub use row::{ColumnName, ColumnValue, SqlRow};
+pub use statement::{SqlConnection, SqlStatement, sql};
 pub use transaction::Transaction;
-pub use value::Value;
+pub use value::SqlValue;
 
 /// An open database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -101,11 +101,6 @@ impl Database {
     /// Whether other servers may write to it.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.pool, ConnectionPool::Postgres(_))
-    }
-
-    /// The time now, as rows are stamped with it.
-    pub(crate) fn now(&self) -> Timestamp {
-        SystemClock.now()
     }
 
     /// Ends all connections once what they do is done.

@@ -8,30 +8,30 @@ use sqlx::{ColumnIndex, Decode, Row as _, Type};
 use crate::error::failure;
 
 /// A row of an answer.
-pub struct Row(DatabaseRow);
+pub struct SqlRow(DatabaseRow);
 
 enum DatabaseRow {
     Sqlite(SqliteRow),
     Postgres(PgRow),
 }
 
-impl From<SqliteRow> for Row {
+impl From<SqliteRow> for SqlRow {
     fn from(row: SqliteRow) -> Self {
         Self(DatabaseRow::Sqlite(row))
     }
 }
 
-impl From<PgRow> for Row {
+impl From<PgRow> for SqlRow {
     fn from(row: PgRow) -> Self {
         Self(DatabaseRow::Postgres(row))
     }
 }
 
-impl Row {
+impl SqlRow {
     /// A column, by its name or its place. An `Option` where it may be NULL.
     ///
     /// Fails when there is no such column, or one of another type.
-    pub fn get<T: Column>(&self, column: impl ColumnName) -> Result<T> {
+    pub fn get<T: ColumnValue>(&self, column: impl ColumnName) -> Result<T> {
         match &self.0 {
             DatabaseRow::Sqlite(row) => row.try_get(column),
             DatabaseRow::Postgres(row) => row.try_get(column),
@@ -41,12 +41,12 @@ impl Row {
 }
 
 /// What a column can be read as: `i64`, `f64`, `String`, `Vec<u8>`, each optional.
-pub trait Column:
+pub trait ColumnValue:
     for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>
 {
 }
 
-impl<T> Column for T where
+impl<T> ColumnValue for T where
     T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>
 {
 }

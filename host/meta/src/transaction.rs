@@ -1,7 +1,7 @@
 //! A transaction, and what follows from it. It ends in a task of its own: whoever began it may go away at any
 //! moment, and still it is either undone or made true with everything that follows from that.
 
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, Result};
 use sqlx::pool::PoolConnection;
 use sqlx::{Postgres, Sqlite};
 use tokio::runtime::Handle;
@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::failure;
 use crate::events::DEFAULT_STREAM;
-use crate::statement::Target;
-use crate::{Connection, ConnectionPool, Database, Event, Statement, sql};
+use crate::statement::ConnectionTarget;
+use crate::{ConnectionPool, Database, Event, SqlConnection, SqlStatement, sql};
 
 /// The turn of the whole installation, as PostgreSQL's advisory locks name it: "eyot" in ASCII.
 const INSTALLATION_TURN_ID: i64 = 0x6579_6f74;
@@ -113,14 +113,10 @@ impl Transaction {
 impl OpenTransaction {
     /// What comes last before a commit.
     async fn finish(&mut self, events: Vec<Event>) -> Result<()> {
-        write_events(events, &mut *self).await?;
         if self.failed {
-            return Err(Error::new(
-                Kind::Internal,
-                "a transaction of which a statement was refused is not committed",
-            ));
+            return Err(Error::internal("a transaction of which a statement was refused is not committed"));
         }
-        Ok(())
+        write_events(events, self).await
     }
 }
 
@@ -143,12 +139,19 @@ async fn write_events(events: Vec<Event>, open: &mut OpenTransaction) -> Result<
 
 impl TransactionConnection {
     /// What begins a transaction, and takes its turn among those of other servers.
-    fn beginning(&self) -> Vec<Statement> {
+    fn beginning(&self) -> Vec<SqlStatement> {
         match self {
             Self::Sqlite(_) => vec![sql("BEGIN IMMEDIATE")],
             Self::Postgres(_) => {
                 vec![sql("BEGIN"), sql("SELECT pg_advisory_xact_lock($1)").bind(INSTALLATION_TURN_ID)]
             }
+        }
+    }
+
+    fn target(&mut self) -> ConnectionTarget<'_> {
+        match self {
+            Self::Sqlite(connection) => ConnectionTarget::Sqlite(connection),
+            Self::Postgres(connection) => ConnectionTarget::Postgres(connection),
         }
     }
 
@@ -160,12 +163,9 @@ impl TransactionConnection {
     }
 }
 
-impl Connection for &mut OpenTransaction {
-    fn target(&mut self) -> Target<'_> {
-        match &mut self.connection {
-            TransactionConnection::Sqlite(connection) => Target::Sqlite(connection),
-            TransactionConnection::Postgres(connection) => Target::Postgres(connection),
-        }
+impl SqlConnection for &mut OpenTransaction {
+    fn target(&mut self) -> ConnectionTarget<'_> {
+        self.connection.target()
     }
 
     fn failed(&mut self) {
@@ -176,12 +176,9 @@ impl Connection for &mut OpenTransaction {
 /// Why there is a connection wherever one is asked for.
 const OPEN: &str = "a transaction is open until it is consumed";
 
-impl Connection for &mut Transaction {
-    fn target(&mut self) -> Target<'_> {
-        match &mut self.open.as_mut().expect(OPEN).connection {
-            TransactionConnection::Sqlite(connection) => Target::Sqlite(connection),
-            TransactionConnection::Postgres(connection) => Target::Postgres(connection),
-        }
+impl SqlConnection for &mut Transaction {
+    fn target(&mut self) -> ConnectionTarget<'_> {
+        self.open.as_mut().expect(OPEN).connection.target()
     }
 
     fn failed(&mut self) {

@@ -2,7 +2,7 @@
 
 /// A value for a parameter of a statement. A missing one still has a type: PostgreSQL asks for it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum SqlValue {
     Integer(Option<i64>),
     Real(Option<f64>),
     Text(Option<String>),
@@ -11,12 +11,12 @@ pub enum Value {
 
 macro_rules! values {
     ($($from:ty => $variant:ident),+ $(,)?) => {
-        $(impl From<$from> for Value {
+        $(impl From<$from> for SqlValue {
             fn from(value: $from) -> Self {
                 Self::$variant(Some(value.into()))
             }
         }
-        impl From<Option<$from>> for Value {
+        impl From<Option<$from>> for SqlValue {
             fn from(value: Option<$from>) -> Self {
                 Self::$variant(value.map(Into::into))
             }
@@ -36,25 +36,25 @@ values! {
 }
 
 /// Flags are numbers: SQLite has no other, and PostgreSQL's own type could not be read back from SQLite.
-impl From<bool> for Value {
+impl From<bool> for SqlValue {
     fn from(value: bool) -> Self {
         Self::Integer(Some(i64::from(value)))
     }
 }
 
-impl From<&String> for Value {
+impl From<&String> for SqlValue {
     fn from(value: &String) -> Self {
         Self::Text(Some(value.clone()))
     }
 }
 
-impl From<&Vec<u8>> for Value {
+impl From<&Vec<u8>> for SqlValue {
     fn from(value: &Vec<u8>) -> Self {
         Self::Bytes(Some(value.clone()))
     }
 }
 
-impl From<&Option<String>> for Value {
+impl From<&Option<String>> for SqlValue {
     fn from(value: &Option<String>) -> Self {
         Self::Text(value.clone())
     }

@@ -83,11 +83,14 @@ impl ApiSession {
 
     /// The data plane's URL, or what to do to have one.
     pub(crate) fn need_gateway(&self) -> Result<&str> {
-        self.gateway().ok_or_else(|| {
-            Error::unavailable("no server is running on this data folder")
-                .hint("start one in another terminal: eyot up")
-        })
+        self.gateway().ok_or_else(no_server)
     }
+}
+
+/// Why what only a server does is not done.
+pub(crate) fn no_server() -> Error {
+    Error::unavailable("no server is running on this data folder")
+        .hint("start one in another terminal: eyot up")
 }
 
 /// Whom commands with this configuration trust over TLS.

@@ -1,7 +1,7 @@
 //! Runs and step runs in the database.
 
 use eyot_core::{Clock as _, Error, Name, Result, SystemClock, Timestamp};
-use eyot_meta::{Database, Event, Row, Transaction, sql};
+use eyot_meta::{Database, Event, SqlRow, Transaction, sql};
 use indexmap::IndexMap;
 use serde_json::Value;
 
@@ -146,7 +146,7 @@ impl RunRecords {
         }
     }
 
-    async fn whole(&self, row: &Row) -> Result<PipelineRun> {
+    async fn whole(&self, row: &SqlRow) -> Result<PipelineRun> {
         let id: String = row.get("id")?;
         let steps = sql("SELECT * FROM step_runs WHERE run = $1 ORDER BY position").bind(&id);
         let steps = steps.fetch_all(&self.0).await?;
@@ -213,7 +213,7 @@ fn object(values: &IndexMap<String, Value>) -> String {
     Value::Object(values.iter().map(|(name, value)| (name.clone(), value.clone())).collect()).to_string()
 }
 
-fn read_step(row: &Row) -> Result<StepRun> {
+fn read_step(row: &SqlRow) -> Result<StepRun> {
     let text = |column: &str| row.get::<String>(column);
     let digest = |column: &str| {
         let found = row.get::<Option<String>>(column)?;

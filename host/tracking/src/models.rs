@@ -1,5 +1,5 @@
 use eyot_core::{Clock as _, Error, Name, Result, SystemClock, Timestamp};
-use eyot_meta::{Event, Row, sql};
+use eyot_meta::{Event, SqlRow, sql};
 use serde::{Deserialize, Serialize};
 
 use crate::TrackingStore;
@@ -179,7 +179,7 @@ impl TrackingStore {
     }
 }
 
-fn model(row: &Row) -> Result<RegisteredModel> {
+fn model(row: &SqlRow) -> Result<RegisteredModel> {
     Ok(RegisteredModel {
         name: row.get("name")?,
         latest: row.get::<i64>("latest")?.unsigned_abs(),
@@ -188,7 +188,7 @@ fn model(row: &Row) -> Result<RegisteredModel> {
     })
 }
 
-fn version(row: &Row) -> Result<ModelVersion> {
+fn version(row: &SqlRow) -> Result<ModelVersion> {
     Ok(ModelVersion {
         name: row.get("name")?,
         version: row.get::<i64>("version")?.unsigned_abs(),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use eyot_core::{Clock as _, Error, Result, SystemClock, Timestamp, new_id};
-use eyot_meta::{Event, Row, is_missing_reference, sql};
+use eyot_meta::{Event, SqlRow, is_missing_reference, sql};
 use serde::{Deserialize, Serialize};
 
 use crate::TrackingStore;
@@ -193,7 +193,7 @@ impl TrackingStore {
     }
 }
 
-fn metric(row: &Row) -> Result<MetricPoint> {
+fn metric(row: &SqlRow) -> Result<MetricPoint> {
     let value: String = row.get("value")?;
     Ok(MetricPoint {
         key: row.get("key")?,
@@ -203,8 +203,8 @@ fn metric(row: &Row) -> Result<MetricPoint> {
     })
 }
 
-fn pairs(rows: &[Row]) -> Result<BTreeMap<String, String>> {
-    let pair = |row: &Row| Ok((row.get("key")?, row.get("value")?));
+fn pairs(rows: &[SqlRow]) -> Result<BTreeMap<String, String>> {
+    let pair = |row: &SqlRow| Ok((row.get("key")?, row.get("value")?));
     rows.iter().map(pair).collect()
 }
 

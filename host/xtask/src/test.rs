@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
-use eyot_test_services::{POSTGRES_VARIABLE, Postgres};
+use eyot_test_services::{POSTGRES_VARIABLE, PostgresServer};
 
 use crate::budget::stage;
 use crate::process::{cargo, root, run, say};
@@ -38,7 +38,7 @@ const ROW_CRATES: &str =
     "package(eyot-oci) + package(eyot-deploy) + package(eyot-pipelines) + package(eyot-tracking)";
 
 fn test_on_postgres() -> Result<()> {
-    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let Some(server) = PostgresServer::start()? else { return Ok(()) };
     let mut nextest = cargo();
     nextest.args(["nextest", "run", "--locked", "--workspace", "--lib", "--no-fail-fast", "-E", ROW_CRATES]);
     run(nextest.env(POSTGRES_VARIABLE, server.folder()))

@@ -5,7 +5,7 @@ mod stored_scopes;
 use std::sync::Arc;
 
 use eyot_core::{Digest, Error, Kind, Result, Timestamp, new_id};
-use eyot_meta::{Row, sql};
+use eyot_meta::{SqlRow, sql};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{RegistryCaller, TokenHolder};
@@ -198,7 +198,7 @@ impl Registry {
     }
 }
 
-fn token_of_row(row: &Row) -> Result<AccessToken> {
+fn token_of_row(row: &SqlRow) -> Result<AccessToken> {
     let time = |name: &str| row.get::<Option<i64>>(name).map(|time| time.map(Timestamp));
     let scopes: String = row.get("scopes")?;
     Ok(AccessToken {

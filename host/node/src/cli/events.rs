@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use clap::Args;
 use eyot_api::EventsFrom;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Kind, Result};
 use eyot_meta::Event;
 use futures::StreamExt as _;
 
 use crate::cli::GlobalOptions;
 use crate::output::{CommandOutput, TextTone};
-use crate::session::ApiSession;
+use crate::session::{ApiSession, no_server};
 use crate::visible::visible;
 
 /// Between two attempts to reach a server that went away.
@@ -57,9 +57,7 @@ impl EventsCommand {
 
     /// Prints what comes; a server that ended is waited for.
     async fn follow(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
-        let none =
-            || Error::unavailable("no server is running on this data folder").hint("start one: eyot up");
-        let mut session = ApiSession::running(global).await?.ok_or_else(none)?;
+        let mut session = ApiSession::running(global).await?.ok_or_else(no_server)?;
         let mut from = self.first();
         loop {
             let mut events = session.client().server_events(&self.topics, from, true).await?;

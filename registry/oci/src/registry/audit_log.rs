@@ -1,5 +1,5 @@
 use eyot_core::{Digest, Error, Result, Timestamp};
-use eyot_meta::{Row, Transaction, sql};
+use eyot_meta::{SqlRow, Transaction, sql};
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
@@ -121,7 +121,7 @@ impl Registry {
     }
 }
 
-fn read(row: &Row) -> Result<LogEntry> {
+fn read(row: &SqlRow) -> Result<LogEntry> {
     let text = |name: &str| row.get::<String>(name);
     Ok(LogEntry {
         id: row.get("id")?,

@@ -1,6 +1,6 @@
 use eyot_core::config::Quota;
 use eyot_core::{ByteCount, Digest, Error, Result};
-use eyot_meta::{Row, Transaction, sql};
+use eyot_meta::{SqlRow, Transaction, sql};
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
@@ -92,7 +92,7 @@ impl Registry {
     }
 }
 
-fn used_bytes(row: &Row) -> Result<u64> {
+fn used_bytes(row: &SqlRow) -> Result<u64> {
     Ok(u64::try_from(row.get::<i64>("bytes")?).unwrap_or_default())
 }
 
