@@ -286,6 +286,24 @@ async fn what_was_committed_outlives_a_crash(mut opened: Opened) {
     assert_eq!(topics(&opened.db, 0, 100).await.len(), 11);
 }
 
+/// A server that lost its claim with the database's restart writes nothing once another has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_succeeded_writes_nothing() {
+    let Some(mut opened) = postgres().await else { return };
+    let claim = opened.db.claim().await.unwrap();
+    assert_eq!(opened.other.claim().await.err().unwrap().kind(), Kind::Conflict);
+    increment(&opened.db).await.unwrap();
+    let Place::Server(server) = &mut opened.place else { panic!("it is on PostgreSQL") };
+    server.restart_after_kill().unwrap();
+    // Alone it goes on.
+    increment(&opened.db).await.unwrap();
+    let successor = opened.other.claim().await.unwrap();
+    increment(&opened.other).await.unwrap();
+    assert_eq!(increment(&opened.db).await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(topics(&opened.other, 0, 10).await.len(), 3);
+    drop((claim, successor));
+}
+
 /// What the steps of SQLite lead to is what PostgreSQL begins with.
 #[tokio::test]
 async fn both_databases_have_the_same_tables() {

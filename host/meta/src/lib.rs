@@ -18,6 +18,7 @@ mod value;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use eyot_core::Result;
 use sqlx::{PgPool, SqlitePool};
@@ -44,9 +45,14 @@ pub struct Database {
     writer: Arc<tokio::sync::Mutex<()>>,
     /// Counts commits with events of this process, for who waits for some.
     commits: watch::Sender<u64>,
+    /// The term in which this process has a PostgreSQL database to itself; 0 where it has not claimed one.
+    term: Arc<AtomicI64>,
     /// Transactions that are ending, whether or not anybody waits for that.
     endings: TaskTracker,
 }
+
+/// The row of `registry_state` that counts which server a PostgreSQL database belongs to.
+const SERVER_TERM: &str = "server-term";
 
 #[derive(Clone, Debug)]
 enum ConnectionPool {
@@ -73,17 +79,33 @@ impl Database {
     }
 
     fn of(pool: ConnectionPool) -> Self {
-        Self { pool, writer: Arc::default(), commits: watch::Sender::new(0), endings: TaskTracker::new() }
+        Self {
+            pool,
+            writer: Arc::default(),
+            commits: watch::Sender::new(0),
+            term: Arc::default(),
+            endings: TaskTracker::new(),
+        }
     }
 
     /// Keeps other servers out of a PostgreSQL database for as long as what it answers lives; none for a file, whose
-    /// folder is locked.
+    /// folder is locked. Where the database restarts, or cannot be reached for a while, another server may come first;
+    /// then transactions of this one fail with `Conflict`, so that there are never two that write.
     ///
     /// Fails with `Conflict` where another server has it.
     pub async fn claim(&self) -> Result<Option<DatabaseClaim>> {
         match &self.pool {
             ConnectionPool::Sqlite(_) => Ok(None),
-            ConnectionPool::Postgres(pool) => postgres::claim(pool).await.map(Some),
+            ConnectionPool::Postgres(pool) => {
+                let claim = postgres::claim(pool).await?;
+                let mut tx = self.begin().await?;
+                let begin = sql("INSERT INTO registry_state (name, value) VALUES ($1, 1) \
+                     ON CONFLICT (name) DO UPDATE SET value = registry_state.value + 1 RETURNING value");
+                let term: i64 = begin.bind(SERVER_TERM).fetch_one(&mut tx).await?.get("value")?;
+                tx.commit().await?;
+                self.term.store(term, Ordering::Release);
+                Ok(Some(claim))
+            }
         }
     }
 

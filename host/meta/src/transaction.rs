@@ -1,6 +1,8 @@
 //! A transaction, and what follows from it. It ends in a task of its own: whoever began it may go away at any
 //! moment, and still it is either undone or made true with everything that follows from that.
 
+use std::sync::atomic::Ordering;
+
 use eyot_core::{Error, Result};
 use sqlx::pool::PoolConnection;
 use sqlx::{Postgres, Sqlite};
@@ -11,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::failure;
 use crate::events::DEFAULT_STREAM;
 use crate::statement::ConnectionTarget;
-use crate::{ConnectionPool, Database, Event, SqlConnection, SqlStatement, sql};
+use crate::{ConnectionPool, Database, Event, SERVER_TERM, SqlConnection, SqlStatement, sql};
 
 /// The turn of the whole installation, as PostgreSQL's advisory locks name it: "eyot" in ASCII.
 const INSTALLATION_TURN_ID: i64 = 0x6579_6f74;
@@ -70,7 +72,21 @@ impl Transaction {
         for statement in statements {
             statement.execute(&mut transaction).await?;
         }
+        transaction.check_term(db.term.load(Ordering::Acquire)).await?;
         Ok(transaction)
+    }
+
+    /// Fails with `Conflict` when the database belongs to another server by now.
+    async fn check_term(&mut self, term: i64) -> Result<()> {
+        if term == 0 {
+            return Ok(());
+        }
+        let now = sql("SELECT value FROM registry_state WHERE name = $1").bind(SERVER_TERM);
+        match now.fetch_one(self).await?.get::<i64>("value")? == term {
+            true => Ok(()),
+            false => Err(Error::conflict("another server has taken over this database")
+                .hint("end this server; name the other one with --server")),
+        }
     }
 
     /// Adds an event to what this transaction makes true.
