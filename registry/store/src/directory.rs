@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
     Blob, BlobHold, BlobReader, BlobStore, BlobStream, BlobUpload, BlobWriter, DigestAlgorithm, DiskReserve,
-    UploadId, blob_holds::BlobHolds, blocking, check_expected, damaged, held, missing, pinned,
+    StoreHold, UploadId, blob_holds::BlobHolds, blocking, check_expected, damaged, held, missing, pinned,
 };
 
 /// Blobs in an OCI image layout directory. Beside what the layout names lie `tmp/`, for blobs that
@@ -294,6 +294,10 @@ impl BlobStore for DirectoryStore {
         self.0.holds.hold(digest)
     }
 
+    fn hold_all(&self) -> StoreHold {
+        self.0.holds.hold_all()
+    }
+
     async fn pin(&self, digest: &Digest, owner: &str) -> Result<()> {
         let (store, digest, owner) = (self.clone(), *digest, escape(owner));
         blocking(move || {
@@ -311,11 +315,13 @@ impl BlobStore for DirectoryStore {
     }
 
     async fn unpin(&self, digest: &Digest, owner: &str) -> Result<()> {
-        let (store, digest, owner) = (self.clone(), *digest, escape(owner));
+        let (store, digest, owner) = (self.clone(), *digest, owner.to_owned());
         blocking(move || {
             let _guard = store.0.pins.lock();
             let dir = store.pin_folder(&digest);
-            match fs::remove_file(dir.join(owner)) {
+            // Before: whoever reads the pins meanwhile finds it in one of the two places.
+            store.0.holds.record_unpin(&digest, &owner);
+            match fs::remove_file(dir.join(escape(&owner))) {
                 Ok(()) => {
                     // Only the last pin takes the folder away; a folder that still has one stays.
                     let _ = fs::remove_dir(&dir);

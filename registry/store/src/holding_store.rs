@@ -10,7 +10,8 @@ use eyot_core::{Digest, Result};
 use parking_lot::Mutex;
 
 use crate::{
-    Blob, BlobHold, BlobReader, BlobStore, BlobStream, BlobUpload, BlobWriter, DigestAlgorithm, UploadId,
+    Blob, BlobHold, BlobReader, BlobStore, BlobStream, BlobUpload, BlobWriter, DigestAlgorithm, StoreHold,
+    UploadId,
 };
 
 /// Holds every blob that is written through it, until it is dropped.
@@ -133,6 +134,10 @@ impl BlobStore for HoldingStore {
 
     fn hold(&self, digest: &Digest) -> BlobHold {
         self.inner.hold(digest)
+    }
+
+    fn hold_all(&self) -> StoreHold {
+        self.inner.hold_all()
     }
 
     async fn delete(&self, digest: &Digest) -> Result<bool> {

@@ -10,6 +10,7 @@ mod memory;
 mod reserve;
 #[cfg(test)]
 mod suite;
+mod transfer;
 mod upload;
 
 use std::collections::BTreeSet;
@@ -24,13 +25,14 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
-pub use blob_holds::BlobHold;
+pub use blob_holds::{BlobHold, StoreHold};
 pub use content::{ContentDigest, DigestAlgorithm};
 pub use directory::DirectoryStore;
 pub use holding_store::HoldingStore;
 pub use keyed_locks::{KeyedLock, KeyedLocks};
 pub use memory::MemoryStore;
 pub use reserve::DiskReserve;
+pub use transfer::{TransferReport, transfer_blobs};
 pub use upload::{BlobUpload, UploadId};
 
 /// A stored blob.
@@ -132,6 +134,9 @@ pub trait BlobStore: Send + Sync + 'static {
 
     /// Keeps a blob from being deleted until the hold is dropped, or the process ends.
     fn hold(&self, digest: &Digest) -> BlobHold;
+
+    /// Keeps every blob from being deleted until the hold is dropped, or the process ends; those of later, too.
+    fn hold_all(&self) -> StoreHold;
 
     /// Deletes a blob; `false` when it was not there.
     ///

@@ -12,7 +12,7 @@ use crate::blob_holds::BlobHolds;
 use crate::upload::{busy, unknown};
 use crate::{
     Blob, BlobHold, BlobReader, BlobStore, BlobStream, BlobUpload, BlobWriter, ContentDigest,
-    DigestAlgorithm, UploadId, check_expected, held, missing, pinned,
+    DigestAlgorithm, StoreHold, UploadId, check_expected, held, missing, pinned,
 };
 
 /// Blobs in memory: for tests, and for work that keeps nothing. Cheap to clone.
@@ -133,6 +133,10 @@ impl BlobStore for MemoryStore {
         self.0.lock().holds.hold(digest)
     }
 
+    fn hold_all(&self) -> StoreHold {
+        self.0.lock().holds.hold_all()
+    }
+
     async fn pin(&self, digest: &Digest, owner: &str) -> Result<()> {
         let mut inner = self.0.lock();
         if !inner.blobs.contains_key(digest) {
@@ -143,7 +147,9 @@ impl BlobStore for MemoryStore {
     }
 
     async fn unpin(&self, digest: &Digest, owner: &str) -> Result<()> {
-        if let Some(owners) = self.0.lock().pins.get_mut(digest) {
+        let mut inner = self.0.lock();
+        inner.holds.record_unpin(digest, owner);
+        if let Some(owners) = inner.pins.get_mut(digest) {
             owners.remove(owner);
         }
         Ok(())

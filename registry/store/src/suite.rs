@@ -19,6 +19,7 @@ async fn everything(store: Arc<dyn BlobStore>) {
     wrong_digests_store_nothing(&*store).await;
     pins_keep(&*store).await;
     holds_keep(store.clone()).await;
+    a_hold_on_all_keeps_all_and_knows_every_pin(&*store).await;
     blobs_have_an_age(&*store).await;
     uploads_go_on_from_their_last_save(&*store).await;
     uploads_end_as_a_blob_or_not_at_all(&*store).await;
@@ -200,6 +201,25 @@ async fn holds_keep(store: Arc<dyn BlobStore>) {
     assert_eq!(store.delete(&digest).await.unwrap_err().kind(), Kind::Conflict);
     drop(holding);
     assert!(store.delete(&digest).await.unwrap());
+}
+
+async fn a_hold_on_all_keeps_all_and_knows_every_pin(store: &dyn BlobStore) {
+    let digest = store.put(Bytes::from_static(b"all held")).await.unwrap().digest;
+    store.pin(&digest, "before").await.unwrap();
+    let (mut hold, other) = (store.hold_all(), store.hold_all());
+    store.pin(&digest, "a/between").await.unwrap();
+    for owner in ["before", "a/between"] {
+        store.unpin(&digest, owner).await.unwrap();
+    }
+    let unpinned = ["before", "a/between"].map(|owner| (digest, owner.to_owned()));
+    assert_eq!(hold.unpinned(), unpinned);
+    assert!(hold.unpinned().is_empty(), "it is asked once");
+    for hold in [hold, other] {
+        assert_eq!(store.delete(&digest).await.unwrap_err().kind(), Kind::Conflict);
+        drop(hold);
+    }
+    assert!(store.delete(&digest).await.unwrap());
+    assert!(store.hold_all().unpinned().is_empty());
 }
 
 async fn blobs_have_an_age(store: &dyn BlobStore) {
