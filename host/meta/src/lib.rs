@@ -4,15 +4,21 @@
 mod changes;
 #[cfg(test)]
 mod contract;
+mod copy;
 mod error;
 mod events;
 mod feed;
 mod key_values;
 mod migrations;
 mod postgres;
+mod postgres_catalog;
+mod read_transaction;
 mod row;
+mod snapshot;
 mod sqlite;
+mod sqlite_catalog;
 mod statement;
+mod table_plan;
 mod transaction;
 mod value;
 
@@ -26,12 +32,14 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub use changes::Changes;
+pub use copy::TableSummary;
 pub use error::is_missing_reference;
 pub use events::Event;
 pub use feed::{EventFeed, EventListener, FeedItem};
 pub use key_values::{KeyValueFile, KeyValues};
 pub use postgres::DatabaseClaim;
 pub use row::{ColumnName, ColumnValue, SqlRow};
+pub use snapshot::RowSnapshot;
 pub use statement::{SqlConnection, SqlStatement, sql};
 pub use transaction::Transaction;
 pub use value::SqlValue;
@@ -76,6 +84,11 @@ impl Database {
     /// and with `Unavailable` when nobody answers.
     pub async fn connect(url: &str) -> Result<Self> {
         Ok(Self::of(ConnectionPool::Postgres(postgres::connect(url, &migrations::POSTGRES).await?)))
+    }
+
+    /// A new one without a file, of one connection: gone when it is dropped.
+    pub(crate) async fn in_memory() -> Result<Self> {
+        Ok(Self::of(ConnectionPool::Sqlite(sqlite::open_in_memory(&migrations::SQLITE).await?)))
     }
 
     fn of(pool: ConnectionPool) -> Self {

@@ -34,3 +34,12 @@ pub(crate) async fn open(path: &Path, migrator: &Migrator, max_pages: Option<u64
     migrator.run(&pool).await.map_err(|error| migrations::failure(error, &path.display().to_string()))?;
     Ok(pool)
 }
+
+/// A new database with a schema, for as long as its one connection is open.
+pub(crate) async fn open_in_memory(migrator: &Migrator) -> Result<SqlitePool> {
+    let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.connect_with(options).await.map_err(failure)?;
+    migrator.run(&pool).await.map_err(|error| migrations::failure(error, "a database in memory"))?;
+    Ok(pool)
+}

@@ -51,6 +51,16 @@ impl SqlConnection for &Database {
     }
 }
 
+impl SqlConnection for &mut (dyn SqlConnection + Send + '_) {
+    fn target(&mut self) -> ConnectionTarget<'_> {
+        (**self).target()
+    }
+
+    fn failed(&mut self) {
+        (**self).failed();
+    }
+}
+
 /// Runs a statement by the method of that name, wherever it is to run, and turns what is answered into one type.
 macro_rules! run {
     ($statement:expr, $on:expr, $method:ident, $sqlite:expr, $postgres:expr) => {{

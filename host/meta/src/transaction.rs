@@ -42,7 +42,7 @@ struct OpenTransaction {
     _turn: OwnedMutexGuard<()>,
 }
 
-enum TransactionConnection {
+pub(crate) enum TransactionConnection {
     Sqlite(PoolConnection<Sqlite>),
     Postgres(PoolConnection<Postgres>),
 }
@@ -51,14 +51,7 @@ impl Transaction {
     /// The next one begins when this one has ended.
     pub(crate) async fn begin(db: &Database) -> Result<Self> {
         let turn = db.writer.clone().lock_owned().await;
-        let connection = match &db.pool {
-            ConnectionPool::Sqlite(pool) => {
-                TransactionConnection::Sqlite(pool.acquire().await.map_err(failure)?)
-            }
-            ConnectionPool::Postgres(pool) => {
-                TransactionConnection::Postgres(pool.acquire().await.map_err(failure)?)
-            }
-        };
+        let connection = TransactionConnection::acquire(db).await?;
         let statements = connection.beginning();
         let open = OpenTransaction { connection, failed: false, _turn: turn };
         // Owned before it begins: given up between the two, it is undone.
@@ -154,6 +147,13 @@ async fn write_events(events: Vec<Event>, open: &mut OpenTransaction) -> Result<
 }
 
 impl TransactionConnection {
+    pub(crate) async fn acquire(db: &Database) -> Result<Self> {
+        Ok(match &db.pool {
+            ConnectionPool::Sqlite(pool) => Self::Sqlite(pool.acquire().await.map_err(failure)?),
+            ConnectionPool::Postgres(pool) => Self::Postgres(pool.acquire().await.map_err(failure)?),
+        })
+    }
+
     /// What begins a transaction, and takes its turn among those of other servers.
     fn beginning(&self) -> Vec<SqlStatement> {
         match self {
@@ -164,14 +164,14 @@ impl TransactionConnection {
         }
     }
 
-    fn target(&mut self) -> ConnectionTarget<'_> {
+    pub(crate) fn target(&mut self) -> ConnectionTarget<'_> {
         match self {
             Self::Sqlite(connection) => ConnectionTarget::Sqlite(connection),
             Self::Postgres(connection) => ConnectionTarget::Postgres(connection),
         }
     }
 
-    fn close_on_drop(&mut self) {
+    pub(crate) fn close_on_drop(&mut self) {
         match self {
             Self::Sqlite(connection) => connection.close_on_drop(),
             Self::Postgres(connection) => connection.close_on_drop(),
