@@ -8,11 +8,11 @@ use serde_json::json;
 use eyot_tests::{Eyot, wait_until};
 
 /// A small file system in memory; gone when dropped.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// Only root may mount one.
-    fn mount(at: &Path, mebibytes: usize) -> Option<Self> {
+    pub(crate) fn mount(at: &Path, mebibytes: usize) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let size = format!("size={mebibytes}m");
         let mut mount = std::process::Command::new("mount");

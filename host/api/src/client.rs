@@ -1,3 +1,4 @@
+mod backups;
 mod registry;
 
 use axum::body::Body;
@@ -18,6 +19,8 @@ use serde_json::Value;
 
 use crate::answer::{ErrorBody, collect};
 use crate::{DeployRequest, LogLine, RunLineage, ServerInfo, SubmitRequest, SubmittedRun};
+
+pub use backups::SnapshotLease;
 
 /// Speaks to a control plane, over a socket or in this process.
 #[derive(Clone)]

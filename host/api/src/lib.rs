@@ -2,6 +2,7 @@
 //! speaks both.
 
 mod answer;
+mod backups;
 mod client;
 mod deployments;
 mod events;
@@ -15,7 +16,8 @@ mod runs;
 mod server;
 mod services;
 
-pub use client::{ApiClient, EventsFrom};
+pub use backups::SnapshotNotice;
+pub use client::{ApiClient, EventsFrom, SnapshotLease};
 pub use deployments::DeployRequest;
 pub use log_lines::{DeploymentLogs, LogLine};
 pub use runs::{RunLineage, SubmitRequest, SubmittedRun};

@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 use crate::answer::ErrorResponse;
 use crate::routes::{AccessRule, RuledRoutes};
 use crate::services::{ApiServices, ServerInfo};
-use crate::{deployments, events, front, logs, models, registry, runs};
+use crate::{backups, deployments, events, front, logs, models, registry, runs};
 
 /// Every route of the control plane.
 pub fn router(services: ApiServices) -> Router {
@@ -28,6 +28,7 @@ pub fn router(services: ApiServices) -> Router {
         .path("/health", |path| path.get(AccessRule::Public, || async { "OK" }))
         .path("/api/v1/server", |path| path.get(AccessRule::Public, info));
     let areas = [
+        backups::routes(&services),
         deployments::routes(&services),
         events::routes(&services),
         logs::routes(&services),
@@ -81,11 +82,12 @@ pub async fn serve(
     let (registry, stop) = (services.registry.clone(), CancellationToken::new());
     let (events, events_kept, ending) =
         (services.events.clone(), config.events_kept.0, CancellationToken::new());
-    let ends = ending.clone();
-    // Streams of events have no end of their own.
+    let (ends, backups) = (ending.clone(), services.backups.clone());
+    // Streams of events, and leases of snapshots, have no end of their own.
     let shutdown = async move {
         shutdown.await;
         ends.cancel();
+        backups.end();
     };
     let (changes, deployments) = (services.changes.clone(), services.deployments.clone());
     let requests = async {

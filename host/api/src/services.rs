@@ -2,7 +2,7 @@
 
 use eyot_deploy::Deployments;
 use eyot_meta::{Changes, EventFeed};
-use eyot_oci::Registry;
+use eyot_oci::{BackupSource, Registry};
 use eyot_pipelines::PipelineExecutor;
 use eyot_tracking::TrackingStore;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ pub struct ApiServices {
     pub deployments: Deployments,
     pub logs: DeploymentLogs,
     pub events: EventFeed,
+    pub backups: BackupSource,
     /// What requests change, until that is done.
     pub changes: Changes,
 }

@@ -77,6 +77,7 @@ pub enum Permission {
     AuditRead,
     QuotaRead,
     GarbageCollect,
+    BackUp,
 }
 
 impl Permission {
@@ -91,7 +92,7 @@ impl Permission {
             Self::RunSubmit | Self::RunCancel => Role::Editor,
             Self::DeploymentWrite | Self::TrafficWrite => Role::Deployer,
             Self::TokenManage | Self::PolicyManage | Self::AuditRead | Self::QuotaRead => Role::Admin,
-            Self::GarbageCollect => Role::Owner,
+            Self::GarbageCollect | Self::BackUp => Role::Owner,
         }
     }
 
@@ -112,6 +113,7 @@ impl Permission {
             Self::AuditRead => "read the log of changes",
             Self::QuotaRead => "read quotas",
             Self::GarbageCollect => "collect and check what is stored",
+            Self::BackUp => "make backups",
         }
     }
 }
@@ -134,6 +136,7 @@ mod tests {
             (Role::Admin, Permission::TokenManage, true),
             (Role::Admin, Permission::GarbageCollect, false),
             (Role::Owner, Permission::GarbageCollect, true),
+            (Role::Admin, Permission::BackUp, false),
             (Role::Owner, Permission::RunRead, true),
         ] {
             assert_eq!(role.may(permission), expected, "{role} {permission:?}");

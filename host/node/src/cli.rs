@@ -3,6 +3,7 @@
 mod arguments;
 mod audit;
 mod backend;
+mod backup;
 mod build;
 mod config;
 mod deploy;
@@ -19,12 +20,14 @@ mod key;
 mod logs;
 mod ls;
 mod models;
+mod move_database;
 mod new;
 mod policy;
 mod predict;
 mod pull;
 mod push;
 mod release;
+mod restore;
 mod run;
 mod runs;
 mod sign;
@@ -152,6 +155,9 @@ enum CliCommand {
     Policy(policy::PolicyCommand),
     Audit(audit::AuditCommand),
     Gc(gc::GcCommand),
+    Backup(backup::BackupCommand),
+    Restore(restore::RestoreCommand),
+    Move(move_database::MoveCommand),
     Token(token::TokenCommand),
     Doctor(doctor::DoctorCommand),
     Config(config::ConfigCommand),
@@ -248,6 +254,9 @@ impl CliCommand {
             CliCommand::Policy(command) => command.run(global, output).await,
             CliCommand::Audit(command) => command.run(global, output).await,
             CliCommand::Gc(command) => command.run(global, output).await,
+            CliCommand::Backup(command) => command.run(global, output).await,
+            CliCommand::Restore(command) => command.run(global, output).await,
+            CliCommand::Move(command) => command.run(global, output).await,
             CliCommand::Token(command) => command.run(global, output).await,
             CliCommand::Doctor(command) => command.run(global, output).await,
             CliCommand::Config(command) => command.run(global, output),

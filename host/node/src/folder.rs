@@ -11,6 +11,7 @@ use eyot_http::ServerTrust;
 use eyot_oci::LocalSecret;
 use serde::{Deserialize, Serialize};
 
+use crate::durable_files::{sync_folder_of, write_durably};
 use crate::output::aside;
 
 /// Where a running server answers.
@@ -46,6 +47,10 @@ pub(crate) struct ReachableServer {
 const LOCK_FILE: &str = "lock";
 /// Held by a server from its first moment until it answers.
 const STARTING_FILE: &str = "starting";
+/// There while what a backup holds is brought here.
+const RESTORING_FILE: &str = "restoring";
+/// What may lie in a folder that nobody has worked on.
+const UNUSED_FILES: [&str; 3] = [LOCK_FILE, STARTING_FILE, "cache"];
 /// Where a server answers.
 const ADDRESS_FILE: &str = "server.json";
 
@@ -215,6 +220,13 @@ pub(crate) struct FolderLock {
 impl FolderLock {
     /// Fails with `Conflict` when another process has the folder open.
     pub(crate) fn take(dir: &Path) -> Result<Self> {
+        let lock = Self::take_unfinished(dir)?;
+        check_finished(dir)?;
+        Ok(lock)
+    }
+
+    /// Takes it also where a restore did not end.
+    fn take_unfinished(dir: &Path) -> Result<Self> {
         let file = create(dir, LOCK_FILE)?;
         match file.try_lock() {
             Ok(()) => Ok(Self::taken(dir, file)),
@@ -232,13 +244,79 @@ impl FolderLock {
         }
         let note = || format!("waiting for a command that works on {}", dir.display());
         let file = locked(create(dir, LOCK_FILE)?, LockMode::Exclusive, COMMAND_TIMEOUT, note).await?;
-        file.map(|file| Self::taken(dir, file)).ok_or_else(|| in_use(dir))
+        let lock = file.map(|file| Self::taken(dir, file)).ok_or_else(|| in_use(dir))?;
+        check_finished(dir)?;
+        Ok(lock)
     }
 
     fn taken(dir: &Path, file: File) -> Self {
         // A server that was killed could not take its address away.
         let _ = std::fs::remove_file(dir.join(ADDRESS_FILE));
         Self { _file: file }
+    }
+}
+
+/// A folder into which a backup is brought. Until that is done, nobody else opens it, however this process ends.
+pub(crate) struct RestoringFolder {
+    marker: PathBuf,
+    /// Whether an earlier restore of the same backup did not end.
+    pub(crate) is_resumed: bool,
+    _lock: FolderLock,
+}
+
+impl RestoringFolder {
+    /// Begins to restore a backup, or goes on with it.
+    ///
+    /// Fails with `Conflict` where the folder has anything else in it, or is open in another process.
+    pub(crate) fn begin(dir: &Path, backup: &Digest) -> Result<Self> {
+        let lock = FolderLock::take_unfinished(dir)?;
+        let marker = dir.join(RESTORING_FILE);
+        let is_resumed = match std::fs::read_to_string(&marker) {
+            Ok(text) if text == backup.to_string() => true,
+            Ok(_) => {
+                return Err(Error::conflict(format!(
+                    "the restore of another backup into {} did not end",
+                    dir.display()
+                ))
+                .hint("empty the folder, or name another one with --data"));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !is_resumed {
+            check_unused(dir)?;
+            write_durably(&marker, backup.to_string().as_bytes())?;
+        }
+        Ok(Self { marker, is_resumed, _lock: lock })
+    }
+
+    /// Everything is there, and durable.
+    pub(crate) fn finish(self) -> Result<()> {
+        std::fs::remove_file(&self.marker)?;
+        sync_folder_of(&self.marker)
+    }
+}
+
+fn check_unused(dir: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if !UNUSED_FILES.iter().any(|unused| name == *unused) {
+            let (dir, name) = (dir.display(), name.display());
+            return Err(Error::conflict(format!("the data folder {dir} is not empty: {name} lies in it"))
+                .hint("name an empty folder with --data"));
+        }
+    }
+    Ok(())
+}
+
+fn check_finished(dir: &Path) -> Result<()> {
+    match dir.join(RESTORING_FILE).try_exists()? {
+        false => Ok(()),
+        true => Err(Error::conflict(format!(
+            "a restore into the data folder {} did not end: what is there is not whole",
+            dir.display()
+        ))
+        .hint("run eyot restore with the same backup again, or empty the folder")),
     }
 }
 

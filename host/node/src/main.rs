@@ -1,7 +1,10 @@
 //! The binary `eyot`: composition of every crate, the command line, nothing else.
 
+mod backup;
 mod call;
+mod claimed_database;
 mod cli;
+mod durable_files;
 mod folder;
 mod grants;
 mod keys;

@@ -10,9 +10,9 @@ use eyot_engine::{Engine, EngineOptions};
 use eyot_gateway::Gateway;
 use eyot_meta::{Changes, Database, DatabaseClaim, EventFeed};
 use eyot_nn::{BackendSet, LoadedModels, ModelCacheOptions as Keeping};
-use eyot_oci::{LocalSecret, Registry, RegistrySettings};
+use eyot_oci::{BackupSource, LocalSecret, Registry, RegistrySettings};
 use eyot_pipelines::PipelineExecutor;
-use eyot_store::{BlobStore, DirectoryStore, MemoryStore};
+use eyot_store::{BlobStore, DirectoryStore, DiskReserve, MemoryStore};
 use eyot_tracking::TrackingStore;
 
 use crate::folder::{FolderLock, StartingServer};
@@ -20,6 +20,9 @@ use crate::publisher::RegistryPublisher;
 use crate::runner::WasmRunner;
 use crate::staging::RevisionLoader;
 use crate::stores::GuestStores;
+
+/// Where in the data folder the rows of a backup lie while they are copied.
+pub(crate) const SNAPSHOT_FOLDER: &str = "snapshot";
 
 /// A server's parts, holding the data folder's lock.
 pub(crate) struct ServerPlatform {
@@ -102,6 +105,8 @@ impl ServerPlatform {
         pipelines.recover().await?;
         let info = ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), gateway: None };
         let changes = Changes::default();
+        let reserve = DiskReserve::new(dir, config.data.reserve)?;
+        let backups = BackupSource::new(registry.clone(), dir.join(SNAPSHOT_FOLDER), reserve)?;
         let events = EventFeed::new(db.clone(), config.api.event_listeners);
         let deployments_too = deployments.clone();
         let services = ApiServices {
@@ -112,6 +117,7 @@ impl ServerPlatform {
             deployments: deployments_too,
             logs,
             events,
+            backups,
             changes,
         };
         Ok(Self { gateway, deployments, secret, services, db, stores, _lock: lock, _claim: claim })

@@ -48,8 +48,9 @@ pub use manifest::{
 };
 pub use model::DataPath;
 pub use registry::{
-    CollectionMode, CollectionReport, LogEntry, PolicyRequirement, QuotaUsage, Registry, RegistryEntry,
-    RegistrySettings, ResolvedArtifact, RetiredEntry, ScrubReport, SignaturePolicy,
+    BackupSource, BlobPin, CollectionMode, CollectionReport, HeldSnapshot, LogEntry, PolicyRequirement,
+    QuotaUsage, Registry, RegistryEntry, RegistrySettings, ResolvedArtifact, RetiredEntry, ScrubReport,
+    SignaturePolicy, check_log, read_pins, recorded_blobs,
 };
 pub use release::{Release, ReleasePart, ReleaseSpec, differences};
 pub use sbom::{SBOM_PREDICATE, sbom};

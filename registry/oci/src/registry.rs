@@ -1,5 +1,6 @@
 mod admission;
 mod audit_log;
+mod backup;
 mod blobs;
 mod delete;
 mod garbage;
@@ -24,7 +25,8 @@ use eyot_meta::{Database, Transaction, sql};
 use eyot_store::{BlobStore, ContentDigest};
 use serde::{Deserialize, Serialize};
 
-pub use audit_log::LogEntry;
+pub use audit_log::{LogEntry, check_log};
+pub use backup::{BackupSource, BlobPin, HeldSnapshot, read_pins, recorded_blobs};
 pub(crate) use blobs::HeldBlob;
 pub use garbage::{CollectionMode, CollectionReport, RetiredEntry, ScrubReport};
 use pending_uploads::PendingBytes;

@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod backup;
 mod clock;
 mod collect;
 mod dataset;

@@ -1,5 +1,5 @@
 use eyot_core::{Digest, Error, Result, Timestamp};
-use eyot_meta::{SqlRow, Transaction, sql};
+use eyot_meta::{Database, SqlRow, Transaction, sql};
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
@@ -114,11 +114,33 @@ async fn append(tx: &mut Transaction, entry: NewLogEntry<'_>, at: Timestamp) -> 
 impl Registry {
     /// Up to `limit` entries of the log after the one numbered `after`, oldest first.
     pub async fn log(&self, after: i64, limit: u32) -> Result<Vec<LogEntry>> {
-        let rows =
-            sql("SELECT * FROM registry_log WHERE id > $1 ORDER BY id LIMIT $2").bind(after).bind(limit);
-        let rows = rows.fetch_all(&self.0.db).await?;
-        rows.iter().map(read).collect()
+        page(&self.0.db, after, limit).await
     }
+}
+
+/// Entries that are read at once.
+const PAGE_ENTRIES: u32 = 1000;
+
+/// Checks the whole log of a database; answers how many entries it has.
+///
+/// Fails with `Corrupt` naming the first entry that was changed or is missing.
+pub async fn check_log(rows: &Database) -> Result<i64> {
+    let (mut entries, mut head) = (0, String::new());
+    loop {
+        let page = page(rows, entries, PAGE_ENTRIES).await?;
+        if page.is_empty() {
+            return Ok(entries);
+        }
+        for entry in page {
+            entry.check(entries, &head)?;
+            (entries, head) = (entry.id, entry.hash);
+        }
+    }
+}
+
+async fn page(rows: &Database, after: i64, limit: u32) -> Result<Vec<LogEntry>> {
+    let page = sql("SELECT * FROM registry_log WHERE id > $1 ORDER BY id LIMIT $2").bind(after).bind(limit);
+    page.fetch_all(rows).await?.iter().map(read).collect()
 }
 
 fn read(row: &SqlRow) -> Result<LogEntry> {
