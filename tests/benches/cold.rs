@@ -66,7 +66,8 @@ async fn engine(dir: &Path) -> Result<()> {
         std::fs::read(path("target/components/digits-image.wasm")).context("cargo xtask components")?;
     let store = Arc::new(MemoryStore::default());
     let digest = store.put(wasm.into()).await?.digest;
-    let backends = BackendSet::open(&eyot_core::config::Data::default().backends, BackendChoice::Auto)?;
+    let backends =
+        BackendSet::open(&eyot_core::config::DataSettings::default().backends, BackendChoice::Auto)?;
     let models = LoadedModels::new(store.clone(), backends, 1);
     let model = models.load_bytes(std::fs::read(fixture("digits"))?.into(), ModelSettings::default()).await?;
     println!("digits-image over a model on {}", model.ran_on());
@@ -122,7 +123,7 @@ async fn handler(
 ) -> Result<Arc<PredictionHandler>> {
     let granted = Arc::new(HashMap::from([("digits".to_owned(), model.clone())]));
     let grants = GuestGrants::new(granted, models.clone(), Arc::new(NullSink));
-    let limits = InstanceLimits::from(&eyot_core::config::Limits::default());
+    let limits = InstanceLimits::from(&eyot_core::config::LimitSettings::default());
     Ok(PredictionHandler::new(component, grants, limits, InstancePolicy { max_calls, max_idle: 8 }).await?)
 }
 

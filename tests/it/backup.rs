@@ -189,7 +189,7 @@ fn everything_comes_back(site: Site, restored: Eyot) {
     let shown = format!("Bearer {}", token["secret"].as_str().unwrap());
     for (authorization, status) in [(shown.as_str(), 200), ("Bearer eyot_0", 401)] {
         let headers = [("authorization", authorization)];
-        let answer = server.api_send("GET", "/api/v1/registry/tokens", &headers, b"").unwrap();
+        let answer = server.api_send("GET", "/api/v1/tokens", &headers, b"").unwrap();
         assert_eq!(answer.status, status);
     }
     let deployments = restored.json(&["deployments"]).unwrap();

@@ -145,8 +145,7 @@ fn connections_at_work_are_not_sent_away_for_others() {
     let server =
         world.eyot.up_with(&["http.max-connections=4", "http.max-connections-per-address=3"]).unwrap();
     let [api, _] = planes(&server);
-    let head =
-        "POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    let head = "POST /api/v1/pipeline-runs HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
     let mut working: Vec<_> = (0..3).map(|_| says(&api, head.as_bytes())).collect();
     for stream in &mut working {
         // Said when the body is waited for.
@@ -173,7 +172,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     let patch = format!("PATCH {}", upload.header("location").unwrap());
     let [api, gateway] = planes(&server);
     for (address, path) in [
-        (&api, "POST /api/v1/runs"),
+        (&api, "POST /api/v1/pipeline-runs"),
         (&api, "PUT /api/v1/deployments/x"),
         (&api, "PUT /v2/x/manifests/latest"),
         (&api, patch.as_str()),

@@ -115,7 +115,7 @@ fn once_there_is_room_again_everything_works_without_a_restart() {
         agent.post(&url).send(&blob).unwrap().status().as_u16()
     };
     let token = |name: &str| {
-        let url = format!("{}/api/v1/registry/tokens", server.api);
+        let url = format!("{}/api/v1/tokens", server.api);
         // Of a length that takes pages: what fits into the file's own slack would be no test.
         let scopes: Vec<_> = (0..400).map(|number| format!("repository:{name}{number}:pull")).collect();
         let body = json!({ "name": name, "scopes": scopes });

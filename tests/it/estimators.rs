@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use eyot_core::Kind;
+use eyot_core::ErrorKind;
 use eyot_core::config::{BackendChoice, Config, Setting};
 use eyot_nn::{BackendModel, BackendSet, DataType, InferenceBackend, ModelSettings, Tensor};
 use eyot_tests::{path, python};
@@ -160,7 +160,7 @@ fn compared(
     let built_in = match tract.load(&onnx, ModelSettings::default()) {
         Ok(built_in) => built_in,
         Err(error) => {
-            let says = error.kind() == Kind::Unsupported
+            let says = error.kind() == ErrorKind::Unsupported
                 && error.hint_text() == Some("eyot backend install onnxruntime");
             eprintln!("{name}: {}", error.chain());
             return if says { Ok(Some(false)) } else { Err(format!("{error:?}")) };

@@ -94,7 +94,7 @@ fn clients_come_back_after_the_last_event_that_they_had() {
         server.api_send("GET", &format!("/api/v1/events?follow=false{query}"), headers, b"").unwrap()
     };
     let all = ask(&[], "&after=0").text();
-    let expected = "id: 1\nevent: artifact.pushed\ndata: {\"id\":1,\"topic\":\"artifact.pushed\"";
+    let expected = "id: 1\nevent: artifact.pushed\ndata: {\"id\":1,\"project\":\"default\",\"topic\":\"artifact.pushed\"";
     assert!(all.starts_with(expected), "{all}");
     assert!(all.contains("\n\nid: 2\nevent: deployment.changed\n"), "{all}");
     // The header is what a browser says when it comes back to the same address.

@@ -25,7 +25,7 @@ fn a_page_of_another_origin_drives_neither_plane() {
         (vec![("sec-fetch-site", "cross-site"), form], 403),
         (vec![("sec-fetch-site", "same-site"), form], 403),
     ] {
-        let made = server.api_send("POST", "/api/v1/registry/tokens", &headers, token).unwrap();
+        let made = server.api_send("POST", "/api/v1/tokens", &headers, token).unwrap();
         assert_eq!(made.status, status, "{headers:?}: {}", made.text());
         let pushed = server.api_send("POST", "/v2/evil/x/blobs/uploads/", &headers, b"").unwrap();
         assert_eq!(pushed.status, status, "{headers:?}: {}", pushed.text());
@@ -34,7 +34,7 @@ fn a_page_of_another_origin_drives_neither_plane() {
         let called = server.send("POST", "/fn/iris/predict", &headers, b"{}").unwrap();
         assert_eq!(called.status, status, "{headers:?}: {}", called.text());
     }
-    for path in ["/api/v1/runs", "/v2/_catalog", "/health", "/nothing"] {
+    for path in ["/api/v1/pipeline-runs", "/v2/_catalog", "/health", "/nothing"] {
         let read = server.api_send("GET", path, &[("host", "evil.example")], b"").unwrap();
         assert_eq!(read.status, 421, "{path}: rebinding reads {}", read.text());
     }
@@ -59,7 +59,8 @@ fn names_and_origins_of_the_configuration_are_let_in() {
     let server = world.eyot.up_with(&settings).unwrap();
     world.eyot.json(&["deploy", text(&fixture("iris-forest")), "--name", "iris"]).unwrap();
     let infer = "/v2/models/iris/infer";
-    let named = server.api_send("GET", "/api/v1/runs", &[("host", "eyot.example:443")], b"").unwrap();
+    let named =
+        server.api_send("GET", "/api/v1/pipeline-runs", &[("host", "eyot.example:443")], b"").unwrap();
     assert_eq!(named.status, 200, "{}", named.text());
     let named = server.send("POST", infer, &[("host", "a.models.example")], PREDICTION).unwrap();
     assert_eq!(named.status, 200, "{}", named.text());
@@ -72,7 +73,7 @@ fn names_and_origins_of_the_configuration_are_let_in() {
     assert_eq!((first.status, first.header("access-control-allow-methods").is_some()), (204, true));
     // The other plane's pages are not this one's.
     let other = [("origin", "https://app.example:8443")];
-    assert_eq!(server.api_send("POST", "/api/v1/runs", &other, b"{}").unwrap().status, 403);
+    assert_eq!(server.api_send("POST", "/api/v1/pipeline-runs", &other, b"{}").unwrap().status, 403);
     server.stop().unwrap();
 }
 

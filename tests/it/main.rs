@@ -32,6 +32,7 @@ mod packages;
 mod plain;
 mod postgres;
 mod programs;
+mod projects;
 mod proxy;
 mod python_errors;
 mod readme;

@@ -52,7 +52,10 @@ fn collect(folder: &Path, into: &mut Statements) {
 #[test]
 fn are_prepared_by_postgresql() {
     let Some(postgres) = PostgresServer::start().unwrap() else { return };
-    postgres.run_file("eyot", &path("host/meta/migrations/postgres/0001_baseline.sql")).unwrap();
+    let migrations = std::fs::read_dir(path("host/meta/migrations/postgres")).unwrap();
+    let mut migrations: Vec<_> = migrations.map(|file| file.unwrap().path()).collect();
+    migrations.sort();
+    migrations.iter().for_each(|file| postgres.run_file("eyot", file).unwrap());
     let mut statements = Statements::default();
     for root in ["host", "registry"] {
         for crate_folder in std::fs::read_dir(path(root)).unwrap() {

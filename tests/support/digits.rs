@@ -17,7 +17,7 @@ pub struct Digit {
 /// The held-out rows of a pipeline run, read from its artifact.
 pub fn held_out(server: &Server, run: &Value) -> Result<Vec<Digit>> {
     let id = run["id"].as_str().context("the run has no id")?;
-    let answer = server.api_get(&format!("/api/v1/runs/{id}/artifacts/split/test"))?;
+    let answer = server.api_get(&format!("/api/v1/pipeline-runs/{id}/artifacts/split/test"))?;
     anyhow::ensure!(answer.status == 200, "the held-out rows are not there: {}", answer.text());
     answer.text().lines().skip(1).map(row).collect()
 }

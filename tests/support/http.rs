@@ -1,4 +1,4 @@
-//! Asking over HTTP. A status is an answer, not a failure.
+//! Asking over HTTP. A status is an answer, not a failure, and so is a redirect.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -45,6 +45,8 @@ impl Answer {
 static AGENT: LazyLock<Agent> = LazyLock::new(|| {
     let config = Agent::config_builder()
         .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
         // A request that must be refused may show a body that its method seldom has.
         .allow_non_standard_methods(true)
         .timeout_global(Some(Duration::from_secs(60)));

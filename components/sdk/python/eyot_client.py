@@ -32,13 +32,16 @@ class ServerError(RuntimeError):
 class Client:
     """A data plane of Eyot. One client serves any number of threads; each has a connection, which is kept."""
 
-    def __init__(self, url="http://localhost:8080", timeout=60.0, headers=None, context=None):
-        """`timeout` is in seconds; `context`, an `ssl.SSLContext`, says whom to trust behind https."""
+    def __init__(self, url="http://localhost:8080", timeout=60.0, headers=None, context=None, token=None):
+        """`url` may end in `/p/PROJECT`. `timeout` is in seconds; `context`, an `ssl.SSLContext`, says whom to trust
+        behind https; `token` is shown to servers that ask who calls."""
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"'{url}' is no address of a server; write http://HOST:PORT")
         self._parts, self._timeout, self._context = parts, timeout, context
         self._headers = dict(headers or {})
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._connections = threading.local()
 
     def infer(self, name, inputs, version=None, parameters=None):

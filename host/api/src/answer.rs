@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub(crate) struct ErrorBody {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct ErrorDetails {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
@@ -37,7 +37,7 @@ impl From<Error> for ErrorResponse {
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response<Body> {
         let Self(error) = self;
-        if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
+        if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt) {
             tracing::error!(error = %error.chain(), "a request failed");
         }
         let status =
@@ -86,6 +86,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
+/// The fields of a form as browsers send it; what cannot be read is answered in our own error shape.
+pub(crate) struct FormBody<T>(pub(crate) T);
+
+/// No form is larger.
+const MAX_FORM_BYTES: usize = 64 << 10;
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for FormBody<T> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ErrorResponse> {
+        let bytes = collect(request.into_body(), MAX_FORM_BYTES).await?;
+        let value = serde_urlencoded::from_bytes(&bytes);
+        value
+            .map(FormBody)
+            .map_err(|error| ErrorResponse(Error::invalid(format!("the form cannot be read: {error}"))))
+    }
+}
+
 /// The parameters of a query; what cannot be read is answered in our own error shape.
 pub(crate) struct QueryParameters<T>(pub(crate) T);
 
@@ -110,7 +128,7 @@ pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes> {
             Err(Error::too_large(format!("the body is larger than {limit} bytes")))
         }
         Err(error) if eyot_http::is_too_slow(error.as_ref()) => {
-            Err(Error::new(Kind::Timeout, "the body takes too long to arrive").because(error))
+            Err(Error::new(ErrorKind::Timeout, "the body takes too long to arrive").because(error))
         }
         Err(error) => Err(Error::unavailable("the body ended early").because(error)),
     }

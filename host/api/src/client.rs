@@ -1,9 +1,10 @@
+mod access;
 mod backups;
 mod registry;
 
 use axum::body::Body;
 use bytes::Bytes;
-use eyot_core::{Error, Kind, Name, Result};
+use eyot_core::{Error, ErrorKind, Name, ProjectName, Reference, Result};
 use eyot_deploy::{Deployment, Revision, Traffic};
 use eyot_meta::Event;
 use eyot_oci::{RegistryEntry, ResolvedArtifact, Transport};
@@ -26,8 +27,12 @@ pub use backups::SnapshotLease;
 #[derive(Clone)]
 pub struct ApiClient {
     transport: Transport,
+    /// The project of every request; none for the one that the server takes.
+    project: Option<ProjectName>,
     registry: eyot_oci::RegistryClient,
 }
+
+pub use access::TokenOptions;
 
 /// Where a stream of events begins.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +50,27 @@ impl ApiClient {
     /// A client over `transport`.
     pub fn new(transport: Transport) -> Self {
         let registry = eyot_oci::RegistryClient::with_transport(transport.clone());
-        Self { transport, registry }
+        Self { transport, project: None, registry }
+    }
+
+    /// The same for a project.
+    pub fn in_project(self, project: Option<ProjectName>) -> Self {
+        Self { project, ..self }
+    }
+
+    /// The same reference with the repository that it means in the project.
+    pub fn qualified(&self, reference: &Reference) -> Reference {
+        Reference { repository: self.repository(&reference.repository), ..reference.clone() }
+    }
+
+    /// The repository that a name means in the project.
+    pub fn repository(&self, name: &str) -> String {
+        match &self.project {
+            Some(project) if !project.is_default() && !name.starts_with(&format!("{project}/")) => {
+                format!("{project}/{name}")
+            }
+            _ => name.to_owned(),
+        }
     }
 
     /// The registry behind the same address.
@@ -107,19 +132,19 @@ impl ApiClient {
     }
 
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmittedRun> {
-        self.call(Method::POST, "/api/v1/runs", Some(request)).await
+        self.call(Method::POST, "/api/v1/pipeline-runs", Some(request)).await
     }
 
     pub async fn runs(&self) -> Result<Vec<PipelineRun>> {
-        self.get("/api/v1/runs").await
+        self.get("/api/v1/pipeline-runs").await
     }
 
     pub async fn run(&self, id: &str) -> Result<PipelineRun> {
-        self.get(&format!("/api/v1/runs/{}", escape(id))).await
+        self.get(&format!("/api/v1/pipeline-runs/{}", escape(id))).await
     }
 
     pub async fn lineage(&self, id: &str) -> Result<RunLineage> {
-        self.get(&format!("/api/v1/runs/{}/lineage", escape(id))).await
+        self.get(&format!("/api/v1/pipeline-runs/{}/lineage", escape(id))).await
     }
 
     /// An artifact that a step gave, handed on piece by piece; answers its length.
@@ -130,8 +155,9 @@ impl ApiClient {
         output: &str,
         mut sink: impl FnMut(Bytes) -> Result<()>,
     ) -> Result<u64> {
-        let path = format!("/api/v1/runs/{}/artifacts/{}/{}", escape(id), escape(step), escape(output));
-        let response = self.transport.send(request(Method::GET, &path, Body::empty())?).await?;
+        let path =
+            format!("/api/v1/pipeline-runs/{}/artifacts/{}/{}", escape(id), escape(step), escape(output));
+        let response = self.transport.send(self.request(Method::GET, &path, Body::empty())?).await?;
         if response.status() != StatusCode::OK {
             return Err(problem(response).await);
         }
@@ -146,12 +172,12 @@ impl ApiClient {
     }
 
     pub async fn cancel(&self, id: &str) -> Result<()> {
-        self.call(Method::POST, &format!("/api/v1/runs/{}/cancel", escape(id)), None::<&()>).await
+        self.call(Method::POST, &format!("/api/v1/pipeline-runs/{}/cancel", escape(id)), None::<&()>).await
     }
 
     /// What happens in a run from now until it ends. Ask for the run first: what happened before is there.
     pub async fn events(&self, id: &str) -> Result<impl Stream<Item = Result<RunEvent>> + Unpin + use<>> {
-        self.stream(&format!("/api/v1/runs/{}/events", escape(id))).await
+        self.stream(&format!("/api/v1/pipeline-runs/{}/events", escape(id))).await
     }
 
     /// What changes on the server: events of these topics, after the event of a number or so many before the newest.
@@ -185,7 +211,7 @@ impl ApiClient {
         &self,
         path: &str,
     ) -> Result<impl Stream<Item = Result<T>> + Unpin + use<T>> {
-        let response = self.transport.send(request(Method::GET, path, Body::empty())?).await?;
+        let response = self.transport.send(self.request(Method::GET, path, Body::empty())?).await?;
         if response.status() != StatusCode::OK {
             return Err(problem(response).await);
         }
@@ -225,6 +251,15 @@ impl ApiClient {
         self.call(Method::DELETE, path, None::<&()>).await
     }
 
+    fn request(&self, method: Method, path: &str, body: Body) -> Result<Request<Body>> {
+        let path = match &self.project {
+            Some(project) => format!("/p/{project}{path}"),
+            None => path.to_owned(),
+        };
+        let request = Request::builder().method(method).uri(&path).header("content-type", "application/json");
+        request.body(body).map_err(|error| Error::invalid(format!("'{path}' is no path")).because(error))
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -240,7 +275,7 @@ impl ApiClient {
             }
             None => Body::empty(),
         };
-        let response = self.transport.send(request(method, path, body)?).await?;
+        let response = self.transport.send(self.request(method, path, body)?).await?;
         if !response.status().is_success() {
             return Err(problem(response).await);
         }
@@ -251,12 +286,6 @@ impl ApiClient {
     }
 }
 
-fn request(method: Method, path: &str, body: Body) -> Result<Request<Body>> {
-    let request =
-        Request::builder().method(method).uri(path).header("content-type", "application/json").body(body);
-    request.map_err(|error| Error::invalid(format!("'{path}' is no path")).because(error))
-}
-
 async fn problem(response: http::Response<Body>) -> Error {
     let status = response.status();
     let bytes = match response.into_body().collect().await {
@@ -265,10 +294,11 @@ async fn problem(response: http::Response<Body>) -> Error {
     };
     match serde_json::from_slice::<ErrorBody>(&bytes) {
         Ok(problem) => problem.into_error(),
-        Err(_) => {
-            Error::new(Kind::Unavailable, format!("the server answered {status} and not in Eyot's terms"))
-                .hint("is this the address of an Eyot control plane?")
-        }
+        Err(_) => Error::new(
+            ErrorKind::Unavailable,
+            format!("the server answered {status} and not in Eyot's terms"),
+        )
+        .hint("is this the address of an Eyot control plane?"),
     }
 }
 

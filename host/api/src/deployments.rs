@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
-use eyot_core::{Error, Name, Permission, Reference, Result};
+use eyot_core::{Error, Permission, ProjectName, Result, ScopedName};
 use eyot_deploy::{
     Deployment, InferenceOverrides, PinnedArtifact, PinnedData, Revision, RevisionGrants, RevisionLimits,
     RevisionSpec, Route, Traffic,
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ApiServices;
 use crate::answer::{ApiResult, ErrorResponse, JsonBody};
-use crate::routes::{AccessRule, RuledRoutes};
+use crate::artifacts::ArtifactLookup;
+use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
 /// What to serve: references as users write them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -57,23 +58,37 @@ pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
         .path("/api/v1/deployments/{name}/rollback", |path| path.post(MOVE_TRAFFIC, roll_back))
 }
 
-async fn list(State(services): State<ApiServices>) -> ApiResult<Vec<Deployment>> {
-    Ok(axum::Json(services.deployments.list().await?))
+async fn list(
+    State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
+) -> ApiResult<Vec<Deployment>> {
+    Ok(axum::Json(services.deployments.list(&project).await?))
 }
 
-async fn one(State(services): State<ApiServices>, Path(name): Path<String>) -> ApiResult<Deployment> {
-    Ok(axum::Json(services.deployments.get(&name.parse()?).await?))
+/// A deployment of the request's project.
+pub(crate) fn scoped(project: &ProjectName, name: &str) -> Result<ScopedName> {
+    Ok(ScopedName::new(project, &name.parse()?))
+}
+
+async fn one(
+    State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
+    Path(name): Path<String>,
+) -> ApiResult<Deployment> {
+    Ok(axum::Json(services.deployments.get(&scoped(&project, &name)?).await?))
 }
 
 async fn deploy(
     State(services): State<ApiServices>,
+    RequestCaller { caller, project }: RequestCaller,
     Path(name): Path<String>,
     JsonBody(request): JsonBody<DeployRequest>,
 ) -> ApiResult<Deployment> {
-    let name: Name = name.parse()?;
-    let spec = resolve(&services, &request)
+    let name = scoped(&project, &name)?;
+    let context = ArtifactLookup { services: &services, caller: &caller, project: &project };
+    let spec = resolve(&context, &request)
         .await
-        .map_err(|error| error.context(format!("cannot deploy '{name}'")))?;
+        .map_err(|error| error.context(format!("cannot deploy '{}'", name.name())))?;
     let deployed = match request.no_traffic {
         true => services.deployments.prepare(&name, spec).await?,
         false => services.deployments.deploy(&name, spec).await?,
@@ -83,34 +98,41 @@ async fn deploy(
 
 async fn revisions(
     State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
     Path(name): Path<String>,
 ) -> ApiResult<Vec<Revision>> {
-    Ok(axum::Json(services.deployments.revisions(&name.parse()?).await?))
+    Ok(axum::Json(services.deployments.revisions(&scoped(&project, &name)?).await?))
 }
 
 async fn split(
     State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
     Path(name): Path<String>,
     JsonBody(traffic): JsonBody<Traffic>,
 ) -> ApiResult<Deployment> {
-    Ok(axum::Json(services.deployments.split(&name.parse()?, traffic).await?))
+    Ok(axum::Json(services.deployments.split(&scoped(&project, &name)?, traffic).await?))
 }
 
-async fn roll_back(State(services): State<ApiServices>, Path(name): Path<String>) -> ApiResult<Deployment> {
-    Ok(axum::Json(services.deployments.roll_back(&name.parse()?).await?))
+async fn roll_back(
+    State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
+    Path(name): Path<String>,
+) -> ApiResult<Deployment> {
+    Ok(axum::Json(services.deployments.roll_back(&scoped(&project, &name)?).await?))
 }
 
 async fn undeploy(
     State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
     Path(name): Path<String>,
 ) -> Result<axum::Json<()>, ErrorResponse> {
-    services.deployments.undeploy(&name.parse()?).await?;
+    services.deployments.undeploy(&scoped(&project, &name)?).await?;
     Ok(axum::Json(()))
 }
 
 /// Pins everything a request names to digests.
-async fn resolve(services: &ApiServices, request: &DeployRequest) -> Result<RevisionSpec> {
-    let (found, source) = pin(services, &request.source).await?;
+async fn resolve(context: &ArtifactLookup<'_>, request: &DeployRequest) -> Result<RevisionSpec> {
+    let (found, source) = pin(context, &request.source).await?;
     if found.kind == ArtifactKind::Model {
         if let Some(name) = request.models.keys().next() {
             return Err(Error::invalid(format!(
@@ -136,7 +158,7 @@ async fn resolve(services: &ApiServices, request: &DeployRequest) -> Result<Revi
     }
     let mut models = BTreeMap::new();
     for (name, reference) in &request.models {
-        let (found, pinned) = pin(services, reference).await?;
+        let (found, pinned) = pin(context, reference).await?;
         if found.kind != ArtifactKind::Model {
             return Err(Error::invalid(format!(
                 "'{reference}' is granted as model '{name}' but is no model"
@@ -154,17 +176,13 @@ async fn resolve(services: &ApiServices, request: &DeployRequest) -> Result<Revi
     })
 }
 
-async fn pin(services: &ApiServices, reference: &str) -> Result<(ResolvedArtifact, PinnedArtifact)> {
-    let target = match reference.strip_prefix("models:/") {
-        Some(model) => services.tracking.resolve_model(model).await?.source,
-        None => reference.to_owned(),
-    };
-    let found = services.registry.artifact(&target.parse::<Reference>()?).await?;
+async fn pin(context: &ArtifactLookup<'_>, reference: &str) -> Result<(ResolvedArtifact, PinnedArtifact)> {
+    let found = context.find(reference).await?;
     if found.kind == ArtifactKind::Other {
         return Err(Error::invalid(format!("'{reference}' is neither a component nor a model"))
             .hint("eyot ls shows what is in the registry"));
     }
-    services.registry.check_policy(&found.repository, &found.manifest).await?;
+    context.services.registry.check_policy(&found.repository, &found.manifest).await?;
     let data = found.data.iter().map(|layer| PinnedData { name: layer.name.clone(), digest: layer.digest });
     let pinned = PinnedArtifact {
         reference: reference.to_owned(),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{self, Sse};
-use eyot_core::{Error, Permission, Result};
+use eyot_access::{AccessStore, Caller};
+use eyot_core::{Error, ErrorKind, Permission, ProjectName, Result};
 use eyot_meta::{Event, EventListener, FeedItem};
-use eyot_oci::RegistryCaller;
 use futures::Stream;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
@@ -20,10 +20,14 @@ use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
 /// How long a stream is silent at most: proxies end those that are for longer.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+/// How long a listener is told on whose token, or place in the project, has been taken away.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// What an event is called after which a listener has missed some.
 pub(crate) const RESET_TOPIC: &str = "reset";
 /// Events of repositories, which not everybody may pull from.
 const ARTIFACT_TOPICS: &str = "artifact.";
+/// Events of who is there and what they may do, for those who manage that.
+const PEOPLE_TOPICS: [&str; 4] = ["user.", "service.", "token.", "project."];
 
 pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
     let read = AccessRule::Needs(Permission::EventRead);
@@ -53,22 +57,26 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<sse::Event, Infallible>> + S
 
 async fn events(
     State(services): State<ApiServices>,
-    RequestCaller(caller): RequestCaller,
+    RequestCaller { caller, project }: RequestCaller,
     QueryParameters(query): QueryParameters<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<EventStream>, ErrorResponse> {
     // What a browser says when it comes back counts more than the address, which it asks again as it was.
     let after = match (last_event_id(&headers)?, query.after, query.tail) {
         (Some(id), ..) | (None, Some(id), _) => Some(id),
-        (None, None, Some(tail)) => Some(services.events.last_id().await? - tail.max(0)),
+        (None, None, Some(tail)) => Some(services.events.last_id(&project).await? - tail.max(0)),
         (None, None, None) => None,
     };
-    let listener = services.events.listen(after).await?;
+    let listener = services.events.listen(&project, after).await?;
     let topics = query.topics.split(',').map(str::trim).filter(|topic| !topic.is_empty());
     let listening = ListeningClient {
         listener,
         topics: topics.map(str::to_owned).collect(),
         caller,
+        project,
+        access: services.access.clone(),
+        shown: headers,
+        checked: Instant::now(),
         follow: query.follow,
     };
     let events: EventStream = Box::pin(futures::stream::unfold(listening, ListeningClient::next));
@@ -87,7 +95,13 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>> {
 struct ListeningClient {
     listener: EventListener,
     topics: Vec<String>,
-    caller: RegistryCaller,
+    caller: Caller,
+    project: ProjectName,
+    access: AccessStore,
+    /// The headers by which it said who it is.
+    shown: HeaderMap,
+    /// When that was last found to be true.
+    checked: Instant,
     follow: bool,
 }
 
@@ -96,11 +110,16 @@ impl ListeningClient {
     async fn next(mut self) -> Option<(Result<sse::Event, Infallible>, Self)> {
         let beat = Instant::now() + HEARTBEAT_INTERVAL;
         loop {
+            if self.checked.elapsed() >= CHECK_INTERVAL && !self.is_still_allowed().await {
+                return None;
+            }
+            let next_look = beat.min(self.checked + CHECK_INTERVAL);
             let item = match self.follow {
-                true => timeout_at(beat, self.listener.next()).await.map(|item| item.map(Some)),
+                true => timeout_at(next_look, self.listener.next()).await.map(|item| item.map(Some)),
                 false => Ok(self.listener.next_kept().await),
             };
             let event = match item {
+                Err(_) if Instant::now() < beat => continue,
                 // A number without data tells nobody anything, and is where a client comes back to.
                 Err(_) => sse::Event::default().id(self.listener.last_id().to_string()).comment("heartbeat"),
                 Ok(Ok(None)) => return None,
@@ -117,6 +136,24 @@ impl ListeningClient {
         }
     }
 
+    /// Looks again at who listens: a stream outlives the token that opened it, and the place in the project.
+    async fn is_still_allowed(&mut self) -> bool {
+        self.checked = Instant::now();
+        if self.caller.is_local() {
+            return true;
+        }
+        let (mut parts, ()) = axum::http::Request::new(()).into_parts();
+        parts.headers = self.shown.clone();
+        match self.access.authenticate(&parts).await {
+            Ok(caller) => {
+                self.caller = caller;
+                self.caller.require(Permission::EventRead, &self.project).is_ok()
+            }
+            // A database that cannot be asked says nothing of anybody.
+            Err(error) => error.kind() != ErrorKind::Denied,
+        }
+    }
+
     fn wants(&self, event: &Event) -> bool {
         let named = |topic: &String| {
             event
@@ -124,7 +161,9 @@ impl ListeningClient {
                 .strip_prefix(topic.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
+        let is_of_people = PEOPLE_TOPICS.iter().any(|topic| event.topic.starts_with(topic));
         (self.topics.is_empty() || self.topics.iter().any(named))
+            && (!is_of_people || self.caller.require(Permission::MemberManage, &event.project).is_ok())
             && (!event.topic.starts_with(ARTIFACT_TOPICS) || self.caller.may_pull(&event.subject))
     }
 

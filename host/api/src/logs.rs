@@ -5,14 +5,15 @@ use std::pin::Pin;
 
 use axum::extract::{Path, State};
 use axum::response::sse::{self, KeepAlive, Sse};
-use eyot_core::{Name, Permission};
+use eyot_core::Permission;
 use futures::{Stream, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::ApiServices;
 use crate::answer::{ErrorResponse, QueryParameters};
-use crate::routes::{AccessRule, RuledRoutes};
+use crate::deployments::scoped;
+use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
 pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
     let read = AccessRule::Needs(Permission::DeploymentLogRead);
@@ -37,10 +38,11 @@ type LogEvents =
 
 async fn logs(
     State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
     Path(name): Path<String>,
     QueryParameters(wanted): QueryParameters<LogsQuery>,
 ) -> Result<LogEvents, ErrorResponse> {
-    let name: Name = name.parse()?;
+    let name = scoped(&project, &name)?;
     services.deployments.get(&name).await?;
     let (lines, live) = services.logs.follow(name.as_str(), wanted.tail);
     let live = futures::stream::unfold(wanted.follow.then_some(live), |live| async move {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::ApiServices;
 use crate::answer::ApiResult;
-use crate::routes::{AccessRule, RuledRoutes};
+use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
 /// A registered model with its versions, newest first.
 #[derive(Clone, Debug, Serialize)]
@@ -23,12 +23,19 @@ pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
         .path("/api/v1/models/{name}", |path| path.get(READ_RULE, one))
 }
 
-async fn list(State(services): State<ApiServices>) -> ApiResult<Vec<RegisteredModel>> {
-    Ok(axum::Json(services.tracking.list_registered_models().await?))
+async fn list(
+    State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
+) -> ApiResult<Vec<RegisteredModel>> {
+    Ok(axum::Json(services.tracking.list_registered_models(&project).await?))
 }
 
-async fn one(State(services): State<ApiServices>, Path(name): Path<String>) -> ApiResult<ModelWithVersions> {
-    let model = services.tracking.get_registered_model(&name).await?;
-    let versions = services.tracking.list_model_versions(&name).await?;
+async fn one(
+    State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
+    Path(name): Path<String>,
+) -> ApiResult<ModelWithVersions> {
+    let model = services.tracking.get_registered_model(&project, &name).await?;
+    let versions = services.tracking.list_model_versions(&project, &name).await?;
     Ok(axum::Json(ModelWithVersions { model, versions }))
 }

@@ -6,12 +6,12 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use eyot_core::{Error, Permission};
-use eyot_oci::RegistryCaller;
+use eyot_access::Caller;
+use eyot_core::{Error, Permission, ProjectName};
 
 use crate::ApiServices;
 use crate::answer::ErrorResponse;
@@ -21,10 +21,12 @@ use crate::answer::ErrorResponse;
 pub(crate) enum AccessRule {
     /// Nothing: what everybody may know.
     Public,
-    /// A role that includes the permission.
+    /// A role in the request's project that includes the permission.
     Needs(Permission),
     /// The right to pull from some repository; the handler looks at each with its [`RequestCaller`].
     EachRepository,
+    /// That the caller is somebody; the handler looks at what is theirs.
+    Known,
 }
 
 /// The routes of an area.
@@ -103,17 +105,81 @@ async fn admit(
 }
 
 async fn check(services: &ApiServices, rule: AccessRule, parts: &Parts) -> Result<RequestCaller, Response> {
-    let known = eyot_oci::authenticate(&services.registry, parts).await.map_err(unauthorized)?;
+    let caller = services.access.authenticate(parts).await.map_err(unauthorized)?;
+    let project = selected_project(parts, &caller).map_err(|error| ErrorResponse(error).into_response())?;
     let allowed = match rule {
         AccessRule::Public => Ok(()),
-        AccessRule::Needs(permission) => known.require(permission),
-        AccessRule::EachRepository => known.require_some_repository(),
+        AccessRule::Needs(permission) => caller
+            .require(permission, &project)
+            // Whoever may would else be told of a project that is not there.
+            .and_then(|()| services.access.check_project(&project)),
+        AccessRule::EachRepository => caller.require_some_repository(),
+        AccessRule::Known => caller.require_known(),
     };
     match allowed {
-        Ok(()) => Ok(RequestCaller(known)),
-        Err(error) if known.is_known() => Err(ErrorResponse(error).into_response()),
+        Ok(()) => Ok(RequestCaller { caller, project }),
+        Err(error) if caller.is_known() => Err(ErrorResponse(error).into_response()),
         Err(error) => Err(unauthorized(error)),
     }
+}
+
+/// The header by which the client of MLflow names the project, which it calls a workspace.
+const WORKSPACE_HEADER: &str = "x-mlflow-workspace";
+
+/// The project that a request is about: that of its path, `/p/PROJECT/…`, or of its header; else the one that the caller's
+/// token is for; else `default`.
+///
+/// Fails with `Invalid` when path and header name two.
+fn selected_project(parts: &Parts, caller: &Caller) -> eyot_core::Result<ProjectName> {
+    let below = parts.extensions.get::<ProjectBelow>().map(|below| below.0.clone());
+    let header = match parts.headers.get(WORKSPACE_HEADER) {
+        None => None,
+        Some(said) => {
+            let said = said.to_str().map_err(|error| {
+                Error::invalid(format!("the header {WORKSPACE_HEADER} names no project")).because(error)
+            })?;
+            Some(said.parse::<ProjectName>()?)
+        }
+    };
+    match (below, header) {
+        (Some(below), Some(header)) if below != header => {
+            Err(Error::invalid(format!("the path is of project '{below}' and the header of '{header}'"))
+                .hint("name one: with the path /p/PROJECT/…, or with MLFLOW_WORKSPACE"))
+        }
+        (Some(project), _) | (None, Some(project)) => Ok(project),
+        (None, None) => Ok(caller.bound_project().cloned().unwrap_or_default()),
+    }
+}
+
+/// The project that stood before a request's path.
+#[derive(Clone, Debug)]
+struct ProjectBelow(ProjectName);
+
+/// What is there once for each project; everything else has no `/p/PROJECT` before it.
+const PROJECT_PATHS: [&str; 2] = ["/api/", "/ajax-api/"];
+
+/// Takes `/p/PROJECT` from a request's path, and keeps in mind what it named.
+pub(crate) fn without_project<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
+    let uri = request.uri();
+    let Some((project, rest)) = uri.path().strip_prefix("/p/").and_then(|rest| rest.split_once('/')) else {
+        return request;
+    };
+    let rest = match uri.query() {
+        Some(query) => format!("/{rest}?{query}"),
+        None => format!("/{rest}"),
+    };
+    if !PROJECT_PATHS.iter().any(|below| rest.starts_with(below)) {
+        return request;
+    }
+    // No project has such a name, and there is no such path.
+    let (Ok(project), Ok(path)) = (project.parse(), rest.parse()) else { return request };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+        request.extensions_mut().insert(ProjectBelow(project));
+    }
+    request
 }
 
 /// 401, with how to say who one is.
@@ -127,9 +193,12 @@ fn unauthorized(error: Error) -> Response {
     response
 }
 
-/// Who sent the request that a handler works on.
+/// Who sent the request that a handler works on, and the project that it is about: one in which they may do it.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestCaller(pub(crate) RegistryCaller);
+pub(crate) struct RequestCaller {
+    pub(crate) caller: Caller,
+    pub(crate) project: ProjectName,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for RequestCaller {
     type Rejection = ErrorResponse;
@@ -137,5 +206,32 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestCaller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
         let known = parts.extensions.get::<Self>().cloned();
         known.ok_or_else(|| ErrorResponse(Error::internal("a route has no rule")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_project_before_a_path_is_taken_from_it() {
+        for (path, rest, project) in [
+            ("/p/fraud/api/v1/models", "/api/v1/models", Some("fraud")),
+            ("/p/fraud/api/v1/events?after=3", "/api/v1/events?after=3", Some("fraud")),
+            ("/p/default/api/v1/models", "/api/v1/models", Some("default")),
+            ("/api/v1/models", "/api/v1/models", None),
+            // The registry is one for all projects.
+            ("/p/fraud/v2/x/manifests/t", "/p/fraud/v2/x/manifests/t", None),
+            ("/p/fraud", "/p/fraud", None),
+            ("/p/Fraud/api/v1/models", "/p/Fraud/api/v1/models", None),
+            ("/p/fraud/p/other/api/v1/models", "/p/fraud/p/other/api/v1/models", None),
+        ] {
+            let request = without_project(axum::http::Request::builder().uri(path).body(()).unwrap());
+            assert_eq!(request.uri().to_string(), rest);
+            let found = request.extensions().get::<ProjectBelow>().map(|below| below.0.as_str());
+            assert_eq!(found, project, "{path}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use eyot_core::{Digest, Error, Permission, Reference, Result};
+use eyot_core::{Digest, Error, Permission, ProjectName, Reference, Result};
 use eyot_oci::ArtifactKind;
 use eyot_pipelines::{LineageEdge, PipelineRun, PlanRequest, ResolvedComponent, RunEvent};
 use futures::Stream;
@@ -18,7 +18,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::ApiServices;
 use crate::answer::{ApiResult, ErrorResponse, JsonBody, user_bytes};
-use crate::routes::{AccessRule, RuledRoutes};
+use crate::artifacts::ArtifactLookup;
+use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
 /// A pipeline to run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,38 +56,54 @@ pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
     let (submits, cancels) =
         (AccessRule::Needs(Permission::RunSubmit), AccessRule::Needs(Permission::RunCancel));
     RuledRoutes::new(services)
-        .path("/api/v1/runs", |path| path.get(READ_RULE, list).post(submits, submit))
-        .path("/api/v1/runs/{id}", |path| path.get(READ_RULE, one))
-        .path("/api/v1/runs/{id}/cancel", |path| path.post(cancels, cancel))
-        .path("/api/v1/runs/{id}/lineage", |path| path.get(READ_RULE, lineage))
-        .path("/api/v1/runs/{id}/events", |path| path.get(READ_RULE, events))
-        .path("/api/v1/runs/{id}/artifacts/{step}/{output}", |path| path.get(READ_RULE, artifact))
+        .path("/api/v1/pipeline-runs", |path| path.get(READ_RULE, list).post(submits, submit))
+        .path("/api/v1/pipeline-runs/{id}", |path| path.get(READ_RULE, one))
+        .path("/api/v1/pipeline-runs/{id}/cancel", |path| path.post(cancels, cancel))
+        .path("/api/v1/pipeline-runs/{id}/lineage", |path| path.get(READ_RULE, lineage))
+        .path("/api/v1/pipeline-runs/{id}/events", |path| path.get(READ_RULE, events))
+        .path("/api/v1/pipeline-runs/{id}/artifacts/{step}/{output}", |path| path.get(READ_RULE, artifact))
 }
 
-async fn list(State(services): State<ApiServices>) -> ApiResult<Vec<PipelineRun>> {
-    Ok(axum::Json(services.pipelines.runs().await?))
+async fn list(
+    State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
+) -> ApiResult<Vec<PipelineRun>> {
+    Ok(axum::Json(services.pipelines.runs(&project).await?))
 }
 
-async fn one(State(services): State<ApiServices>, Path(id): Path<String>) -> ApiResult<PipelineRun> {
-    Ok(axum::Json(services.pipelines.get(&id).await?))
+async fn one(
+    State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
+    Path(id): Path<String>,
+) -> ApiResult<PipelineRun> {
+    Ok(axum::Json(services.pipelines.get(&project, &id).await?))
 }
 
-async fn cancel(State(services): State<ApiServices>, Path(id): Path<String>) -> ApiResult<()> {
-    services.pipelines.cancel(&id).await?;
+async fn cancel(
+    State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
+    Path(id): Path<String>,
+) -> ApiResult<()> {
+    services.pipelines.cancel(&project, &id).await?;
     Ok(axum::Json(()))
 }
 
-async fn lineage(State(services): State<ApiServices>, Path(id): Path<String>) -> ApiResult<RunLineage> {
-    let edges = services.pipelines.lineage(&id).await?;
+async fn lineage(
+    State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
+    Path(id): Path<String>,
+) -> ApiResult<RunLineage> {
+    let edges = services.pipelines.lineage(&project, &id).await?;
     Ok(axum::Json(RunLineage { run: id, edges }))
 }
 
 /// The bytes of an artifact, streamed.
 async fn artifact(
     State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
     Path((id, step, output)): Path<(String, String, String)>,
 ) -> Result<Response, ErrorResponse> {
-    let (digest, size, reader) = services.pipelines.artifact(&id, &step, &output).await?;
+    let (digest, size, reader) = services.pipelines.artifact(&project, &id, &step, &output).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, size.to_string()),
@@ -98,9 +115,12 @@ async fn artifact(
 
 async fn submit(
     State(services): State<ApiServices>,
+    RequestCaller { caller, project }: RequestCaller,
     JsonBody(request): JsonBody<SubmitRequest>,
 ) -> ApiResult<SubmittedRun> {
-    let components = pin(&services, &request.source).await?;
+    require_held(&services, &project, request.inputs.values()).await?;
+    let lookup = ArtifactLookup { services: &services, caller: &caller, project: &project };
+    let components = pin(&lookup, &request.source).await?;
     let plan = PlanRequest {
         source: request.source,
         file: request.file,
@@ -108,17 +128,41 @@ async fn submit(
         inputs: request.inputs,
         components,
     };
-    let id = services.pipelines.submit(plan).await?;
+    let id = services.pipelines.submit(&project, plan).await?;
     Ok(axum::Json(SubmittedRun { id }))
+}
+
+/// Inputs are blobs that were pushed to a repository of the project: whoever knows the digest of what another project has
+/// does not read it by that.
+async fn require_held(
+    services: &ApiServices,
+    project: &ProjectName,
+    digests: impl Iterator<Item = &Digest>,
+) -> Result<()> {
+    if services.access.is_only_default() {
+        return Ok(());
+    }
+    for digest in digests {
+        let repositories = services.registry.repositories_of(digest).await?;
+        if !repositories.iter().any(|repository| services.access.project_of(repository) == *project) {
+            return Err(Error::not_found(format!(
+                "no repository of project '{project}' has the input {digest}"
+            ))
+            .hint("eyot run pushes the input files of a pipeline; push it again"));
+        }
+    }
+    Ok(())
 }
 
 /// What the component references of a pipeline mean now. One that means nothing is left out: the
 /// planner says where in the file it stands.
-async fn pin(services: &ApiServices, source: &str) -> Result<BTreeMap<String, ResolvedComponent>> {
+async fn pin(lookup: &ArtifactLookup<'_>, source: &str) -> Result<BTreeMap<String, ResolvedComponent>> {
     let mut components = BTreeMap::new();
     for reference in eyot_pipelines::component_references(source) {
-        let Ok(parsed) = reference.parse::<Reference>() else { continue };
-        match services.registry.artifact(&parsed).await {
+        if reference.parse::<Reference>().is_err() {
+            continue;
+        }
+        match lookup.find(&reference).await {
             Ok(found) if found.kind == ArtifactKind::Component => {
                 components.insert(reference, ResolvedComponent::Found(found.content));
             }
@@ -126,7 +170,7 @@ async fn pin(services: &ApiServices, source: &str) -> Result<BTreeMap<String, Re
                 let error = Error::invalid(format!("'{reference}' is no component"));
                 components.insert(reference, ResolvedComponent::Missing(error));
             }
-            Err(error) if error.kind() == eyot_core::Kind::NotFound => {
+            Err(error) if error.kind() == eyot_core::ErrorKind::NotFound => {
                 components.insert(reference, ResolvedComponent::Missing(error));
             }
             Err(error) => return Err(error),
@@ -140,11 +184,12 @@ type RunEvents =
 
 async fn events(
     State(services): State<ApiServices>,
+    RequestCaller { project, .. }: RequestCaller,
     Path(id): Path<String>,
 ) -> Result<RunEvents, ErrorResponse> {
     // Subscribed before the run is read: between the two nothing can be missed.
     let receiver = services.pipelines.subscribe();
-    let run = services.pipelines.get(&id).await?;
+    let run = services.pipelines.get(&project, &id).await?;
     let live =
         futures::stream::unfold((receiver, id, run.is_over()), |(mut receiver, id, over)| async move {
             if over {

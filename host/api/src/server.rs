@@ -7,17 +7,20 @@ use axum::http::{Request, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
-use eyot_core::{Error, Kind, config};
+use eyot_core::{Error, ErrorKind, config};
 use eyot_http::{ConnectionBuffers, GuardRejection, HttpListener, PacedBody, RequestGuard, ReturnedBody};
 use eyot_meta::Changes;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+use tower::util::MapRequest;
 
 use crate::answer::ErrorResponse;
-use crate::routes::{AccessRule, RuledRoutes};
+use crate::routes::{AccessRule, RuledRoutes, without_project};
 use crate::services::{ApiServices, ServerInfo};
-use crate::{backups, deployments, events, front, logs, models, registry, runs};
+use crate::{
+    backups, deployments, events, front, logs, models, projects, registry, runs, sign_in, tokens, users,
+};
 
 /// Every route of the control plane.
 pub fn router(services: ApiServices) -> Router {
@@ -33,16 +36,22 @@ pub fn router(services: ApiServices) -> Router {
         events::routes(&services),
         logs::routes(&services),
         models::routes(&services),
+        projects::routes(&services),
         registry::routes(&services),
         runs::routes(&services),
+        sign_in::routes(&services),
+        tokens::routes(&services),
+        users::routes(&services),
     ];
     let router = areas.into_iter().fold(routes.into_router(), |all, area| all.merge(area.into_router()));
-    router
+    let router = router
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .with_state(services)
         .merge(registry_routes)
-        .layer(middleware::from_fn_with_state(changes, to_its_end))
+        .layer(middleware::from_fn_with_state(changes, to_its_end));
+    // Before routes are looked at.
+    Router::new().fallback_service(MapRequest::new(router, without_project))
 }
 
 /// Whatever may change something is done to its end, also when the client goes away in the middle: between
@@ -75,7 +84,7 @@ pub const CONNECTION_BUFFERS: ConnectionBuffers = ConnectionBuffers {
 pub async fn serve(
     listener: HttpListener,
     guard: RequestGuard,
-    config: config::Api,
+    config: config::ApiSettings,
     services: ApiServices,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
@@ -108,7 +117,7 @@ pub async fn serve(
 /// What every request from a socket passes.
 struct GuardedRouter {
     guard: RequestGuard,
-    config: config::Api,
+    config: config::ApiSettings,
     router: Router,
 }
 
@@ -153,7 +162,8 @@ async fn missing(uri: axum::http::Uri) -> ErrorResponse {
 }
 
 async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
-    let refusal = ErrorResponse(Error::new(Kind::Unsupported, format!("{} takes no {method}", uri.path())));
+    let refusal =
+        ErrorResponse(Error::new(ErrorKind::Unsupported, format!("{} takes no {method}", uri.path())));
     let mut response = refusal.into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().remove(header::ALLOW);

@@ -1,5 +1,6 @@
 //! What the routes of the control plane work with.
 
+use eyot_access::AccessStore;
 use eyot_deploy::Deployments;
 use eyot_meta::{Changes, EventFeed};
 use eyot_oci::{BackupSource, Registry};
@@ -13,6 +14,8 @@ use crate::log_lines::DeploymentLogs;
 #[derive(Clone)]
 pub struct ApiServices {
     pub info: ServerInfo,
+    pub exposure: ApiExposure,
+    pub access: AccessStore,
     pub registry: Registry,
     pub tracking: TrackingStore,
     pub pipelines: PipelineExecutor,
@@ -22,6 +25,15 @@ pub struct ApiServices {
     pub backups: BackupSource,
     /// What requests change, until that is done.
     pub changes: Changes,
+}
+
+/// How clients reach the control plane.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiExposure {
+    /// It speaks TLS.
+    pub is_secure: bool,
+    /// What is sent to it is read by nobody else: it speaks TLS, or a proxy does for it, or only this machine reaches it.
+    pub keeps_secrets: bool,
 }
 
 /// What a server says of itself.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use eyot_core::config::Config;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use eyot_http::{ClientSettings, HttpClient, RequestFailure, ServerTrust, collect_body};
-use http::{Request, Uri, header};
+use http::{HeaderValue, Request, Uri, header};
 use http_body_util::Full;
 use serde_json::Value;
 
@@ -20,6 +20,8 @@ const MAX_ANSWER_BYTES: usize = 1 << 30;
 pub struct PredictionClient {
     client: HttpClient,
     url: String,
+    /// Shown with every request.
+    token: Option<HeaderValue>,
 }
 
 /// An answer that is no error.
@@ -37,7 +39,19 @@ impl PredictionClient {
         let authorities: Vec<PathBuf> = ca.into_iter().chain(own).map(Path::to_owned).collect();
         let trust = url.starts_with("https:").then_some(ServerTrust::WithAuthorities(authorities));
         let client = HttpClient::new(ClientSettings { trust, ..ClientSettings::default() })?;
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned() })
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), token: None })
+    }
+
+    /// The same with a token that is shown with every request.
+    ///
+    /// Fails with `Invalid` when it can be none.
+    pub fn with_token(self, secret: Option<&str>) -> Result<Self> {
+        let token = secret.map(|secret| HeaderValue::from_str(&format!("Bearer {secret}"))).transpose();
+        let mut token = token.map_err(|_| {
+            Error::invalid("the token is no text that can be sent").hint("look at EYOT_TOKEN")
+        })?;
+        token.iter_mut().for_each(|token| token.set_sensitive(true));
+        Ok(Self { token, ..self })
     }
 
     /// What a GET of a path answers, as JSON.
@@ -64,7 +78,10 @@ impl PredictionClient {
         })
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<PredictionAnswer> {
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<PredictionAnswer> {
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        }
         let response = self.client.send(request).await.map_err(no_answer)?;
         let (head, body) = response.into_parts();
         let body = collect_body(body, MAX_ANSWER_BYTES).await?;
@@ -92,9 +109,9 @@ fn no_answer(failure: RequestFailure) -> Error {
 }
 
 /// The kind of error that a status stands for; several share one.
-fn kind(status: u16) -> Kind {
-    Kind::ALL.into_iter().rev().find(|kind| kind.http_status() == status).unwrap_or(match status {
-        400..500 => Kind::Invalid,
-        _ => Kind::Failed,
+fn kind(status: u16) -> ErrorKind {
+    ErrorKind::ALL.into_iter().rev().find(|kind| kind.http_status() == status).unwrap_or(match status {
+        400..500 => ErrorKind::Invalid,
+        _ => ErrorKind::Failed,
     })
 }

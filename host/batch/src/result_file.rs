@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use eyot_core::{Error, Name, Result, ResultExt};
+use eyot_core::{Error, Result, ResultExt, ScopedName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ use crate::tensors::OutputRows;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ScoringRequest {
     version: u32,
-    deployment: Name,
+    deployment: ScopedName,
     input: PathBuf,
     bytes: u64,
     modified: Option<std::time::SystemTime>,
@@ -25,7 +25,7 @@ pub(crate) struct ScoringRequest {
 }
 
 impl ScoringRequest {
-    pub(crate) fn new(deployment: &Name, input: &Path, columns: &[String]) -> Result<Self> {
+    pub(crate) fn new(deployment: &ScopedName, input: &Path, columns: &[String]) -> Result<Self> {
         let open = || format!("cannot read {}", input.display());
         let metadata = std::fs::metadata(input).context(open)?;
         let input = std::fs::canonicalize(input).context(open)?;
@@ -333,6 +333,9 @@ mod tests {
         let (_, _) = ResultFile::open(&target, &asked, true).unwrap();
         std::fs::write(&input, "x\n1\n2\n").unwrap();
         let other = ScoringRequest::new(&"iris".parse().unwrap(), &input, &[]).unwrap();
-        assert_eq!(ResultFile::open(&target, &other, false).err().unwrap().kind(), eyot_core::Kind::Conflict);
+        assert_eq!(
+            ResultFile::open(&target, &other, false).err().unwrap().kind(),
+            eyot_core::ErrorKind::Conflict
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eyot_core::{Error, Kind, Name, Result};
+use eyot_core::{Error, ErrorKind, Result, ScopedName};
 use eyot_nn::TensorSpec;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -21,7 +21,7 @@ use crate::tensors::{self, OutputRows};
 /// A file of rows, the deployment that answers them, and where the answers go.
 #[derive(Clone, Debug)]
 pub struct ScoringJob {
-    pub deployment: Name,
+    pub deployment: ScopedName,
     /// Rows: .csv with a heading, .jsonl with an object a line, or .parquet.
     pub input: PathBuf,
     /// Answers, one for each row: .csv or .jsonl.
@@ -214,7 +214,8 @@ async fn ask(client: &PredictionClient, path: &str, batch: &RowBatch) -> Result<
         match answer {
             Ok(answer) => return tensors::outputs(&answer, batch.rows.len()),
             Err(error)
-                if tries < MAX_RETRIES && matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) =>
+                if tries < MAX_RETRIES
+                    && matches!(error.kind(), ErrorKind::Exhausted | ErrorKind::Unavailable) =>
             {
                 pause(FIRST_RETRY_DELAY * 2_u32.pow(tries)).await;
                 tries += 1;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use eyot_core::config::Component;
+use eyot_core::config::ComponentSettings;
 
 /// How a component is compiled, where its language makes a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum BuildProfile {
 #[derive(Clone)]
 pub(crate) struct ComponentSource {
     pub(crate) dir: PathBuf,
-    pub(crate) component: Component,
+    pub(crate) component: ComponentSettings,
     pub(crate) profile: BuildProfile,
     /// What the tool makes.
     pub(crate) artifact: PathBuf,

@@ -401,7 +401,7 @@ mod tests {
             (vec![("text:1", b"text".to_vec())], "text:1 is neither a component nor a module"),
         ] {
             let error = link(&socket(TOKENS), &plugs).unwrap_err();
-            assert_eq!(error.kind(), eyot_core::Kind::Invalid, "{error}");
+            assert_eq!(error.kind(), eyot_core::ErrorKind::Invalid, "{error}");
             assert!(error.chain().contains(says), "{says}: {}", error.chain());
         }
         let error = link(&socket(TOKENS), &[("other:1", plugged("acme:text/words", "count", "string", ""))]);

@@ -5,7 +5,7 @@ mod plug_source;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use eyot_core::config::{Component, Config, Language};
+use eyot_core::config::{ComponentSettings, Config, Language};
 use eyot_core::{Error, Reference, Result, ResultExt};
 
 use self::plug_source::PlugSource;
@@ -70,7 +70,7 @@ impl ComponentProject {
     }
 
     /// What its eyot.toml said when it was read.
-    pub fn component(&self) -> &Component {
+    pub fn component(&self) -> &ComponentSettings {
         &self.source.component
     }
 
@@ -167,7 +167,7 @@ impl ComponentBuilder<'_> {
 }
 
 /// The `[component]` section of a folder's eyot.toml.
-pub fn component_manifest(dir: &Path) -> Result<Component> {
+pub fn component_manifest(dir: &Path) -> Result<ComponentSettings> {
     let file = dir.join("eyot.toml");
     let component = Config::load(Some(&file), &[])?.component;
     component.ok_or_else(|| {
@@ -178,7 +178,7 @@ pub fn component_manifest(dir: &Path) -> Result<Component> {
 }
 
 /// Checks the package that a manifest names for the component's own interface.
-fn check_package(component: &Component) -> Result<()> {
+fn check_package(component: &ComponentSettings) -> Result<()> {
     let Some(package) = &component.package else { return Ok(()) };
     if matches!(component.language, Language::Rust | Language::C | Language::Cpp | Language::Go) {
         let name = component.language.name();
@@ -198,14 +198,18 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Where the component of a folder lies once it is built, with what is linked into it.
-pub fn component_artifact(dir: &Path, component: &Component, profile: BuildProfile) -> Result<PathBuf> {
+pub fn component_artifact(
+    dir: &Path,
+    component: &ComponentSettings,
+    profile: BuildProfile,
+) -> Result<PathBuf> {
     let alone = source_artifact(dir, component, profile)?;
     // Beside it, and never in its place: cargo would take the linked one for what it built.
     Ok(if component.plug.is_empty() { alone } else { alone.with_extension("linked.wasm") })
 }
 
 /// Where a language's tool puts the component of a folder.
-fn source_artifact(dir: &Path, component: &Component, profile: BuildProfile) -> Result<PathBuf> {
+fn source_artifact(dir: &Path, component: &ComponentSettings, profile: BuildProfile) -> Result<PathBuf> {
     match component.language {
         Language::Rust => rust_artifact(dir, profile),
         _ => Ok(dir.join("build").join(format!("{}.wasm", component.name.replace('/', "-")))),

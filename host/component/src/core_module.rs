@@ -154,7 +154,10 @@ mod tests {
         for length in 8..whole.len() {
             let _ = componentize(&whole[..length]);
         }
-        assert_eq!(componentize(&whole[..whole.len() - 1]).unwrap_err().kind(), eyot_core::Kind::Invalid);
+        assert_eq!(
+            componentize(&whole[..whole.len() - 1]).unwrap_err().kind(),
+            eyot_core::ErrorKind::Invalid
+        );
     }
 
     #[test]

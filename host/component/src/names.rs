@@ -169,7 +169,7 @@ mod tests {
             let error = component_names(bytes).unwrap_err();
             assert_eq!(
                 (error.kind(), error.message().contains(says)),
-                (eyot_core::Kind::Invalid, true),
+                (eyot_core::ErrorKind::Invalid, true),
                 "{error}"
             );
         }

@@ -23,14 +23,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, Error, Period, Result, ResultExt};
 
-pub use api::Api;
-pub use data::Data;
+pub use api::ApiSettings;
+pub use data::DataSettings;
 pub use grants::{ComponentGrants, ModelGrants};
-pub use http::Http;
-pub use inference::{BackendChoice, Inference, Optimization};
+pub use http::HttpSettings;
+pub use inference::{BackendChoice, InferenceSettings, Optimization};
 pub use precision::{Precision, Target, Tolerance};
-pub use registry::{Anonymous, ImmutableTags, Mirror, Quota, Registry, Retention};
-pub use steps::Steps;
+pub use registry::{AnonymousAccess, ImmutableTags, Mirror, Quota, RegistrySettings, Retention};
+pub use steps::StepSettings;
 pub use storage::{DatabaseUrl, StorageSettings};
 
 /// All options of a node.
@@ -38,32 +38,32 @@ pub use storage::{DatabaseUrl, StorageSettings};
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// Where state and back ends lie.
-    pub data: Data,
+    pub data: DataSettings,
     /// Where rows are kept.
     pub storage: StorageSettings,
     /// The control plane: API and registry.
-    pub api: Api,
+    pub api: ApiSettings,
     /// The data plane: predictions.
-    pub gateway: Gateway,
+    pub gateway: GatewaySettings,
     /// Connections to either plane.
-    pub http: Http,
+    pub http: HttpSettings,
     /// The registry.
-    pub registry: Registry,
+    pub registry: RegistrySettings,
     /// Limits of one prediction.
-    pub handlers: Limits,
+    pub handlers: LimitSettings,
     /// Limits of one step run.
-    pub steps: Steps,
+    pub steps: StepSettings,
     /// Inference.
-    pub inference: Inference,
+    pub inference: InferenceSettings,
     /// The component that is built from the folder of this file, if it is one's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub component: Option<Component>,
+    pub component: Option<ComponentSettings>,
 }
 
 /// A component that `eyot build` builds and `eyot push` pushes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Component {
+pub struct ComponentSettings {
     /// The repository in the registry.
     pub name: String,
     /// The tag under which it is pushed.
@@ -128,7 +128,7 @@ impl Language {
 /// The data plane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Gateway {
+pub struct GatewaySettings {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The largest request body; a larger one is answered 413.
@@ -153,6 +153,9 @@ pub struct Gateway {
     pub hosts: Vec<String>,
     /// Origins whose pages may ask for predictions from a browser (CORS), as in `https://app.example.com`; `*` for all.
     pub origins: Vec<String>,
+    /// Who may call what is deployed: public for everybody who reaches the data plane, project for those who show a token
+    /// of somebody with a part in the deployment's project.
+    pub access: EndpointAccess,
     /// Whether clients of the data plane may load and unload models.
     pub model_control: bool,
     /// A collector of traces that takes OTLP over HTTP or HTTPS, as in `http://127.0.0.1:4318`; where it is
@@ -167,7 +170,18 @@ pub struct Gateway {
     pub prediction_log_size: ByteCount,
 }
 
-impl Gateway {
+/// Who may call what is deployed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndpointAccess {
+    /// Everybody who reaches the data plane.
+    #[default]
+    Public,
+    /// Who shows a token of somebody with a part in the deployment's project.
+    Project,
+}
+
+impl GatewaySettings {
     /// Certificate and key, if the data plane speaks TLS.
     pub fn tls(&self) -> Option<(&Path, &Path)> {
         (!self.tls_cert.as_os_str().is_empty()).then_some((&self.tls_cert, &self.tls_key))
@@ -177,7 +191,7 @@ impl Gateway {
 /// Limits of one call into a component that answers predictions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Limits {
+pub struct LimitSettings {
     /// Linear memory of one instance.
     pub memory: ByteCount,
     /// Wall time of one call.
@@ -188,7 +202,7 @@ pub struct Limits {
     pub reuse: u64,
 }
 
-impl Default for Gateway {
+impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
@@ -202,6 +216,7 @@ impl Default for Gateway {
             tls_key: PathBuf::new(),
             hosts: Vec::new(),
             origins: Vec::new(),
+            access: EndpointAccess::Public,
             model_control: false,
             otlp_endpoint: String::new(),
             trace_share: 1.0,
@@ -211,7 +226,7 @@ impl Default for Gateway {
     }
 }
 
-impl Default for Limits {
+impl Default for LimitSettings {
     fn default() -> Self {
         Self {
             memory: ByteCount(256 << 20),

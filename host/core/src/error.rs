@@ -1,4 +1,4 @@
-//! One error for the whole of Eyot. It tells three people three things: the caller a [`Kind`] to
+//! One error for the whole of Eyot. It tells three people three things: the caller a [`ErrorKind`] to
 //! branch on, the operator the chain of causes, the user a hint: what to do next.
 
 use std::error::Error as StdError;
@@ -8,7 +8,7 @@ use std::fmt;
 /// wire, the shell and the code agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ErrorKind {
     /// The input is wrong and will be wrong again.
     Invalid,
     /// The named thing does not exist.
@@ -39,73 +39,73 @@ pub enum Kind {
     Full,
 }
 
-impl Kind {
+impl ErrorKind {
     /// Every kind, in the order of their exit codes.
-    pub const ALL: [Kind; 14] = [
-        Kind::Internal,
-        Kind::Invalid,
-        Kind::NotFound,
-        Kind::Conflict,
-        Kind::Denied,
-        Kind::TooLarge,
-        Kind::Exhausted,
-        Kind::Unavailable,
-        Kind::Timeout,
-        Kind::Cancelled,
-        Kind::Unsupported,
-        Kind::Corrupt,
-        Kind::Failed,
-        Kind::Full,
+    pub const ALL: [ErrorKind; 14] = [
+        ErrorKind::Internal,
+        ErrorKind::Invalid,
+        ErrorKind::NotFound,
+        ErrorKind::Conflict,
+        ErrorKind::Denied,
+        ErrorKind::TooLarge,
+        ErrorKind::Exhausted,
+        ErrorKind::Unavailable,
+        ErrorKind::Timeout,
+        ErrorKind::Cancelled,
+        ErrorKind::Unsupported,
+        ErrorKind::Corrupt,
+        ErrorKind::Failed,
+        ErrorKind::Full,
     ];
 
     /// The process exit code: 1 for an internal fault, 2 for wrong input (as for wrong flags), and
-    /// so on in the order of [`Kind::ALL`].
+    /// so on in the order of [`ErrorKind::ALL`].
     pub fn exit_code(self) -> u8 {
-        let position = Kind::ALL.iter().position(|kind| *kind == self);
+        let position = ErrorKind::ALL.iter().position(|kind| *kind == self);
         position.map_or(1, |position| position as u8 + 1)
     }
 
     /// The HTTP status with which both planes answer.
     pub fn http_status(self) -> u16 {
         match self {
-            Kind::Invalid => 400,
-            Kind::Denied => 403,
-            Kind::NotFound => 404,
-            Kind::Conflict => 409,
-            Kind::TooLarge => 413,
-            Kind::Exhausted => 429,
-            Kind::Cancelled => 499,
-            Kind::Failed | Kind::Corrupt | Kind::Internal => 500,
-            Kind::Unsupported => 501,
-            Kind::Unavailable => 503,
-            Kind::Timeout => 504,
-            Kind::Full => 507,
+            ErrorKind::Invalid => 400,
+            ErrorKind::Denied => 403,
+            ErrorKind::NotFound => 404,
+            ErrorKind::Conflict => 409,
+            ErrorKind::TooLarge => 413,
+            ErrorKind::Exhausted => 429,
+            ErrorKind::Cancelled => 499,
+            ErrorKind::Failed | ErrorKind::Corrupt | ErrorKind::Internal => 500,
+            ErrorKind::Unsupported => 501,
+            ErrorKind::Unavailable => 503,
+            ErrorKind::Timeout => 504,
+            ErrorKind::Full => 507,
         }
     }
 
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Invalid => "invalid",
-            Kind::NotFound => "not_found",
-            Kind::Conflict => "conflict",
-            Kind::Denied => "denied",
-            Kind::TooLarge => "too_large",
-            Kind::Exhausted => "exhausted",
-            Kind::Unavailable => "unavailable",
-            Kind::Timeout => "timeout",
-            Kind::Cancelled => "cancelled",
-            Kind::Unsupported => "unsupported",
-            Kind::Corrupt => "corrupt",
-            Kind::Failed => "failed",
-            Kind::Internal => "internal",
-            Kind::Full => "full",
+            ErrorKind::Invalid => "invalid",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::Denied => "denied",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::Exhausted => "exhausted",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Corrupt => "corrupt",
+            ErrorKind::Failed => "failed",
+            ErrorKind::Internal => "internal",
+            ErrorKind::Full => "full",
         }
     }
 
     /// The kind of that name.
-    pub fn parse(name: &str) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
+    pub fn parse(name: &str) -> Option<ErrorKind> {
+        ErrorKind::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -113,7 +113,7 @@ impl Kind {
 pub struct Error(Box<Inner>);
 
 struct Inner {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -124,44 +124,44 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident => $kind:ident;)*) => {
-        $($(#[$doc])* pub fn $name(message: impl Into<String>) -> Self { Self::new(Kind::$kind, message) })*
+        $($(#[$doc])* pub fn $name(message: impl Into<String>) -> Self { Self::new(ErrorKind::$kind, message) })*
     };
 }
 
 impl Error {
     /// An error without hint or cause.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, message: message.into(), hint: None, source: None }))
     }
 
     constructors! {
-        /// See [`Kind::Invalid`].
+        /// See [`ErrorKind::Invalid`].
         invalid => Invalid;
-        /// See [`Kind::NotFound`].
+        /// See [`ErrorKind::NotFound`].
         not_found => NotFound;
-        /// See [`Kind::Conflict`].
+        /// See [`ErrorKind::Conflict`].
         conflict => Conflict;
-        /// See [`Kind::Denied`].
+        /// See [`ErrorKind::Denied`].
         denied => Denied;
-        /// See [`Kind::TooLarge`].
+        /// See [`ErrorKind::TooLarge`].
         too_large => TooLarge;
-        /// See [`Kind::Exhausted`].
+        /// See [`ErrorKind::Exhausted`].
         exhausted => Exhausted;
-        /// See [`Kind::Unavailable`].
+        /// See [`ErrorKind::Unavailable`].
         unavailable => Unavailable;
-        /// See [`Kind::Timeout`].
+        /// See [`ErrorKind::Timeout`].
         timeout => Timeout;
-        /// See [`Kind::Cancelled`].
+        /// See [`ErrorKind::Cancelled`].
         cancelled => Cancelled;
-        /// See [`Kind::Unsupported`].
+        /// See [`ErrorKind::Unsupported`].
         unsupported => Unsupported;
-        /// See [`Kind::Corrupt`].
+        /// See [`ErrorKind::Corrupt`].
         corrupt => Corrupt;
-        /// See [`Kind::Failed`].
+        /// See [`ErrorKind::Failed`].
         failed => Failed;
-        /// See [`Kind::Internal`].
+        /// See [`ErrorKind::Internal`].
         internal => Internal;
-        /// See [`Kind::Full`].
+        /// See [`ErrorKind::Full`].
         full => Full;
     }
 
@@ -186,13 +186,13 @@ impl Error {
     }
 
     /// The same error with another kind.
-    pub fn with_kind(mut self, kind: Kind) -> Self {
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
     }
 
     /// What the caller can do about it.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
@@ -245,14 +245,14 @@ impl StdError for Error {
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         let kind = match error.kind() {
-            std::io::ErrorKind::NotFound => Kind::NotFound,
-            std::io::ErrorKind::PermissionDenied => Kind::Denied,
-            std::io::ErrorKind::TimedOut => Kind::Timeout,
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Full,
-            _ => Kind::Internal,
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+            std::io::ErrorKind::TimedOut => ErrorKind::Timeout,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+            _ => ErrorKind::Internal,
         };
         let found = Self::new(kind, error.to_string());
-        if kind == Kind::Full {
+        if kind == ErrorKind::Full {
             found.hint("make room on the disk; eyot gc removes what nothing uses")
         } else {
             found
@@ -278,8 +278,8 @@ mod tests {
 
     #[test]
     fn kinds_have_distinct_names_and_exit_codes_and_parse_back() {
-        for (index, kind) in Kind::ALL.into_iter().enumerate() {
-            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+        for (index, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(ErrorKind::parse(kind.as_str()), Some(kind));
             assert_eq!(usize::from(kind.exit_code()), index + 1);
             assert!((400..600).contains(&kind.http_status()));
         }
@@ -293,7 +293,7 @@ mod tests {
             outer.chain(),
             "cannot deploy digits: cannot load component digits: blob sha256:ab is damaged"
         );
-        assert_eq!(outer.kind(), Kind::Corrupt);
+        assert_eq!(outer.kind(), ErrorKind::Corrupt);
         assert_eq!(outer.hint_text(), Some("run eyot verify"));
         assert_eq!(outer.to_string(), "cannot deploy digits");
     }

@@ -8,12 +8,14 @@ mod digest;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod glob;
 mod id;
 pub mod interface;
 mod name;
 mod nullable;
 pub mod onnx;
 mod permission;
+mod project;
 #[cfg(test)]
 mod properties;
 mod reference;
@@ -22,11 +24,12 @@ mod units;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use digest::{Digest, Digester};
-pub use error::{Error, Kind, Result, ResultExt};
+pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use id::new_id;
 pub use name::Name;
 pub use nullable::nullable;
 pub use permission::{Permission, Role};
+pub use project::{DEFAULT_PROJECT, ProjectName, ScopedName};
 pub use reference::{Reference, Selector};
 pub use stored::{StoredFormat, read_stored, write_stored};
 pub use units::{ByteCount, Period};

@@ -15,6 +15,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A name that was checked before.
+    pub(crate) fn checked(text: &str) -> Self {
+        Self(text.to_owned())
+    }
 }
 
 impl FromStr for Name {

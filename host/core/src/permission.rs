@@ -7,7 +7,8 @@ use std::str::FromStr;
 use crate::{Error, Result};
 
 /// A place in a project, from the least to the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads, pulls and calls endpoints.
     Viewer,
@@ -69,14 +70,19 @@ pub enum Permission {
     RunRead,
     RunSubmit,
     EventRead,
+    EndpointCall,
     RunCancel,
     DeploymentWrite,
     TrafficWrite,
+    ProjectRead,
+    MemberManage,
     TokenManage,
     PolicyManage,
     AuditRead,
     QuotaRead,
     GarbageCollect,
+    UserManage,
+    ProjectManage,
     BackUp,
 }
 
@@ -88,11 +94,17 @@ impl Permission {
             | Self::DeploymentLogRead
             | Self::ModelRead
             | Self::RunRead
+            | Self::ProjectRead
+            | Self::EndpointCall
             | Self::EventRead => Role::Viewer,
             Self::RunSubmit | Self::RunCancel => Role::Editor,
             Self::DeploymentWrite | Self::TrafficWrite => Role::Deployer,
-            Self::TokenManage | Self::PolicyManage | Self::AuditRead | Self::QuotaRead => Role::Admin,
-            Self::GarbageCollect | Self::BackUp => Role::Owner,
+            Self::MemberManage
+            | Self::TokenManage
+            | Self::PolicyManage
+            | Self::AuditRead
+            | Self::QuotaRead => Role::Admin,
+            Self::GarbageCollect | Self::BackUp | Self::UserManage | Self::ProjectManage => Role::Owner,
         }
     }
 
@@ -104,15 +116,20 @@ impl Permission {
             Self::ModelRead => "read registered models",
             Self::RunRead => "read runs",
             Self::EventRead => "read events",
+            Self::EndpointCall => "call endpoints of the project",
             Self::RunSubmit => "run pipelines",
             Self::RunCancel => "cancel runs",
             Self::DeploymentWrite => "deploy and undeploy",
             Self::TrafficWrite => "move traffic",
+            Self::ProjectRead => "look at the project",
+            Self::MemberManage => "manage the members of the project",
             Self::TokenManage => "manage tokens",
             Self::PolicyManage => "manage policies",
             Self::AuditRead => "read the log of changes",
             Self::QuotaRead => "read quotas",
             Self::GarbageCollect => "collect and check what is stored",
+            Self::UserManage => "manage users",
+            Self::ProjectManage => "make and remove projects",
             Self::BackUp => "make backups",
         }
     }

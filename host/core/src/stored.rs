@@ -76,7 +76,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::Kind;
+    use crate::ErrorKind;
 
     /// Version 0 had `weight`, version 1 has `weights`, version 2 tells the unit.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -118,15 +118,15 @@ mod tests {
     #[test]
     fn what_is_none_or_too_new_is_refused() {
         for (text, kind) in [
-            ("", Kind::Corrupt),
-            ("[]", Kind::Corrupt),
-            (r#"{"format": 2}"#, Kind::Corrupt),
-            (r#"{"format": "eyot.other/1"}"#, Kind::Corrupt),
-            (r#"{"format": "eyot.share/x"}"#, Kind::Corrupt),
-            (r#"{"format": "eyot.share"}"#, Kind::Corrupt),
-            (r#"{"format": "eyot.share/1"}"#, Kind::Corrupt),
-            (r#"{"format": "eyot.share/3", "weights_percent": [7]}"#, Kind::Unsupported),
-            (r#"{"format": "eyot.share/4294967296"}"#, Kind::Corrupt),
+            ("", ErrorKind::Corrupt),
+            ("[]", ErrorKind::Corrupt),
+            (r#"{"format": 2}"#, ErrorKind::Corrupt),
+            (r#"{"format": "eyot.other/1"}"#, ErrorKind::Corrupt),
+            (r#"{"format": "eyot.share/x"}"#, ErrorKind::Corrupt),
+            (r#"{"format": "eyot.share"}"#, ErrorKind::Corrupt),
+            (r#"{"format": "eyot.share/1"}"#, ErrorKind::Corrupt),
+            (r#"{"format": "eyot.share/3", "weights_percent": [7]}"#, ErrorKind::Unsupported),
+            (r#"{"format": "eyot.share/4294967296"}"#, ErrorKind::Corrupt),
         ] {
             assert_eq!(read_stored::<Share>(text).unwrap_err().kind(), kind, "{text}");
         }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eyot_core::{Clock, Error, Name, Result};
+use eyot_core::{Clock, Error, ProjectName, Result, ScopedName};
 use eyot_meta::{Changes, Database};
 use eyot_store::{BlobStore, KeyedLocks};
 use parking_lot::Mutex;
@@ -14,26 +14,30 @@ use crate::{Deployment, DeploymentState, Revision, RevisionSpec, Traffic};
 #[async_trait]
 pub trait DataPlane: Send + Sync + 'static {
     /// Loads, checks and probes a revision without serving it. Dropping the answer undoes it.
-    async fn stage(&self, name: &Name, revision: u64, spec: &RevisionSpec)
-    -> Result<Box<dyn StagedRevision>>;
+    async fn stage(
+        &self,
+        name: &ScopedName,
+        revision: u64,
+        spec: &RevisionSpec,
+    ) -> Result<Box<dyn StagedRevision>>;
 
     /// Splits requests from now on. Revisions that are not among `live` are let go; requests that
     /// they have begun end.
-    fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>);
+    fn route(&self, name: &ScopedName, traffic: &Traffic, live: &BTreeSet<u64>);
 
     /// Where requests to a deployment go, as in `POST /v2/models/digits/infer`.
-    fn endpoints(&self, _name: &Name) -> Vec<String> {
+    fn endpoints(&self, _name: &ScopedName) -> Vec<String> {
         Vec::new()
     }
 
     /// Stops serving. Requests in flight end.
-    fn deactivate(&self, name: &Name);
+    fn deactivate(&self, name: &ScopedName);
 
     /// What really runs a revision's models, by the name under which each is granted.
-    fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String>;
+    fn runs_on(&self, name: &ScopedName, revision: u64) -> BTreeMap<String, String>;
 
     /// What of a revision's component will fail when it is called, and why.
-    fn warnings(&self, _name: &Name, _revision: u64) -> Vec<String> {
+    fn warnings(&self, _name: &ScopedName, _revision: u64) -> Vec<String> {
         Vec::new()
     }
 
@@ -65,13 +69,13 @@ struct DeploymentsState {
     host: Arc<dyn DataPlane>,
     clock: Arc<dyn Clock>,
     /// Changes to one name happen one after another.
-    changing: KeyedLocks<Name>,
+    changing: KeyedLocks<ScopedName>,
     /// Changes that are under way.
     changes: Changes,
     /// The revisions that the host has.
-    active: Mutex<HashMap<Name, BTreeSet<u64>>>,
+    active: Mutex<HashMap<ScopedName, BTreeSet<u64>>>,
     /// Deployments that do not serve as they should, and why.
-    failures: Mutex<HashMap<Name, DeploymentState>>,
+    failures: Mutex<HashMap<ScopedName, DeploymentState>>,
 }
 
 impl Deployments {
@@ -89,7 +93,11 @@ impl Deployments {
 
     /// The one way to change what is under a name: when the change before has ended, and to its own end,
     /// whether or not anybody still waits. Between its steps a deployment would be written and not serve.
-    async fn with_name_lock<T, F>(&self, name: &Name, change: impl FnOnce(Self, Name) -> F) -> Result<T>
+    async fn with_name_lock<T, F>(
+        &self,
+        name: &ScopedName,
+        change: impl FnOnce(Self, ScopedName) -> F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -112,7 +120,7 @@ impl Deployments {
     /// Serves again what served when the process ended. One that cannot be brought back does not
     /// keep the others from serving: it is listed as failed, with the reason.
     pub async fn restore(&self) -> Result<()> {
-        let records = records::list(&self.0.db).await?;
+        let records = records::list_all(&self.0.db).await?;
         self.unpin_unwritten(&records).await?;
         for record in records {
             // What fails is in the list already.
@@ -182,9 +190,9 @@ impl Deployments {
     /// until then, and stays ready for a rollback. The same spec again is no new revision.
     ///
     /// Fails, and changes nothing, when the revision cannot be loaded or written.
-    pub async fn deploy(&self, name: &Name, spec: RevisionSpec) -> Result<Deployment> {
+    pub async fn deploy(&self, name: &ScopedName, spec: RevisionSpec) -> Result<Deployment> {
         spec.check(name)?;
-        self.with_name_lock(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: ScopedName| {
             let record = records::find(&this.0.db, &name).await?;
             if let Some(record) = &record
                 && record.spec == spec
@@ -202,9 +210,9 @@ impl Deployments {
     /// Makes `spec` a new revision of `name` that gets no requests but those that name it.
     ///
     /// Fails with `NotFound` when nothing serves under the name yet, else as [`Deployments::deploy`].
-    pub async fn prepare(&self, name: &Name, spec: RevisionSpec) -> Result<Deployment> {
+    pub async fn prepare(&self, name: &ScopedName, spec: RevisionSpec) -> Result<Deployment> {
         spec.check(name)?;
-        self.with_name_lock(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: ScopedName| {
             let record = this.record(&name).await?;
             let new = this.made(&name, spec).await?;
             let mut traffic = record.traffic.clone();
@@ -218,9 +226,9 @@ impl Deployments {
     /// are loaded again.
     ///
     /// Fails, and changes nothing, when a revision does not exist or cannot be loaded.
-    pub async fn split(&self, name: &Name, traffic: Traffic) -> Result<Deployment> {
+    pub async fn split(&self, name: &ScopedName, traffic: Traffic) -> Result<Deployment> {
         traffic.check(name)?;
-        self.with_name_lock(name, async move |this: Self, name: Name| {
+        self.with_name_lock(name, async move |this: Self, name: ScopedName| {
             let record = this.record(&name).await?;
             this.change(&name, Some(&record), None, traffic).await
         })
@@ -230,8 +238,8 @@ impl Deployments {
     /// Splits requests as they were split before the last change; a second time goes forward again.
     ///
     /// Fails with `NotFound` when there was no change.
-    pub async fn roll_back(&self, name: &Name) -> Result<Deployment> {
-        self.with_name_lock(name, async move |this: Self, name: Name| {
+    pub async fn roll_back(&self, name: &ScopedName) -> Result<Deployment> {
+        self.with_name_lock(name, async move |this: Self, name: ScopedName| {
             let record = this.record(&name).await?;
             let before = record.before.clone().ok_or_else(|| {
                 Error::not_found(format!("nothing served under '{name}' before what does now"))
@@ -245,7 +253,7 @@ impl Deployments {
     /// The one way in which what serves changes: load, write, then serve.
     async fn change(
         &self,
-        name: &Name,
+        name: &ScopedName,
         record: Option<&DeploymentRecord>,
         new: Option<RevisionRecord>,
         traffic: Traffic,
@@ -294,7 +302,7 @@ impl Deployments {
     /// Loads revisions, and keeps what they are of in the store. The new one is tried as well.
     async fn stage(
         &self,
-        name: &Name,
+        name: &ScopedName,
         revisions: &BTreeMap<u64, RevisionSpec>,
         new: Option<u64>,
     ) -> Result<Vec<Box<dyn StagedRevision>>> {
@@ -316,8 +324,8 @@ impl Deployments {
     }
 
     /// Stops serving `name`. Its history stays.
-    pub async fn undeploy(&self, name: &Name) -> Result<()> {
-        self.with_name_lock(name, async move |this: Self, name: Name| {
+    pub async fn undeploy(&self, name: &ScopedName) -> Result<()> {
+        self.with_name_lock(name, async move |this: Self, name: ScopedName| {
             let record = this.record(&name).await?;
             let specs = this.specs(&name).await?;
             records::remove(&this.0.db, &name, this.0.clock.now()).await?;
@@ -333,8 +341,8 @@ impl Deployments {
     }
 
     /// Stops serving `name` until it is loaded again or the process starts anew.
-    pub async fn unload(&self, name: &Name) -> Result<()> {
-        self.with_name_lock(name, async move |this: Self, name: Name| {
+    pub async fn unload(&self, name: &ScopedName) -> Result<()> {
+        self.with_name_lock(name, async move |this: Self, name: ScopedName| {
             this.record(&name).await?;
             this.0.host.deactivate(&name);
             this.0.active.lock().remove(&name);
@@ -345,8 +353,8 @@ impl Deployments {
     }
 
     /// Serves `name` again after [`Deployments::unload`] or a failure; no change when it serves.
-    pub async fn load(&self, name: &Name) -> Result<()> {
-        self.with_name_lock(name, async move |this: Self, name: Name| {
+    pub async fn load(&self, name: &ScopedName) -> Result<()> {
+        self.with_name_lock(name, async move |this: Self, name: ScopedName| {
             let record = this.record(&name).await?;
             match this.state(&name) {
                 DeploymentState::Serving => Ok(()),
@@ -356,19 +364,25 @@ impl Deployments {
         .await
     }
 
-    /// Every deployment that serves or should, by name.
-    pub async fn list(&self) -> Result<Vec<Deployment>> {
-        let records = records::list(&self.0.db).await?;
+    /// Every deployment of a project that serves or should, by name.
+    pub async fn list(&self, project: &ProjectName) -> Result<Vec<Deployment>> {
+        let records = records::list(&self.0.db, project).await?;
+        Ok(records.into_iter().map(|record| self.deployment(record)).collect())
+    }
+
+    /// Every deployment of every project.
+    pub async fn list_all(&self) -> Result<Vec<Deployment>> {
+        let records = records::list_all(&self.0.db).await?;
         Ok(records.into_iter().map(|record| self.deployment(record)).collect())
     }
 
     /// One deployment; `NotFound` lists those there are.
-    pub async fn get(&self, name: &Name) -> Result<Deployment> {
+    pub async fn get(&self, name: &ScopedName) -> Result<Deployment> {
         Ok(self.deployment(self.record(name).await?))
     }
 
     /// Every revision that was made under `name`, oldest first.
-    pub async fn revisions(&self, name: &Name) -> Result<Vec<Revision>> {
+    pub async fn revisions(&self, name: &ScopedName) -> Result<Vec<Revision>> {
         let record = self.record(name).await?;
         let active = self.0.active.lock().get(name).cloned().unwrap_or_default();
         let made = records::revisions(&self.0.db, name).await?;
@@ -384,41 +398,56 @@ impl Deployments {
 
     fn deployment(&self, record: DeploymentRecord) -> Deployment {
         let state = self.state(&record.name);
-        let DeploymentRecord { name, revision, spec, created, traffic, .. } = record;
+        let DeploymentRecord { name: scoped, revision, spec, created, traffic, .. } = record;
         let host = &self.0.host;
-        let (endpoints, runs_on) = (host.endpoints(&name), host.runs_on(&name, revision));
-        let (not_joined, warnings) = (host.not_joined(&spec), host.warnings(&name, revision));
-        Deployment { endpoints, name, revision, spec, runs_on, not_joined, warnings, created, traffic, state }
+        let (endpoints, runs_on) = (host.endpoints(&scoped), host.runs_on(&scoped, revision));
+        let (not_joined, warnings) = (host.not_joined(&spec), host.warnings(&scoped, revision));
+        let (project, name) = (scoped.project_name(), scoped.unscoped());
+        Deployment {
+            endpoints,
+            project,
+            name,
+            revision,
+            spec,
+            runs_on,
+            not_joined,
+            warnings,
+            created,
+            traffic,
+            state,
+        }
     }
 
-    fn state(&self, name: &Name) -> DeploymentState {
+    fn state(&self, name: &ScopedName) -> DeploymentState {
         self.0.failures.lock().get(name).cloned().unwrap_or(DeploymentState::Serving)
     }
 
-    async fn record(&self, name: &Name) -> Result<DeploymentRecord> {
+    async fn record(&self, name: &ScopedName) -> Result<DeploymentRecord> {
         if let Some(record) = records::find(&self.0.db, name).await? {
             return Ok(record);
         }
-        let records = records::list(&self.0.db).await?;
-        let names: Vec<_> = records.into_iter().map(|record| record.name.to_string()).collect();
-        Err(Error::not_found(format!("there is no deployment '{name}'")).hint(match names.as_slice() {
-            [] => "nothing is deployed; eyot deploy makes an endpoint".to_owned(),
-            names => format!("deployed are: {}", names.join(", ")),
-        }))
+        let records = records::list(&self.0.db, &name.project_name()).await?;
+        let names: Vec<_> = records.into_iter().map(|record| record.name.name().to_owned()).collect();
+        Err(Error::not_found(format!("there is no deployment '{}'", name.name())).hint(
+            match names.as_slice() {
+                [] => "nothing is deployed; eyot deploy makes an endpoint".to_owned(),
+                names => format!("deployed are: {}", names.join(", ")),
+            },
+        ))
     }
 
-    async fn made(&self, name: &Name, spec: RevisionSpec) -> Result<RevisionRecord> {
+    async fn made(&self, name: &ScopedName, spec: RevisionSpec) -> Result<RevisionRecord> {
         let revision = records::latest(&self.0.db, name).await? + 1;
         Ok(RevisionRecord { revision, spec, created: self.0.clock.now() })
     }
 
-    async fn specs(&self, name: &Name) -> Result<BTreeMap<u64, RevisionSpec>> {
+    async fn specs(&self, name: &ScopedName) -> Result<BTreeMap<u64, RevisionSpec>> {
         let made = records::revisions(&self.0.db, name).await?;
         Ok(made.into_iter().map(|made| (made.revision, made.spec)).collect())
     }
 
     /// Lets go of what an old revision kept in the store. Failing to keeps bytes, loses nothing.
-    async fn release(&self, name: &Name, revision: u64, spec: Option<&RevisionSpec>) {
+    async fn release(&self, name: &ScopedName, revision: u64, spec: Option<&RevisionSpec>) {
         for content in spec.into_iter().flat_map(RevisionSpec::contents) {
             if let Err(error) = self.0.store.unpin(&content, &owner(name, revision)).await {
                 tracing::warn!(deployment = %name, %content, error = %error.chain(), "a pin is left over");
@@ -427,7 +456,7 @@ impl Deployments {
     }
 }
 
-fn no_revision(name: &Name, revision: u64) -> Error {
+fn no_revision(name: &ScopedName, revision: u64) -> Error {
     Error::not_found(format!("'{name}' has no revision {revision}"))
         .hint(format!("eyot traffic {name} shows its revisions"))
 }
@@ -435,6 +464,6 @@ fn no_revision(name: &Name, revision: u64) -> Error {
 /// Whom what a deployment serves is pinned for, before its name.
 const OWNER: &str = "deployment/";
 
-fn owner(name: &Name, revision: u64) -> String {
+fn owner(name: &ScopedName, revision: u64) -> String {
     format!("{OWNER}{name}/{revision}")
 }

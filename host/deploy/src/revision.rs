@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use eyot_core::{Digest, Error, Name, Period, Result, Timestamp};
+use eyot_core::{Digest, Error, Name, Period, ProjectName, Result, ScopedName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{InferenceOverrides, Route, Traffic};
@@ -108,7 +108,7 @@ impl RevisionLimits {
 
 impl RevisionSpec {
     /// Fails with `Invalid` for what no host can serve.
-    pub(crate) fn check(&self, name: &Name) -> Result<()> {
+    pub(crate) fn check(&self, name: &ScopedName) -> Result<()> {
         if self.component.is_none() && self.models.len() != 1 {
             let count = self.models.len();
             return Err(Error::invalid(format!("deployment '{name}' has no component and {count} models"))
@@ -145,6 +145,8 @@ pub enum DeploymentState {
 /// A deployment with the revision that serves under it: of several, the one with the largest share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
+    #[serde(default)]
+    pub project: ProjectName,
     pub name: Name,
     /// Counts up from 1 with every change; never used again, not even after an undeploy.
     pub revision: u64,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use eyot_core::{Error, Result};
+use eyot_core::{Error, ProjectName, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// `/hello` for one path, `/hello/...` for it and all below, `/users/:id` for any one segment; with a
@@ -35,12 +35,23 @@ pub struct PathMatch {
 const BELOW: &str = "...";
 
 /// First segments that are the gateway's own, on every host that no route names.
-const RESERVED: &[&str] = &["v2", "fn", "metrics"];
+const RESERVED: &[&str] = &["v2", "fn", "metrics", "p"];
 
 impl Route {
     /// Everything below `/name`.
     pub fn below(name: &str) -> Self {
         Self { host: None, segments: vec![RouteSegment::Literal(name.to_owned())], below: true }
+    }
+
+    /// The same below `/p/PROJECT`, where deployments of another project than `default` have theirs; a route that names
+    /// its host stays as it is.
+    pub fn in_project(self, project: &ProjectName) -> Self {
+        if project.is_default() || self.host.is_some() {
+            return self;
+        }
+        let above = ["p", project.as_str()].map(|text| RouteSegment::Literal(text.to_owned()));
+        let segments = above.into_iter().chain(self.segments).collect();
+        Self { segments, ..self }
     }
 
     /// The host that it is for; of all where it names none.

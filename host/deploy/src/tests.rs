@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eyot_core::{Digest, Error, Kind, Name, Result, SystemClock};
+use eyot_core::{Digest, Error, ErrorKind, ProjectName, Result, ScopedName, SystemClock};
 use eyot_meta::{Database, sql};
 use eyot_store::{BlobStore, MemoryStore};
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use crate::{
 /// Serves by remembering; refuses whatever is called `broken`.
 #[derive(Default)]
 struct Fake {
-    serving: Arc<Mutex<BTreeMap<Name, Routed>>>,
+    serving: Arc<Mutex<BTreeMap<ScopedName, Routed>>>,
     staged: Mutex<Vec<u64>>,
 }
 
@@ -28,7 +28,7 @@ struct Routed {
     traffic: Traffic,
 }
 
-struct Ready(Arc<Mutex<BTreeMap<Name, Routed>>>, Name, u64);
+struct Ready(Arc<Mutex<BTreeMap<ScopedName, Routed>>>, ScopedName, u64);
 
 impl StagedRevision for Ready {
     fn activate(self: Box<Self>) {
@@ -40,7 +40,7 @@ impl StagedRevision for Ready {
 impl DataPlane for Fake {
     async fn stage(
         &self,
-        name: &Name,
+        name: &ScopedName,
         revision: u64,
         spec: &RevisionSpec,
     ) -> Result<Box<dyn StagedRevision>> {
@@ -51,7 +51,7 @@ impl DataPlane for Fake {
         Ok(Box::new(Ready(self.serving.clone(), name.clone(), revision)))
     }
 
-    fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+    fn route(&self, name: &ScopedName, traffic: &Traffic, live: &BTreeSet<u64>) {
         let mut serving = self.serving.lock();
         let routed = serving.entry(name.clone()).or_default();
         assert!(live.is_subset(&routed.active), "{live:?} of {routed:?}");
@@ -59,11 +59,11 @@ impl DataPlane for Fake {
         routed.traffic = traffic.clone();
     }
 
-    fn deactivate(&self, name: &Name) {
+    fn deactivate(&self, name: &ScopedName) {
         self.serving.lock().remove(name);
     }
 
-    fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String> {
+    fn runs_on(&self, name: &ScopedName, revision: u64) -> BTreeMap<String, String> {
         let serves = self.serving.lock().get(name).is_some_and(|routed| routed.active.contains(&revision));
         serves.then(|| ("model".to_owned(), "a fake".to_owned())).into_iter().collect()
     }
@@ -109,12 +109,12 @@ impl World {
 
     fn routed(&self, name: &str) -> (Vec<u64>, Traffic) {
         let serving = self.host.serving.lock();
-        let routed = &serving[&name.parse::<Name>().unwrap()];
+        let routed = &serving[&name.parse::<ScopedName>().unwrap()];
         (routed.active.iter().copied().collect(), routed.traffic.clone())
     }
 }
 
-fn name(text: &str) -> Name {
+fn name(text: &str) -> ScopedName {
     text.parse().unwrap()
 }
 
@@ -132,7 +132,9 @@ async fn revisions_count_up_and_the_same_spec_is_no_change() {
     assert_eq!(deployments.deploy(&name("a"), world.spec("three").await).await.unwrap().revision, 3);
     assert_eq!(world.pins(&one).await, Vec::<String>::new());
     deployments.undeploy(&name("a")).await.unwrap();
-    assert!(deployments.list().await.unwrap().is_empty() && world.serving().is_empty());
+    assert!(
+        deployments.list(&ProjectName::default()).await.unwrap().is_empty() && world.serving().is_empty()
+    );
     assert_eq!(world.pins(&two).await, Vec::<String>::new());
     assert_eq!(deployments.deploy(&name("a"), one).await.unwrap().revision, 4, "numbers never repeat");
 }
@@ -149,9 +151,9 @@ async fn what_cannot_be_staged_changes_nothing() {
     assert!(world.pins(&broken).await.is_empty());
     assert_eq!(
         deployments.deploy(&name("b"), RevisionSpec::default()).await.unwrap_err().kind(),
-        Kind::Invalid
+        ErrorKind::Invalid
     );
-    assert_eq!(deployments.undeploy(&name("b")).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(deployments.undeploy(&name("b")).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -169,8 +171,13 @@ async fn a_restart_serves_what_served_and_says_what_it_cannot() {
     let second = world.deployments();
     second.restore().await.unwrap();
     assert_eq!(world.serving(), [("a".to_owned(), 1)]);
-    let states: Vec<_> =
-        second.list().await.unwrap().into_iter().map(|deployment| deployment.state).collect();
+    let states: Vec<_> = second
+        .list(&ProjectName::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|deployment| deployment.state)
+        .collect();
     assert_eq!(
         states,
         [DeploymentState::Serving, DeploymentState::Failed { error: "the model is no ONNX file".into() }]
@@ -188,7 +195,10 @@ async fn traffic_moves_rolls_back_and_survives_a_restart() {
     let world = World::new().await;
     let deployments = world.deployments();
     let a = name("a");
-    assert_eq!(deployments.prepare(&a, world.spec("one").await).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(
+        deployments.prepare(&a, world.spec("one").await).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     deployments.deploy(&a, world.spec("one").await).await.unwrap();
     let prepared = deployments.prepare(&a, world.spec("two").await).await.unwrap();
     assert_eq!((prepared.revision, &prepared.traffic), (1, &split(&[(1, 100), (2, 0)])));
@@ -228,19 +238,22 @@ async fn traffic_that_cannot_be_changes_nothing() {
     deployments.deploy(&a, world.spec("one").await).await.unwrap();
     let before = world.routed("a");
     for (traffic, kind) in [
-        (split(&[(1, 50), (2, 50)]), Kind::NotFound),
-        (split(&[(1, 0)]), Kind::Invalid),
-        (Traffic { shadow: Some(Shadow { revision: 9, percent: 1 }), ..Traffic::all(1) }, Kind::NotFound),
+        (split(&[(1, 50), (2, 50)]), ErrorKind::NotFound),
+        (split(&[(1, 0)]), ErrorKind::Invalid),
+        (
+            Traffic { shadow: Some(Shadow { revision: 9, percent: 1 }), ..Traffic::all(1) },
+            ErrorKind::NotFound,
+        ),
     ] {
         assert_eq!(deployments.split(&a, traffic).await.unwrap_err().kind(), kind);
     }
-    assert_eq!(deployments.roll_back(&a).await.unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(deployments.split(&name("b"), Traffic::all(1)).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(deployments.roll_back(&a).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(deployments.split(&name("b"), Traffic::all(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
     let never = RevisionSpec {
         limits: RevisionLimits { concurrency: Some(0), ..RevisionLimits::default() },
         ..world.spec("one").await
     };
-    assert_eq!(deployments.deploy(&a, never).await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(deployments.deploy(&a, never).await.unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(world.routed("a"), before);
     // One that was let go long ago is loaded again.
     for reference in ["two", "three"] {
@@ -269,7 +282,7 @@ async fn what_is_unloaded_serves_again_when_loaded() {
         (world.routed("a"), deployments.get(&a).await.unwrap().state),
         (routed, DeploymentState::Serving)
     );
-    assert_eq!(deployments.load(&name("b")).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(deployments.load(&name("b")).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 /// Polls a future so many times, and gives it up the next time that it could go on.
@@ -290,7 +303,7 @@ async fn change(
     what: usize,
     polls: usize,
     deployments: &Deployments,
-    name: &Name,
+    name: &ScopedName,
     spec: RevisionSpec,
 ) -> bool {
     let ended = match what {

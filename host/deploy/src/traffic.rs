@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eyot_core::{Error, Name, Result};
+use eyot_core::{Error, Result, ScopedName};
 use serde::{Deserialize, Serialize};
 
 /// Which revisions answer, and how much of what each.
@@ -75,7 +75,7 @@ impl Traffic {
     }
 
     /// Fails with `Invalid` when nothing would answer, or what is named cannot be.
-    pub fn check(&self, name: &Name) -> Result<()> {
+    pub fn check(&self, name: &ScopedName) -> Result<()> {
         let hint = format!("write REVISION=WEIGHT, as in: eyot traffic {name} 1=90 2=10");
         if self.main().is_none() {
             return Err(Error::invalid(format!("no revision of '{name}' would answer")).hint(hint));
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        let name: Name = "a".parse().unwrap();
+        let name: ScopedName = "a".parse().unwrap();
         assert!(Traffic::all(3).check(&name).is_ok());
         let shadow = |percent| Traffic { shadow: Some(Shadow { revision: 1, percent }), ..Traffic::all(2) };
         let sticky = |header: &str| Traffic { sticky: Some(header.into()), ..Traffic::all(2) };

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use eyot_core::interface::Interface;
-use eyot_core::{ByteCount, Digest, Error, Kind, Period, Result};
+use eyot_core::{ByteCount, Digest, Error, ErrorKind, Period, Result};
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::FailureCause;
@@ -86,7 +86,7 @@ fn lacked_memory(trap: Option<&Trap>, guest: &GuestState) -> bool {
 pub(crate) fn explain(error: &wasmtime::Error, guest: &GuestState, digest: &Digest, export: &str) -> Error {
     let whom = format!("component {digest}, export {export}");
     let cause = cause(error, guest);
-    let kind = if cause == FailureCause::Deadline { Kind::Timeout } else { Kind::Failed };
+    let kind = if cause == FailureCause::Deadline { ErrorKind::Timeout } else { ErrorKind::Failed };
     let why = match cause {
         FailureCause::Deadline | FailureCause::Abandoned => "did not answer before its deadline".to_owned(),
         FailureCause::Memory => {

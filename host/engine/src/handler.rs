@@ -172,7 +172,7 @@ impl PredictionHandler {
         let fault = |error: Error| {
             let message =
                 format!("component {} answered with tensors that do not fit", self.component().digest());
-            error.context(message).with_kind(eyot_core::Kind::Failed)
+            error.context(message).with_kind(eyot_core::ErrorKind::Failed)
         };
         self.signature.check_outputs(outputs.map_err(fault)?).map_err(fault)
     }

@@ -13,14 +13,14 @@ pub struct InstanceLimits {
     pub handles: usize,
 }
 
-impl From<&eyot_core::config::Limits> for InstanceLimits {
-    fn from(limits: &eyot_core::config::Limits) -> Self {
+impl From<&eyot_core::config::LimitSettings> for InstanceLimits {
+    fn from(limits: &eyot_core::config::LimitSettings) -> Self {
         Self { memory: bytes(limits.memory), timeout: limits.timeout.0, handles: limits.handles }
     }
 }
 
-impl From<&eyot_core::config::Steps> for InstanceLimits {
-    fn from(limits: &eyot_core::config::Steps) -> Self {
+impl From<&eyot_core::config::StepSettings> for InstanceLimits {
+    fn from(limits: &eyot_core::config::StepSettings) -> Self {
         Self { memory: bytes(limits.memory), timeout: limits.timeout.0, handles: limits.handles }
     }
 }

@@ -85,7 +85,7 @@ impl Drop for HeldMemory {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use eyot_core::Kind;
+    use eyot_core::ErrorKind;
 
     use super::*;
 
@@ -93,7 +93,7 @@ mod tests {
     fn what_is_held_is_counted_until_it_is_dropped() {
         let memory = HostMemory::new(100);
         let (one, other) = (memory.hold(60).unwrap(), memory.open());
-        assert_eq!(other.grow(41).unwrap_err().kind(), Kind::TooLarge);
+        assert_eq!(other.grow(41).unwrap_err().kind(), ErrorKind::TooLarge);
         assert!(other.grow(usize::MAX).is_err());
         other.grow(40).unwrap();
         assert_eq!(memory.held_bytes(), 100);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eyot_core::config::BackendChoice;
-use eyot_core::{Digest, Error, Kind, Result};
+use eyot_core::{Digest, Error, ErrorKind, Result};
 use eyot_nn::{BackendSet, InferOptions, LoadedModels, ModelSettings, NamedTensor, Tensor};
 use eyot_store::{BlobStore as _, MemoryStore};
 use indexmap::IndexMap;
@@ -137,10 +137,14 @@ async fn what_a_guest_does_wrong_names_component_export_and_cause() {
     let world = EngineFixture::new();
     let digest = world.steps().await.digest();
     for (function, kind, says) in [
-        ("crash", Kind::Failed, "trapped: wasm trap: wasm `unreachable` instruction executed"),
-        ("spin", Kind::Timeout, "did not answer before its deadline"),
-        ("grow", Kind::Failed, "ran out of memory: it wanted 65601536 bytes, more than its limit of 16 MiB"),
-        ("recover", Kind::Failed, "trapped: wasm trap: integer divide by zero"),
+        ("crash", ErrorKind::Failed, "trapped: wasm trap: wasm `unreachable` instruction executed"),
+        ("spin", ErrorKind::Timeout, "did not answer before its deadline"),
+        (
+            "grow",
+            ErrorKind::Failed,
+            "ran out of memory: it wanted 65601536 bytes, more than its limit of 16 MiB",
+        ),
+        ("recover", ErrorKind::Failed, "trapped: wasm trap: integer divide by zero"),
     ] {
         let error: Error = world.run(function, json!({})).await.unwrap_err();
         let text = error.chain();
@@ -149,7 +153,7 @@ async fn what_a_guest_does_wrong_names_component_export_and_cause() {
         assert!(text.contains("wasm backtrace:\n  0:"), "{text}");
     }
     let refused = world.run("refuse", json!({})).await.unwrap_err();
-    assert_eq!(refused.kind(), Kind::Failed);
+    assert_eq!(refused.kind(), ErrorKind::Failed);
     assert_eq!(refused.chain(), format!("component {digest}, export refuse: too few rows"));
 }
 
@@ -159,7 +163,7 @@ async fn one_guest_in_trouble_is_nobody_elses() {
     let spinning = world.run("spin", json!({}));
     let adding = world.run("add", json!({"a": 1, "b": 1}));
     let (spun, added) = tokio::join!(spinning, adding);
-    assert_eq!(spun.unwrap_err().kind(), Kind::Timeout);
+    assert_eq!(spun.unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(outputs(added), json!({"output": 2}));
 }
 
@@ -235,12 +239,12 @@ async fn what_is_no_component_is_refused_in_words() {
     ] {
         let digest = world.store.put(bytes.into()).await.unwrap().digest;
         let error = world.engine.load(&*world.store, digest, ExecutionMode::Serving).await.err().unwrap();
-        assert_eq!(error.kind(), Kind::Invalid);
+        assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.chain().contains(says) && error.chain().contains(&digest.to_string()), "{error:?}");
     }
     let absent =
         world.engine.load(&*world.store, Digest::of("absent"), ExecutionMode::Serving).await.err().unwrap();
-    assert_eq!(absent.kind(), Kind::NotFound);
+    assert_eq!(absent.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -315,7 +319,7 @@ async fn a_handler_answers_through_a_model_of_the_host() {
         }
         let wrong = vec![NamedTensor { name: "z".into(), ..x(1, 1.0).remove(0) }];
         let error = handler.predict(wrong, InferOptions::default()).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Invalid);
+        assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.chain().contains("there is no input 'z'"), "{error:?}");
         handler.prepare().await.unwrap();
         let fresh = if instances.max_calls == 1 { 5 } else { 2 };

@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod collector;
 pub(crate) mod endpoint;
+pub(crate) mod endpoint_access;
 pub(crate) mod exchange;
 pub(crate) mod model_control;
 pub(crate) mod mounted;

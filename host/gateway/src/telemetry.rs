@@ -27,7 +27,7 @@ impl GatewayTelemetry {
     /// Those who watch as the configuration has it, and what sends spans to a collector of traces, if there is one.
     /// The prediction log is written under `logs`.
     pub(crate) fn open(
-        config: &config::Gateway,
+        config: &config::GatewaySettings,
         logs: &Path,
     ) -> Result<(Self, ObserverList, Option<SpanExporter>)> {
         let log = (config.prediction_log > 0.0)

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eyot_core::{ByteCount, Error, Name, Result, config};
+use eyot_core::{ByteCount, Error, Result, ScopedName, config};
 use eyot_deploy::{Shadow, Traffic};
 use eyot_engine::InstanceStats;
 use eyot_http::ConnectionLimiter;
@@ -92,12 +92,12 @@ struct Shelf {
 
 #[async_trait]
 impl ModelRepository for Shelf {
-    async fn troubles(&self) -> Result<Vec<(Name, u64, String)>> {
+    async fn troubles(&self) -> Result<Vec<(ScopedName, u64, String)>> {
         let unloaded = *self.unloaded.lock();
         Ok(unloaded.then(|| ("echo".parse().unwrap(), 7, "unloaded".to_owned())).into_iter().collect())
     }
 
-    async fn load(&self, name: &Name) -> Result<()> {
+    async fn load(&self, name: &ScopedName) -> Result<()> {
         if name.as_str() != "echo" {
             return Err(Error::not_found(format!("there is no deployment '{name}'")));
         }
@@ -107,7 +107,7 @@ impl ModelRepository for Shelf {
         Ok(())
     }
 
-    async fn unload(&self, name: &Name) -> Result<()> {
+    async fn unload(&self, name: &ScopedName) -> Result<()> {
         self.gateway.deactivate(name);
         *self.unloaded.lock() = true;
         Ok(())
@@ -137,13 +137,14 @@ pub(crate) fn revision(number: u64, predictor: Arc<dyn Predictor>, timeout: Dura
     }
 }
 
-fn limits() -> config::Http {
-    config::Http::default()
+fn limits() -> config::HttpSettings {
+    config::HttpSettings::default()
 }
 
 impl World {
-    async fn new(change: impl FnOnce(&mut config::Gateway)) -> Self {
-        let mut config = config::Gateway { max_body: ByteCount(4096), ..config::Gateway::default() };
+    async fn new(change: impl FnOnce(&mut config::GatewaySettings)) -> Self {
+        let mut config =
+            config::GatewaySettings { max_body: ByteCount(4096), ..config::GatewaySettings::default() };
         change(&mut config);
         let gateway = Gateway::new(config, Arc::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

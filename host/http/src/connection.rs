@@ -121,7 +121,7 @@ impl ConnectionState {
     }
 
     /// Returns once it has to end.
-    pub(crate) async fn overdue(&self, config: &config::Http) -> CloseReason {
+    pub(crate) async fn overdue(&self, config: &config::HttpSettings) -> CloseReason {
         loop {
             let now = self.started.elapsed();
             let (due, why) = self.due(config, now);
@@ -139,7 +139,7 @@ impl ConnectionState {
     }
 
     /// When to look again, and why it has to end if nothing has happened until then; times from its start.
-    fn due(&self, config: &config::Http, now: Duration) -> (Duration, Option<CloseReason>) {
+    fn due(&self, config: &config::HttpSettings, now: Duration) -> (Duration, Option<CloseReason>) {
         let at = |millis: &AtomicU64| Duration::from_millis(millis.load(Ordering::Relaxed));
         let blocked = at(&self.blocked_millis);
         if !blocked.is_zero() {
@@ -202,11 +202,11 @@ mod tests {
     #[tokio::test]
     async fn what_a_connection_is_ended_for() {
         let short = Period(Duration::from_millis(5));
-        let config = config::Http {
+        let config = config::HttpSettings {
             header_timeout: short,
             idle_timeout: short,
             write_timeout: short,
-            ..config::Http::default()
+            ..config::HttpSettings::default()
         };
         let silent = ConnectionState::new(IpAddr::from([10, 0, 0, 1]));
         assert_eq!(silent.overdue(&config).await, CloseReason::Silent);

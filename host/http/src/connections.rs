@@ -40,7 +40,7 @@ const MIN_CONNECTIONS: usize = 8;
 impl ConnectionLimiter {
     /// As many as the configuration says, or as this process has file descriptors for beside those that files,
     /// models and guests need.
-    pub fn new(config: &config::Http) -> Self {
+    pub fn new(config: &config::HttpSettings) -> Self {
         let max = match config.max_connections {
             0 => room_for_connections(),
             wanted => wanted,
@@ -186,8 +186,12 @@ mod tests {
 
     use super::*;
 
-    fn limits(max_connections: usize, max_connections_per_address: usize) -> config::Http {
-        config::Http { max_connections, max_connections_per_address, ..config::Http::default() }
+    fn limits(max_connections: usize, max_connections_per_address: usize) -> config::HttpSettings {
+        config::HttpSettings {
+            max_connections,
+            max_connections_per_address,
+            ..config::HttpSettings::default()
+        }
     }
 
     fn address(last: u8) -> IpAddr {
@@ -198,7 +202,7 @@ mod tests {
     fn ends_when_told(admitted: AdmittedConnection) {
         let connection = admitted.connection.clone();
         tokio::spawn(async move {
-            connection.overdue(&config::Http::default()).await;
+            connection.overdue(&config::HttpSettings::default()).await;
             drop(admitted);
         });
     }

@@ -19,6 +19,8 @@ pub struct RequestGuard {
     /// The section of the configuration that errors name.
     section: &'static str,
     hosts: Vec<HostPattern>,
+    /// Where forms of our own pages go.
+    form_paths: &'static [&'static str],
     cors: CorsPolicy,
 }
 
@@ -77,7 +79,7 @@ impl RequestGuard {
             })
         };
         let hosts = hosts.iter().map(pattern).collect::<Result<_>>()?;
-        Ok(Self { section, hosts, cors: CorsPolicy::new(section, origins)? })
+        Ok(Self { section, hosts, form_paths: &[], cors: CorsPolicy::new(section, origins)? })
     }
 
     /// The same for a server that is also known by the host of `url`; an empty one is none.
@@ -86,6 +88,11 @@ impl RequestGuard {
         let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
         self.hosts.extend(host_of(authority).map(|host| HostPattern::Exactly(host.to_ascii_lowercase())));
         self
+    }
+
+    /// The same for a server whose own pages have forms that go to these paths.
+    pub fn with_forms(self, form_paths: &'static [&'static str]) -> Self {
+        Self { form_paths, ..self }
     }
 
     /// What pages of other origins are told.
@@ -167,7 +174,12 @@ impl RequestGuard {
                 .hint(format!("{section}.origins lists the origins whose pages may"));
             return Err(GuardRejection { status: StatusCode::FORBIDDEN, error });
         }
-        if parts.headers.contains_key(header::ORIGIN) && has_body(parts) && is_form(&parts.headers) {
+        let is_our_form = self.form_paths.contains(&parts.uri.path());
+        if parts.headers.contains_key(header::ORIGIN)
+            && has_body(parts)
+            && is_form(&parts.headers)
+            && !is_our_form
+        {
             let error = Error::invalid("what a page sends must say what it is")
                 .hint("send JSON with content-type: application/json");
             return Err(GuardRejection { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error });

@@ -45,7 +45,7 @@ const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub struct HttpListener {
     pub socket: TcpListener,
     pub tls: Option<TlsAcceptor>,
-    pub limits: config::Http,
+    pub limits: config::HttpSettings,
     /// Shared by all planes of the process.
     pub connections: ConnectionLimiter,
     pub buffers: ConnectionBuffers,
@@ -149,7 +149,7 @@ fn prepare(stream: &TcpStream) {
 /// A connection that was taken in.
 struct ServedConnection {
     peer: SocketAddr,
-    limits: Arc<config::Http>,
+    limits: Arc<config::HttpSettings>,
     buffers: ConnectionBuffers,
     admitted: AdmittedConnection,
     stop: CancellationToken,
@@ -217,7 +217,7 @@ impl ServedConnection {
     }
 }
 
-fn builder(limits: &config::Http, buffers: ConnectionBuffers) -> auto::Builder<TokioExecutor> {
+fn builder(limits: &config::HttpSettings, buffers: ConnectionBuffers) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let mut http1 = builder.http1();
     // Begins anew with each request, so that it bounds the heads of later ones as well.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use eyot_core::Kind;
+use eyot_core::{ErrorKind, ProjectName};
 use eyot_test_services::PostgresServer;
 use serde_json::json;
 use tempfile::TempDir;
@@ -78,7 +78,7 @@ fn event(topic: &str) -> Event {
 }
 
 async fn topics(db: &Database, after: i64, limit: u32) -> Vec<(i64, String)> {
-    let events = db.events(after, limit).await.unwrap();
+    let events = db.events(&ProjectName::default(), after, limit).await.unwrap();
     events.into_iter().map(|event| (event.id, event.topic)).collect()
 }
 
@@ -123,16 +123,16 @@ async fn what_is_refused_has_a_kind(opened: Opened) {
     let insert = || sql("INSERT INTO experiments (id, name, created_at) VALUES ('1', 'one', 0)");
     insert().execute(&opened.db).await.unwrap();
     let twice = insert().execute(&opened.db).await.unwrap_err();
-    assert_eq!(twice.kind(), Kind::Conflict);
+    assert_eq!(twice.kind(), ErrorKind::Conflict);
     assert!(!is_missing_reference(&twice));
     let orphan = sql("INSERT INTO params (run, key, value) VALUES ('none', 'k', 'v')");
     let orphan = orphan.execute(&opened.db).await.unwrap_err();
     assert!(is_missing_reference(&orphan), "{orphan:?}");
     let missing = sql("SELECT id FROM experiments WHERE id = '2'").fetch_one(&opened.db).await;
-    assert_eq!(missing.err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(missing.err().unwrap().kind(), ErrorKind::NotFound);
     let row = sql("SELECT id FROM experiments").fetch_one(&opened.db).await.unwrap();
-    assert_eq!(row.get::<String>("name").unwrap_err().kind(), Kind::Internal);
-    assert_eq!(row.get::<i64>("id").unwrap_err().kind(), Kind::Internal);
+    assert_eq!(row.get::<String>("name").unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(row.get::<i64>("id").unwrap_err().kind(), ErrorKind::Internal);
 }
 
 async fn events_happen_only_with_their_transaction(opened: Opened) {
@@ -148,7 +148,7 @@ async fn events_happen_only_with_their_transaction(opened: Opened) {
     let other = &opened.other;
     let named = |id: i64, topic: &str| (id, topic.to_owned());
     assert_eq!(topics(other, 0, 10).await, [named(1, "a"), named(2, "b")]);
-    assert_eq!(other.events(0, 1).await.unwrap()[0].payload, json!({ "n": 1 }));
+    assert_eq!(other.events(&ProjectName::default(), 0, 1).await.unwrap()[0].payload, json!({ "n": 1 }));
     assert_eq!(topics(other, 1, 10).await, [named(2, "b")]);
     assert_eq!(topics(other, 0, 1).await, [named(1, "a")]);
 }
@@ -193,7 +193,7 @@ async fn events_of_two_servers_are_numbered_as_they_were_committed(opened: Opene
         .collect();
     let (mut seen, mut last) = (0, 0);
     while seen < 50 {
-        let events = opened.db.events(last, 7).await.unwrap();
+        let events = opened.db.events(&ProjectName::default(), last, 7).await.unwrap();
         for found in &events {
             assert_eq!(found.id, last + 1, "one was committed before and became visible after");
             last = found.id;
@@ -235,7 +235,7 @@ async fn what_follows_from_a_commit_is_done_whenever_its_future_is_given_up(open
     let db = opened.db;
     for polls in 0.. {
         let done = Arc::new(AtomicUsize::new(0));
-        let before = db.events(0, 1000).await.unwrap().len();
+        let before = db.events(&ProjectName::default(), 0, 1000).await.unwrap().len();
         let work = async {
             let mut tx = db.begin().await?;
             tx.emit(event("a"));
@@ -248,7 +248,7 @@ async fn what_follows_from_a_commit_is_done_whenever_its_future_is_given_up(open
         let ended = give_up_after(polls, work).await;
         // The next transaction begins when the last one has ended.
         drop(db.begin().await.unwrap());
-        let written = db.events(0, 1000).await.unwrap().len() - before;
+        let written = db.events(&ProjectName::default(), 0, 1000).await.unwrap().len() - before;
         assert_eq!(written, done.load(Ordering::SeqCst), "given up after {polls} polls");
         if let Some(ended) = ended {
             ended.unwrap();
@@ -275,7 +275,7 @@ async fn what_was_committed_outlives_a_crash(mut opened: Opened) {
     if let Place::Server(server) = &mut opened.place {
         server.restart_after_kill().unwrap();
         // It is told that what was open is gone, and goes on by itself with new connections.
-        assert_eq!(open.commit().await.unwrap_err().kind(), Kind::Unavailable);
+        assert_eq!(open.commit().await.unwrap_err().kind(), ErrorKind::Unavailable);
     } else {
         drop(open);
     }
@@ -291,7 +291,7 @@ async fn what_was_committed_outlives_a_crash(mut opened: Opened) {
 async fn a_server_that_was_succeeded_writes_nothing() {
     let Some(mut opened) = postgres().await else { return };
     let claim = opened.db.claim().await.unwrap();
-    assert_eq!(opened.other.claim().await.err().unwrap().kind(), Kind::Conflict);
+    assert_eq!(opened.other.claim().await.err().unwrap().kind(), ErrorKind::Conflict);
     increment(&opened.db).await.unwrap();
     let Place::Server(server) = &mut opened.place else { panic!("it is on PostgreSQL") };
     server.restart_after_kill().unwrap();
@@ -299,7 +299,7 @@ async fn a_server_that_was_succeeded_writes_nothing() {
     increment(&opened.db).await.unwrap();
     let successor = opened.other.claim().await.unwrap();
     increment(&opened.other).await.unwrap();
-    assert_eq!(increment(&opened.db).await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(increment(&opened.db).await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(topics(&opened.other, 0, 10).await.len(), 3);
     drop((claim, successor));
 }

@@ -1,10 +1,10 @@
 //! Whoever wants to know what happens, as it happens: one reader of the outbox for all who listen.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eyot_core::{Clock as _, Error, Result, SystemClock, Timestamp};
+use eyot_core::{Clock as _, Error, ProjectName, Result, SystemClock, Timestamp};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -47,9 +47,10 @@ pub enum FeedItem {
     Reset,
 }
 
-/// Reads on after an event, and never misses or repeats one.
+/// Reads on after an event of a project, and never misses or repeats one.
 pub struct EventListener {
     db: Database,
+    project: ProjectName,
     receiver: broadcast::Receiver<Arc<Event>>,
     /// The number of the last event that was told.
     last: i64,
@@ -77,10 +78,10 @@ impl EventFeed {
         }))
     }
 
-    /// Listens from after the event of that number; from now on where none is said.
+    /// Listens to a project from after the event of that number; from now on where none is said.
     ///
     /// Fails with `Exhausted` when as many listen as may.
-    pub async fn listen(&self, after: Option<i64>) -> Result<EventListener> {
+    pub async fn listen(&self, project: &ProjectName, after: Option<i64>) -> Result<EventListener> {
         let FeedState { db, sender, places, max_listeners, arrived, ended } = &*self.0;
         let place = places.clone().try_acquire_owned().map_err(|_| {
             Error::exhausted(format!("{max_listeners} listen to events already, as many as may"))
@@ -88,18 +89,30 @@ impl EventFeed {
         })?;
         // Before anything is read: what is committed after the reading is received.
         let receiver = sender.subscribe();
-        let newest = db.last_event_id().await?;
+        let newest = db.last_event_id(project).await?;
         let last = after.unwrap_or(newest).clamp(0, newest);
-        let is_reset = last < newest && db.first_event_id().await?.is_none_or(|first| last + 1 < first);
+        let is_reset =
+            last < newest && db.first_event_id(project).await?.is_none_or(|first| last + 1 < first);
         arrived.notify_one();
         let page = VecDeque::new();
         let (db, ended) = (db.clone(), ended.clone());
-        Ok(EventListener { db, receiver, last, page, is_behind: true, is_reset, ended, _place: place })
+        let project = project.clone();
+        Ok(EventListener {
+            db,
+            project,
+            receiver,
+            last,
+            page,
+            is_behind: true,
+            is_reset,
+            ended,
+            _place: place,
+        })
     }
 
-    /// The number of the newest event; 0 before the first.
-    pub async fn last_id(&self) -> Result<i64> {
-        self.0.db.last_event_id().await
+    /// The number of the newest event of a project; 0 before the first.
+    pub async fn last_id(&self, project: &ProjectName) -> Result<i64> {
+        self.0.db.last_event_id(project).await
     }
 
     /// Tells listeners what happens until `stop`, and forgets what is older than `kept`; zero keeps everything.
@@ -111,7 +124,7 @@ impl EventFeed {
     async fn tell(&self) {
         let FeedState { db, sender, arrived, .. } = &*self.0;
         let mut commits = db.commits();
-        let mut last = 0;
+        let mut last = HashMap::new();
         loop {
             let told = self.tell_new(&mut last).await;
             let listeners = sender.receiver_count();
@@ -131,26 +144,31 @@ impl EventFeed {
         }
     }
 
-    /// Reads on after `last` and tells it to whoever listens.
-    async fn tell_new(&self, last: &mut i64) -> Result<()> {
+    /// Reads on in each project after `last` and tells it to whoever listens.
+    async fn tell_new(&self, last: &mut HashMap<ProjectName, i64>) -> Result<()> {
         let FeedState { db, sender, .. } = &*self.0;
         if sender.receiver_count() == 0 {
-            let newest = db.last_event_id().await?;
+            let newest = db.last_event_ids().await?;
             // Who comes after this look reads all of it from the database; who came before it must not miss any.
             if sender.receiver_count() == 0 {
-                *last = newest;
+                last.extend(newest);
                 return Ok(());
             }
         }
-        loop {
-            let events = db.events(*last, PAGE_EVENTS).await?;
-            let Some(newest) = events.last() else { return Ok(()) };
-            *last = newest.id;
-            for event in events {
-                // Nobody listens any more.
-                let _ = sender.send(Arc::new(event));
+        for (project, newest) in db.last_event_ids().await? {
+            // The first event of a project is the first that happens in it.
+            let told = last.entry(project.clone()).or_default();
+            while *told < newest {
+                let events = db.events(&project, *told, PAGE_EVENTS).await?;
+                // What is forgotten already is told to nobody.
+                *told = events.last().map_or(newest, |event| event.id);
+                for event in events {
+                    // Nobody listens any more.
+                    let _ = sender.send(Arc::new(event));
+                }
             }
         }
+        Ok(())
     }
 
     async fn forget(&self, kept: Duration) {
@@ -192,6 +210,7 @@ impl EventListener {
             }
             let received = self.ended.run_until_cancelled(self.receiver.recv()).await;
             match received.unwrap_or(Err(RecvError::Closed)) {
+                Ok(event) if event.project != self.project => {}
                 Ok(event) if event.id == self.last + 1 => self.page.push_back(event),
                 Ok(event) if event.id <= self.last => {}
                 Ok(_) | Err(RecvError::Lagged(_)) => self.is_behind = true,
@@ -206,7 +225,7 @@ impl EventListener {
             return Ok(Some(FeedItem::Reset));
         }
         if self.page.is_empty() && self.is_behind {
-            let events = self.db.events(self.last, PAGE_EVENTS).await?;
+            let events = self.db.events(&self.project, self.last, PAGE_EVENTS).await?;
             self.is_behind = !events.is_empty();
             self.page = events.into_iter().map(Arc::new).collect();
         }
@@ -265,15 +284,15 @@ mod tests {
     async fn listeners_go_on_after_any_event_without_gap_or_double() {
         let world = FeedWorld::new(10).await;
         world.happen(3).await;
-        let mut whole = world.feed.listen(Some(0)).await.unwrap();
-        let mut later = world.feed.listen(Some(2)).await.unwrap();
-        let mut new = world.feed.listen(None).await.unwrap();
+        let mut whole = world.feed.listen(&ProjectName::default(), Some(0)).await.unwrap();
+        let mut later = world.feed.listen(&ProjectName::default(), Some(2)).await.unwrap();
+        let mut new = world.feed.listen(&ProjectName::default(), None).await.unwrap();
         world.happen(2).await;
         assert_eq!(ids(&mut whole, 5).await, [1, 2, 3, 4, 5]);
         assert_eq!(ids(&mut later, 3).await, [3, 4, 5]);
         assert_eq!(ids(&mut new, 2).await, [4, 5]);
         // One that is ahead of what there is gets what comes.
-        let mut ahead = world.feed.listen(Some(99)).await.unwrap();
+        let mut ahead = world.feed.listen(&ProjectName::default(), Some(99)).await.unwrap();
         world.happen(1).await;
         assert_eq!(ids(&mut ahead, 1).await, [6]);
         world.stop.cancel();
@@ -282,8 +301,8 @@ mod tests {
     #[tokio::test]
     async fn who_is_slower_than_what_is_buffered_misses_nothing() {
         let world = FeedWorld::new(2).await;
-        let mut slow = world.feed.listen(None).await.unwrap();
-        let mut quick = world.feed.listen(None).await.unwrap();
+        let mut slow = world.feed.listen(&ProjectName::default(), None).await.unwrap();
+        let mut quick = world.feed.listen(&ProjectName::default(), None).await.unwrap();
         let total = BUFFERED_EVENTS * 2 + 10;
         for _ in 0..total / 10 {
             world.happen(10).await;
@@ -299,25 +318,45 @@ mod tests {
         let world = FeedWorld::new(1).await;
         world.happen(3).await;
         world.db.forget_events(Timestamp(i64::MAX)).await.unwrap();
-        let mut listener = world.feed.listen(Some(1)).await.unwrap();
+        let mut listener = world.feed.listen(&ProjectName::default(), Some(1)).await.unwrap();
         world.happen(1).await;
         assert_eq!(ids(&mut listener, 2).await, [-1, 4]);
         drop(listener);
         // Nothing is missing after the last one.
-        let mut listener = world.feed.listen(Some(4)).await.unwrap();
+        let mut listener = world.feed.listen(&ProjectName::default(), Some(4)).await.unwrap();
         world.happen(1).await;
         assert_eq!(ids(&mut listener, 1).await, [5]);
         world.stop.cancel();
     }
 
     #[tokio::test]
+    async fn every_project_counts_for_itself() {
+        let world = FeedWorld::new(10).await;
+        let fraud: ProjectName = "fraud".parse().unwrap();
+        let mut here = world.feed.listen(&ProjectName::default(), None).await.unwrap();
+        let mut there = world.feed.listen(&fraud, None).await.unwrap();
+        for _ in 0..3 {
+            world.happen(2).await;
+            let mut tx = world.db.begin().await.unwrap();
+            tx.emit(Event::new("a", "x", json!({})).in_project(&fraud));
+            tx.emit(Event::new("a", "y", json!({})));
+            tx.commit().await.unwrap();
+        }
+        assert_eq!(ids(&mut here, 9).await, (1..=9).collect::<Vec<_>>());
+        assert_eq!(ids(&mut there, 3).await, [1, 2, 3]);
+        let mut again = world.feed.listen(&fraud, Some(1)).await.unwrap();
+        assert_eq!(ids(&mut again, 2).await, [2, 3]);
+        world.stop.cancel();
+    }
+
+    #[tokio::test]
     async fn no_more_listen_than_may() {
         let world = FeedWorld::new(1).await;
-        let listener = world.feed.listen(None).await.unwrap();
-        let refused = world.feed.listen(None).await.err().unwrap();
-        assert_eq!(refused.kind(), eyot_core::Kind::Exhausted);
+        let listener = world.feed.listen(&ProjectName::default(), None).await.unwrap();
+        let refused = world.feed.listen(&ProjectName::default(), None).await.err().unwrap();
+        assert_eq!(refused.kind(), eyot_core::ErrorKind::Exhausted);
         drop(listener);
-        world.feed.listen(None).await.unwrap();
+        world.feed.listen(&ProjectName::default(), None).await.unwrap();
         world.stop.cancel();
     }
 
@@ -334,7 +373,7 @@ mod tests {
         });
         let mut listeners = Vec::new();
         for _ in 0..20 {
-            let mut listener = world.feed.listen(Some(0)).await.unwrap();
+            let mut listener = world.feed.listen(&ProjectName::default(), Some(0)).await.unwrap();
             listeners.push(tokio::spawn(async move { ids(&mut listener, 200).await }));
             tokio::task::yield_now().await;
         }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use eyot_core::{ByteCount, Error, Kind, Result, ResultExt as _};
+use eyot_core::{ByteCount, Error, ErrorKind, Result, ResultExt as _};
 
 use crate::{ConnectionPool, Database, migrations, sql, sqlite};
 
@@ -72,7 +72,7 @@ impl KeyValueFile {
 
     /// A file that is as large as it may be is no full disk.
     fn refused(&self, error: Error) -> Error {
-        if error.kind() != Kind::Full {
+        if error.kind() != ErrorKind::Full {
             return error;
         }
         Error::exhausted(format!("the key-value stores hold {}, as much as they may", self.limit))
@@ -213,13 +213,13 @@ mod tests {
             }
             assert!(written.len() < 20, "there is no limit");
         };
-        assert!(full.kind() == Kind::Exhausted && full.chain().contains("1 MiB"), "{full:?}");
+        assert!(full.kind() == ErrorKind::Exhausted && full.chain().contains("1 MiB"), "{full:?}");
         assert!(written.len() > 5, "{}", written.len());
         assert!(store.exists("key-0").await.unwrap() && !store.exists("nobody").await.unwrap());
         store.delete(&written).await.unwrap();
         store.set(&[("again".to_owned(), value)]).await.unwrap();
         let large = store.set(&[("large".to_owned(), vec![0; MAX_VALUE_BYTES + 1])]).await.unwrap_err();
-        assert_eq!(large.kind(), Kind::TooLarge, "{large:?}");
+        assert_eq!(large.kind(), ErrorKind::TooLarge, "{large:?}");
     }
 
     #[tokio::test]

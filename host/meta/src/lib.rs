@@ -5,6 +5,7 @@ mod changes;
 #[cfg(test)]
 mod contract;
 mod copy;
+mod epoch_cache;
 mod error;
 mod events;
 mod feed;
@@ -33,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 pub use changes::Changes;
 pub use copy::TableSummary;
+pub use epoch_cache::{CacheEpoch, EpochCache};
 pub use error::is_missing_reference;
 pub use events::Event;
 pub use feed::{EventFeed, EventListener, FeedItem};
@@ -153,7 +155,7 @@ impl Database {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use eyot_core::Kind;
+    use eyot_core::ErrorKind;
 
     use super::*;
 
@@ -184,7 +186,7 @@ mod tests {
             .unwrap();
         db.close().await;
         let error = Database::open(&dir.path().join("eyot.db")).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Conflict);
+        assert_eq!(error.kind(), ErrorKind::Conflict);
         assert!(error.chain().contains("newer Eyot"), "{error:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{PgPool, Row as _};
@@ -27,7 +27,7 @@ pub(crate) async fn connect(url: &str, migrator: &Migrator) -> Result<PgPool> {
     let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
     let pool = pool.connect_with(options).await.map_err(|error| {
         let error = failure(error).context(format!("cannot connect to the database {place}"));
-        if error.kind() == Kind::Internal { error.with_kind(Kind::Unavailable) } else { error }
+        if error.kind() == ErrorKind::Internal { error.with_kind(ErrorKind::Unavailable) } else { error }
     })?;
     check(&pool, &place).await?;
     migrator.run(&pool).await.map_err(|error| migrations::failure(error, &place))?;

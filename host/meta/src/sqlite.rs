@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use eyot_core::Result;
-use sqlx::SqlitePool;
+use eyot_core::{Error, Result};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row as _, SqlitePool};
 
 use crate::error::failure;
 use crate::migrations;
@@ -28,11 +28,30 @@ pub(crate) async fn open(path: &Path, migrator: &Migrator, max_pages: Option<u64
     if let Some(pages) = max_pages {
         options = options.pragma("max_page_count", pages.to_string());
     }
+    migrate(&options, migrator, &path.display().to_string())
+        .await
+        .map_err(|error| error.context(format!("cannot open the database {}", path.display())))?;
     let opened = SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).connect_with(options).await;
     let pool = opened
         .map_err(|error| failure(error).context(format!("cannot open the database {}", path.display())))?;
-    migrator.run(&pool).await.map_err(|error| migrations::failure(error, &path.display().to_string()))?;
     Ok(pool)
+}
+
+/// Brings the schema up to date. SQLite changes the key of a table only by making another and dropping it, which takes
+/// with it what refers to it as long as foreign keys are enforced: that is what they are checked for after it.
+async fn migrate(options: &SqliteConnectOptions, migrator: &Migrator, place: &str) -> Result<()> {
+    let once = SqlitePoolOptions::new().max_connections(1);
+    let pool = once.connect_with(options.clone().foreign_keys(false)).await.map_err(failure)?;
+    migrator.run(&pool).await.map_err(|error| migrations::failure(error, place))?;
+    let broken = sqlx::query("PRAGMA foreign_key_check").fetch_optional(&pool).await;
+    if let Some(row) = broken.map_err(failure)? {
+        let table: String = row.try_get(0).map_err(failure)?;
+        return Err(Error::corrupt(format!(
+            "a row of the table '{table}' in {place} names one that is not there"
+        )));
+    }
+    pool.close().await;
+    Ok(())
 }
 
 /// A new database with a schema, for as long as its one connection is open.

@@ -1,9 +1,10 @@
 //! A transaction, and what follows from it. It ends in a task of its own: whoever began it may go away at any
 //! moment, and still it is either undone or made true with everything that follows from that.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use eyot_core::{Error, Result};
+use eyot_core::{Error, ProjectName, Result};
 use sqlx::pool::PoolConnection;
 use sqlx::{Postgres, Sqlite};
 use tokio::runtime::Handle;
@@ -11,7 +12,6 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::error::failure;
-use crate::events::DEFAULT_STREAM;
 use crate::statement::ConnectionTarget;
 use crate::{ConnectionPool, Database, Event, SERVER_TERM, SqlConnection, SqlStatement, sql};
 
@@ -133,14 +133,26 @@ impl OpenTransaction {
 /// is locked until then, so that numbers rise in the order of commits, also between servers. A sequence would not
 /// do: its number 1 may become visible after its number 2, and whoever reads on after 2 never sees 1.
 async fn write_events(events: Vec<Event>, open: &mut OpenTransaction) -> Result<()> {
-    let Ok(count @ 1..) = i64::try_from(events.len()) else { return Ok(()) };
+    // In the order of names, so that no two servers ever wait for each other's streams.
+    let mut by_project = BTreeMap::<ProjectName, Vec<Event>>::new();
+    for event in events {
+        by_project.entry(event.project.clone()).or_default().push(event);
+    }
+    for (project, events) in by_project {
+        write_stream(&project, events, open).await?;
+    }
+    Ok(())
+}
+
+async fn write_stream(project: &ProjectName, events: Vec<Event>, open: &mut OpenTransaction) -> Result<()> {
+    let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
     let last = sql("INSERT INTO streams (name, last_id) VALUES ($1, $2) \
          ON CONFLICT (name) DO UPDATE SET last_id = streams.last_id + excluded.last_id RETURNING last_id");
-    let last: i64 = last.bind(DEFAULT_STREAM).bind(count).fetch_one(&mut *open).await?.get("last_id")?;
+    let last: i64 = last.bind(project.as_str()).bind(count).fetch_one(&mut *open).await?.get("last_id")?;
     for (id, event) in (last - count + 1..).zip(events) {
         let insert = sql("INSERT INTO events (stream, id, topic, subject, payload, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6)");
-        let insert = insert.bind(DEFAULT_STREAM).bind(id).bind(event.topic).bind(event.subject);
+        let insert = insert.bind(project.as_str()).bind(id).bind(event.topic).bind(event.subject);
         insert.bind(event.payload.to_string()).bind(event.created.0).execute(&mut *open).await?;
     }
     Ok(())
@@ -233,7 +245,7 @@ impl Drop for Transaction {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use eyot_core::Kind;
+    use eyot_core::ErrorKind;
 
     use super::*;
 
@@ -253,13 +265,13 @@ mod tests {
             let mut tx = db.begin().await.unwrap();
             sql(format!("PRAGMA max_page_count = {pages}")).execute(&mut tx).await.unwrap();
             tx.emit(large(1 << 20));
-            assert_eq!(tx.commit().await.unwrap_err().kind(), Kind::Full);
+            assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::Full);
         }
         let mut tx = db.begin().await.unwrap();
         sql("PRAGMA max_page_count = 1000000").execute(&mut tx).await.unwrap();
         tx.emit(large(1 << 20));
         tx.commit().await.unwrap();
-        assert_eq!(db.events(0, 10).await.unwrap().len(), 1);
+        assert_eq!(db.events(&ProjectName::default(), 0, 10).await.unwrap().len(), 1);
     }
 
     #[tokio::test]
@@ -281,6 +293,6 @@ mod tests {
             tx.emit(Event::new("a", "x", serde_json::Value::Null));
             tx.commit().await.unwrap();
         }
-        assert_eq!(db.events(0, 100).await.unwrap().len(), 20);
+        assert_eq!(db.events(&ProjectName::default(), 0, 100).await.unwrap().len(), 20);
     }
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eyot_core::config::{BackendChoice, Inference};
+use eyot_core::config::{BackendChoice, InferenceSettings};
 use eyot_nn::{
     BackendSet, BatchingPolicy, InferOptions, LoadedModel, LoadedModels, ModelCacheOptions, ModelSettings,
     NamedTensor, Tensor,
@@ -47,7 +47,7 @@ async fn main() {
     let bytes = std::fs::read(given.as_deref().unwrap_or(fixture)).unwrap();
     let backends = std::env::var_os("EYOT_DATA__BACKENDS").unwrap_or_else(|| "/nowhere".into());
     let backends = BackendSet::open(backends.as_ref(), BackendChoice::Auto).unwrap();
-    let options = ModelCacheOptions { threads: 1, ..ModelCacheOptions::from(&Inference::default()) };
+    let options = ModelCacheOptions { threads: 1, ..ModelCacheOptions::from(&InferenceSettings::default()) };
     let models = LoadedModels::with(Arc::new(MemoryStore::default()), backends, options);
     let joined = models.load_bytes(bytes.into(), ModelSettings::default()).await.unwrap();
     let alone = joined.with_batching(BatchingPolicy::OFF);

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use eyot_core::Kind;
+use eyot_core::ErrorKind;
 
 use crate::graphs::{Graph, Is};
 use crate::suite::{back_ends, installed};
@@ -124,7 +124,7 @@ fn on(backend: &dyn InferenceBackend, refused: &[&str]) {
             Ok(model) => model.into(),
             Err(error) => {
                 assert!(refused.contains(&name), "{} does not take '{name}': {error:?}", backend.name());
-                assert_eq!(error.kind(), Kind::Unsupported, "{name}: {error:?}");
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}: {error:?}");
                 continue;
             }
         };

@@ -28,11 +28,14 @@ impl BackendSet {
     ///
     /// Fails when a back end is asked for by name and not installed, or installed and broken.
     pub fn open(dir: &Path, choice: BackendChoice) -> Result<Self> {
-        Self::open_as(dir, &config::Inference { backend: choice, ..config::Inference::default() })
+        Self::open_as(
+            dir,
+            &config::InferenceSettings { backend: choice, ..config::InferenceSettings::default() },
+        )
     }
 
     /// As [`BackendSet::open`], with what the configuration says of memory.
-    pub fn open_as(dir: &Path, config: &config::Inference) -> Result<Self> {
+    pub fn open_as(dir: &Path, config: &config::InferenceSettings) -> Result<Self> {
         let memory = model_memory(config).saturating_add(run_memory(config));
         let onnxruntime =
             |library: PathBuf| Ok::<Arc<dyn InferenceBackend>, Error>(OnnxRuntime::open(&library, memory)?);

@@ -119,7 +119,7 @@ fn each_way(
         let settings = ModelSettings { intra_threads: Some(*threads), ..settings };
         match measure(backend, files, settings, *callers, time) {
             Ok(measured) => report.measured.push(measured),
-            Err(error) if error.kind() == eyot_core::Kind::Invalid => return Err(error),
+            Err(error) if error.kind() == eyot_core::ErrorKind::Invalid => return Err(error),
             Err(error) => {
                 let ModelSettings { target, precision, .. } = settings;
                 let (backend, why) = (backend.name().to_owned(), error.chain());

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use eyot_core::{ByteCount, Error, Kind, Result};
+use eyot_core::{ByteCount, Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 
 use crate::Tensor;
@@ -29,12 +29,12 @@ impl RunLimits {
 
 impl Default for RunLimits {
     fn default() -> Self {
-        Self::from(&eyot_core::config::Inference::default())
+        Self::from(&eyot_core::config::InferenceSettings::default())
     }
 }
 
-impl From<&eyot_core::config::Inference> for RunLimits {
-    fn from(config: &eyot_core::config::Inference) -> Self {
+impl From<&eyot_core::config::InferenceSettings> for RunLimits {
+    fn from(config: &eyot_core::config::InferenceSettings) -> Self {
         Self {
             timeout: config.run_timeout.0,
             value_bytes: run_memory(config),
@@ -44,7 +44,7 @@ impl From<&eyot_core::config::Inference> for RunLimits {
 }
 
 /// What runs may take beside the weights.
-pub(crate) fn run_memory(config: &eyot_core::config::Inference) -> u64 {
+pub(crate) fn run_memory(config: &eyot_core::config::InferenceSettings) -> u64 {
     if config.run_memory.0 == 0 { half_of_memory() / 2 } else { config.run_memory.0 }
 }
 
@@ -153,7 +153,7 @@ impl StopReason {
         match self {
             StopReason::Late => Error::timeout("the model did not answer in its time and was stopped")
                 .hint("send less in one request, or raise its timeout and inference.run-timeout"),
-            StopReason::Abandoned => Error::new(Kind::Cancelled, "nobody waits for the answer any more"),
+            StopReason::Abandoned => Error::new(ErrorKind::Cancelled, "nobody waits for the answer any more"),
         }
     }
 }
@@ -369,7 +369,7 @@ mod tests {
                     Err(Error::failed("interrupted, says the library"))
                 })
             });
-            assert_eq!(ended.unwrap_err().kind(), Kind::Timeout);
+            assert_eq!(ended.unwrap_err().kind(), ErrorKind::Timeout);
         }
         assert!(WATCHDOG.runs.lock().places.iter().all(Option::is_none));
     }
@@ -385,11 +385,11 @@ mod tests {
         assert_eq!(ran.unwrap().len(), 1);
         assert_eq!(
             RunControl::new(limits(YEAR)).check_value_bytes(|| "it".to_owned(), 101).unwrap_err().kind(),
-            Kind::TooLarge
+            ErrorKind::TooLarge
         );
         let large = Tensor::of(vec![2], &[7_i64, 8]).unwrap();
         let refused = bounded(limits(Duration::from_secs(60)), None, |_| Ok(vec![large]));
-        assert_eq!(refused.unwrap_err().kind(), Kind::TooLarge);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::TooLarge);
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Drop for MemoryReservation {
 }
 
 /// What models may take together.
-pub(crate) fn model_memory(config: &config::Inference) -> u64 {
+pub(crate) fn model_memory(config: &config::InferenceSettings) -> u64 {
     if config.memory.0 == 0 { half_of_memory() } else { config.memory.0 }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use eyot_core::{Digest, Error, Kind, Result};
+use eyot_core::{Digest, Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
 use crate::batch_probe::ProbeResult;
@@ -194,7 +194,7 @@ impl ModelState {
                 self.cost.note(batch::size(inputs), self.took(started, computed));
             }
             Ok(_) => {}
-            Err(error) if error.kind() == Kind::Cancelled => self.count_abandoned(),
+            Err(error) if error.kind() == ErrorKind::Cancelled => self.count_abandoned(),
             Err(_) => drop(self.counts.failures.fetch_add(1, Ordering::Relaxed)),
         }
         outputs
@@ -350,10 +350,10 @@ impl ModelState {
 /// A failure of a model that has run before is that of what it was given: sizes that its graph makes of numbers,
 /// places that are in no table.
 fn of_the_caller(error: Error) -> Error {
-    if error.kind() != Kind::Failed {
+    if error.kind() != ErrorKind::Failed {
         return error;
     }
-    let error = error.with_kind(Kind::Invalid);
+    let error = error.with_kind(ErrorKind::Invalid);
     match error.hint_text() {
         Some(_) => error,
         None => {

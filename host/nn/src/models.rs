@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use eyot_core::config::{self, BackendChoice};
-use eyot_core::{ByteCount, Digest, Error, Kind, Result};
+use eyot_core::{ByteCount, Digest, Error, ErrorKind, Result};
 use eyot_store::{BlobStore, KeyedLocks};
 use parking_lot::Mutex;
 
@@ -49,8 +49,8 @@ pub struct ModelCacheOptions {
     pub batching: BatchingPolicy,
 }
 
-impl From<&config::Inference> for ModelCacheOptions {
-    fn from(config: &config::Inference) -> Self {
+impl From<&config::InferenceSettings> for ModelCacheOptions {
+    fn from(config: &config::InferenceSettings) -> Self {
         let threads = match config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -90,7 +90,7 @@ pub(crate) struct ModelCache {
 impl LoadedModels {
     /// Models out of `store`, run on `threads` threads, everything else as by default.
     pub fn new(store: Arc<dyn BlobStore>, backends: BackendSet, threads: usize) -> Arc<Self> {
-        let defaults = ModelCacheOptions::from(&config::Inference::default());
+        let defaults = ModelCacheOptions::from(&config::InferenceSettings::default());
         Self::with(store, backends, ModelCacheOptions { threads, ..defaults })
     }
 
@@ -275,10 +275,10 @@ impl ModelCache {
     /// The weights of a model that was evicted, on the back end it was on.
     async fn read_again(&self, model: &ModelState) -> Result<ResidentModel> {
         let gone = |error: Error| {
-            let missing = error.kind() == Kind::NotFound;
+            let missing = error.kind() == ErrorKind::NotFound;
             let error = error.context(format!("model {} cannot be loaded again", model.digest()));
             // The caller asked for an inference, and cannot help that the store lost something.
-            if missing { error.with_kind(Kind::Unavailable) } else { error }
+            if missing { error.with_kind(ErrorKind::Unavailable) } else { error }
         };
         let files = model.source().read(&*self.store).await.map_err(gone)?;
         let mut reservation = self.reserve(files.bytes(), true)?;
@@ -454,7 +454,7 @@ fn prefer(
                 let ran_on = RanOn::new(&**backend, &*model, settings);
                 return Ok((model, ran_on));
             }
-            Err(error) if error.kind() == Kind::Invalid => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
             Err(error) => refusals.push(error),
         }
     }

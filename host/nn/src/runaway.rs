@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eyot_core::Kind;
-use eyot_core::config::{BackendChoice, Config, Inference, Setting};
+use eyot_core::ErrorKind;
+use eyot_core::config::{BackendChoice, Config, InferenceSettings, Setting};
 use eyot_core::{ByteCount, Result};
 use eyot_store::MemoryStore;
 
@@ -62,7 +62,7 @@ fn looping() -> Vec<(Arc<dyn InferenceBackend>, Box<dyn BackendModel>)> {
     for backend in back_ends().into_iter().chain(installed(BackendChoice::Openvino)) {
         match backend.load(&counting().bytes(), ModelSettings::default()) {
             Ok(model) => found.push((backend, model)),
-            Err(error) => assert_eq!(error.kind(), Kind::Unsupported, "{}: {error:?}", backend.name()),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{}: {error:?}", backend.name()),
         }
     }
     found
@@ -73,7 +73,7 @@ fn an_endless_loop_ends_at_its_deadline_and_the_model_serves_on() {
     for (backend, model) in looping() {
         for _ in 0..3 {
             let stopped = run(&*model, limits(Duration::from_millis(50)), &turns(FOR_EVER)).unwrap_err();
-            assert_eq!(stopped.kind(), Kind::Timeout, "{}: {stopped:?}", backend.name());
+            assert_eq!(stopped.kind(), ErrorKind::Timeout, "{}: {stopped:?}", backend.name());
             let answer = run(&*model, limits(Duration::from_secs(60)), &turns(7)).unwrap();
             assert_eq!(answer[0].to_vec::<f32>().unwrap(), [7.0], "{}", backend.name());
         }
@@ -81,7 +81,8 @@ fn an_endless_loop_ends_at_its_deadline_and_the_model_serves_on() {
 }
 
 fn models(backends: BackendSet, limits: RunLimits) -> Arc<LoadedModels> {
-    let options = ModelCacheOptions { threads: 1, limits, ..ModelCacheOptions::from(&Inference::default()) };
+    let options =
+        ModelCacheOptions { threads: 1, limits, ..ModelCacheOptions::from(&InferenceSettings::default()) };
     LoadedModels::with(Arc::new(MemoryStore::default()), backends, options)
 }
 
@@ -97,7 +98,7 @@ async fn a_run_that_nobody_waits_for_ends() {
     for (backend, _) in looping() {
         let choices = [BackendChoice::Onnxruntime, BackendChoice::Openvino, BackendChoice::Tract];
         let choice = choices.into_iter().find(|choice| choice.as_str() == backend.name()).unwrap();
-        let only = Inference { backend: choice, ..Inference::default() };
+        let only = InferenceSettings { backend: choice, ..InferenceSettings::default() };
         let backends = BackendSet::open_as(&config.data.backends, &only).unwrap();
         let models = models(backends, RunLimits::default());
         let model = models.load_bytes(counting().bytes(), ModelSettings::default()).await.unwrap();
@@ -109,7 +110,7 @@ async fn a_run_that_nobody_waits_for_ends() {
                 .infer(named(turns(FOR_EVER)), InferOptions { deadline: late, ..InferOptions::default() })
                 .await
                 .unwrap_err();
-            assert_eq!(late.kind(), Kind::Timeout, "{late:?}");
+            assert_eq!(late.kind(), ErrorKind::Timeout, "{late:?}");
             let answer = model.infer(named(turns(3)), InferOptions::default()).await.unwrap().outputs;
             assert_eq!(answer[0].tensor.to_vec::<f32>().unwrap(), [3.0], "{}", backend.name());
         }
@@ -166,8 +167,11 @@ fn growing() -> Vec<(&'static str, Graph, Vec<Tensor>, Vec<Tensor>)> {
 #[test]
 fn a_run_that_wants_all_memory_is_refused_and_the_model_serves_on() {
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
-    let small =
-        Inference { memory: ByteCount(64 << 20), run_memory: ByteCount(64 << 20), ..Inference::default() };
+    let small = InferenceSettings {
+        memory: ByteCount(64 << 20),
+        run_memory: ByteCount(64 << 20),
+        ..InferenceSettings::default()
+    };
     // The first who opens the library decides how much it may take.
     drop(BackendSet::open_as(&config.data.backends, &small));
     for backend in back_ends() {
@@ -176,7 +180,7 @@ fn a_run_that_wants_all_memory_is_refused_and_the_model_serves_on() {
             let what = format!("{} {name}", backend.name());
             let model = match backend.load(&graph.bytes(), ModelSettings::default()) {
                 Ok(model) => model,
-                Err(error) if backend.name() == "tract" && error.kind() == Kind::Unsupported => continue,
+                Err(error) if backend.name() == "tract" && error.kind() == ErrorKind::Unsupported => continue,
                 Err(error) => panic!("{what}: {error:?}"),
             };
             let limits = RunLimits {
@@ -187,7 +191,7 @@ fn a_run_that_wants_all_memory_is_refused_and_the_model_serves_on() {
             let answer = run(&*model, limits, &good).unwrap_or_else(|error| panic!("{what}: {error:?}"));
             for _ in 0..2 {
                 let refused = run(&*model, limits, &bad).unwrap_err();
-                assert_eq!(refused.kind(), Kind::TooLarge, "{what}: {refused:?}");
+                assert_eq!(refused.kind(), ErrorKind::TooLarge, "{what}: {refused:?}");
                 assert_eq!(run(&*model, limits, &good).unwrap(), answer, "{what}");
             }
             held.push((model, answer));
@@ -201,11 +205,11 @@ fn a_run_that_wants_all_memory_is_refused_and_the_model_serves_on() {
 #[test]
 fn weights_beyond_the_memory_are_refused_and_the_limit_holds() {
     let config = Config::load(None, &Setting::from_environment(std::env::vars())).unwrap();
-    let small = Inference {
+    let small = InferenceSettings {
         backend: BackendChoice::Onnxruntime,
         memory: ByteCount(32 << 20),
         run_memory: ByteCount(16 << 20),
-        ..Inference::default()
+        ..InferenceSettings::default()
     };
     let backends = match BackendSet::open_as(&config.data.backends, &small) {
         Ok(backends) => backends,
@@ -229,11 +233,11 @@ fn weights_beyond_the_memory_are_refused_and_the_limit_holds() {
     };
     // Runs may have all that no weights take; weights get it back once no run does.
     assert_eq!(tiled(40 << 20), Ok(40 << 20));
-    assert_eq!(tiled(1 << 30), Err(Kind::TooLarge));
+    assert_eq!(tiled(1 << 30), Err(ErrorKind::TooLarge));
     let held: Vec<_> = (0..4).map(|_| weights(8).unwrap()).collect();
-    assert_eq!(tiled(40 << 20), Err(Kind::TooLarge));
-    assert_eq!(weights(24).err().unwrap().kind(), Kind::Exhausted);
-    assert_eq!(tiled(1 << 31), Err(Kind::TooLarge), "the limit still holds");
+    assert_eq!(tiled(40 << 20), Err(ErrorKind::TooLarge));
+    assert_eq!(weights(24).err().unwrap().kind(), ErrorKind::Exhausted);
+    assert_eq!(tiled(1 << 31), Err(ErrorKind::TooLarge), "the limit still holds");
     assert_eq!(tiled(8 << 20), Ok(8 << 20));
     drop(held);
     assert_eq!(tiled(40 << 20), Ok(40 << 20));

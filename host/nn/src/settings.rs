@@ -27,8 +27,8 @@ pub struct ModelSettings {
     pub optimization: Option<Optimization>,
 }
 
-impl From<&config::Inference> for ModelSettings {
-    fn from(config: &config::Inference) -> Self {
+impl From<&config::InferenceSettings> for ModelSettings {
+    fn from(config: &config::InferenceSettings) -> Self {
         Self {
             target: Target::Cpu,
             precision: Precision::F32,
@@ -103,12 +103,12 @@ impl BatchingPolicy {
 
 impl Default for BatchingPolicy {
     fn default() -> Self {
-        Self::from(&config::Inference::default())
+        Self::from(&config::InferenceSettings::default())
     }
 }
 
-impl From<&config::Inference> for BatchingPolicy {
-    fn from(config: &config::Inference) -> Self {
+impl From<&config::InferenceSettings> for BatchingPolicy {
+    fn from(config: &config::InferenceSettings) -> Self {
         Self { max_rows: config.max_batch.max(1), max_delay: config.max_delay.0 }
     }
 }

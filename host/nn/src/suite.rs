@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eyot_core::Kind;
+use eyot_core::ErrorKind;
 use eyot_core::config::{BackendChoice, Config, Setting};
 use eyot_store::MemoryStore;
 
@@ -91,7 +91,7 @@ fn precisions(backend: &dyn InferenceBackend) {
                 assert_ne!(exact, found, "{precision} was not computed at");
             }
             Err(refused) => {
-                assert_eq!(refused.kind(), Kind::Unsupported);
+                assert_eq!(refused.kind(), ErrorKind::Unsupported);
                 assert!(refused.chain().contains(precision.as_str()), "{refused:?}");
             }
         }
@@ -110,7 +110,7 @@ fn targets(backend: &dyn InferenceBackend) {
             continue;
         }
         let refused = loaded.err().unwrap();
-        assert_eq!(refused.kind(), Kind::Unsupported);
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
         assert!(refused.chain().contains(&target.to_string()), "{refused:?}");
         eprintln!("ignored: {} on {target}: {refused:?}", backend.name());
     }
@@ -122,7 +122,7 @@ fn every_type(backend: &dyn InferenceBackend, without: &[DataType]) {
         let loaded = backend.load(&fixture(&format!("same-{name}")), ModelSettings::default());
         let ran = loaded.and_then(|model| model.run(&[sample(dtype)]));
         if without.contains(&dtype) {
-            assert_eq!(ran.unwrap_err().kind(), Kind::Unsupported, "{dtype}");
+            assert_eq!(ran.unwrap_err().kind(), ErrorKind::Unsupported, "{dtype}");
         } else {
             assert_eq!(ran.unwrap(), [sample(dtype)], "{} {dtype}", backend.name());
         }
@@ -184,12 +184,12 @@ fn what_is_no_model(backend: &dyn InferenceBackend) {
         (b"hello", "no ONNX model"),
     ] {
         let error = refuse(Bytes::from_static(bytes)).unwrap();
-        assert_eq!(error.kind(), Kind::Invalid, "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
         assert!(error.chain().contains(says), "{error:?}");
     }
     for (name, says) in [("external", "another file"), ("sequence", "is no tensor")] {
         let error = refuse(fixture(name)).unwrap();
-        assert!(error.kind() == Kind::Unsupported && error.chain().contains(says), "{error:?}");
+        assert!(error.kind() == ErrorKind::Unsupported && error.chain().contains(says), "{error:?}");
     }
     let unknown = refuse(fixture("unknown-op")).unwrap();
     assert!(unknown.chain().contains("Teleport"), "{unknown:?}");
@@ -209,7 +209,7 @@ fn what_fails_late(backend: &dyn InferenceBackend) {
     let loaded = backend.load(&fixture("fails"), ModelSettings::default());
     let error =
         loaded.and_then(|model| model.run(&[Tensor::of(vec![2], &[1_f32, 2.]).unwrap()])).unwrap_err();
-    assert!(matches!(error.kind(), Kind::Failed | Kind::Invalid), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::Failed | ErrorKind::Invalid), "{error:?}");
 }
 
 fn many_at_once(backend: &Arc<dyn InferenceBackend>) {
@@ -255,7 +255,7 @@ fn openvino() {
     let Some(backend) = installed(BackendChoice::Openvino) else { return };
     everything(&backend, &[DataType::F64, DataType::I64, DataType::U64, DataType::Bytes]);
     let trees = backend.load(&fixture("iris-forest"), ModelSettings::default()).err().unwrap();
-    assert_eq!(trees.kind(), Kind::Unsupported, "{trees:?}");
+    assert_eq!(trees.kind(), ErrorKind::Unsupported, "{trees:?}");
     let outside = load(&*backend, "fails").run(&[Tensor::of(vec![2], &[1_f32, 2.]).unwrap()]).unwrap();
     assert_eq!(outside[0].to_vec::<f32>().unwrap(), [0.0]);
 }
@@ -272,7 +272,7 @@ async fn a_lower_precision_is_taken_within_the_tolerance_that_was_stated() {
     let model = match models.load_bytes(fixture("dense"), settings).await {
         Ok(model) => model,
         // A processor that does not compute at bf16 says so.
-        Err(error) => return assert_eq!(error.kind(), Kind::Unsupported, "{error:?}"),
+        Err(error) => return assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}"),
     };
     let ran_on = model.ran_on();
     let difference = ran_on.difference.unwrap();
@@ -314,7 +314,7 @@ fn an_onnx_runtime_that_was_asked_for_must_be_there() {
     let error = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Onnxruntime).err().unwrap();
     assert_eq!(
         (error.kind(), error.hint_text()),
-        (Kind::Unavailable, Some("eyot backend install onnxruntime"))
+        (ErrorKind::Unavailable, Some("eyot backend install onnxruntime"))
     );
 }
 
@@ -324,6 +324,6 @@ fn a_wheel_that_is_not_the_published_one_is_refused() {
     let wheel = dir.path().join("onnxruntime.whl");
     std::fs::write(&wheel, b"not a wheel").unwrap();
     let error = crate::install::ONNXRUNTIME.install(dir.path(), &wheel).unwrap_err();
-    assert!(error.kind() == Kind::Corrupt && error.chain().contains("sha256"), "{error:?}");
+    assert!(error.kind() == ErrorKind::Corrupt && error.chain().contains("sha256"), "{error:?}");
     assert!(crate::install::ONNXRUNTIME.installed(dir.path()).is_none());
 }

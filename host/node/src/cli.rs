@@ -17,6 +17,7 @@ mod import;
 mod inspect;
 mod invoke;
 mod key;
+mod login;
 mod logs;
 mod ls;
 mod models;
@@ -24,18 +25,21 @@ mod move_database;
 mod new;
 mod policy;
 mod predict;
+mod project;
 mod pull;
 mod push;
 mod release;
 mod restore;
 mod run;
 mod runs;
+mod service;
 mod sign;
 mod test;
 mod token;
 mod traffic;
 mod undeploy;
 pub(crate) mod up;
+mod user;
 mod verify;
 mod version;
 
@@ -44,8 +48,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use clap::{Args, Parser, Subcommand};
-use eyot_core::Result;
 use eyot_core::config::{Config, Setting};
+use eyot_core::{ProjectName, Result};
 
 use crate::folder;
 use crate::output::{ColourChoice, CommandOutput};
@@ -95,6 +99,16 @@ pub(crate) struct GlobalOptions {
         help_heading = "Global options"
     )]
     server: Option<String>,
+    /// The project that the command is about [default: the one of the token that is shown, else default].
+    #[arg(
+        long,
+        global = true,
+        overrides_with = "project",
+        env = "EYOT_PROJECT",
+        value_name = "NAME",
+        help_heading = "Global options"
+    )]
+    project: Option<ProjectName>,
     /// The data folder; short for --set data.dir=DIR.
     #[arg(
         long,
@@ -155,10 +169,16 @@ enum CliCommand {
     Policy(policy::PolicyCommand),
     Audit(audit::AuditCommand),
     Gc(gc::GcCommand),
+    User(user::UserCommand),
+    Project(project::ProjectCommand),
+    Service(service::ServiceCommand),
     Backup(backup::BackupCommand),
     Restore(restore::RestoreCommand),
     Move(move_database::MoveCommand),
     Token(token::TokenCommand),
+    Login(login::LoginCommand),
+    Logout(login::LogoutCommand),
+    Whoami(login::WhoamiCommand),
     Doctor(doctor::DoctorCommand),
     Config(config::ConfigCommand),
     Version(version::VersionCommand),
@@ -193,6 +213,10 @@ impl GlobalOptions {
 
     pub(crate) fn server(&self) -> Option<&str> {
         self.server.as_deref()
+    }
+
+    pub(crate) fn project(&self) -> Option<&ProjectName> {
+        self.project.as_ref()
     }
 
     /// The arguments that say the same to another process, which speaks JSON.
@@ -254,10 +278,16 @@ impl CliCommand {
             CliCommand::Policy(command) => command.run(global, output).await,
             CliCommand::Audit(command) => command.run(global, output).await,
             CliCommand::Gc(command) => command.run(global, output).await,
+            CliCommand::User(command) => command.run(global, output).await,
+            CliCommand::Project(command) => command.run(global, output).await,
+            CliCommand::Service(command) => command.run(global, output).await,
             CliCommand::Backup(command) => command.run(global, output).await,
             CliCommand::Restore(command) => command.run(global, output).await,
             CliCommand::Move(command) => command.run(global, output).await,
             CliCommand::Token(command) => command.run(global, output).await,
+            CliCommand::Login(command) => command.run(global, output).await,
+            CliCommand::Logout(command) => command.run(global, output).await,
+            CliCommand::Whoami(command) => command.run(global, output).await,
             CliCommand::Doctor(command) => command.run(global, output).await,
             CliCommand::Config(command) => command.run(global, output),
             CliCommand::Version(command) => command.run(output),

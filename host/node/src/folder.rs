@@ -6,9 +6,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use eyot_access::LocalSecret;
 use eyot_core::{Digest, Error, Result, ResultExt};
 use eyot_http::ServerTrust;
-use eyot_oci::LocalSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::durable_files::{sync_folder_of, write_durably};

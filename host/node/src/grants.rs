@@ -108,7 +108,7 @@ pub(crate) async fn reference(client: &ApiClient, name: &str, source: &str) -> R
         false => None,
     };
     let Some(found) = found else { return Ok(source.to_owned()) };
-    let model = found.push(client.registry(), "models", Some(name)).await?;
+    let model = found.push(client.registry(), &client.repository("models"), Some(name)).await?;
     Ok(format!("{}@{}", model.repository, model.digest))
 }
 

@@ -4,6 +4,7 @@ mod backup;
 mod call;
 mod claimed_database;
 mod cli;
+mod credentials;
 mod durable_files;
 mod folder;
 mod grants;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use eyot_api::{ApiServices, DeploymentLogs, ServerInfo};
-use eyot_core::config::{Anonymous, Config};
+use eyot_access::{AccessSettings, AccessStore, LocalSecret};
+use eyot_api::{ApiExposure, ApiServices, DeploymentLogs, ServerInfo};
+use eyot_core::config::{AnonymousAccess, Config};
 use eyot_core::{Clock, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
 use eyot_engine::{Engine, EngineOptions};
 use eyot_gateway::Gateway;
 use eyot_meta::{Changes, Database, DatabaseClaim, EventFeed};
 use eyot_nn::{BackendSet, LoadedModels, ModelCacheOptions as Keeping};
-use eyot_oci::{BackupSource, LocalSecret, Registry, RegistrySettings};
+use eyot_oci::{BackupSource, Registry, RegistrySettings};
 use eyot_pipelines::PipelineExecutor;
 use eyot_store::{BlobStore, DirectoryStore, DiskReserve, MemoryStore};
 use eyot_tracking::TrackingStore;
@@ -69,16 +70,23 @@ impl ServerPlatform {
         };
         let claim = db.claim().await?;
         let secret = LocalSecret::random();
-        let settings = RegistrySettings::new(&config.registry, config.api.listen)
-            .secure(config.api.tls().is_some())
-            .with_local_secret(secret.clone());
-        let registry = Registry::new(store.clone(), db.clone(), Some(layout), settings).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let access = AccessSettings {
+            anonymous: config.registry.anonymous,
+            is_local: config.api.listen.ip().is_loopback(),
+            local_secret: Some(secret.clone()),
+            clock: clock.clone(),
+        };
+        let access = AccessStore::open(db.clone(), access).await?;
+        let settings = RegistrySettings::new(&config.registry).secure(config.api.tls().is_some());
+        let registry =
+            Registry::new(store.clone(), db.clone(), access.clone(), Some(layout), settings).await?;
         let engine = engine(config)?;
         let models = models_over(config, store.clone())?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tracking = TrackingStore::new(db.clone());
         let gateway = Gateway::new(config.gateway.clone(), engine.background_executor());
         gateway.report_models(models.clone());
+        gateway.authenticate_with(access.clone());
         let logs = DeploymentLogs::default();
         let stores = GuestStores::open(config, &db).await?;
         let stage = RevisionLoader::new(
@@ -109,8 +117,13 @@ impl ServerPlatform {
         let backups = BackupSource::new(registry.clone(), dir.join(SNAPSHOT_FOLDER), reserve)?;
         let events = EventFeed::new(db.clone(), config.api.event_listeners);
         let deployments_too = deployments.clone();
+        let is_secure = config.api.tls().is_some();
+        let keeps_secrets =
+            is_secure || config.api.listen.ip().is_loopback() || config.registry.url.starts_with("https://");
         let services = ApiServices {
             info,
+            exposure: ApiExposure { is_secure, keeps_secrets },
+            access,
             registry,
             tracking,
             pipelines,
@@ -128,19 +141,20 @@ impl ServerPlatform {
     /// Fails with `Denied` where others reach its control plane and nobody could show a token.
     pub(crate) async fn check_exposure(&self, config: &Config) -> Result<()> {
         let address = config.api.listen;
-        if address.ip().is_loopback() || self.services.registry.has_good_token().await? {
+        let access = &self.services.access;
+        if address.ip().is_loopback() || access.has_users() || access.has_good_token().await? {
             return Ok(());
         }
-        if config.registry.anonymous == Anonymous::All {
+        if config.registry.anonymous == AnonymousAccess::All {
             tracing::warn!(%address, "registry.anonymous is all: whoever reaches the control plane owns it");
             return Ok(());
         }
         let error = Error::denied(format!(
-            "the control plane would listen on {address}, where others reach it, and there is no token"
+            "the control plane would listen on {address}, where others reach it, and there is no user and no token"
         ));
         Err(error.hint(format!(
-            "eyot token create me --role owner\neyot up --set api.listen={address}\n\
-             and show the token from elsewhere in EYOT_TOKEN; add --data DIR to both if you use it"
+            "eyot user add NAME\neyot up --set api.listen={address}\n\
+             and sign in from elsewhere with eyot login URL; add --data DIR to both if you use it"
         )))
     }
 

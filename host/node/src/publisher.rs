@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eyot_core::{Digest, Error, Name, Reference, Result, Selector};
+use eyot_core::{Digest, Error, Reference, Result, ScopedName, Selector};
 use eyot_nn::{LoadedModels, ModelSettings};
 use eyot_oci::{IMAGE_MANIFEST, PrivateKey, Registry, bundle_manifest, model_manifest};
 use eyot_pipelines::{ModelPublisher, PROVENANCE};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::keys;
 
-/// Publishes under `models/NAME`.
+/// Publishes under `models/NAME` of the project.
 pub(crate) struct RegistryPublisher {
     registry: Registry,
     models: Arc<LoadedModels>,
@@ -42,11 +42,12 @@ impl RegistryPublisher {
 
 #[async_trait]
 impl ModelPublisher for RegistryPublisher {
-    async fn publish(&self, model: &str, weights: &Digest) -> Result<String> {
-        let name: Name = model.parse()?;
+    async fn publish(&self, model: &ScopedName, weights: &Digest) -> Result<String> {
+        let (project, name) = (model.project_name(), model.name());
         // What no back end can load must not become a version that somebody deploys.
         self.models.load(*weights, ModelSettings::default()).await?;
-        let repository = format!("models/{name}");
+        let below = if project.is_default() { String::new() } else { format!("{project}/") };
+        let repository = format!("{below}models/{name}");
         Reference::check_repository(&repository)?;
         let bytes = self.store.get(weights).await?;
         let built = model_manifest(&repository, &format!("{name}.onnx"), &bytes)?;
@@ -55,7 +56,7 @@ impl ModelPublisher for RegistryPublisher {
         let target = Reference { repository, selector: Selector::Digest(digest) };
         self.registry.put(&target, built.media_type(), built.manifest).await?;
         // A version has no tag: without this a rule of retention would take it for forgotten.
-        self.store.pin(&digest, &format!("model/{name}")).await?;
+        self.store.pin(&digest, &format!("model/{model}")).await?;
         Ok(target.to_string())
     }
 

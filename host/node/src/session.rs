@@ -2,11 +2,12 @@
 
 use eyot_api::ApiClient;
 use eyot_core::config::Config;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use eyot_http::ServerTrust;
 use eyot_oci::Transport;
 
 use crate::cli::GlobalOptions;
+use crate::credentials;
 use crate::folder;
 use crate::platform::ServerPlatform;
 
@@ -15,6 +16,8 @@ pub(crate) struct ApiSession {
     client: ApiClient,
     gateway: Option<String>,
     config: Config,
+    /// The token that is shown.
+    secret: Option<String>,
     /// Keeps the data folder locked while it is used without a server.
     _local: Option<ServerPlatform>,
 }
@@ -33,10 +36,14 @@ impl ApiSession {
         };
         let Some((url, trust, local)) = running else { return Ok(None) };
         let mut transport = Transport::connect(&url, &trust)?;
-        if let Some(secret) = std::env::var("EYOT_TOKEN").ok().or(local) {
-            transport = transport.with_token(&secret)?;
+        let secret = match (std::env::var("EYOT_TOKEN").ok(), local) {
+            (Some(secret), _) | (None, Some(secret)) => Some(secret),
+            (None, None) => credentials::token_for(&url)?,
+        };
+        if let Some(secret) = &secret {
+            transport = transport.with_token(secret)?;
         }
-        let client = ApiClient::new(transport);
+        let client = ApiClient::new(transport).in_project(global.project().cloned());
         let info = client.server().await.map_err(|error| {
             let error = error.context(format!("no answer from {url}"));
             match error.hint_text() {
@@ -44,7 +51,7 @@ impl ApiSession {
                 None => error.hint("is the server up? eyot up starts one"),
             }
         })?;
-        Ok(Some(Self { client, gateway: info.gateway, config, _local: None }))
+        Ok(Some(Self { client, gateway: info.gateway, config, secret, _local: None }))
     }
 
     /// Takes `--server` if given; else the server that runs on the data folder; else the folder.
@@ -57,18 +64,25 @@ impl ApiSession {
             match ServerPlatform::open(&config).await {
                 Ok(platform) => break platform,
                 // A server was faster: it is waited for, and asked.
-                Err(error) if error.kind() == Kind::Conflict && folder::has_server(&config.data.dir)? => {}
+                Err(error)
+                    if error.kind() == ErrorKind::Conflict && folder::has_server(&config.data.dir)? => {}
                 Err(error) => return Err(error),
             }
         };
         global.note_work_on(&config.data.dir);
         platform.refresh_layout().await?;
-        let client = ApiClient::new(Transport::local(platform.router()));
-        Ok(Self { client, gateway: None, config, _local: Some(platform) })
+        let client =
+            ApiClient::new(Transport::local(platform.router())).in_project(global.project().cloned());
+        Ok(Self { client, gateway: None, config, secret: None, _local: Some(platform) })
     }
 
     pub(crate) fn client(&self) -> &ApiClient {
         &self.client
+    }
+
+    /// The token that is shown to either plane.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        self.secret.as_deref()
     }
 
     /// The configuration of this side.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eyot_api::{DeploymentLogs, LogLine};
 use eyot_core::config::Config;
-use eyot_core::{Clock as _, Error, Name, Result, SystemClock};
+use eyot_core::{Clock as _, Error, Result, ScopedName, SystemClock};
 use eyot_deploy::{
     DataPlane, InferenceOverrides, PinnedArtifact, RevisionSpec, Route, StagedRevision, Traffic,
 };
@@ -37,7 +37,7 @@ pub(crate) struct RevisionLoader {
     batching: BatchingPolicy,
     closings: stores::StoreClosings,
     /// What components may find missing, by deployment and revision.
-    warned: Mutex<HashMap<(Name, u64), Vec<String>>>,
+    warned: Mutex<HashMap<(ScopedName, u64), Vec<String>>>,
 }
 
 impl RevisionLoader {
@@ -86,7 +86,7 @@ impl RevisionLoader {
     }
 
     /// Loads what a spec names and starts it.
-    async fn parts(&self, name: &Name, revision: u64, spec: &RevisionSpec) -> Result<LoadedParts> {
+    async fn parts(&self, name: &ScopedName, revision: u64, spec: &RevisionSpec) -> Result<LoadedParts> {
         let mut parts = LoadedParts::default();
         let mut models = HashMap::new();
         for (granted, model) in &spec.models {
@@ -104,7 +104,7 @@ impl RevisionLoader {
             return Ok(parts);
         };
         // Before anything is compiled: what is wrong with them is no matter of the component.
-        let capabilities = Arc::new(self.capabilities(name, spec)?);
+        let capabilities = Arc::new(self.capabilities(name, spec).await?);
         let wasm = self.engine.load(&*self.store, component.content, ExecutionMode::Serving).await;
         let wasm = wasm.map_err(|error| error.context(format!("component {}", component.reference)))?;
         let to_log = ToLog { deployment: name.to_string(), revision, logs: self.logs.clone() };
@@ -142,32 +142,37 @@ impl RevisionLoader {
     }
 
     /// What a spec grants beside models.
-    fn capabilities(&self, name: &Name, spec: &RevisionSpec) -> Result<GrantedCapabilities> {
+    async fn capabilities(&self, name: &ScopedName, spec: &RevisionSpec) -> Result<GrantedCapabilities> {
         let granted = &spec.grants;
         let closing = self.closings.of(name);
         let http = granted.http.iter().map(|destination| destination.parse()).collect::<Result<_>>()?;
-        let stores = granted.stores.iter();
-        let stores = stores.map(|(label, name)| (label.clone(), self.stores.key_value(name))).collect();
+        let project = name.project_name();
+        let mut stores = BTreeMap::new();
+        for (label, name) in granted.stores.clone() {
+            stores.insert(label, self.stores.key_value(&project, &name).await?);
+        }
         let databases = granted
             .databases
             .iter()
-            .map(|(label, name)| (label.clone(), self.stores.database(name, closing.clone())))
+            .map(|(label, name)| (label.clone(), self.stores.database(&project, name, closing.clone())))
             .collect();
         let (variables, environment) = (granted.variables.clone(), granted.environment.clone());
         Ok(GrantedCapabilities { http, variables, environment, stores, databases })
     }
 
     /// The routes of a revision that answers HTTP, which no other deployment may have.
-    fn routes(&self, name: &Name, spec: &RevisionSpec, parts: &LoadedParts) -> Result<Vec<Route>> {
+    fn routes(&self, name: &ScopedName, spec: &RevisionSpec, parts: &LoadedParts) -> Result<Vec<Route>> {
         let routes = match (&parts.web, spec.routes.as_slice()) {
             (None, []) => return Ok(Vec::new()),
             (None, [route, ..]) => {
                 return Err(Error::invalid(format!("'{name}' has the route {route} and answers no HTTP"))
                     .hint("routes are for components that export wasi:http/handler or incoming-handler"));
             }
-            (Some(_), []) => vec![Route::below(name.as_str())],
+            (Some(_), []) => vec![Route::below(name.name())],
             (Some(_), routes) => routes.to_vec(),
         };
+        let project = name.project_name();
+        let routes: Vec<_> = routes.into_iter().map(|route| route.in_project(&project)).collect();
         self.gateway.free(name, &routes)?;
         Ok(routes)
     }
@@ -195,7 +200,7 @@ impl LoadedParts {
 impl DataPlane for RevisionLoader {
     async fn stage(
         &self,
-        name: &Name,
+        name: &ScopedName,
         revision: u64,
         spec: &RevisionSpec,
     ) -> Result<Box<dyn StagedRevision>> {
@@ -224,25 +229,25 @@ impl DataPlane for RevisionLoader {
         Ok(Box::new(ReadyRevision { gateway: self.gateway.clone(), revision, handler }))
     }
 
-    fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+    fn route(&self, name: &ScopedName, traffic: &Traffic, live: &BTreeSet<u64>) {
         self.gateway.route(name, traffic, live);
     }
 
-    fn endpoints(&self, name: &Name) -> Vec<String> {
+    fn endpoints(&self, name: &ScopedName) -> Vec<String> {
         self.gateway.endpoints(name)
     }
 
-    fn deactivate(&self, name: &Name) {
+    fn deactivate(&self, name: &ScopedName) {
         self.gateway.deactivate(name);
         self.closings.close(name);
         self.warned.lock().retain(|(warned, _), _| warned != name);
     }
 
-    fn warnings(&self, name: &Name, revision: u64) -> Vec<String> {
+    fn warnings(&self, name: &ScopedName, revision: u64) -> Vec<String> {
         self.warned.lock().get(&(name.clone(), revision)).cloned().unwrap_or_default()
     }
 
-    fn runs_on(&self, name: &Name, revision: u64) -> BTreeMap<String, String> {
+    fn runs_on(&self, name: &ScopedName, revision: u64) -> BTreeMap<String, String> {
         let ran_on = self.gateway.ran_on(name, revision).into_iter();
         ran_on.map(|(model, ran_on)| (model, ran_on.to_string())).collect()
     }

@@ -1,12 +1,13 @@
 //! Where components keep things: key-value stores in a file of their project, SQLite databases as files of their
 //! own, all in the data folder and none beyond its reserve.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use eyot_core::config::{self, Config};
-use eyot_core::{ByteCount, Name, Result, ResultExt as _};
+use eyot_core::{ByteCount, DEFAULT_PROJECT, Name, ProjectName, Result, ResultExt as _, ScopedName};
 use eyot_engine::{KeyValueStore, SqlDatabase};
 use eyot_meta::{KeyValueFile, KeyValues};
 use eyot_store::DiskReserve;
@@ -21,41 +22,69 @@ pub(crate) use sqlite::SqliteDatabase;
 /// The stores of a data folder. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct GuestStores {
-    key_values: KeyValueFile,
+    /// Those of `default` from the start, those of other projects when they are first wanted.
+    key_values: Arc<tokio::sync::Mutex<HashMap<ProjectName, KeyValueFile>>>,
+    key_values_folder: PathBuf,
+    key_values_limit: ByteCount,
     folder: PathBuf,
     database_limit: ByteCount,
     reserve: DiskReserve,
 }
 
-/// The project of everything, as long as there is one.
-const PROJECT: &str = "default";
-
 impl GuestStores {
     /// Opens what lies in the folder, and moves there what lay in the server's own database.
     pub(crate) async fn open(config: &Config, server: &eyot_meta::Database) -> Result<Self> {
-        let config::Data { dir, reserve, key_values, database, .. } = &config.data;
-        let path = dir.join("key-values").join(format!("{PROJECT}.db"));
+        let config::DataSettings { dir, reserve, key_values, database, .. } = &config.data;
+        let key_values_folder = dir.join("key-values");
+        let path = key_values_folder.join(format!("{DEFAULT_PROJECT}.db"));
         let file = KeyValueFile::open(&path, *key_values).await?;
         file.take_over(server)
             .await
             .context(|| format!("cannot move key-value stores to {}", path.display()))?;
         let reserve = DiskReserve::new(dir, *reserve)?;
-        Ok(Self { key_values: file, folder: dir.join("sqlite"), database_limit: *database, reserve })
+        Ok(Self {
+            key_values: Arc::new(tokio::sync::Mutex::new([(ProjectName::default(), file)].into())),
+            key_values_folder,
+            key_values_limit: *key_values,
+            folder: dir.join("sqlite"),
+            database_limit: *database,
+            reserve,
+        })
     }
 
-    /// A key-value store of that name.
-    pub(crate) fn key_value(&self, name: &Name) -> Arc<dyn KeyValueStore> {
-        Arc::new(OpenStore { values: self.key_values.store(name.as_str()), reserve: self.reserve.clone() })
+    /// A key-value store of that name in a project.
+    pub(crate) async fn key_value(
+        &self,
+        project: &ProjectName,
+        name: &Name,
+    ) -> Result<Arc<dyn KeyValueStore>> {
+        let mut files = self.key_values.lock().await;
+        let file = match files.get(project) {
+            Some(file) => file,
+            None => {
+                let path = self.key_values_folder.join(format!("{project}.db"));
+                let file = KeyValueFile::open(&path, self.key_values_limit).await?;
+                files.entry(project.clone()).or_insert(file)
+            }
+        };
+        Ok(Arc::new(OpenStore { values: file.store(name.as_str()), reserve: self.reserve.clone() }))
     }
 
-    /// A database of that name, for a deployment that may be taken away.
-    pub(crate) fn database(&self, name: &Name, closing: Arc<StoreClosing>) -> Arc<dyn SqlDatabase> {
-        let path = self.folder.join(format!("{name}.db"));
+    /// A database of that name in a project, for a deployment that may be taken away.
+    pub(crate) fn database(
+        &self,
+        project: &ProjectName,
+        name: &Name,
+        closing: Arc<StoreClosing>,
+    ) -> Arc<dyn SqlDatabase> {
+        let path = self.folder.join(format!("{}.db", ScopedName::new(project, name)));
         Arc::new(SqliteDatabase::new(path, self.database_limit, self.reserve.clone(), closing))
     }
 
     pub(crate) async fn close(&self) {
-        self.key_values.close().await;
+        for file in self.key_values.lock().await.values() {
+            file.close().await;
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Outcomes of steps by cache key, shared by all pipelines of a data folder.
+//! Outcomes of steps by cache key, shared by all pipelines of a project.
 
 use std::sync::Arc;
 
-use eyot_core::{Clock as _, Digest, Result, SystemClock, read_stored, write_stored};
+use eyot_core::{Clock as _, Digest, ProjectName, Result, SystemClock, read_stored, write_stored};
 use eyot_meta::{Database, sql};
 use eyot_store::{BlobStore, KeyedLock, KeyedLocks};
 
@@ -29,8 +29,9 @@ impl StepCache {
     }
 
     /// What a step gave before. An outcome of which a blob is gone is none.
-    pub(crate) async fn get(&self, key: &Digest) -> Result<Option<CachedStep>> {
-        let row = sql("SELECT outcome FROM step_cache WHERE cache_key = $1").bind(key.to_string());
+    pub(crate) async fn get(&self, project: &ProjectName, key: &Digest) -> Result<Option<CachedStep>> {
+        let row = sql("SELECT outcome FROM step_cache WHERE project = $1 AND cache_key = $2");
+        let row = row.bind(project.as_str()).bind(key.to_string());
         let Some(row) = row.fetch_optional(&self.db).await? else { return Ok(None) };
         let json: String = row.get("outcome")?;
         let stored = read_stored::<StoredOutcome>(&json);
@@ -57,16 +58,23 @@ impl StepCache {
     }
 
     /// Keeps an outcome, and its artifacts for as long.
-    pub(crate) async fn put(&self, key: &Digest, run: &str, kept: &CachedStep) -> Result<()> {
+    pub(crate) async fn put(
+        &self,
+        project: &ProjectName,
+        key: &Digest,
+        run: &str,
+        kept: &CachedStep,
+    ) -> Result<()> {
         for artifact in &kept.outcome.artifacts {
             self.store.pin(&artifact.digest, &format!("{PIN_OWNER}{}", key.hex())).await?;
         }
         let json = write_stored(&StoredOutcome::from(kept.clone()))?;
         let mut tx = self.db.begin().await?;
         sql(
-            "INSERT INTO step_cache (cache_key, outcome, run, created_at) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (cache_key) DO UPDATE SET outcome = excluded.outcome, run = excluded.run, created_at = excluded.created_at",
+            "INSERT INTO step_cache (project, cache_key, outcome, run, created_at) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (project, cache_key) DO UPDATE SET outcome = excluded.outcome, run = excluded.run, created_at = excluded.created_at",
         )
+        .bind(project.as_str())
         .bind(key.to_string())
         .bind(json)
         .bind(run)

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use eyot_core::{Digest, Error, Result, new_id, write_stored};
+use eyot_core::{Digest, Error, ProjectName, Result, new_id, write_stored};
 use eyot_meta::{Changes, Database};
 use eyot_store::{BlobHold, BlobReader, BlobStore, HoldingStore};
 use eyot_tracking::{RunOutcome, TrackingStore};
@@ -60,38 +60,46 @@ impl PipelineExecutor {
         for run in self.0.records.recover().await? {
             self.0.tracking.end_run(&run, RunOutcome::Failed).await?;
         }
-        for id in self.0.records.unpinned().await? {
-            pins::pin_outputs(self.0.store.as_ref(), &self.0.records.get(&id).await?).await?;
+        for (project, id) in self.0.records.unpinned().await? {
+            pins::pin_outputs(self.0.store.as_ref(), &self.0.records.get(&project, &id).await?).await?;
             self.0.records.pinned(&id).await?;
         }
         self.0.cache.unpin_unwritten().await
     }
 
-    /// Plans a pipeline and starts it; answers the run's id.
+    /// Plans a pipeline and starts it in a project; answers the run's id.
     ///
     /// Fails with `Invalid`, and starts nothing, when anything is wrong with it.
-    pub async fn submit(&self, request: PlanRequest) -> Result<String> {
+    pub async fn submit(&self, project: &ProjectName, request: PlanRequest) -> Result<String> {
         let interfaces = self.interfaces(&request).await;
         let plan = plan(&request, &interfaces)?;
         let (this, record) = (self.clone(), write_stored(&StoredRequest::of(&request))?);
+        let project = project.clone();
         let found = request.components.values().filter_map(|pinned| match pinned {
             ResolvedComponent::Found(digest) => Some(digest),
             ResolvedComponent::Missing(_) => None,
         });
         // Nobody else may have a use for them, and the run may take longer than their lease.
         let held = request.inputs.values().chain(found).map(|digest| self.0.store.hold(digest)).collect();
-        self.0.changes.run(async move { this.start(plan, record, held).await }).await?
+        self.0.changes.run(async move { this.start(project, plan, record, held).await }).await?
     }
 
     /// Writes a run and starts it. Cut in two, there would be a run that is on its way for ever.
-    async fn start(&self, plan: PipelinePlan, record: String, held: Vec<BlobHold>) -> Result<String> {
+    async fn start(
+        &self,
+        project: ProjectName,
+        plan: PipelinePlan,
+        record: String,
+        held: Vec<BlobHold>,
+    ) -> Result<String> {
         let id = new_id();
-        let tracking_run = self.track(&plan, &id).await?;
-        self.0.records.start(&id, &plan, &record, Some(&tracking_run)).await?;
+        let tracking_run = self.track(&project, &plan, &id).await?;
+        self.0.records.start(&project, &id, &plan, &record, Some(&tracking_run)).await?;
         let (cancel, cancelled) = watch::channel(false);
         let run = ActiveRun {
             inner: self.0.clone(),
             id: id.clone(),
+            project,
             plan,
             tracking_run: Some(tracking_run),
             cancelled,
@@ -117,8 +125,8 @@ impl PipelineExecutor {
         interfaces
     }
 
-    async fn track(&self, plan: &PipelinePlan, id: &str) -> Result<String> {
-        let run = self.0.tracking.create_run(plan.pipeline.as_str(), id).await?;
+    async fn track(&self, project: &ProjectName, plan: &PipelinePlan, id: &str) -> Result<String> {
+        let run = self.0.tracking.create_run(project, plan.pipeline.as_str(), id).await?;
         for (name, value) in &plan.params {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             self.0.tracking.log_param(&run, name, &text).await?;
@@ -132,21 +140,27 @@ impl PipelineExecutor {
         self.0.events.subscribe()
     }
 
-    /// Every run, newest first.
-    pub async fn runs(&self) -> Result<Vec<PipelineRun>> {
-        self.0.records.all().await
+    /// Every run of a project, newest first.
+    pub async fn runs(&self, project: &ProjectName) -> Result<Vec<PipelineRun>> {
+        self.0.records.all(project).await
     }
 
-    /// The run whose id is, or begins with, `id`.
-    pub async fn get(&self, id: &str) -> Result<PipelineRun> {
-        self.0.records.get(id).await
+    /// The run of a project whose id is, or begins with, `id`.
+    pub async fn get(&self, project: &ProjectName, id: &str) -> Result<PipelineRun> {
+        self.0.records.get(project, id).await
     }
 
     /// An artifact that a step of a run gave under `output`: its digest, size and bytes.
     ///
     /// Fails with `NotFound` naming the outputs there are, and as the store does.
-    pub async fn artifact(&self, id: &str, step: &str, output: &str) -> Result<(Digest, u64, BlobReader)> {
-        let run = self.get(id).await?;
+    pub async fn artifact(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        step: &str,
+        output: &str,
+    ) -> Result<(Digest, u64, BlobReader)> {
+        let run = self.get(project, id).await?;
         let digest = run.artifact(step, output)?;
         let size = self.0.store.size(&digest).await?;
         let size = size.ok_or_else(|| {
@@ -160,8 +174,8 @@ impl PipelineExecutor {
     /// Stops a run: its steps are stopped and what they did not finish is gone.
     ///
     /// Fails with `Conflict` when it is over.
-    pub async fn cancel(&self, id: &str) -> Result<()> {
-        let id = self.get(id).await?.id;
+    pub async fn cancel(&self, project: &ProjectName, id: &str) -> Result<()> {
+        let id = self.get(project, id).await?.id;
         let running = self.0.running.lock();
         let run = running.get(&id).ok_or_else(|| Error::conflict(format!("run {id} is over")))?;
         // The receiver lives as long as the run does.
@@ -170,8 +184,8 @@ impl PipelineExecutor {
     }
 
     /// Which code read what and wrote what.
-    pub async fn lineage(&self, id: &str) -> Result<Vec<LineageEdge>> {
-        Ok(self.get(id).await?.lineage())
+    pub async fn lineage(&self, project: &ProjectName, id: &str) -> Result<Vec<LineageEdge>> {
+        Ok(self.get(project, id).await?.lineage())
     }
 
     /// Returns once nothing is being submitted or kept any more.

@@ -5,6 +5,8 @@ mod cache;
 mod command;
 mod executor;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod key;
 mod pins;
 mod plan;

@@ -1,6 +1,6 @@
 //! What a run wrote stays as long as the run is known: each artifact is pinned for it, unless the cache pins it.
 
-use eyot_core::{Digest, Kind, Result};
+use eyot_core::{Digest, ErrorKind, Result};
 use eyot_store::BlobStore;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ pub(crate) async fn pin_outputs(store: &dyn BlobStore, run: &PipelineRun) -> Res
     for digest in outputs {
         if store.pins(&digest).await?.is_empty() {
             match store.pin(&digest, &owner(&run.id)).await {
-                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 pinned => pinned?,
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use eyot_core::interface::below;
-use eyot_core::{Clock as _, Digest, Error, Name, Result, SystemClock};
+use eyot_core::{Clock as _, Digest, Error, Name, ProjectName, Result, ScopedName, SystemClock};
 use eyot_store::{BlobHold, BlobStore};
 use eyot_tracking::RunOutcome;
 use indexmap::IndexMap;
@@ -26,6 +26,7 @@ use crate::{RunEvent, RunStatus, StepRun, StepStatus};
 pub(crate) struct ActiveRun {
     pub(crate) inner: Arc<ExecutorState>,
     pub(crate) id: String,
+    pub(crate) project: ProjectName,
     pub(crate) plan: PipelinePlan,
     pub(crate) tracking_run: Option<String>,
     pub(crate) cancelled: watch::Receiver<bool>,
@@ -125,6 +126,7 @@ impl ActiveRun {
             inner: self.inner.clone(),
             store: self.store.clone(),
             run: self.id.clone(),
+            project: self.project.clone(),
             tracking_run: self.tracking_run.clone(),
             media_types: media_types(&step.work, given),
         };
@@ -213,7 +215,8 @@ impl ActiveRun {
             return;
         }
         let told = async {
-            let predicate = self.inner.records.get(&self.id).await?.provenance(SystemClock.now());
+            let predicate =
+                self.inner.records.get(&self.project, &self.id).await?.provenance(SystemClock.now());
             for record in new {
                 let source = record.outputs.get("source").and_then(Value::as_str).unwrap_or_default();
                 self.inner.publisher.attest(source, predicate.clone()).await?;
@@ -254,6 +257,7 @@ struct StepTask {
     inner: Arc<ExecutorState>,
     store: Arc<dyn BlobStore>,
     run: String,
+    project: ProjectName,
     tracking_run: Option<String>,
     /// Media types of the artifacts among its arguments, by their places.
     media_types: BTreeMap<String, String>,
@@ -267,7 +271,7 @@ impl StepTask {
         record.cache_key = Some(key);
         let _turn = self.inner.cache.turn(&key).await;
         if call.cache
-            && let Some(kept) = self.inner.cache.get(&key).await?
+            && let Some(kept) = self.inner.cache.get(&self.project, &key).await?
         {
             for report in &kept.reports {
                 write(&self.inner.tracking, self.tracking_run.as_deref(), &record.step, report).await;
@@ -288,9 +292,9 @@ impl StepTask {
         record.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut kept = ran?;
         if call.cache {
-            let (cache, run) = (self.inner.cache.clone(), self.run.clone());
+            let (cache, project, run) = (self.inner.cache.clone(), self.project.clone(), self.run.clone());
             // To its end, also in a run that is cancelled: what was pinned for it would be pinned for ever.
-            let put = async move { cache.put(&key, &run, &kept).await.map(|()| kept) };
+            let put = async move { cache.put(&project, &key, &run, &kept).await.map(|()| kept) };
             kept = self.inner.changes.run(put).await??;
         } else {
             // Whoever looks at the run later finds it.
@@ -346,11 +350,11 @@ impl StepTask {
     ) -> Result<Vec<StepArtifact>> {
         let started = Instant::now();
         let weights = record.inputs.get("model").and_then(Value::as_str).unwrap_or_default().parse()?;
-        let (publisher, name) = (self.inner.publisher.clone(), model.clone());
-        let publish = async move { publisher.publish(name.as_str(), &weights).await };
+        let (publisher, name) = (self.inner.publisher.clone(), ScopedName::new(&self.project, model));
+        let publish = async move { publisher.publish(&name, &weights).await };
         let source = self.inner.changes.run(publish).await??;
         let tracking = &self.inner.tracking;
-        let before = tracking.find_version(model.as_str(), &source).await?;
+        let before = tracking.find_version(&self.project, model.as_str(), &source).await?;
         let has_alias =
             |aliases: &[String]| alias.is_none_or(|alias| aliases.iter().any(|one| one == alias.as_str()));
         let (version, status) = match before {
@@ -358,11 +362,13 @@ impl StepTask {
             _ => {
                 self.begin(record).await?;
                 let (tracking, run) = (tracking.clone(), self.tracking_run.clone());
+                let project = self.project.clone();
                 let (model, source, alias) = (model.clone(), source.clone(), alias.cloned());
                 let register = async move {
-                    let version = tracking.register(model.as_str(), &source, run.as_deref()).await?;
+                    let version =
+                        tracking.register(&project, model.as_str(), &source, run.as_deref()).await?;
                     if let Some(alias) = alias {
-                        tracking.set_alias(model.as_str(), alias.as_str(), version.version).await?;
+                        tracking.set_alias(&project, model.as_str(), alias.as_str(), version.version).await?;
                     }
                     Ok::<_, Error>(version)
                 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use eyot_core::interface::Interface;
-use eyot_core::{Digest, Result};
+use eyot_core::{Digest, Result, ScopedName};
 use eyot_store::BlobStore;
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -79,11 +79,11 @@ pub trait StepReporter: Send + Sync + 'static {
 /// Puts models into the registry.
 #[async_trait]
 pub trait ModelPublisher: Send + Sync + 'static {
-    /// Publishes weights under a model's name; answers where they lie: REPOSITORY@DIGEST. The same
+    /// Publishes weights under the name of a model in its project; answers where they lie: REPOSITORY@DIGEST. The same
     /// weights again are the same place.
     ///
     /// Fails with `Invalid` when the weights are no model.
-    async fn publish(&self, model: &str, weights: &Digest) -> Result<String>;
+    async fn publish(&self, model: &ScopedName, weights: &Digest) -> Result<String>;
 
     /// Attaches an attestation to what was published: `predicate` is its SLSA provenance.
     async fn attest(&self, source: &str, predicate: Value) -> Result<()>;

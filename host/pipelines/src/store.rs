@@ -1,6 +1,6 @@
 //! Runs and step runs in the database.
 
-use eyot_core::{Clock as _, Error, Name, Result, SystemClock, Timestamp};
+use eyot_core::{Clock as _, Error, Name, ProjectName, Result, SystemClock, Timestamp};
 use eyot_meta::{Database, Event, SqlRow, Transaction, sql};
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -19,16 +19,17 @@ impl RunRecords {
     /// Writes a run that starts, with all of its steps.
     pub(crate) async fn start(
         &self,
+        project: &ProjectName,
         id: &str,
         plan: &PipelinePlan,
         request: &str,
         tracking_run: Option<&str>,
     ) -> Result<()> {
         let mut tx = self.0.begin().await?;
-        sql(
-            "INSERT INTO pipeline_runs (id, pipeline, status, request, tracking_run, started_at) VALUES ($1, $2, 'running', $3, $4, $5)",
-        )
+        sql("INSERT INTO pipeline_runs (id, project, pipeline, status, request, tracking_run, started_at) \
+             VALUES ($1, $2, $3, 'running', $4, $5, $6)")
         .bind(id)
+        .bind(project.as_str())
         .bind(plan.pipeline.as_str())
         .bind(request)
         .bind(tracking_run)
@@ -53,7 +54,8 @@ impl RunRecords {
             };
             insert(&mut tx, id, position, &step).await?;
         }
-        tx.emit(Event::new("run.started", id, serde_json::json!({ "pipeline": plan.pipeline })));
+        let payload = serde_json::json!({ "pipeline": plan.pipeline });
+        tx.emit(Event::new("run.started", id, payload).in_project(project));
         tx.commit().await
     }
 
@@ -107,9 +109,12 @@ impl RunRecords {
     }
 
     /// The runs of an earlier version whose outputs nothing pins yet.
-    pub(crate) async fn unpinned(&self) -> Result<Vec<String>> {
-        let rows = sql("SELECT run FROM unpinned_runs ORDER BY run").fetch_all(&self.0).await;
-        rows?.iter().map(|row| row.get("run")).collect()
+    pub(crate) async fn unpinned(&self) -> Result<Vec<(ProjectName, String)>> {
+        let rows = sql(
+            "SELECT u.run, p.project FROM unpinned_runs u JOIN pipeline_runs p ON p.id = u.run ORDER BY u.run",
+        );
+        let rows = rows.fetch_all(&self.0).await?;
+        rows.iter().map(|row| Ok((row.get::<String>("project")?.parse()?, row.get("run")?))).collect()
     }
 
     /// What the run wrote is pinned now.
@@ -120,25 +125,25 @@ impl RunRecords {
         tx.commit().await
     }
 
-    /// Every run, newest first.
-    pub(crate) async fn all(&self) -> Result<Vec<PipelineRun>> {
-        let rows = sql("SELECT * FROM pipeline_runs ORDER BY started_at DESC, id").fetch_all(&self.0).await;
+    /// Every run of a project, newest first.
+    pub(crate) async fn all(&self, project: &ProjectName) -> Result<Vec<PipelineRun>> {
+        let rows = sql("SELECT * FROM pipeline_runs WHERE project = $1 ORDER BY started_at DESC, id");
         let mut runs = Vec::new();
-        for row in rows? {
+        for row in rows.bind(project.as_str()).fetch_all(&self.0).await? {
             runs.push(self.whole(&row).await?);
         }
         Ok(runs)
     }
 
-    /// The run whose id is, or begins with, `id`.
-    pub(crate) async fn get(&self, id: &str) -> Result<PipelineRun> {
+    /// The run of a project whose id is, or begins with, `id`.
+    pub(crate) async fn get(&self, project: &ProjectName, id: &str) -> Result<PipelineRun> {
         let plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let missing = || Error::not_found(format!("there is no run '{id}'")).hint("eyot runs lists them");
         if !plain {
             return Err(missing());
         }
-        let rows = sql("SELECT * FROM pipeline_runs WHERE id LIKE $1 || '%' LIMIT 2").bind(id);
-        let rows = rows.fetch_all(&self.0).await?;
+        let rows = sql("SELECT * FROM pipeline_runs WHERE project = $1 AND id LIKE $2 || '%' LIMIT 2");
+        let rows = rows.bind(project.as_str()).bind(id).fetch_all(&self.0).await?;
         match rows.as_slice() {
             [] => Err(missing()),
             [row] => self.whole(row).await,
@@ -164,14 +169,18 @@ impl RunRecords {
 }
 
 async fn end(tx: &mut Transaction, run: &str, status: RunStatus, error: Option<&str>) -> Result<()> {
-    sql("UPDATE pipeline_runs SET status = $1, error = $2, ended_at = $3 WHERE id = $4")
-        .bind(status.as_str())
-        .bind(error)
-        .bind(SystemClock.now().0)
-        .bind(run)
-        .execute(&mut *tx)
-        .await?;
-    tx.emit(Event::new("run.finished", run, serde_json::json!({ "status": status, "error": error })));
+    let project = sql(
+        "UPDATE pipeline_runs SET status = $1, error = $2, ended_at = $3 WHERE id = $4 RETURNING project",
+    )
+    .bind(status.as_str())
+    .bind(error)
+    .bind(SystemClock.now().0)
+    .bind(run)
+    .fetch_one(&mut *tx)
+    .await?;
+    let project: ProjectName = project.get::<String>("project")?.parse()?;
+    let payload = serde_json::json!({ "status": status, "error": error });
+    tx.emit(Event::new("run.finished", run, payload).in_project(&project));
     Ok(())
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use eyot_core::interface::{Field, Function, Interface, Type};
-use eyot_core::{Digest, Error, Result};
+use eyot_core::{Digest, Error, ProjectName, Result, ScopedName};
 use eyot_meta::{Database, sql};
 use eyot_store::{BlobStore as _, MemoryStore};
 use eyot_tracking::TrackingStore;
@@ -186,7 +186,7 @@ impl StepRunner for Fake {
 
 #[async_trait]
 impl ModelPublisher for Fake {
-    async fn publish(&self, model: &str, weights: &Digest) -> Result<String> {
+    async fn publish(&self, model: &ScopedName, weights: &Digest) -> Result<String> {
         Ok(format!("models/{model}@{weights}"))
     }
 
@@ -196,6 +196,7 @@ impl ModelPublisher for Fake {
     }
 }
 
+static HERE: LazyLock<ProjectName> = LazyLock::new(ProjectName::default);
 struct World {
     fake: Arc<Fake>,
     db: Database,
@@ -226,7 +227,7 @@ impl World {
 
     async fn finish(&self, request: PlanRequest) -> PipelineRun {
         let mut events = self.executor.subscribe();
-        let id = self.executor.submit(request).await.unwrap();
+        let id = self.executor.submit(&HERE, request).await.unwrap();
         self.end(&mut events, &id).await
     }
 
@@ -234,7 +235,7 @@ impl World {
         loop {
             let event = events.recv().await.unwrap();
             if event.run_id() == id && event.is_last() {
-                return self.executor.get(id).await.unwrap();
+                return self.executor.get(&HERE, id).await.unwrap();
             }
         }
     }
@@ -293,8 +294,8 @@ async fn steps_run_in_order_and_never_twice() {
     let third = world.finish(other).await;
     assert_eq!(statuses(&third), [("load", "cached"), ("train", "succeeded"), ("register", "succeeded")]);
     assert_eq!(third.steps[2].outputs["version"], json!(2));
-    assert_eq!(world.tracking.resolve_model("digits@champion").await.unwrap().version, 2);
-    assert_eq!(world.executor.runs().await.unwrap().len(), 3);
+    assert_eq!(world.tracking.resolve_model(&HERE, "digits@champion").await.unwrap().version, 2);
+    assert_eq!(world.executor.runs(&HERE).await.unwrap().len(), 3);
     // How a model came about is said once for each that is new, with the artifacts that went into it.
     let attestations = world.fake.attestations.lock().clone();
     let said = attestations.iter().map(|(source, predicate)| {
@@ -306,7 +307,7 @@ async fn steps_run_in_order_and_never_twice() {
     let dependencies = attestations[1].1["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
     assert!(dependencies.contains(&data), "{dependencies:?}");
     assert_eq!(attestations[1].1["buildDefinition"]["externalParameters"]["parameters"]["train/seed"], 8);
-    let lineage = world.executor.lineage(&third.id[..12]).await.unwrap();
+    let lineage = world.executor.lineage(&HERE, &third.id[..12]).await.unwrap();
     let arrow = |from: &str, to: &str| lineage.iter().any(|edge| edge.from == from && edge.to == to);
     assert!(arrow(&Digest::of("data").to_string(), "step load"), "{lineage:?}");
     assert!(
@@ -384,15 +385,15 @@ async fn a_cancelled_run_stops_its_steps() {
     let mut events = world.executor.subscribe();
     let id = world
         .executor
-        .submit(calls(&(call("a", "wait", "") + &call("b", "make", "after = [\"a\"]"))))
+        .submit(&HERE, calls(&(call("a", "wait", "") + &call("b", "make", "after = [\"a\"]"))))
         .await
         .unwrap();
     world.fake.started.notified().await;
-    world.executor.cancel(&id).await.unwrap();
+    world.executor.cancel(&HERE, &id).await.unwrap();
     let run = world.end(&mut events, &id).await;
     assert_eq!(statuses(&run), [("a", "cancelled"), ("b", "cancelled")]);
     assert_eq!((run.status, world.fake.stopped.load(Ordering::SeqCst)), (RunStatus::Cancelled, 1));
-    assert!(world.executor.cancel(&id).await.unwrap_err().to_string().contains("is over"));
+    assert!(world.executor.cancel(&HERE, &id).await.unwrap_err().to_string().contains("is over"));
 }
 
 #[tokio::test]
@@ -403,7 +404,7 @@ async fn two_runs_of_the_same_thing_do_it_once() {
     ran.sort();
     assert_eq!(ran, ["load", "train"]);
     assert_eq!(first.steps[1].outputs, second.steps[1].outputs);
-    assert_eq!(world.tracking.list_model_versions("digits").await.unwrap().len(), 1);
+    assert_eq!(world.tracking.list_model_versions(&HERE, "digits").await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -411,7 +412,7 @@ async fn what_a_killed_server_left_running_is_failed() {
     let world = World::new().await;
     let id = world
         .executor
-        .submit(calls(&(call("a", "wait", "") + &call("b", "make", "after = [\"a\"]"))))
+        .submit(&HERE, calls(&(call("a", "wait", "") + &call("b", "make", "after = [\"a\"]"))))
         .await
         .unwrap();
     world.fake.started.notified().await;
@@ -426,13 +427,16 @@ async fn what_a_killed_server_left_running_is_failed() {
         1,
     );
     again.recover().await.unwrap();
-    let run = again.get(&id).await.unwrap();
+    let run = again.get(&HERE, &id).await.unwrap();
     assert_eq!(statuses(&run), [("a", "failed"), ("b", "skipped")]);
     assert!(run.outcome().unwrap_err().chain().contains("the server stopped while it ran"));
-    assert_eq!(world.tracking.run(run.tracking_run.as_deref().unwrap()).await.unwrap().status, "FAILED");
+    assert_eq!(
+        world.tracking.run(&HERE, run.tracking_run.as_deref().unwrap()).await.unwrap().status,
+        "FAILED"
+    );
     world.executor.close().await;
     for id in ["", "zz", "%", "00000000"] {
-        assert!(again.get(id).await.is_err(), "{id}");
+        assert!(again.get(&HERE, id).await.is_err(), "{id}");
     }
 }
 
@@ -440,7 +444,7 @@ async fn what_a_killed_server_left_running_is_failed() {
 async fn whoever_goes_away_while_a_run_is_submitted_leaves_none_that_never_ends() {
     let world = World::new().await;
     for polls in 0.. {
-        let submitted = world.executor.submit(calls(&call("a", "make", "")));
+        let submitted = world.executor.submit(&HERE, calls(&call("a", "make", "")));
         let (mut submitted, mut left) = (std::pin::pin!(submitted), polls);
         let ended = std::future::poll_fn(|context| {
             if left == 0 {
@@ -452,9 +456,12 @@ async fn whoever_goes_away_while_a_run_is_submitted_leaves_none_that_never_ends(
         .await;
         world.executor.settled().await;
         world.executor.close().await;
-        for run in world.executor.runs().await.unwrap() {
+        for run in world.executor.runs(&HERE).await.unwrap() {
             assert!(run.is_over(), "given up after {polls} polls: {run:?}");
-            assert_ne!(world.tracking.run(&run.tracking_run.unwrap()).await.unwrap().status, "RUNNING");
+            assert_ne!(
+                world.tracking.run(&HERE, &run.tracking_run.unwrap()).await.unwrap().status,
+                "RUNNING"
+            );
         }
         if let Some(ended) = ended {
             ended.unwrap();

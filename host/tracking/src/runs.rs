@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use eyot_core::{Clock as _, Error, Result, SystemClock, Timestamp, new_id};
+use eyot_core::{Clock as _, Error, ProjectName, Result, SystemClock, Timestamp, new_id};
 use eyot_meta::{Event, SqlRow, is_missing_reference, sql};
 use serde::{Deserialize, Serialize};
 
@@ -50,23 +50,24 @@ pub struct TrackedRun {
 }
 
 impl TrackingStore {
-    /// Starts a run in an experiment, which is made if it is not there; answers the run's id.
-    pub async fn create_run(&self, experiment: &str, name: &str) -> Result<String> {
+    /// Starts a run in an experiment of a project, which is made if it is not there; answers the run's id.
+    pub async fn create_run(&self, project: &ProjectName, experiment: &str, name: &str) -> Result<String> {
         let (id, now) = (new_id(), SystemClock.now().0);
         let mut tx = self.db.begin().await?;
-        sql(
-            "INSERT INTO experiments (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
-        )
+        sql("INSERT INTO experiments (id, project, name, created_at) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (project, name) DO NOTHING")
         .bind(new_id())
+        .bind(project.as_str())
         .bind(experiment)
         .bind(now)
         .execute(&mut tx)
         .await?;
         sql("INSERT INTO runs (id, experiment, name, status, started_at) \
-             SELECT $1, id, $2, 'RUNNING', $3 FROM experiments WHERE name = $4")
+             SELECT $1, id, $2, 'RUNNING', $3 FROM experiments WHERE project = $4 AND name = $5")
         .bind(&id)
         .bind(name)
         .bind(now)
+        .bind(project.as_str())
         .bind(experiment)
         .execute(&mut tx)
         .await?;
@@ -127,25 +128,28 @@ impl TrackingStore {
     /// Ends a run.
     pub async fn end_run(&self, run: &str, outcome: RunOutcome) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        let done = sql("UPDATE runs SET status = $1, ended_at = $2 WHERE id = $3")
+        let row =
+            sql("SELECT e.project FROM runs r JOIN experiments e ON e.id = r.experiment WHERE r.id = $1");
+        let row = row.bind(run).fetch_optional(&mut tx).await?.ok_or_else(|| missing(run))?;
+        let project: ProjectName = row.get::<String>("project")?.parse()?;
+        sql("UPDATE runs SET status = $1, ended_at = $2 WHERE id = $3")
             .bind(outcome.as_str())
             .bind(SystemClock.now().0)
             .bind(run)
             .execute(&mut tx)
             .await?;
-        if done == 0 {
-            return Err(missing(run));
-        }
-        tx.emit(Event::new("tracking.run-ended", run, serde_json::json!({ "status": outcome })));
+        let payload = serde_json::json!({ "status": outcome });
+        tx.emit(Event::new("tracking.run-ended", run, payload).in_project(&project));
         tx.commit().await
     }
 
-    /// A run with its parameters, metrics and tags.
-    pub async fn run(&self, id: &str) -> Result<TrackedRun> {
+    /// A run of a project with its parameters, metrics and tags.
+    pub async fn run(&self, project: &ProjectName, id: &str) -> Result<TrackedRun> {
         let pool = &self.db;
         let row = sql("SELECT r.name, e.name AS experiment, r.status, r.started_at, r.ended_at FROM runs r \
-             JOIN experiments e ON e.id = r.experiment WHERE r.id = $1")
+             JOIN experiments e ON e.id = r.experiment WHERE r.id = $1 AND e.project = $2")
         .bind(id)
+        .bind(project.as_str())
         .fetch_optional(pool)
         .await?;
         let row = row.ok_or_else(|| missing(id))?;

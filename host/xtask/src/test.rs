@@ -34,8 +34,7 @@ pub(crate) fn run_tests() -> Result<()> {
 }
 
 /// Crates that keep rows. On SQLite their tests run with all others.
-const ROW_CRATES: &str =
-    "package(eyot-oci) + package(eyot-deploy) + package(eyot-pipelines) + package(eyot-tracking)";
+const ROW_CRATES: &str = "package(eyot-access) + package(eyot-oci) + package(eyot-deploy) + package(eyot-pipelines) + package(eyot-tracking)";
 
 fn test_on_postgres() -> Result<()> {
     let Some(server) = PostgresServer::start()? else { return Ok(()) };

@@ -169,7 +169,7 @@ async fn write(dir: &Path, digest: &ContentDigest, bytes: &[u8]) -> Result<()> {
 async fn write_index(dir: &Path, entries: Vec<Descriptor>) -> Result<()> {
     let mut kept = match read_index(dir).await {
         Ok(index) => index.manifests,
-        Err(error) if error.kind() == eyot_core::Kind::NotFound => Vec::new(),
+        Err(error) if error.kind() == eyot_core::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
     let name = |entry: &Descriptor| entry.annotations.get(REFERENCE_ANNOTATION).cloned();

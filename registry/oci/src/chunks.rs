@@ -322,6 +322,9 @@ mod tests {
         let with_more = with_more.replace("{\"version\"", "{\"algorithm\":\"fastcdc\",\"version\"");
         assert_eq!(ChunkIndex::parse(with_more.as_bytes()).unwrap(), index);
         let newer = golden.replace("\"version\":1", "\"version\":2");
-        assert_eq!(ChunkIndex::parse(newer.as_bytes()).unwrap_err().kind(), eyot_core::Kind::Unsupported);
+        assert_eq!(
+            ChunkIndex::parse(newer.as_bytes()).unwrap_err().kind(),
+            eyot_core::ErrorKind::Unsupported
+        );
     }
 }

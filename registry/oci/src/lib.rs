@@ -1,17 +1,14 @@
 //! The registry: names for content. Manifests of the OCI image specification over the blob store, the
 //! distribution API for other tools, and a client that speaks it.
 
-mod access;
 mod archive;
 mod attestation;
-mod cache;
 mod chunks;
 mod client;
 mod component_config;
 mod dataset;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod glob;
 mod layout;
 mod manifest;
 mod mirror;
@@ -23,18 +20,14 @@ mod release;
 mod response;
 mod route;
 mod sbom;
-mod scope;
 mod server;
-mod short_lived_token;
 #[cfg(test)]
 mod tests;
-mod tokens;
 mod transport;
 mod tree;
 mod unpack;
 mod world;
 
-pub use access::{LocalSecret, RegistryCaller};
 pub use archive::{TransferStats, export, import};
 pub use attestation::{
     AttachedStatement, FILE_LIST_PREDICATE, PrivateKey, PublicKey, SIGNATURE_PREDICATE, VerifiedSignature,
@@ -54,7 +47,5 @@ pub use registry::{
 };
 pub use release::{Release, ReleasePart, ReleaseSpec, differences};
 pub use sbom::{SBOM_PREDICATE, sbom};
-pub use scope::{AccessScope, RegistryAction};
-pub use server::{authenticate, router};
-pub use tokens::{AccessToken, CreatedToken};
+pub use server::router;
 pub use transport::Transport;

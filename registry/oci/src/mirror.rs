@@ -13,15 +13,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
+use eyot_access::AccessStore;
 use eyot_core::config::Mirror as Config;
-use eyot_core::{Clock, Error, Kind, Reference, Result};
-use eyot_meta::Database;
+use eyot_core::{Clock, Error, ErrorKind, Reference, Result, glob};
+use eyot_meta::{Database, EpochCache};
 use eyot_store::{BlobStore, ContentDigest, KeyedLock, KeyedLocks, UploadId};
 use futures::StreamExt as _;
 use http::{Method, header};
 
-use crate::cache::Bounded;
-use crate::glob;
 use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::registry::{
     BlobSource, HeldBlob, ManifestPush, PendingUpload, Registry, RegistrySettings, StoredManifest, TagPage,
@@ -36,7 +35,7 @@ pub(crate) struct RegistryMirror {
     config: Config,
     upstream: UpstreamClient,
     /// When a tag was last compared with the upstream's.
-    compared: Bounded<String, i64>,
+    compared: EpochCache<String, i64>,
     /// A lock for each fetch under way, so that concurrent requests fetch once.
     fetching: KeyedLocks<String>,
 }
@@ -58,7 +57,7 @@ impl RegistryMirror {
         Ok(Self {
             upstream: UpstreamClient::new(config, clock)?,
             config: config.clone(),
-            compared: Bounded::new(COMPARED_TAG_COUNT, 1),
+            compared: EpochCache::new(COMPARED_TAG_COUNT, 1),
             fetching: KeyedLocks::default(),
         })
     }
@@ -106,7 +105,9 @@ impl RegistryMirror {
         let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
         let bytes = read_body(response.into_body(), MAX_MANIFEST_BYTES).await.map_err(|error| {
-            error.context(format!("{} sent no manifest", self.config.upstream)).with_kind(Kind::Unavailable)
+            error
+                .context(format!("{} sent no manifest", self.config.upstream))
+                .with_kind(ErrorKind::Unavailable)
         })?;
         let (digest, tags) = match target {
             ManifestRef::Digest(digest) => (Some(*digest), Vec::new()),
@@ -122,7 +123,7 @@ impl RegistryMirror {
         };
         registry.push(push, BlobSource::Upstream).await.map_err(|error| match error.kind() {
             // What the upstream sent is not what was asked for: nobody's request is wrong.
-            Kind::Invalid => error.with_kind(Kind::Unavailable),
+            ErrorKind::Invalid => error.with_kind(ErrorKind::Unavailable),
             _ => error,
         })?;
         registry.local_manifest(repository, target).await
@@ -146,9 +147,9 @@ impl RegistryMirror {
             return Err(error);
         }
         registry.commit_upload(repository, upload, digest).await.map_err(|error| match error.kind() {
-            Kind::Invalid => error
+            ErrorKind::Invalid => error
                 .context(format!("{} sent other bytes than those of {digest}", self.config.upstream))
-                .with_kind(Kind::Unavailable),
+                .with_kind(ErrorKind::Unavailable),
             _ => error,
         })
     }
@@ -194,7 +195,7 @@ impl UpstreamRegistry for RegistryMirror {
                     .map(|stored| UpstreamManifest { manifest: stored, warning: None })
                     .ok_or_else(|| absent(repository, target))
             }
-            (Err(error), Some(stored)) if error.kind() != Kind::NotFound => {
+            (Err(error), Some(stored)) if error.kind() != ErrorKind::NotFound => {
                 tracing::warn!(error = %error.chain(), repository, %target, "an upstream is not asked: what is here is served");
                 Ok(UpstreamManifest { manifest: stored, warning: Some(stale_warning(&error)) })
             }
@@ -247,6 +248,7 @@ impl Registry {
     pub async fn new(
         store: Arc<dyn BlobStore>,
         db: Database,
+        access: AccessStore,
         layout: Option<PathBuf>,
         settings: RegistrySettings,
     ) -> Result<Self> {
@@ -256,7 +258,7 @@ impl Registry {
             Ok(Arc::new(mirror) as Arc<dyn UpstreamRegistry>)
         });
         let upstreams = upstreams.collect::<Result<Vec<_>>>()?;
-        Self::with_upstreams(store, db, layout, settings, upstreams).await
+        Self::with_upstreams(store, db, access, layout, settings, upstreams).await
     }
 }
 

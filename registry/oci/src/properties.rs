@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-use crate::glob;
 use crate::manifest::{IMAGE_MANIFEST, Manifest};
 use crate::unpack::{self, ArchiveFormat};
+use eyot_core::glob;
 
 fn changed(bytes: &[u8], changes: &[(Index, u8)], cut: Option<Index>) -> Vec<u8> {
     let mut bytes = bytes.to_vec();

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eyot_core::config::{self, Anonymous};
+use eyot_access::AccessStore;
+use eyot_core::config;
 use eyot_core::{Clock, Digest, Error, Reference, Result, Selector, SystemClock};
 use eyot_meta::{Database, Transaction, sql};
 use eyot_store::{BlobStore, ContentDigest};
@@ -37,12 +38,10 @@ pub use quota::QuotaUsage;
 pub(crate) use referrers::referrers_tag;
 pub(crate) use upstream::{TagPage, UpstreamManifest, UpstreamRegistry};
 
-use crate::access::{LocalSecret, TokenHolder};
-use crate::cache::Bounded;
 use crate::layout::{self, LayoutIndex};
 use crate::manifest::{ArtifactKind, DataLayer, Manifest};
 use crate::route::ManifestRef;
-use crate::short_lived_token::SigningKey;
+use eyot_meta::EpochCache;
 
 /// Names over a blob store. Cheap to clone.
 #[derive(Clone)]
@@ -54,53 +53,35 @@ pub(crate) struct RegistryState {
     pub(crate) settings: RegistrySettings,
     index: LayoutIndex,
     /// `REPOSITORY:TAG` and `REPOSITORY@DIGEST` → the manifest there.
-    manifests: Bounded<String, Arc<StoredManifest>>,
+    manifests: EpochCache<String, Arc<StoredManifest>>,
     /// `REPOSITORY@DIGEST` → the blob there.
-    blobs: Bounded<String, HeldBlob>,
+    blobs: EpochCache<String, HeldBlob>,
     pending: PendingBytes,
     /// Small blobs, manifests among them, as they were last checked.
-    bytes: Bounded<Digest, Bytes>,
-    /// The hash of a token's secret, and its id → whose it is.
-    pub(crate) holders: Bounded<String, Arc<TokenHolder>>,
-    pub(crate) key: SigningKey,
+    bytes: EpochCache<Digest, Bytes>,
+    pub(crate) access: AccessStore,
     upstreams: Vec<Arc<dyn UpstreamRegistry>>,
 }
 
 /// How a registry behaves.
 #[derive(Clone)]
 pub struct RegistrySettings {
-    pub config: config::Registry,
-    /// What a client without a token may do; never `Auto`.
-    pub anonymous: Anonymous,
+    pub config: config::RegistrySettings,
     /// Whether clients speak TLS to it.
     pub is_secure: bool,
-    /// The secret of commands on the data folder itself.
-    pub local_secret: Option<LocalSecret>,
-    /// By which leases, tokens and what is cached of upstreams end.
+    /// By which leases, uploads and what is cached of upstreams end.
     pub clock: Arc<dyn Clock>,
 }
 
 impl RegistrySettings {
-    /// For a server that listens on `address`.
-    pub fn new(config: &config::Registry, address: std::net::SocketAddr) -> Self {
-        let anonymous = config.anonymous_at(address);
-        Self {
-            config: config.clone(),
-            anonymous,
-            is_secure: false,
-            local_secret: None,
-            clock: Arc::new(SystemClock),
-        }
+    /// As it is configured, for clients that do not speak TLS.
+    pub fn new(config: &config::RegistrySettings) -> Self {
+        Self { config: config.clone(), is_secure: false, clock: Arc::new(SystemClock) }
     }
 
     /// The same for one that speaks TLS.
     pub fn secure(self, is_secure: bool) -> Self {
         Self { is_secure, ..self }
-    }
-
-    /// The same for one that takes whoever sends this secret for the owner of the data folder.
-    pub fn with_local_secret(self, secret: LocalSecret) -> Self {
-        Self { local_secret: Some(secret), ..self }
     }
 
     /// The same with another clock.
@@ -158,8 +139,6 @@ pub(crate) struct StoredManifest {
 
 /// Names that are cached.
 const CACHED_NAME_COUNT: usize = 100_000;
-/// Token holders that are cached.
-const CACHED_HOLDER_COUNT: usize = 10_000;
 /// Bytes of small blobs that are cached.
 const CACHED_BYTES: usize = 64 << 20;
 /// What an entry takes beside them.
@@ -171,6 +150,7 @@ impl Registry {
     pub(crate) async fn with_upstreams(
         store: Arc<dyn BlobStore>,
         db: Database,
+        access: AccessStore,
         layout: Option<PathBuf>,
         settings: RegistrySettings,
         upstreams: Vec<Arc<dyn UpstreamRegistry>>,
@@ -180,12 +160,11 @@ impl Registry {
             db,
             settings,
             index: LayoutIndex::new(layout),
-            manifests: Bounded::new(CACHED_NAME_COUNT, 1),
-            blobs: Bounded::new(CACHED_NAME_COUNT, 1),
+            manifests: EpochCache::new(CACHED_NAME_COUNT, 1),
+            blobs: EpochCache::new(CACHED_NAME_COUNT, 1),
             pending: PendingBytes::default(),
-            bytes: Bounded::new(CACHED_BYTES, MIN_ENTRY_BYTES),
-            holders: Bounded::new(CACHED_HOLDER_COUNT, 1),
-            key: SigningKey::random(),
+            bytes: EpochCache::new(CACHED_BYTES, MIN_ENTRY_BYTES),
+            access,
             upstreams,
         }));
         registry.list_older_manifests().await?;
@@ -327,6 +306,12 @@ impl Registry {
         .bind(most);
         let rows = rows.fetch_all(&self.0.db).await?;
         rows.iter().map(|row| row.get("repository")).collect()
+    }
+
+    /// The repositories that hold a blob.
+    pub async fn repositories_of(&self, digest: &Digest) -> Result<Vec<String>> {
+        let rows = sql("SELECT repository FROM repository_blobs WHERE digest = $1").bind(digest.to_string());
+        rows.fetch_all(&self.0.db).await?.iter().map(|row| row.get("repository")).collect()
     }
 
     /// Whether something was ever pushed there and is still there.

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ struct ErrorDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    kind: Option<Kind>,
+    kind: Option<ErrorKind>,
 }
 
 /// An error that is sent, with its code of the specification.
@@ -52,19 +52,14 @@ impl RegistryError {
         self
     }
 
-    /// The error itself, for other APIs' responses.
-    pub(crate) fn into_error(self) -> Error {
-        self.error
-    }
-
     /// Whether the client sent something wrong, rather than that something went wrong.
     pub(crate) fn is_invalid(&self) -> bool {
-        self.error.kind() == Kind::Invalid
+        self.error.kind() == ErrorKind::Invalid
     }
 
     /// Whether the client, or the connection to it, is at fault: what it sent before is valid.
     pub(crate) fn is_client_fault(&self) -> bool {
-        matches!(self.error.kind(), Kind::Invalid | Kind::Unavailable | Kind::Timeout)
+        matches!(self.error.kind(), ErrorKind::Invalid | ErrorKind::Unavailable | ErrorKind::Timeout)
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
@@ -79,12 +74,12 @@ impl RegistryError {
 impl From<Error> for RegistryError {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
-            Kind::Denied | Kind::Conflict | Kind::Full => "DENIED",
-            Kind::Exhausted => "TOOMANYREQUESTS",
-            Kind::TooLarge => "SIZE_INVALID",
+            ErrorKind::Denied | ErrorKind::Conflict | ErrorKind::Full => "DENIED",
+            ErrorKind::Exhausted => "TOOMANYREQUESTS",
+            ErrorKind::TooLarge => "SIZE_INVALID",
             // Of no code of the specification; docker's registry writes these.
-            Kind::Unavailable | Kind::Timeout => "UNAVAILABLE",
-            Kind::Internal | Kind::Corrupt => "UNKNOWN",
+            ErrorKind::Unavailable | ErrorKind::Timeout => "UNAVAILABLE",
+            ErrorKind::Internal | ErrorKind::Corrupt => "UNKNOWN",
             _ => "UNSUPPORTED",
         };
         Self::new(code, error)
@@ -95,12 +90,12 @@ impl IntoResponse for RegistryError {
     fn into_response(self) -> Response {
         let Self { code, status, headers, error } = self;
         let mut headers = HeaderMap::from_iter(headers);
-        if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
+        if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt) {
             tracing::error!(error = %error.chain(), "a registry request failed");
         }
         let of_kind =
             StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        if error.kind() == Kind::Exhausted {
+        if error.kind() == ErrorKind::Exhausted {
             headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
         }
         let detail = ErrorDetail { hint: error.hint_text().map(str::to_owned), kind: Some(error.kind()) };
@@ -113,12 +108,12 @@ impl IntoResponse for RegistryError {
 /// Parses the error response of a registry.
 pub(crate) fn read_error(status: StatusCode, body: &Bytes) -> Error {
     let kind_of_status = match status.as_u16() {
-        401 | 403 => Kind::Denied,
-        404 => Kind::NotFound,
-        413 => Kind::TooLarge,
-        429 => Kind::Exhausted,
-        400..500 => Kind::Invalid,
-        _ => Kind::Unavailable,
+        401 | 403 => ErrorKind::Denied,
+        404 => ErrorKind::NotFound,
+        413 => ErrorKind::TooLarge,
+        429 => ErrorKind::Exhausted,
+        400..500 => ErrorKind::Invalid,
+        _ => ErrorKind::Unavailable,
     };
     let problem = serde_json::from_slice::<ErrorDocument>(body)
         .ok()

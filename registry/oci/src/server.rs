@@ -16,17 +16,16 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
+use eyot_access::{Caller, RegistryAction};
 use eyot_core::Error;
 use eyot_store::ContentDigest;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 
-use crate::access::RegistryCaller;
 use crate::registry::Registry;
 use crate::response::{CONTENT_DIGEST, RegistryError};
 use crate::route::RegistryRoute;
-use crate::scope::RegistryAction;
 
 pub(crate) type HandlerResult = Result<Response, RegistryError>;
 
@@ -41,17 +40,10 @@ pub fn router(registry: Registry) -> Router {
         .with_state(registry)
 }
 
-/// Authenticates a request.
-///
-/// Fails with `Denied` for an invalid token.
-pub async fn authenticate(registry: &Registry, parts: &Parts) -> eyot_core::Result<RegistryCaller> {
-    auth::caller(registry, parts).await.map_err(RegistryError::into_error)
-}
-
 /// A request and its caller.
 pub(crate) struct RequestContext<'a> {
     pub(crate) registry: &'a Registry,
-    pub(crate) caller: RegistryCaller,
+    pub(crate) caller: Caller,
     pub(crate) parts: Parts,
     pub(crate) body: Body,
 }
@@ -86,7 +78,7 @@ async fn base(State(registry): State<Registry>, request: Request) -> Response {
             return Err(not_allowed(&parts.uri, &parts.method));
         }
         let caller = auth::caller(&registry, &parts).await?;
-        if auth::wants_tokens(&registry, &caller) {
+        if auth::wants_tokens(&caller) {
             let error = Error::denied("this registry wants a token");
             return Err(auth::challenge(&registry, &parts.headers, error, None, None));
         }

@@ -25,8 +25,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use eyot_core::config::Registry as Config;
-use eyot_core::{Clock, Digest, Kind, Reference, SystemClock, Timestamp};
+use eyot_access::{AccessSettings, AccessStore, NewToken};
+use eyot_core::config::RegistrySettings as Config;
+use eyot_core::{Clock, Digest, ErrorKind, Reference, SystemClock, Timestamp};
 use eyot_meta::Database;
 use eyot_store::{BlobStore as _, DirectoryStore};
 use http::Request;
@@ -176,9 +177,29 @@ impl World {
 async fn registry(dir: &Path, config: &Config, clock: Arc<dyn Clock>) -> (Registry, Arc<DirectoryStore>) {
     let store = Arc::new(DirectoryStore::open(dir).await.unwrap());
     let db = open_database(&dir.join("eyot.db")).await;
-    let settings = RegistrySettings::new(config, ([127, 0, 0, 1], 0).into()).with_clock(clock);
-    let registry = Registry::new(store.clone(), db, Some(dir.to_owned()), settings).await.unwrap();
+    let access = open_access(db.clone(), config, clock.clone()).await;
+    let settings = RegistrySettings::new(config).with_clock(clock);
+    let registry = Registry::new(store.clone(), db, access, Some(dir.to_owned()), settings).await.unwrap();
     (registry, store)
+}
+
+async fn open_access(db: Database, config: &Config, clock: Arc<dyn Clock>) -> AccessStore {
+    let settings = AccessSettings { anonymous: config.anonymous, clock, ..AccessSettings::default() };
+    AccessStore::open(db, settings).await.unwrap()
+}
+
+impl Registry {
+    /// A token of nobody.
+    async fn token(&self, name: &str, scopes: &[&str], expires: Option<Timestamp>) -> String {
+        let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+        let token = NewToken { name: name.to_owned(), scopes, expires, project: None };
+        let access = &self.0.access;
+        access
+            .create_token(&access.local_caller(), &eyot_core::ProjectName::default(), token)
+            .await
+            .unwrap()
+            .secret
+    }
 }
 
 fn component() -> Bytes {
@@ -258,7 +279,7 @@ async fn what_is_no_component_is_not_pushed() {
         (whole.slice(..whole.len() - 9), "no valid component"),
     ] {
         let error = world.client().push_component("a", Some("1"), bytes).await.unwrap_err();
-        assert!(error.kind() == Kind::Invalid && error.chain().contains(says), "{error:?}");
+        assert!(error.kind() == ErrorKind::Invalid && error.chain().contains(says), "{error:?}");
     }
     assert!(world.store.list().await.unwrap().is_empty());
 }

@@ -1,12 +1,11 @@
 use axum::Router;
 use axum::body::Body;
+use eyot_access::LocalRequest;
 use eyot_core::{Error, Result};
 use eyot_http::{ClientSettings, HttpClient, RequestFailure, ServerTrust};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use tower::ServiceExt as _;
-
-use crate::access::LocalRequest;
 
 /// How requests reach a control plane: over HTTP, or in this process without a socket. Cheap to clone.
 #[derive(Clone)]

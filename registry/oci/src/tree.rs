@@ -80,7 +80,7 @@ impl FileTree {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use eyot_core::Kind;
+    use eyot_core::ErrorKind;
 
     use super::*;
 
@@ -103,9 +103,9 @@ mod tests {
         let with_more = with_more.replace("{\"version\"", "{\"license\":\"MIT\",\"version\"");
         assert_eq!(FileTree::of(&data_set(), Some(with_more.as_bytes())).unwrap(), tree);
         for (text, kind) in [
-            (golden.replace("\"version\":1", "\"version\":2"), Kind::Unsupported),
-            (golden.replace("\"version\":1", "\"version\":\"1\""), Kind::Invalid),
-            (golden.replace("\"size\":3", "\"bytes\":3"), Kind::Invalid),
+            (golden.replace("\"version\":1", "\"version\":2"), ErrorKind::Unsupported),
+            (golden.replace("\"version\":1", "\"version\":\"1\""), ErrorKind::Invalid),
+            (golden.replace("\"size\":3", "\"bytes\":3"), ErrorKind::Invalid),
         ] {
             assert_eq!(FileTree::of(&data_set(), Some(text.as_bytes())).unwrap_err().kind(), kind, "{text}");
         }

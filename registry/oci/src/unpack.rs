@@ -270,11 +270,11 @@ mod tests {
         let long = vec![b'a'; 64 << 20];
         for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader] {
             let error = unpack(&gzip(&with_head(kind, &long)), ArchiveFormat::TarGzip).unwrap_err();
-            assert_eq!(error.kind(), eyot_core::Kind::TooLarge, "{kind:?}");
+            assert_eq!(error.kind(), eyot_core::ErrorKind::TooLarge, "{kind:?}");
         }
         for text in ["x", "5", "999 path=x\n", "0 path=x\n", "9 path=x", "8 pathx\n", " \n"] {
             let refused = unpack(&with_head(tar::EntryType::XHeader, text.as_bytes()), ArchiveFormat::Tar);
-            assert_eq!(refused.unwrap_err().kind(), eyot_core::Kind::Invalid, "{text:?}");
+            assert_eq!(refused.unwrap_err().kind(), eyot_core::ErrorKind::Invalid, "{text:?}");
         }
         // Of links and of all files only what is skipped.
         for kind in [tar::EntryType::GNULongLink, tar::EntryType::XGlobalHeader] {
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn resource_exhaustion_by_an_archive() {
         let bomb = gzip(&tar(&[("model.onnx", &vec![0; 8 << 20])]));
-        assert_eq!(unpack(&bomb, ArchiveFormat::TarGzip).unwrap_err().kind(), eyot_core::Kind::TooLarge);
+        assert_eq!(unpack(&bomb, ArchiveFormat::TarGzip).unwrap_err().kind(), eyot_core::ErrorKind::TooLarge);
         let good = gzip(&tar(&[("model.onnx", b"weights")]));
         for cut in 0..good.len() {
             let _ = unpack(&good[..cut], ArchiveFormat::TarGzip);

@@ -70,7 +70,10 @@ mod tests {
         let nothing = DiskReserve::new(dir.path(), ByteCount(all.saturating_mul(2))).unwrap();
         assert_eq!(nothing.left().unwrap(), 0);
         let full = nothing.check(0).unwrap_err();
-        assert!(full.kind() == eyot_core::Kind::Full && full.chain().contains("data.reserve"), "{full:?}");
+        assert!(
+            full.kind() == eyot_core::ErrorKind::Full && full.chain().contains("data.reserve"),
+            "{full:?}"
+        );
         let usual = DiskReserve::new(dir.path(), ByteCount(0)).unwrap();
         assert!(usual.bytes >= DEFAULT_BYTES.0 && usual.bytes <= DEFAULT_BYTES.1);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eyot_core::{Digest, Kind, Result};
+use eyot_core::{Digest, ErrorKind, Result};
 use futures::TryStreamExt as _;
 use tokio::io::AsyncReadExt as _;
 
@@ -60,9 +60,9 @@ async fn whole_and_ranges(store: &dyn BlobStore) {
         );
     }
     let unknown = Digest::of(b"unknown");
-    assert_eq!(store.get(&unknown).await.unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(store.read(&unknown, 0, 1).await.unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(store.open(&unknown).await.err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(store.get(&unknown).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.read(&unknown, 0, 1).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.open(&unknown).await.err().unwrap().kind(), ErrorKind::NotFound);
     assert_eq!(store.size(&unknown).await.unwrap(), None);
 }
 
@@ -73,21 +73,21 @@ async fn streamed(store: &dyn BlobStore, digest: &Digest, offset: u64, length: u
 
 async fn uploads_go_on_from_their_last_save(store: &dyn BlobStore) {
     let id = UploadId::random();
-    assert_eq!(store.resume_upload(id).await.err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(store.resume_upload(id).await.err().unwrap().kind(), ErrorKind::NotFound);
     let mut upload = store.start_upload(id, DigestAlgorithm::Sha256).await.unwrap();
     upload.append(vec!["hello ".into(), "wo".into()]).await.unwrap();
     upload.save().await.unwrap();
     upload.append(vec!["lost".into()]).await.unwrap();
     // Two requests must not write to one upload.
     for busy in [store.resume_upload(id).await.err(), store.drop_upload(id).await.err()] {
-        assert_eq!(busy.unwrap().kind(), Kind::Conflict);
+        assert_eq!(busy.unwrap().kind(), ErrorKind::Conflict);
     }
     drop(upload);
     let mut upload = loop {
         // The last write may still be under way on its thread, after the one who asked for it is gone.
         match store.resume_upload(id).await {
             Ok(upload) => break upload,
-            Err(error) if error.kind() == Kind::Conflict => tokio::task::yield_now().await,
+            Err(error) if error.kind() == ErrorKind::Conflict => tokio::task::yield_now().await,
             Err(error) => panic!("{error:?}"),
         }
     };
@@ -115,7 +115,7 @@ async fn uploads_end_as_a_blob_or_not_at_all(store: &dyn BlobStore) {
         let finished = upload.finish(&expected).await;
         assert_eq!(
             finished.map(|blob| blob.digest).map_err(|error| error.kind()),
-            if fits { Ok(Digest::of(text)) } else { Err(Kind::Invalid) },
+            if fits { Ok(Digest::of(text)) } else { Err(ErrorKind::Invalid) },
             "{expected}"
         );
         assert!(!store.drop_upload(id).await.unwrap());
@@ -123,7 +123,7 @@ async fn uploads_end_as_a_blob_or_not_at_all(store: &dyn BlobStore) {
     let id = UploadId::random();
     drop(store.start_upload(id, DigestAlgorithm::Sha256).await.unwrap());
     assert!(store.drop_upload(id).await.unwrap());
-    assert_eq!(store.upload_received(id).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.upload_received(id).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 async fn streams(store: &dyn BlobStore) {
@@ -160,7 +160,7 @@ async fn wrong_digests_store_nothing(store: &dyn BlobStore) {
         let finished = writer.finish_as(&expected).await;
         assert_eq!(
             finished.map(|blob| blob.digest).map_err(|error| error.kind()),
-            if fits { Ok(expected) } else { Err(Kind::Invalid) }
+            if fits { Ok(expected) } else { Err(ErrorKind::Invalid) }
         );
         assert_eq!(store.size(&Digest::of(content)).await.unwrap().is_some(), fits);
     }
@@ -176,15 +176,15 @@ async fn pins_keep(store: &dyn BlobStore) {
     assert_eq!(store.pins_of("").await.unwrap().len(), 2);
     assert!(store.pins_of("runs/").await.unwrap().is_empty());
     let error = store.delete(&digest).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Conflict);
+    assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.chain().contains("deployment/a/1, run/50%"), "{error:?}");
     for owner in ["deployment/a/1", "run/50%", "nobody"] {
         store.unpin(&digest, owner).await.unwrap();
     }
     assert!(store.delete(&digest).await.unwrap());
     assert!(!store.delete(&digest).await.unwrap());
-    assert_eq!(store.get(&digest).await.unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(store.pin(&digest, "late").await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.get(&digest).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.pin(&digest, "late").await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 async fn holds_keep(store: Arc<dyn BlobStore>) {
@@ -193,12 +193,12 @@ async fn holds_keep(store: Arc<dyn BlobStore>) {
     let hold = store.hold(&digest);
     store.put(Bytes::from_static(b"held")).await.unwrap();
     for hold in [before, hold] {
-        assert_eq!(store.delete(&digest).await.unwrap_err().kind(), Kind::Conflict);
+        assert_eq!(store.delete(&digest).await.unwrap_err().kind(), ErrorKind::Conflict);
         drop(hold);
     }
     let holding = crate::HoldingStore::new(store.clone());
     holding.put(Bytes::from_static(b"held")).await.unwrap();
-    assert_eq!(store.delete(&digest).await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(store.delete(&digest).await.unwrap_err().kind(), ErrorKind::Conflict);
     drop(holding);
     assert!(store.delete(&digest).await.unwrap());
 }
@@ -215,7 +215,7 @@ async fn a_hold_on_all_keeps_all_and_knows_every_pin(store: &dyn BlobStore) {
     assert_eq!(hold.unpinned(), unpinned);
     assert!(hold.unpinned().is_empty(), "it is asked once");
     for hold in [hold, other] {
-        assert_eq!(store.delete(&digest).await.unwrap_err().kind(), Kind::Conflict);
+        assert_eq!(store.delete(&digest).await.unwrap_err().kind(), ErrorKind::Conflict);
         drop(hold);
     }
     assert!(store.delete(&digest).await.unwrap());
@@ -284,14 +284,14 @@ async fn a_killed_write_is_swept_and_a_damaged_blob_is_named() {
     assert_eq!(upload.finish(&ContentDigest::sha512("good bytes")).await.unwrap().digest, blob.digest);
 
     std::fs::write(dir.path().join("blobs/sha256").join(blob.digest.hex()), b"evil bytes").unwrap();
-    assert_eq!(store.get(&blob.digest).await.unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(store.get(&blob.digest).await.unwrap_err().kind(), ErrorKind::Corrupt);
     let mut sink = Vec::new();
     let error = store.open(&blob.digest).await.unwrap().read_to_end(&mut sink).await.unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");
-    assert_eq!(streamed(&store, &blob.digest, 0, u64::MAX).await.unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(streamed(&store, &blob.digest, 0, u64::MAX).await.unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(store.verify().await.unwrap().damaged, [blob.digest]);
     assert!(store.quarantine(&blob.digest).await.unwrap() && !store.quarantine(&blob.digest).await.unwrap());
-    assert_eq!(store.get(&blob.digest).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.get(&blob.digest).await.unwrap_err().kind(), ErrorKind::NotFound);
     // Pushing it again repairs it.
     store.put(Bytes::from_static(b"good bytes")).await.unwrap();
     assert_eq!(store.get(&blob.digest).await.unwrap(), "good bytes");

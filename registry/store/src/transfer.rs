@@ -1,6 +1,6 @@
 //! Blobs from one store into another, each hashed on its way.
 
-use eyot_core::{Kind, Result};
+use eyot_core::{ErrorKind, Result};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,9 @@ async fn transfer(
     }
     // What a store has hashed lately it may send unhashed: damage since then is noticed here.
     let written = writer.finish_as(digest).await.map_err(|error| match error.kind() {
-        Kind::Invalid => error.with_kind(Kind::Corrupt).context(format!("blob {digest} is damaged")),
+        ErrorKind::Invalid => {
+            error.with_kind(ErrorKind::Corrupt).context(format!("blob {digest} is damaged"))
+        }
         _ => error,
     });
     Ok(written?.size)
@@ -97,12 +99,12 @@ mod tests {
         std::fs::write(from.path(&blob.digest).unwrap(), b"wrong").unwrap();
         for store in [from.clone(), DirectoryStore::read_only(dir.path())] {
             let error = transfer_blobs(&store, &into, &[blob], |_| {}).await.unwrap_err();
-            assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
             assert!(error.chain().contains(&blob.digest.to_string()), "{error:?}");
         }
         let gone = Blob { digest: Digest::of("gone"), size: 4 };
         let error = transfer_blobs(&from, &into, &[gone], |_| {}).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::NotFound);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(into.list().await.unwrap().is_empty());
     }
 }

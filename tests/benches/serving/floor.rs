@@ -25,7 +25,8 @@ use crate::request::Case;
 
 /// A model as its library has it.
 pub(crate) fn load(case: &Case) -> Result<Box<dyn BackendModel>> {
-    let backends = BackendSet::open(&eyot_core::config::Data::default().backends, BackendChoice::Auto)?;
+    let backends =
+        BackendSet::open(&eyot_core::config::DataSettings::default().backends, BackendChoice::Auto)?;
     let backend = backends.list().first().context("no back end")?.clone();
     let bytes = std::fs::read(&case.onnx).with_context(|| case.onnx.display().to_string())?;
     Ok(backend.load(&bytes.into(), ModelSettings::default())?)

@@ -1,13 +1,10 @@
-//! The registry's own routes: usage, signature policies, tokens, the audit log.
+//! The registry's own routes: usage, signature policies, the audit log.
 
-use eyot_core::{Result, Timestamp};
-use eyot_oci::{
-    AccessScope, AccessToken, CollectionMode, CollectionReport, CreatedToken, LogEntry, QuotaUsage,
-    ScrubReport, SignaturePolicy,
-};
+use eyot_core::Result;
+use eyot_oci::{CollectionMode, CollectionReport, LogEntry, QuotaUsage, ScrubReport, SignaturePolicy};
 
 use super::{ApiClient, escape};
-use crate::registry::{CollectRequest, TokenRequest};
+use crate::registry::CollectRequest;
 
 impl ApiClient {
     /// What repositories may hold, and what they hold of it.
@@ -37,23 +34,6 @@ impl ApiClient {
     /// Hashes every blob of the registry again.
     pub async fn scrub(&self) -> Result<ScrubReport> {
         self.post("/api/v1/registry/scrubs", &()).await
-    }
-
-    pub async fn tokens(&self) -> Result<Vec<AccessToken>> {
-        self.get("/api/v1/registry/tokens").await
-    }
-
-    pub async fn create_token(
-        &self,
-        name: &str,
-        scopes: Vec<AccessScope>,
-        expires: Option<Timestamp>,
-    ) -> Result<CreatedToken> {
-        self.post("/api/v1/registry/tokens", &TokenRequest { name: name.to_owned(), scopes, expires }).await
-    }
-
-    pub async fn revoke_token(&self, name: &str) -> Result<()> {
-        self.delete(&format!("/api/v1/registry/tokens/{}", escape(name))).await
     }
 
     /// The registry's log after an entry, oldest first: as many as one answer holds, none at the end.

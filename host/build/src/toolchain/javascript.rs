@@ -157,6 +157,14 @@ mod tests {
 
     use super::*;
 
+    struct SilentReporter;
+
+    impl BuildReporter for SilentReporter {
+        fn progress(&self, _: &str) {}
+
+        fn note(&self, _: &str) {}
+    }
+
     /// Prints for each of its arguments whether it can reach `fetch`.
     const ASK_SCRIPT: &str = "const [reach, ...sources] = process.argv.slice(1); \
         const { reachesFetch } = await import(reach); \
@@ -164,9 +172,13 @@ mod tests {
 
     #[test]
     fn what_can_reach_fetch_is_told_from_what_cannot() {
-        let tools = ToolFolder::new(&eyot_core::config::Data::default().tools);
-        let Some(tool) = tools.find(&TOOL_PACKAGE) else {
-            assert!(std::env::var_os("CI").is_none(), "the JavaScript tools are not installed");
+        let tools = ToolFolder::new(&eyot_core::config::DataSettings::default().tools);
+        // Nobody has built anything in JavaScript on a new machine yet.
+        let found = match std::env::var_os("CI") {
+            Some(_) => Some(tools.get(&TOOL_PACKAGE, &SilentReporter).unwrap()),
+            None => tools.find(&TOOL_PACKAGE),
+        };
+        let Some(tool) = found else {
             return eprintln!("ignored: the JavaScript tools are not installed");
         };
         let reach = scripts(&tool).unwrap().join("reach.js");

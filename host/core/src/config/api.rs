@@ -10,7 +10,7 @@ use crate::{ByteCount, Period};
 /// The control plane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Api {
+pub struct ApiSettings {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The certificate chain for TLS, a PEM file; empty for none.
@@ -36,14 +36,14 @@ pub struct Api {
     pub events_kept: Period,
 }
 
-impl Api {
+impl ApiSettings {
     /// Certificate and key, if the control plane speaks TLS.
     pub fn tls(&self) -> Option<(&Path, &Path)> {
         (!self.tls_cert.as_os_str().is_empty()).then_some((&self.tls_cert, &self.tls_key))
     }
 }
 
-impl Default for Api {
+impl Default for ApiSettings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8090)),

@@ -8,7 +8,7 @@ use crate::ByteCount;
 /// Where things are on disk, and how much of it guests may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Data {
+pub struct DataSettings {
     /// The folder of all state: database, blobs, caches.
     pub dir: PathBuf,
     /// The folder of installed back ends such as ONNX Runtime; shared by all data folders of a user.
@@ -24,7 +24,7 @@ pub struct Data {
     pub database: ByteCount,
 }
 
-impl Default for Data {
+impl Default for DataSettings {
     fn default() -> Self {
         let home = data_home();
         Self {

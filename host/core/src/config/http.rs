@@ -8,7 +8,7 @@ use crate::Period;
 /// Connections to the control plane and the data plane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Http {
+pub struct HttpSettings {
     /// How long a new connection may take to bring its first whole request head, TLS included.
     pub header_timeout: Period,
     /// How long a connection stays open on which nothing is asked.
@@ -22,7 +22,7 @@ pub struct Http {
     pub max_connections_per_address: usize,
 }
 
-impl Default for Http {
+impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             header_timeout: Period(Duration::from_secs(30)),

@@ -8,7 +8,7 @@ use crate::{ByteCount, Period};
 /// Inference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Inference {
+pub struct InferenceSettings {
     /// Which back end runs models: `auto` takes ONNX Runtime when it is installed, else tract.
     pub backend: BackendChoice,
     /// Threads that run inferences; 0 is one for each processor.
@@ -80,7 +80,7 @@ impl BackendChoice {
     }
 }
 
-impl Default for Inference {
+impl Default for InferenceSettings {
     fn default() -> Self {
         Self {
             backend: BackendChoice::Auto,

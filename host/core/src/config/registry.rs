@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use crate::{ByteCount, Period};
 /// The registry under `/v2`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Registry {
+pub struct RegistrySettings {
     /// What a client without a token may do; `auto` is everything while the control plane listens on a
     /// loopback address, and nothing elsewhere.
-    pub anonymous: Anonymous,
+    pub anonymous: AnonymousAccess,
     /// Which tags name the same manifest for ever.
     pub immutable_tags: ImmutableTags,
     /// Whether clients may delete tags, manifests and blobs.
@@ -45,7 +44,7 @@ pub struct Registry {
 /// What a client without a token may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Anonymous {
+pub enum AnonymousAccess {
     #[default]
     Auto,
     None,
@@ -133,11 +132,11 @@ fn never() -> Period {
     Period(Duration::ZERO)
 }
 
-impl Default for Registry {
+impl Default for RegistrySettings {
     fn default() -> Self {
         let hours = |hours: u64| Period(Duration::from_secs(3600 * hours));
         Self {
-            anonymous: Anonymous::Auto,
+            anonymous: AnonymousAccess::Auto,
             immutable_tags: ImmutableTags::Semver,
             delete: true,
             lease: hours(1),
@@ -150,17 +149,6 @@ impl Default for Registry {
             retention: Vec::new(),
             quota: Vec::new(),
             mirror: Vec::new(),
-        }
-    }
-}
-
-impl Registry {
-    /// What a client without a token may do at a server that listens on `address`; never `Auto`.
-    pub fn anonymous_at(&self, address: SocketAddr) -> Anonymous {
-        match self.anonymous {
-            Anonymous::Auto if address.ip().is_loopback() => Anonymous::All,
-            Anonymous::Auto => Anonymous::None,
-            said => said,
         }
     }
 }

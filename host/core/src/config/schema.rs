@@ -9,9 +9,9 @@ impl Config {
         // Where a user's data lie is no part of the format.
         for place in [
             "/properties/data/default",
-            "/$defs/Data/properties/dir/default",
-            "/$defs/Data/properties/backends/default",
-            "/$defs/Data/properties/tools/default",
+            "/$defs/DataSettings/properties/dir/default",
+            "/$defs/DataSettings/properties/backends/default",
+            "/$defs/DataSettings/properties/tools/default",
         ] {
             let Some((parent, name)) = place.rsplit_once('/') else { continue };
             if let Some(object) = schema.pointer_mut(parent).and_then(serde_json::Value::as_object_mut) {

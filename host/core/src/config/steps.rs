@@ -8,7 +8,7 @@ use crate::{ByteCount, Period};
 /// Limits of one step run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Steps {
+pub struct StepSettings {
     /// Linear memory of one step.
     pub memory: ByteCount,
     /// Wall time of one step, where the pipeline does not say.
@@ -23,7 +23,7 @@ pub struct Steps {
     pub parallel: usize,
 }
 
-impl Default for Steps {
+impl Default for StepSettings {
     fn default() -> Self {
         Self {
             memory: ByteCount(2 << 30),

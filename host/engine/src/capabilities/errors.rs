@@ -1,6 +1,6 @@
 //! Errors of `eyot:ml/types`, and ours.
 
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use eyot_world::types;
 
 /// One of our errors as a guest gets it, in the terms of `eyot:ml/types`.
@@ -10,12 +10,12 @@ pub(crate) fn to_guest(error: &Error) -> types::Error {
         None => error.chain(),
     };
     match error.kind() {
-        Kind::Invalid | Kind::TooLarge => types::Error::InvalidInput(text),
-        Kind::NotFound => types::Error::NotFound(text),
-        Kind::Denied => types::Error::Denied(text),
-        Kind::Unsupported => types::Error::Unsupported(text),
-        Kind::Exhausted | Kind::Unavailable => types::Error::Unavailable(text),
-        Kind::Timeout => types::Error::Timeout(text),
+        ErrorKind::Invalid | ErrorKind::TooLarge => types::Error::InvalidInput(text),
+        ErrorKind::NotFound => types::Error::NotFound(text),
+        ErrorKind::Denied => types::Error::Denied(text),
+        ErrorKind::Unsupported => types::Error::Unsupported(text),
+        ErrorKind::Exhausted | ErrorKind::Unavailable => types::Error::Unavailable(text),
+        ErrorKind::Timeout => types::Error::Timeout(text),
         _ => types::Error::Internal(text),
     }
 }

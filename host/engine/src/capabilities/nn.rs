@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use eyot_nn::{DataType, LoadedModel, ModelSettings, NamedTensor, Tensor};
 use eyot_world::imports::wasi::nn::errors::{self, ErrorCode};
 use eyot_world::imports::wasi::nn::graph::{self, ExecutionTarget, GraphEncoding};
@@ -81,21 +81,21 @@ impl GuestState {
 
     fn refuse_with<T>(&mut self, error: &Error) -> NnResult<T> {
         let code = match error.kind() {
-            Kind::Invalid => ErrorCode::InvalidArgument,
-            Kind::NotFound => ErrorCode::NotFound,
-            Kind::Denied => ErrorCode::Security,
-            Kind::TooLarge => ErrorCode::TooLarge,
-            Kind::Timeout => ErrorCode::Timeout,
-            Kind::Unsupported => ErrorCode::UnsupportedOperation,
-            Kind::Internal => ErrorCode::Unknown,
+            ErrorKind::Invalid => ErrorCode::InvalidArgument,
+            ErrorKind::NotFound => ErrorCode::NotFound,
+            ErrorKind::Denied => ErrorCode::Security,
+            ErrorKind::TooLarge => ErrorCode::TooLarge,
+            ErrorKind::Timeout => ErrorCode::Timeout,
+            ErrorKind::Unsupported => ErrorCode::UnsupportedOperation,
+            ErrorKind::Internal => ErrorCode::Unknown,
             // Also when a queue is full or a part is missing: the standard has no code for "later".
-            Kind::Failed
-            | Kind::Exhausted
-            | Kind::Unavailable
-            | Kind::Conflict
-            | Kind::Cancelled
-            | Kind::Corrupt
-            | Kind::Full => ErrorCode::RuntimeError,
+            ErrorKind::Failed
+            | ErrorKind::Exhausted
+            | ErrorKind::Unavailable
+            | ErrorKind::Conflict
+            | ErrorKind::Cancelled
+            | ErrorKind::Corrupt
+            | ErrorKind::Full => ErrorCode::RuntimeError,
         };
         self.refuse(code, error.chain())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use eyot_world::SpinConnection;
 use eyot_world::serving::fermyon::spin::sqlite as spin2_sqlite;
 use eyot_world::serving::spin::sqlite::sqlite::{
@@ -72,8 +72,8 @@ impl OpenConnection {
 
 fn sqlite_error(error: &Error) -> SqliteError {
     match error.kind() {
-        Kind::Exhausted => SqliteError::DatabaseFull,
-        Kind::Denied => SqliteError::AccessDenied,
+        ErrorKind::Exhausted => SqliteError::DatabaseFull,
+        ErrorKind::Denied => SqliteError::AccessDenied,
         _ => SqliteError::Io(error.chain()),
     }
 }

@@ -19,8 +19,8 @@ impl OutputLimits {
     pub const NONE: Self = Self { bytes: u64::MAX, entries: u64::MAX };
 }
 
-impl From<&eyot_core::config::Steps> for OutputLimits {
-    fn from(steps: &eyot_core::config::Steps) -> Self {
+impl From<&eyot_core::config::StepSettings> for OutputLimits {
+    fn from(steps: &eyot_core::config::StepSettings) -> Self {
         Self { bytes: steps.output.0, entries: steps.output_files }
     }
 }

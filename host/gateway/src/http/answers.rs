@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
 use serde_json::{Value, json};
 
 use crate::http::body::SegmentedBody;
 use crate::protocol::compress::{ContentCoding, MIN_COMPRESSED_BYTES};
+use crate::serving::endpoint_access::CallerRejection;
 use crate::serving::exchange::{Exchange, ExchangeOutcome};
 use crate::serving::state::GatewayState;
 use crate::serving::trace::TRACEPARENT_HEADER;
@@ -37,8 +38,12 @@ impl ErrorResponse {
         let by_kind =
             StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut answer = json_answer(status.unwrap_or(by_kind), &json!({ "error": client_message(error) }));
-        if matches!(error.kind(), Kind::Exhausted | Kind::Unavailable) {
+        if matches!(error.kind(), ErrorKind::Exhausted | ErrorKind::Unavailable) {
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"eyot\"");
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if answer.status() == StatusCode::REQUEST_TIMEOUT {
             // What is left of the body must not be taken for another request.
@@ -106,6 +111,13 @@ pub(super) async fn compressed(
         answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
     Ok(answer)
+}
+
+impl From<CallerRejection> for ErrorResponse {
+    fn from(CallerRejection { error, is_unknown }: CallerRejection) -> Self {
+        let status = is_unknown.then_some(StatusCode::UNAUTHORIZED);
+        Self { error, status, allow: None }
+    }
 }
 
 /// What a client reads of an error: what is wrong, and what to do.

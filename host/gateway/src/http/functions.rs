@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use eyot_engine::{CallArguments, CallOptions, CompletedCall, FunctionReply};
 use http::request;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -210,7 +210,7 @@ impl RequestWork for FunctionWork<'_> {
 
     fn respond(exchange: Exchange, attempted: Result<HttpResponse, ErrorResponse>) -> HttpResponse {
         let outcome = match &attempted {
-            Ok(answer) if answer.status() != StatusCode::OK => ExchangeOutcome::Declined(Kind::Invalid),
+            Ok(answer) if answer.status() != StatusCode::OK => ExchangeOutcome::Declined(ErrorKind::Invalid),
             _ => ExchangeOutcome::Answered,
         };
         answers::end(exchange, attempted, outcome)

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
@@ -123,18 +123,18 @@ fn files() -> tonic_reflection::server::Builder<'static> {
 /// An error as gRPC tells it.
 fn status(error: &Error) -> Status {
     let code = match error.kind() {
-        Kind::Invalid => Code::InvalidArgument,
-        Kind::NotFound => Code::NotFound,
-        Kind::Conflict => Code::Aborted,
-        Kind::Denied => Code::PermissionDenied,
-        Kind::TooLarge | Kind::Exhausted => Code::ResourceExhausted,
-        Kind::Unavailable => Code::Unavailable,
-        Kind::Timeout => Code::DeadlineExceeded,
-        Kind::Cancelled => Code::Cancelled,
-        Kind::Unsupported => Code::Unimplemented,
-        Kind::Corrupt => Code::DataLoss,
-        Kind::Full => Code::ResourceExhausted,
-        Kind::Failed | Kind::Internal => Code::Internal,
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::Conflict => Code::Aborted,
+        ErrorKind::Denied => Code::PermissionDenied,
+        ErrorKind::TooLarge | ErrorKind::Exhausted => Code::ResourceExhausted,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Timeout => Code::DeadlineExceeded,
+        ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::Unsupported => Code::Unimplemented,
+        ErrorKind::Corrupt => Code::DataLoss,
+        ErrorKind::Full => Code::ResourceExhausted,
+        ErrorKind::Failed | ErrorKind::Internal => Code::Internal,
     };
     Status::new(code, client_message(error))
 }

@@ -1,7 +1,7 @@
 //! Whole bodies of requests: received within their time and size, and decompressed.
 
 use bytes::Bytes;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::http::answers::ErrorResponse;
@@ -49,7 +49,7 @@ pub(super) async fn read_bounded(
     });
     body.map_err(|error| match error.kind() {
         // The client is late, not this server: a kind of error has only one status.
-        Kind::Timeout => ErrorResponse { error, status: Some(StatusCode::REQUEST_TIMEOUT), allow: None },
+        ErrorKind::Timeout => ErrorResponse { error, status: Some(StatusCode::REQUEST_TIMEOUT), allow: None },
         _ => ErrorResponse::from(error),
     })
 }

@@ -1,7 +1,7 @@
 //! The model repository extension: which models there are, and loading and unloading them, where the
 //! configuration lets clients do that.
 
-use eyot_core::{Error, Name, Result};
+use eyot_core::{Error, Result, ScopedName};
 use serde::Serialize;
 
 use crate::serving::model_control::ModelRepository;
@@ -10,16 +10,20 @@ use crate::serving::state::GatewayState;
 /// One model in the repository, under the names of the protocol.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RepositoryEntry {
-    pub(crate) name: Name,
+    pub(crate) name: ScopedName,
     pub(crate) version: String,
     pub(crate) state: &'static str,
     pub(crate) reason: String,
 }
 
-/// Every revision that serves, and every deployment that does not as it should.
-pub(crate) async fn index(gateway: &GatewayState, ready_only: bool) -> Result<Vec<RepositoryEntry>> {
+/// Every revision of a project that serves, and every deployment that does not as it should.
+pub(crate) async fn index(
+    gateway: &GatewayState,
+    project: &str,
+    ready_only: bool,
+) -> Result<Vec<RepositoryEntry>> {
     let mut index = Vec::new();
-    for endpoint in gateway.revisions.all() {
+    for endpoint in gateway.revisions.all_in(project) {
         index.extend(endpoint.all().map(|live| RepositoryEntry {
             name: endpoint.name.clone(),
             version: live.version.clone(),
@@ -30,7 +34,9 @@ pub(crate) async fn index(gateway: &GatewayState, ready_only: bool) -> Result<Ve
     if let (false, Some(repository)) = (ready_only, gateway.repository()) {
         for (name, revision, reason) in repository.troubles().await? {
             let version = revision.to_string();
-            if !index.iter().any(|indexed| indexed.name == name && indexed.version == version) {
+            if name.project() == project
+                && !index.iter().any(|indexed| indexed.name == name && indexed.version == version)
+            {
                 index.push(RepositoryEntry { name, version, state: "UNAVAILABLE", reason });
             }
         }
@@ -71,7 +77,7 @@ fn allowed(gateway: &GatewayState, what: &str) -> Result<std::sync::Arc<dyn Mode
 }
 
 /// A name that no deployment can have is no deployment's.
-fn parse_name(name: &str) -> Result<Name> {
+fn parse_name(name: &str) -> Result<ScopedName> {
     let shown: String = name.chars().take(128).collect();
     name.parse().map_err(|_| Error::not_found(format!("there is no model '{shown}'")))
 }

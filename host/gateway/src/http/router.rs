@@ -1,10 +1,12 @@
 //! From a path to an answer.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use eyot_core::{Error, Result};
+use eyot_core::config::EndpointAccess;
+use eyot_core::{DEFAULT_PROJECT, Error, Result};
 use eyot_http::{GuardRejection, RequestGuard};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -19,11 +21,12 @@ use crate::http::grpc;
 use crate::http::receiving;
 use crate::http::repository;
 use crate::http::rest;
-use crate::http::routes::{ApiRoute, ModelRef, ModelRoute};
+use crate::http::routes::{ApiRoute, ModelRef, ModelRoute, ProjectPath};
 use crate::http::web;
 use crate::protocol::identity;
 use crate::protocol::metadata;
 use crate::protocol::openapi;
+use crate::serving::route_table::project_of;
 use crate::serving::state::GatewayState;
 use crate::telemetry::{GatewayTelemetry, prometheus};
 
@@ -38,7 +41,7 @@ pub(super) struct RouterContext {
 /// origins may ask it: it sees their origin, and the question that browsers ask first.
 pub(super) async fn answer(
     doors: &RouterContext,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
     peer: SocketAddr,
 ) -> Response<ResponseBody> {
     let RouterContext { gateway, guard, .. } = doors;
@@ -49,6 +52,14 @@ pub(super) async fn answer(
             && let Err(rejection) = guard.check_host(request.uri(), request.headers())
         {
             return rejected(rejection);
+        }
+        let project = found.mounted.endpoint.name.project();
+        if let Err(rejection) = gateway.check_caller(request.headers(), project).await {
+            return ErrorResponse::from(rejection).answer().map(ResponseBody::Http);
+        }
+        if gateway.config.access == EndpointAccess::Project {
+            // It was shown to this server: what a component sees of it would be a component's to use.
+            request.headers_mut().remove(header::AUTHORIZATION);
         }
         let mut answer = web::answer(gateway, found, request, peer).await;
         if draining {
@@ -107,11 +118,30 @@ async fn route(
 ) -> Result<HttpResponse, ErrorResponse> {
     let gateway = &doors.gateway;
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path();
+    let below = ProjectPath::of(parts.uri.path());
+    let path = below.path;
     if let Some(path) = path.strip_prefix("/fn/") {
-        return functions::answer(gateway, path, &parts, peer, body).await;
+        let path = match path.split_once('/') {
+            Some((name, rest)) if below.project.is_some() => {
+                Cow::Owned(format!("{}/{rest}", below.scoped(name.into())?))
+            }
+            _ => Cow::Borrowed(path),
+        };
+        let name = path.split('/').next().unwrap_or_default();
+        gateway.check_caller(&parts.headers, project_of(name)).await?;
+        return functions::answer(gateway, &path, &parts, peer, body).await;
     }
-    let place = ApiRoute::of(path)?;
+    let place = match ApiRoute::of(path)? {
+        ApiRoute::Model(ModelRef { model, version }, page) => {
+            ApiRoute::Model(ModelRef { model: below.scoped(model)?, version }, page)
+        }
+        ApiRoute::Load(model) => ApiRoute::Load(below.scoped(model)?),
+        ApiRoute::Unload(model) => ApiRoute::Unload(below.scoped(model)?),
+        place => place,
+    };
+    if let Some(project) = called_project(&place, &below) {
+        gateway.check_caller(&parts.headers, project).await?;
+    }
     if let Err(allow) = place.takes(&parts.method) {
         let error =
             Error::invalid(format!("{path} takes no {}", parts.method)).hint(format!("it takes {allow}"));
@@ -135,15 +165,17 @@ async fn route(
             Ok(json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false })))
         }
         ApiRoute::Ready => ok(&json!({ "ready": true })),
-        ApiRoute::Models => ok(&json!({ "models": gateway.revisions.names() })),
-        ApiRoute::Statistics => ok(&json!({ "model_stats": metadata::statistics(gateway, None, None)? })),
+        ApiRoute::Models => ok(&json!({ "models": gateway.revisions.names(below.listed()) })),
+        ApiRoute::Statistics => {
+            ok(&json!({ "model_stats": metadata::statistics(gateway, below.listed(), None, None)? }))
+        }
         ApiRoute::Metrics => {
             Ok(text_answer(prometheus::PROMETHEUS_TEXT_TYPE, prometheus::text(gateway, &doors.telemetry)?))
         }
         ApiRoute::Style => Ok(text_answer("text/css; charset=utf-8", docs::STYLE_SHEET.to_owned())),
         ApiRoute::Index => {
             let ready = repository_request(gateway, body).await?["ready"] == json!(true);
-            ok(&json!(repository::index(gateway, ready).await?))
+            ok(&json!(repository::index(gateway, below.listed(), ready).await?))
         }
         ApiRoute::Load(model) => {
             let request = repository_request(gateway, body).await?;
@@ -157,6 +189,16 @@ async fn route(
             repository::unload(gateway, &model).await?;
             ok(&json!({}))
         }
+    }
+}
+
+/// The project whose deployments a request calls or looks at; none where it asks for the server itself.
+fn called_project<'a>(place: &'a ApiRoute<'_>, below: &ProjectPath<'a>) -> Option<&'a str> {
+    match place {
+        ApiRoute::Model(target, _) => Some(project_of(&target.model)),
+        ApiRoute::Load(model) | ApiRoute::Unload(model) => Some(project_of(model)),
+        ApiRoute::Models | ApiRoute::Statistics | ApiRoute::Index => Some(below.listed()),
+        ApiRoute::Server | ApiRoute::Live | ApiRoute::Ready | ApiRoute::Metrics | ApiRoute::Style => None,
     }
 }
 
@@ -176,9 +218,9 @@ fn model(
             ok(&json!({ "name": endpoint.name, "ready": true }))
         }
         ModelRoute::Configuration => ok(&metadata::configuration(&endpoint, version)?),
-        ModelRoute::Statistics => {
-            ok(&json!({ "model_stats": metadata::statistics(gateway, Some(&target.model), version)? }))
-        }
+        ModelRoute::Statistics => ok(
+            &json!({ "model_stats": metadata::statistics(gateway, DEFAULT_PROJECT, Some(&target.model), version)? }),
+        ),
         ModelRoute::OpenApi => ok(&openapi::document(&endpoint, version, &gateway.origin(headers))?),
         ModelRoute::Docs => Ok(html_answer(docs::page(&endpoint, version, &gateway.origin(headers))?)),
     }

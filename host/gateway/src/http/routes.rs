@@ -2,9 +2,46 @@
 
 use std::borrow::Cow;
 
-use eyot_core::{Error, Result};
+use eyot_core::{DEFAULT_PROJECT, Error, Name, ProjectName, Result, ScopedName};
 use http::Method;
 use percent_encoding::percent_decode_str;
+
+/// A path below a project's: `/p/PROJECT/…`. Outside of it, what has a name is in `default`, or names its project
+/// itself: `PROJECT~NAME`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProjectPath<'a> {
+    /// None for a path that is below no project's.
+    pub(crate) project: Option<&'a str>,
+    /// The rest, with its leading slash.
+    pub(crate) path: &'a str,
+}
+
+impl<'a> ProjectPath<'a> {
+    pub(crate) fn of(path: &'a str) -> Self {
+        let below = path.strip_prefix("/p/").and_then(|rest| Some((rest, rest.find('/')?)));
+        match below {
+            Some((rest, slash)) => Self { project: Some(&rest[..slash]), path: &rest[slash..] },
+            None => Self { project: None, path },
+        }
+    }
+
+    /// The name of a deployment of the project, as it is looked up.
+    ///
+    /// Fails with `NotFound` where there can be no such project.
+    pub(crate) fn scoped<'b>(&self, name: Cow<'b, str>) -> Result<Cow<'b, str>> {
+        let Some(project) = self.project else { return Ok(name) };
+        let shown: String = name.chars().take(128).collect();
+        let missing = || Error::not_found(format!("there is no model '{shown}'"));
+        let project: ProjectName = project.parse().map_err(|_| missing())?;
+        let name: Name = name.parse().map_err(|_| missing())?;
+        Ok(Cow::Owned(ScopedName::new(&project, &name).to_string()))
+    }
+
+    /// The project whose deployments are listed.
+    pub(crate) fn listed(&self) -> &'a str {
+        self.project.unwrap_or(DEFAULT_PROJECT)
+    }
+}
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,12 +158,38 @@ pub(crate) fn unescape(segment: &str) -> Option<Cow<'_, str>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use eyot_core::Kind;
+    use eyot_core::ErrorKind;
 
     use super::*;
 
     fn target<'a>(model: &'a str, version: Option<&'a str>) -> ModelRef<'a> {
         ModelRef { model: model.into(), version: version.map(Cow::Borrowed) }
+    }
+
+    #[test]
+    fn paths_below_a_project_name_what_is_in_it() {
+        for (path, project, rest) in [
+            ("/p/fraud/v2/models", Some("fraud"), "/v2/models"),
+            ("/p/fraud/", Some("fraud"), "/"),
+            ("/p/fraud", None, "/p/fraud"),
+            ("/p//v2", Some(""), "/v2"),
+            ("/v2/p/fraud", None, "/v2/p/fraud"),
+        ] {
+            assert_eq!(ProjectPath::of(path), ProjectPath { project, path: rest }, "{path}");
+        }
+        for (path, name, expected) in [
+            ("/v2", "iris", Some("iris")),
+            ("/v2", "fraud~iris", Some("fraud~iris")),
+            ("/p/fraud/v2", "iris", Some("fraud~iris")),
+            ("/p/default/v2", "iris", Some("iris")),
+            // Out of one project nothing of another is named.
+            ("/p/fraud/v2", "other~iris", None),
+            ("/p/Fraud/v2", "iris", None),
+            ("/p//v2", "iris", None),
+        ] {
+            let found = ProjectPath::of(path).scoped(name.into());
+            assert_eq!(found.ok().as_deref(), expected, "{path} {name}");
+        }
     }
 
     #[test]
@@ -161,7 +224,7 @@ mod tests {
             "/v2/models/a/versions/1/2",
             "/v2/a/b/c/d/e/f/g/h/i/j",
         ] {
-            assert_eq!(ApiRoute::of(path).unwrap_err().kind(), Kind::NotFound, "{path}");
+            assert_eq!(ApiRoute::of(path).unwrap_err().kind(), ErrorKind::NotFound, "{path}");
         }
     }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use eyot_core::{Error, Name, Result, config};
+use eyot_access::AccessStore;
+use eyot_core::{Error, Result, ScopedName, config};
 use eyot_deploy::{Route, Traffic};
 use eyot_engine::BackgroundExecutor;
 use eyot_http::{ConnectionBuffers, ConnectionLimiter, HttpListener, RequestGuard, tls_acceptor};
@@ -28,13 +29,18 @@ pub struct Gateway(Arc<GatewayState>);
 
 impl Gateway {
     /// Serves nothing yet. What is long work even to read or to write is worked on in `background_executor`.
-    pub fn new(config: config::Gateway, background_executor: Arc<BackgroundExecutor>) -> Self {
+    pub fn new(config: config::GatewaySettings, background_executor: Arc<BackgroundExecutor>) -> Self {
         Self(Arc::new(GatewayState::new(config, background_executor)))
     }
 
     /// Tells of these models in its metrics; of the first that it is given.
     pub fn report_models(&self, models: Arc<LoadedModels>) {
         let _ = self.0.models.set(models);
+    }
+
+    /// Asks this store who may call, where the configuration does not let everybody; the first that it is given.
+    pub fn authenticate_with(&self, access: AccessStore) {
+        let _ = self.0.access.set(access);
     }
 
     /// Lets requests that name the revision reach it; others do once they are routed to it.
@@ -45,25 +51,25 @@ impl Gateway {
 
     /// Splits the requests to a deployment among its revisions from now on, and lets go of those that
     /// are not among `live`. Requests that one of them has begun end on it.
-    pub fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+    pub fn route(&self, name: &ScopedName, traffic: &Traffic, live: &BTreeSet<u64>) {
         self.0.revisions.route(name, traffic, live);
         self.0.changed();
     }
 
     /// Where requests to a deployment go: of each kind that its main revision answers.
-    pub fn endpoints(&self, name: &Name) -> Vec<String> {
+    pub fn endpoints(&self, name: &ScopedName) -> Vec<String> {
         let endpoint = self.0.revisions.get(name.as_str());
         endpoint.and_then(|endpoint| endpoint.main().map(|live| addresses(live))).unwrap_or_default()
     }
 
     /// Stops serving under a name. Requests that were begun end.
-    pub fn deactivate(&self, name: &Name) {
+    pub fn deactivate(&self, name: &ScopedName) {
         self.0.revisions.remove(name);
         self.0.changed();
     }
 
     /// Fails with `Conflict` when another deployment than `name` has one of these routes.
-    pub fn free(&self, name: &Name, routes: &[Route]) -> Result<()> {
+    pub fn free(&self, name: &ScopedName, routes: &[Route]) -> Result<()> {
         for route in routes {
             if let Some(other) = self.0.revisions.claimed(name, route) {
                 return Err(Error::conflict(format!("the route {route} belongs to '{other}' already"))
@@ -75,7 +81,7 @@ impl Gateway {
 
     /// What runs a revision's models, by the name under which each is granted; nothing where it does
     /// not serve.
-    pub fn ran_on(&self, name: &Name, revision: u64) -> BTreeMap<String, RanOn> {
+    pub fn ran_on(&self, name: &ScopedName, revision: u64) -> BTreeMap<String, RanOn> {
         let endpoint = self.0.revisions.get(name.as_str());
         let live = endpoint.as_ref().and_then(|endpoint| endpoint.version(&revision.to_string()));
         live.map(|live| live.ran_on()).unwrap_or_default()
@@ -89,7 +95,7 @@ impl Gateway {
     pub fn listen(
         &self,
         socket: TcpListener,
-        limits: config::Http,
+        limits: config::HttpSettings,
         connections: ConnectionLimiter,
         logs: &Path,
         repository: Arc<dyn ModelRepository>,
@@ -108,11 +114,13 @@ impl Gateway {
 
 /// Where requests for a revision go.
 fn addresses(live: &ServingRevision) -> Vec<String> {
-    let name = &live.revision.deployment;
-    let tensors = live.revision.predictor.as_ref().map(|_| format!("POST /v2/models/{name}/infer"));
+    let deployment = &live.revision.deployment;
+    let (project, name) = (deployment.project_name(), deployment.name());
+    let below = if project.is_default() { String::new() } else { format!("/p/{project}") };
+    let tensors = live.revision.predictor.as_ref().map(|_| format!("POST {below}/v2/models/{name}/infer"));
     let functions = live.revision.functions.as_ref().map(|functions| {
         let all = functions::names(functions).into_iter();
-        all.map(|(function, _)| format!("POST /fn/{name}/{function}")).collect::<Vec<_>>()
+        all.map(|(function, _)| format!("POST {below}/fn/{name}/{function}")).collect::<Vec<_>>()
     });
     let routes = live.revision.routes.iter().map(|route| format!("HTTP {route}"));
     tensors.into_iter().chain(functions.into_iter().flatten()).chain(routes).collect()

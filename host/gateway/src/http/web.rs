@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use eyot_core::{Error, Kind, Result, config};
+use eyot_core::{Error, ErrorKind, Result, config};
 use eyot_engine::StreamedBody;
 use eyot_http::PacedBody;
 use http::uri::{Authority, Scheme};
@@ -124,7 +124,7 @@ impl RequestWork for HttpWork<'_> {
 
 /// A body that a component reads as it comes. A client that sends too slowly for too long is not waited for: it
 /// would keep an instance to itself.
-fn paced(body: RequestBody, config: &config::Gateway) -> PacedBody<RequestBody> {
+fn paced(body: RequestBody, config: &config::GatewaySettings) -> PacedBody<RequestBody> {
     PacedBody::new(body, config.body_timeout.0, config.body_rate.0)
 }
 
@@ -178,9 +178,9 @@ impl WatchedBody {
         watched
     }
 
-    fn end(&mut self, broke: Option<Kind>) {
+    fn end(&mut self, broke: Option<ErrorKind>) {
         self.exchange.sizes.response_bytes.get_or_insert_default();
-        let declined = broke.or(self.failed.then_some(Kind::Failed));
+        let declined = broke.or(self.failed.then_some(ErrorKind::Failed));
         self.exchange.end(declined.map_or(ExchangeOutcome::Answered, ExchangeOutcome::Declined));
     }
 }
@@ -200,7 +200,7 @@ impl Body for WatchedBody {
         }
         match &polled {
             Poll::Ready(None) => self.end(None),
-            Poll::Ready(Some(Err(_))) => self.end(Some(Kind::Failed)),
+            Poll::Ready(Some(Err(_))) => self.end(Some(ErrorKind::Failed)),
             Poll::Ready(Some(Ok(_))) if self.inner.is_end_stream() => self.end(None),
             _ => {}
         }

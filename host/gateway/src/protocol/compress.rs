@@ -131,7 +131,7 @@ fn is_zlib(bytes: &[u8]) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use eyot_core::Kind;
+    use eyot_core::ErrorKind;
 
     use super::*;
 
@@ -144,7 +144,7 @@ mod tests {
             assert_eq!(coding.decompress(&compressed, 1 << 20).unwrap(), plain, "{coding:?}");
             assert_eq!(
                 coding.decompress(&compressed, (1 << 20) - 1).unwrap_err().kind(),
-                Kind::TooLarge,
+                ErrorKind::TooLarge,
                 "{coding:?}"
             );
             for broken in
@@ -152,7 +152,7 @@ mod tests {
             {
                 assert_eq!(
                     coding.decompress(&broken, 1 << 20).unwrap_err().kind(),
-                    Kind::Invalid,
+                    ErrorKind::Invalid,
                     "{coding:?} {broken:?}"
                 );
             }
@@ -177,6 +177,6 @@ mod tests {
             assert_eq!(ContentCoding::accepted(header), chosen, "{header}");
         }
         assert_eq!(ContentCoding::of_request("identity").unwrap(), None);
-        assert_eq!(ContentCoding::of_request("br").unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(ContentCoding::of_request("br").unwrap_err().kind(), ErrorKind::Unsupported);
     }
 }

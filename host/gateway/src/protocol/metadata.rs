@@ -166,11 +166,12 @@ impl RevisionStatistics {
 /// The statistics of a version, of all of a model's, or of all models'.
 pub(crate) fn statistics(
     gateway: &GatewayState,
+    project: &str,
     name: Option<&str>,
     version: Option<&str>,
 ) -> Result<Vec<RevisionStatistics>> {
     let Some(name) = name.filter(|name| !name.is_empty()) else {
-        let all = gateway.revisions.all();
+        let all = gateway.revisions.all_in(project);
         let of = |endpoint: &Arc<DeploymentEntry>| {
             endpoint.all().map(|live| RevisionStatistics::of(endpoint, live)).collect::<Vec<_>>()
         };

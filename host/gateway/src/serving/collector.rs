@@ -142,7 +142,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use eyot_core::Kind;
+    use eyot_core::ErrorKind;
 
     fn of(endpoint: &str, variables: &[(&str, &str)]) -> Result<Option<TraceCollector>> {
         let variable = |name: &str| {
@@ -176,7 +176,7 @@ mod tests {
             assert_eq!(found.as_deref(), expected, "{endpoint} {variables:?}");
         }
         let grpc = [(all, "http://b:4317"), ("EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")];
-        assert_eq!(of("", &grpc).unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(of("", &grpc).unwrap_err().kind(), ErrorKind::Unsupported);
         for (endpoint, variables) in [
             ("collector:4318", vec![]),
             ("ftp://a", vec![]),
@@ -190,7 +190,7 @@ mod tests {
         ] {
             assert_eq!(
                 of(endpoint, &variables).unwrap_err().kind(),
-                Kind::Invalid,
+                ErrorKind::Invalid,
                 "{endpoint} {variables:?}"
             );
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use eyot_core::{Digest, Error, Name, Result};
+use eyot_core::{Digest, Error, Result, ScopedName};
 use eyot_deploy::{Route, Traffic};
 use eyot_engine::{HttpComponent, InstanceStats, JsonFunctions};
 use eyot_nn::{ModelPin, RanOn};
@@ -17,7 +17,7 @@ use crate::serving::stats::RevisionStats;
 
 /// What can serve under a deployment.
 pub struct LoadedRevision {
-    pub deployment: Name,
+    pub deployment: ScopedName,
     /// The version that the protocol names.
     pub revision: u64,
     /// `onnx` for a model alone, `eyot_component` for a handler.
@@ -119,7 +119,7 @@ impl ServingRevision {
 
 /// A deployment: its revisions, and who gets which request. Never changed, only replaced.
 pub(crate) struct DeploymentEntry {
-    pub(crate) name: Name,
+    pub(crate) name: ScopedName,
     pub(crate) revisions: BTreeMap<u64, Arc<ServingRevision>>,
     pub(crate) traffic: Traffic,
     /// Requests so far, for spreading the next ones.
@@ -129,7 +129,7 @@ pub(crate) struct DeploymentEntry {
 }
 
 impl DeploymentEntry {
-    pub(crate) fn new(name: Name) -> Self {
+    pub(crate) fn new(name: ScopedName) -> Self {
         let (turn, shadowable) = (Arc::default(), Arc::default());
         Self { name, revisions: BTreeMap::new(), traffic: Traffic::default(), turn, shadowable }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use eyot_engine::{CallArguments, FunctionReply, InferenceUsage};
 use eyot_nn::NamedTensor;
 
@@ -96,7 +96,7 @@ pub(crate) enum ExchangeOutcome {
     Answered,
     /// The component answered with an error of its own, or broke off in the middle of its answer. It counts as an
     /// error of this kind.
-    Declined(Kind),
+    Declined(ErrorKind),
     Failed(Error),
     /// Nobody waited for the answer any more.
     Cancelled,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use eyot_core::Name;
+use eyot_core::{DEFAULT_PROJECT, ScopedName};
 use eyot_deploy::{Route, Traffic};
 use http::{HeaderMap, Uri};
 use parking_lot::RwLock;
@@ -15,7 +15,7 @@ use crate::serving::mounted::{MountedRoute, RouteMatch, host};
 /// What serves now. A request that has looked up its revision keeps it until it ends.
 #[derive(Default)]
 pub(crate) struct RouteTable {
-    endpoints: RwLock<HashMap<Name, Arc<DeploymentEntry>>>,
+    endpoints: RwLock<HashMap<ScopedName, Arc<DeploymentEntry>>>,
     routes: RwLock<RouteIndex>,
 }
 
@@ -38,6 +38,11 @@ fn routes<'a>(endpoints: impl Iterator<Item = &'a Arc<DeploymentEntry>>) -> Rout
         });
     }
     routes
+}
+
+/// The project of a deployment's name, as a client has it.
+pub(crate) fn project_of(name: &str) -> &str {
+    name.split_once('~').map_or(DEFAULT_PROJECT, |(project, _)| project)
 }
 
 impl RouteTable {
@@ -73,7 +78,7 @@ impl RouteTable {
     }
 
     /// The deployment that has this very route, if another than `name` does.
-    pub(crate) fn claimed(&self, name: &Name, route: &Route) -> Option<Name> {
+    pub(crate) fn claimed(&self, name: &ScopedName, route: &Route) -> Option<ScopedName> {
         let routes = self.routes.read();
         let all = routes.get(route.first().unwrap_or_default())?;
         let other = all.iter().find(|mounted| mounted.route == *route && mounted.endpoint.name != *name);
@@ -81,7 +86,7 @@ impl RouteTable {
     }
 
     /// Splits requests from now on, and lets go of revisions that are not among `live`.
-    pub(crate) fn route(&self, name: &Name, traffic: &Traffic, live: &BTreeSet<u64>) {
+    pub(crate) fn route(&self, name: &ScopedName, traffic: &Traffic, live: &BTreeSet<u64>) {
         let mut serving = self.endpoints.write();
         let Some(endpoint) = serving.get_mut(name) else { return };
         let mut revisions = endpoint.revisions.clone();
@@ -90,7 +95,7 @@ impl RouteTable {
         *self.routes.write() = routes(serving.values());
     }
 
-    pub(crate) fn remove(&self, name: &Name) {
+    pub(crate) fn remove(&self, name: &ScopedName) {
         let mut serving = self.endpoints.write();
         serving.remove(name);
         *self.routes.write() = routes(serving.values());
@@ -100,14 +105,22 @@ impl RouteTable {
         self.endpoints.read().get(name).cloned()
     }
 
-    /// Every deployment, by name.
+    /// Every deployment of every project, by name.
     pub(crate) fn all(&self) -> Vec<Arc<DeploymentEntry>> {
         let mut all: Vec<_> = self.endpoints.read().values().cloned().collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }
 
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.all().iter().map(|endpoint| endpoint.name.to_string()).collect()
+    /// The deployments of a project, by name.
+    pub(crate) fn all_in(&self, project: &str) -> Vec<Arc<DeploymentEntry>> {
+        let mut all = self.all();
+        all.retain(|endpoint| endpoint.name.project() == project);
+        all
+    }
+
+    /// Their names in the project.
+    pub(crate) fn names(&self, project: &str) -> Vec<String> {
+        self.all_in(project).iter().map(|endpoint| endpoint.name.name().to_owned()).collect()
     }
 }

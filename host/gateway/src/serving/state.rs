@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use eyot_access::AccessStore;
 use eyot_core::{Error, Result, config};
 use eyot_engine::BackgroundExecutor;
 use eyot_nn::LoadedModels;
@@ -16,13 +17,13 @@ use crate::serving::endpoint::DeploymentEntry;
 use crate::serving::exchange::observer::ObserverList;
 use crate::serving::exchange::{Exchange, ExchangeKind};
 use crate::serving::model_control::ModelRepository;
-use crate::serving::route_table::RouteTable;
+use crate::serving::route_table::{RouteTable, project_of};
 use crate::serving::sampling::ShareSampler;
 use crate::serving::trace::{RequestSpan, TraceContext};
 
 /// The data plane of a process, as its doors see it.
 pub(crate) struct GatewayState {
-    pub(crate) config: config::Gateway,
+    pub(crate) config: config::GatewaySettings,
     pub(crate) revisions: RouteTable,
     pub(crate) draining: AtomicBool,
     /// For work that takes long.
@@ -32,6 +33,8 @@ pub(crate) struct GatewayState {
     /// Empty again when serving ends: the repository leads back here.
     pub(crate) repository: RwLock<Option<Arc<dyn ModelRepository>>>,
     pub(crate) models: OnceLock<Arc<LoadedModels>>,
+    /// Who says whom a request is from.
+    pub(crate) access: OnceLock<AccessStore>,
     /// Nobody until the server listens.
     observers: OnceLock<Arc<ObserverList>>,
     /// Which requests begin a trace, where traces are collected.
@@ -40,7 +43,7 @@ pub(crate) struct GatewayState {
 
 impl GatewayState {
     /// Serves nothing yet.
-    pub(crate) fn new(config: config::Gateway, background_executor: Arc<BackgroundExecutor>) -> Self {
+    pub(crate) fn new(config: config::GatewaySettings, background_executor: Arc<BackgroundExecutor>) -> Self {
         let (changes, _) = watch::channel(0);
         let collects_traces = collector::is_collected(&config.otlp_endpoint, collector::environment);
         let trace_sampler = collects_traces.then(|| ShareSampler::new(config.trace_share));
@@ -52,6 +55,7 @@ impl GatewayState {
             changes,
             repository: RwLock::default(),
             models: OnceLock::new(),
+            access: OnceLock::new(),
             observers: OnceLock::new(),
             trace_sampler,
         }
@@ -66,8 +70,9 @@ impl GatewayState {
     pub(crate) fn endpoint(&self, name: &str) -> Result<Arc<DeploymentEntry>> {
         self.revisions.get(name).ok_or_else(|| {
             let shown: String = name.chars().take(128).collect();
+            let project = project_of(name);
             Error::not_found(format!("there is no model '{shown}'")).hint(
-                match self.revisions.names().as_slice() {
+                match self.revisions.names(project).as_slice() {
                     [] => "nothing is deployed; eyot deploy makes an endpoint".to_owned(),
                     names => format!("deployed are: {}", names.join(", ")),
                 },

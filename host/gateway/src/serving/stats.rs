@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eyot_core::{Clock as _, Kind, SystemClock};
+use eyot_core::{Clock as _, ErrorKind, SystemClock};
 use eyot_engine::InferenceUsage;
 
 /// The upper bounds of a histogram's buckets; what is longer is in a last one of its own.
@@ -109,7 +109,7 @@ pub(crate) struct ShadowCounts {
 #[derive(Default)]
 pub(crate) struct RevisionStats {
     ok: AtomicU64,
-    failures: [AtomicU64; Kind::ALL.len()],
+    failures: [AtomicU64; ErrorKind::ALL.len()],
     pub(crate) in_flight: AtomicUsize,
     pub(crate) success: DurationHistogram,
     pub(crate) fail: DurationHistogram,
@@ -148,7 +148,7 @@ impl RevisionStats {
     /// Requests by how they ended, `ok` or the kind of their error.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let ok = ("ok", self.ok.load(Ordering::Relaxed));
-        let failures = Kind::ALL.iter().zip(&self.failures);
+        let failures = ErrorKind::ALL.iter().zip(&self.failures);
         std::iter::once(ok)
             .chain(failures.map(|(kind, count)| (kind.as_str(), count.load(Ordering::Relaxed))))
     }
@@ -159,7 +159,7 @@ impl RevisionStats {
     }
 
     /// A request has ended, so long after it began.
-    pub(crate) fn end(&self, took: Duration, outcome: Result<(), Kind>) {
+    pub(crate) fn end(&self, took: Duration, outcome: Result<(), ErrorKind>) {
         match outcome {
             Ok(()) => {
                 self.ok.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +168,7 @@ impl RevisionStats {
                 self.last.store(now, Ordering::Relaxed);
             }
             Err(kind) => {
-                if let Some(position) = Kind::ALL.iter().position(|other| *other == kind) {
+                if let Some(position) = ErrorKind::ALL.iter().position(|other| *other == kind) {
                     self.failures[position].fetch_add(1, Ordering::Relaxed);
                 }
                 self.fail.add(took);

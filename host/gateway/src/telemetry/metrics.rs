@@ -1,7 +1,7 @@
 //! Counts every request with the revision that it was for, without locks. [`super::prometheus`] writes the figures
 //! down when somebody asks.
 
-use eyot_core::Kind;
+use eyot_core::ErrorKind;
 
 use crate::serving::exchange::observer::{Capture, Observer};
 use crate::serving::exchange::{Exchange, ExchangeKind, ExchangeOutcome};
@@ -22,7 +22,7 @@ impl Observer for MetricsObserver {
             ExchangeOutcome::Answered => Ok(()),
             ExchangeOutcome::Declined(kind) => Err(*kind),
             ExchangeOutcome::Failed(error) => Err(error.kind()),
-            ExchangeOutcome::Cancelled => Err(Kind::Cancelled),
+            ExchangeOutcome::Cancelled => Err(ErrorKind::Cancelled),
         };
         revision.stats.end(exchange.timings.total(), outcome);
     }

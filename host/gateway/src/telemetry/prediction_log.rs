@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use eyot_core::{Clock as _, Error, Name, Result, ResultExt, SystemClock};
+use eyot_core::{Clock as _, Error, Result, ResultExt, ScopedName, SystemClock};
 use eyot_engine::{CallArguments, FunctionReply};
 use eyot_nn::{DataType, NamedTensor};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ use crate::serving::trace::TraceContext;
 pub(crate) struct LoggedCall {
     id: String,
     trace: Option<TraceContext>,
-    deployment: Name,
+    deployment: ScopedName,
     revision: u64,
     took: Duration,
     call: Arc<CapturedCall>,
@@ -100,7 +100,7 @@ impl Observer for PredictionLog {
 struct LogFiles {
     dir: PathBuf,
     limit: u64,
-    open: HashMap<Name, (File, u64)>,
+    open: HashMap<ScopedName, (File, u64)>,
 }
 
 impl LogFiles {

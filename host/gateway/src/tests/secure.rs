@@ -25,9 +25,13 @@ impl Files {
         Self { dir, cert }
     }
 
-    fn config(&self, cert: &str, key: &str) -> config::Gateway {
+    fn config(&self, cert: &str, key: &str) -> config::GatewaySettings {
         let path = |name: &str| self.dir.path().join(name);
-        config::Gateway { tls_cert: path(cert), tls_key: path(key), ..config::Gateway::default() }
+        config::GatewaySettings {
+            tls_cert: path(cert),
+            tls_key: path(key),
+            ..config::GatewaySettings::default()
+        }
     }
 
     async fn connect(&self, address: SocketAddr, protocol: &[u8]) -> TlsStream<tokio::net::TcpStream> {

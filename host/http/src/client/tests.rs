@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
 
@@ -114,7 +114,7 @@ async fn requests_over_tls_go_through_a_tunnel_that_sees_nothing_of_them() {
     let refusing = TestServer::answering(|_| status(StatusCode::PROXY_AUTHENTICATION_REQUIRED)).await;
     let refused = client(settings(trust.clone(), refusing.url("")));
     let error = failure(&refused, "https://registry.test/a").await;
-    assert_eq!(error.kind(), Kind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.chain().contains("proxy authorization required"), "{error:?}");
     let socks = client(settings(trust, "socks5://127.0.0.1:1".to_owned()));
     let error = failure(&socks, "https://registry.test/a").await;
@@ -182,7 +182,7 @@ async fn no_redirect_leads_out_of_tls() {
     });
     let error = failure(&client, "https://registry.test/a").await;
     assert!(error.message().contains("which is not encrypted"), "{error:?}");
-    assert_eq!((error.kind(), plain.connection_count()), (Kind::Denied, 0));
+    assert_eq!((error.kind(), plain.connection_count()), (ErrorKind::Denied, 0));
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn addresses_of_private_networks_are_asked_by_nobody_who_may_not() {
     for host in ["127.0.0.1", "localhost"] {
         let failed = guarded.send(get(&format!("http://{host}:{port}/"))).await;
         let Err(RequestFailure::ForbiddenAddress(error)) = failed else { panic!("{:?}", failed.err()) };
-        assert_eq!(error.kind(), Kind::Denied);
+        assert_eq!(error.kind(), ErrorKind::Denied);
         assert!(error.message().starts_with(host), "{error:?}");
     }
     assert_eq!(server.connection_count(), 0);
@@ -220,7 +220,7 @@ async fn who_does_not_answer_in_time_is_not_waited_for() {
     ] {
         let ended = tokio::time::timeout(Duration::from_secs(60), failure(&waiting(settings), &url)).await;
         let error = ended.unwrap_or_else(|_| panic!("{what} is waited for"));
-        assert_eq!(error.kind(), Kind::Timeout, "{what}: {error:?}");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{what}: {error:?}");
     }
 }
 
@@ -236,7 +236,7 @@ async fn who_hangs_up_is_said_to_have() {
     ] {
         let server = RawServer::hanging_up_after(sent).await;
         let error = failure(&client, &server.url("http")).await;
-        assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         assert!(error.message().contains(expected), "{error:?}");
     }
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -249,7 +249,7 @@ async fn a_body_over_the_limit_is_not_read() {
     let server = TestServer::echo().await;
     let client = client(direct());
     // "GET /a "
-    for (max_bytes, expected) in [(7, None), (6, Some(Kind::TooLarge))] {
+    for (max_bytes, expected) in [(7, None), (6, Some(ErrorKind::TooLarge))] {
         let response = client.send(get(&server.url("/a"))).await.unwrap();
         let read = collect_body(response.into_body(), max_bytes).await;
         assert_eq!(read.err().map(|error| error.kind()), expected, "{max_bytes}");
@@ -257,7 +257,7 @@ async fn a_body_over_the_limit_is_not_read() {
     let endless = RawServer::dribbling().await;
     let response = client.send(get(&endless.url("http"))).await.unwrap();
     let error = collect_body(response.into_body(), 1000).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::TooLarge);
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use eyot_core::Kind;
+use eyot_core::ErrorKind;
 use eyot_test_services::PostgresServer;
 use serde_json::json;
 
@@ -96,7 +96,7 @@ async fn rows_go_to_postgres_and_back_as_they_are() {
         let orphan = sql("INSERT INTO params (run, key, value) VALUES ('none', 'k', 'v')").execute(db).await;
         assert!(crate::is_missing_reference(&orphan.unwrap_err()));
         let error = first.copy_into(db).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Conflict, "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
         assert!(error.chain().contains("has rows of Eyot already"), "{error:?}");
     }
 }
@@ -129,7 +129,7 @@ async fn a_copy_that_fails_leaves_nothing() {
     .await;
     let before = into.summaries().await.unwrap();
     let error = from.copy_into(&into).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     assert!(error.chain().contains("tokens.secret_hash"), "{error:?}");
     assert_eq!(into.summaries().await.unwrap(), before);
     let triggers = sqlite_catalog::triggers(&into).await.unwrap();
@@ -206,12 +206,12 @@ async fn a_damaged_snapshot_is_named() {
     std::fs::write(&file, &bytes).unwrap();
     let snapshot = RowSnapshot::open(&file).await.unwrap();
     let error = snapshot.summaries().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     std::fs::write(&file, "no database, though it is long enough to be looked at as one".repeat(100))
         .unwrap();
     let refused = match RowSnapshot::open(&file).await {
         Ok(snapshot) => snapshot.summaries().await.unwrap_err(),
         Err(error) => error,
     };
-    assert_eq!(refused.kind(), Kind::Corrupt, "{refused:?}");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused:?}");
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eyot_core::config::Optimization;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use ort::environment::Environment;
 use ort::memory::MemoryInfo;
 use ort::session::Session;
@@ -136,9 +136,9 @@ impl InferenceBackend for OnnxRuntime {
         let session = self.arena.admit(files.bytes(), || {
             self.session((&bytes, &files.data), settings, provider).map_err(|error| {
                 let kind = match error.code() {
-                    ort::ErrorCode::NotImplemented => Kind::Unsupported,
-                    _ if arena::is_full(error.message()) => Kind::TooLarge,
-                    _ => Kind::Invalid,
+                    ort::ErrorCode::NotImplemented => ErrorKind::Unsupported,
+                    _ if arena::is_full(error.message()) => ErrorKind::TooLarge,
+                    _ => ErrorKind::Invalid,
                 };
                 Error::new(kind, format!("onnxruntime cannot load this model: {}", error.message()))
             })
@@ -230,7 +230,7 @@ impl BackendModel for OnnxRuntimeModel {
         let interruptible = control.interrupted_by(options.clone());
         let mut answers = self.answers(&options, &names, &values);
         // What runs before it have left in pieces may be enough for it as a whole.
-        if answers.as_ref().is_err_and(|error| error.kind() == Kind::TooLarge) {
+        if answers.as_ref().is_err_and(|error| error.kind() == ErrorKind::TooLarge) {
             self.arena.shrink()?;
             answers = self.answers(&options, &names, &values);
         }
@@ -298,6 +298,7 @@ fn failed(error: &ort::Error) -> Error {
     if arena::is_full(error.message()) {
         return Error::too_large("the run wants more memory than there is for runs").hint(SEND_LESS);
     }
-    let kind = if error.code() == ort::ErrorCode::InvalidArgument { Kind::Invalid } else { Kind::Failed };
+    let kind =
+        if error.code() == ort::ErrorCode::InvalidArgument { ErrorKind::Invalid } else { ErrorKind::Failed };
     Error::new(kind, format!("the model failed in onnxruntime: {}", error.message()))
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eyot_core::config::Optimization;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
 use self::handle::{Compiled, Core, PreparedRequest};
@@ -283,7 +283,7 @@ fn in_range(tensor: &Tensor, spec: &TensorSpec) -> Result<()> {
     Err(Error::unsupported(message).hint("onnxruntime takes it: --backend onnxruntime"))
 }
 
-fn failed(kind: Kind, what: &str, why: &str) -> Error {
+fn failed(kind: ErrorKind, what: &str, why: &str) -> Error {
     // The library's messages are several lines, of which the last says what is wrong.
     let lines: Vec<&str> = why.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     Error::new(kind, format!("{what}: {}", lines.join(" ")))

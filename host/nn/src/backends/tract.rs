@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan::EvalContext;
 use tract_onnx::tract_hir::infer::Factoid as _;
@@ -63,7 +63,7 @@ impl TractModel {
         copy_what_passes_through(&mut proto);
         operators::keep_axes(&mut proto);
         operators::zeros_of_shape(&mut proto);
-        let plan = guarded(Kind::Unsupported, "tract cannot load this model", || {
+        let plan = guarded(ErrorKind::Unsupported, "tract cannot load this model", || {
             let mut model = onnx.model_for_proto_model(&proto)?;
             name_variable_dimensions(&mut model)?;
             model.into_optimized()?.into_runnable()
@@ -102,7 +102,7 @@ impl TractModel {
             self.run(&inputs).err().filter(|error| error.chain().contains("does not support F64"))
         });
         match tried.last() {
-            Some(error) => Err(error.with_kind(Kind::Unsupported).hint(operators::ELSEWHERE)),
+            Some(error) => Err(error.with_kind(ErrorKind::Unsupported).hint(operators::ELSEWHERE)),
             None => Ok(()),
         }
     }
@@ -116,7 +116,7 @@ impl BackendModel for TractModel {
     fn run_while(&self, control: &RunControl, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let inputs = inputs.iter().map(to_tract).collect::<Result<TVec<TValue>>>()?;
         let mut refused = None;
-        let outputs = guarded(Kind::Failed, "the model failed in tract", || {
+        let outputs = guarded(ErrorKind::Failed, "the model failed in tract", || {
             self.plan.spawn()?.run_plan_with_eval(inputs, |context, state, node, inputs| {
                 if control.stop_reason().is_some() {
                     return Err(TractError::msg("stopped"));
@@ -210,7 +210,7 @@ fn name_variable_dimensions(model: &mut InferenceModel) -> TractResult<()> {
 }
 
 /// tract reports most of what is wrong with a model as an error and the rest as a panic.
-fn guarded<T>(kind: Kind, what: &str, work: impl FnOnce() -> TractResult<T>) -> Result<T> {
+fn guarded<T>(kind: ErrorKind, what: &str, work: impl FnOnce() -> TractResult<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Error::new(kind, format!("{what}: {error:#}"))),

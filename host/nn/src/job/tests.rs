@@ -136,6 +136,6 @@ fn who_is_late_or_gone_is_not_run() {
     let (late, mut late_answer) = request(Some(Instant::now() - Duration::from_secs(1)));
     let (gone, _) = request(None);
     InferenceJob::new(model.clone(), vec![late, gone], 1).run();
-    assert_eq!(late_answer.try_recv().unwrap().err().unwrap().kind(), eyot_core::Kind::Timeout);
+    assert_eq!(late_answer.try_recv().unwrap().err().unwrap().kind(), eyot_core::ErrorKind::Timeout);
     assert_eq!((model.stats(0).inferences - before, model.stats(0).abandoned), (0, 1));
 }

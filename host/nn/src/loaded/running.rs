@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use super::LoadedModel;
@@ -36,7 +36,9 @@ impl LoadedModel {
         };
         match shared.run(resident, (inputs, &[]), short, deadline, &[]) {
             Ok(outputs) => Ok(compute_time(outputs)),
-            Err(error) if error.kind() == Kind::Timeout && deadline.is_none_or(|at| Instant::now() < at) => {
+            Err(error)
+                if error.kind() == ErrorKind::Timeout && deadline.is_none_or(|at| Instant::now() < at) =>
+            {
                 shared.cost().note(size, started.elapsed());
                 Ok(None)
             }

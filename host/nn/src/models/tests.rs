@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eyot_core::config::{BackendChoice, Inference};
-use eyot_core::{Digest, Kind};
+use eyot_core::config::{BackendChoice, InferenceSettings};
+use eyot_core::{Digest, ErrorKind};
 use eyot_store::{BlobStore as _, MemoryStore};
 
 use super::*;
@@ -21,8 +21,11 @@ impl World {
     fn new(memory: u64) -> Self {
         let store = MemoryStore::default();
         let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-        let options =
-            ModelCacheOptions { threads: 2, memory, ..ModelCacheOptions::from(&Inference::default()) };
+        let options = ModelCacheOptions {
+            threads: 2,
+            memory,
+            ..ModelCacheOptions::from(&InferenceSettings::default())
+        };
         Self { models: LoadedModels::with(Arc::new(store.clone()), backends, options), store }
     }
 
@@ -115,8 +118,8 @@ async fn what_nobody_holds_goes_first_and_what_is_pinned_stays() {
 
     let pinned = [held.pin(), third.pin()];
     let error = world.load(two).await.err().unwrap();
-    assert_eq!(error.kind(), Kind::Exhausted, "{error:?}");
-    assert_eq!(world.models.unload(&add).unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error:?}");
+    assert_eq!(world.models.unload(&add).unwrap_err().kind(), ErrorKind::Conflict);
     drop((pin, pinned));
     world.load(two).await.unwrap();
 }
@@ -132,15 +135,15 @@ async fn what_is_unloaded_is_gone_until_somebody_asks() {
     world.models.unload(&digest).unwrap();
     let bytes = world.store.get(&digest).await.unwrap();
     world.store.delete(&digest).await.unwrap();
-    assert_eq!(held.infer(x(1), InferOptions::default()).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(held.infer(x(1), InferOptions::default()).await.unwrap_err().kind(), ErrorKind::Unavailable);
     world.store.put(bytes).await.unwrap();
     assert!(answers(&held).await);
     drop(held);
     world.models.unload(&digest).unwrap();
     assert!(world.models.stats().models.is_empty());
-    assert_eq!(world.models.unload(&digest).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(world.models.unload(&digest).unwrap_err().kind(), ErrorKind::NotFound);
     world.store.delete(&digest).await.unwrap();
-    assert_eq!(world.load(digest).await.err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(world.load(digest).await.err().unwrap().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -148,14 +151,14 @@ async fn what_components_bring_themselves_cannot_push_out_everybody_else() {
     let world = World::new(4 * length("add-fp32") + 4 * length("two") - 4);
     let guest_loaded = world.models.load_bytes(fixture("add-fp32"), ModelSettings::default()).await.unwrap();
     let error = world.models.load_bytes(fixture("two"), ModelSettings::default()).await.err().unwrap();
-    assert_eq!(error.kind(), Kind::Exhausted, "{error:?}");
-    assert_eq!(world.models.unload(&guest_loaded.digest()).unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error:?}");
+    assert_eq!(world.models.unload(&guest_loaded.digest()).unwrap_err().kind(), ErrorKind::Conflict);
     // Once it lets go of the first there is room for the second.
     drop(guest_loaded);
     drop(world.models.load_bytes(fixture("same-fp32"), ModelSettings::default()).await.unwrap());
     world.models.load_bytes(fixture("two"), ModelSettings::default()).await.unwrap();
     let huge = world.models.load_bytes(Bytes::from(vec![0; 1 << 20]), ModelSettings::default()).await;
-    assert_eq!(huge.err().unwrap().kind(), Kind::TooLarge);
+    assert_eq!(huge.err().unwrap().kind(), ErrorKind::TooLarge);
 }
 
 #[tokio::test]
@@ -165,7 +168,7 @@ async fn a_back_end_that_is_asked_for_by_name_is_the_one() {
     let settings = |backend| ModelSettings { backend, ..ModelSettings::default() };
     assert!(world.models.load(digest, settings(BackendChoice::Tract)).await.is_ok());
     let error = world.models.load(digest, settings(BackendChoice::Onnxruntime)).await.err().unwrap();
-    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
 }
 
 #[tokio::test]
@@ -175,7 +178,7 @@ async fn what_a_probe_found_out_is_not_found_out_again() {
     let digest = store.put(fixture("add-fp32")).await.unwrap().digest;
     let process = || {
         let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-        let options = ModelCacheOptions::from(&Inference::default());
+        let options = ModelCacheOptions::from(&InferenceSettings::default());
         LoadedModels::with_probe_cache(Arc::new(store.clone()), backends, options, dir.path())
     };
     let said = |models: &LoadedModels| models.stats().models[0].batching.clone();
@@ -234,8 +237,11 @@ async fn weights_beside_a_model_are_of_it() {
         let size = length("beside") + weights().len() as u64;
         let with = |memory| {
             let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
-            let options =
-                ModelCacheOptions { threads: 2, memory, ..ModelCacheOptions::from(&Inference::default()) };
+            let options = ModelCacheOptions {
+                threads: 2,
+                memory,
+                ..ModelCacheOptions::from(&InferenceSettings::default())
+            };
             LoadedModels::with(store.clone(), backends, options)
         };
         let stored = put_beside(&*store, weights()).await;
@@ -253,7 +259,7 @@ async fn weights_beside_a_model_are_of_it() {
         assert_ne!(first_output(&another).await, expected);
         assert_eq!(first_output(&model).await, expected);
         let error = with(size - 1).load_stored(stored, ModelSettings::default()).await.err().unwrap();
-        assert_eq!(error.kind(), Kind::TooLarge, "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
     }
 }
 
@@ -272,5 +278,5 @@ async fn damaged_weights_are_found() {
     let backends = BackendSet::open(std::path::Path::new("/nowhere"), BackendChoice::Tract).unwrap();
     let models = LoadedModels::new(store, backends, 1);
     let error = models.load_stored(stored, ModelSettings::default()).await.err().unwrap();
-    assert!(error.kind() == Kind::Corrupt && error.chain().contains("'beside.onnx.data'"), "{error:?}");
+    assert!(error.kind() == ErrorKind::Corrupt && error.chain().contains("'beside.onnx.data'"), "{error:?}");
 }

@@ -100,7 +100,7 @@ fn every_place_of_the_format_that_names_a_file_is_found() {
         let bytes = model.encode_to_vec();
         assert_eq!(first_named_file(&bytes).as_deref(), Some(SECRET), "{place}");
         let refused = crate::onnx::parse(&bytes.into()).unwrap_err();
-        assert_eq!(refused.kind(), eyot_core::Kind::Unsupported, "{place}");
+        assert_eq!(refused.kind(), eyot_core::ErrorKind::Unsupported, "{place}");
         assert!(refused.chain().contains(SECRET), "{place}: {refused:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
-use eyot_core::Kind;
+use eyot_core::ErrorKind;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -184,7 +184,7 @@ fn a_full_queue_refuses_but_does_not_count_those_who_left() {
     let mut waiting = Waiting::new(1, 2);
     waiting.add(&model, 1).unwrap();
     waiting.add(&model, 1).unwrap();
-    assert_eq!(waiting.add(&model, 1).unwrap_err().kind(), Kind::Exhausted);
+    assert_eq!(waiting.add(&model, 1).unwrap_err().kind(), ErrorKind::Exhausted);
     waiting.answers.remove(0);
     waiting.add(&model, 1).unwrap();
     waiting.answers.clear();
@@ -218,7 +218,7 @@ async fn who_leaves_before_its_turn_never_runs_and_who_stays_has_a_deadline() {
             InferOptions { deadline: Some(Instant::now() + MILLISECOND), ..InferOptions::default() },
         )
         .await;
-    assert_eq!(late.unwrap_err().kind(), Kind::Timeout);
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
     drop(leaves);
     gate.open();
     assert_eq!(first.await.unwrap().outputs[0].tensor.to_vec::<f32>().unwrap(), [2.0]);
@@ -265,7 +265,7 @@ async fn a_model_that_panics_takes_no_thread_with_it() {
     for _ in 0..3 {
         assert_eq!(
             model.infer(Fake::input(1.0), InferOptions::default()).await.unwrap_err().kind(),
-            Kind::Failed
+            ErrorKind::Failed
         );
     }
 }

@@ -64,7 +64,7 @@ impl BackupDocument {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use eyot_core::{Kind, read_stored, write_stored};
+    use eyot_core::{ErrorKind, read_stored, write_stored};
 
     use super::*;
 
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(document.row_count(), 4);
         assert_eq!(write_stored(&document).unwrap(), GOLDEN);
         let newer = read_stored::<BackupDocument>(&GOLDEN.replace("backup/1", "backup/2")).unwrap_err();
-        assert_eq!(newer.kind(), Kind::Unsupported);
+        assert_eq!(newer.kind(), ErrorKind::Unsupported);
         assert!(newer.chain().contains("eyot.backup/2"), "{newer:?}");
     }
 }

@@ -146,7 +146,7 @@ async fn copy_blobs(
     let into = DirectoryStore::open_leaving(&folder.registry(), RESERVE).await?;
     let copied = transfer_blobs(store, &into, blobs, progress).await;
     copied.map_err(|error| match error.kind() {
-        eyot_core::Kind::Corrupt => {
+        eyot_core::ErrorKind::Corrupt => {
             error.hint("eyot gc --scrub puts damaged blobs aside; push them again from where they came")
         }
         _ => error,

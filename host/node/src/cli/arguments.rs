@@ -48,8 +48,9 @@ mod tests {
     /// What the global options say, as far as they say anything.
     fn said(arguments: &CliArguments) -> String {
         let global = &arguments.global;
-        let (data, config, server) = (&global.data, &global.config, &global.server);
-        format!("{} {:?} {server:?} {data:?} {config:?} {:?}", global.json, global.color, global.settings)
+        let (data, config, server, project) = (&global.data, &global.config, &global.server, &global.project);
+        let places = format!("{server:?} {project:?} {data:?} {config:?}");
+        format!("{} {:?} {places} {:?}", global.json, global.color, global.settings)
     }
 
     #[test]
@@ -58,6 +59,7 @@ mod tests {
             ("json", &["--json"], &["--json"]),
             ("color", &["--color", "always"], &["--color=never"]),
             ("server", &["--server", "http://a"], &["--server=http://b"]),
+            ("project", &["--project", "aa"], &["--project=bb"]),
             ("data", &["--data=/a"], &["--data", "/b"]),
             ("config", &["--config", "/a.toml"], &["--config", "/b.toml"]),
             ("settings", &["--set", "gateway.queue=1"], &["--set=gateway.queue=2"]),

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 use eyot_build::{BuildProfile, ComponentBuilder, ComponentProject, ToolFolder};
 use eyot_component::ComponentDescription;
-use eyot_core::config::Component;
+use eyot_core::config::ComponentSettings;
 use eyot_core::{Digest, Result, ResultExt};
 use serde::Serialize;
 
@@ -78,7 +78,7 @@ impl BuildCommand {
     }
 
     /// What was built, copied to where the user wants it.
-    fn built(&self, component: &Component, mut file: PathBuf) -> Result<BuiltComponent> {
+    fn built(&self, component: &ComponentSettings, mut file: PathBuf) -> Result<BuiltComponent> {
         let bytes = std::fs::read(&file).context(|| format!("cannot read {}", file.display()))?;
         if let Some(out) = &self.out {
             std::fs::create_dir_all(out)?;

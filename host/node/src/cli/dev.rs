@@ -151,7 +151,10 @@ impl DevSession {
         // As its eyot.toml says now.
         let written = component_manifest(self.project.dir())?.grants;
         let (name, declared) = (&self.project.component().name, written.models.names());
-        let pushed = client.registry().push_component_declaring(name, None, wasm.into(), &declared).await?;
+        let pushed = client
+            .registry()
+            .push_component_declaring(&client.repository(name), None, wasm.into(), &declared)
+            .await?;
         let source = format!("{}@{}", pushed.repository, pushed.digest);
         let GrantedNames { models: named, grants } =
             self.grants.over(&written, self.project.dir(), &self.name)?;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use clap::Args;
 use eyot_api::EventsFrom;
-use eyot_core::{Kind, Result};
+use eyot_core::{ErrorKind, Result};
 use eyot_meta::Event;
 use futures::StreamExt as _;
 
@@ -64,7 +64,7 @@ impl EventsCommand {
             while let Some(event) = events.next().await {
                 let event = match event {
                     Ok(event) => event,
-                    Err(error) if error.kind() == Kind::Unavailable => break,
+                    Err(error) if error.kind() == ErrorKind::Unavailable => break,
                     Err(error) => return Err(error),
                 };
                 from = EventsFrom::After(event.id);
@@ -78,7 +78,7 @@ impl EventsCommand {
                 attempts.tick().await;
                 match ApiSession::running(global).await {
                     Ok(Some(session)) => break session,
-                    Err(error) if error.kind() != Kind::Unavailable => return Err(error),
+                    Err(error) if error.kind() != ErrorKind::Unavailable => return Err(error),
                     _ => {}
                 }
             };

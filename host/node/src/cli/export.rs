@@ -24,7 +24,8 @@ impl ExportCommand {
     pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let session = ApiSession::open(global).await?;
         let spinner = output.spinner(&format!("exporting {}", self.reference));
-        let stats = eyot_oci::export(session.client().registry(), &self.reference, &self.dir).await;
+        let reference = session.client().qualified(&self.reference);
+        let stats = eyot_oci::export(session.client().registry(), &reference, &self.dir).await;
         spinner.finish_and_clear();
         let stats = stats.map_err(|error| error.context(format!("cannot export {}", self.reference)))?;
         output.result(&stats, |_| {

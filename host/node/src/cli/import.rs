@@ -24,8 +24,9 @@ impl ImportCommand {
             Reference::check_repository(into)?;
         }
         let session = ApiSession::open(global).await?;
+        let into = self.into.as_deref().map(|into| session.client().repository(into));
         let spinner = output.spinner(&format!("importing {}", self.dir.display()));
-        let stats = eyot_oci::import(session.client().registry(), &self.dir, self.into.as_deref()).await;
+        let stats = eyot_oci::import(session.client().registry(), &self.dir, into.as_deref()).await;
         spinner.finish_and_clear();
         let stats = stats.map_err(|error| error.context(format!("cannot import {}", self.dir.display())))?;
         output.result(&stats, |_| {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clap::Args;
 use eyot_component::ComponentDescription;
 use eyot_core::interface::{Field, Function, Type};
-use eyot_core::{Error, Kind, Result, ResultExt};
+use eyot_core::{Error, ErrorKind, Result, ResultExt};
 use eyot_engine::OutputArtifact;
 use serde_json::{Map, Value, json};
 
@@ -57,7 +57,7 @@ impl InvokeCommand {
             return match self.program.run(global, output, wasm, name, &more).await {
                 Ok(status) => output.end_with(status),
                 // As for a program of this machine that the system ends.
-                Err(error) if matches!(error.kind(), Kind::Failed | Kind::Timeout) => {
+                Err(error) if matches!(error.kind(), ErrorKind::Failed | ErrorKind::Timeout) => {
                     output.error(&error);
                     output.end_with(ABORTED_STATUS)
                 }

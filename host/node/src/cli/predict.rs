@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use clap::Args;
 use eyot_batch::{PredictionClient, ScoringJob, ScoringSummary, score_file};
-use eyot_core::{Error, Name, Result, ResultExt};
+use eyot_core::{Error, Name, Result, ResultExt, ScopedName};
 use indicatif::ProgressBar;
 use serde_json::Value;
 
@@ -69,10 +69,14 @@ struct FileOptions {
 impl PredictCommand {
     pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let session = ApiSession::open(global).await?;
-        let client = PredictionClient::new(session.need_gateway()?, self.ca.as_deref(), session.config())?;
+        let gateway = session.need_gateway()?;
+        let client = PredictionClient::new(gateway, self.ca.as_deref(), session.config())?;
+        let client = client.with_token(session.secret())?;
+        let project = global.project().cloned().unwrap_or_default();
+        let deployment = ScopedName::new(&project, &self.name);
         match (&self.request, &self.input, &self.output) {
             (None, Some(input), Some(into)) => {
-                let done = self.file(&client, input, into, output).await?;
+                let done = self.file(&client, &deployment, input, into, output).await?;
                 output.result(&done, |_| {
                     let resumed = match done.resumed {
                         0 => String::new(),
@@ -85,7 +89,7 @@ impl PredictCommand {
                     format!("{} rows answered in {}{resumed}{unanswered}", done.rows, into.display())
                 })
             }
-            (Some(request), ..) => self.single(&client, request, output).await,
+            (Some(request), ..) => self.single(&client, &deployment, request, output).await,
             _ => Err(Error::invalid("there is neither a request nor a file").hint("eyot predict --help")),
         }
     }
@@ -93,6 +97,7 @@ impl PredictCommand {
     async fn file(
         &self,
         client: &PredictionClient,
+        deployment: &ScopedName,
         input: &Path,
         into: &Path,
         output: &CommandOutput,
@@ -100,7 +105,7 @@ impl PredictCommand {
         let FileOptions { rows, parallel, columns, restart } = &self.options;
         let at_least_one = |number: u32| NonZeroUsize::new(number as usize).unwrap_or(NonZeroUsize::MIN);
         let job = ScoringJob {
-            deployment: self.name.clone(),
+            deployment: deployment.clone(),
             input: input.to_owned(),
             output: into.to_owned(),
             columns: columns.clone(),
@@ -119,7 +124,13 @@ impl PredictCommand {
         summary
     }
 
-    async fn single(&self, client: &PredictionClient, request: &str, output: &CommandOutput) -> Result<()> {
+    async fn single(
+        &self,
+        client: &PredictionClient,
+        deployment: &ScopedName,
+        request: &str,
+        output: &CommandOutput,
+    ) -> Result<()> {
         let body = match request {
             "-" => {
                 let mut text = String::new();
@@ -130,7 +141,7 @@ impl PredictCommand {
             }
             text => text.to_owned(),
         };
-        let path = format!("/v2/models/{}/infer", self.name);
+        let path = format!("/v2/models/{deployment}/infer");
         let answer = client.post(&path, Bytes::from(body), None).await?;
         let answer: Value = serde_json::from_slice(&answer.body)
             .map_err(|error| Error::internal("the data plane answered no JSON").because(error))?;

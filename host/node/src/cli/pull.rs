@@ -23,7 +23,8 @@ pub(crate) struct PullCommand {
 impl PullCommand {
     pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
         let session = ApiSession::open(global).await?;
-        let pulled = session.client().registry().pull_files(&self.reference, &self.dir).await?;
+        let reference = session.client().qualified(&self.reference);
+        let pulled = session.client().registry().pull_files(&reference, &self.dir).await?;
         output.result(&pulled, |_| {
             let (files, whole, travelled) =
                 (pulled.files, size(pulled.pushed.size), size(pulled.transferred_bytes));

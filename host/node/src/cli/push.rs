@@ -77,9 +77,11 @@ impl PushCommand {
             Error::invalid(format!("{} is a data set without a name", self.path.display()))
                 .hint("name it with --as NAME:TAG; the folder of a component has an eyot.toml")
         })?;
+        let (repository, reference) =
+            (session.client().repository(&repository), session.client().qualified(&reference));
         let registry = session.client().registry();
         let before = match self.since {
-            Some(since) => Some(since),
+            Some(since) => Some(session.client().qualified(&since)),
             None => session.client().resolve(&reference.to_string()).await.is_ok().then_some(reference),
         };
         let spinner = output.spinner(&format!("pushing {repository}"));
@@ -134,6 +136,7 @@ pub(crate) async fn push_file(
         Some(reference) => reference,
         None => default_reference(file)?,
     };
+    let reference = session.client().qualified(&reference);
     let Selector::Tag(tag) = &reference.selector else {
         return Err(Error::invalid(format!("'{reference}' is a digest")).hint("push to a tag: NAME:TAG"));
     };

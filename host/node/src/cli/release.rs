@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use eyot_api::ApiClient;
 use eyot_core::{Digest, Error, Reference, Result, ResultExt as _};
 use eyot_oci::{ReleaseSpec, differences};
 use serde::Serialize;
@@ -81,37 +82,41 @@ impl ReleaseCommand {
         let session = ApiSession::open(global).await?;
         match self.command {
             ReleaseAction::Create(create) => {
-                let digest =
-                    session.client().registry().create_release(&create.target, &create.recipe()?).await?;
-                let created =
-                    CreatedRelease { release: create.target.to_string(), digest: digest.to_string() };
+                let target = session.client().qualified(&create.target);
+                let recipe = create.recipe(session.client())?;
+                let digest = session.client().registry().create_release(&target, &recipe).await?;
+                let created = CreatedRelease { release: target.to_string(), digest: digest.to_string() };
                 output.result(&created, |_| format!("{}\n{}", created.release, created.digest))
             }
             ReleaseAction::Show { release } => {
+                let release = session.client().qualified(&release);
                 let release = session.client().registry().release(&release).await?;
                 output.result(&release, |output| human(output, &release))
             }
             ReleaseAction::Diff { old, new } => {
+                let (old, new) = (session.client().qualified(&old), session.client().qualified(&new));
                 let registry = session.client().registry();
                 let lines = differences(&registry.release(&old).await?, &registry.release(&new).await?);
                 output.result(&lines, |_| {
                     if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("\n") }
                 })
             }
-            ReleaseAction::Verify { release, keys } => verify(&session, &release, &keys, output).await,
+            ReleaseAction::Verify { release, keys } => {
+                verify(&session, &session.client().qualified(&release), &keys, output).await
+            }
         }
     }
 }
 
 impl CreateOptions {
-    fn recipe(&self) -> Result<ReleaseSpec> {
+    fn recipe(&self, client: &ApiClient) -> Result<ReleaseSpec> {
         let pipeline = self
             .pipeline
             .as_ref()
             .map(|file| std::fs::read_to_string(file).context(|| format!("cannot read {}", file.display())));
         Ok(ReleaseSpec {
-            components: self.components.clone(),
-            models: pairs("--model", &self.models, str::parse)?,
+            components: self.components.iter().map(|reference| client.qualified(reference)).collect(),
+            models: pairs("--model", &self.models, |text| Ok(client.qualified(&text.parse()?)))?,
             pipeline: pipeline.transpose()?,
             parameters: pairs("--param", &self.parameters, |text| Ok(text.to_owned()))?,
             data: pairs("--dataset", &self.datasets, str::parse::<Digest>)?,

@@ -129,7 +129,7 @@ async fn upload(
         let bytes = tokio::fs::read(&path).await;
         let bytes = bytes.context(|| format!("input '{name}' of {file}: cannot read {}", path.display()))?;
         let bar = output.bar(bytes.len() as u64, &format!("input {name}"));
-        let repository = format!("pipelines/{}", pipeline.name);
+        let repository = session.client().repository(&format!("pipelines/{}", pipeline.name));
         let watching = bar.clone();
         let registry = session.client().registry().watched(move |length| watching.inc(length));
         let digest = registry.push_blob(&repository, bytes.into()).await?;

@@ -64,8 +64,9 @@ impl SignCommand {
         let key = self.key.as_deref().map(keys::read_private).transpose()?;
         let session = ApiSession::open(global).await?;
         let registry = session.client().registry();
-        let fetched = registry.fetch(&self.reference).await?;
-        let (repository, subject) = (&self.reference.repository, Digest::of(&fetched.bytes));
+        let reference = session.client().qualified(&self.reference);
+        let fetched = registry.fetch(&reference).await?;
+        let (repository, subject) = (&reference.repository, Digest::of(&fetched.bytes));
         let bundle = match (&key, &self.bundle) {
             (Some(key), _) if self.files => registry.sign_files(repository, &subject, key).await?,
             (Some(key), _) => {
@@ -98,7 +99,7 @@ impl SignCommand {
             return Ok((SIGNATURE_PREDICATE, now()));
         }
         let client = session.client();
-        let exact = format!("{}@{subject}", self.reference.repository);
+        let exact = format!("{}@{subject}", client.repository(&self.reference.repository));
         let resolved = client.resolve(&exact).await?;
         let Some(run) = &self.provenance else {
             let wasm = client.registry().pull_blob(&resolved.repository, &resolved.content).await?;

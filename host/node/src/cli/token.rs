@@ -1,6 +1,7 @@
 use clap::{Args, Subcommand};
+use eyot_access::{AccessScope, AccessToken};
+use eyot_api::TokenOptions;
 use eyot_core::{Clock as _, Period, Result, Role, SystemClock, Timestamp};
-use eyot_oci::AccessScope;
 
 use crate::cli::GlobalOptions;
 use crate::output::{CommandOutput, table};
@@ -23,18 +24,30 @@ enum TokenAction {
         name: String,
         /// What its holder is: viewer, editor (pushes, runs pipelines), deployer, admin (deletes, tokens, policies)
         /// or owner; each may do what the one before it may.
-        #[arg(long, value_name = "ROLE", required_unless_present = "scopes")]
+        #[arg(long, value_name = "ROLE")]
         role: Option<Role>,
         /// What it allows beside: repository:NAME:pull,push,delete with '*' for any text, registry:catalog:*,
-        /// registry:admin:* or project:default:ROLE; may be repeated.
+        /// registry:admin:* or project:NAME:ROLE; may be repeated. A user's or service's token never allows more than
+        /// they may themselves, and all of that without --role and --scope.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<AccessScope>,
         /// How long it is good, as in 720h [default: until it is revoked].
         #[arg(long, value_name = "TIME")]
         expires: Option<Period>,
+        /// The service of the project whose it is [default: it is yours].
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
     },
     /// Lists tokens; their secrets are not kept.
     Ls,
+    /// Gives a token another secret and prints it, this once.
+    Rotate {
+        /// The token's name.
+        name: String,
+        /// How long the secret that it had is good, as in 24h.
+        #[arg(long, value_name = "TIME", default_value = "0s")]
+        grace: Period,
+    },
     /// Ends a token with the next request.
     Revoke {
         /// The token's name.
@@ -47,13 +60,17 @@ impl TokenCommand {
         let session = ApiSession::open(global).await?;
         let client = session.client();
         match self.command {
-            TokenAction::Create { name, role, mut scopes, expires } => {
-                scopes.extend(role.map(AccessScope::of_role));
+            TokenAction::Create { name, role, mut scopes, expires, service } => {
+                let project = global.project().cloned();
+                let role_in = project.clone().unwrap_or_default();
+                scopes.extend(role.map(|role| AccessScope::of_role(&role_in, role)));
                 let until = |period: Period| {
                     let milliseconds = i64::try_from(period.0.as_millis()).unwrap_or(i64::MAX);
                     Timestamp(SystemClock.now().0.saturating_add(milliseconds))
                 };
-                let minted = client.create_token(&name, scopes, expires.map(until)).await?;
+                let expires = expires.map(until);
+                let token = TokenOptions { name, scopes, project, service, expires };
+                let minted = client.create_token(token).await?;
                 output.result(&minted, |_| minted.secret.clone())
             }
             TokenAction::Ls => {
@@ -61,8 +78,12 @@ impl TokenCommand {
                 output.result(&tokens, |output| {
                     let now = SystemClock.now();
                     let rows: Vec<_> = tokens.iter().map(|token| row(token, now)).collect();
-                    table(output, &["NAME", "STATE", "SCOPES"], &rows)
+                    table(output, &["NAME", "OWNER", "PROJECT", "STATE", "SCOPES"], &rows)
                 })
+            }
+            TokenAction::Rotate { name, grace } => {
+                let rotated = client.rotate_token(&name, grace.0).await?;
+                output.result(&rotated, |_| rotated.secret.clone())
             }
             TokenAction::Revoke { name } => {
                 client.revoke_token(&name).await?;
@@ -72,7 +93,7 @@ impl TokenCommand {
     }
 }
 
-fn row(token: &eyot_oci::AccessToken, now: Timestamp) -> Vec<String> {
+fn row(token: &AccessToken, now: Timestamp) -> Vec<String> {
     let state = match (token.revoked, token.expires) {
         (Some(_), _) => "revoked".to_owned(),
         (None, Some(expires)) if expires <= now => "expired".to_owned(),
@@ -80,7 +101,9 @@ fn row(token: &eyot_oci::AccessToken, now: Timestamp) -> Vec<String> {
         (None, None) => "good".to_owned(),
     };
     let scopes: Vec<_> = token.scopes.iter().map(ToString::to_string).collect();
-    vec![token.name.clone(), state, scopes.join(" ")]
+    let owner = token.owner.clone().unwrap_or_default();
+    let project = token.project.as_ref().map(ToString::to_string).unwrap_or_default();
+    vec![token.name.clone(), owner, project, state, scopes.join(" ")]
 }
 
 #[cfg(test)]
@@ -99,9 +122,17 @@ mod tests {
             (None, Some(second(1)), "revoked"),
         ] {
             let (id, name) = ("1".to_owned(), "ci".to_owned());
-            let token =
-                eyot_oci::AccessToken { id, name, scopes: Vec::new(), created: second(0), expires, revoked };
-            assert_eq!(row(&token, second(60)), ["ci", expected, ""], "{expires:?} {revoked:?}");
+            let token = AccessToken {
+                id,
+                name,
+                scopes: Vec::new(),
+                owner: None,
+                project: None,
+                created: second(0),
+                expires,
+                revoked,
+            };
+            assert_eq!(row(&token, second(60)), ["ci", "", "", expected, ""], "{expires:?} {revoked:?}");
         }
     }
 }

@@ -129,7 +129,8 @@ fn log(output: &CommandOutput, file: Option<&Path>) {
 
 /// What the control plane lets in.
 pub(crate) fn guard(config: &Config) -> Result<RequestGuard> {
-    Ok(RequestGuard::new("api", &config.api.hosts, &config.api.origins)?.with_url(&config.registry.url))
+    let guard = RequestGuard::new("api", &config.api.hosts, &config.api.origins)?;
+    Ok(guard.with_url(&config.registry.url).with_forms(&eyot_api::FORM_PATHS))
 }
 
 pub(crate) async fn bind(option: &str, address: std::net::SocketAddr) -> Result<TcpListener> {
@@ -137,7 +138,7 @@ pub(crate) async fn bind(option: &str, address: std::net::SocketAddr) -> Result<
         let in_use = error.kind() == std::io::ErrorKind::AddrInUse;
         let error = Error::unavailable(format!("cannot listen on {address} ({option})")).because(error);
         let hint = format!("choose another port with --set {option}=127.0.0.1:PORT; port 0 takes a free one");
-        if in_use { error.with_kind(eyot_core::Kind::Conflict).hint(hint) } else { error.hint(hint) }
+        if in_use { error.with_kind(eyot_core::ErrorKind::Conflict).hint(hint) } else { error.hint(hint) }
     })
 }
 

@@ -48,6 +48,7 @@ impl VerifyCommand {
         let keys = self.keys.iter().map(|file| keys::read_public(file)).collect::<Result<Vec<_>>>()?;
         let session = ApiSession::open(global).await?;
         let registry = session.client().registry();
+        let reference = &session.client().qualified(reference);
         let subject = Digest::of(&registry.fetch(reference).await?.bytes);
         let good = registry.signatures(&reference.repository, &subject, &keys).await?;
         let signers: BTreeSet<_> = good.iter().map(|signature| signature.key.as_str()).collect();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
-use eyot_core::Name;
+use eyot_core::ScopedName;
 use parking_lot::Mutex;
 
 /// When a deployment was taken away, if it was. Its revisions share one.
@@ -24,11 +24,11 @@ impl StoreClosing {
 
 /// Those of all deployments, for as long as one of their revisions is there.
 #[derive(Debug, Default)]
-pub(crate) struct StoreClosings(Mutex<HashMap<Name, Weak<StoreClosing>>>);
+pub(crate) struct StoreClosings(Mutex<HashMap<ScopedName, Weak<StoreClosing>>>);
 
 impl StoreClosings {
     /// That of a deployment.
-    pub(crate) fn of(&self, name: &Name) -> Arc<StoreClosing> {
+    pub(crate) fn of(&self, name: &ScopedName) -> Arc<StoreClosing> {
         let mut all = self.0.lock();
         if let Some(closing) = all.get(name).and_then(Weak::upgrade) {
             return closing;
@@ -40,7 +40,7 @@ impl StoreClosings {
     }
 
     /// A deployment is taken away. One that comes later under its name is another.
-    pub(crate) fn close(&self, name: &Name) {
+    pub(crate) fn close(&self, name: &ScopedName) {
         if let Some(closing) = self.0.lock().remove(name).and_then(|closing| closing.upgrade()) {
             closing.close();
         }
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn a_deployment_is_closed_once_and_its_successor_is_open() {
         let closings = StoreClosings::default();
-        let name: Name = "notes".parse().unwrap();
+        let name: ScopedName = "notes".parse().unwrap();
         let (one, same) = (closings.of(&name), closings.of(&name));
         closings.close(&name);
         assert!(one.closed_at().is_some() && same.closed_at().is_some());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use eyot_store::ContentDigest;
 use http::Method;
 use serde::Deserialize;
@@ -24,7 +24,7 @@ struct TagListDocument {
 
 /// What an index of the upstream lists.
 fn entries(index: &[u8]) -> Result<BTreeSet<ContentDigest>> {
-    let index = Manifest::parse(index).map_err(|error| error.with_kind(Kind::Unavailable))?;
+    let index = Manifest::parse(index).map_err(|error| error.with_kind(ErrorKind::Unavailable))?;
     Ok(index.manifests.iter().map(|entry| entry.digest).take(MAX_REFERRER_COUNT).collect())
 }
 
@@ -67,12 +67,12 @@ impl RegistryMirror {
         let brought = match self.list_referrers(name, subject).await {
             Ok(found) => self.fetch_manifests(registry, repository, found).await,
             // Registries without this API list them under a tag.
-            Err(error) if error.kind() == Kind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 match self.manifest(registry, repository, &ManifestRef::Tag(referrers_tag(subject))).await {
                     Ok(list) => {
                         self.fetch_manifests(registry, repository, entries(&list.manifest.bytes)?).await
                     }
-                    Err(error) if error.kind() == Kind::NotFound => Ok(()),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
                     Err(error) => Err(error),
                 }
             }
@@ -116,7 +116,7 @@ impl RegistryMirror {
         for digest in found {
             match self.manifest(registry, repository, &ManifestRef::Digest(digest)).await {
                 // It was deleted meanwhile, or is something that is not taken in.
-                Err(error) if !matches!(error.kind(), Kind::Timeout) => {
+                Err(error) if !matches!(error.kind(), ErrorKind::Timeout) => {
                     tracing::debug!(error = %error.chain(), %digest, "a referrer is not brought here");
                 }
                 brought => drop(brought?),

@@ -9,7 +9,7 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use eyot_core::config::Mirror as Config;
-use eyot_core::{Clock, Error, Kind, Result, ResultExt as _};
+use eyot_core::{Clock, Error, ErrorKind, Result, ResultExt as _};
 use eyot_http::{AddressPolicy, ClientSettings, HttpClient, RedirectPolicy, RequestFailure, ServerTrust};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -111,9 +111,11 @@ impl UpstreamClient {
         let said = read_body(response.into_body(), 64 << 10).await.unwrap_or_default();
         let error = read_error(status, &said);
         let kind = match error.kind() {
-            kind @ (Kind::NotFound | Kind::Denied | Kind::Exhausted | Kind::Timeout) => kind,
+            kind @ (ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Exhausted | ErrorKind::Timeout) => {
+                kind
+            }
             // Whatever is wrong with it, it is wrong between this mirror and the upstream.
-            _ => Kind::Unavailable,
+            _ => ErrorKind::Unavailable,
         };
         // Its hints speak of itself.
         Err(Error::new(kind, format!("{} says: {}", self.base, error.message())))

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 use eyot_component::WasmContent;
-use eyot_core::{Digest, Error, Kind, Result};
+use eyot_core::{Digest, Error, ErrorKind, Result};
 use eyot_store::{BlobStore, ContentDigest};
 
 use super::Registry;
@@ -38,7 +38,7 @@ impl Registry {
         let Some(digest) = self.sha256_of(digest).await? else { return Ok(None) };
         match self.0.store.get(&digest).await {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }

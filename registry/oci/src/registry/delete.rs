@@ -26,7 +26,8 @@ impl Registry {
             return Err(absent());
         }
         let payload = json!({ "reference": target.to_string() });
-        tx.emit(Event::new("artifact.deleted", repository, payload));
+        let project = self.0.access.project_of(repository);
+        tx.emit(Event::new("artifact.deleted", repository, payload).in_project(&project));
         self.commit(tx).await
     }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use eyot_core::config::Retention;
-use eyot_core::{Digest, Kind, Result};
+use eyot_core::{Digest, ErrorKind, Result};
 use eyot_meta::{Transaction, sql};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::audit_log::NewLogEntry;
 use super::blobs::is_known;
 use super::{Registry, milliseconds};
-use crate::glob;
+use eyot_core::glob;
 
 /// Whether a garbage collection removes things or only reports what it would remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +165,7 @@ impl Registry {
         }
         match self.0.store.delete(digest).await {
             Ok(_) => Ok(true),
-            Err(error) if error.kind() == Kind::Conflict => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -235,7 +235,7 @@ impl Registry {
             None if has_tag(&mut tx, repository, digest).await? => false,
             None => match self.remove_manifest(&mut tx, repository, digest, "local").await {
                 Ok(is_removed) => is_removed,
-                Err(error) if error.kind() == Kind::Conflict => false,
+                Err(error) if error.kind() == ErrorKind::Conflict => false,
                 Err(error) => return Err(error),
             },
         };

@@ -9,7 +9,7 @@ use eyot_store::UploadId;
 use parking_lot::Mutex;
 
 use super::Registry;
-use crate::glob;
+use eyot_core::glob;
 
 /// The bytes received by each upload to a repository that has a quota.
 #[derive(Default)]

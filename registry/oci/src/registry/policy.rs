@@ -9,10 +9,10 @@ use super::audit_log::NewLogEntry;
 use super::stored_policy::{StoredPolicy, StoredRequirement};
 use super::{Registry, milliseconds};
 use crate::attestation::{self, AttestedManifest, BUNDLE_TYPE, PublicKey, SIGNATURE_PREDICATE};
-use crate::glob;
 use crate::manifest::Manifest;
 use crate::route::ManifestRef;
 use crate::tree::FileTree;
+use eyot_core::glob;
 
 /// The attestations that manifests of some repositories need before they are tagged or deployed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

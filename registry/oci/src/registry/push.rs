@@ -414,7 +414,8 @@ impl Registry {
             None => format!("{}@{digest}", push.repository),
         };
         let payload = json!({ "reference": reference, "digest": digest, "kind": plan.kind });
-        tx.emit(Event::new("artifact.pushed", push.repository, payload));
+        let project = self.0.access.project_of(push.repository);
+        tx.emit(Event::new("artifact.pushed", push.repository, payload).in_project(&project));
         Ok(())
     }
 }

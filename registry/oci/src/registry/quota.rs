@@ -4,7 +4,7 @@ use eyot_meta::{SqlRow, Transaction, sql};
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
-use crate::glob;
+use eyot_core::glob;
 
 /// What the repositories of a quota use of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

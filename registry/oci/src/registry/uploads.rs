@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use eyot_meta::sql;
 use eyot_store::{BlobUpload, DigestAlgorithm, UploadId};
 
@@ -109,7 +109,7 @@ impl Registry {
             let id: UploadId = row.get::<String>("id")?.parse()?;
             match self.0.store.drop_upload(id).await {
                 Ok(_) => {}
-                Err(error) if error.kind() == Kind::Conflict => continue,
+                Err(error) if error.kind() == ErrorKind::Conflict => continue,
                 Err(error) => return Err(error),
             }
             self.upload_ended(id).await?;
@@ -142,7 +142,7 @@ impl Registry {
         for id in files.difference(&self.written_uploads().await?) {
             match self.0.store.drop_upload(*id).await {
                 // An upload in one request has no row: that request has the file.
-                Err(error) if error.kind() == Kind::Conflict => {}
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
                 dropped => drop(dropped?),
             }
         }

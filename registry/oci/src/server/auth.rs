@@ -4,16 +4,14 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use eyot_core::config::Anonymous;
-use eyot_core::{Error, Timestamp};
+use eyot_access::{AccessScope, Caller, RegistryAction};
+use eyot_core::{Error, ErrorKind, ProjectName, Timestamp};
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::json;
 
 use super::{HandlerResult, not_allowed, queries};
-use crate::access::{LocalRequest, RegistryCaller};
 use crate::registry::{Registry, milliseconds};
 use crate::response::{RegistryError, read_body};
-use crate::scope::{AccessScope, RegistryAction};
 
 /// Authenticates a request.
 ///
@@ -21,50 +19,19 @@ use crate::scope::{AccessScope, RegistryAction};
 pub(crate) async fn caller(
     registry: &Registry,
     parts: &http::request::Parts,
-) -> Result<RegistryCaller, RegistryError> {
-    if parts.extensions.get::<LocalRequest>().is_some() {
-        return Ok(RegistryCaller::Local);
-    }
-    let anonymous = RegistryCaller::Anonymous(registry.0.settings.anonymous);
-    let Some(shown) = parts.headers.get(header::AUTHORIZATION) else { return Ok(anonymous) };
-    let found = match shown.to_str().ok().and_then(|shown| shown.split_once(' ')) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            let token = token.trim();
-            let local = registry.0.settings.local_secret.as_ref();
-            if local.is_some_and(|local| local.matches(token)) {
-                return Ok(RegistryCaller::Local);
-            }
-            registry.bearer(token).await?
-        }
-        Some((scheme, text)) if scheme.eq_ignore_ascii_case("basic") => match password(text.trim()) {
-            // Some clients send an empty password when they have none.
-            Some(password) if password.is_empty() => Some(anonymous),
-            Some(password) => {
-                let holder = registry.holder_of_secret(&password).await?;
-                holder.map(|holder| RegistryCaller::Holder(holder, registry.0.settings.anonymous))
-            }
-            None => None,
-        },
-        _ => None,
-    };
-    found.ok_or_else(|| {
-        let error =
-            Error::denied("the token is not known, or no good any more").hint("eyot token create makes one");
-        challenge(registry, &parts.headers, error, None, Some("invalid_token"))
+) -> Result<Caller, RegistryError> {
+    let found = registry.0.access.authenticate(parts).await;
+    found.map_err(|error| match error.kind() {
+        ErrorKind::Denied => challenge(registry, &parts.headers, error, None, Some("invalid_token")),
+        _ => error.into(),
     })
-}
-
-/// The password of Basic credentials; the name is for people.
-fn password(text: &str) -> Option<String> {
-    let text = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
-    text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// Authorizes an action, or answers how the caller could be authorized.
 pub(crate) fn authorize(
     registry: &Registry,
     headers: &HeaderMap,
-    caller: &RegistryCaller,
+    caller: &Caller,
     action: RegistryAction,
     repository: Option<&str>,
 ) -> Result<(), RegistryError> {
@@ -89,8 +56,8 @@ pub(crate) fn authorize(
 
 /// Whether the base must challenge: some clients never send their token to a registry whose base answers anonymous
 /// requests.
-pub(crate) fn wants_tokens(registry: &Registry, caller: &RegistryCaller) -> bool {
-    registry.0.settings.anonymous != Anonymous::All && matches!(caller, RegistryCaller::Anonymous(_))
+pub(crate) fn wants_tokens(caller: &Caller) -> bool {
+    caller.shows_nothing() && caller.role_in(&ProjectName::default()).is_none()
 }
 
 pub(crate) fn challenge(
@@ -168,14 +135,14 @@ fn secret(form: &str) -> Option<String> {
 /// Scopes that one request for a token may have.
 const MAX_SCOPE_COUNT: usize = 64;
 
-fn grant(registry: &Registry, caller: &RegistryCaller, form: &http::Uri) -> HandlerResult {
+fn grant(registry: &Registry, caller: &Caller, form: &http::Uri) -> HandlerResult {
     let asked =
         queries(form, "scope").flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>());
     // Unknown scopes are not granted.
     let asked: Vec<AccessScope> = asked.take(MAX_SCOPE_COUNT).filter_map(|text| text.parse().ok()).collect();
     let issued = registry.now();
     let lifetime = milliseconds(registry.0.settings.config.token_lifetime.0).max(60_000);
-    let token = registry.grant(caller, &asked, issued + lifetime)?;
+    let token = registry.0.access.grant(caller, &asked, Timestamp(issued + lifetime))?;
     let body = json!({
         "token": token,
         "access_token": token,

@@ -1,6 +1,6 @@
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use eyot_store::ContentDigest;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
@@ -17,7 +17,7 @@ pub(super) async fn get(
 ) -> HandlerResult {
     let RequestContext { registry, parts, .. } = context;
     let unknown = |error: Error| match error.kind() {
-        Kind::NotFound => RegistryError::new("BLOB_UNKNOWN", error),
+        ErrorKind::NotFound => RegistryError::new("BLOB_UNKNOWN", error),
         _ => error.into(),
     };
     let absent = || unknown(Error::not_found(format!("there is no blob {digest} in {repository}")));
@@ -133,8 +133,8 @@ pub(super) async fn delete(
 ) -> HandlerResult {
     let deleted = context.registry.delete_blob(repository, digest, &context.caller.actor()).await;
     deleted.map_err(|error| match error.kind() {
-        Kind::NotFound => RegistryError::new("BLOB_UNKNOWN", error),
-        Kind::Conflict => RegistryError::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
+        ErrorKind::NotFound => RegistryError::new("BLOB_UNKNOWN", error),
+        ErrorKind::Conflict => RegistryError::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
         _ => error.into(),
     })?;
     Ok(StatusCode::ACCEPTED.into_response())

@@ -1,7 +1,7 @@
 //! Paginated lists.
 
 use axum::response::{IntoResponse as _, Response};
-use eyot_core::{Error, Kind, Reference};
+use eyot_core::{Error, ErrorKind, Reference};
 use eyot_store::ContentDigest;
 use form_urlencoded::Serializer;
 use http::{HeaderName, Uri, header};
@@ -43,10 +43,10 @@ pub(super) async fn tags(context: RequestContext<'_>, repository: &str) -> Handl
     if let Some(upstream) = context.registry.upstream(repository) {
         match upstream.tags(repository, last.as_deref(), most).await {
             Ok(found) => return Ok(tag_page(repository, &found.tags, most, found.has_more)),
-            Err(error) if error.kind() == Kind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(RegistryError::new("NAME_UNKNOWN", error));
             }
-            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Timeout) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
                 warning = Some(stale_warning(&error));
             }
             Err(error) => return Err(error.into()),

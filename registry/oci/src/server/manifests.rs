@@ -1,6 +1,6 @@
 use axum::body::Body;
 use axum::response::IntoResponse as _;
-use eyot_core::{Error, Kind, Reference};
+use eyot_core::{Error, ErrorKind, Reference};
 use http::{HeaderName, StatusCode, header};
 
 use super::{HandlerResult, RequestContext, content_headers, header_value, is_known, queries};
@@ -38,7 +38,7 @@ pub(super) async fn get(
 
 fn unknown(error: Error) -> RegistryError {
     match error.kind() {
-        Kind::NotFound => RegistryError::new("MANIFEST_UNKNOWN", error),
+        ErrorKind::NotFound => RegistryError::new("MANIFEST_UNKNOWN", error),
         _ => error.into(),
     }
 }
@@ -78,8 +78,8 @@ pub(super) async fn put(context: RequestContext<'_>, repository: &str, target: M
     let push =
         ManifestPush { repository, digest, tags, media_type: media_type.as_deref(), bytes, actor: &actor };
     let pushed = registry.push(push, BlobSource::Repository).await.map_err(|error| match error.kind() {
-        Kind::NotFound => RegistryError::new("MANIFEST_BLOB_UNKNOWN", error),
-        Kind::Invalid => RegistryError::new("MANIFEST_INVALID", error),
+        ErrorKind::NotFound => RegistryError::new("MANIFEST_BLOB_UNKNOWN", error),
+        ErrorKind::Invalid => RegistryError::new("MANIFEST_INVALID", error),
         _ => error.into(),
     })?;
     let location = format!("/v2/{repository}/manifests/{}", pushed.digest);
@@ -102,7 +102,7 @@ pub(super) async fn delete(
 ) -> HandlerResult {
     let deleted = context.registry.delete(repository, target, &context.caller.actor()).await;
     deleted.map_err(|error| match error.kind() {
-        Kind::Conflict => RegistryError::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
+        ErrorKind::Conflict => RegistryError::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
         _ => unknown(error),
     })?;
     Ok(StatusCode::ACCEPTED.into_response())

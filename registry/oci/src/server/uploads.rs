@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::response::{IntoResponse as _, Response};
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 use eyot_store::{BlobUpload, ContentDigest, DigestAlgorithm, UploadId};
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -91,11 +91,11 @@ async fn receive(
     let before = upload.received();
     let mut frames = body.into_data_stream();
     let taken = append_body(upload, &mut frames, pending, expected.is_none()).await;
-    if taken.as_ref().is_err_and(|error| error.kind() == Kind::Full) {
+    if taken.as_ref().is_err_and(|error| error.kind() == ErrorKind::Full) {
         drain_body(&mut frames).await;
     }
     taken.map_err(|error| match error.kind() {
-        Kind::Full => error.into(),
+        ErrorKind::Full => error.into(),
         _ => RegistryError::new("BLOB_UPLOAD_INVALID", error),
     })?;
     let received = upload.received() - before;
@@ -158,7 +158,7 @@ async fn commit(
     digest: &ContentDigest,
 ) -> HandlerResult {
     registry.commit_upload(repository, upload, digest).await.map_err(|error| match error.kind() {
-        Kind::Invalid => RegistryError::new("DIGEST_INVALID", error),
+        ErrorKind::Invalid => RegistryError::new("DIGEST_INVALID", error),
         _ => error.into(),
     })?;
     Ok(created(repository, digest))
@@ -181,8 +181,8 @@ fn upload_headers(repository: &str, id: UploadId, received: u64) -> HeaderMap {
 
 fn unknown(error: Error) -> RegistryError {
     match error.kind() {
-        Kind::NotFound => RegistryError::new("BLOB_UPLOAD_UNKNOWN", error),
-        Kind::Conflict => RegistryError::new("BLOB_UPLOAD_INVALID", error),
+        ErrorKind::NotFound => RegistryError::new("BLOB_UPLOAD_UNKNOWN", error),
+        ErrorKind::Conflict => RegistryError::new("BLOB_UPLOAD_INVALID", error),
         _ => error.into(),
     }
 }

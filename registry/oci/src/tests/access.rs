@@ -2,7 +2,8 @@
 
 use super::*;
 use base64::Engine as _;
-use eyot_core::config::Anonymous;
+use eyot_core::ProjectName;
+use eyot_core::config::AnonymousAccess;
 use eyot_meta::sql;
 use tower::ServiceExt as _;
 
@@ -12,7 +13,7 @@ struct Site {
 }
 
 impl Site {
-    async fn new(anonymous: Anonymous) -> Self {
+    async fn new(anonymous: AnonymousAccess) -> Self {
         let world = World::with(Config { anonymous, ..Config::default() }).await;
         let digest = world.image("acme/x", "t", "layer", json!({})).await;
         Self { world, digest }
@@ -35,8 +36,7 @@ impl Site {
     }
 
     async fn secret(&self, name: &str, scopes: &[&str]) -> String {
-        let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
-        self.world.registry.create_token(name, scopes, None).await.unwrap().secret
+        self.world.registry.token(name, scopes, None).await
     }
 }
 
@@ -76,9 +76,11 @@ fn routes(digest: &Digest) -> (Vec<Route>, Vec<Route>) {
 
 #[tokio::test]
 async fn private_shown_as_public() {
-    for (anonymous, base, reads_are, catalog) in
-        [(Anonymous::None, 401, 401, 401), (Anonymous::Pull, 401, 200, 200), (Anonymous::All, 200, 200, 200)]
-    {
+    for (anonymous, base, reads_are, catalog) in [
+        (AnonymousAccess::None, 401, 401, 401),
+        (AnonymousAccess::Pull, 401, 200, 200),
+        (AnonymousAccess::All, 200, 200, 200),
+    ] {
         let site = Site::new(anonymous).await;
         let (reads, changes) = routes(&site.digest);
         assert_eq!(site.ask("GET", "/v2/", "").await.status, base, "{anonymous:?}");
@@ -96,7 +98,7 @@ async fn private_shown_as_public() {
                 "{absent}"
             );
         }
-        for (method, path) in changes.into_iter().filter(|_| anonymous != Anonymous::All) {
+        for (method, path) in changes.into_iter().filter(|_| anonymous != AnonymousAccess::All) {
             let got = site.ask(method, &path, "").await;
             assert_eq!(
                 (got.status, got.code().as_str()),
@@ -111,7 +113,7 @@ async fn private_shown_as_public() {
 
 #[tokio::test]
 async fn tokens_allow_their_scopes_by_basic_and_bearer() {
-    let site = Site::new(Anonymous::None).await;
+    let site = Site::new(AnonymousAccess::None).await;
     let (reads, changes) = routes(&site.digest);
     let reader = site.secret("reader", &["repository:acme/*:pull"]).await;
     let other = site.secret("other", &["repository:other/*:*", "registry:catalog:*"]).await;
@@ -138,7 +140,7 @@ async fn tokens_allow_their_scopes_by_basic_and_bearer() {
 
 #[tokio::test]
 async fn a_token_takes_nothing_away_that_anybody_may() {
-    let site = Site::new(Anonymous::Pull).await;
+    let site = Site::new(AnonymousAccess::Pull).await;
     let other = basic(&site.secret("other", &["repository:other/*:push"]).await);
     assert_eq!(site.ask("GET", "/v2/acme/x/manifests/t", &other).await.status, 200);
     assert_eq!(site.ask("POST", "/v2/acme/x/blobs/uploads/", &other).await.status, 403);
@@ -147,7 +149,7 @@ async fn a_token_takes_nothing_away_that_anybody_may() {
 
 #[tokio::test]
 async fn mount_and_dedup_do_not_bypass_the_scopes() {
-    let site = Site::new(Anonymous::None).await;
+    let site = Site::new(AnonymousAccess::None).await;
     let secret = basic(&site.secret("other", &["repository:other/*:*"]).await);
     let digest = Digest::of("layer");
     for query in [format!("mount={digest}&from=acme/x"), format!("mount={digest}")] {
@@ -163,7 +165,7 @@ async fn mount_and_dedup_do_not_bypass_the_scopes() {
 
 #[tokio::test]
 async fn a_client_gets_what_it_asks_for_and_may_have() {
-    let site = Site::new(Anonymous::Pull).await;
+    let site = Site::new(AnonymousAccess::Pull).await;
     let secret = site.secret("writer", &["repository:acme/*:pull,push"]).await;
     let get = async |scope: &str, shown: &str| {
         let got = site.ask("GET", &format!("/v2/token?service=eyot&scope={scope}"), shown).await;
@@ -202,19 +204,18 @@ async fn a_client_gets_what_it_asks_for_and_may_have() {
 
 #[tokio::test]
 async fn revoked_tokens_end_with_the_next_request() {
-    let site = Site::new(Anonymous::None).await;
+    let site = Site::new(AnonymousAccess::None).await;
     let secret = basic(&site.secret("reader", &["repository:acme/*:pull"]).await);
     let got = site.ask("GET", "/v2/token?scope=repository:acme/x:pull", &secret).await;
     let bearer = format!("Bearer {}", got.json()["token"].as_str().unwrap());
     for (shown, before, after) in [(&secret, 200, 401), (&bearer, 200, 401)] {
         assert_eq!(site.ask("GET", "/v2/acme/x/manifests/t", shown).await.status, before);
-        let _ = site.world.registry.revoke_token("reader").await;
+        let access = &site.world.registry.0.access;
+        access.revoke_token(&access.local_caller(), &ProjectName::default(), "reader").await.unwrap();
         assert_eq!(site.ask("GET", "/v2/acme/x/manifests/t", shown).await.status, after);
         sql("UPDATE tokens SET revoked_at = NULL").execute(&site.world.registry.0.db).await.unwrap();
     }
-    let scopes = vec!["repository:*:*".parse().unwrap()];
-    let old =
-        site.world.registry.create_token("old", scopes, Some(eyot_core::Timestamp(1))).await.unwrap().secret;
+    let old = site.world.registry.token("old", &["repository:*:*"], Some(eyot_core::Timestamp(1))).await;
     assert_eq!(site.ask("GET", "/v2/acme/x/manifests/t", &basic(&old)).await.status, 401, "expired");
     let stored = sql("SELECT secret_hash FROM tokens WHERE name = 'old'");
     let stored = stored.fetch_one(&site.world.registry.0.db).await.unwrap();
@@ -223,7 +224,7 @@ async fn revoked_tokens_end_with_the_next_request() {
 
 #[tokio::test]
 async fn wasm_package_tools_find_the_registry() {
-    let site = Site::new(Anonymous::All).await;
+    let site = Site::new(AnonymousAccess::All).await;
     let got = site.ask("GET", "/.well-known/wasm-pkg/registry.json", "").await;
     assert_eq!(
         got.json(),
@@ -244,7 +245,7 @@ async fn nothing_is_deleted_where_deleting_is_off() {
 
 #[tokio::test]
 async fn jwt_key_confusion() {
-    let site = Site::new(Anonymous::None).await;
+    let site = Site::new(AnonymousAccess::None).await;
     let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
     let claims = r#"{"holder":null,"scopes":["repository:*:pull,push,delete"],"until":99999999999999}"#;
     let key = r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"kid":"../../dev/null"}"#;

@@ -53,7 +53,7 @@ async fn a_disk_without_room_for_a_snapshot_is_said_and_nothing_is_held() {
     let world = world().await;
     world.blob("a", "alone").await;
     let error = source(&world, u64::MAX / 2).snapshot().await.err().unwrap();
-    assert_eq!(error.kind(), Kind::Full, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Full, "{error:?}");
     world.clock.advance(Duration::from_millis(2));
     assert_eq!(world.registry.collect(CollectionMode::Remove).await.unwrap().blobs, 1);
 }

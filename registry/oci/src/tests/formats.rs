@@ -37,7 +37,7 @@ async fn a_release_is_read_with_fields_of_later_ones_and_refused_when_it_is_newe
 
     later["annotations"]["dev.eyot.kind"] = json!("application/vnd.eyot.release.v2+json");
     let error = put("newer", &later).await.unwrap_err();
-    assert!(error.kind() == Kind::Unsupported && error.chain().contains("release.v2+json"), "{error:?}");
+    assert!(error.kind() == ErrorKind::Unsupported && error.chain().contains("release.v2+json"), "{error:?}");
     later["annotations"]["dev.eyot.kind"] = json!("application/vnd.example");
-    assert_eq!(put("other", &later).await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(put("other", &later).await.unwrap_err().kind(), ErrorKind::Invalid);
 }

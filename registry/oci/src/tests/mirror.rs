@@ -8,7 +8,7 @@ use axum::extract::Request as Asked;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::any;
 use eyot_core::Period;
-use eyot_core::config::{Anonymous, Mirror};
+use eyot_core::config::{AnonymousAccess, Mirror};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -276,10 +276,9 @@ async fn requests_to_private_addresses() {
 
 #[tokio::test]
 async fn tokens_are_got_as_the_upstream_wants() {
-    let upstream = World::with(Config { anonymous: Anonymous::None, ..Config::default() }).await;
+    let upstream = World::with(Config { anonymous: AnonymousAccess::None, ..Config::default() }).await;
     let digest = upstream.image("open/a", "t", "layer", json!({})).await;
-    let scopes = vec!["repository:open/a:pull".parse().unwrap()];
-    let secret = upstream.registry.create_token("mirror", scopes, None).await.unwrap().secret;
+    let secret = upstream.registry.token("mirror", &["repository:open/a:pull"], None).await;
     let site = Site::new(router(upstream.registry.clone())).await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("credentials");

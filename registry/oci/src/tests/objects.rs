@@ -44,7 +44,7 @@ async fn everything_leaves_and_comes_back_by_the_same_digests() {
         std::fs::write(dir.path().join("index.json"), index.to_string()).unwrap();
         assert_eq!(
             import(&three.client(), dir.path(), None).await.unwrap_err().kind(),
-            Kind::Invalid,
+            ErrorKind::Invalid,
             "{name}"
         );
     }
@@ -93,11 +93,11 @@ async fn a_release_pins_and_says_what_changed() {
         "{lines:?}"
     );
     assert_eq!(client.verify_release(&reference("releases/iris:1.0.0")).await.unwrap().0, 10);
-    assert_eq!(client.release(&reference("acme/iris:1")).await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(client.release(&reference("acme/iris:1")).await.unwrap_err().kind(), ErrorKind::Invalid);
     let wrong = ReleaseSpec { components: vec![reference("acme/iris:1")], ..ReleaseSpec::default() };
     assert_eq!(
         client.create_release(&reference("releases/x:1"), &wrong).await.unwrap_err().kind(),
-        Kind::Invalid
+        ErrorKind::Invalid
     );
 }
 
@@ -108,7 +108,7 @@ async fn signatures_lie_beside_what_they_are_about() {
     let subject = world.image("a", "t", "layer", json!({})).await;
     let (key, other) = (PrivateKey::generate(), PrivateKey::generate());
     let error = client.signatures("a", &subject, &[key.public()]).await.unwrap_err();
-    assert!(error.kind() == Kind::Denied && error.chain().contains("is not signed"), "{error:?}");
+    assert!(error.kind() == ErrorKind::Denied && error.chain().contains("is not signed"), "{error:?}");
     let bundle = sign(&key, "a", &subject, SIGNATURE_PREDICATE, json!({})).unwrap();
     let attached = client.attach("a", &subject, bundle.clone()).await.unwrap();
     let good = client.signatures("a", &subject, &[other.public(), key.public()]).await.unwrap();
@@ -120,7 +120,7 @@ async fn signatures_lie_beside_what_they_are_about() {
     assert!(error.chain().contains("none of the keys"), "{error:?}");
     // A good signature of something else is none.
     let elsewhere = world.image("a", "u", "other layer", json!({})).await;
-    assert_eq!(client.attach("a", &elsewhere, bundle).await.unwrap_err().kind(), Kind::Denied);
+    assert_eq!(client.attach("a", &elsewhere, bundle).await.unwrap_err().kind(), ErrorKind::Denied);
     let moved = client.manifest("a", &attached.signature.to_string()).await.unwrap();
     let moved = String::from_utf8(moved.bytes.to_vec()).unwrap().replace(&subject.hex(), &elsewhere.hex());
     client.put_manifest("a", None, "", moved.into()).await.unwrap();
@@ -152,7 +152,10 @@ async fn a_list_of_files_is_a_signature_of_what_holds_them() {
     std::fs::write(dir.path().join("config.json"), "[]").unwrap();
     let other = client.push_dataset("models/x", Some("2"), dir.path(), None).await.unwrap().pushed.digest;
     let error = client.attach("models/x", &other, bundle).await.unwrap_err();
-    assert!(error.kind() == Kind::Denied && error.chain().contains("another 'config.json'"), "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Denied && error.chain().contains("another 'config.json'"),
+        "{error:?}"
+    );
     // A policy may ask for it.
     let keys = vec![key.public().to_pem().unwrap()];
     let require = vec![PolicyRequirement {
@@ -166,7 +169,7 @@ async fn a_list_of_files_is_a_signature_of_what_holds_them() {
     world.registry.check_policy("models/x", &pushed).await.unwrap();
     assert!(world.registry.check_policy("models/x", &other).await.is_err());
     let nameless = world.image("a", "t", "layer", json!({})).await;
-    assert_eq!(client.sign_files("a", &nameless, &key).await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(client.sign_files("a", &nameless, &key).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]

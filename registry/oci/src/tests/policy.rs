@@ -61,7 +61,7 @@ async fn a_tag_names_only_what_enough_keys_attest() {
     say(&world, &c, &digest, PROVENANCE, json!({})).await;
     assert_eq!(tagged().await.status, 201);
     world.registry.check_policy("acme/x", &digest).await.unwrap();
-    assert_eq!(world.registry.check_policy("acme/x", &before).await.unwrap_err().kind(), Kind::Denied);
+    assert_eq!(world.registry.check_policy("acme/x", &before).await.unwrap_err().kind(), ErrorKind::Denied);
     // Other repositories have their own rules: here none.
     world.image("other/x", "t", "layer", json!({})).await;
     world.registry.remove_policy("acme/*", "local").await.unwrap();
@@ -110,7 +110,7 @@ async fn policies_that_cannot_be_met_or_ask_for_nothing_are_refused() {
         let policy = SignaturePolicy { repository: repository.to_owned(), require };
         assert_eq!(
             world.registry.set_policy(&policy, "local").await.unwrap_err().kind(),
-            Kind::Invalid,
+            ErrorKind::Invalid,
             "{policy:?}"
         );
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use eyot_world::SpinStore;
 use eyot_world::serving::fermyon::spin::key_value;
 use wasmtime::component::Resource;
@@ -16,7 +16,7 @@ type Spin2Result<T> = wasmtime::Result<Result<T, key_value::Error>>;
 
 fn spin2_error(error: &Error) -> key_value::Error {
     match error.kind() {
-        Kind::Denied => key_value::Error::AccessDenied,
+        ErrorKind::Denied => key_value::Error::AccessDenied,
         _ => key_value::Error::Other(error.chain()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eyot_core::{Error, Kind};
+use eyot_core::{Error, ErrorKind};
 use eyot_world::SpinConnection;
 use eyot_world::serving::fermyon::spin::sqlite;
 use wasmtime::component::Resource;
@@ -16,8 +16,8 @@ type SharedConnection = Arc<dyn SqlConnection>;
 
 fn sqlite_error(error: &Error) -> sqlite::Error {
     match error.kind() {
-        Kind::Exhausted => sqlite::Error::DatabaseFull,
-        Kind::Denied => sqlite::Error::AccessDenied,
+        ErrorKind::Exhausted => sqlite::Error::DatabaseFull,
+        ErrorKind::Denied => sqlite::Error::AccessDenied,
         _ => sqlite::Error::Io(error.chain()),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use eyot_core::Error;
+use eyot_core::{DEFAULT_PROJECT, Error};
 use futures::StreamExt as _;
 use prost::Message as _;
 use tonic::codegen::BoxStream;
@@ -13,7 +13,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{grpc_timeout, status};
-use crate::http::answers::PREDICTION_ID_HEADER;
+use crate::http::answers::{PREDICTION_ID_HEADER, client_message};
 use crate::http::predict::{self, PredictionCall};
 use crate::http::repository;
 use crate::protocol::compress::MIN_COMPRESSED_BYTES;
@@ -21,8 +21,10 @@ use crate::protocol::grpc::pb::{self, *};
 use crate::protocol::grpc::tensors;
 use crate::protocol::{InferRequest, identity, metadata};
 use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
+use crate::serving::endpoint_access::CallerRejection;
 use crate::serving::exchange::{Exchange, ExchangeKind, ExchangeOutcome};
 use crate::serving::pipeline::{RequestWork, serve};
+use crate::serving::route_table::project_of;
 use crate::serving::state::GatewayState;
 
 /// The calls that there are.
@@ -47,6 +49,15 @@ pub(super) struct InferenceService {
 }
 
 impl InferenceService {
+    /// Lets a caller ask for a deployment.
+    async fn admit(&self, metadata: &MetadataMap, name: &str) -> Result<(), Status> {
+        let admitted = self.gateway.check_caller(metadata.as_ref(), project_of(name)).await;
+        admitted.map_err(|CallerRejection { error, is_unknown }| match is_unknown {
+            true => Status::unauthenticated(client_message(&error)),
+            false => status(&error),
+        })
+    }
+
     /// One prediction; its id is known whether it works out or not. Each of a stream is a request of its own, and
     /// ends with its own answer.
     async fn infer(
@@ -54,6 +65,9 @@ impl InferenceService {
         metadata: &MetadataMap,
         message: ModelInferRequest,
     ) -> (String, Result<ModelInferResponse, Status>) {
+        if let Err(refused) = self.admit(metadata, &message.model_name).await {
+            return (eyot_core::new_id(), Err(refused));
+        }
         let exchange = self.gateway.begin(ExchangeKind::Prediction, metadata.as_ref(), self.caller);
         let (name, version) = (message.model_name.clone(), message.model_version.clone());
         let work = GrpcPrediction { gateway: &self.gateway, metadata, name, version, message: Some(message) };
@@ -171,7 +185,9 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for InferenceServic
         &self,
         request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
-        let ModelReadyRequest { name, version } = request.into_inner();
+        let (metadata, _, message) = request.into_parts();
+        let ModelReadyRequest { name, version } = message;
+        self.admit(&metadata, &name).await?;
         let found = self.gateway.endpoint(&name).and_then(|endpoint| endpoint.route(Some(&version), None));
         Ok(Response::new(ModelReadyResponse { ready: found.is_ok() }))
     }
@@ -189,7 +205,9 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for InferenceServic
         &self,
         request: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
-        let ModelMetadataRequest { name, version } = request.into_inner();
+        let (metadata, _, message) = request.into_parts();
+        let ModelMetadataRequest { name, version } = message;
+        self.admit(&metadata, &name).await?;
         let endpoint = self.gateway.endpoint(&name).map_err(|error| status(&error))?;
         let live = endpoint.shown(Some(&version)).map_err(|error| status(&error))?;
         let signature = live.predictor().map_err(|error| status(&error))?.signature();
@@ -266,7 +284,9 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for InferenceServic
         &self,
         request: Request<ModelConfigRequest>,
     ) -> Result<Response<ModelConfigResponse>, Status> {
-        let ModelConfigRequest { name, version } = request.into_inner();
+        let (metadata, _, message) = request.into_parts();
+        let ModelConfigRequest { name, version } = message;
+        self.admit(&metadata, &name).await?;
         let endpoint = self.gateway.endpoint(&name).map_err(|error| status(&error))?;
         let live = endpoint.shown(Some(&version)).map_err(|error| status(&error))?;
         let signature = live.predictor().map_err(|error| status(&error))?.signature();
@@ -307,8 +327,10 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for InferenceServic
         &self,
         request: Request<ModelStatisticsRequest>,
     ) -> Result<Response<ModelStatisticsResponse>, Status> {
-        let ModelStatisticsRequest { name, version } = request.into_inner();
-        let statistics = metadata::statistics(&self.gateway, Some(&name), Some(&version))
+        let (metadata, _, message) = request.into_parts();
+        let ModelStatisticsRequest { name, version } = message;
+        self.admit(&metadata, &name).await?;
+        let statistics = metadata::statistics(&self.gateway, DEFAULT_PROJECT, Some(&name), Some(&version))
             .map_err(|error| status(&error))?;
         let model_stats = statistics.into_iter().map(model_statistics).collect();
         Ok(Response::new(ModelStatisticsResponse { model_stats }))
@@ -318,7 +340,9 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for InferenceServic
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        let index = repository::index(&self.gateway, request.into_inner().ready)
+        let (metadata, _, message) = request.into_parts();
+        self.admit(&metadata, "").await?;
+        let index = repository::index(&self.gateway, DEFAULT_PROJECT, message.ready)
             .await
             .map_err(|error| status(&error))?;
         let models = index.into_iter().map(|it| repository_index_response::ModelIndex {
@@ -334,7 +358,9 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for InferenceServic
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
-        let RepositoryModelLoadRequest { model_name, parameters, .. } = request.into_inner();
+        let (metadata, _, message) = request.into_parts();
+        let RepositoryModelLoadRequest { model_name, parameters, .. } = message;
+        self.admit(&metadata, &model_name).await?;
         let loaded =
             repository::load(&self.gateway, &model_name, parameters.keys().map(String::as_str)).await;
         loaded.map_err(|error| status(&error))?;
@@ -345,7 +371,9 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for InferenceServic
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
-        let name = request.into_inner().model_name;
+        let (metadata, _, message) = request.into_parts();
+        let name = message.model_name;
+        self.admit(&metadata, &name).await?;
         repository::unload(&self.gateway, &name).await.map_err(|error| status(&error))?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
     }

@@ -5,7 +5,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eyot_core::{Error, Kind, Result};
+use eyot_core::{Error, ErrorKind, Result};
 
 use super::failed;
 use super::library::{
@@ -16,7 +16,7 @@ use crate::aligned::AlignedBuffer;
 use crate::{DataType, RunControl, RunInterrupt, Tensor, TensorSpec};
 
 /// What is wrong with a status, if anything is.
-fn check(functions: &Functions, status: OvStatus, kind: Kind, what: &str) -> Result<()> {
+fn check(functions: &Functions, status: OvStatus, kind: ErrorKind, what: &str) -> Result<()> {
     if status == 0 {
         return Ok(());
     }
@@ -51,7 +51,7 @@ macro_rules! handle {
                 functions: &'static Functions,
                 status: OvStatus,
                 pointer: *mut $raw,
-                kind: Kind,
+                kind: ErrorKind,
                 what: &str,
             ) -> Result<Self> {
                 check(functions, status, kind, what)?;
@@ -99,7 +99,7 @@ impl Core {
         let (functions, mut pointer) = (functions()?, ptr::null_mut());
         // SAFETY: the pointer is written once.
         let status = unsafe { (functions.ov_core_create)(&mut pointer) };
-        Self::made(functions, status, pointer, Kind::Unavailable, "openvino does not start")
+        Self::made(functions, status, pointer, ErrorKind::Unavailable, "openvino does not start")
     }
 
     /// The names of all devices.
@@ -108,7 +108,7 @@ impl Core {
         // SAFETY: the list is written by the library, read here, and freed once.
         unsafe {
             let status = (self.functions.ov_core_get_available_devices)(self.raw(), &mut found);
-            check(self.functions, status, Kind::Unavailable, "openvino finds no devices")?;
+            check(self.functions, status, ErrorKind::Unavailable, "openvino finds no devices")?;
             let names: &[*mut c_char] =
                 if found.count == 0 { &[] } else { std::slice::from_raw_parts(found.names, found.count) };
             let names =
@@ -142,7 +142,7 @@ impl Core {
                 &mut read,
             );
             // The file is a model, which was seen before: what fails is what this library lacks.
-            let read = Read::made(self.functions, status, read, Kind::Unsupported, LOADING)?;
+            let read = Read::made(self.functions, status, read, ErrorKind::Unsupported, LOADING)?;
             let status = (self.functions.ov_core_compile_model_props)(
                 self.raw(),
                 read.raw(),
@@ -151,7 +151,7 @@ impl Core {
                 properties.as_ptr(),
                 &mut compiled,
             );
-            Compiled::made(self.functions, status, compiled, Kind::Unsupported, LOADING)
+            Compiled::made(self.functions, status, compiled, ErrorKind::Unsupported, LOADING)
         }
     }
 }
@@ -164,7 +164,7 @@ impl Compiled {
         unsafe {
             let status =
                 (self.functions.ov_compiled_model_get_property)(self.raw(), key.as_ptr(), &mut value);
-            check(self.functions, status, Kind::Unsupported, &format!("openvino does not know {name}"))?;
+            check(self.functions, status, ErrorKind::Unsupported, &format!("openvino does not know {name}"))?;
             let text = CStr::from_ptr(value).to_string_lossy().into_owned();
             (self.functions.ov_free)(value);
             Ok(text)
@@ -176,7 +176,7 @@ impl Compiled {
         // SAFETY: the compiled model is there; the library keeps what the request needs of it.
         let status =
             unsafe { (self.functions.ov_compiled_model_create_infer_request)(self.raw(), &mut pointer) };
-        Request::made(self.functions, status, pointer, Kind::Failed, RUNNING)
+        Request::made(self.functions, status, pointer, ErrorKind::Failed, RUNNING)
     }
 }
 
@@ -211,7 +211,7 @@ impl PreparedRequest {
             // SAFETY: name and tensor live for the call; the request keeps the tensor's memory.
             let status =
                 unsafe { (functions.ov_infer_request_set_tensor)(request.raw(), name.as_ptr(), value.raw()) };
-            check(functions, status, Kind::Invalid, &format!("input '{}'", name.to_string_lossy()))?;
+            check(functions, status, ErrorKind::Invalid, &format!("input '{}'", name.to_string_lossy()))?;
             let (data, length) = value.data()?;
             if length != tensor.bytes().len() {
                 return Err(Error::internal("openvino made a tensor of another size"));
@@ -250,7 +250,7 @@ impl PreparedRequest {
         // SAFETY: one run at a time, since this is borrowed alone.
         let status = unsafe { (functions.ov_infer_request_infer)(self.request.raw()) };
         drop(interruptible);
-        check(functions, status, Kind::Failed, RUNNING)?;
+        check(functions, status, ErrorKind::Failed, RUNNING)?;
         let places: &[InputBuffer] = if alone { &[] } else { &self.places };
         outputs.map(|(name, spec)| self.request.output(name, spec, places)).collect()
     }
@@ -295,11 +295,11 @@ impl Request {
         // SAFETY: names and values live for the calls; bytes are read before the request runs again.
         unsafe {
             let status = (functions.ov_infer_request_get_tensor)(self.raw(), name.as_ptr(), &mut pointer);
-            let value = Value::made(functions, status, pointer, Kind::Failed, RUNNING)?;
+            let value = Value::made(functions, status, pointer, ErrorKind::Failed, RUNNING)?;
             let shape = value.shape()?;
             let mut found = 0;
             let status = (functions.ov_tensor_get_element_type)(value.raw(), &mut found);
-            check(functions, status, Kind::Failed, RUNNING)?;
+            check(functions, status, ErrorKind::Failed, RUNNING)?;
             if Some(found) != element(spec.dtype) {
                 let text = format!("output '{}' came as another type than {}", spec.name, spec.dtype);
                 return Err(Error::unsupported(text));
@@ -328,7 +328,7 @@ impl Value {
         let mut pointer = ptr::null_mut();
         // SAFETY: the shape is copied.
         let status = unsafe { (functions.ov_tensor_create)(element, shape, &mut pointer) };
-        Self::made(functions, status, pointer, Kind::Invalid, "openvino does not take this tensor")
+        Self::made(functions, status, pointer, ErrorKind::Invalid, "openvino does not take this tensor")
     }
 
     /// Where its bytes are, and how many; for none, anywhere.
@@ -337,12 +337,12 @@ impl Value {
         // SAFETY: both are written by the library; the bytes live as long as the value.
         unsafe {
             let status = (self.functions.ov_tensor_get_byte_size)(self.raw(), &mut length);
-            check(self.functions, status, Kind::Failed, RUNNING)?;
+            check(self.functions, status, ErrorKind::Failed, RUNNING)?;
             if length == 0 {
                 return Ok((NonNull::dangling().as_ptr(), 0));
             }
             let status = (self.functions.ov_tensor_data)(self.raw(), &mut data);
-            check(self.functions, status, Kind::Failed, RUNNING)?;
+            check(self.functions, status, ErrorKind::Failed, RUNNING)?;
         }
         let data = NonNull::new(data.cast::<u8>());
         let data = data.ok_or_else(|| Error::internal("openvino gave a tensor without bytes"))?;
@@ -357,7 +357,7 @@ impl Value {
             if status == NO_DIMENSIONS {
                 return Ok(Vec::new());
             }
-            check(self.functions, status, Kind::Failed, RUNNING)?;
+            check(self.functions, status, ErrorKind::Failed, RUNNING)?;
             let rank = usize::try_from(shape.rank).unwrap_or_default();
             let dims: &[i64] = if rank == 0 { &[] } else { std::slice::from_raw_parts(shape.dims, rank) };
             let dims = dims.iter().map(|dim| usize::try_from(*dim).unwrap_or_default()).collect();

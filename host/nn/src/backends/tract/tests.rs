@@ -80,7 +80,7 @@ fn trees_that_are_none_are_refused() {
         ("an end that is not known", Tree { transform: "PROBIT", ..tree() }),
     ] {
         let error = loaded(&tree).err().unwrap_or_else(|| panic!("{name} is taken"));
-        assert_eq!(error.kind(), Kind::Unsupported, "{name}: {error:?}");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}: {error:?}");
         assert!(error.chain().contains("TreeEnsembleClassifier"), "{name}: {error:?}");
         assert_eq!(error.hint_text(), Some("eyot backend install onnxruntime"), "{name}");
     }
@@ -107,7 +107,7 @@ fn operators_that_tract_has_not_are_named() {
             .load(&graph.output("y", DataType::F32, "n 2").bytes(), ModelSettings::default())
             .err()
             .unwrap();
-        assert_eq!(error.kind(), Kind::Unsupported);
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.chain().ends_with(says), "{error:?}");
         assert_eq!(error.hint_text(), Some("eyot backend install onnxruntime"));
     }
@@ -116,7 +116,7 @@ fn operators_that_tract_has_not_are_named() {
         Graph::new().input("x", DataType::F64, "n").node("Sigmoid", "x", "y").output("y", DataType::F64, "n");
     let error = TractBackend.load(&wide.bytes(), ModelSettings::default()).err().unwrap();
     assert!(
-        error.kind() == Kind::Unsupported && error.chain().contains("Sigmoid does not support F64"),
+        error.kind() == ErrorKind::Unsupported && error.chain().contains("Sigmoid does not support F64"),
         "{error:?}"
     );
 }
@@ -132,5 +132,5 @@ fn outputs_are_of_the_types_that_the_file_says() {
     let x = Tensor::of(vec![1, 2], &[1_f32, 2.]).unwrap();
     assert_eq!(model.run(std::slice::from_ref(&x)).unwrap(), [x]);
     let error = TractBackend.load(&graph(DataType::F64).bytes(), ModelSettings::default()).err().unwrap();
-    assert_eq!(error.kind(), Kind::Unsupported, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
 }

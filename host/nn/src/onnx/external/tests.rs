@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eyot_core::Kind;
+use eyot_core::ErrorKind;
 use eyot_core::config::BackendChoice;
 use prost::Message as _;
 
@@ -81,7 +81,7 @@ fn weights_beside_a_model_are_its_weights() {
         assert_eq!(run(&*inline), run(&*beside), "{}", backend.name());
         // By itself the file is no model, whatever lies in the folder that the process runs in.
         let alone = backend.load(&files.onnx, ModelSettings::default()).err().unwrap();
-        assert!(alone.kind() == Kind::Unsupported && alone.chain().contains("'m.data'"), "{alone:?}");
+        assert!(alone.kind() == ErrorKind::Unsupported && alone.chain().contains("'m.data'"), "{alone:?}");
     }
 }
 
@@ -258,7 +258,7 @@ fn nothing_but_the_files_that_came_with_it_is_read() {
             let told = error.chain();
             let told = format!("{told} {}", error.hint_text().unwrap_or_default());
             assert!(told.contains(expected), "{what}, {}: {told}", backend.name());
-            assert!(matches!(error.kind(), Kind::Invalid | Kind::Unsupported), "{what}: {error:?}");
+            assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported), "{what}: {error:?}");
         }
     }
 }
@@ -275,7 +275,7 @@ fn a_name_that_looks_like_a_type_is_a_name() {
     assert_eq!(eyot_core::onnx::first_named_file(&model.encode_to_vec()), None);
     for backend in all_back_ends() {
         let error = backend.load(&model.encode_to_vec().into(), ModelSettings::default()).err().unwrap();
-        assert!(error.kind() == Kind::Unsupported && error.chain().contains(&name), "{error:?}");
+        assert!(error.kind() == ErrorKind::Unsupported && error.chain().contains(&name), "{error:?}");
     }
 }
 

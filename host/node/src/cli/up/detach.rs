@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use eyot_core::{Error, Kind, Result, ResultExt};
+use eyot_core::{Error, ErrorKind, Result, ResultExt};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
@@ -81,7 +81,7 @@ struct PrintedFailure {
 
 #[derive(Deserialize)]
 struct PrintedError {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     hint: Option<String>,
 }

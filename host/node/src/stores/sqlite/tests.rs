@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use eyot_core::Kind;
+use eyot_core::ErrorKind;
 use eyot_engine::{HostMemory, SqlDatabase as _};
 
 use super::*;
@@ -45,13 +45,13 @@ async fn an_endless_statement_ends_at_its_deadline() {
     ] {
         let begun = Instant::now();
         let done = connection.execute(endless.clone(), vec![], limits(Duration::from_millis(200), 1 << 20));
-        assert_eq!(done.await.unwrap_err().kind(), Kind::Timeout, "{endless}");
+        assert_eq!(done.await.unwrap_err().kind(), ErrorKind::Timeout, "{endless}");
         assert!(begun.elapsed() < LONG / 4, "{endless}");
         idle(&database).await;
     }
     // What computes without looking at the clock has little to compute on.
     let slow = "SELECT instr(hex(zeroblob(4000000)), hex(zeroblob(2000000)) || '1')";
-    assert_eq!(ask(&*connection, slow).await.unwrap_err().kind(), Kind::TooLarge);
+    assert_eq!(ask(&*connection, slow).await.unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(ask(&*connection, "SELECT 1").await.unwrap().rows, [[SqlValue::Integer(1)]]);
 }
 
@@ -77,7 +77,7 @@ async fn statements_end_with_their_deployment() {
     let statement = connection.execute(ENDLESS.to_owned(), vec![], limits(LONG, 1 << 20));
     let (ended, ()) = tokio::join!(statement, async { closings.close(&name) });
     let error = ended.unwrap_err();
-    assert!(error.kind() == Kind::Cancelled && error.chain().contains("taken away"), "{error}");
+    assert!(error.kind() == ErrorKind::Cancelled && error.chain().contains("taken away"), "{error}");
     // A request that is still being answered may ask for a little.
     assert_eq!(ask(&*connection, "SELECT 1").await.unwrap().rows.len(), 1);
 }
@@ -98,7 +98,7 @@ async fn a_database_grows_to_its_limit_and_not_into_the_reserve() {
             Ok(_) => ask(&*connection, fill).await.map(drop),
             Err(error) => Err(error),
         };
-        assert_eq!(filled.unwrap_err().kind(), Kind::Exhausted, "{limit}");
+        assert_eq!(filled.unwrap_err().kind(), ErrorKind::Exhausted, "{limit}");
         assert_eq!(ask(&*connection, "SELECT 1").await.unwrap().rows.len(), 1);
     }
 }
@@ -109,10 +109,10 @@ async fn temporary_tables_are_bounded() {
     let connection = database(dir.path()).connect().await.unwrap();
     ask(&*connection, "CREATE TEMP TABLE t (b BLOB)").await.unwrap();
     let most = ask(&*connection, "SELECT * FROM pragma_max_page_count('temp')").await;
-    assert_eq!(most.unwrap_err().kind(), Kind::Denied);
+    assert_eq!(most.unwrap_err().kind(), ErrorKind::Denied);
     let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) \
                 INSERT INTO t SELECT zeroblob(20000000) FROM n";
-    assert_eq!(ask(&*connection, fill).await.unwrap_err().kind(), Kind::Exhausted);
+    assert_eq!(ask(&*connection, fill).await.unwrap_err().kind(), ErrorKind::Exhausted);
 }
 
 #[tokio::test]
@@ -122,10 +122,10 @@ async fn an_answer_is_bounded_by_bytes_and_not_by_rows() {
     let connection = database.connect().await.unwrap();
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60) SELECT zeroblob(SIZE) FROM n";
     for (statement, kind) in [
-        (many.replace("SIZE", "1000000"), Kind::TooLarge),
-        (many.replace("SIZE", "100000000"), Kind::TooLarge),
-        (many.replace("SIZE", "20000000"), Kind::TooLarge),
-        (many.replace("i < 60", "i < 10000000").replace("SIZE", "0"), Kind::Exhausted),
+        (many.replace("SIZE", "1000000"), ErrorKind::TooLarge),
+        (many.replace("SIZE", "100000000"), ErrorKind::TooLarge),
+        (many.replace("SIZE", "20000000"), ErrorKind::TooLarge),
+        (many.replace("i < 60", "i < 10000000").replace("SIZE", "0"), ErrorKind::Exhausted),
     ] {
         let memory = HostMemory::new(32 << 20);
         let answer = Arc::new(memory.open());
@@ -161,16 +161,16 @@ async fn sql_reaches_its_own_database_and_no_other_file() {
     assert_eq!(found.rows, [[vec![SqlValue::Integer(1)], cells, vec![SqlValue::Null]].concat()]);
     let outside = dir.path().join("outside.db").display().to_string();
     for (statement, kind) in [
-        (format!("ATTACH DATABASE '{outside}' AS other"), Kind::Denied),
-        (format!("VACUUM INTO '{outside}'"), Kind::Denied),
-        ("PRAGMA journal_mode = DELETE".to_owned(), Kind::Denied),
-        ("PRAGMA temp_store_directory = '/'".to_owned(), Kind::Denied),
-        ("SELECT load_extension('x')".to_owned(), Kind::Denied),
-        ("SELECT * FROM missing".to_owned(), Kind::Invalid),
-        ("SELECT 1; SELECT 2".to_owned(), Kind::Invalid),
+        (format!("ATTACH DATABASE '{outside}' AS other"), ErrorKind::Denied),
+        (format!("VACUUM INTO '{outside}'"), ErrorKind::Denied),
+        ("PRAGMA journal_mode = DELETE".to_owned(), ErrorKind::Denied),
+        ("PRAGMA temp_store_directory = '/'".to_owned(), ErrorKind::Denied),
+        ("SELECT load_extension('x')".to_owned(), ErrorKind::Denied),
+        ("SELECT * FROM missing".to_owned(), ErrorKind::Invalid),
+        ("SELECT 1; SELECT 2".to_owned(), ErrorKind::Invalid),
     ] {
         let error = execute(&statement, vec![]).await.unwrap_err();
-        let denied = error.kind() == kind || kind == Kind::Denied && error.kind() == Kind::Invalid;
+        let denied = error.kind() == kind || kind == ErrorKind::Denied && error.kind() == ErrorKind::Invalid;
         assert!(denied, "{statement}: {error}");
     }
     assert!(!Path::new(&outside).exists());

@@ -1,7 +1,7 @@
 //! Patterns in which `*` stands for any text.
 
 /// Whether the whole of `text` is as `pattern` says.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
     // The last `*`, and where it began to match: going back to it alone is enough, so this is linear
     // in the product of the lengths at worst.
@@ -26,7 +26,7 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// The same pattern for SQL's `LIKE … ESCAPE '\\'`.
-pub(crate) fn like(pattern: &str) -> String {
+pub fn like(pattern: &str) -> String {
     let mut like = String::with_capacity(pattern.len());
     for letter in pattern.chars() {
         match letter {

@@ -4,9 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use eyot_core::{Error, Result, Role};
-
-use crate::glob;
+use eyot_core::{Error, ProjectName, Result, Role, glob};
 
 /// An action on a repository or the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +32,9 @@ enum ScopeSubject {
     Repository(String),
     Catalog,
     Admin,
-    /// A role in the project.
-    Project(Role),
+    /// A role in a project.
+    Project(ProjectName, Role),
 }
-
-/// The one project that there is.
-const DEFAULT_PROJECT: &str = "default";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ScopeActions {
@@ -61,7 +56,7 @@ impl ScopeActions {
 
 impl AccessScope {
     /// One action on one repository, or on the registry.
-    pub(crate) fn of(action: RegistryAction, repository: Option<&str>) -> Self {
+    pub fn of(action: RegistryAction, repository: Option<&str>) -> Self {
         let actions = ScopeActions {
             delete: action == RegistryAction::Delete,
             pull: matches!(action, RegistryAction::Pull | RegistryAction::Push),
@@ -75,13 +70,20 @@ impl AccessScope {
         Self { subject, actions }
     }
 
-    /// Whether it allows an action on a repository, or on the registry.
-    pub(crate) fn allows(&self, action: RegistryAction, repository: Option<&str>) -> bool {
+    /// Whether it allows an action on a repository, which is in `project`, or on the registry.
+    pub(crate) fn allows(
+        &self,
+        action: RegistryAction,
+        repository: Option<&str>,
+        project: &ProjectName,
+    ) -> bool {
         match (&self.subject, action) {
             // Whoever can make tokens can make one for anything.
             (ScopeSubject::Admin, _) => true,
             (ScopeSubject::Catalog, action) => action == RegistryAction::List,
-            (ScopeSubject::Project(role), action) => *role >= least_role(action),
+            (ScopeSubject::Project(_, Role::Owner), _) => true,
+            (ScopeSubject::Project(_, _), RegistryAction::List) => true,
+            (ScopeSubject::Project(own, role), action) => own == project && *role >= least_role(action),
             (ScopeSubject::Repository(pattern), action) => {
                 self.actions.has(action)
                     && repository.is_some_and(|repository| glob::matches(pattern, repository))
@@ -89,16 +91,25 @@ impl AccessScope {
         }
     }
 
-    /// A role in the project.
-    pub fn of_role(role: Role) -> Self {
-        Self { subject: ScopeSubject::Project(role), actions: ScopeActions::default() }
+    /// A role in a project.
+    pub fn of_role(project: &ProjectName, role: Role) -> Self {
+        Self { subject: ScopeSubject::Project(project.clone(), role), actions: ScopeActions::default() }
     }
 
-    /// The role in the project that it gives.
-    pub fn role(&self) -> Option<Role> {
+    /// The role that it gives in a project.
+    pub fn role_in(&self, project: &ProjectName) -> Option<Role> {
         match &self.subject {
-            ScopeSubject::Admin => Some(Role::Owner),
-            ScopeSubject::Project(role) => Some(*role),
+            ScopeSubject::Admin | ScopeSubject::Project(_, Role::Owner) => Some(Role::Owner),
+            ScopeSubject::Project(own, role) => (own == project).then_some(*role),
+            ScopeSubject::Repository(_) | ScopeSubject::Catalog => None,
+        }
+    }
+
+    /// The role that it gives, and where; an owner's is in every project.
+    pub fn project_role(&self) -> Option<(ProjectName, Role)> {
+        match &self.subject {
+            ScopeSubject::Admin => Some((ProjectName::default(), Role::Owner)),
+            ScopeSubject::Project(project, role) => Some((project.clone(), *role)),
             ScopeSubject::Repository(_) | ScopeSubject::Catalog => None,
         }
     }
@@ -112,7 +123,7 @@ impl AccessScope {
             ScopeSubject::Admin => allowed(RegistryAction::Administer, None).then(|| self.clone()),
             ScopeSubject::Catalog => allowed(RegistryAction::List, None).then(|| self.clone()),
             // By the registry's actions alone it cannot be told whether a role is held: whoever holds it says so.
-            ScopeSubject::Project(_) => None,
+            ScopeSubject::Project(..) => None,
             ScopeSubject::Repository(repository) => {
                 let may = |wanted: bool, action| wanted && allowed(action, Some(repository));
                 let actions = ScopeActions {
@@ -127,7 +138,7 @@ impl AccessScope {
 }
 
 /// The least role that does something in every repository of the project.
-fn least_role(action: RegistryAction) -> Role {
+pub(crate) fn least_role(action: RegistryAction) -> Role {
     match action {
         RegistryAction::Pull | RegistryAction::List => Role::Viewer,
         RegistryAction::Push => Role::Editor,
@@ -142,13 +153,13 @@ impl FromStr for AccessScope {
         let wrong = || {
             let shown: String = text.chars().take(80).collect();
             Error::invalid(format!("'{shown}' is no scope"))
-                .hint("write repository:NAME:pull,push,delete with '*' for any text, registry:catalog:*, registry:admin:* or project:default:ROLE")
+                .hint("write repository:NAME:pull,push,delete with '*' for any text, registry:catalog:*, registry:admin:* or project:NAME:ROLE")
         };
         let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
         let (name, actions) = rest.rsplit_once(':').ok_or_else(wrong)?;
         let kind = kind.split_once('(').map_or(kind, |(kind, _)| kind);
-        if kind == "project" && name == DEFAULT_PROJECT {
-            return Ok(Self::of_role(actions.parse()?));
+        if kind == "project" {
+            return Ok(Self::of_role(&name.parse()?, actions.parse()?));
         }
         let subject = match (kind, name) {
             ("registry", "catalog") => ScopeSubject::Catalog,
@@ -180,7 +191,7 @@ impl fmt::Display for AccessScope {
         match &self.subject {
             ScopeSubject::Catalog => f.write_str("registry:catalog:*"),
             ScopeSubject::Admin => f.write_str("registry:admin:*"),
-            ScopeSubject::Project(role) => write!(f, "project:{DEFAULT_PROJECT}:{role}"),
+            ScopeSubject::Project(project, role) => write!(f, "project:{project}:{role}"),
             ScopeSubject::Repository(name) => {
                 let words = [
                     (self.actions.pull, "pull"),
@@ -233,12 +244,23 @@ mod tests {
             ("project:default:deployer", RegistryAction::Delete, Some("x"), false),
             ("project:default:admin", RegistryAction::Delete, Some("x"), true),
             ("project:default:admin", RegistryAction::Administer, None, true),
+            ("project:fraud:admin", RegistryAction::Pull, Some("x"), false),
+            ("project:fraud:admin", RegistryAction::Administer, None, false),
+            ("project:fraud:viewer", RegistryAction::List, None, true),
+            ("project:fraud:owner", RegistryAction::Delete, Some("x"), true),
         ] {
-            assert_eq!(
-                scope.parse::<AccessScope>().unwrap().allows(action, repository),
-                expected,
-                "{scope} {action:?}"
-            );
+            let parsed: AccessScope = scope.parse().unwrap();
+            let found = parsed.allows(action, repository, &ProjectName::default());
+            assert_eq!(found, expected, "{scope} {action:?}");
+        }
+        let fraud: ProjectName = "fraud".parse().unwrap();
+        for (scope, action, expected) in [
+            ("project:fraud:editor", RegistryAction::Push, true),
+            ("project:fraud:editor", RegistryAction::Delete, false),
+            ("project:default:admin", RegistryAction::Pull, false),
+        ] {
+            let parsed: AccessScope = scope.parse().unwrap();
+            assert_eq!(parsed.allows(action, Some("fraud/x"), &fraud), expected, "{scope} {action:?}");
         }
         for bad in [
             "",
@@ -249,7 +271,8 @@ mod tests {
             "repository:x:pull,fly",
             "registry:x:*",
             "repository::pull",
-            "project:other:viewer",
+            "project:x:viewer",
+            "project:Fraud:viewer",
             "project:default:root",
             "project:default:viewer,editor",
         ] {
@@ -269,7 +292,7 @@ mod tests {
             let found = asked
                 .parse::<AccessScope>()
                 .unwrap()
-                .intersection(|action, repository| held.allows(action, repository));
+                .intersection(|action, repository| held.allows(action, repository, &ProjectName::default()));
             assert_eq!(found.map(|scope| scope.to_string()).as_deref(), granted, "{asked}");
         }
     }

@@ -1,4 +1,4 @@
-//! What was asked for lately, in bounded memory.
+//! What rows said lately, in bounded memory: what was read before a change is never kept after it.
 
 use std::borrow::Borrow;
 use std::hash::{Hash, RandomState};
@@ -8,7 +8,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
 /// A map that keeps what is asked for often or lately, and lets the rest go.
-pub(crate) struct Bounded<K, V> {
+pub struct EpochCache<K, V> {
     kept: Cache<K, (V, usize), EntryWeight, RandomState>,
     max_weight: usize,
     /// Counts what was forgotten. Held while something is kept or forgotten, and never by who asks.
@@ -25,13 +25,13 @@ impl<K, V> Weighter<K, (V, usize)> for EntryWeight {
     }
 }
 
-/// A moment in the life of a map; see [`Bounded::insert`].
+/// A moment in the life of a map; see [`EpochCache::insert`].
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Epoch(u64);
+pub struct CacheEpoch(u64);
 
-impl<K: Eq + Hash, V: Clone> Bounded<K, V> {
+impl<K: Eq + Hash, V: Clone> EpochCache<K, V> {
     /// Holds entries whose weights add up to `max_weight` at most, none of them less than `least_weight`.
-    pub(crate) fn new(max_weight: usize, least_weight: usize) -> Self {
+    pub fn new(max_weight: usize, least_weight: usize) -> Self {
         // One shard: each of several had a part of the room alone, too little for what is large. It is read by many at once.
         let options = OptionsBuilder::new()
             .shards(1)
@@ -43,7 +43,7 @@ impl<K: Eq + Hash, V: Clone> Bounded<K, V> {
         Self { kept, max_weight, epoch: Mutex::new(0) }
     }
 
-    pub(crate) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<V>
+    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
@@ -51,13 +51,13 @@ impl<K: Eq + Hash, V: Clone> Bounded<K, V> {
     }
 
     /// Taken before the truth is read, and given to `insert` after.
-    pub(crate) fn epoch(&self) -> Epoch {
-        Epoch(*self.epoch.lock())
+    pub fn epoch(&self) -> CacheEpoch {
+        CacheEpoch(*self.epoch.lock())
     }
 
     /// Keeps what was true at `epoch`, unless something was forgotten since: what was read before a
     /// change must not be kept after it.
-    pub(crate) fn insert(&self, epoch: Epoch, key: K, value: V, weight: usize) {
+    pub fn insert(&self, epoch: CacheEpoch, key: K, value: V, weight: usize) {
         let now = self.epoch.lock();
         if *now == epoch.0 && weight <= self.max_weight / 2 {
             self.kept.insert(key, (value, weight));
@@ -65,7 +65,7 @@ impl<K: Eq + Hash, V: Clone> Bounded<K, V> {
     }
 
     /// Forgets one entry, after its truth changed.
-    pub(crate) fn forget<Q: Eq + Hash + ?Sized>(&self, key: &Q)
+    pub fn forget<Q: Eq + Hash + ?Sized>(&self, key: &Q)
     where
         K: Borrow<Q>,
     {
@@ -75,7 +75,7 @@ impl<K: Eq + Hash, V: Clone> Bounded<K, V> {
     }
 
     /// Forgets everything.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         let mut epoch = self.epoch.lock();
         *epoch += 1;
         self.kept.clear();
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_stays_and_the_rest_goes() {
-        let map = Bounded::new(20, 1);
+        let map = EpochCache::new(20, 1);
         for number in 0..1000_u32 {
             map.insert(map.epoch(), number, number, 1);
             assert_eq!(map.get(&0), Some(0), "{number}");
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_change_is_not_kept_after_it() {
-        let map = Bounded::new(20, 1);
+        let map = EpochCache::new(20, 1);
         let before = map.epoch();
         map.forget(&1);
         map.insert(before, 1, "old", 1);

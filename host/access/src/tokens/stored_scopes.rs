@@ -39,7 +39,7 @@ pub(super) fn read_scopes(text: &str) -> Result<Vec<AccessScope>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use eyot_core::Kind;
+    use eyot_core::ErrorKind;
 
     use super::*;
 
@@ -56,11 +56,11 @@ mod tests {
     #[test]
     fn scopes_that_are_none_or_too_new_are_refused() {
         for (text, kind) in [
-            ("", Kind::Corrupt),
-            ("{}", Kind::Corrupt),
-            (r#"["all"]"#, Kind::Corrupt),
-            (r#"{"format":"eyot.policy/1","scopes":[]}"#, Kind::Corrupt),
-            (r#"{"format":"eyot.token-scopes/2","scopes":[]}"#, Kind::Unsupported),
+            ("", ErrorKind::Corrupt),
+            ("{}", ErrorKind::Corrupt),
+            (r#"["all"]"#, ErrorKind::Corrupt),
+            (r#"{"format":"eyot.policy/1","scopes":[]}"#, ErrorKind::Corrupt),
+            (r#"{"format":"eyot.token-scopes/2","scopes":[]}"#, ErrorKind::Unsupported),
         ] {
             assert_eq!(read_scopes(text).unwrap_err().kind(), kind, "{text}");
         }
