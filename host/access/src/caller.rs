@@ -211,27 +211,31 @@ impl Caller {
             return Ok(());
         }
         let (what, role) = (permission.description(), permission.least_role());
-        let scope = AccessScope::of_role(project, role);
-        match (&self.identity, held) {
-            (CallerIdentity::Anonymous, _) => {
-                let error = Error::denied(format!("to {what} takes a token"));
-                Err(error.hint(format!(
-                    "eyot token create NAME --role {role} makes one, eyot login gets one; EYOT_TOKEN holds it"
-                )))
-            }
-            // Whoever has no part in a project is not told whether there is one.
-            (_, None) if !project.is_default() => Err(no_project(project)),
-            (CallerIdentity::Token(_), _) => {
-                let error = Error::denied(format!("this token does not allow to {what}"));
-                Err(error.hint(format!("a token with the scope {scope} does")))
-            }
-            (_, held) => {
-                let is = held.map_or_else(|| "no member".to_owned(), |held| held.to_string());
-                let error = Error::denied(format!("you may not {what}: you are {is} of project '{project}'"));
-                Err(error.hint(match role {
-                    Role::Owner => "an owner of the installation may".to_owned(),
-                    role => format!("an admin of the project can make you its {role}"),
+        if !self.is_known() {
+            let error = Error::denied(format!("to {what} takes a token"));
+            return Err(error.hint(format!(
+                "eyot token create NAME --role {role} makes one, eyot login gets one; EYOT_TOKEN holds it"
+            )));
+        }
+        // Whoever has no part in a project is not told whether there is one.
+        if held.is_none() && !project.is_default() {
+            return Err(no_project(project));
+        }
+        let own = self.rights().map(|rights| rights.role_in(project));
+        match own {
+            Some(own) if own.is_none_or(|own| !own.may(permission)) => {
+                let is = own.map_or_else(|| "no member".to_owned(), |own| format!("its {own}"));
+                let error = Error::denied(format!("you may not {what}: of project '{project}' you are {is}"));
+                Err(error.hint(match (role, own) {
+                    (Role::Owner, _) => "an owner of the installation may".to_owned(),
+                    (_, None) => "--project names another; eyot project ls lists yours".to_owned(),
+                    (role, _) => format!("an admin of the project can make you its {role}"),
                 }))
+            }
+            _ => {
+                let error = Error::denied(format!("this token does not allow to {what}"));
+                let scope = AccessScope::of_role(project, role);
+                Err(error.hint(format!("a token with the scope {scope} does")))
             }
         }
     }

@@ -147,6 +147,15 @@ async fn roles_are_those_of_the_project_that_is_asked_for() {
     ] {
         assert_eq!(caller.may(action, Some(repository)), may, "{} {action:?} {repository}", caller.actor());
     }
+    for (caller, name, permission, message, hint) in [
+        (&bo, "default", Permission::RunRead, "you are no member", "eyot project ls"),
+        (&bo, "churn", Permission::DeploymentWrite, "you are its editor", "make you its deployer"),
+        (&ana, "fraud", Permission::GarbageCollect, "you are its admin", "an owner of the installation"),
+    ] {
+        let refused = caller.require(permission, &project(name)).unwrap_err();
+        assert!(refused.to_string().contains(message), "{refused}");
+        assert!(refused.hint_text().unwrap().contains(hint), "{refused:?}");
+    }
     // A project that one has no part in is not there; in one's own it is told why not.
     for (caller, name, kind) in [
         (&bo, "fraud", ErrorKind::NotFound),

@@ -30,9 +30,9 @@ pub struct ApiServices {
 /// How clients reach the control plane.
 #[derive(Clone, Copy, Debug)]
 pub struct ApiExposure {
-    /// It speaks TLS.
+    /// It speaks TLS, or a proxy does for it.
     pub is_secure: bool,
-    /// What is sent to it is read by nobody else: it speaks TLS, or a proxy does for it, or only this machine reaches it.
+    /// What is sent to it is read by nobody else: over TLS, or because only this machine reaches it.
     pub keeps_secrets: bool,
 }
 

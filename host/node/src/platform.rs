@@ -117,9 +117,9 @@ impl ServerPlatform {
         let backups = BackupSource::new(registry.clone(), dir.join(SNAPSHOT_FOLDER), reserve)?;
         let events = EventFeed::new(db.clone(), config.api.event_listeners);
         let deployments_too = deployments.clone();
-        let is_secure = config.api.tls().is_some();
-        let keeps_secrets =
-            is_secure || config.api.listen.ip().is_loopback() || config.registry.url.starts_with("https://");
+        // A proxy before this server may speak TLS for it.
+        let is_secure = config.api.tls().is_some() || config.registry.url.starts_with("https://");
+        let keeps_secrets = is_secure || config.api.listen.ip().is_loopback();
         let services = ApiServices {
             info,
             exposure: ApiExposure { is_secure, keeps_secrets },

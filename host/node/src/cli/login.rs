@@ -1,4 +1,5 @@
 use std::io::{IsTerminal as _, Read as _};
+use std::net::IpAddr;
 
 use clap::Args;
 use eyot_api::ApiClient;
@@ -44,6 +45,7 @@ pub(crate) struct WhoamiCommand {}
 
 impl LoginCommand {
     pub(crate) async fn run(self, global: &GlobalOptions, output: &CommandOutput) -> Result<()> {
+        check_secrecy(&self.url)?;
         let password = password(self.password_stdin, &format!("Password of {}: ", self.user))?;
         let transport = Transport::connect(&self.url, &trust(&global.config()?))?;
         let created = ApiClient::new(transport).log_in(&self.user, &password, &host_name()).await?;
@@ -103,6 +105,22 @@ impl WhoamiCommand {
     }
 }
 
+/// A password goes over TLS, or does not leave the machine; the server says so too, when it has been sent already.
+fn check_secrecy(url: &str) -> Result<()> {
+    let Some(rest) = url.strip_prefix("http://") else { return Ok(()) };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    match is_here {
+        true => Ok(()),
+        false => Err(Error::denied(format!("a password is not sent to {host} over plain HTTP"))
+            .hint("write https://; api.ca names an authority to trust that is not this machine's")),
+    }
+}
+
 /// A password from the standard input, or from whoever sits at the terminal.
 pub(crate) fn password(from_stdin: bool, prompt: &str) -> Result<String> {
     if from_stdin {
@@ -125,4 +143,27 @@ fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_leave_the_machine_over_tls_alone() {
+        for (url, goes) in [
+            ("https://eyot.example", true),
+            ("http://127.0.0.1:8090", true),
+            ("http://localhost:8090/", true),
+            ("http://[::1]:8090", true),
+            ("http://10.0.0.1:8090", false),
+            ("http://eyot.example", false),
+            ("http://localhost.evil.example", false),
+            ("http://127.0.0.1.evil.example:8090", false),
+            ("http://[::2]", false),
+            ("http://", false),
+        ] {
+            assert_eq!(check_secrecy(url).is_ok(), goes, "{url}");
+        }
+    }
 }

@@ -48,7 +48,7 @@ mod tests {
         for (names, told) in [
             (names(UNITLESS_NAMES, SHARED_NAMES), None),
             (names(UNITLESS_NAMES + 1, 0), Some("new::size::LIMIT0, ")),
-            (names(0, SHARED_NAMES + 1), Some("Answer0 (a); ")),
+            (names(0, SHARED_NAMES + 1), Some("Answer0 (a)")),
         ] {
             let mut problems = Vec::new();
             check(&names, &mut problems);
