@@ -144,6 +144,12 @@ impl Caller {
         }
     }
 
+    /// Whether scopes take something away from what the user or service may.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        let has_scopes = matches!(&self.identity, CallerIdentity::Token(holder) if !holder.scopes.is_empty());
+        has_scopes || self.granted.is_some()
+    }
+
     /// The project that a repository is in.
     pub fn project_of(&self, repository: &str) -> ProjectName {
         self.projects.project_of(repository)

@@ -79,7 +79,7 @@ impl AccessStore {
              AND principal = (SELECT id FROM principals WHERE name = $2)");
         if delete.bind(project.as_str()).bind(name).execute(&mut tx).await? == 0 {
             return Err(Error::not_found(format!("'{name}' is no member of project '{project}'"))
-                .hint(format!("eyot project members {project} lists them")));
+                .hint(format!("eyot --project {project} project members lists them")));
         }
         self.changed(&mut tx, caller, project, name, None);
         tx.commit().await

@@ -1,7 +1,7 @@
 //! Projects: what everything else is in.
 
 use eyot_core::{DEFAULT_PROJECT, Error, ErrorKind, Permission, ProjectName, Result, Role, Timestamp};
-use eyot_meta::{Event, SqlRow, sql};
+use eyot_meta::{Event, SqlRow, Transaction, sql};
 use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
@@ -79,11 +79,7 @@ impl AccessStore {
         caller.require(Permission::ProjectManage, &ProjectName::default())?;
         let created = self.now();
         let mut tx = self.0.db.begin().await?;
-        // The registry's table: what it holds and what a project is must not change between the look and the row.
-        let held = sql("SELECT repository FROM manifests WHERE repository >= $1 AND repository < $2 LIMIT 1");
-        let held = held.bind(format!("{name}/")).bind(format!("{name}0")).fetch_optional(&mut tx).await?;
-        if let Some(row) = held {
-            let repository: String = row.get("repository")?;
+        if let Some(repository) = repository_below(&mut tx, name).await? {
             return Err(Error::conflict(format!(
                 "the repository '{repository}' is in the project 'default' and would be in '{name}'"
             ))
@@ -131,11 +127,11 @@ impl AccessStore {
                     .hint("delete them first: a project goes only when it is empty"));
             }
         }
-        let repositories = sql("SELECT 1 FROM manifests WHERE repository >= $1 AND repository < $2 LIMIT 1");
-        let repositories = repositories.bind(format!("{name}/")).bind(format!("{name}0"));
-        if repositories.fetch_optional(&mut tx).await?.is_some() {
-            return Err(Error::conflict(format!("the project '{name}' still has repositories"))
-                .hint(format!("eyot ls shows {name}/…; delete them first")));
+        if let Some(repository) = repository_below(&mut tx, name).await? {
+            return Err(Error::conflict(format!(
+                "the project '{name}' still has the repository '{repository}'"
+            ))
+            .hint(format!("eyot --project {name} ls shows them; delete them first")));
         }
         for query in [
             "DELETE FROM members WHERE project = $1",
@@ -165,6 +161,22 @@ const CONTENTS: [(&str, &str); 4] = [
     ("pipeline runs", "SELECT 1 FROM pipeline_runs WHERE project = $1 LIMIT 1"),
     ("experiments", "SELECT 1 FROM experiments WHERE project = $1 LIMIT 1"),
 ];
+
+/// A repository whose first segment is this name, if there is one. It looks at the registry's tables, in the transaction
+/// of who asks: what the registry holds and what a project is must not change between the look and the row.
+async fn repository_below(tx: &mut Transaction, name: &ProjectName) -> Result<Option<String>> {
+    for query in [
+        "SELECT repository FROM manifests WHERE repository >= $1 AND repository < $2 LIMIT 1",
+        "SELECT repository FROM repository_blobs WHERE repository >= $1 AND repository < $2 LIMIT 1",
+    ] {
+        // '0' is the character after '/'.
+        let found = sql(query).bind(format!("{name}/")).bind(format!("{name}0"));
+        if let Some(row) = found.fetch_optional(&mut *tx).await? {
+            return row.get("repository").map(Some);
+        }
+    }
+    Ok(None)
+}
 
 fn read(row: &SqlRow) -> Result<Project> {
     let name: String = row.get("name")?;

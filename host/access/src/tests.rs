@@ -215,6 +215,38 @@ async fn a_token_never_allows_more_than_its_user_may_now() {
 }
 
 #[tokio::test]
+async fn a_narrowed_token_gets_at_none_that_is_wider() {
+    let world = World::peopled().await;
+    let (access, ana, fraud) = (&world.access, world.user("ana").await, project("fraud"));
+    access.create_token(&ana, &fraud, token("wide", &[], None)).await.unwrap();
+    for (name, scopes, only) in [
+        ("viewer", vec!["project:fraud:viewer"], None),
+        ("pulls", vec!["repository:*:pull"], None),
+        ("bound", vec![], Some("churn")),
+    ] {
+        let made = access.create_token(&ana, &fraud, token(name, &scopes, only)).await.unwrap();
+        let narrow = world.bearer(&made.secret).await.unwrap();
+        let other = format!("from-{name}");
+        let created = access.create_token(&narrow, &fraud, token(&other, &[], Some("fraud"))).await;
+        assert_eq!(created.unwrap_err().kind(), ErrorKind::Denied, "{name}");
+        for refused in [
+            access.rotate_token(&narrow, &fraud, "wide", HOUR).await.map(drop),
+            access.revoke_token(&narrow, &fraud, "wide").await,
+        ] {
+            assert!(matches!(refused.unwrap_err().kind(), ErrorKind::Denied | ErrorKind::NotFound), "{name}");
+        }
+        let unsaid = access.create_token(&narrow, &fraud, token(&other, &[], None)).await;
+        match only {
+            Some(only) => assert_eq!(unsaid.unwrap().token.project, Some(project(only))),
+            None => assert_eq!(unsaid.unwrap_err().kind(), ErrorKind::Denied, "{name}"),
+        }
+        let short = access.grant(&narrow, &["repository:fraud/x:pull".parse().unwrap()], Timestamp(i64::MAX));
+        let short = world.bearer(&short.unwrap()).await.unwrap();
+        assert_eq!(access.tokens(&short, &fraud).await.unwrap_err().kind(), ErrorKind::Denied, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_reaches_for_more_than_they_have() {
     let world = World::peopled().await;
     let access = &world.access;

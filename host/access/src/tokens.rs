@@ -80,6 +80,7 @@ impl AccessStore {
     ) -> Result<CreatedToken> {
         require_some_tokens(caller, project)?;
         caller.require_to_give(&token.scopes)?;
+        let token = within(caller, token)?;
         if let Some(project) = &token.project {
             self.check_project(project)?;
         }
@@ -177,6 +178,9 @@ impl AccessStore {
     }
 
     fn may_manage(&self, caller: &Caller, project: &ProjectName, token: &AccessToken) -> bool {
+        if caller.bound_project().is_some_and(|bound| token.project.as_ref() != Some(bound)) {
+            return false;
+        }
         let is_own = caller.principal().is_some_and(|(_, name)| token.owner.as_deref() == Some(name));
         let is_owner = caller.role_in(project) == Some(Role::Owner);
         // A token without a project is of `default` when it is nobody's, and of all of its user's otherwise.
@@ -323,11 +327,28 @@ impl AccessStore {
     }
 }
 
-/// Users and services have tokens of their own; everybody else manages those of nobody, or none.
+/// Users and services have tokens of their own; everybody else manages those of nobody, or none. With a token that is
+/// narrowed nobody gets at one that is not.
 fn require_some_tokens(caller: &Caller, project: &ProjectName) -> Result<()> {
     match caller.rights() {
+        Some(_) if caller.is_narrowed() => {
+            Err(Error::denied("this token is narrowed by scopes, and manages no tokens")
+                .hint("eyot login gets a token that does"))
+        }
         Some(_) => Ok(()),
         None => caller.require(Permission::TokenManage, project),
+    }
+}
+
+/// What is made with a token of one project is for that project.
+fn within(caller: &Caller, token: NewToken) -> Result<NewToken> {
+    match (caller.bound_project(), &token.project) {
+        (Some(bound), Some(wanted)) if bound != wanted => {
+            Err(Error::denied(format!("this token is for project '{bound}', and makes none for '{wanted}'"))
+                .hint("eyot login gets a token for every project of yours"))
+        }
+        (Some(bound), _) => Ok(NewToken { project: Some(bound.clone()), ..token }),
+        (None, _) => Ok(token),
     }
 }
 

@@ -55,11 +55,12 @@ async fn log_in(
     let plain = |letter: &char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || *letter == '-';
     let from: String = from.to_ascii_lowercase().chars().filter(plain).take(40).collect();
     let from = if from.is_empty() { "login".to_owned() } else { from };
+    let short: String = user.chars().take(60).collect();
     let mut unique = new_id();
     unique.truncate(8);
     let expires = Timestamp(SystemClock.now().0 + LOGIN_MILLISECONDS);
     let token =
-        NewToken { name: format!("{user}-{from}-{unique}"), expires: Some(expires), ..NewToken::default() };
+        NewToken { name: format!("{short}-{from}-{unique}"), expires: Some(expires), ..NewToken::default() };
     Ok(axum::Json(services.access.log_in(&user, &password, token).await?))
 }
 

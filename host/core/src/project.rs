@@ -14,8 +14,9 @@ pub struct ProjectName(String);
 /// The project that is always there.
 pub const DEFAULT_PROJECT: &str = "default";
 
-/// Names that would be taken for a part of an address.
-const RESERVED_NAMES: [&str; 6] = ["workspaces", "api", "ajax-api", "static-files", "v2", "p"];
+/// Names that would be taken for a part of an address, and those under which `default` keeps what Eyot itself pushes.
+const RESERVED_NAMES: [&str; 8] =
+    ["workspaces", "api", "ajax-api", "static-files", "v2", "p", "models", "pipelines"];
 
 impl ProjectName {
     /// The name as text.
@@ -51,7 +52,8 @@ impl FromStr for ProjectName {
             )));
         }
         if RESERVED_NAMES.contains(&text) {
-            let error = Error::invalid(format!("'{text}' is no name of a project: addresses use it"));
+            let error =
+                Error::invalid(format!("'{text}' is no name of a project: addresses or repositories use it"));
             return Err(error.hint("choose another, as in fraud"));
         }
         Ok(Self(text.to_owned()))
@@ -198,10 +200,25 @@ mod tests {
         for good in ["default", "ab", "a-b", "0x", "fraud-2026", &"p".repeat(63)] {
             assert_eq!(good.parse::<ProjectName>().unwrap().as_str(), good);
         }
-        for bad in
-            ["", "a", "A1", "-ab", "ab-", "a_b", "a.b", "a~b", "ä1", "a b", "api", "workspaces", "v2", "p"]
-                .into_iter()
-                .chain([&*"p".repeat(64)])
+        for bad in [
+            "",
+            "a",
+            "A1",
+            "-ab",
+            "ab-",
+            "a_b",
+            "a.b",
+            "a~b",
+            "ä1",
+            "a b",
+            "api",
+            "workspaces",
+            "models",
+            "v2",
+            "p",
+        ]
+        .into_iter()
+        .chain([&*"p".repeat(64)])
         {
             assert!(bad.parse::<ProjectName>().is_err(), "{bad:?}");
         }
