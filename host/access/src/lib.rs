@@ -19,12 +19,12 @@ mod tokens;
 
 pub use authentication::{LocalRequest, SESSION_COOKIES, session_cookie};
 pub use caller::{Caller, LocalSecret};
-pub use members::Member;
+pub use members::ProjectMember;
 pub use passwords::{MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
 pub use principals::{NewUser, Principal};
 pub use projects::Project;
 pub use rights::PrincipalKind;
 pub use scope::{AccessScope, RegistryAction};
-pub use sessions::{NewSession, Session};
+pub use sessions::{BrowserSession, NewSession};
 pub use store::{AccessSettings, AccessStore};
 pub use tokens::{AccessToken, CreatedToken, NewToken};

@@ -5,13 +5,12 @@ use eyot_meta::{Event, SqlRow, Transaction, sql};
 use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
-use crate::principals::no_principal;
-use crate::rights::PrincipalKind;
+use crate::rights::{PrincipalKind, no_principal};
 use crate::store::AccessStore;
 
 /// A user or service of a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
+pub struct ProjectMember {
     pub name: String,
     pub kind: PrincipalKind,
     pub role: Role,
@@ -19,7 +18,7 @@ pub struct Member {
 
 impl AccessStore {
     /// The members of a project, by name. Owners of the installation have a part in every project and are not among them.
-    pub async fn members(&self, project: &ProjectName) -> Result<Vec<Member>> {
+    pub async fn members(&self, project: &ProjectName) -> Result<Vec<ProjectMember>> {
         let rows =
             sql("SELECT p.name, p.kind, m.role FROM members m JOIN principals p ON p.id = m.principal \
              WHERE m.project = $1 ORDER BY p.name");
@@ -35,7 +34,7 @@ impl AccessStore {
         project: &ProjectName,
         name: &str,
         role: Role,
-    ) -> Result<Member> {
+    ) -> Result<ProjectMember> {
         caller.require(Permission::MemberManage, project)?;
         self.check_project(project)?;
         let mut tx = self.0.db.begin().await?;
@@ -51,7 +50,7 @@ impl AccessStore {
         project: &ProjectName,
         name: &str,
         role: Role,
-    ) -> Result<Member> {
+    ) -> Result<ProjectMember> {
         if role == Role::Owner {
             return Err(Error::invalid("an owner owns the whole installation and is no member of a project")
                 .hint("eyot user add NAME --owner makes one; the highest role in a project is admin"));
@@ -68,7 +67,7 @@ impl AccessStore {
              ON CONFLICT (project, principal) DO UPDATE SET role = excluded.role");
         write.bind(project.as_str()).bind(&id).bind(role.as_str()).execute(&mut *tx).await?;
         self.changed(tx, caller, project, name, Some(role));
-        Ok(Member { name: name.to_owned(), kind: kind.parse()?, role })
+        Ok(ProjectMember { name: name.to_owned(), kind: kind.parse()?, role })
     }
 
     /// Takes a user out of a project: the next request of theirs finds no project.
@@ -99,7 +98,7 @@ impl AccessStore {
     }
 }
 
-fn read(row: &SqlRow) -> Result<Member> {
+fn read(row: &SqlRow) -> Result<ProjectMember> {
     let (kind, role): (String, String) = (row.get("kind")?, row.get("role")?);
-    Ok(Member { name: row.get("name")?, kind: kind.parse()?, role: role.parse()? })
+    Ok(ProjectMember { name: row.get("name")?, kind: kind.parse()?, role: role.parse()? })
 }

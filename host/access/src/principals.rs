@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::caller::{Caller, CallerIdentity};
 use crate::passwords::random_password;
-use crate::rights::{PrincipalKind, PrincipalRights};
+use crate::rights::{PrincipalKind, PrincipalRights, no_principal};
 use crate::store::AccessStore;
+use crate::tokens::{CreatedToken, NewToken};
 
 /// A user or a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +34,6 @@ pub struct NewUser {
     /// The password that was made for them, where none was given: the only time it is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-}
-
-/// What is answered where nobody has a name.
-pub(crate) fn no_principal(name: &str) -> Error {
-    let shown: String = name.chars().take(80).collect();
-    Error::not_found(format!("there is no user or service '{shown}'"))
-        .hint("eyot user add NAME makes a user, eyot service create NAME a service")
 }
 
 impl AccessStore {
@@ -141,16 +135,16 @@ impl AccessStore {
         tx.commit().await
     }
 
-    /// Makes a service of a project, which has a role there.
+    /// Makes a service of a project, which has a role there, and its first token, which is called like it.
     ///
-    /// Fails with `Conflict` when somebody has the name, with `Denied` when the role is more than the caller's.
+    /// Fails with `Conflict` when somebody, or a token, has the name; then there is neither.
     pub async fn create_service(
         &self,
         caller: &Caller,
         project: &ProjectName,
         name: &str,
         role: Role,
-    ) -> Result<Principal> {
+    ) -> Result<(Principal, CreatedToken)> {
         caller.require(Permission::MemberManage, project)?;
         self.check_project(project)?;
         if role == Role::Owner {
@@ -172,8 +166,11 @@ impl AccessStore {
         member.bind(project.as_str()).bind(&id).bind(role.as_str()).execute(&mut tx).await?;
         let payload = serde_json::json!({ "role": role, "actor": caller.actor() });
         tx.emit(Event::new("service.created", name.as_str(), payload).in_project(project));
+        let token =
+            NewToken { name: name.to_string(), project: Some(project.clone()), ..NewToken::default() };
+        let token = self.write_token(&mut tx, token, Some(&id), Some(name.as_str())).await?;
         tx.commit().await?;
-        Ok(service)
+        Ok((service, token))
     }
 
     /// What a principal may do now; none where it is no more.

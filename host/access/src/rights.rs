@@ -58,3 +58,10 @@ impl PrincipalRights {
         if self.is_owner { Some(Role::Owner) } else { self.roles.get(project).copied() }
     }
 }
+
+/// What is answered where nobody has a name.
+pub(crate) fn no_principal(name: &str) -> Error {
+    let shown: String = name.chars().take(80).collect();
+    Error::not_found(format!("there is no user or service '{shown}'"))
+        .hint("eyot user add NAME makes a user, eyot service create NAME a service")
+}

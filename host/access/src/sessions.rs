@@ -26,7 +26,7 @@ const MAX_NAME_CHAR_COUNT: usize = 128;
 
 /// A session of a browser, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
+pub struct BrowserSession {
     pub id: String,
     pub created: Timestamp,
     /// When it was used last, to five minutes.
@@ -38,7 +38,7 @@ pub struct Session {
 
 /// A session that has just begun.
 pub struct NewSession {
-    pub session: Session,
+    pub session: BrowserSession,
     /// What the browser keeps in its cookie.
     pub secret: String,
 }
@@ -107,7 +107,7 @@ impl AccessStore {
     pub async fn sign_in(&self, name: &str, password: &str, agent: &str) -> Result<NewSession> {
         let principal = self.check_password(name, password).await?;
         let (now, secret) = (self.now(), format!("{}{}", new_id(), new_id()));
-        let session = Session {
+        let session = BrowserSession {
             id: new_id(),
             created: now,
             seen: now,
@@ -135,7 +135,7 @@ impl AccessStore {
     }
 
     /// The caller's own sessions, newest first.
-    pub async fn sessions(&self, caller: &Caller) -> Result<Vec<Session>> {
+    pub async fn sessions(&self, caller: &Caller) -> Result<Vec<BrowserSession>> {
         let principal = own_id(caller)?;
         let rows = sql("SELECT * FROM sessions WHERE principal = $1 ORDER BY created_at DESC, id");
         rows.bind(principal).fetch_all(&self.0.db).await?.iter().map(read).collect()
@@ -189,8 +189,8 @@ fn delay(failures: i64) -> i64 {
     }
 }
 
-fn read(row: &SqlRow) -> Result<Session> {
-    Ok(Session {
+fn read(row: &SqlRow) -> Result<BrowserSession> {
+    Ok(BrowserSession {
         id: row.get("id")?,
         created: Timestamp(row.get("created_at")?),
         seen: Timestamp(row.get("seen_at")?),

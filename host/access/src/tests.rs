@@ -2,39 +2,21 @@
 
 mod sign_in;
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use eyot_core::config::AnonymousAccess;
-use eyot_core::{Clock, Error, ErrorKind, Permission, ProjectName, Role, SystemClock, Timestamp};
+use eyot_core::{Error, ErrorKind, ManualClock, Permission, ProjectName, Role, Timestamp};
 use eyot_meta::{Database, sql};
+use eyot_test_services::give_up_after;
 use http::Request;
 
 use crate::{AccessSettings, AccessStore, Caller, NewToken, RegistryAction};
 
-/// The machine's clock, and what a test has moved it by.
-#[derive(Default)]
-struct ShiftedClock(AtomicI64);
-
-impl ShiftedClock {
-    fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
-    }
-}
-
-impl Clock for ShiftedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(SystemClock.now().0 + self.0.load(Ordering::Relaxed))
-    }
-}
-
 struct World {
     access: AccessStore,
     db: Database,
-    clock: Arc<ShiftedClock>,
+    clock: Arc<ManualClock>,
     _dir: tempfile::TempDir,
 }
 
@@ -45,10 +27,14 @@ impl World {
     async fn new(anonymous: AnonymousAccess) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = open_database(&dir.path().join("eyot.db")).await;
-        let clock = Arc::new(ShiftedClock::default());
+        let clock = Arc::new(ManualClock::default());
         let settings = AccessSettings { anonymous, clock: clock.clone(), ..AccessSettings::default() };
         let access = AccessStore::open(db.clone(), settings).await.unwrap();
         Self { access, db, clock, _dir: dir }
+    }
+
+    fn advance(&self, by: Duration) {
+        self.clock.advance(i64::try_from(by.as_millis()).unwrap());
     }
 
     /// With the owner `root`, the users `ana` and `bo`, and the projects `fraud` and `churn`: `ana` is an admin of
@@ -305,8 +291,12 @@ async fn services_stay_in_their_project() {
     let world = World::peopled().await;
     let (access, ana) = (&world.access, world.user("ana").await);
     let (fraud, churn) = (project("fraud"), project("churn"));
-    access.create_service(&ana, &fraud, "ci", Role::Editor).await.unwrap();
-    let made = access.create_service_token(&ana, &fraud, "ci", token("ci", &[], None)).await.unwrap();
+    let (_, made) = access.create_service(&ana, &fraud, "ci", Role::Editor).await.unwrap();
+    access.create_service_token(&ana, &fraud, "ci", token("nightly", &[], None)).await.unwrap();
+    // A token has the name: then there is no service either.
+    let half = access.create_service(&ana, &fraud, "nightly", Role::Viewer).await.map(drop);
+    assert_eq!(half.unwrap_err().kind(), ErrorKind::Conflict);
+    assert!(access.members(&fraud).await.unwrap().iter().all(|member| member.name != "nightly"));
     let ci = world.bearer(&made.secret).await.unwrap();
     assert_eq!((ci.role_in(&fraud), ci.role_in(&churn)), (Some(Role::Editor), None));
     assert_eq!((ci.bound_project(), ci.actor().as_str()), (Some(&fraud), "service:ci token:ci"));
@@ -397,25 +387,12 @@ async fn a_rotated_token_has_two_secrets_for_a_while() {
     for secret in [&old.secret, &new.secret] {
         assert_eq!(world.bearer(secret).await.unwrap().role_in(&churn), Some(Role::Editor));
     }
-    world.clock.advance(HOUR + Duration::from_secs(1));
+    world.advance(HOUR + Duration::from_secs(1));
     assert_eq!(world.bearer(&old.secret).await.unwrap_err().kind(), ErrorKind::Denied);
     world.bearer(&new.secret).await.unwrap();
     access.revoke_token(&bo, &churn, "laptop").await.unwrap();
     assert_eq!(world.bearer(&new.secret).await.unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(access.revoke_token(&bo, &churn, "laptop").await.unwrap_err().kind(), ErrorKind::NotFound);
-}
-
-/// Polls a future so many times, and gives it up the next time that it could go on.
-async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let (mut future, mut left) = (pin!(future), polls);
-    std::future::poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
 }
 
 #[tokio::test]

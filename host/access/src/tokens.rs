@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eyot_core::{Digest, Error, ErrorKind, Permission, ProjectName, Result, Role, Timestamp, new_id};
-use eyot_meta::{Event, SqlRow, SqlStatement, sql};
+use eyot_meta::{Event, SqlRow, SqlStatement, Transaction, sql};
 use serde::{Deserialize, Serialize};
 
 use crate::caller::{Caller, CallerIdentity, TokenHolder};
-use crate::principals::no_principal;
+use crate::rights::no_principal;
 use crate::scope::AccessScope;
 use crate::short_lived_token::TokenClaims;
 use crate::store::AccessStore;
@@ -62,9 +62,15 @@ pub struct NewToken {
 /// How long a secret that was replaced is good at most.
 const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What is read of a token wherever it is looked for.
-const TOKENS_QUERY: &str =
-    "SELECT t.*, p.name AS owner FROM tokens t LEFT JOIN principals p ON p.id = t.principal";
+/// The statement that reads tokens, all or some.
+macro_rules! tokens_query {
+    ($some:literal) => {
+        concat!(
+            "SELECT t.*, p.name AS owner FROM tokens t LEFT JOIN principals p ON p.id = t.principal ",
+            $some
+        )
+    };
+}
 
 impl AccessStore {
     /// Makes a token of the caller's: of the user or service that they are, else one of nobody, which allows what its
@@ -120,6 +126,19 @@ impl AccessStore {
         principal: Option<&str>,
         owner: Option<&str>,
     ) -> Result<CreatedToken> {
+        let mut tx = self.0.db.begin().await?;
+        let created = self.write_token(&mut tx, token, principal, owner).await?;
+        tx.commit().await?;
+        Ok(created)
+    }
+
+    pub(crate) async fn write_token(
+        &self,
+        tx: &mut Transaction,
+        token: NewToken,
+        principal: Option<&str>,
+        owner: Option<&str>,
+    ) -> Result<CreatedToken> {
         let NewToken { name, scopes, project, expires } = token;
         let name: eyot_core::Name = name.parse()?;
         let secret = new_secret();
@@ -141,8 +160,7 @@ impl AccessStore {
         let insert = insert.bind(write_scopes(&token.scopes)?).bind(principal);
         let insert = insert.bind(token.project.as_ref().map(ProjectName::as_str)).bind(token.created.0);
         let insert = insert.bind(token.expires.map(|time| time.0));
-        let mut tx = self.0.db.begin().await?;
-        insert.execute(&mut tx).await.map_err(|error| match error.kind() {
+        insert.execute(&mut *tx).await.map_err(|error| match error.kind() {
             ErrorKind::Conflict => {
                 Error::conflict(format!("there is a token '{name}' already")).hint("choose another name")
             }
@@ -150,7 +168,6 @@ impl AccessStore {
         })?;
         let payload = serde_json::json!({ "owner": owner, "scopes": token.scopes, "project": token.project });
         tx.emit(Event::new("token.created", name.as_str(), payload));
-        tx.commit().await?;
         Ok(CreatedToken { token, secret })
     }
 
@@ -165,7 +182,7 @@ impl AccessStore {
     /// The tokens that the caller may manage, by name: their own, and those of their project; all for an owner.
     pub async fn tokens(&self, caller: &Caller, project: &ProjectName) -> Result<Vec<AccessToken>> {
         require_some_tokens(caller, project)?;
-        let rows = sql(TOKENS_QUERY).fetch_all(&self.0.db).await?;
+        let rows = sql(tokens_query!("ORDER BY t.name")).fetch_all(&self.0.db).await?;
         let mut tokens = Vec::new();
         for row in &rows {
             let token = token_of_row(row)?;
@@ -173,7 +190,6 @@ impl AccessStore {
                 tokens.push(token);
             }
         }
-        tokens.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(tokens)
     }
 
@@ -204,9 +220,7 @@ impl AccessStore {
             let shown: String = name.chars().take(80).collect();
             Error::not_found(format!("there is no token '{shown}'")).hint("eyot token ls lists them")
         };
-        let row =
-            sql("SELECT t.*, p.name AS owner FROM tokens t LEFT JOIN principals p ON p.id = t.principal \
-             WHERE t.name = $1 AND t.revoked_at IS NULL");
+        let row = sql(tokens_query!("WHERE t.name = $1 AND t.revoked_at IS NULL"));
         let row = row.bind(name).fetch_optional(&self.0.db).await?.ok_or_else(missing)?;
         let token = token_of_row(&row)?;
         if self.may_manage(caller, project, &token) {
@@ -269,9 +283,8 @@ impl AccessStore {
         let identity = match claims.holder {
             None => CallerIdentity::Anonymous,
             Some(id) => {
-                const BY_ID: &str = "SELECT t.*, p.name AS owner FROM tokens t \
-                     LEFT JOIN principals p ON p.id = t.principal WHERE t.id = $1 AND t.revoked_at IS NULL";
-                let Some(holder) = self.holder(&id, sql(BY_ID).bind(&id)).await? else { return Ok(None) };
+                let query = sql(tokens_query!("WHERE t.id = $1 AND t.revoked_at IS NULL")).bind(&id);
+                let Some(holder) = self.holder(&id, query).await? else { return Ok(None) };
                 CallerIdentity::Token(holder)
             }
         };
@@ -279,11 +292,11 @@ impl AccessStore {
     }
 
     async fn holder_of_secret(&self, secret: &str) -> Result<Option<Arc<TokenHolder>>> {
-        const BY_SECRET: &str = "SELECT t.*, p.name AS owner FROM tokens t \
-             LEFT JOIN principals p ON p.id = t.principal \
-             WHERE (t.secret_hash = $1 OR t.previous_hash = $2 AND t.previous_until > $3) AND t.revoked_at IS NULL";
         let hash = secret_hash(secret);
-        let query = sql(BY_SECRET).bind(&hash).bind(&hash).bind(self.now().0);
+        let query = sql(tokens_query!(
+            "WHERE (t.secret_hash = $1 OR t.previous_hash = $2 AND t.previous_until > $3) AND t.revoked_at IS NULL"
+        ));
+        let query = query.bind(&hash).bind(&hash).bind(self.now().0);
         self.holder(&hash, query).await
     }
 

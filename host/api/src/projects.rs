@@ -1,7 +1,7 @@
 //! Projects, their members and their services.
 
 use axum::extract::{Path, State};
-use eyot_access::{Member, NewToken, Principal, Project};
+use eyot_access::{Principal, Project, ProjectMember};
 use eyot_core::{Permission, ProjectName, Role};
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ async fn remove(
 async fn list_members(
     State(services): State<ApiServices>,
     RequestCaller { project, .. }: RequestCaller,
-) -> ApiResult<Vec<Member>> {
+) -> ApiResult<Vec<ProjectMember>> {
     Ok(axum::Json(services.access.members(&project).await?))
 }
 
@@ -94,7 +94,7 @@ async fn set_member(
     RequestCaller { caller, project }: RequestCaller,
     Path(name): Path<String>,
     JsonBody(RoleRequest { role }): JsonBody<RoleRequest>,
-) -> ApiResult<Member> {
+) -> ApiResult<ProjectMember> {
     Ok(axum::Json(services.access.set_member(&caller, &project, &name, role).await?))
 }
 
@@ -112,9 +112,7 @@ async fn create_service(
     RequestCaller { caller, project }: RequestCaller,
     JsonBody(MemberRequest { name, role }): JsonBody<MemberRequest>,
 ) -> ApiResult<CreatedService> {
-    let service = services.access.create_service(&caller, &project, &name, role).await?;
-    let token = NewToken { name, ..NewToken::default() };
-    let token = services.access.create_service_token(&caller, &project, &service.name, token).await?;
+    let (service, token) = services.access.create_service(&caller, &project, &name, role).await?;
     Ok(axum::Json(CreatedService { service, secret: token.secret }))
 }
 

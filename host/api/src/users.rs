@@ -1,7 +1,7 @@
 //! Users of the installation, and what the caller is.
 
 use axum::extract::{Path, State};
-use eyot_access::{NewUser, Principal, PrincipalKind, Project, Session};
+use eyot_access::{BrowserSession, NewUser, Principal, PrincipalKind, Project};
 use eyot_core::{Error, Permission, ProjectName};
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,7 @@ async fn whoami(
 async fn sessions(
     State(services): State<ApiServices>,
     RequestCaller { caller, .. }: RequestCaller,
-) -> ApiResult<Vec<Session>> {
+) -> ApiResult<Vec<BrowserSession>> {
     Ok(axum::Json(services.access.sessions(&caller).await?))
 }
 

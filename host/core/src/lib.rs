@@ -20,6 +20,7 @@ mod project;
 mod properties;
 mod reference;
 mod stored;
+mod text_form;
 mod units;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

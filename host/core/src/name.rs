@@ -1,4 +1,3 @@
-use std::fmt;
 use std::str::FromStr;
 
 use crate::{Error, Result};
@@ -6,19 +5,13 @@ use crate::{Error, Result};
 /// The name of a deployment, a pipeline, a step, a registered model: a lower-case letter or digit,
 /// then at most 127 of lower-case letters, digits, `-`, `_` and `.`. Safe in a URL, a file name, a
 /// label and a metric.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(transparent)]
-pub struct Name(String);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(pub(crate) String);
 
 impl Name {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// A name that was checked before.
-    pub(crate) fn checked(text: &str) -> Self {
-        Self(text.to_owned())
     }
 }
 
@@ -38,31 +31,6 @@ impl FromStr for Name {
         Err(Error::invalid(format!(
             "'{shown}' is no valid name: 1 to 128 lower-case letters, digits, '-', '_' or '.', the first a letter or a digit"
         )))
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl AsRef<str> for Name {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::borrow::Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Name {
-    fn deserialize<D: serde::Deserializer<'de>>(de: D) -> std::result::Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(de)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -7,9 +7,8 @@ use crate::{Error, Name, Result};
 
 /// The name of a project, which MLflow calls a workspace: 2 to 63 lower-case letters, digits and `-`, the first and
 /// the last no `-`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(transparent)]
-pub struct ProjectName(String);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProjectName(pub(crate) String);
 
 /// The project that is always there.
 pub const DEFAULT_PROJECT: &str = "default";
@@ -60,36 +59,11 @@ impl FromStr for ProjectName {
     }
 }
 
-impl fmt::Display for ProjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl AsRef<str> for ProjectName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::borrow::Borrow<str> for ProjectName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for ProjectName {
-    fn deserialize<D: serde::Deserializer<'de>>(de: D) -> std::result::Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(de)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// The name of a deployment in its project. Its text is `PROJECT~NAME`, or only `NAME` in the project `default`: it
 /// names one deployment of the server wherever there is room for one word alone, as in a request over gRPC.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScopedName {
-    text: String,
+    pub(crate) text: String,
     /// Where in the text the name begins.
     name_start: usize,
 }
@@ -126,7 +100,7 @@ impl ScopedName {
 
     /// The name without its project, as a name.
     pub fn unscoped(&self) -> Name {
-        Name::checked(self.name())
+        Name(self.name().to_owned())
     }
 
     /// The project's name, as a name.
@@ -147,12 +121,6 @@ impl FromStr for ScopedName {
     }
 }
 
-impl fmt::Display for ScopedName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text)
-    }
-}
-
 impl fmt::Debug for ScopedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.text, f)
@@ -163,31 +131,6 @@ impl fmt::Debug for ScopedName {
 impl std::hash::Hash for ScopedName {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.text.hash(state);
-    }
-}
-
-impl std::borrow::Borrow<str> for ScopedName {
-    fn borrow(&self) -> &str {
-        &self.text
-    }
-}
-
-impl AsRef<str> for ScopedName {
-    fn as_ref(&self) -> &str {
-        &self.text
-    }
-}
-
-impl serde::Serialize for ScopedName {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for ScopedName {
-    fn deserialize<D: serde::Deserializer<'de>>(de: D) -> std::result::Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(de)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

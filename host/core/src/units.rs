@@ -73,7 +73,7 @@ impl fmt::Display for Period {
     }
 }
 
-macro_rules! as_text {
+macro_rules! schema_as_text {
     ($type:ty, $pattern:literal) => {
         impl schemars::JsonSchema for $type {
             fn inline_schema() -> bool {
@@ -88,23 +88,10 @@ macro_rules! as_text {
                 schemars::json_schema!({ "type": "string", "pattern": $pattern })
             }
         }
-
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
-                s.collect_str(self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(de: D) -> std::result::Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(de)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
     };
 }
-as_text!(ByteCount, r"^\s*[0-9]+\s*(B|kB|MB|GB|KiB|MiB|GiB)?\s*$");
-as_text!(Period, r"^\s*[0-9]+\s*(us|ms|s|m|h)\s*$");
+schema_as_text!(ByteCount, r"^\s*[0-9]+\s*(B|kB|MB|GB|KiB|MiB|GiB)?\s*$");
+schema_as_text!(Period, r"^\s*[0-9]+\s*(us|ms|s|m|h)\s*$");
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use eyot_core::{Digest, Error, ErrorKind, ProjectName, Result, ScopedName, SystemClock};
 use eyot_meta::{Database, sql};
 use eyot_store::{BlobStore, MemoryStore};
+use eyot_test_services::give_up_after;
 use parking_lot::Mutex;
 
 use crate::{
@@ -283,19 +284,6 @@ async fn what_is_unloaded_serves_again_when_loaded() {
         (routed, DeploymentState::Serving)
     );
     assert_eq!(deployments.load(&name("b")).await.unwrap_err().kind(), ErrorKind::NotFound);
-}
-
-/// Polls a future so many times, and gives it up the next time that it could go on.
-async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let (mut future, mut left) = (std::pin::pin!(future), polls);
-    std::future::poll_fn(|context| {
-        if left == 0 {
-            return std::task::Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
 }
 
 /// Changes something under a name; answers whether it went on to its end.

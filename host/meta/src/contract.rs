@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 
 use eyot_core::{ErrorKind, ProjectName};
-use eyot_test_services::PostgresServer;
+use eyot_test_services::{PostgresServer, give_up_after};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -216,19 +214,6 @@ async fn a_transaction_of_which_a_statement_was_refused_is_not_committed(opened:
     let rows = sql("SELECT id FROM experiments").fetch_all(&opened.other).await.unwrap();
     assert!(rows.is_empty());
     increment(&opened.db).await.unwrap();
-}
-
-/// Polls a future so many times, then gives it up.
-async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let (mut future, mut left) = (pin!(future), polls);
-    std::future::poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
 }
 
 async fn what_follows_from_a_commit_is_done_whenever_its_future_is_given_up(opened: Opened) {

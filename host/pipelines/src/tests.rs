@@ -11,6 +11,7 @@ use eyot_core::interface::{Field, Function, Interface, Type};
 use eyot_core::{Digest, Error, ProjectName, Result, ScopedName};
 use eyot_meta::{Database, sql};
 use eyot_store::{BlobStore as _, MemoryStore};
+use eyot_test_services::give_up_after;
 use eyot_tracking::TrackingStore;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -445,15 +446,7 @@ async fn whoever_goes_away_while_a_run_is_submitted_leaves_none_that_never_ends(
     let world = World::new().await;
     for polls in 0.. {
         let submitted = world.executor.submit(&HERE, calls(&call("a", "make", "")));
-        let (mut submitted, mut left) = (std::pin::pin!(submitted), polls);
-        let ended = std::future::poll_fn(|context| {
-            if left == 0 {
-                return std::task::Poll::Ready(None);
-            }
-            left -= 1;
-            submitted.as_mut().poll(context).map(Some)
-        })
-        .await;
+        let ended = give_up_after(polls, submitted).await;
         world.executor.settled().await;
         world.executor.close().await;
         for run in world.executor.runs(&HERE).await.unwrap() {

@@ -21,7 +21,7 @@ async fn wrong_passwords_wait_longer_each_time_and_tell_nothing() {
     told.dedup();
     assert_eq!(told.len(), 1, "{told:?}");
     sign_in("bo", PASSWORD).await.unwrap();
-    world.clock.advance(Duration::from_secs(5));
+    world.advance(Duration::from_secs(5));
     sign_in("ana", PASSWORD).await.unwrap();
     sign_in("ana", PASSWORD).await.unwrap();
     let long = "x".repeat(1 << 20);
@@ -48,8 +48,7 @@ async fn many_tries_at_once_are_counted_each() {
     for one in tries {
         tried += usize::from(one.await.unwrap() == ErrorKind::Denied);
     }
-    // The clock goes on meanwhile: after the fifth try the next one waits a second.
-    assert!((5..=7).contains(&tried), "{tried} passwords were tried");
+    assert_eq!(tried, 5);
 }
 
 #[tokio::test]
@@ -79,11 +78,11 @@ async fn sessions_end_by_themselves_and_when_they_are_told_to() {
     let idle = access.sign_in("ana", PASSWORD, "").await.unwrap();
     let used = access.sign_in("ana", PASSWORD, "").await.unwrap();
     for step in 1..=15 {
-        world.clock.advance(11 * HOUR);
+        world.advance(11 * HOUR);
         assert!(is_signed_in(&used.secret).await.is_some(), "{step}");
     }
     assert_eq!(is_signed_in(&idle.secret).await, None);
-    world.clock.advance(11 * HOUR);
+    world.advance(11 * HOUR);
     assert_eq!(is_signed_in(&used.secret).await, None, "older than a week");
 
     // Another password ends them all.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eyot_access::{AccessScope, AccessToken, CreatedToken, Member, NewUser, Principal, Project};
+use eyot_access::{AccessScope, AccessToken, CreatedToken, NewUser, Principal, Project, ProjectMember};
 use eyot_core::{ProjectName, Result, Role, Timestamp};
 
 use super::{ApiClient, escape};
@@ -55,11 +55,11 @@ impl ApiClient {
         self.delete(&format!("/api/v1/projects/{name}")).await
     }
 
-    pub async fn members(&self) -> Result<Vec<Member>> {
+    pub async fn members(&self) -> Result<Vec<ProjectMember>> {
         self.get("/api/v1/members").await
     }
 
-    pub async fn set_member(&self, name: &str, role: Role) -> Result<Member> {
+    pub async fn set_member(&self, name: &str, role: Role) -> Result<ProjectMember> {
         self.put(&format!("/api/v1/members/{}", escape(name)), &RoleRequest { role }).await
     }
 

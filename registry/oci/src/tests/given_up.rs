@@ -1,28 +1,14 @@
 //! Clients that go away in the middle: whatever a request had come to, what is held in memory says the same
 //! as the database and the store.
 
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use eyot_core::Period;
+use eyot_test_services::give_up_after;
 use tower::ServiceExt as _;
 
 use super::*;
 use crate::CollectionMode;
-
-/// Polls a future so many times, and gives it up the next time that it could go on.
-async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let (mut future, mut left) = (pin!(future), polls);
-    std::future::poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
-}
 
 /// A repository with what a request needs: an image under two tags, one of its own for each try.
 struct Set {
