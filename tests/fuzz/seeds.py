@@ -65,7 +65,15 @@ def main():
     write("values", {
         "list": '{"list":"u8"}\n"AAEC"', "option": '{"option":{"option":"string"}}\n{"some":null}', "number": '"u64"\n"7"',
         "artifact": f'{{"list":"artifact"}}\n["{DIGEST}"]', "bool": '"bool"\ntrue',
-        "record": '{"record":[{"name":"a","ty":"f64"}]}\n{"a":1.5}',
+        "record": '{"record":[{"name":"a","type":"f64"}]}\n{"a":1.5}',
+    })
+    nested = '{"list":{"tuple":["f32",{"variant":[{"name":"a","type":{"option":"char"}},{"name":"b","type":null}]}]}}'
+    result = '{"result":{"ok":{"list":"u8"},"err":{"enum":["x","y"]}}}'
+    write("reflection", {
+        "artifact": f'{{"list":"artifact"}}\n["{DIGEST}"]', "bytes": '{"list":"u8"}\n"AAEC"', "number": '"s64"\n-7',
+        "option": '{"option":{"option":"string"}}\n{"some":null}', "single": '"f32"\n1e300',
+        "record": '{"record":[{"name":"a","type":"f64"},{"name":"b","type":{"flags":["r","w"]}}]}\n{"a":"NaN","b":["w"]}',
+        "nested": nested + '\n[[0.1,{"a":"\u00e9"}],[2,"b"]]', "result": result + '\n{"err":"y"}', "ok": result + '\n{"ok":[1]}',
     })
     write("model", models())
     write("onnx_header", models())

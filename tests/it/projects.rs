@@ -415,3 +415,52 @@ fn endpoints_are_for_those_who_have_a_part_in_their_project() {
     assert!(bo.eyot("fraud", &["predict", "iris", &request]).is_err());
     site.server.stop().unwrap();
 }
+
+#[test]
+fn functions_are_called_below_their_project_and_never_past_it() {
+    let site = Site::new();
+    let Some(functions) = eyot_tests::component("testing-functions") else { return };
+    let person = site.person("ana");
+    person.eyot("fraud", &["push", text(&functions), "--as", "functions:0.1.0"]).unwrap();
+    person.eyot("fraud", &["deploy", "functions:0.1.0", "--name", "f"]).unwrap();
+    let Site { world, server } = site;
+    server.stop().unwrap();
+    let server = world.eyot.up_with(&["gateway.access=project"]).unwrap();
+    let site = Site { world, server };
+    let (ana, bo) = (site.person("ana"), site.person("bo"));
+    let ask = |method: &str, path: &str, token: Option<&str>| {
+        let shown = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> = shown.iter().map(|shown| ("authorization", shown.as_str())).collect();
+        site.server.send(method, path, &headers, br#"{"name": "Ann"}"#).unwrap()
+    };
+    let (ana, bo, nobody) = (Some(ana.token.as_str()), Some(bo.token.as_str()), None);
+    for (method, path, token, status) in [
+        ("POST", "/p/fraud/fn/f/greet", ana, 200),
+        ("POST", "/p/fraud/fn/f@1/greet", ana, 200),
+        ("POST", "/p/fraud/fn/f@2/greet", ana, 404),
+        ("POST", "/fn/fraud~f/greet", ana, 200),
+        ("POST", "/fn/fraud%7Ef/greet", ana, 200),
+        ("GET", "/p/fraud/fn/f", ana, 200),
+        ("GET", "/p/fraud/fn/f/openapi.json", ana, 200),
+        ("GET", "/p/fraud/fn/f/docs", ana, 200),
+        ("POST", "/p/fraud/fn/f/greet", bo, 404),
+        // An escape is another way to write a name, not a way past who may call it.
+        ("POST", "/fn/fraud~f/greet", bo, 404),
+        ("POST", "/fn/fraud%7Ef/greet", bo, 404),
+        ("POST", "/fn/fraud%7ef@1/greet", bo, 404),
+        ("POST", "/fn/%66raud~f/greet", bo, 404),
+        ("POST", "/p/churn/fn/fraud%7Ef/greet", bo, 404),
+        ("GET", "/fn/fraud%7Ef", bo, 404),
+        ("GET", "/fn/fraud%7Ef/openapi.json", bo, 404),
+        ("POST", "/fn/fraud%7Ef/greet", nobody, 401),
+        ("GET", "/fn/fraud%7Ef/docs", nobody, 401),
+        ("GET", "/p/fraud/fn/f", nobody, 401),
+        ("GET", "/fn/-/try.js", nobody, 200),
+    ] {
+        let answer = ask(method, path, token);
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+    }
+    let document = ask("GET", "/fn/fraud~f/openapi.json", ana).json();
+    assert!(document["paths"].get("/p/fraud/fn/f/greet").is_some(), "{document}");
+    site.server.stop().unwrap();
+}

@@ -16,6 +16,8 @@ mod fault;
 mod fault_history;
 mod files;
 mod functions;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod granted_capabilities;
 mod guest;
 mod handler;

@@ -13,8 +13,8 @@ const TARGET_SECONDS: u64 = 60;
 /// One input that takes longer, or more memory, is a fault.
 const INPUT_TIMEOUT_SECONDS: u64 = 10;
 const MEMORY_LIMIT_MIB: u64 = 2048;
-/// Those of the data plane, which is built only for them.
-const GATEWAY_TARGETS: [&str; 4] = ["number", "request", "binary_request", "call"];
+/// Those of the data plane and of guests, which are built only for them.
+const GATEWAY_TARGETS: [&str; 5] = ["number", "request", "binary_request", "call", "reflection"];
 const NIGHTLY_TOOLCHAIN: &str = "+nightly";
 
 /// Runs one target, or each, for a minute or for so many inputs.

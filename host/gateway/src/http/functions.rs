@@ -22,10 +22,11 @@ use serde_json::{Map, Value, json};
 use crate::http::answers::{self, ErrorResponse, HttpResponse, html_answer, json_answer, text_answer};
 use crate::http::body::RequestBody;
 use crate::http::receiving::{OFFLOAD_THRESHOLD_BYTES, read_body};
-use crate::http::routes::unescape;
+use crate::http::routes::{ProjectPath, unescape};
 use crate::serving::endpoint::{DeploymentEntry, ServingRevision};
 use crate::serving::exchange::{CapturedCall, Exchange, ExchangeKind, ExchangeOutcome};
 use crate::serving::pipeline::{RequestWork, serve};
+use crate::serving::route_table::project_of;
 use crate::serving::state::GatewayState;
 
 const BYTES_TYPE: &str = "application/octet-stream";
@@ -33,13 +34,15 @@ const BYTES_TYPE: &str = "application/octet-stream";
 /// What the path behind `/fn/` names: a deployment, one of its revisions or whichever has the turn, and
 /// what is below it.
 struct FunctionTarget {
+    /// As it is looked up: with its project, where that is not `default`.
     name: String,
     version: Option<String>,
     rest: Vec<String>,
 }
 
 impl FunctionTarget {
-    fn of(path: &str) -> Result<Self> {
+    /// Reads a path. Its escapes are undone before anything is decided by it.
+    fn of(below: &ProjectPath<'_>, path: &str) -> Result<Self> {
         let segments: Option<Vec<String>> = path
             .trim_end_matches('/')
             .split('/')
@@ -53,28 +56,35 @@ impl FunctionTarget {
             None => (first, None),
             Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
         };
+        let name = if name == page::PAGE_FOLDER { name } else { below.scoped(name.into())?.into_owned() };
         Ok(Self { name, version, rest: segments.collect() })
     }
 
-    /// The path of the deployment, as it was asked for.
+    /// The path of the deployment, below its project's.
     fn base(&self) -> String {
-        match &self.version {
+        let base = match self.name.split_once('~') {
             None => format!("/fn/{}", self.name),
-            Some(version) => format!("/fn/{}@{version}", self.name),
+            Some((project, name)) => format!("/p/{project}/fn/{name}"),
+        };
+        match &self.version {
+            None => base,
+            Some(version) => format!("{base}@{version}"),
         }
     }
 }
 
 const ROUTE_HINT: &str = "a function is POST /fn/NAME/FUNCTION; GET /fn/NAME lists a deployment's";
 
+/// Answers what is asked of `path`, which is what stands behind `/fn/`.
 pub(crate) async fn answer(
     gateway: &Arc<GatewayState>,
+    below: &ProjectPath<'_>,
     path: &str,
     parts: &request::Parts,
     caller: SocketAddr,
     body: RequestBody,
 ) -> Result<HttpResponse, ErrorResponse> {
-    let target = FunctionTarget::of(path)?;
+    let target = FunctionTarget::of(below, path)?;
     let rest: Vec<&str> = target.rest.iter().map(String::as_str).collect();
     if target.name == page::PAGE_FOLDER {
         return match rest.as_slice() {
@@ -82,6 +92,7 @@ pub(crate) async fn answer(
             _ => Err(Error::not_found(format!("there is no route /fn/{path}")).hint(ROUTE_HINT).into()),
         };
     }
+    gateway.check_caller(&parts.headers, project_of(&target.name)).await?;
     match (&parts.method, rest.as_slice()) {
         (&Method::POST, [] | [_, _, _, ..]) | (_, [_, _, _, ..]) => {
             Err(Error::not_found(format!("there is no function at /fn/{path}")).hint(ROUTE_HINT).into())
@@ -94,12 +105,12 @@ pub(crate) async fn answer(
             Ok(serve(exchange, work).await)
         }
         (&Method::GET | &Method::HEAD, names) => describe(gateway, &target, names, &parts.headers),
-        (method, _) => Err(not_allowed(path, method, "GET, HEAD, POST")),
+        (method, _) => Err(not_allowed(&format!("/fn/{path}"), method, "GET, HEAD, POST")),
     }
 }
 
 fn not_allowed(path: &str, method: &Method, allow: &'static str) -> ErrorResponse {
-    let error = Error::invalid(format!("/fn/{path} takes no {method}")).hint(format!("it takes {allow}"));
+    let error = Error::invalid(format!("{path} takes no {method}")).hint(format!("it takes {allow}"));
     ErrorResponse { error, status: Some(StatusCode::METHOD_NOT_ALLOWED), allow: Some(allow) }
 }
 
@@ -112,15 +123,15 @@ fn describe(
     let endpoint = gateway.endpoint(&target.name)?;
     let live = endpoint.shown(target.version.as_deref())?;
     let functions = live.functions()?;
-    let place =
-        openapi::DeploymentUrl { name: &target.name, base: &target.base(), origin: &gateway.origin(headers) };
+    let (base, origin) = (target.base(), gateway.origin(headers));
+    let place = openapi::DeploymentUrl { name: endpoint.name.name(), base: &base, origin: &origin };
     match names {
         [] => Ok(json_answer(StatusCode::OK, &openapi::list(&live, functions))),
         ["openapi.json"] => Ok(json_answer(StatusCode::OK, &openapi::document(&place, functions))),
         ["docs"] => Ok(html_answer(page::page(&place, &live, functions))),
         names => {
             functions.find(&names.join("/"))?;
-            Err(not_allowed(&format!("{}/{}", target.name, names.join("/")), &Method::GET, "POST"))
+            Err(not_allowed(&format!("{}/{}", target.base(), names.join("/")), &Method::GET, "POST"))
         }
     }
 }

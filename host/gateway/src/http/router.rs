@@ -1,12 +1,11 @@
 //! From a path to an answer.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use eyot_core::config::EndpointAccess;
-use eyot_core::{DEFAULT_PROJECT, Error, Result};
+use eyot_core::{Error, Result};
 use eyot_http::{GuardRejection, RequestGuard};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -121,15 +120,7 @@ async fn route(
     let below = ProjectPath::of(parts.uri.path());
     let path = below.path;
     if let Some(path) = path.strip_prefix("/fn/") {
-        let path = match path.split_once('/') {
-            Some((name, rest)) if below.project.is_some() => {
-                Cow::Owned(format!("{}/{rest}", below.scoped(name.into())?))
-            }
-            _ => Cow::Borrowed(path),
-        };
-        let name = path.split('/').next().unwrap_or_default();
-        gateway.check_caller(&parts.headers, project_of(name)).await?;
-        return functions::answer(gateway, &path, &parts, peer, body).await;
+        return functions::answer(gateway, &below, path, &parts, peer, body).await;
     }
     let place = match ApiRoute::of(path)? {
         ApiRoute::Model(ModelRef { model, version }, page) => {
@@ -167,7 +158,7 @@ async fn route(
         ApiRoute::Ready => ok(&json!({ "ready": true })),
         ApiRoute::Models => ok(&json!({ "models": gateway.revisions.names(below.listed()) })),
         ApiRoute::Statistics => {
-            ok(&json!({ "model_stats": metadata::statistics(gateway, below.listed(), None, None)? }))
+            ok(&json!({ "model_stats": metadata::project_statistics(gateway, below.listed()) }))
         }
         ApiRoute::Metrics => {
             Ok(text_answer(prometheus::PROMETHEUS_TEXT_TYPE, prometheus::text(gateway, &doors.telemetry)?))
@@ -218,9 +209,9 @@ fn model(
             ok(&json!({ "name": endpoint.name, "ready": true }))
         }
         ModelRoute::Configuration => ok(&metadata::configuration(&endpoint, version)?),
-        ModelRoute::Statistics => ok(
-            &json!({ "model_stats": metadata::statistics(gateway, DEFAULT_PROJECT, Some(&target.model), version)? }),
-        ),
+        ModelRoute::Statistics => {
+            ok(&json!({ "model_stats": metadata::model_statistics(gateway, &target.model, version)? }))
+        }
         ModelRoute::OpenApi => ok(&openapi::document(&endpoint, version, &gateway.origin(headers))?),
         ModelRoute::Docs => Ok(html_answer(docs::page(&endpoint, version, &gateway.origin(headers))?)),
     }

@@ -164,19 +164,20 @@ impl RevisionStatistics {
 }
 
 /// The statistics of a version, of all of a model's, or of all models'.
-pub(crate) fn statistics(
+pub(crate) fn project_statistics(gateway: &GatewayState, project: &str) -> Vec<RevisionStatistics> {
+    let all = gateway.revisions.all_in(project);
+    let of = |endpoint: &Arc<DeploymentEntry>| {
+        endpoint.all().map(|live| RevisionStatistics::of(endpoint, live)).collect::<Vec<_>>()
+    };
+    all.iter().flat_map(of).collect()
+}
+
+/// What became of requests to one deployment, or one revision of it.
+pub(crate) fn model_statistics(
     gateway: &GatewayState,
-    project: &str,
-    name: Option<&str>,
+    name: &str,
     version: Option<&str>,
 ) -> Result<Vec<RevisionStatistics>> {
-    let Some(name) = name.filter(|name| !name.is_empty()) else {
-        let all = gateway.revisions.all_in(project);
-        let of = |endpoint: &Arc<DeploymentEntry>| {
-            endpoint.all().map(|live| RevisionStatistics::of(endpoint, live)).collect::<Vec<_>>()
-        };
-        return Ok(all.iter().flat_map(of).collect());
-    };
     let endpoint = gateway.endpoint(name)?;
     match version.filter(|version| !version.is_empty()) {
         Some(version) => {

@@ -330,8 +330,11 @@ impl pb::grpc_inference_service_server::GrpcInferenceService for InferenceServic
         let (metadata, _, message) = request.into_parts();
         let ModelStatisticsRequest { name, version } = message;
         self.admit(&metadata, &name).await?;
-        let statistics = metadata::statistics(&self.gateway, DEFAULT_PROJECT, Some(&name), Some(&version))
-            .map_err(|error| status(&error))?;
+        let statistics = match name.as_str() {
+            "" => metadata::project_statistics(&self.gateway, DEFAULT_PROJECT),
+            name => metadata::model_statistics(&self.gateway, name, Some(&version))
+                .map_err(|error| status(&error))?,
+        };
         let model_stats = statistics.into_iter().map(model_statistics).collect();
         Ok(Response::new(ModelStatisticsResponse { model_stats }))
     }
