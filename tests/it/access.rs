@@ -29,7 +29,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/tokens", "admin"),
     ("POST", "/api/v1/tokens", "admin"),
     ("DELETE", "/api/v1/tokens/none", "admin"),
-    ("GET", "/api/v1/registry/log", "admin"),
+    ("GET", "/api/v1/audit", "admin"),
     ("GET", "/api/v1/registry/usage", "admin"),
     ("GET", "/api/v1/registry/policies", "admin"),
     ("PUT", "/api/v1/registry/policies", "admin"),

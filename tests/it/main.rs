@@ -4,6 +4,7 @@
 
 mod abuse;
 mod access;
+mod audit;
 mod backup;
 mod batch;
 mod cli;

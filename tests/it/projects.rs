@@ -146,7 +146,7 @@ fn nobody_sees_a_project_that_they_are_not_in() {
         ("PUT", "/p/fraud/api/v1/members/bo", br#"{"role": "admin"}"#),
         ("POST", "/p/fraud/api/v1/services", br#"{"name": "x", "role": "viewer"}"#),
         ("GET", "/p/fraud/api/v1/whoami", b""),
-        ("GET", "/p/fraud/api/v1/registry/log", b""),
+        ("GET", "/p/fraud/api/v1/audit", b""),
     ] {
         let hidden = bo.ask(method, path, body);
         assert_eq!(hidden.status, 404, "{method} {path}: {}", hidden.text());

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use eyot_core::{Error, Result};
+use eyot_meta::RequestOrigin;
 use http::request::Parts;
 use http::{HeaderMap, header};
 
@@ -30,6 +31,12 @@ impl AccessStore {
     ///
     /// Fails with `Denied` for credentials that are no good: who shows some must not go on as nobody.
     pub async fn authenticate(&self, parts: &Parts) -> Result<Caller> {
+        let caller = self.recognize(parts).await?;
+        RequestOrigin::set_actor(|| caller.actor());
+        Ok(caller)
+    }
+
+    async fn recognize(&self, parts: &Parts) -> Result<Caller> {
         if parts.extensions.get::<LocalRequest>().is_some() {
             return Ok(self.caller(CallerIdentity::Local));
         }
@@ -61,6 +68,11 @@ impl AccessStore {
         found.ok_or_else(|| {
             Error::denied("the token is not known, or no good any more").hint("eyot token create makes one")
         })
+    }
+
+    /// Of whom it is not known who they are.
+    pub fn unknown_caller(&self) -> Caller {
+        self.caller(CallerIdentity::Anonymous)
     }
 
     /// What the process itself does.

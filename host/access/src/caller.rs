@@ -110,7 +110,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The actor's name in the log of changes.
+    /// The actor's name in the audit log.
     pub fn actor(&self) -> String {
         match &self.identity {
             CallerIdentity::Local => "local".to_owned(),

@@ -1,6 +1,7 @@
 //! Who sends a request and what they may do: users, services, projects and their members, tokens, sessions. Every plane
 //! asks here, and nowhere else.
 
+mod audit;
 mod authentication;
 mod caller;
 mod members;
@@ -17,6 +18,7 @@ mod store;
 mod tests;
 mod tokens;
 
+pub use audit::Denial;
 pub use authentication::{LocalRequest, SESSION_COOKIES, session_cookie};
 pub use caller::{Caller, LocalSecret};
 pub use members::ProjectMember;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use eyot_core::ProjectName;
 use eyot_core::{Digest, Error, Result, Timestamp, new_id};
-use eyot_meta::{SqlRow, Transaction, sql};
+use eyot_meta::{AuditAction, RequestOrigin, SqlRow, Transaction, sql};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Denial;
 use crate::caller::{Caller, CallerIdentity};
 use crate::store::AccessStore;
 
@@ -62,9 +64,14 @@ impl AccessStore {
         let hash = row.as_ref().map(|row| row.get::<Option<String>>("password")).transpose()?.flatten();
         let is_right = self.0.passwords.check(password, hash).await?;
         let Some(row) = row.filter(|_| is_right) else {
-            return Err(Error::denied("there is no such user with that password")
-                .hint("an owner sets another with eyot user password NAME"));
+            let error = Error::denied("there is no such user with that password")
+                .hint("an owner sets another with eyot user password NAME");
+            let (project, reason) = (&ProjectName::default(), error.to_string());
+            let denial = Denial { project, action: "user.sign-in", object: &name, reason: &reason };
+            self.write_denial(false, denial).await;
+            return Err(error);
         };
+        RequestOrigin::set_actor(|| format!("user:{name}"));
         let mut tx = self.0.db.begin().await?;
         self.forget_failures(&mut tx, &name).await?;
         tx.commit().await?;
@@ -122,6 +129,8 @@ impl AccessStore {
              VALUES ($1, $2, $3, $4, $5, $6, $7)");
         let insert = insert.bind(&session.id).bind(Digest::of(&secret).hex()).bind(&principal).bind(now.0);
         insert.bind(now.0).bind(session.expires.0).bind(&session.agent).execute(&mut tx).await?;
+        let detail = serde_json::json!({ "session": session.id, "agent": session.agent });
+        tx.audit(AuditAction::done(&ProjectName::default(), "user.sign-in", name, detail));
         tx.commit().await?;
         Ok(NewSession { session, secret })
     }

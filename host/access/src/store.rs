@@ -5,6 +5,7 @@ use eyot_core::config::AnonymousAccess;
 use eyot_core::{Clock, Result, SystemClock, Timestamp};
 use eyot_meta::{Database, EpochCache, Transaction, sql};
 
+use crate::audit::DenialCounts;
 use crate::caller::{LocalSecret, TokenHolder};
 use crate::passwords::PasswordChecks;
 use crate::project_index::ProjectIndex;
@@ -25,6 +26,7 @@ pub(crate) struct AccessState {
     pub(crate) principals: EpochCache<String, Arc<PrincipalRights>>,
     pub(crate) key: SigningKey,
     pub(crate) passwords: PasswordChecks,
+    pub(crate) denials: DenialCounts,
     /// There are users: nobody is let in without showing something, unless the configuration says so.
     has_users: AtomicBool,
 }
@@ -68,6 +70,7 @@ impl AccessStore {
             principals: EpochCache::new(CACHED_HOLDER_COUNT, 1),
             key: SigningKey::random(),
             passwords: PasswordChecks::default(),
+            denials: DenialCounts::default(),
             has_users: AtomicBool::new(false),
         }));
         store.read_projects().await?;

@@ -3,6 +3,7 @@
 
 mod answer;
 mod artifacts;
+mod audit;
 mod backups;
 mod client;
 mod deployments;

@@ -2,7 +2,7 @@ use axum::extract::State;
 use eyot_access::Caller;
 use eyot_core::{Clock as _, Error, Permission, ProjectName, Result, SystemClock};
 use eyot_oci::{
-    CollectionMode, CollectionReport, LogEntry, QuotaUsage, RegistryEntry, ResolvedArtifact, ScrubReport,
+    CollectionMode, CollectionReport, QuotaUsage, RegistryEntry, ResolvedArtifact, ScrubReport,
     SignaturePolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -17,14 +17,12 @@ const POLICIES_RULE: AccessRule = AccessRule::Needs(Permission::PolicyManage);
 const COLLECT_RULE: AccessRule = AccessRule::Needs(Permission::GarbageCollect);
 
 pub(crate) fn routes(services: &ApiServices) -> RuledRoutes {
-    let (audit, quotas) =
-        (AccessRule::Needs(Permission::AuditRead), AccessRule::Needs(Permission::QuotaRead));
+    let quotas = AccessRule::Needs(Permission::QuotaRead);
     RuledRoutes::new(services)
         .path("/api/v1/artifacts", |path| path.get(AccessRule::EachRepository, list))
         .path("/api/v1/artifacts/resolve", |path| path.get(AccessRule::EachRepository, resolve))
         .path("/api/v1/registry/collections", |path| path.post(COLLECT_RULE, collect_garbage))
         .path("/api/v1/registry/scrubs", |path| path.post(COLLECT_RULE, scrub))
-        .path("/api/v1/registry/log", |path| path.get(audit, log))
         .path("/api/v1/registry/usage", |path| path.get(quotas, usage))
         .path("/api/v1/registry/policies", |path| {
             path.get(POLICIES_RULE, policies)
@@ -78,31 +76,17 @@ async fn scrub(State(services): State<ApiServices>) -> ApiResult<ScrubReport> {
     Ok(axum::Json(services.registry.scrub(SystemClock.now().0, &CancellationToken::new()).await?))
 }
 
-#[derive(Deserialize)]
-struct LogPageQuery {
-    #[serde(default)]
-    after: i64,
-}
-
-/// Entries of the log in one answer.
-const MAX_PAGE_ENTRIES: u32 = 1000;
-
-/// The log, quotas and policies are of the whole registry: an admin of a project manages them as long as there is only
+/// Quotas and policies are of the whole registry: an admin of a project manages them as long as there is only
 /// that project, then an owner does.
-fn require_whole_registry(services: &ApiServices, caller: &Caller, project: &ProjectName) -> Result<()> {
+pub(crate) fn require_whole_registry(
+    services: &ApiServices,
+    caller: &Caller,
+    project: &ProjectName,
+) -> Result<()> {
     match project.is_default() && services.access.is_only_default() {
         true => Ok(()),
         false => caller.require(Permission::ProjectManage, project),
     }
-}
-
-async fn log(
-    State(services): State<ApiServices>,
-    RequestCaller { caller, project }: RequestCaller,
-    QueryParameters(LogPageQuery { after }): QueryParameters<LogPageQuery>,
-) -> ApiResult<Vec<LogEntry>> {
-    require_whole_registry(&services, &caller, &project)?;
-    Ok(axum::Json(services.registry.log(after, MAX_PAGE_ENTRIES).await?))
 }
 
 async fn usage(
@@ -127,7 +111,7 @@ async fn set_policy(
     JsonBody(policy): JsonBody<SignaturePolicy>,
 ) -> ApiResult<SignaturePolicy> {
     require_whole_registry(&services, &caller, &project)?;
-    services.registry.set_policy(&policy, &caller.actor()).await?;
+    services.registry.set_policy(&policy).await?;
     Ok(axum::Json(policy))
 }
 
@@ -142,5 +126,5 @@ async fn remove_policy(
     QueryParameters(ByRepository { repository }): QueryParameters<ByRepository>,
 ) -> ApiResult<()> {
     require_whole_registry(&services, &caller, &project)?;
-    Ok(axum::Json(services.registry.remove_policy(&repository, &caller.actor()).await?))
+    Ok(axum::Json(services.registry.remove_policy(&repository).await?))
 }

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use eyot_access::Caller;
+use eyot_access::{Caller, Denial};
 use eyot_core::{Error, Permission, ProjectName};
 
 use crate::ApiServices;
@@ -105,7 +105,14 @@ async fn admit(
 }
 
 async fn check(services: &ApiServices, rule: AccessRule, parts: &Parts) -> Result<RequestCaller, Response> {
-    let caller = services.access.authenticate(parts).await.map_err(unauthorized)?;
+    let caller = match services.access.authenticate(parts).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            let nobody = services.access.unknown_caller();
+            deny(services, &nobody, &ProjectName::default(), parts, &error).await;
+            return Err(unauthorized(error));
+        }
+    };
     let project = selected_project(parts, &caller).map_err(|error| ErrorResponse(error).into_response())?;
     let allowed = match rule {
         AccessRule::Public => Ok(()),
@@ -118,9 +125,20 @@ async fn check(services: &ApiServices, rule: AccessRule, parts: &Parts) -> Resul
     };
     match allowed {
         Ok(()) => Ok(RequestCaller { caller, project }),
-        Err(error) if caller.is_known() => Err(ErrorResponse(error).into_response()),
+        Err(error) if caller.is_known() => {
+            deny(services, &caller, &project, parts, &error).await;
+            Err(ErrorResponse(error).into_response())
+        }
+        // Whoever has shown nothing is asked to, which is no denial.
         Err(error) => Err(unauthorized(error)),
     }
+}
+
+/// Writes down who was not let do what.
+async fn deny(services: &ApiServices, caller: &Caller, project: &ProjectName, parts: &Parts, error: &Error) {
+    let (object, reason) = (format!("{} {}", parts.method, parts.uri.path()), error.to_string());
+    let denial = Denial { project, action: "request", object: &object, reason: &reason };
+    services.access.record_denial(caller, denial).await;
 }
 
 /// The header by which the client of MLflow names the project, which it calls a workspace.

@@ -1,15 +1,16 @@
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
-use eyot_core::{Error, ErrorKind, config};
+use eyot_core::{Error, ErrorKind, config, new_id};
 use eyot_http::{ConnectionBuffers, GuardRejection, HttpListener, PacedBody, RequestGuard, ReturnedBody};
-use eyot_meta::Changes;
+use eyot_meta::{Changes, RequestOrigin};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -19,7 +20,8 @@ use crate::answer::ErrorResponse;
 use crate::routes::{AccessRule, RuledRoutes, without_project};
 use crate::services::{ApiServices, ServerInfo};
 use crate::{
-    backups, deployments, events, front, logs, models, projects, registry, runs, sign_in, tokens, users,
+    audit, backups, deployments, events, front, logs, models, projects, registry, runs, sign_in, tokens,
+    users,
 };
 
 /// Every route of the control plane.
@@ -31,6 +33,7 @@ pub fn router(services: ApiServices) -> Router {
         .path("/health", |path| path.get(AccessRule::Public, || async { "OK" }))
         .path("/api/v1/server", |path| path.get(AccessRule::Public, info));
     let areas = [
+        audit::routes(&services),
         backups::routes(&services),
         deployments::routes(&services),
         events::routes(&services),
@@ -49,9 +52,35 @@ pub fn router(services: ApiServices) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(services)
         .merge(registry_routes)
+        .layer(middleware::from_fn(with_origin))
         .layer(middleware::from_fn_with_state(changes, to_its_end));
     // Before routes are looked at.
     Router::new().fallback_service(MapRequest::new(router, without_project))
+}
+
+/// Where a request came from over a socket.
+#[derive(Clone, Copy, Debug)]
+struct PeerAddress(IpAddr);
+
+/// Names a request, in its answer and in the audit log: by what the client calls it, or by a new id.
+const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_REQUEST_ID_BYTES: usize = 64;
+
+/// Has everything that is done for a request know where that came from. It stands before all routes, and in the task in
+/// which they are done.
+async fn with_origin(request: Request<Body>, next: Next) -> Response {
+    let said = request.headers().get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
+    let is_plain = |id: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/=+".contains(&byte);
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(plain)
+    };
+    let id = said.filter(is_plain).map_or_else(new_id, str::to_owned);
+    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+    let mut response = RequestOrigin::new(address, id.clone()).scope(next.run(request)).await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, id);
+    }
+    response
 }
 
 /// Whatever may change something is done to its end, also when the client goes away in the middle: between
@@ -101,8 +130,9 @@ pub async fn serve(
     let (changes, deployments) = (services.changes.clone(), services.deployments.clone());
     let requests = async {
         let door = Arc::new(GuardedRouter { guard, config, router: router(services) });
-        let answer = move |request, _| {
+        let answer = move |mut request: Request<_>, peer: SocketAddr| {
             let door = door.clone();
+            request.extensions_mut().insert(PeerAddress(peer.ip()));
             async move { door.answer(request).await }
         };
         eyot_http::serve(listener, answer, shutdown).await.finish().await;

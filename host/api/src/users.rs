@@ -44,7 +44,7 @@ pub(crate) struct PasswordRequest {
 /// What the caller is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallerInfo {
-    /// As the log of changes writes it: `user:ana`, `service:ci token:ci`, `local`.
+    /// As the audit log writes it: `user:ana`, `service:ci token:ci`, `local`.
     pub actor: String,
     /// The user's or service's name; none for a token of nobody and for who owns the data folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]

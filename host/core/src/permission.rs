@@ -16,7 +16,7 @@ pub enum Role {
     Editor,
     /// Also deploys, moves traffic and rolls back.
     Deployer,
-    /// Also deletes, makes tokens, sets policies and reads the log of changes.
+    /// Also deletes, makes tokens, sets policies and reads the audit log.
     Admin,
     /// Everything in the whole installation.
     Owner,
@@ -125,7 +125,7 @@ impl Permission {
             Self::MemberManage => "manage the members of the project",
             Self::TokenManage => "manage tokens",
             Self::PolicyManage => "manage policies",
-            Self::AuditRead => "read the log of changes",
+            Self::AuditRead => "read the audit log",
             Self::QuotaRead => "read quotas",
             Self::GarbageCollect => "collect and check what is stored",
             Self::UserManage => "manage users",

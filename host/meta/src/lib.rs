@@ -1,6 +1,7 @@
 //! The metadata database, SQLite or PostgreSQL: connections, migrations, statements, transactions, and an outbox of
 //! events that is written in the transaction that makes an event true.
 
+mod audit;
 mod changes;
 #[cfg(test)]
 mod contract;
@@ -11,6 +12,7 @@ mod events;
 mod feed;
 mod key_values;
 mod migrations;
+mod origin;
 mod postgres;
 mod postgres_catalog;
 mod read_transaction;
@@ -32,6 +34,7 @@ use sqlx::{PgPool, SqlitePool};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+pub use audit::{AuditAction, AuditEntry, AuditFormat, AuditOutcome, AuditState, CheckedAudit};
 pub use changes::Changes;
 pub use copy::TableSummary;
 pub use epoch_cache::{CacheEpoch, EpochCache};
@@ -39,6 +42,7 @@ pub use error::is_missing_reference;
 pub use events::Event;
 pub use feed::{EventFeed, EventListener, FeedItem};
 pub use key_values::{KeyValueFile, KeyValues};
+pub use origin::{RequestOrigin, SERVER_ACTOR};
 pub use postgres::DatabaseClaim;
 pub use row::{ColumnName, ColumnValue, SqlRow};
 pub use snapshot::RowSnapshot;

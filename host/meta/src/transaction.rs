@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use eyot_core::{Error, ProjectName, Result};
+use eyot_core::{Clock as _, Error, ProjectName, Result, SystemClock};
 use sqlx::pool::PoolConnection;
 use sqlx::{Postgres, Sqlite};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio_util::task::TaskTracker;
 
+use crate::audit::{AuditAction, AuditSource};
 use crate::error::failure;
 use crate::statement::ConnectionTarget;
 use crate::{ConnectionPool, Database, Event, SERVER_TERM, SqlConnection, SqlStatement, sql};
@@ -23,6 +24,10 @@ pub struct Transaction {
     /// None once its end has begun.
     open: Option<OpenTransaction>,
     events: Vec<Event>,
+    /// Entries of audit logs, those of events among them.
+    audited: Vec<AuditAction>,
+    /// Who begins it.
+    source: AuditSource,
     consequences: Vec<Consequence>,
     /// Told of a commit with events.
     commits: watch::Sender<u64>,
@@ -58,6 +63,8 @@ impl Transaction {
         let mut transaction = Self {
             open: Some(open),
             events: Vec::new(),
+            audited: Vec::new(),
+            source: AuditSource::current(),
             consequences: Vec::new(),
             commits: db.commits.clone(),
             endings: db.endings.clone(),
@@ -82,9 +89,15 @@ impl Transaction {
         }
     }
 
-    /// Adds an event to what this transaction makes true.
+    /// Adds an event to what this transaction makes true. The audit log of its project says who made it so.
     pub fn emit(&mut self, event: Event) {
+        self.audited.push(AuditAction::of(&event));
         self.events.push(event);
+    }
+
+    /// Adds an entry to a project's audit log, for what is no event.
+    pub fn audit(&mut self, action: AuditAction) {
+        self.audited.push(action);
     }
 
     /// Has something done if and when this transaction is committed, before the next one of this process begins,
@@ -102,9 +115,10 @@ impl Transaction {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let (events, consequences) =
             (std::mem::take(&mut self.events), std::mem::take(&mut self.consequences));
+        let audited = (std::mem::take(&mut self.audited), self.source.clone());
         let commits = (!events.is_empty()).then(|| self.commits.clone());
         let ended = self.endings.spawn(async move {
-            if let Err(error) = open.finish(events).await {
+            if let Err(error) = open.finish(events, audited).await {
                 // What could not be finished is undone; that this fails as well changes nothing.
                 let _ = end(open, "ROLLBACK").await;
                 return Err(error);
@@ -121,41 +135,70 @@ impl Transaction {
 
 impl OpenTransaction {
     /// What comes last before a commit.
-    async fn finish(&mut self, events: Vec<Event>) -> Result<()> {
+    async fn finish(
+        &mut self,
+        events: Vec<Event>,
+        (audited, source): (Vec<AuditAction>, AuditSource),
+    ) -> Result<()> {
         if self.failed {
             return Err(Error::internal("a transaction of which a statement was refused is not committed"));
         }
-        write_events(events, self).await
+        // In the order of names, so that no two servers ever wait for each other's streams.
+        let mut by_project = BTreeMap::<ProjectName, StreamAdditions>::new();
+        for event in events {
+            by_project.entry(event.project.clone()).or_default().events.push(event);
+        }
+        for action in audited {
+            by_project.entry(action.project.clone()).or_default().audited.push(action);
+        }
+        for (project, additions) in by_project {
+            write_stream(&project, additions, &source, self).await?;
+        }
+        Ok(())
     }
 }
 
-/// Numbers events and writes them. It is the last that a transaction does before it commits: the row of the stream
-/// is locked until then, so that numbers rise in the order of commits, also between servers. A sequence would not
-/// do: its number 1 may become visible after its number 2, and whoever reads on after 2 never sees 1.
-async fn write_events(events: Vec<Event>, open: &mut OpenTransaction) -> Result<()> {
-    // In the order of names, so that no two servers ever wait for each other's streams.
-    let mut by_project = BTreeMap::<ProjectName, Vec<Event>>::new();
-    for event in events {
-        by_project.entry(event.project.clone()).or_default().push(event);
-    }
-    for (project, events) in by_project {
-        write_stream(&project, events, open).await?;
-    }
-    Ok(())
+/// What a transaction adds to the stream of a project.
+#[derive(Default)]
+struct StreamAdditions {
+    events: Vec<Event>,
+    audited: Vec<AuditAction>,
 }
 
-async fn write_stream(project: &ProjectName, events: Vec<Event>, open: &mut OpenTransaction) -> Result<()> {
+/// Numbers events and entries of the audit log, and writes them. It is the last that a transaction does before it
+/// commits: the row of the stream is locked until then, so that numbers rise in the order of commits, also between
+/// servers. A sequence would not do: its number 1 may become visible after its number 2, and whoever reads on after 2
+/// never sees 1.
+async fn write_stream(
+    project: &ProjectName,
+    StreamAdditions { events, audited }: StreamAdditions,
+    source: &AuditSource,
+    open: &mut OpenTransaction,
+) -> Result<()> {
     let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
-    let last = sql("INSERT INTO streams (name, last_id) VALUES ($1, $2) \
-         ON CONFLICT (name) DO UPDATE SET last_id = streams.last_id + excluded.last_id RETURNING last_id");
-    let last: i64 = last.bind(project.as_str()).bind(count).fetch_one(&mut *open).await?.get("last_id")?;
+    let head = sql("INSERT INTO streams (name, last_id) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET last_id = streams.last_id + excluded.last_id \
+         RETURNING last_id, audit_id, audit_hash");
+    let head = head.bind(project.as_str()).bind(count).fetch_one(&mut *open).await?;
+    let last: i64 = head.get("last_id")?;
     for (id, event) in (last - count + 1..).zip(events) {
         let insert = sql("INSERT INTO events (stream, id, topic, subject, payload, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6)");
         let insert = insert.bind(project.as_str()).bind(id).bind(event.topic).bind(event.subject);
         insert.bind(event.payload.to_string()).bind(event.created.0).execute(&mut *open).await?;
     }
-    Ok(())
+    if audited.is_empty() {
+        return Ok(());
+    }
+    let (mut last, mut hash): (i64, String) = (head.get("audit_id")?, head.get("audit_hash")?);
+    let at = SystemClock.now();
+    for action in audited {
+        let entry = source.entry(action, at, (last, &hash))?;
+        (last, hash) = (entry.id, entry.hash.clone());
+        entry.insert().execute(&mut *open).await?;
+    }
+    let note = sql("UPDATE streams SET audit_id = $1, audit_hash = $2 WHERE name = $3");
+    note.bind(last).bind(hash).bind(project.as_str()).execute(open).await.map(drop)
 }
 
 impl TransactionConnection {

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use eyot_core::{Digest, Error, ProjectName, Result, new_id, write_stored};
-use eyot_meta::{Changes, Database};
+use eyot_meta::{Changes, Database, RequestOrigin};
 use eyot_store::{BlobHold, BlobReader, BlobStore, HoldingStore};
 use eyot_tracking::{RunOutcome, TrackingStore};
 use parking_lot::Mutex;
@@ -108,7 +108,7 @@ impl PipelineExecutor {
         };
         // Entered under the lock: a run that ends at once must find itself to take out.
         let mut running = self.0.running.lock();
-        let task = tokio::spawn(run.execute());
+        let task = tokio::spawn(RequestOrigin::carry(run.execute()));
         running.insert(id.clone(), RunningRun { cancel, task });
         Ok(id)
     }

@@ -41,9 +41,9 @@ pub use manifest::{
 };
 pub use model::DataPath;
 pub use registry::{
-    BackupSource, BlobPin, CollectionMode, CollectionReport, HeldSnapshot, LogEntry, PolicyRequirement,
-    QuotaUsage, Registry, RegistryEntry, RegistrySettings, ResolvedArtifact, RetiredEntry, ScrubReport,
-    SignaturePolicy, check_log, read_pins, recorded_blobs,
+    BackupSource, BlobPin, CollectionMode, CollectionReport, HeldSnapshot, PolicyRequirement, QuotaUsage,
+    Registry, RegistryEntry, RegistrySettings, ResolvedArtifact, RetiredEntry, ScrubReport, SignaturePolicy,
+    read_pins, recorded_blobs,
 };
 pub use release::{Release, ReleasePart, ReleaseSpec, differences};
 pub use sbom::{SBOM_PREDICATE, sbom};

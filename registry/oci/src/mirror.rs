@@ -113,14 +113,7 @@ impl RegistryMirror {
             ManifestRef::Digest(digest) => (Some(*digest), Vec::new()),
             ManifestRef::Tag(tag) => (None, vec![tag.clone()]),
         };
-        let push = ManifestPush {
-            repository,
-            digest,
-            tags,
-            media_type: media_type.as_deref(),
-            bytes,
-            actor: "mirror",
-        };
+        let push = ManifestPush { repository, digest, tags, media_type: media_type.as_deref(), bytes };
         registry.push(push, BlobSource::Upstream).await.map_err(|error| match error.kind() {
             // What the upstream sent is not what was asked for: nobody's request is wrong.
             ErrorKind::Invalid => error.with_kind(ErrorKind::Unavailable),

@@ -26,7 +26,6 @@ use eyot_meta::{Database, Transaction, sql};
 use eyot_store::{BlobStore, ContentDigest};
 use serde::{Deserialize, Serialize};
 
-pub use audit_log::{LogEntry, check_log};
 pub use backup::{BackupSource, BlobPin, HeldSnapshot, read_pins, recorded_blobs};
 pub(crate) use blobs::HeldBlob;
 pub use garbage::{CollectionMode, CollectionReport, RetiredEntry, ScrubReport};
@@ -191,8 +190,7 @@ impl Registry {
             Selector::Digest(digest) => (Some((*digest).into()), Vec::new()),
         };
         let repository = &target.repository;
-        let push =
-            ManifestPush { repository, digest, tags, media_type: Some(media_type), bytes, actor: "local" };
+        let push = ManifestPush { repository, digest, tags, media_type: Some(media_type), bytes };
         Ok(self.push(push, BlobSource::Store).await?.resolved)
     }
 

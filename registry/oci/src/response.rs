@@ -52,6 +52,16 @@ impl RegistryError {
         self
     }
 
+    /// Whether nothing that the client could show would let it in.
+    pub(crate) fn is_denial(&self) -> bool {
+        self.code == "DENIED"
+    }
+
+    /// What the client is told.
+    pub(crate) fn message(&self) -> String {
+        self.error.to_string()
+    }
+
     /// Whether the client sent something wrong, rather than that something went wrong.
     pub(crate) fn is_invalid(&self) -> bool {
         self.error.kind() == ErrorKind::Invalid

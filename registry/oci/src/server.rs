@@ -94,8 +94,7 @@ async fn route(State(registry): State<Registry>, request: Request) -> Response {
         let path = parts.uri.path();
         let route = RegistryRoute::parse(path.strip_prefix("/v2/").unwrap_or(path))?;
         let action = action(&route, &method).ok_or_else(|| not_allowed(&parts.uri, &method))?;
-        let caller = auth::caller(&registry, &parts).await?;
-        auth::authorize(&registry, &parts.headers, &caller, action, route.repository())?;
+        let caller = auth::admit(&registry, &parts, action, route.repository()).await?;
         if action == RegistryAction::Push
             && route.repository().is_some_and(|name| registry.upstream(name).is_some())
         {

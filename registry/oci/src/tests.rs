@@ -27,7 +27,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use eyot_access::{AccessSettings, AccessStore, NewToken};
 use eyot_core::config::RegistrySettings as Config;
-use eyot_core::{Clock, Digest, ErrorKind, Reference, SystemClock, Timestamp};
+use eyot_core::{Clock, Digest, ErrorKind, ProjectName, Reference, SystemClock, Timestamp};
 use eyot_meta::Database;
 use eyot_store::{BlobStore as _, DirectoryStore};
 use http::Request;
@@ -112,6 +112,12 @@ impl World {
         RegistryClient::with_transport(self.transport.clone())
     }
 
+    /// What was done, by the audit log of the project `default`.
+    async fn audited(&self) -> Vec<String> {
+        let log = self.registry.0.db.audit(&ProjectName::default(), 0, 100).await.unwrap();
+        log.into_iter().map(|entry| entry.action).collect()
+    }
+
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Got {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
@@ -194,11 +200,7 @@ impl Registry {
         let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
         let token = NewToken { name: name.to_owned(), scopes, expires, project: None };
         let access = &self.0.access;
-        access
-            .create_token(&access.local_caller(), &eyot_core::ProjectName::default(), token)
-            .await
-            .unwrap()
-            .secret
+        access.create_token(&access.local_caller(), &ProjectName::default(), token).await.unwrap().secret
     }
 }
 

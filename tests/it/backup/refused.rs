@@ -62,13 +62,13 @@ fn a_log_of_changes_that_was_changed_is_not_restored() {
     let file = eyot.data().join("eyot.db");
     let mut bytes = std::fs::read(&file).unwrap();
     // The actor and the action of an entry, as they lie in its row.
-    let at = bytes.windows(9).position(|found| found == b"localpush");
+    let at = bytes.windows(12).position(|found| found == b"localtag.set");
     bytes[at.expect("an entry says who pushed")] = b'L';
     std::fs::write(&file, bytes).unwrap();
     site.back_up();
     let refused = site.other("restored").refused(&["restore", text(&site.backup)]).unwrap();
     assert_eq!(refused.kind, "corrupt", "{refused:?}");
-    assert!(refused.message.contains("entry 1 of the registry's log"), "{refused:?}");
+    assert!(refused.message.contains("entry 1 of the audit log of project 'default'"), "{refused:?}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The registry's own routes: usage, signature policies, the audit log.
 
 use eyot_core::Result;
-use eyot_oci::{CollectionMode, CollectionReport, LogEntry, QuotaUsage, ScrubReport, SignaturePolicy};
+use eyot_meta::{AuditEntry, AuditState};
+use eyot_oci::{CollectionMode, CollectionReport, QuotaUsage, ScrubReport, SignaturePolicy};
 
 use super::{ApiClient, escape};
 use crate::registry::CollectRequest;
@@ -36,8 +37,13 @@ impl ApiClient {
         self.post("/api/v1/registry/scrubs", &()).await
     }
 
-    /// The registry's log after an entry, oldest first: as many as one answer holds, none at the end.
-    pub async fn registry_log(&self, after: i64) -> Result<Vec<LogEntry>> {
-        self.get(&format!("/api/v1/registry/log?after={after}")).await
+    /// The project's audit log after an entry, oldest first: as many as one answer holds, none at the end.
+    pub async fn audit(&self, after: i64) -> Result<Vec<AuditEntry>> {
+        self.get(&format!("/api/v1/audit?after={after}")).await
+    }
+
+    /// Where the project's audit log stands.
+    pub async fn audit_state(&self) -> Result<AuditState> {
+        self.get("/api/v1/audit/state").await
     }
 }

@@ -1,6 +1,6 @@
 //! Who may call what is deployed, where that is not everybody.
 
-use eyot_access::AccessStore;
+use eyot_access::{AccessStore, Denial};
 use eyot_core::config::EndpointAccess;
 use eyot_core::{Error, ErrorKind, Permission, ProjectName};
 use http::HeaderMap;
@@ -45,8 +45,13 @@ async fn check(access: &AccessStore, headers: &HeaderMap, project: &str) -> Resu
     })?;
     let is_unknown = !caller.is_known();
     let project: ProjectName = project.parse().map_err(|_| missing(is_unknown))?;
-    let allowed = caller.require(Permission::EndpointCall, &project);
-    allowed.map_err(|error| CallerRejection { error, is_unknown })
+    let Err(error) = caller.require(Permission::EndpointCall, &project) else { return Ok(()) };
+    if !is_unknown {
+        let reason = error.to_string();
+        let denial = Denial { project: &project, action: "endpoint.call", object: "", reason: &reason };
+        access.record_denial(&caller, denial).await;
+    }
+    Err(CallerRejection { error, is_unknown })
 }
 
 /// Whoever is nobody is told to say who they are, whatever they ask for.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use eyot_core::config::Config;
 use eyot_core::{Error, Result, ResultExt as _};
 use eyot_meta::{Database, RowSnapshot};
-use eyot_oci::{check_log, read_pins};
+use eyot_oci::read_pins;
 use eyot_store::{BlobStore as _, DirectoryStore, transfer_blobs};
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub(crate) struct RestoreReport {
     pub(crate) blobs: u64,
     pub(crate) blob_bytes: u64,
     pub(crate) guest_files: u64,
-    /// Entries of the log of changes, whose chain is whole.
+    /// Entries of the audit log, whose chain is whole.
     pub(crate) log_entries: i64,
 }
 
@@ -122,13 +122,13 @@ async fn restore_rows(
         return Err(Error::corrupt(format!("table {} is not what was written", wrong.name)));
     }
     let db = Database::open(&file).await?;
-    let checked = check_log(&db).await;
+    let checked = db.check_audit().await;
     let moved = match (&checked, &target) {
         (Ok(_), Some(target)) => move_rows(&db, target).await,
         _ => Ok(()),
     };
     db.close().await;
-    let entries = checked?;
+    let entries = checked?.iter().map(|log| log.entries).sum();
     moved?;
     if let Some(target) = target {
         target.db.close().await;

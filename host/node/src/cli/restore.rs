@@ -37,7 +37,7 @@ impl RestoreCommand {
         output.result(&report, |_| {
             format!(
                 "{}: {} rows, {} blobs ({}), {} other files, all as they were on {}\n\
-                 {} entries of the log of changes are in order",
+                 {} entries of the audit log are in order",
                 report.data.display(),
                 report.rows,
                 report.blobs,

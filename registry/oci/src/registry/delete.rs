@@ -4,7 +4,6 @@ use eyot_store::ContentDigest;
 use serde_json::json;
 
 use super::Registry;
-use super::audit_log::NewLogEntry;
 use super::blobs::find_blob;
 use crate::route::ManifestRef;
 
@@ -12,14 +11,14 @@ impl Registry {
     /// Deletes a tag, or a manifest with all of its tags, from a repository.
     ///
     /// Fails with `NotFound`, and with `Conflict` while an index of the repository needs the manifest.
-    pub(crate) async fn delete(&self, repository: &str, target: &ManifestRef, actor: &str) -> Result<()> {
+    pub(crate) async fn delete(&self, repository: &str, target: &ManifestRef) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         let absent = || Error::not_found(format!("there is no '{target}' in {repository}"));
         let was_there = match target {
-            ManifestRef::Tag(tag) => self.untag(&mut tx, repository, tag, actor).await?,
+            ManifestRef::Tag(tag) => self.untag(&mut tx, repository, tag).await?,
             ManifestRef::Digest(digest) => {
                 let digest = find_blob(&mut tx, repository, digest).await?.ok_or_else(absent)?;
-                self.remove_manifest(&mut tx, repository, &digest, actor).await?
+                self.remove_manifest(&mut tx, repository, &digest).await?
             }
         };
         if !was_there {
@@ -34,12 +33,7 @@ impl Registry {
     /// Deletes a blob from a repository. Its bytes are garbage collected, if nothing else uses them.
     ///
     /// Fails with `NotFound`, and with `Conflict` while a manifest of the repository uses it.
-    pub(crate) async fn delete_blob(
-        &self,
-        repository: &str,
-        digest: &ContentDigest,
-        actor: &str,
-    ) -> Result<()> {
+    pub(crate) async fn delete_blob(&self, repository: &str, digest: &ContentDigest) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         let found = find_blob(&mut tx, repository, digest).await?;
         let found =
@@ -54,25 +48,12 @@ impl Registry {
         let unlinked = sql("DELETE FROM repository_blobs WHERE repository = $1 AND digest = $2");
         unlinked.bind(repository).bind(found.to_string()).execute(&mut tx).await?;
         self.forget_blobs(&mut tx);
-        let entry = NewLogEntry {
-            actor,
-            action: "delete",
-            repository,
-            reference: "blob",
-            digest: &found.to_string(),
-        };
-        self.log_entry(&mut tx, entry).await?;
+        self.audit(&mut tx, "blob.unlinked", repository, json!({ "digest": found }));
         tx.commit().await
     }
 
     /// Removes a tag; `false` when there was none.
-    pub(super) async fn untag(
-        &self,
-        tx: &mut Transaction,
-        repository: &str,
-        tag: &str,
-        actor: &str,
-    ) -> Result<bool> {
+    pub(super) async fn untag(&self, tx: &mut Transaction, repository: &str, tag: &str) -> Result<bool> {
         let row =
             sql("SELECT digest FROM tags WHERE repository = $1 AND tag = $2").bind(repository).bind(tag);
         let Some(row) = row.fetch_optional(&mut *tx).await? else { return Ok(false) };
@@ -94,11 +75,7 @@ impl Registry {
                 .await?;
         }
         self.change_tags(tx).await?;
-        self.log_entry(
-            tx,
-            NewLogEntry { actor, action: "untag", repository, reference: tag, digest: &digest },
-        )
-        .await?;
+        self.audit(tx, "tag.removed", repository, json!({ "tag": tag, "digest": digest }));
         Ok(true)
     }
 
@@ -108,7 +85,6 @@ impl Registry {
         tx: &mut Transaction,
         repository: &str,
         digest: &Digest,
-        actor: &str,
     ) -> Result<bool> {
         let text = digest.to_string();
         let row = sql("SELECT b.sha512 FROM manifests m LEFT JOIN blobs b ON b.digest = m.digest \
@@ -128,7 +104,7 @@ impl Registry {
         let tags = tags.fetch_all(&mut *tx).await?;
         for row in tags {
             let tag: String = row.get("tag")?;
-            self.untag(tx, repository, &tag, actor).await?;
+            self.untag(tx, repository, &tag).await?;
         }
         let known_as = sha512.and_then(|text| text.parse().ok());
         for known_as in [Some((*digest).into()), known_as].into_iter().flatten() {
@@ -151,8 +127,7 @@ impl Registry {
         ] {
             sql(query).bind(repository).bind(&text).execute(&mut *tx).await?;
         }
-        self.log_entry(tx, NewLogEntry { actor, action: "delete", repository, reference: "", digest: &text })
-            .await?;
+        self.audit(tx, "manifest.removed", repository, json!({ "digest": text }));
         Ok(true)
     }
 }

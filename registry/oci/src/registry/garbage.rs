@@ -6,7 +6,7 @@ use eyot_meta::{Transaction, sql};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::audit_log::NewLogEntry;
+use super::audit_log::audit_blob;
 use super::blobs::is_known;
 use super::{Registry, milliseconds};
 use eyot_core::glob;
@@ -110,7 +110,7 @@ impl Registry {
             {
                 sql(query).bind(digest.to_string()).execute(&mut tx).await?;
             }
-            self.log_entry(&mut tx, collection_entry(&digest.to_string())).await?;
+            audit_blob(&mut tx, "blob.collected", &digest.to_string());
             (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
         }
         tx.commit().await?;
@@ -127,7 +127,7 @@ impl Registry {
                 // It may have come again since the look.
                 let (Some(size), false) = (size, is_known(&mut tx, digest).await?) else { continue };
                 if self.remove_blob(digest).await? {
-                    self.log_entry(&mut tx, collection_entry(&digest.to_string())).await?;
+                    audit_blob(&mut tx, "blob.collected", &digest.to_string());
                     (collection.blobs, collection.bytes) = (collection.blobs + 1, collection.bytes + size);
                 }
             }
@@ -230,10 +230,10 @@ impl Registry {
         let RetiredEntry { repository, tag, digest, .. } = removed;
         let mut tx = self.0.db.begin().await?;
         let is_removed = match tag {
-            Some(tag) => self.untag(&mut tx, repository, tag, "local").await?,
+            Some(tag) => self.untag(&mut tx, repository, tag).await?,
             // It may have been tagged since the look.
             None if has_tag(&mut tx, repository, digest).await? => false,
-            None => match self.remove_manifest(&mut tx, repository, digest, "local").await {
+            None => match self.remove_manifest(&mut tx, repository, digest).await {
                 Ok(is_removed) => is_removed,
                 Err(error) if error.kind() == ErrorKind::Conflict => false,
                 Err(error) => return Err(error),
@@ -289,25 +289,13 @@ impl Registry {
             noted.execute(&mut tx).await?;
             if damaged {
                 tracing::error!(%digest, "a blob is damaged and was moved to quarantine");
-                let entry = NewLogEntry {
-                    actor: "local",
-                    action: "quarantine",
-                    repository: "",
-                    reference: "blob",
-                    digest: &digest.to_string(),
-                };
-                self.log_entry(&mut tx, entry).await?;
+                audit_blob(&mut tx, "blob.quarantined", &digest.to_string());
                 scrub.quarantined.push(digest);
                 self.forget_blobs(&mut tx);
             }
             tx.commit().await?;
         }
     }
-}
-
-/// The log entry of a blob that was collected.
-fn collection_entry(digest: &str) -> NewLogEntry<'_> {
-    NewLogEntry { actor: "local", action: "collect", repository: "", reference: "blob", digest }
 }
 
 async fn candidates(tx: &mut Transaction, after: &str, now: i64) -> Result<Vec<Digest>> {

@@ -5,7 +5,6 @@ use eyot_meta::sql;
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
 
-use super::audit_log::NewLogEntry;
 use super::stored_policy::{StoredPolicy, StoredRequirement};
 use super::{Registry, milliseconds};
 use crate::attestation::{self, AttestedManifest, BUNDLE_TYPE, PublicKey, SIGNATURE_PREDICATE};
@@ -119,7 +118,7 @@ impl Registry {
     }
 
     /// Replaces the policy of the same pattern. What is tagged and deployed already stays so.
-    pub async fn set_policy(&self, policy: &SignaturePolicy, actor: &str) -> Result<()> {
+    pub async fn set_policy(&self, policy: &SignaturePolicy) -> Result<()> {
         policy.check()?;
         let text = write_stored(&StoredPolicy::from(policy.clone()))?;
         let mut tx = self.0.db.begin().await?;
@@ -133,21 +132,14 @@ impl Registry {
         .execute(&mut tx)
         .await?;
         let digest = Digest::of(&text).to_string();
-        let entry = NewLogEntry {
-            actor,
-            action: "policy",
-            repository: &policy.repository,
-            reference: "set",
-            digest: &digest,
-        };
-        self.log_entry(&mut tx, entry).await?;
+        self.audit(&mut tx, "policy.set", &policy.repository, json!({ "digest": digest }));
         tx.commit().await
     }
 
     /// Removes a policy.
     ///
     /// Fails with `NotFound` when there is none for that pattern.
-    pub async fn remove_policy(&self, repository: &str, actor: &str) -> Result<()> {
+    pub async fn remove_policy(&self, repository: &str) -> Result<()> {
         let mut tx = self.0.db.begin().await?;
         let removed = sql("DELETE FROM registry_policies WHERE repository = $1").bind(repository);
         let removed = removed.execute(&mut tx).await?;
@@ -155,11 +147,7 @@ impl Registry {
             return Err(Error::not_found(format!("there is no policy for '{repository}'"))
                 .hint("eyot policy show lists them"));
         }
-        self.log_entry(
-            &mut tx,
-            NewLogEntry { actor, action: "policy", repository, reference: "removed", digest: "" },
-        )
-        .await?;
+        self.audit(&mut tx, "policy.removed", repository, json!({}));
         tx.commit().await
     }
 

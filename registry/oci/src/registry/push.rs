@@ -5,7 +5,6 @@ use eyot_meta::{Event, Transaction, sql};
 use eyot_store::{BlobHold, ContentDigest};
 use serde_json::json;
 
-use super::audit_log::NewLogEntry;
 use super::blobs::{find_blob, link_blob};
 use super::{Registry, ResolvedArtifact};
 use crate::manifest::{ArtifactKind, Descriptor, Manifest};
@@ -19,8 +18,6 @@ pub(crate) struct ManifestPush<'a> {
     pub(crate) tags: Vec<String>,
     pub(crate) media_type: Option<&'a str>,
     pub(crate) bytes: Bytes,
-    /// Who pushes, for the log.
-    pub(crate) actor: &'a str,
 }
 
 /// Where a manifest's blobs may come from.
@@ -125,7 +122,7 @@ impl Registry {
         for tag in &push.tags {
             self.move_tag(tx, push.repository, tag, &plan.digest).await?;
         }
-        self.announce(tx, push, plan, is_new).await?;
+        self.announce(tx, push, plan, is_new);
         Ok(ResolvedArtifact {
             repository: push.repository.to_owned(),
             manifest: plan.digest,
@@ -384,30 +381,21 @@ async fn find_child(
 }
 
 impl Registry {
-    /// Emits the event and appends to the log.
-    async fn announce(
-        &self,
-        tx: &mut Transaction,
-        push: &ManifestPush<'_>,
-        plan: &PushPlan,
-        is_new: bool,
-    ) -> Result<()> {
+    /// Emits the event, and says in the audit log what it does not tell.
+    fn announce(&self, tx: &mut Transaction, push: &ManifestPush<'_>, plan: &PushPlan, is_new: bool) {
         let digest = plan.digest.to_string();
-        let entry = |action, reference| NewLogEntry {
-            actor: push.actor,
-            action,
-            repository: push.repository,
-            reference,
-            digest: &digest,
-        };
-        let subject =
-            plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string()).unwrap_or_default();
-        if is_new {
-            let is_signature = plan.manifest.kind_of_artifact() == Some(crate::attestation::BUNDLE_TYPE);
-            self.log_entry(tx, entry(if is_signature { "sign" } else { "push" }, &subject)).await?;
+        let is_signature = plan.manifest.kind_of_artifact() == Some(crate::attestation::BUNDLE_TYPE);
+        if is_new && is_signature {
+            let subject = plan.manifest.subject.as_ref().map(|subject| subject.digest.to_string());
+            self.audit(
+                tx,
+                "artifact.signed",
+                push.repository,
+                json!({ "digest": subject, "signature": digest }),
+            );
         }
         for tag in &push.tags {
-            self.log_entry(tx, entry("tag", tag)).await?;
+            self.audit(tx, "tag.set", push.repository, json!({ "tag": tag, "digest": digest }));
         }
         let reference = match push.tags.first() {
             Some(tag) => format!("{}:{tag}", push.repository),
@@ -416,6 +404,5 @@ impl Registry {
         let payload = json!({ "reference": reference, "digest": digest, "kind": plan.kind });
         let project = self.0.access.project_of(push.repository);
         tx.emit(Event::new("artifact.pushed", push.repository, payload).in_project(&project));
-        Ok(())
     }
 }

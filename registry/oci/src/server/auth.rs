@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use eyot_access::{AccessScope, Caller, RegistryAction};
+use eyot_access::{AccessScope, Caller, Denial, RegistryAction};
 use eyot_core::{Error, ErrorKind, ProjectName, Timestamp};
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::json;
@@ -25,6 +25,30 @@ pub(crate) async fn caller(
         ErrorKind::Denied => challenge(registry, &parts.headers, error, None, Some("invalid_token")),
         _ => error.into(),
     })
+}
+
+/// Authenticates a request and authorizes its action. Who shows something and is not let in is written into the audit log;
+/// who shows nothing is asked to, which is no denial.
+pub(super) async fn admit(
+    registry: &Registry,
+    parts: &http::request::Parts,
+    action: RegistryAction,
+    repository: Option<&str>,
+) -> Result<Caller, RegistryError> {
+    let access = &registry.0.access;
+    let (by, refused) = match caller(registry, parts).await {
+        Ok(caller) => match authorize(registry, &parts.headers, &caller, action, repository) {
+            Ok(()) => return Ok(caller),
+            Err(refused) if refused.is_denial() => (caller, refused),
+            Err(refused) => return Err(refused),
+        },
+        Err(refused) => (access.unknown_caller(), refused),
+    };
+    let project = repository.map(|repository| access.project_of(repository)).unwrap_or_default();
+    let (object, reason) = (format!("{} {}", parts.method, parts.uri.path()), refused.message());
+    let denial = Denial { project: &project, action: "request", object: &object, reason: &reason };
+    access.record_denial(&by, denial).await;
+    Err(refused)
 }
 
 /// Authorizes an action, or answers how the caller could be authorized.

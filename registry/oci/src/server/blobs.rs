@@ -131,7 +131,7 @@ pub(super) async fn delete(
     repository: &str,
     digest: &ContentDigest,
 ) -> HandlerResult {
-    let deleted = context.registry.delete_blob(repository, digest, &context.caller.actor()).await;
+    let deleted = context.registry.delete_blob(repository, digest).await;
     deleted.map_err(|error| match error.kind() {
         ErrorKind::NotFound => RegistryError::new("BLOB_UNKNOWN", error),
         ErrorKind::Conflict => RegistryError::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),

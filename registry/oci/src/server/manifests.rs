@@ -74,9 +74,7 @@ pub(super) async fn put(context: RequestContext<'_>, repository: &str, target: M
             Error::invalid(format!("the manifest's digest is {found}, not {expected}")),
         ));
     }
-    let actor = caller.actor();
-    let push =
-        ManifestPush { repository, digest, tags, media_type: media_type.as_deref(), bytes, actor: &actor };
+    let push = ManifestPush { repository, digest, tags, media_type: media_type.as_deref(), bytes };
     let pushed = registry.push(push, BlobSource::Repository).await.map_err(|error| match error.kind() {
         ErrorKind::NotFound => RegistryError::new("MANIFEST_BLOB_UNKNOWN", error),
         ErrorKind::Invalid => RegistryError::new("MANIFEST_INVALID", error),
@@ -100,7 +98,7 @@ pub(super) async fn delete(
     repository: &str,
     target: &ManifestRef,
 ) -> HandlerResult {
-    let deleted = context.registry.delete(repository, target, &context.caller.actor()).await;
+    let deleted = context.registry.delete(repository, target).await;
     deleted.map_err(|error| match error.kind() {
         ErrorKind::Conflict => RegistryError::new("DENIED", error).status(StatusCode::METHOD_NOT_ALLOWED),
         _ => unknown(error),

@@ -6,7 +6,7 @@ use eyot_store::DiskReserve;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{BackupSource, CollectionMode, HeldSnapshot, check_log, read_pins, recorded_blobs};
+use crate::{BackupSource, CollectionMode, HeldSnapshot, read_pins, recorded_blobs};
 
 /// Leases end at once: what nothing uses goes with the next collection.
 async fn world() -> World {
@@ -23,7 +23,7 @@ async fn recorded(world: &World) -> Vec<Digest> {
     let [rows, _] = HeldSnapshot::files();
     let snapshot = RowSnapshot::open(&world.dir.path().join("snapshot").join(rows)).await.unwrap();
     let recorded = recorded_blobs(snapshot.database()).await.unwrap();
-    check_log(snapshot.database()).await.unwrap();
+    snapshot.database().check_audit().await.unwrap();
     snapshot.close().await;
     recorded
 }

@@ -162,37 +162,15 @@ async fn rules_of_retention_spare_what_is_used() {
 }
 
 #[tokio::test]
-async fn the_log_is_a_chain_that_shows_every_change() {
+async fn the_audit_log_shows_every_change() {
     let world = World::new().await;
     world.image("a", "t", "one", json!({})).await;
     world.image("a", "t", "two", json!({})).await;
     world.send("DELETE", "/v2/a/manifests/t", &[], Body::empty()).await;
-    let log = world.registry.log(0, 100).await.unwrap();
-    let actions: Vec<_> = log.iter().map(|entry| entry.action.as_str()).collect();
-    assert_eq!(actions, ["push", "tag", "push", "tag", "untag"]);
-    let check = |log: &[crate::LogEntry]| -> eyot_core::Result<()> {
-        let (mut id, mut hash) = (0, String::new());
-        for entry in log {
-            entry.check(id, &hash)?;
-            (id, hash) = (entry.id, entry.hash.clone());
-        }
-        Ok(())
-    };
-    check(&log).unwrap();
-    for spoil in [
-        |log: &mut Vec<crate::LogEntry>| log[1].digest = Digest::of("other").to_string(),
-        |log: &mut Vec<crate::LogEntry>| log[3].actor = "nobody".to_owned(),
-        |log: &mut Vec<crate::LogEntry>| drop(log.remove(2)),
-        |log: &mut Vec<crate::LogEntry>| log.swap(1, 2),
-        // Text moved from one field into the next.
-        |log: &mut Vec<crate::LogEntry>| {
-            (log[1].repository, log[1].reference) = (String::new(), "at".to_owned())
-        },
-    ] {
-        let mut spoiled = log.clone();
-        spoil(&mut spoiled);
-        assert!(check(&spoiled).is_err());
-    }
+    assert_eq!(
+        world.audited().await,
+        ["tag.set", "artifact.pushed", "tag.set", "artifact.pushed", "tag.removed", "artifact.deleted"]
+    );
 }
 
 #[tokio::test]

@@ -350,7 +350,7 @@ async fn tags_and_referrers_are_those_of_the_upstream_and_hold_for_policies() {
         max_age: None,
     }];
     let policy = SignaturePolicy { repository: "up/*".to_owned(), require };
-    here.registry.set_policy(&policy, "local").await.unwrap();
+    here.registry.set_policy(&policy).await.unwrap();
     assert_eq!(here.get("/v2/up/open/a/manifests/one").await.status, 200);
     here.registry.check_policy("up/open/a", &first).await.unwrap();
     assert!(here.registry.check_policy("up/open/a", &Digest::of("unsigned")).await.is_err());

@@ -126,9 +126,10 @@ async fn signatures_lie_beside_what_they_are_about() {
     client.put_manifest("a", None, "", moved.into()).await.unwrap();
     let error = client.signatures("a", &elsewhere, &[key.public()]).await.unwrap_err();
     assert!(error.chain().contains("about something else"), "{error:?}");
-    let actions: Vec<_> =
-        world.registry.log(0, 100).await.unwrap().into_iter().map(|entry| entry.action).collect();
-    assert_eq!(actions, ["push", "tag", "sign", "push", "tag", "sign"]);
+    let actions = world.audited().await;
+    let signed = ["artifact.signed", "artifact.pushed"];
+    let pushed = ["tag.set", "artifact.pushed"];
+    assert_eq!(actions, [pushed, signed, pushed, signed].concat());
 }
 
 #[tokio::test]
@@ -165,7 +166,7 @@ async fn a_list_of_files_is_a_signature_of_what_holds_them() {
         max_age: None,
     }];
     let policy = SignaturePolicy { repository: "models/*".to_owned(), require };
-    world.registry.set_policy(&policy, "local").await.unwrap();
+    world.registry.set_policy(&policy).await.unwrap();
     world.registry.check_policy("models/x", &pushed).await.unwrap();
     assert!(world.registry.check_policy("models/x", &other).await.is_err());
     let nameless = world.image("a", "t", "layer", json!({})).await;

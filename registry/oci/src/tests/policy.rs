@@ -15,7 +15,7 @@ fn requirement(predicate: &str, keys: &[&PrivateKey], threshold: usize) -> Polic
 
 async fn demand(world: &World, require: Vec<PolicyRequirement>) {
     let policy = SignaturePolicy { repository: "acme/*".to_owned(), require };
-    world.registry.set_policy(&policy, "local").await.unwrap();
+    world.registry.set_policy(&policy).await.unwrap();
 }
 
 async fn say(world: &World, key: &PrivateKey, subject: &Digest, predicate: &str, what: Value) {
@@ -64,12 +64,11 @@ async fn a_tag_names_only_what_enough_keys_attest() {
     assert_eq!(world.registry.check_policy("acme/x", &before).await.unwrap_err().kind(), ErrorKind::Denied);
     // Other repositories have their own rules: here none.
     world.image("other/x", "t", "layer", json!({})).await;
-    world.registry.remove_policy("acme/*", "local").await.unwrap();
+    world.registry.remove_policy("acme/*").await.unwrap();
     world.registry.check_policy("acme/x", &before).await.unwrap();
-    let log = world.registry.log(0, 100).await.unwrap();
-    let said: Vec<_> =
-        log.iter().filter(|entry| entry.action == "policy").map(|entry| &entry.reference).collect();
-    assert_eq!(said, ["set", "removed"]);
+    let mut said = world.audited().await;
+    said.retain(|action| action.starts_with("policy."));
+    assert_eq!(said, ["policy.set", "policy.removed"]);
 }
 
 #[tokio::test]
@@ -109,7 +108,7 @@ async fn policies_that_cannot_be_met_or_ask_for_nothing_are_refused() {
     ] {
         let policy = SignaturePolicy { repository: repository.to_owned(), require };
         assert_eq!(
-            world.registry.set_policy(&policy, "local").await.unwrap_err().kind(),
+            world.registry.set_policy(&policy).await.unwrap_err().kind(),
             ErrorKind::Invalid,
             "{policy:?}"
         );
