@@ -68,7 +68,7 @@ fn a_project_is_told_who_did_what_in_it_and_who_was_not_let() {
     for (token, method, path, status) in [
         (ana.as_str(), "DELETE", "/p/churn/api/v1/deployments/iris", 403),
         (&ana, "GET", "/p/churn/api/v1/audit", 403),
-        (&ana, "POST", "/api/v1/users", 404),
+        (&ana, "POST", "/api/v1/users", 403),
         (&ana, "DELETE", "/v2/churn/x/manifests/1", 403),
         ("eyot_wrong", "GET", "/p/fraud/api/v1/deployments", 401),
     ] {
@@ -105,7 +105,7 @@ fn a_project_is_told_who_did_what_in_it_and_who_was_not_let() {
         assert!(whole.iter().any(|found| found == line), "{line}: {whole:#?}");
     }
     // What concerns the whole installation is an owner's to read.
-    assert_eq!(ask(&server, &ana, "GET", "/api/v1/audit", "").status, 404);
+    assert_eq!(ask(&server, &ana, "GET", "/api/v1/audit", "").status, 403);
 
     // Denials of a stranger are written so many a minute; what was left out is counted.
     for _ in 0..100 {

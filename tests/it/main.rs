@@ -24,6 +24,7 @@ mod functions;
 mod golden;
 mod guard;
 mod guests;
+mod idempotency;
 mod input;
 mod javascript;
 mod joining;

@@ -31,8 +31,8 @@ impl<'ast> Visit<'ast> for Statements {
 
 /// The contract of the databases makes tables of its own; SQLite's catalog is its own; key-value stores of components are SQLite files wherever
 /// the rest is, and so are the databases of components.
-const OTHERS: [&str; 5] =
-    ["contract.rs", "key_values.rs", "postgres.rs", "sqlite_catalog.rs", "stores/sqlite"];
+const OTHERS: [&str; 6] =
+    ["contract.rs", "/contract", "key_values.rs", "postgres.rs", "sqlite_catalog.rs", "stores/sqlite"];
 
 fn collect(folder: &Path, into: &mut Statements) {
     for entry in std::fs::read_dir(folder).unwrap() {

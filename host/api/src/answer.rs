@@ -72,7 +72,7 @@ pub(crate) fn user_bytes() -> [(HeaderName, &'static str); 3] {
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
 /// No request of the control plane is larger; blobs go to `/v2`, which streams them.
-const MAX_REQUEST_BYTES: usize = 8 << 20;
+pub(crate) const MAX_REQUEST_BYTES: usize = 8 << 20;
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ErrorResponse;
@@ -134,5 +134,17 @@ pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes> {
     }
 }
 
+/// An answer with a secret that is shown once: nobody on its way keeps it.
+pub(crate) struct Confidential<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for Confidential<T> {
+    fn into_response(self) -> Response<Body> {
+        ([(header::CACHE_CONTROL, "no-store")], axum::Json(self.0)).into_response()
+    }
+}
+
 /// What a handler answers.
 pub(crate) type ApiResult<T> = Result<axum::Json<T>, ErrorResponse>;
+
+/// What a handler answers that shows a secret.
+pub(crate) type SecretResult<T> = Result<Confidential<T>, ErrorResponse>;

@@ -4,14 +4,14 @@ mod registry;
 
 use axum::body::Body;
 use bytes::Bytes;
-use eyot_core::{Error, ErrorKind, Name, ProjectName, Reference, Result};
+use eyot_core::{Error, ErrorKind, Name, ProjectName, Reference, Result, new_id};
 use eyot_deploy::{Deployment, Revision, Traffic};
 use eyot_meta::Event;
 use eyot_oci::{RegistryEntry, ResolvedArtifact, Transport};
 use eyot_pipelines::{PipelineRun, RunEvent};
 use futures::Stream;
 use futures::StreamExt as _;
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::answer::{ErrorBody, collect};
+use crate::idempotency::IDEMPOTENCY_KEY_HEADER;
 use crate::{DeployRequest, LogLine, RunLineage, ServerInfo, SubmitRequest, SubmittedRun};
 
 pub use backups::SnapshotLease;
@@ -260,6 +261,22 @@ impl ApiClient {
         request.body(body).map_err(|error| Error::invalid(format!("'{path}' is no path")).because(error))
     }
 
+    /// Sends what changes something: once more where the connection ends before there is an answer. By its key the server
+    /// knows it again, and it is done once.
+    async fn send_once(&self, method: Method, path: &str, body: Bytes) -> Result<http::Response<Body>> {
+        let key = HeaderValue::from_str(&new_id())
+            .map_err(|error| Error::internal("an id is no header").because(error))?;
+        let request = || -> Result<Request<Body>> {
+            let mut request = self.request(method.clone(), path, Body::from(body.clone()))?;
+            request.headers_mut().insert(IDEMPOTENCY_KEY_HEADER, key.clone());
+            Ok(request)
+        };
+        match self.transport.send(request()?).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.transport.send(request()?).await,
+            answered => answered,
+        }
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -269,13 +286,14 @@ impl ApiClient {
         let body = match body {
             Some(body) => {
                 let json = serde_json::to_vec(body);
-                Body::from(
-                    json.map_err(|error| Error::internal("a request has no JSON form").because(error))?,
-                )
+                json.map_err(|error| Error::internal("a request has no JSON form").because(error))?.into()
             }
-            None => Body::empty(),
+            None => Bytes::new(),
         };
-        let response = self.transport.send(self.request(method, path, body)?).await?;
+        let response = match method.is_safe() {
+            true => self.transport.send(self.request(method, path, Body::from(body))?).await?,
+            false => self.send_once(method, path, body).await?,
+        };
         if !response.status().is_success() {
             return Err(problem(response).await);
         }

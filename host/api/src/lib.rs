@@ -9,6 +9,7 @@ mod client;
 mod deployments;
 mod events;
 mod front;
+mod idempotency;
 mod log_lines;
 mod logs;
 mod models;

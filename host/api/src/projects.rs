@@ -6,7 +6,7 @@ use eyot_core::{Permission, ProjectName, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::ApiServices;
-use crate::answer::{ApiResult, JsonBody};
+use crate::answer::{ApiResult, Confidential, JsonBody, SecretResult};
 use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
 /// The handlers look at the project that the path names.
@@ -111,9 +111,9 @@ async fn create_service(
     State(services): State<ApiServices>,
     RequestCaller { caller, project }: RequestCaller,
     JsonBody(MemberRequest { name, role }): JsonBody<MemberRequest>,
-) -> ApiResult<CreatedService> {
+) -> SecretResult<CreatedService> {
     let (service, token) = services.access.create_service(&caller, &project, &name, role).await?;
-    Ok(axum::Json(CreatedService { service, secret: token.secret }))
+    Ok(Confidential(CreatedService { service, secret: token.secret }))
 }
 
 async fn remove_service(

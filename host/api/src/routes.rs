@@ -15,6 +15,7 @@ use eyot_core::{Error, Permission, ProjectName};
 
 use crate::ApiServices;
 use crate::answer::ErrorResponse;
+use crate::idempotency;
 
 /// What a request takes.
 #[derive(Clone, Copy, Debug)]
@@ -94,14 +95,20 @@ async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    let (mut parts, body) = request.into_parts();
-    if !matches!(rule, AccessRule::Public) {
-        match check(&services, rule, &parts).await {
-            Ok(caller) => parts.extensions.insert(caller),
-            Err(refusal) => return refusal,
-        };
+    if matches!(rule, AccessRule::Public) {
+        return next.run(request).await;
     }
-    next.run(Request::from_parts(parts, body)).await
+    let (mut parts, body) = request.into_parts();
+    let caller = match check(&services, rule, &parts).await {
+        Ok(caller) => caller,
+        Err(refusal) => return refusal,
+    };
+    parts.extensions.insert(caller.clone());
+    let request = Request::from_parts(parts, body);
+    match request.method().is_safe() {
+        true => next.run(request).await,
+        false => idempotency::once(&services, &caller, request, next).await,
+    }
 }
 
 async fn check(services: &ApiServices, rule: AccessRule, parts: &Parts) -> Result<RequestCaller, Response> {

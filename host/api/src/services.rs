@@ -2,7 +2,7 @@
 
 use eyot_access::AccessStore;
 use eyot_deploy::Deployments;
-use eyot_meta::{Changes, EventFeed};
+use eyot_meta::{Changes, EventFeed, IdempotentRequests};
 use eyot_oci::{BackupSource, Registry};
 use eyot_pipelines::PipelineExecutor;
 use eyot_tracking::TrackingStore;
@@ -16,6 +16,7 @@ pub struct ApiServices {
     pub info: ServerInfo,
     pub exposure: ApiExposure,
     pub access: AccessStore,
+    pub idempotency: IdempotentRequests,
     pub registry: Registry,
     pub tracking: TrackingStore,
     pub pipelines: PipelineExecutor,

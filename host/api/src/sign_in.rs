@@ -8,7 +8,7 @@ use eyot_core::{Clock as _, Error, Result, SystemClock, Timestamp, new_id};
 use serde::{Deserialize, Serialize};
 
 use crate::ApiServices;
-use crate::answer::{ApiResult, ErrorResponse, FormBody, JsonBody};
+use crate::answer::{Confidential, ErrorResponse, FormBody, JsonBody, SecretResult};
 use crate::front::{escape, page_headers, page_of};
 use crate::routes::{AccessRule, RuledRoutes};
 
@@ -50,7 +50,7 @@ fn check_secrecy(services: &ApiServices) -> Result<()> {
 async fn log_in(
     State(services): State<ApiServices>,
     JsonBody(LoginRequest { user, password, from }): JsonBody<LoginRequest>,
-) -> ApiResult<CreatedToken> {
+) -> SecretResult<CreatedToken> {
     check_secrecy(&services)?;
     let plain = |letter: &char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || *letter == '-';
     let from: String = from.to_ascii_lowercase().chars().filter(plain).take(40).collect();
@@ -61,7 +61,7 @@ async fn log_in(
     let expires = Timestamp(SystemClock.now().0 + LOGIN_MILLISECONDS);
     let token =
         NewToken { name: format!("{short}-{from}-{unique}"), expires: Some(expires), ..NewToken::default() };
-    Ok(axum::Json(services.access.log_in(&user, &password, token).await?))
+    Ok(Confidential(services.access.log_in(&user, &password, token).await?))
 }
 
 /// What a browser's form says.

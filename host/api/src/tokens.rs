@@ -8,7 +8,7 @@ use eyot_core::{ProjectName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::ApiServices;
-use crate::answer::{ApiResult, JsonBody};
+use crate::answer::{ApiResult, Confidential, JsonBody, SecretResult};
 use crate::routes::{AccessRule, RequestCaller, RuledRoutes};
 
 /// Everybody has tokens of their own; the handlers look at whose each is.
@@ -58,14 +58,14 @@ async fn create(
     State(services): State<ApiServices>,
     RequestCaller { caller, project }: RequestCaller,
     JsonBody(request): JsonBody<TokenRequest>,
-) -> ApiResult<CreatedToken> {
+) -> SecretResult<CreatedToken> {
     let TokenRequest { name, scopes, project: only, service, expires } = request;
     let token = NewToken { name, scopes, project: only, expires };
     let made = match service {
         Some(service) => services.access.create_service_token(&caller, &project, &service, token).await?,
         None => services.access.create_token(&caller, &project, token).await?,
     };
-    Ok(axum::Json(made))
+    Ok(Confidential(made))
 }
 
 async fn revoke(
@@ -82,7 +82,7 @@ async fn rotate(
     RequestCaller { caller, project }: RequestCaller,
     Path(name): Path<String>,
     JsonBody(RotateRequest { grace_milliseconds }): JsonBody<RotateRequest>,
-) -> ApiResult<CreatedToken> {
+) -> SecretResult<CreatedToken> {
     let grace = Duration::from_millis(grace_milliseconds);
-    Ok(axum::Json(services.access.rotate_token(&caller, &project, &name, grace).await?))
+    Ok(Confidential(services.access.rotate_token(&caller, &project, &name, grace).await?))
 }

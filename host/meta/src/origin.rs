@@ -5,6 +5,8 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use crate::idempotency::IdempotencyClaim;
+
 tokio::task_local! {
     static ORIGIN: Arc<RequestOrigin>;
 }
@@ -22,12 +24,14 @@ pub struct RequestOrigin {
     /// What the answer and the audit log name the request by.
     pub request_id: String,
     actor: OnceLock<String>,
+    /// Where the request was sent with a key.
+    claim: OnceLock<Arc<IdempotencyClaim>>,
 }
 
 impl RequestOrigin {
     /// Of a request whose sender is not known yet.
     pub fn new(address: Option<IpAddr>, request_id: String) -> Self {
-        Self { address, request_id, actor: OnceLock::new() }
+        Self { address, request_id, ..Self::default() }
     }
 
     /// Does `work` for this origin.
@@ -55,6 +59,16 @@ impl RequestOrigin {
     pub fn set_actor(actor: impl FnOnce() -> String) {
         // Work without an origin is this server's own.
         let _ = ORIGIN.try_with(|origin| origin.actor.get_or_init(actor).len());
+    }
+
+    /// Has what is committed for this origin say that the request was done.
+    pub(crate) fn set_claim(&self, claim: Arc<IdempotencyClaim>) {
+        // A request is entered once.
+        let _ = self.claim.set(claim);
+    }
+
+    pub(crate) fn claim(&self) -> Option<Arc<IdempotencyClaim>> {
+        self.claim.get().cloned()
     }
 
     /// Who sent the request.

@@ -2,6 +2,7 @@
 //! moment, and still it is either undone or made true with everything that follows from that.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use eyot_core::{Clock as _, Error, ProjectName, Result, SystemClock};
@@ -13,6 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::{AuditAction, AuditSource};
 use crate::error::failure;
+use crate::idempotency::IdempotencyClaim;
+use crate::origin::RequestOrigin;
 use crate::statement::ConnectionTarget;
 use crate::{ConnectionPool, Database, Event, SERVER_TERM, SqlConnection, SqlStatement, sql};
 
@@ -28,6 +31,8 @@ pub struct Transaction {
     audited: Vec<AuditAction>,
     /// Who begins it.
     source: AuditSource,
+    /// The request in which it begins, if that was sent with a key.
+    claim: Option<Arc<IdempotencyClaim>>,
     consequences: Vec<Consequence>,
     /// Told of a commit with events.
     commits: watch::Sender<u64>,
@@ -38,7 +43,7 @@ pub struct Transaction {
 /// What follows from a commit in this process: a cache forgets, a waiting task is woken.
 type Consequence = Box<dyn FnOnce() + Send>;
 
-struct OpenTransaction {
+pub(crate) struct OpenTransaction {
     connection: TransactionConnection,
     /// A statement was refused: PostgreSQL would answer a commit with success, and undo everything.
     failed: bool,
@@ -65,6 +70,7 @@ impl Transaction {
             events: Vec::new(),
             audited: Vec::new(),
             source: AuditSource::current(),
+            claim: RequestOrigin::current().and_then(|origin| origin.claim()),
             consequences: Vec::new(),
             commits: db.commits.clone(),
             endings: db.endings.clone(),
@@ -116,14 +122,16 @@ impl Transaction {
         let (events, consequences) =
             (std::mem::take(&mut self.events), std::mem::take(&mut self.consequences));
         let audited = (std::mem::take(&mut self.audited), self.source.clone());
+        let claim = self.claim.take().filter(|_| !audited.0.is_empty());
         let commits = (!events.is_empty()).then(|| self.commits.clone());
         let ended = self.endings.spawn(async move {
-            if let Err(error) = open.finish(events, audited).await {
+            if let Err(error) = open.finish(events, audited, claim.as_deref()).await {
                 // What could not be finished is undone; that this fails as well changes nothing.
                 let _ = end(open, "ROLLBACK").await;
                 return Err(error);
             }
             let open = end(open, "COMMIT").await?;
+            claim.iter().for_each(|claim| claim.committed());
             consequences.into_iter().for_each(|consequence| consequence());
             drop(open);
             commits.iter().for_each(|commits| commits.send_modify(|count| *count += 1));
@@ -139,9 +147,13 @@ impl OpenTransaction {
         &mut self,
         events: Vec<Event>,
         (audited, source): (Vec<AuditAction>, AuditSource),
+        claim: Option<&IdempotencyClaim>,
     ) -> Result<()> {
         if self.failed {
             return Err(Error::internal("a transaction of which a statement was refused is not committed"));
+        }
+        if let Some(claim) = claim {
+            claim.write(self).await?;
         }
         // In the order of names, so that no two servers ever wait for each other's streams.
         let mut by_project = BTreeMap::<ProjectName, StreamAdditions>::new();

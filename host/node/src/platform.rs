@@ -9,7 +9,7 @@ use eyot_core::{Clock, Error, Result, ResultExt, SystemClock};
 use eyot_deploy::Deployments;
 use eyot_engine::{Engine, EngineOptions};
 use eyot_gateway::Gateway;
-use eyot_meta::{Changes, Database, DatabaseClaim, EventFeed};
+use eyot_meta::{Changes, Database, DatabaseClaim, EventFeed, IdempotentRequests};
 use eyot_nn::{BackendSet, LoadedModels, ModelCacheOptions as Keeping};
 use eyot_oci::{BackupSource, Registry, RegistrySettings};
 use eyot_pipelines::PipelineExecutor;
@@ -124,6 +124,7 @@ impl ServerPlatform {
             info,
             exposure: ApiExposure { is_secure, keeps_secrets },
             access,
+            idempotency: IdempotentRequests::new(db.clone()),
             registry,
             tracking,
             pipelines,

@@ -4,6 +4,7 @@ use eyot_core::{Digest, Error, Period, Result, Timestamp, read_stored, write_sto
 use eyot_meta::sql;
 use eyot_store::ContentDigest;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::stored_policy::{StoredPolicy, StoredRequirement};
 use super::{Registry, milliseconds};

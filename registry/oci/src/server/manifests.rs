@@ -44,7 +44,7 @@ fn unknown(error: Error) -> RegistryError {
 }
 
 pub(super) async fn put(context: RequestContext<'_>, repository: &str, target: ManifestRef) -> HandlerResult {
-    let RequestContext { registry, caller, parts, body } = context;
+    let RequestContext { registry, parts, body, .. } = context;
     let mut tags: Vec<String> = queries(&parts.uri, "tag").collect();
     if tags.len() > MAX_TAG_COUNT {
         let error = Error::invalid(format!("{} tags in one request, of {MAX_TAG_COUNT} at most", tags.len()));
