@@ -81,6 +81,7 @@ fn a_project_is_told_who_did_what_in_it_and_who_was_not_let() {
     assert_eq!(
         told(&server, &ana, "fraud"),
         [
+            "local project.member-changed fraud done",
             "user:ana tag.set fraud/iris done",
             "user:ana artifact.pushed fraud/iris done",
             "user:ana deployment.changed iris done",
@@ -89,6 +90,7 @@ fn a_project_is_told_who_did_what_in_it_and_who_was_not_let() {
     assert_eq!(
         told(&server, &root, "churn"),
         [
+            "local project.member-changed churn done",
             "user:ana request DELETE /api/v1/deployments/iris denied",
             "user:ana request GET /api/v1/audit denied",
             "user:ana request DELETE /v2/churn/x/manifests/1 denied",
@@ -121,7 +123,7 @@ fn a_project_is_told_who_did_what_in_it_and_who_was_not_let() {
     assert_eq!(serde_json::from_str::<Value>(&listed).unwrap().as_array().unwrap().len(), 3);
     assert_eq!(run(&["audit", "ls", "--denied"]).trim(), "[]");
     let verified: Value = serde_json::from_str(&run(&["audit", "verify"])).unwrap();
-    assert_eq!((&verified["entries"], &verified["head"]), (&json!(3), &last["hash"]));
+    assert_eq!((&verified["entries"], &verified["head"]), (&json!(4), &last["hash"]));
     let head = verified["head"].as_str().unwrap().to_owned();
 
     // What was exported is checked without the server.
@@ -138,7 +140,7 @@ fn a_project_is_told_who_did_what_in_it_and_who_was_not_let() {
         (
             "changed",
             exported.replacen("user:ana", "user:bob", 1),
-            "entry 1 of the audit log of project 'fraud'",
+            "entry 2 of the audit log of project 'fraud'",
         ),
         ("gap", format!("{}\n{}\n", lines[0], lines[2]), "some are missing"),
         ("cut", format!("{}\n{}\n", lines[0], lines[1]), "it was cut off or replaced"),

@@ -1,7 +1,9 @@
 //! Requests that are sent again with the same `Idempotency-Key`: they are done once.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use eyot_tests::{Answer, Server};
 use serde_json::json;
@@ -62,40 +64,52 @@ fn a_request_that_is_sent_again_is_answered_as_before_and_done_once() {
     server.stop().unwrap();
 }
 
-/// Stands before a server, and ends the first connection when the request has been answered and before the answer is
-/// handed on.
+/// Stands before a server, and ends a connection when the first request that changes something has been answered and
+/// before its answer is handed on.
 fn cutting_proxy(server: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = server.trim_start_matches("http://").to_owned();
     // Ends with the test's process.
     std::thread::spawn(move || {
-        let mut has_cut = false;
+        let left_to_cut = Arc::new(AtomicUsize::new(1));
         for client in listener.incoming() {
             let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+            let is_change = Arc::new(AtomicBool::new(false));
             let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            std::thread::spawn(move || copy(&mut up, &mut down));
-            let (mut client, mut server) = (client, server);
-            if has_cut {
-                std::thread::spawn(move || copy(&mut server, &mut client));
-                continue;
-            }
-            // The first bytes of an answer: what was asked for is done by now.
-            has_cut = server.read(&mut [0; 512]).is_ok_and(|count| count > 0);
-            let _ = client.shutdown(std::net::Shutdown::Both);
+            let seen = is_change.clone();
+            std::thread::spawn(move || {
+                copy(&mut up, &mut down, |request| {
+                    seen.fetch_or(request.starts_with(b"POST "), Ordering::SeqCst);
+                    true
+                });
+            });
+            let (mut client, mut server, left_to_cut) = (client, server, left_to_cut.clone());
+            std::thread::spawn(move || {
+                copy(&mut server, &mut client, |_| {
+                    let none_left = |left: usize| left.checked_sub(1);
+                    let cut = is_change.load(Ordering::SeqCst)
+                        && left_to_cut.fetch_update(Ordering::SeqCst, Ordering::SeqCst, none_left).is_ok();
+                    !cut
+                });
+            });
         }
     });
     url
 }
 
-fn copy(from: &mut TcpStream, into: &mut TcpStream) {
+/// Hands bytes on for as long as `goes_on` says so of them.
+fn copy(from: &mut TcpStream, into: &mut TcpStream, goes_on: impl Fn(&[u8]) -> bool) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if into.write_all(&buffer[..count]).is_err() {
-            return;
+        if !goes_on(&buffer[..count]) || into.write_all(&buffer[..count]).is_err() {
+            break;
         }
     }
-    let _ = into.shutdown(std::net::Shutdown::Write);
+    // Where one side has ended the other one has, too.
+    for side in [from, into] {
+        let _ = side.shutdown(Shutdown::Both);
+    }
 }
 
 #[test]

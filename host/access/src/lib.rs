@@ -4,6 +4,7 @@
 mod audit;
 mod authentication;
 mod caller;
+mod denials;
 mod members;
 mod passwords;
 mod principals;

@@ -5,8 +5,8 @@ use eyot_core::config::AnonymousAccess;
 use eyot_core::{Clock, Result, SystemClock, Timestamp};
 use eyot_meta::{Database, EpochCache, Transaction, sql};
 
-use crate::audit::DenialCounts;
 use crate::caller::{LocalSecret, TokenHolder};
+use crate::denials::DenialCounts;
 use crate::passwords::PasswordChecks;
 use crate::project_index::ProjectIndex;
 use crate::rights::PrincipalRights;

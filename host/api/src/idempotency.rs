@@ -6,12 +6,12 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use eyot_core::{Digest, Error, Result};
+use eyot_access::Caller;
+use eyot_core::{Digest, Error, ProjectName, Result};
 use eyot_meta::{IdempotencyState, IdempotentRequest, KeptAnswer};
 
 use crate::ApiServices;
 use crate::answer::{ErrorResponse, MAX_REQUEST_BYTES, collect};
-use crate::routes::RequestCaller;
 
 pub(crate) const IDEMPOTENCY_KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that an answer is one that was given before.
@@ -20,10 +20,16 @@ const MAX_KEY_BYTES: usize = 255;
 /// Answers are streams where they are larger, and those change nothing.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
+/// Whose request it is, and in which project.
+pub(crate) struct RequestSender<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) project: &'a ProjectName,
+}
+
 /// Does a request, or answers what it was answered before.
 pub(crate) async fn once(
     services: &ApiServices,
-    caller: &RequestCaller,
+    sender: RequestSender<'_>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -32,7 +38,7 @@ pub(crate) async fn once(
         Ok(Some(key)) => key,
         Err(error) => return ErrorResponse(error).into_response(),
     };
-    let done = do_once(services, caller, key, request, next).await;
+    let done = do_once(services, sender, key, request, next).await;
     done.unwrap_or_else(|error| ErrorResponse(error).into_response())
 }
 
@@ -48,7 +54,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>> {
 
 async fn do_once(
     services: &ApiServices,
-    caller: &RequestCaller,
+    sender: RequestSender<'_>,
     key: String,
     request: Request,
     next: Next,
@@ -56,9 +62,9 @@ async fn do_once(
     let (parts, body) = request.into_parts();
     let body = collect(body, MAX_REQUEST_BYTES).await?;
     let whole =
-        serde_json::json!([parts.method.as_str(), parts.uri.to_string(), caller.project, Digest::of(&body),]);
+        serde_json::json!([parts.method.as_str(), parts.uri.to_string(), sender.project, Digest::of(&body),]);
     let hash = Digest::of(whole.to_string()).hex();
-    let named = IdempotentRequest { caller: caller.caller.actor(), key, hash };
+    let named = IdempotentRequest { caller: sender.caller.actor(), key, hash };
     let claimed = match services.idempotency.begin(named).await? {
         IdempotencyState::New(claimed) => claimed,
         IdempotencyState::Answered(kept) => return replayed(kept),

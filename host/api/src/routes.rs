@@ -15,7 +15,7 @@ use eyot_core::{Error, Permission, ProjectName};
 
 use crate::ApiServices;
 use crate::answer::ErrorResponse;
-use crate::idempotency;
+use crate::idempotency::{self, RequestSender};
 
 /// What a request takes.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,10 @@ async fn admit(
     let request = Request::from_parts(parts, body);
     match request.method().is_safe() {
         true => next.run(request).await,
-        false => idempotency::once(&services, &caller, request, next).await,
+        false => {
+            let sender = RequestSender { caller: &caller.caller, project: &caller.project };
+            Box::pin(idempotency::once(&services, sender, request, next)).await
+        }
     }
 }
 
@@ -116,7 +119,7 @@ async fn check(services: &ApiServices, rule: AccessRule, parts: &Parts) -> Resul
         Ok(caller) => caller,
         Err(error) => {
             let nobody = services.access.unknown_caller();
-            deny(services, &nobody, &ProjectName::default(), parts, &error).await;
+            Box::pin(deny(services, &nobody, &ProjectName::default(), parts, &error)).await;
             return Err(unauthorized(error));
         }
     };
@@ -133,7 +136,7 @@ async fn check(services: &ApiServices, rule: AccessRule, parts: &Parts) -> Resul
     match allowed {
         Ok(()) => Ok(RequestCaller { caller, project }),
         Err(error) if caller.is_known() => {
-            deny(services, &caller, &project, parts, &error).await;
+            Box::pin(deny(services, &caller, &project, parts, &error)).await;
             Err(ErrorResponse(error).into_response())
         }
         // Whoever has shown nothing is asked to, which is no denial.

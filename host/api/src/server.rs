@@ -8,7 +8,7 @@ use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
-use eyot_core::{Error, ErrorKind, config, new_id};
+use eyot_core::{Error, ErrorKind, config};
 use eyot_http::{ConnectionBuffers, GuardRejection, HttpListener, PacedBody, RequestGuard, ReturnedBody};
 use eyot_meta::{Changes, RequestOrigin};
 use hyper::body::Incoming;
@@ -52,8 +52,7 @@ pub fn router(services: ApiServices) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(services)
         .merge(registry_routes)
-        .layer(middleware::from_fn(with_origin))
-        .layer(middleware::from_fn_with_state(changes, to_its_end));
+        .layer(middleware::from_fn_with_state(changes, begin));
     // Before routes are looked at.
     Router::new().fallback_service(MapRequest::new(router, without_project))
 }
@@ -66,32 +65,37 @@ struct PeerAddress(IpAddr);
 const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
-/// Has everything that is done for a request know where that came from. It stands before all routes, and in the task in
-/// which they are done.
-async fn with_origin(request: Request<Body>, next: Next) -> Response {
+/// Where a request comes from, and what its client calls it.
+fn origin_of(request: &Request<Body>) -> Arc<RequestOrigin> {
     let said = request.headers().get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
     let is_plain = |id: &&str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/=+".contains(&byte);
         (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(plain)
     };
-    let id = said.filter(is_plain).map_or_else(new_id, str::to_owned);
     let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
-    let mut response = RequestOrigin::new(address, id.clone()).scope(next.run(request)).await;
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    RequestOrigin::new(address, said.filter(is_plain).map(str::to_owned))
+}
+
+/// Stands before all routes, so none can be forgotten.
+///
+/// Everything that is done for a request knows where that came from. Whatever may change something is done to its end,
+/// also when the client goes away in the middle: between two steps of a handler there would be a deployment that is
+/// written and does not serve, or a blob that is here and is nobody's.
+async fn begin(State(changes): State<Changes>, request: Request<Body>, next: Next) -> Response {
+    let origin = origin_of(&request);
+    let is_safe = request.method().is_safe();
+    let answering = origin.clone().scope(next.run(request));
+    let mut response = if is_safe {
+        answering.await
+    } else {
+        changes.run(answering).await.unwrap_or_else(|error| ErrorResponse(error).into_response())
+    };
+    // A request that was only answered is not named anywhere, unless its client did.
+    let id = if is_safe { origin.given_request_id() } else { Some(origin.request_id()) };
+    if let Some(Ok(id)) = id.map(HeaderValue::from_str) {
         response.headers_mut().insert(REQUEST_ID_HEADER, id);
     }
     response
-}
-
-/// Whatever may change something is done to its end, also when the client goes away in the middle: between
-/// two steps of a handler there would be a deployment that is written and does not serve, or a blob that is
-/// here and is nobody's. It stands before all routes, so none can be forgotten.
-async fn to_its_end(State(changes): State<Changes>, request: Request<Body>, next: Next) -> Response {
-    if request.method().is_safe() {
-        return next.run(request).await;
-    }
-    let done = changes.run(next.run(request)).await;
-    done.unwrap_or_else(|error| ErrorResponse(error).into_response())
 }
 
 /// What is read of a connection at once, heads included. hyper's own limit is 400 KiB, which uploads fill:

@@ -181,7 +181,7 @@ impl AuditSource {
             }
             Some(origin) => Self {
                 actor: origin.actor().to_owned(),
-                request_id: origin.request_id.clone(),
+                request_id: origin.request_id().to_owned(),
                 address: origin.address.as_ref().map(IpAddr::to_string).unwrap_or_default(),
             },
         }

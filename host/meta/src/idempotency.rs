@@ -3,30 +3,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use eyot_core::{Clock as _, Error, Result, SystemClock};
+use eyot_core::{Error, Result};
 use parking_lot::Mutex;
 
+use crate::idempotency_claim::{IdempotencyClaim, IdempotentRequest, oldest};
 use crate::origin::RequestOrigin;
-use crate::transaction::OpenTransaction;
 use crate::{Database, sql};
 
-/// How long a key is known.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// A larger answer is not kept: what changes something answers with less.
 const MAX_KEPT_ANSWER_BYTES: usize = 1 << 20;
-
-/// A request that its sender gave a key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct IdempotentRequest {
-    /// Whose key it is: two callers may have the same.
-    pub caller: String,
-    pub key: String,
-    /// The hash of all that makes it this request.
-    pub hash: String,
-}
 
 /// What a request was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +56,9 @@ impl IdempotentRequests {
         if !self.under_way.lock().insert(id) {
             return Ok(IdempotencyState::UnderWay);
         }
-        let claim = Arc::new(IdempotencyClaim { request, is_written: AtomicBool::new(false) });
+        let claim = Arc::new(IdempotencyClaim::new(request));
         let claimed = ClaimedRequest { requests: self.clone(), claim };
-        let IdempotentRequest { caller, key, hash } = &claimed.claim.request;
+        let IdempotentRequest { caller, key, hash } = claimed.claim.request();
         let row = sql("SELECT request_hash, status, content_type, body FROM idempotency_keys \
              WHERE caller = $1 AND key = $2 AND created_at > $3");
         let row = row.bind(caller).bind(key).bind(oldest()).fetch_optional(&self.db).await?;
@@ -88,10 +74,6 @@ impl IdempotentRequests {
             body: row.get("body")?,
         }))
     }
-}
-
-fn oldest() -> i64 {
-    SystemClock.now().0 - i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A request that is this caller's to do. Dropped, it may be sent again.
@@ -111,10 +93,10 @@ impl ClaimedRequest {
 
     /// Keeps the answer, if the request has changed anything; one that has not may be done again.
     pub async fn answered(&self, answer: &KeptAnswer) -> Result<()> {
-        if !self.claim.is_written.load(Ordering::Acquire) {
+        if !self.claim.is_written() {
             return Ok(());
         }
-        let IdempotentRequest { caller, key, .. } = &self.claim.request;
+        let IdempotentRequest { caller, key, .. } = self.claim.request();
         let body = answer.body.clone().filter(|body| body.len() <= MAX_KEPT_ANSWER_BYTES);
         let mut tx = self.requests.db.begin().await?;
         let keep = sql("UPDATE idempotency_keys SET status = $1, content_type = $2, body = $3 \
@@ -128,41 +110,7 @@ impl ClaimedRequest {
 
 impl Drop for ClaimedRequest {
     fn drop(&mut self) {
-        let IdempotentRequest { caller, key, .. } = &self.claim.request;
+        let IdempotentRequest { caller, key, .. } = self.claim.request();
         self.requests.under_way.lock().remove(&(caller.clone(), key.clone()));
-    }
-}
-
-/// What a transaction writes of the request in which it is.
-#[derive(Debug)]
-pub(crate) struct IdempotencyClaim {
-    request: IdempotentRequest,
-    /// A transaction that says so is committed.
-    is_written: AtomicBool,
-}
-
-impl IdempotencyClaim {
-    /// Fails with `Conflict` when another server has done the request meanwhile.
-    pub(crate) async fn write(&self, open: &mut OpenTransaction) -> Result<()> {
-        if self.is_written.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let IdempotentRequest { caller, key, hash } = &self.request;
-        let forget = sql("DELETE FROM idempotency_keys WHERE caller = $1 AND key = $2 AND created_at <= $3");
-        forget.bind(caller).bind(key).bind(oldest()).execute(&mut *open).await?;
-        let insert = sql("INSERT INTO idempotency_keys (caller, key, request_hash, created_at) \
-             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING");
-        let insert = insert.bind(caller).bind(key).bind(hash).bind(SystemClock.now().0);
-        match insert.execute(open).await? {
-            0 => {
-                Err(Error::conflict("this request is being done by another server")
-                    .hint("ask again in a moment"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn committed(&self) {
-        self.is_written.store(true, Ordering::Release);
     }
 }

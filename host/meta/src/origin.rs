@@ -5,7 +5,9 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use crate::idempotency::IdempotencyClaim;
+use eyot_core::new_id;
+
+use crate::idempotency_claim::IdempotencyClaim;
 
 tokio::task_local! {
     static ORIGIN: Arc<RequestOrigin>;
@@ -21,22 +23,37 @@ const UNKNOWN_ACTOR: &str = "anonymous";
 pub struct RequestOrigin {
     /// The address of the other side; none for what this process asks of itself.
     pub address: Option<IpAddr>,
-    /// What the answer and the audit log name the request by.
-    pub request_id: String,
+    /// What the answer and the audit log name the request by; made where it is needed first.
+    request_id: OnceLock<String>,
     actor: OnceLock<String>,
     /// Where the request was sent with a key.
     claim: OnceLock<Arc<IdempotencyClaim>>,
 }
 
 impl RequestOrigin {
-    /// Of a request whose sender is not known yet.
-    pub fn new(address: Option<IpAddr>, request_id: String) -> Self {
-        Self { address, request_id, ..Self::default() }
+    /// Of a request whose sender is not known yet, and that its client may have named.
+    pub fn new(address: Option<IpAddr>, request_id: Option<String>) -> Arc<Self> {
+        let origin = Self { address, ..Self::default() };
+        if let Some(id) = request_id {
+            // It is new: there is none yet.
+            let _ = origin.request_id.set(id);
+        }
+        Arc::new(origin)
     }
 
     /// Does `work` for this origin.
-    pub async fn scope<T>(self, work: impl Future<Output = T>) -> T {
-        ORIGIN.scope(Arc::new(self), work).await
+    pub fn scope<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> {
+        ORIGIN.scope(self, work)
+    }
+
+    /// What names the request.
+    pub fn request_id(&self) -> &str {
+        self.request_id.get_or_init(new_id)
+    }
+
+    /// The same, if its client or anything that was written names it.
+    pub fn given_request_id(&self) -> Option<&str> {
+        self.request_id.get().map(String::as_str)
     }
 
     /// That of the work of this task; none where this server does something by itself.
@@ -90,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn it_goes_with_the_work_and_no_further() {
         assert_eq!(actor(), None);
-        let origin = RequestOrigin::new(None, "r1".to_owned());
+        let origin = RequestOrigin::new(None, Some("r1".to_owned()));
         let seen = origin
             .scope(async {
                 let before = actor();

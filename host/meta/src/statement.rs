@@ -62,19 +62,24 @@ impl SqlConnection for &mut (dyn SqlConnection + Send + '_) {
 }
 
 /// Runs a statement by the method of that name, wherever it is to run, and turns what is answered into one type.
+///
+/// The futures of both databases lie on the heap: they are of kilobytes, and every future in which a statement runs
+/// would else be as large, up to the one of a request, which is moved whole before it begins.
 macro_rules! run {
     ($statement:expr, $on:expr, $method:ident, $sqlite:expr, $postgres:expr) => {{
         let (SqlStatement { text, values }, mut on) = ($statement, $on);
         let answer = match on.target() {
-            ConnectionTarget::SqlitePool(pool) => sqlite_query(text, values).$method(pool).await.map($sqlite),
+            ConnectionTarget::SqlitePool(pool) => {
+                Box::pin(sqlite_query(text, values).$method(pool)).await.map($sqlite)
+            }
             ConnectionTarget::Sqlite(connection) => {
-                sqlite_query(text, values).$method(connection).await.map($sqlite)
+                Box::pin(sqlite_query(text, values).$method(connection)).await.map($sqlite)
             }
             ConnectionTarget::PostgresPool(pool) => {
-                postgres_query(text, values).$method(pool).await.map($postgres)
+                Box::pin(postgres_query(text, values).$method(pool)).await.map($postgres)
             }
             ConnectionTarget::Postgres(connection) => {
-                postgres_query(text, values).$method(connection).await.map($postgres)
+                Box::pin(postgres_query(text, values).$method(connection)).await.map($postgres)
             }
         };
         if answer.is_err() {

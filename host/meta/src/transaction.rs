@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::{AuditAction, AuditSource};
 use crate::error::failure;
-use crate::idempotency::IdempotencyClaim;
+use crate::idempotency_claim::IdempotencyClaim;
 use crate::origin::RequestOrigin;
 use crate::statement::ConnectionTarget;
 use crate::{ConnectionPool, Database, Event, SERVER_TERM, SqlConnection, SqlStatement, sql};
@@ -43,7 +43,7 @@ pub struct Transaction {
 /// What follows from a commit in this process: a cache forgets, a waiting task is woken.
 type Consequence = Box<dyn FnOnce() + Send>;
 
-pub(crate) struct OpenTransaction {
+struct OpenTransaction {
     connection: TransactionConnection,
     /// A statement was refused: PostgreSQL would answer a commit with success, and undo everything.
     failed: bool,
@@ -131,7 +131,7 @@ impl Transaction {
                 return Err(error);
             }
             let open = end(open, "COMMIT").await?;
-            claim.iter().for_each(|claim| claim.committed());
+            claim.iter().for_each(|claim| claim.set_written());
             consequences.into_iter().for_each(|consequence| consequence());
             drop(open);
             commits.iter().for_each(|commits| commits.send_modify(|count| *count += 1));
@@ -152,8 +152,11 @@ impl OpenTransaction {
         if self.failed {
             return Err(Error::internal("a transaction of which a statement was refused is not committed"));
         }
-        if let Some(claim) = claim {
-            claim.write(self).await?;
+        if let Some(claim) = claim.filter(|claim| !claim.is_written()) {
+            claim.forget_old().execute(&mut *self).await?;
+            if claim.insert().execute(&mut *self).await? == 0 {
+                return Err(IdempotencyClaim::lost());
+            }
         }
         // In the order of names, so that no two servers ever wait for each other's streams.
         let mut by_project = BTreeMap::<ProjectName, StreamAdditions>::new();

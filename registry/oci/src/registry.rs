@@ -344,9 +344,18 @@ impl Registry {
         target: &ManifestRef,
     ) -> Result<Option<Arc<StoredManifest>>> {
         let key = cache_key(repository, target);
-        if let Some(stored) = self.0.manifests.get(&key) {
-            return Ok(Some(stored));
+        match self.0.manifests.get(&key) {
+            Some(stored) => Ok(Some(stored)),
+            None => Box::pin(self.read_manifest(repository, target, key)).await,
         }
+    }
+
+    async fn read_manifest(
+        &self,
+        repository: &str,
+        target: &ManifestRef,
+        key: String,
+    ) -> Result<Option<Arc<StoredManifest>>> {
         let epoch = self.0.manifests.epoch();
         let row = match target {
             ManifestRef::Tag(tag) => sql(

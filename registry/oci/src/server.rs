@@ -87,7 +87,7 @@ async fn base(State(registry): State<Registry>, request: Request) -> Response {
     without_body(&parts.method, versioned(answer.await.into_response()))
 }
 
-async fn route(State(registry): State<Registry>, request: Request) -> Response {
+pub(crate) async fn route(State(registry): State<Registry>, request: Request) -> Response {
     let (parts, body) = split_request(request);
     let method = parts.method.clone();
     let answer = async {
@@ -120,7 +120,20 @@ fn versioned(mut response: Response) -> Response {
     response
 }
 
+/// What is asked for most often is answered in the future of the request itself. All else lies on the heap: the future is
+/// moved whole before it begins, and the largest handler would make it tens of kilobytes for everybody.
 async fn dispatch(context: RequestContext<'_>, route: RegistryRoute, method: &Method) -> HandlerResult {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    match route {
+        RegistryRoute::Blob(repository, digest) if reads => blobs::get(context, &repository, &digest).await,
+        RegistryRoute::Manifest(repository, target) if reads => {
+            manifests::get(context, &repository, &target).await
+        }
+        rarer => Box::pin(dispatch_rarer(context, rarer, method)).await,
+    }
+}
+
+async fn dispatch_rarer(context: RequestContext<'_>, route: RegistryRoute, method: &Method) -> HandlerResult {
     let is_post = *method == Method::POST;
     match route {
         RegistryRoute::Catalog => lists::catalog(context).await,
@@ -128,10 +141,7 @@ async fn dispatch(context: RequestContext<'_>, route: RegistryRoute, method: &Me
         RegistryRoute::Referrers(repository, subject) => {
             lists::referrers(context, &repository, &subject).await
         }
-        RegistryRoute::Blob(repository, digest) if *method == Method::DELETE => {
-            blobs::delete(context, &repository, &digest).await
-        }
-        RegistryRoute::Blob(repository, digest) => blobs::get(context, &repository, &digest).await,
+        RegistryRoute::Blob(repository, digest) => blobs::delete(context, &repository, &digest).await,
         RegistryRoute::Uploads(repository) if is_post => uploads::start(context, &repository).await,
         RegistryRoute::Uploads(_) => Err(not_allowed(&context.parts.uri, method)),
         RegistryRoute::Upload(repository, id) => match *method {
@@ -142,8 +152,7 @@ async fn dispatch(context: RequestContext<'_>, route: RegistryRoute, method: &Me
         },
         RegistryRoute::Manifest(repository, target) => match *method {
             Method::PUT => manifests::put(context, &repository, target).await,
-            Method::DELETE => manifests::delete(context, &repository, &target).await,
-            _ => manifests::get(context, &repository, &target).await,
+            _ => manifests::delete(context, &repository, &target).await,
         },
     }
 }

@@ -49,7 +49,7 @@ async fn check(access: &AccessStore, headers: &HeaderMap, project: &str) -> Resu
     if !is_unknown {
         let reason = error.to_string();
         let denial = Denial { project: &project, action: "endpoint.call", object: "", reason: &reason };
-        access.record_denial(&caller, denial).await;
+        Box::pin(access.record_denial(&caller, denial)).await;
     }
     Err(CallerRejection { error, is_unknown })
 }

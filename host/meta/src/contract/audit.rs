@@ -9,7 +9,7 @@ pub(super) async fn the_audit_log_of_each_project_is_a_chain(opened: Opened) {
     let [fraud, churn] = ["fraud", "churn"].map(|name| name.parse::<ProjectName>().unwrap());
     for number in 0..6 {
         let db = if number % 2 == 0 { &opened.db } else { &opened.other };
-        let origin = RequestOrigin::new(Some([10, 0, 0, 7].into()), format!("request-{number}"));
+        let origin = RequestOrigin::new(Some([10, 0, 0, 7].into()), Some(format!("request-{number}")));
         let write = async {
             RequestOrigin::set_actor(|| "user:ana".to_owned());
             let mut tx = db.begin().await.unwrap();

@@ -16,7 +16,7 @@ fn answer(text: &str) -> KeptAnswer {
 /// Does a request as a handler does, in so many transactions; answers what it is told of the request first.
 async fn do_request(db: &Database, request: IdempotentRequest, commits: usize, ends: bool) -> Result<String> {
     let requests = IdempotentRequests::new(db.clone());
-    RequestOrigin::default().scope(do_in_scope(db, &requests, request, commits, ends)).await
+    RequestOrigin::new(None, None).scope(do_in_scope(db, &requests, request, commits, ends)).await
 }
 
 async fn do_in_scope(
@@ -78,7 +78,7 @@ pub(super) async fn a_request_with_a_key_is_done_once(opened: Opened) {
         drop(tx);
         Ok::<_, eyot_core::Error>(claimed)
     };
-    let origins = [RequestOrigin::default(), RequestOrigin::default()];
+    let origins = [RequestOrigin::new(None, None), RequestOrigin::new(None, None)];
     let [first, second] = origins;
     let commit = async |server: &Database| -> Result<()> {
         let mut tx = server.begin().await?;

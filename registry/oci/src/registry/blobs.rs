@@ -23,6 +23,15 @@ impl Registry {
         {
             return Ok(Some(held));
         }
+        Box::pin(self.find_blob(repository, digest, key)).await
+    }
+
+    async fn find_blob(
+        &self,
+        repository: &str,
+        digest: &ContentDigest,
+        key: String,
+    ) -> Result<Option<HeldBlob>> {
         let epoch = self.0.blobs.epoch();
         let row = sql(
             "SELECT b.digest, b.uses, b.leased_until FROM blobs b JOIN repository_blobs r ON r.digest = b.digest \

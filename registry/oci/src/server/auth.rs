@@ -47,7 +47,7 @@ pub(super) async fn admit(
     let project = repository.map(|repository| access.project_of(repository)).unwrap_or_default();
     let (object, reason) = (format!("{} {}", parts.method, parts.uri.path()), refused.message());
     let denial = Denial { project: &project, action: "request", object: &object, reason: &reason };
-    access.record_denial(&by, denial).await;
+    Box::pin(access.record_denial(&by, denial)).await;
     Err(refused)
 }
 
