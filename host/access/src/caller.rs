@@ -1,5 +1,6 @@
 //! Callers, and what they are authorized to do.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use eyot_core::config::AnonymousAccess;
@@ -111,14 +112,16 @@ pub struct Caller {
 
 impl Caller {
     /// The actor's name in the audit log.
-    pub fn actor(&self) -> String {
+    pub fn actor(&self) -> Cow<'static, str> {
         match &self.identity {
-            CallerIdentity::Local => "local".to_owned(),
-            CallerIdentity::Anonymous => "anonymous".to_owned(),
-            CallerIdentity::User(user) => format!("{}:{}", user.kind, user.name),
+            CallerIdentity::Local => "local".into(),
+            CallerIdentity::Anonymous => "anonymous".into(),
+            CallerIdentity::User(user) => format!("{}:{}", user.kind, user.name).into(),
             CallerIdentity::Token(holder) => match &holder.principal {
-                Some(principal) => format!("{}:{} token:{}", principal.kind, principal.name, holder.name),
-                None => format!("token:{}", holder.name),
+                Some(principal) => {
+                    format!("{}:{} token:{}", principal.kind, principal.name, holder.name).into()
+                }
+                None => format!("token:{}", holder.name).into(),
             },
         }
     }

@@ -71,7 +71,7 @@ impl AccessStore {
             self.write_denial(false, denial).await;
             return Err(error);
         };
-        RequestOrigin::set_actor(|| format!("user:{name}"));
+        RequestOrigin::set_actor(|| format!("user:{name}").into());
         let mut tx = self.0.db.begin().await?;
         self.forget_failures(&mut tx, &name).await?;
         tx.commit().await?;

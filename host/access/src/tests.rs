@@ -299,7 +299,7 @@ async fn services_stay_in_their_project() {
     assert!(access.members(&fraud).await.unwrap().iter().all(|member| member.name != "nightly"));
     let ci = world.bearer(&made.secret).await.unwrap();
     assert_eq!((ci.role_in(&fraud), ci.role_in(&churn)), (Some(Role::Editor), None));
-    assert_eq!((ci.bound_project(), ci.actor().as_str()), (Some(&fraud), "service:ci token:ci"));
+    assert_eq!((ci.bound_project(), &*ci.actor()), (Some(&fraud), "service:ci token:ci"));
     let root = world.user("root").await;
     assert_eq!(
         access.set_member(&root, &churn, "ci", Role::Viewer).await.unwrap_err().kind(),

@@ -64,7 +64,7 @@ async fn do_once(
     let whole =
         serde_json::json!([parts.method.as_str(), parts.uri.to_string(), sender.project, Digest::of(&body),]);
     let hash = Digest::of(whole.to_string()).hex();
-    let named = IdempotentRequest { caller: sender.caller.actor(), key, hash };
+    let named = IdempotentRequest { caller: sender.caller.actor().into_owned(), key, hash };
     let claimed = match services.idempotency.begin(named).await? {
         IdempotencyState::New(claimed) => claimed,
         IdempotencyState::Answered(kept) => return replayed(kept),

@@ -26,6 +26,12 @@ use crate::{
 
 /// Every route of the control plane.
 pub fn router(services: ApiServices) -> Router {
+    // Before routes are looked at.
+    Router::new().fallback_service(MapRequest::new(projectless_router(services), without_project))
+}
+
+/// The same for requests of which [`without_project`] has taken the project.
+fn projectless_router(services: ApiServices) -> Router {
     let registry_routes = eyot_oci::router(services.registry.clone());
     let changes = services.changes.clone();
     let routes = RuledRoutes::new(&services)
@@ -47,14 +53,12 @@ pub fn router(services: ApiServices) -> Router {
         users::routes(&services),
     ];
     let router = areas.into_iter().fold(routes.into_router(), |all, area| all.merge(area.into_router()));
-    let router = router
+    router
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .with_state(services)
         .merge(registry_routes)
-        .layer(middleware::from_fn_with_state(changes, begin));
-    // Before routes are looked at.
-    Router::new().fallback_service(MapRequest::new(router, without_project))
+        .layer(middleware::from_fn_with_state(changes, begin))
 }
 
 /// Where a request came from over a socket.
@@ -133,7 +137,7 @@ pub async fn serve(
     };
     let (changes, deployments) = (services.changes.clone(), services.deployments.clone());
     let requests = async {
-        let door = Arc::new(GuardedRouter { guard, config, router: router(services) });
+        let door = Arc::new(GuardedRouter { guard, config, router: projectless_router(services) });
         let answer = move |mut request: Request<_>, peer: SocketAddr| {
             let door = door.clone();
             request.extensions_mut().insert(PeerAddress(peer.ip()));
@@ -171,7 +175,8 @@ impl GuardedRouter {
         let cors = self.guard.cors().headers(&parts.headers);
         let body = PacedBody::new(body, self.config.body_timeout.0, self.config.body_rate.0);
         let lateness = body.lateness();
-        let answered = self.router.clone().oneshot(Request::from_parts(parts, Body::new(body))).await;
+        let request = without_project(Request::from_parts(parts, Body::new(body)));
+        let answered = self.router.clone().oneshot(request).await;
         let mut response = answered.unwrap_or_else(|never| match never {});
         if lateness.is_late() && response.status().is_server_error() {
             // The client is late, not this server: a kind of error has only one status.

@@ -103,7 +103,7 @@ async fn whoami(
             .hint("eyot project ls lists yours")
             .into());
     }
-    Ok(axum::Json(CallerInfo { actor: caller.actor(), name, kind, project, projects }))
+    Ok(axum::Json(CallerInfo { actor: caller.actor().into_owned(), name, kind, project, projects }))
 }
 
 async fn sessions(

@@ -1,6 +1,7 @@
 //! From whom the work of a task comes. It goes with the task, so that what is committed can say who did it wherever that
 //! is: nobody who writes rows has to be handed a name, and none can forget to hand one on.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -25,7 +26,7 @@ pub struct RequestOrigin {
     pub address: Option<IpAddr>,
     /// What the answer and the audit log name the request by; made where it is needed first.
     request_id: OnceLock<String>,
-    actor: OnceLock<String>,
+    actor: OnceLock<Cow<'static, str>>,
     /// Where the request was sent with a key.
     claim: OnceLock<Arc<IdempotencyClaim>>,
 }
@@ -73,7 +74,7 @@ impl RequestOrigin {
     }
 
     /// Names who sent the request, once that is known. The first to say so is believed.
-    pub fn set_actor(actor: impl FnOnce() -> String) {
+    pub fn set_actor(actor: impl FnOnce() -> Cow<'static, str>) {
         // Work without an origin is this server's own.
         let _ = ORIGIN.try_with(|origin| origin.actor.get_or_init(actor).len());
     }
@@ -90,7 +91,7 @@ impl RequestOrigin {
 
     /// Who sent the request.
     pub fn actor(&self) -> &str {
-        self.actor.get().map_or(UNKNOWN_ACTOR, String::as_str)
+        self.actor.get().map_or(UNKNOWN_ACTOR, |actor| actor)
     }
 }
 
@@ -111,8 +112,8 @@ mod tests {
         let seen = origin
             .scope(async {
                 let before = actor();
-                RequestOrigin::set_actor(|| "user:ana".to_owned());
-                RequestOrigin::set_actor(|| "user:bo".to_owned());
+                RequestOrigin::set_actor(|| "user:ana".into());
+                RequestOrigin::set_actor(|| "user:bo".into());
                 let elsewhere = tokio::spawn(async { actor() }).await.unwrap();
                 let carried = tokio::spawn(RequestOrigin::carry(async { actor() })).await.unwrap();
                 [before, actor(), elsewhere, carried]

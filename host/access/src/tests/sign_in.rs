@@ -130,7 +130,7 @@ async fn the_owner_of_the_folder_is_known_by_its_secret() {
     let request =
         Request::get("/").header("authorization", format!("Bearer {}", secret.reveal())).body(()).unwrap();
     let caller = access.authenticate(&request.into_parts().0).await.unwrap();
-    assert_eq!((caller.actor().as_str(), caller.role_in(&project("fraud"))), ("local", Some(Role::Owner)));
+    assert_eq!((&*caller.actor(), caller.role_in(&project("fraud"))), ("local", Some(Role::Owner)));
     let mut request = Request::get("/").body(()).unwrap();
     request.extensions_mut().insert(LocalRequest);
     assert_eq!(access.authenticate(&request.into_parts().0).await.unwrap().actor(), "local");

@@ -11,7 +11,7 @@ pub(super) async fn the_audit_log_of_each_project_is_a_chain(opened: Opened) {
         let db = if number % 2 == 0 { &opened.db } else { &opened.other };
         let origin = RequestOrigin::new(Some([10, 0, 0, 7].into()), Some(format!("request-{number}")));
         let write = async {
-            RequestOrigin::set_actor(|| "user:ana".to_owned());
+            RequestOrigin::set_actor(|| "user:ana".into());
             let mut tx = db.begin().await.unwrap();
             tx.emit(event("deployment.changed").in_project(&fraud));
             tx.audit(AuditAction::done(&fraud, "tag.set", "fraud/x", json!({ "tag": "1.0", "p": 0.1 })));
